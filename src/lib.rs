@@ -1,0 +1,3 @@
+//! elbow: a broadcast server that stands behind a load balancer.
+pub mod time;
+pub mod wire;

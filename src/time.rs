@@ -1,0 +1,110 @@
+//! Instants and lengths of time in milliseconds, as plain numbers of our own.
+//!
+//! The core never reads a clock: the shell reads it once a turn and hands it down as [`Now`].
+//! `std::time::Instant` cannot be made from a number, so a simulation could not invent one; these
+//! can. Arithmetic saturates: a deadline beyond the end of time is simply never reached.
+
+/// A length of time in milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
+pub struct Duration(u64);
+
+impl Duration {
+    /// No time at all.
+    pub const ZERO: Duration = Duration(0);
+
+    /// `ms` milliseconds.
+    pub const fn from_millis(ms: u64) -> Duration {
+        Duration(ms)
+    }
+
+    /// `s` seconds, saturating.
+    pub const fn from_secs(s: u64) -> Duration {
+        Duration(s.saturating_mul(1000))
+    }
+
+    /// This length in milliseconds.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// The sum, saturating.
+    pub const fn plus(self, other: Duration) -> Duration {
+        Duration(self.0.saturating_add(other.0))
+    }
+
+    /// Half of it, rounded down.
+    pub const fn half(self) -> Duration {
+        Duration(self.0 / 2)
+    }
+}
+
+impl std::fmt::Display for Duration {
+    /// As the flags are written: the largest unit that divides it (`250ms`, `25s`, `2m`).
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            0 => write!(f, "0s"),
+            ms if ms % 60_000 == 0 => write!(f, "{}m", ms / 60_000),
+            ms if ms % 1000 == 0 => write!(f, "{}s", ms / 1000),
+            ms => write!(f, "{ms}ms"),
+        }
+    }
+}
+
+/// A point in time: milliseconds of a clock that never goes back, since an arbitrary beginning.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// An instant that is never reached.
+    pub const NEVER: Instant = Instant(u64::MAX);
+
+    /// The instant `ms` milliseconds after the clock's beginning.
+    pub const fn from_millis(ms: u64) -> Instant {
+        Instant(ms)
+    }
+
+    /// Milliseconds since the clock's beginning.
+    pub const fn as_millis(self) -> u64 {
+        self.0
+    }
+
+    /// The instant `length` later, saturating at [`Instant::NEVER`].
+    pub const fn plus(self, length: Duration) -> Instant {
+        Instant(self.0.saturating_add(length.0))
+    }
+
+    /// How long ago `earlier` was; zero if it is not earlier.
+    pub const fn since(self, earlier: Instant) -> Duration {
+        Duration(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Both clocks, read once at the beginning of a turn.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Now {
+    /// The clock for deadlines; it never goes back.
+    pub mono: Instant,
+    /// Seconds since 1970, for the `Date` field alone; it may jump either way.
+    pub unix_s: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_is_shown_as_the_flags_are_written() {
+        let shown = |ms| Duration::from_millis(ms).to_string();
+        assert_eq!(shown(0), "0s");
+        assert_eq!(shown(250), "250ms");
+        assert_eq!(shown(25_000), "25s");
+        assert_eq!(shown(120_000), "2m");
+        assert_eq!(shown(61_500), "61500ms");
+    }
+
+    #[test]
+    fn arithmetic_saturates() {
+        assert_eq!(Instant::NEVER.plus(Duration::from_secs(1)), Instant::NEVER);
+        assert_eq!(Instant::from_millis(5).since(Instant::from_millis(9)), Duration::ZERO);
+    }
+}

@@ -1,0 +1,18 @@
+//! Floor 1: bytes to values and back. One module per protocol.
+//!
+//! A codec here has no state beyond a half-read unit, knows no time, does no IO and never looks at
+//! policy: who is trusted, what is served and what is logged is decided above. The same bytes give
+//! the same result however they are cut.
+
+pub mod http;
+pub mod proxy;
+pub mod ws;
+
+/// What a parser has made of the bytes so far; never an error, which is `Err` beside it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Status<T> {
+    /// A whole unit.
+    Complete(T),
+    /// Every byte so far can begin a valid unit, and more are needed.
+    Partial,
+}
