@@ -1,3 +1,6 @@
 //! elbow: a broadcast server that stands behind a load balancer.
+pub mod id;
+pub mod limits;
+pub mod settings;
 pub mod time;
 pub mod wire;

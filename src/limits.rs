@@ -1,0 +1,187 @@
+//! Every bound of the program, with its reason and what happens when it is reached.
+//!
+//! Constants are what nobody would want to set; [`Limits`] are the plain numbers that the operator
+//! decides. The memory ceiling is computed here, from numbers alone. Relations between constants
+//! are asserted at compile time; relations between flags are checked where the flags are read.
+
+use crate::time::Duration;
+
+/// Connections kept beyond `connections_max` for probes, pages and refusals, so that a full server
+/// still tells its balancer that it is alive. When they are used up too, accepting pauses.
+pub const CONNECTIONS_SPARE: usize = 64;
+
+/// Descriptors that are neither connections nor spare: standard streams, listeners, epoll, the
+/// log's pipe, the signal pipe, and what a reload of `--www` opens for a moment.
+pub const DESCRIPTORS_RESERVED: u64 = 32;
+
+/// The most connections that `--max-connections` takes when it is left to us.
+pub const CONNECTIONS_DEFAULT_MAX: u64 = 65_536;
+
+/// User-space bytes of one connection while it is idle: its slot, its timer, its places in the
+/// lists. Asserted against the real sizes in `server/mod.rs`.
+pub const CONNECTION_BYTES: usize = 256;
+
+/// What the kernel keeps for a connection beside its buffers: socket, file, inode, epoll entry.
+/// Measured as slab growth per loopback connection on Linux 6; not exact and not ours to bound.
+pub const CONNECTION_KERNEL_BYTES: u64 = 4096;
+
+/// What does not vary: the program's own pages, its stack, the read buffer, the log's buffers.
+pub const BASE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Bytes of the one buffer that every read goes into. What a connection left unread before
+/// (an unfinished head, the rest of a paused publisher) is put in front of what is read next, so
+/// it must hold the largest such rest and still have room to make progress.
+pub const READ_BUFFER_BYTES: usize = 128 * 1024;
+
+/// Most bytes taken from a socket by one call, so that the rest after a pause stays small.
+pub const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// Reads of one connection in a turn; then the others have theirs. The rest is resumed next turn.
+pub const READS_PER_TURN: usize = 4;
+
+/// Sends of a flush pass between two polls. With 64 a pass over 10,000 readers polls 150 times,
+/// which keeps a stranger's wait near the cost of 64 sends, and costs under 2 % of the pass.
+pub const SENDS_PER_TURN: usize = 64;
+
+/// Connections accepted in a turn; the rest waits in the backlog until the next.
+pub const ACCEPTS_PER_TURN: usize = 64;
+
+/// The listen backlog asked for; the kernel cuts it to `net.core.somaxconn`.
+pub const BACKLOG: i32 = 4096;
+
+/// A cached response head never needs more: status line, six fields, two of ours.
+pub const RESPONSE_HEAD_BYTES_MAX: usize = 1024;
+
+/// Smallest piece of memory that the pool lends: a pong and the rest of another (2 × 127).
+pub const BUFFER_BYTES_MIN: usize = 256;
+
+/// Average record that a feed's index has room for: capacity / 64 entries.
+pub const RECORD_BYTES_TYPICAL: usize = 64;
+
+/// Largest name of a channel, in bytes.
+pub const CHANNEL_NAME_BYTES_MAX: usize = 64;
+
+/// Bytes discarded after a final answer, so that unread input does not turn it into a reset.
+pub const LINGER_BYTES_MAX: u32 = 64 * 1024;
+
+/// A PROXY header must be whole by then. The specification asks for at least 3 s (one
+/// retransmission).
+pub const PROXY_LIMIT: Duration = Duration::from_secs(5);
+/// A request head must be whole this long after its first byte.
+pub const HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// A request body must be whole this long after its head.
+pub const BODY_LIMIT: Duration = Duration::from_secs(10);
+/// A response that makes no progress for this long is cut.
+pub const RESPONSE_LIMIT: Duration = Duration::from_secs(10);
+/// A kept-alive connection without a request is closed after this long.
+pub const KEEP_ALIVE_LIMIT: Duration = Duration::from_secs(15);
+/// The same behind an ALB, which reuses connections and would otherwise race with the close: more
+/// than its idle timeout of 60 s.
+pub const KEEP_ALIVE_ALB_LIMIT: Duration = Duration::from_secs(75);
+/// From deciding to close to having sent the close frame.
+pub const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// From having sent everything to dropping the socket, reading and discarding meanwhile.
+pub const LINGER_LIMIT: Duration = Duration::from_secs(2);
+/// A message that has begun must go on within this …
+pub const MESSAGE_STALL_LIMIT: Duration = Duration::from_secs(10);
+/// … and be whole within this; 1008 otherwise.
+pub const MESSAGE_LIMIT: Duration = Duration::from_secs(60);
+/// How long the publishers of a room whose readers do not read are held back, per half ring.
+pub const GRACE_LIMIT: Duration = Duration::from_secs(1);
+/// After the drain's end, when whatever is left is cut.
+pub const DRAIN_CUT_LIMIT: Duration = Duration::from_secs(3);
+/// What `Retry-After` says, in seconds.
+pub const RETRY_AFTER_S: u32 = 5;
+
+const _: () = {
+    assert!(READ_BUFFER_BYTES >= READ_BYTES_MAX + 64 * 1024);
+    assert!(BUFFER_BYTES_MIN >= 2 * 127, "the rest of one control frame and the next");
+    assert!(BUFFER_BYTES_MIN.is_power_of_two());
+    assert!(KEEP_ALIVE_ALB_LIMIT.as_millis() > 60_000);
+    assert!(PROXY_LIMIT.as_millis() >= 3000);
+};
+
+/// The numbers that the operator decides, already consistent with each other.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// WebSocket and Socket.IO sessions; one more is refused with 503.
+    pub connections_max: usize,
+    /// Sessions of one client address; one more is refused with 503. `None`: no such limit.
+    pub connections_per_ip_max: Option<usize>,
+    /// Channels with members at one time, `default` among them; one more is refused with 503.
+    pub channels_max: usize,
+    /// Payload of a message; more closes with 1009. `<= feed_bytes / 4`.
+    pub message_bytes_max: u64,
+    /// Size of a feed's ring, a power of two.
+    pub feed_bytes: u64,
+    /// Everything that varies with load: rings, partial messages, heads, bodies, out-buffers.
+    pub memory_bytes: u64,
+    /// `SO_SNDBUF` of each connection. The kernel doubles it for its own bookkeeping.
+    pub send_buffer_bytes: u32,
+    /// `SO_RCVBUF` of each connection. The kernel doubles it for its own bookkeeping.
+    pub receive_buffer_bytes: u32,
+    /// A connection that has sent nothing for this long is pinged.
+    pub ping_interval: Duration,
+    /// … and closed when nothing came back this long after the ping.
+    pub ping_timeout: Duration,
+    /// How long a drain spreads the closing of connections.
+    pub drain: Duration,
+}
+
+impl Limits {
+    /// Places in the table of connections: sessions and the spare ones.
+    pub fn slots(&self) -> usize {
+        self.connections_max + CONNECTIONS_SPARE
+    }
+
+    /// Descriptors that this needs.
+    pub fn descriptors(&self) -> u64 {
+        self.slots() as u64 + DESCRIPTORS_RESERVED
+    }
+
+    /// The index of one feed: a `u64` for each [`RECORD_BYTES_TYPICAL`] bytes of its ring.
+    pub fn feed_index_bytes(feed_bytes: u64) -> u64 {
+        feed_bytes / RECORD_BYTES_TYPICAL as u64 * 8
+    }
+
+    /// What memory adds up to at the worst.
+    pub fn ceiling(&self) -> Ceiling {
+        let tables_bytes = (self.slots() * CONNECTION_BYTES) as u64;
+        let kernel_connection_bytes = CONNECTION_KERNEL_BYTES
+            + 2 * (u64::from(self.send_buffer_bytes) + u64::from(self.receive_buffer_bytes));
+        Ceiling {
+            base_bytes: BASE_BYTES,
+            memory_bytes: self.memory_bytes,
+            tables_bytes,
+            kernel_connection_bytes,
+            kernel_bytes: kernel_connection_bytes * self.slots() as u64,
+        }
+    }
+}
+
+/// The memory that the limits add up to; printed by `elbow check` and at start.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Ceiling {
+    /// What does not vary.
+    pub base_bytes: u64,
+    /// `--memory`.
+    pub memory_bytes: u64,
+    /// Tables of a fixed size: [`CONNECTION_BYTES`] for each slot.
+    pub tables_bytes: u64,
+    /// What the kernel may hold for one connection.
+    pub kernel_connection_bytes: u64,
+    /// … and for all of them.
+    pub kernel_bytes: u64,
+}
+
+impl Ceiling {
+    /// What the process itself may use: the bound of its resident memory.
+    pub fn user_bytes(&self) -> u64 {
+        self.base_bytes + self.memory_bytes + self.tables_bytes
+    }
+
+    /// With the kernel's share, when every socket buffer of every connection is full.
+    pub fn total_bytes(&self) -> u64 {
+        self.user_bytes() + self.kernel_bytes
+    }
+}

@@ -1,0 +1,52 @@
+//! What the operator decided, as plain data: policy beside [`Limits`], which are numbers.
+//!
+//! Whatever comes from a flag has been parsed and checked above; the floors below take it as it is.
+
+use core::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::limits::Limits;
+use crate::time::Duration;
+use crate::wire::origin::Origin;
+
+/// Whether a public connection begins with a PROXY header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ProxyMode {
+    /// It does not: its first byte is HTTP.
+    Off,
+    /// It may, if its peer is trusted.
+    Optional,
+    /// It must; only a trusted peer's health probe may come without.
+    Required,
+}
+
+/// Networks whose word about a client's address is believed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Trust(pub Vec<IpNet>);
+
+impl Trust {
+    /// Whether `address`, in its canonical form, lies in one of the networks.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// Everything that the server is told at birth.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// The numbers.
+    pub limits: Limits,
+    /// PROXY protocol on public listeners.
+    pub proxy: ProxyMode,
+    /// Whose PROXY header or `X-Forwarded-For` is believed.
+    pub trust: Trust,
+    /// Whether `X-Forwarded-For` of trusted peers names the client (behind an ALB).
+    pub forwarded_for: bool,
+    /// Origins that browsers may come from beside the page's own.
+    pub origins: Vec<Origin>,
+    /// How long a kept-alive connection may be without a request.
+    pub keep_alive: Duration,
+    /// Whether each message is reported as an event, for the log at debug.
+    pub report_messages: bool,
+}
