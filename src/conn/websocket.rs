@@ -1,0 +1,173 @@
+//! The phase that lasts: a WebSocket session (RFC 6455), its messages and its pings.
+//!
+//! Two clocks. *Heard* is when the peer last sent anything: after `--ping-interval` of silence it is
+//! pinged, and if nothing at all comes back within `--ping-timeout` it is gone. That the balancer
+//! sees bytes within its idle timeout follows, for a ping and its pong are bytes.
+//!
+//! A message that is whole within what was read is published from there; only one that arrives in
+//! pieces owns a buffer, which grows as bytes arrive, never as a header promises.
+
+use super::{Cx, Member, Payload, Step};
+use crate::limits;
+use crate::outbound::{CloseFrame, Outbound};
+use crate::pool::{BufferId, Pool};
+use crate::reason::CloseReason;
+use crate::settings::Settings;
+use crate::time::{Duration, Instant};
+use crate::wire::Status;
+use crate::wire::ws::{Deframer, Input, Kind};
+
+/// A ping without payload: FIN, opcode 9, length 0.
+const PING: [u8; 2] = [0x89, 0];
+
+/// A session.
+#[derive(Debug)]
+pub(super) struct WebSocket {
+    pub(super) member: Member,
+    deframer: Deframer,
+    /// What has arrived of a message in pieces.
+    message: Option<BufferId>,
+    /// When the unfinished message began.
+    began_at: Instant,
+    /// When the ping went that has not been answered; [`Instant::NEVER`] if none.
+    pinged_at: Instant,
+    /// How long after the last byte heard the next ping is due.
+    wait_ms: u32,
+}
+
+impl WebSocket {
+    /// A session that is first pinged after `first_ping` of silence, then after an interval each.
+    pub(super) fn new(member: Member, first_ping: Duration) -> WebSocket {
+        WebSocket {
+            member,
+            deframer: Deframer::new(),
+            message: None,
+            began_at: Instant::NEVER,
+            pinged_at: Instant::NEVER,
+            wait_ms: u32::try_from(first_ping.as_millis()).unwrap_or(u32::MAX),
+        }
+    }
+
+    pub(super) fn receive<'b>(
+        &mut self,
+        cx: &mut Cx<'_>,
+        out: &mut Outbound,
+        bytes: &'b mut [u8],
+    ) -> (usize, Step<'b>) {
+        let (used, input) = self.deframer.next(bytes, cx.settings.limits.message_bytes_max);
+        let step = match input {
+            Ok(Status::Complete(Input::Message(kind, payload))) => {
+                Step::Publish(kind, Payload::Borrowed(payload))
+            }
+            Ok(Status::Complete(Input::Part { kind, payload, last, .. })) => {
+                self.collect(cx, kind, payload, last)
+            }
+            Ok(Status::Complete(Input::Ping(payload))) => {
+                if out.push_pong(cx.pool, payload) { Step::Continue } else { no_memory() }
+            }
+            Ok(Status::Complete(Input::Pong)) => Step::Continue,
+            Ok(Status::Complete(Input::Close(code))) => {
+                Step::Close(CloseFrame::answer(code), CloseReason::ClosedByClient)
+            }
+            Ok(Status::Partial) => Step::NeedMore,
+            Err(error) => {
+                let reason = match error.code() {
+                    1007 => CloseReason::InvalidText,
+                    1009 => CloseReason::MessageTooBig,
+                    _ => CloseReason::ProtocolError,
+                };
+                Step::Close(CloseFrame::Reason(reason), reason)
+            }
+        };
+        if !self.deframer.mid_message() {
+            self.began_at = Instant::NEVER;
+        } else if self.began_at == Instant::NEVER {
+            self.began_at = cx.now.mono;
+        }
+        (used, step)
+    }
+
+    fn collect<'b>(
+        &mut self,
+        cx: &mut Cx<'_>,
+        kind: Kind,
+        payload: &[u8],
+        last: bool,
+    ) -> Step<'b> {
+        let Some(mut buffer) = self.message.take().or_else(|| cx.pool.take(payload.len())) else {
+            return no_memory();
+        };
+        let collected = cx.pool.append(&mut buffer, payload);
+        if !collected {
+            cx.pool.give(buffer);
+            return no_memory();
+        }
+        if last {
+            return Step::Publish(kind, Payload::Assembled(buffer));
+        }
+        self.message = Some(buffer);
+        Step::Continue
+    }
+
+    pub(super) fn heard(&mut self) {
+        self.pinged_at = Instant::NEVER;
+    }
+
+    pub(super) fn deadline(&self, settings: &Settings, heard_at: Instant) -> Instant {
+        let ping = if self.pinged_at == Instant::NEVER {
+            heard_at.plus(Duration::from_millis(u64::from(self.wait_ms)))
+        } else {
+            self.pinged_at.plus(settings.limits.ping_timeout)
+        };
+        ping.min(self.message_deadline(heard_at))
+    }
+
+    pub(super) fn handle_timeout(
+        &mut self,
+        cx: &mut Cx<'_>,
+        out: &mut Outbound,
+        heard_at: Instant,
+    ) -> Step<'static> {
+        let now = cx.now.mono;
+        if self.deadline(cx.settings, heard_at) > now {
+            return Step::Continue;
+        }
+        if self.message_deadline(heard_at) <= now {
+            let reason = CloseReason::MessageTimeout;
+            return Step::Close(CloseFrame::Reason(reason), reason);
+        }
+        if self.pinged_at != Instant::NEVER {
+            return Step::Cut(CloseReason::PingTimeout);
+        }
+        if !out.push_own(cx.pool, &PING) {
+            return no_memory();
+        }
+        self.pinged_at = now;
+        let interval = cx.settings.limits.ping_interval;
+        self.wait_ms = u32::try_from(interval.as_millis()).unwrap_or(u32::MAX);
+        cx.metrics.pings += 1;
+        Step::Pinged
+    }
+
+    pub(super) fn release(&mut self, pool: &mut Pool) {
+        if let Some(message) = self.message.take() {
+            pool.give(message);
+        }
+    }
+
+    pub(super) fn buffer(&self) -> Option<BufferId> {
+        self.message
+    }
+
+    fn message_deadline(&self, heard_at: Instant) -> Instant {
+        if self.began_at == Instant::NEVER {
+            return Instant::NEVER;
+        }
+        let stalled = heard_at.plus(limits::MESSAGE_STALL_LIMIT);
+        stalled.min(self.began_at.plus(limits::MESSAGE_LIMIT))
+    }
+}
+
+fn no_memory<'b>() -> Step<'b> {
+    Step::Close(CloseFrame::Reason(CloseReason::NoMemory), CloseReason::NoMemory)
+}

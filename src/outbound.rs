@@ -1,0 +1,457 @@
+//! What goes next to one connection's socket, and what went: three sources in one order.
+//!
+//! - **Own bytes**: what only this connection gets (response heads, pongs, pings). They wait in a
+//!   buffer of the pool, which is given back as soon as they are gone.
+//! - A **body**: a static file, borrowed by number and position.
+//! - A **feed**: the connection's cursor into the ring that it shares with its whole channel.
+//!
+//! A body and a feed exclude each other. Own bytes go out only *between* records; after a short
+//! write the cursor stands inside a record, `boundary` is where that record ends, and until it is
+//! reached own bytes wait. The rest of a half-written record stays in the ring: a slow reader owns
+//! no copy of anything.
+//!
+//! A **close frame** has a place in the order too: it carries the head of the moment at which it was
+//! decided and goes out when the cursor gets there, so that a sender still gets its own echo. It is
+//! a constant or four bytes kept here: saying goodbye needs no memory.
+
+use crate::feed::{Feed, Mark};
+use crate::id::{ChannelId, Offset};
+use crate::pool::{BufferId, Pool};
+use crate::reason::CloseReason;
+use crate::site::AssetId;
+use crate::wire::ws;
+
+/// No pong waits at the end of the own bytes.
+const NO_PONG: u32 = u32::MAX;
+
+/// Where bytes come from that are not the connection's own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// Own bytes only.
+    Nothing,
+    /// A file, of which `sent` bytes have gone.
+    Body {
+        /// Which file.
+        asset: AssetId,
+        /// `0 <= sent <= length`
+        sent: u32,
+        /// The file's length.
+        length: u32,
+    },
+    /// A channel's feed.
+    Feed {
+        /// Whose feed.
+        channel: ChannelId,
+        /// `tail <= cursor <= head`, unless lapped; its `seq` counts the records wholly sent.
+        cursor: Mark,
+        /// The end of the record that the cursor is inside of, or the cursor itself between two.
+        boundary: Offset,
+    },
+}
+
+/// The frame that ends a WebSocket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CloseFrame {
+    /// Ours: a constant.
+    Reason(CloseReason),
+    /// The client's own code sent back.
+    Echo([u8; 4]),
+    /// The client gave no code.
+    Empty,
+}
+
+impl CloseFrame {
+    /// The answer to a client's close frame (RFC 6455 §5.5.1).
+    pub fn answer(code: Option<u16>) -> CloseFrame {
+        match code {
+            Some(code) => {
+                let [high, low] = code.to_be_bytes();
+                CloseFrame::Echo([0x88, 2, high, low])
+            }
+            None => CloseFrame::Empty,
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            CloseFrame::Reason(reason) => {
+                reason.close_frame().expect("only reasons with a frame are put into one")
+            }
+            CloseFrame::Echo(frame) => frame,
+            CloseFrame::Empty => &[0x88, 0],
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Close {
+    barrier: Offset,
+    frame: CloseFrame,
+    sent: u8,
+}
+
+/// Borrowed slices in the order in which they go out; handed to one vectored write.
+#[derive(Clone, Copy, Debug)]
+pub struct Transmit<'a> {
+    /// Some may be empty.
+    pub slices: [&'a [u8]; 4],
+}
+
+impl Transmit<'_> {
+    /// Bytes in all slices.
+    pub fn len(&self) -> usize {
+        self.slices.iter().map(|slice| slice.len()).sum()
+    }
+
+    /// Whether there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.slices.iter().all(|slice| slice.is_empty())
+    }
+}
+
+/// The outbound half of a connection.
+#[derive(Debug)]
+pub struct Outbound {
+    source: Source,
+    close: Option<Close>,
+    own: Option<BufferId>,
+    /// Own bytes that have gone. `own_sent <= own.len()`
+    own_sent: u32,
+    /// Where a pong begins of which nothing has gone and behind which nothing follows.
+    pong_at: u32,
+}
+
+impl Default for Outbound {
+    fn default() -> Outbound {
+        Outbound::new()
+    }
+}
+
+impl Outbound {
+    /// Nothing to send.
+    pub const fn new() -> Outbound {
+        Outbound { source: Source::Nothing, close: None, own: None, own_sent: 0, pong_at: NO_PONG }
+    }
+
+    /// Appends own bytes; `false`, and nothing is changed, when the pool is empty.
+    #[must_use]
+    pub fn push_own(&mut self, pool: &mut Pool, bytes: &[u8]) -> bool {
+        let mut own = match self.own {
+            Some(own) => own,
+            None => match pool.take(bytes.len()) {
+                Some(own) => own,
+                None => return false,
+            },
+        };
+        // An empty buffer that was just taken is large enough, so it is never left behind.
+        let appended = pool.append(&mut own, bytes);
+        self.own = Some(own);
+        if appended {
+            self.pong_at = NO_PONG;
+        }
+        appended
+    }
+
+    /// Appends a pong. One that still waits whole is replaced: only the latest ping needs an answer
+    /// (RFC 6455 §5.5.3), which bounds what a flood of pings can ask of us.
+    #[must_use]
+    pub fn push_pong(&mut self, pool: &mut Pool, payload: &[u8]) -> bool {
+        let mut frame = [0; 127];
+        let length = ws::pong(payload, &mut frame);
+        if let Some(own) = self.own
+            && self.pong_at != NO_PONG
+            && self.own_sent <= self.pong_at
+        {
+            pool.bytes_mut(own).truncate(self.pong_at as usize);
+        }
+        let at = self.own.map_or(0, |own| pool.bytes(own).len()) as u32;
+        let pushed = self.push_own(pool, &frame[..length]);
+        if pushed {
+            self.pong_at = at;
+        }
+        pushed
+    }
+
+    /// Takes up a file after the own bytes.
+    pub fn start_body(&mut self, asset: AssetId, length: u32) {
+        self.source = Source::Body { asset, sent: 0, length };
+    }
+
+    /// Back to own bytes only; for the next request.
+    pub fn finish_body(&mut self) {
+        self.source = Source::Nothing;
+    }
+
+    /// Begins to follow a feed from `mark` on.
+    pub fn start_feed(&mut self, channel: ChannelId, mark: Mark) {
+        self.source = Source::Feed { channel, cursor: mark, boundary: mark.offset };
+    }
+
+    /// Decides the end: `frame` goes out when everything before `barrier` has gone. The first
+    /// decision stands.
+    pub fn start_close(&mut self, frame: CloseFrame, barrier: Offset) {
+        if self.close.is_none() {
+            self.close = Some(Close { barrier, frame, sent: 0 });
+        }
+    }
+
+    /// Gives up what has not been sent of the feed; the close frame is next. Only between records.
+    pub fn skip_to_close(&mut self) {
+        if let (Some(close), Source::Feed { cursor, .. }) = (&mut self.close, &self.source) {
+            close.barrier = cursor.offset;
+        }
+    }
+
+    /// What to send next, in order. `body` is the whole file of [`Source::Body`], else empty.
+    /// Nothing may be appended or changed before [`Outbound::transmitted`] is told the outcome.
+    ///
+    /// # Panics
+    /// If the cursor was lapped, unless the close frame is all that is left.
+    pub fn transmit<'a>(
+        &'a self,
+        feed: Option<&'a Feed>,
+        body: &'a [u8],
+        pool: &'a Pool,
+    ) -> Transmit<'a> {
+        let own = self.own.map_or(&[][..], |own| &pool.bytes(own)[self.own_sent as usize..]);
+        let slices = match self.source {
+            Source::Nothing => [own, &[], &[], &[]],
+            Source::Body { sent, length, .. } => {
+                [own, &body[sent as usize..length as usize], &[], &[]]
+            }
+            Source::Feed { cursor, boundary, .. } => {
+                let feed = feed.expect("a channel's feed outlives its members");
+                if self.waits_for_boundary(own.len(), cursor, boundary) {
+                    let (first, second) = feed.slices(cursor.offset, boundary);
+                    [first, second, own, &[]]
+                } else {
+                    let (first, second) = self.feed_slices(feed, cursor);
+                    [own, first, second, self.close_bytes()]
+                }
+            }
+        };
+        Transmit { slices }
+    }
+
+    /// Advances by what the socket took of the last [`Outbound::transmit`].
+    pub fn transmitted(&mut self, taken: usize, feed: Option<&Feed>, pool: &mut Pool) {
+        let own_left = self.own_left(pool);
+        match self.source {
+            Source::Nothing => self.own_taken(taken, pool),
+            Source::Body { asset, sent, length } => {
+                let own = taken.min(own_left);
+                let sent = sent + (taken - own) as u32;
+                self.source = Source::Body { asset, sent, length };
+                self.own_taken(own, pool);
+            }
+            Source::Feed { channel, cursor, boundary } => {
+                let feed = feed.expect("a channel's feed outlives its members");
+                let (own, of_feed, of_close) =
+                    if self.waits_for_boundary(own_left, cursor, boundary) {
+                        let of_feed = taken.min(boundary.since(cursor.offset) as usize);
+                        (taken - of_feed, of_feed, 0)
+                    } else {
+                        let own = taken.min(own_left);
+                        let limit = self.limit(feed, cursor);
+                        let of_feed = (taken - own).min(limit.since(cursor.offset) as usize);
+                        (own, of_feed, taken - own - of_feed)
+                    };
+                if of_feed > 0 {
+                    let offset = cursor.offset.plus(of_feed as u64);
+                    let Mark { offset: boundary, seq } = feed.locate(offset);
+                    let cursor = Mark { offset, seq };
+                    self.source = Source::Feed { channel, cursor, boundary };
+                }
+                if let Some(close) = &mut self.close {
+                    close.sent += of_close as u8;
+                }
+                self.own_taken(own, pool);
+            }
+        }
+    }
+
+    /// Whether anything is left to send.
+    pub fn is_pending(&self, feed: Option<&Feed>) -> bool {
+        if self.own.is_some() {
+            return true;
+        }
+        match self.source {
+            Source::Nothing => false,
+            Source::Body { sent, length, .. } => sent < length,
+            Source::Feed { cursor, .. } => {
+                let limit = feed.map_or(cursor.offset, |feed| self.limit(feed, cursor));
+                cursor.offset < limit || !self.close_bytes().is_empty()
+            }
+        }
+    }
+
+    /// Whether the close frame has gone whole.
+    pub fn is_close_sent(&self) -> bool {
+        self.close.is_some_and(|close| usize::from(close.sent) == close.frame.bytes().len())
+    }
+
+    /// Whether an end was decided.
+    pub fn is_closing(&self) -> bool {
+        self.close.is_some()
+    }
+
+    /// Whether the ring has overtaken this reader, which still wants something of it.
+    pub fn is_lapped(&self, feed: &Feed) -> bool {
+        match self.source {
+            Source::Feed { cursor, .. } => {
+                cursor.offset < feed.tail() && cursor.offset < self.limit(feed, cursor)
+            }
+            Source::Nothing | Source::Body { .. } => false,
+        }
+    }
+
+    /// Whether the cursor stands inside a record, so that nothing of our own may follow.
+    pub fn is_inside_record(&self) -> bool {
+        match self.source {
+            Source::Feed { cursor, boundary, .. } => {
+                cursor.offset != boundary || self.close.is_some_and(|close| close.sent > 0)
+            }
+            Source::Nothing | Source::Body { .. } => false,
+        }
+    }
+
+    /// Where bytes come from that are not the connection's own.
+    pub fn source(&self) -> Source {
+        self.source
+    }
+
+    /// The cursor, of one that follows a feed.
+    pub fn cursor(&self) -> Option<Mark> {
+        match self.source {
+            Source::Feed { cursor, .. } => Some(cursor),
+            Source::Nothing | Source::Body { .. } => None,
+        }
+    }
+
+    /// Gives back what is held, at the connection's end.
+    pub fn release(&mut self, pool: &mut Pool) {
+        if let Some(own) = self.own.take() {
+            pool.give(own);
+        }
+        *self = Outbound::new();
+    }
+
+    /// The buffer held, for the server's account of the pool.
+    pub fn buffer(&self) -> Option<BufferId> {
+        self.own
+    }
+
+    fn waits_for_boundary(&self, own_left: usize, cursor: Mark, boundary: Offset) -> bool {
+        cursor.offset < boundary && (own_left > 0 || self.close.is_some())
+    }
+
+    fn own_left(&self, pool: &Pool) -> usize {
+        self.own.map_or(0, |own| pool.bytes(own).len() - self.own_sent as usize)
+    }
+
+    fn own_taken(&mut self, taken: usize, pool: &mut Pool) {
+        let Some(own) = self.own else { return };
+        self.own_sent += taken as u32;
+        if self.own_sent as usize == pool.bytes(own).len() {
+            pool.give(own);
+            self.own = None;
+            self.own_sent = 0;
+            self.pong_at = NO_PONG;
+        }
+    }
+
+    /// Up to where the feed is sent: its head, or what a close waits for.
+    fn limit(&self, feed: &Feed, cursor: Mark) -> Offset {
+        self.close.map_or(feed.head(), |close| close.barrier.max(cursor.offset))
+    }
+
+    fn feed_slices<'a>(&self, feed: &'a Feed, cursor: Mark) -> (&'a [u8], &'a [u8]) {
+        let limit = self.limit(feed, cursor);
+        // A lapped reader that is being closed has nothing to ask of the ring.
+        if limit == cursor.offset { (&[], &[]) } else { feed.slices(cursor.offset, limit) }
+    }
+
+    fn close_bytes(&self) -> &[u8] {
+        self.close.as_ref().map_or(&[], |close| &close.frame.bytes()[usize::from(close.sent)..])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sends everything that is pending, `step` bytes at a time.
+    fn drained(out: &mut Outbound, feed: &Feed, pool: &mut Pool, step: usize) -> Vec<u8> {
+        let mut sent = Vec::new();
+        while out.is_pending(Some(feed)) {
+            let all = out.transmit(Some(feed), &[], pool).slices.concat();
+            assert!(!all.is_empty());
+            let taken = step.min(all.len());
+            sent.extend_from_slice(&all[..taken]);
+            out.transmitted(taken, Some(feed), pool);
+        }
+        sent
+    }
+
+    #[test]
+    fn own_bytes_wait_for_the_record_that_was_begun() {
+        for step in 1..20 {
+            let (mut feed, mut pool) = (Feed::new(1024), Pool::new(4096));
+            let mut out = Outbound::new();
+            out.start_feed(ChannelId(0), feed.mark());
+            feed.append(&[b"[first record]"]);
+            out.transmitted(3, Some(&feed), &mut pool);
+            assert!(out.is_inside_record());
+            assert!(out.push_own(&mut pool, b"(own)"));
+            feed.append(&[b"[second]"]);
+            let sent = drained(&mut out, &feed, &mut pool, step);
+            assert_eq!(String::from_utf8_lossy(&sent), "rst record](own)[second]");
+            assert_eq!(out.cursor(), Some(feed.mark()));
+            assert_eq!(pool.lent_bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn a_close_waits_for_its_barrier_and_ends_everything() {
+        for step in 1..20 {
+            let (mut feed, mut pool) = (Feed::new(1024), Pool::new(4096));
+            let mut out = Outbound::new();
+            out.start_feed(ChannelId(0), feed.mark());
+            feed.append(&[b"[echo]"]);
+            out.start_close(CloseFrame::answer(Some(1000)), feed.head());
+            feed.append(&[b"[later]"]);
+            let sent = drained(&mut out, &feed, &mut pool, step);
+            assert_eq!(sent, b"[echo]\x88\x02\x03\xe8");
+            assert!(out.is_close_sent());
+        }
+    }
+
+    #[test]
+    fn only_the_latest_ping_is_answered() {
+        let (feed, mut pool) = (Feed::new(1024), Pool::new(4096));
+        let mut out = Outbound::new();
+        out.start_feed(ChannelId(0), feed.mark());
+        assert!(out.push_pong(&mut pool, b"one"));
+        out.transmitted(1, Some(&feed), &mut pool);
+        assert!(out.push_pong(&mut pool, b"two"));
+        assert!(out.push_pong(&mut pool, b"three"));
+        let sent = drained(&mut out, &feed, &mut pool, 100);
+        assert_eq!(sent, b"\x03one\x8a\x05three");
+    }
+
+    #[test]
+    fn a_lapped_reader_is_noticed_and_can_still_be_told() {
+        let (mut feed, mut pool) = (Feed::new(1024), Pool::new(4096));
+        let mut out = Outbound::new();
+        out.start_feed(ChannelId(0), feed.mark());
+        for _ in 0..3 {
+            feed.append(&[&[b'x'; 500]]);
+        }
+        assert!(out.is_lapped(&feed) && !out.is_inside_record());
+        out.start_close(CloseFrame::Reason(CloseReason::TooSlow), Offset(0));
+        out.skip_to_close();
+        assert!(!out.is_lapped(&feed));
+        let sent = drained(&mut out, &feed, &mut pool, 4);
+        assert_eq!(sent, CloseReason::TooSlow.close_frame().unwrap());
+    }
+}

@@ -1,0 +1,188 @@
+//! Every way a connection ends, in one list that log, counters and tests share.
+//!
+//! Ends by guilt: the peer went, the peer broke a protocol, a limit was reached, the operator asked
+//! for it, the system failed. A WebSocket learns of ours by a close frame (RFC 6455 §5.5.1), which
+//! is a constant here: saying goodbye must not need memory, least of all when that is the reason.
+
+/// Why a connection ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+#[repr(u8)]
+pub enum CloseReason {
+    /// The final answer was sent (`Connection: close`, an error, a probe's reply).
+    Answered,
+    /// The client began the WebSocket's closing handshake.
+    ClosedByClient,
+    /// The peer ended the connection without a word; for a WebSocket that is RFC 6455's 1006.
+    PeerGone,
+    /// The peer reset the connection.
+    PeerReset,
+    /// The peer opened the connection and closed it without a byte, or after a PROXY header alone:
+    /// a health check or a speculative connection.
+    ProbeOnly,
+    /// No byte came in time: a speculative connection, held open.
+    Silent,
+
+    /// The PROXY header breaks the protocol.
+    ProxyInvalid,
+    /// No PROXY header where one is required.
+    ProxyMissing,
+    /// A PROXY header from a peer outside `--proxy-trust`.
+    ProxyUntrusted,
+    /// The PROXY header was not whole in time.
+    ProxyTimeout,
+    /// The request head was not whole in time.
+    HeadTimeout,
+    /// The request body was not whole in time.
+    BodyTimeout,
+    /// The client did not take the response.
+    ResponseTimeout,
+    /// A kept-alive connection was not used again.
+    KeepAliveTimeout,
+    /// A frame that RFC 6455 forbids: 1002.
+    ProtocolError,
+    /// Text that is not UTF-8: 1007.
+    InvalidText,
+    /// A message that was begun and not finished in time: 1008.
+    MessageTimeout,
+    /// A message over `--max-message`, or whose record is over half a ring: 1009.
+    MessageTooBig,
+
+    /// The ring overtook this reader: 1008.
+    TooSlow,
+    /// Nothing came back after a ping.
+    PingTimeout,
+    /// The kernel gave up on unacknowledged bytes (`TCP_USER_TIMEOUT`).
+    TransportTimeout,
+    /// The close frame could not be sent in time.
+    CloseTimeout,
+    /// The pool was empty: 1013.
+    NoMemory,
+
+    /// The server is draining: 1001.
+    GoingAway,
+    /// The file was replaced twice while it was being sent.
+    Replaced,
+    /// A socket error of another kind.
+    SocketFailed,
+}
+
+impl CloseReason {
+    /// All of them, in order, for counters and tests.
+    pub const ALL: [CloseReason; 26] = [
+        CloseReason::Answered,
+        CloseReason::ClosedByClient,
+        CloseReason::PeerGone,
+        CloseReason::PeerReset,
+        CloseReason::ProbeOnly,
+        CloseReason::Silent,
+        CloseReason::ProxyInvalid,
+        CloseReason::ProxyMissing,
+        CloseReason::ProxyUntrusted,
+        CloseReason::ProxyTimeout,
+        CloseReason::HeadTimeout,
+        CloseReason::BodyTimeout,
+        CloseReason::ResponseTimeout,
+        CloseReason::KeepAliveTimeout,
+        CloseReason::ProtocolError,
+        CloseReason::InvalidText,
+        CloseReason::MessageTimeout,
+        CloseReason::MessageTooBig,
+        CloseReason::TooSlow,
+        CloseReason::PingTimeout,
+        CloseReason::TransportTimeout,
+        CloseReason::CloseTimeout,
+        CloseReason::NoMemory,
+        CloseReason::GoingAway,
+        CloseReason::Replaced,
+        CloseReason::SocketFailed,
+    ];
+
+    /// The words for it, in the log and in a close frame.
+    pub fn text(self) -> &'static str {
+        match self {
+            CloseReason::Answered => "answered",
+            CloseReason::ClosedByClient => "closed by client",
+            CloseReason::PeerGone => "peer gone",
+            CloseReason::PeerReset => "peer reset",
+            CloseReason::ProbeOnly => "probe",
+            CloseReason::Silent => "silent",
+            CloseReason::ProxyInvalid => "invalid PROXY header",
+            CloseReason::ProxyMissing => "no PROXY header",
+            CloseReason::ProxyUntrusted => "untrusted PROXY header",
+            CloseReason::ProxyTimeout => "PROXY header timeout",
+            CloseReason::HeadTimeout => "request head timeout",
+            CloseReason::BodyTimeout => "request body timeout",
+            CloseReason::ResponseTimeout => "response timeout",
+            CloseReason::KeepAliveTimeout => "keep-alive timeout",
+            CloseReason::ProtocolError => "protocol error",
+            CloseReason::InvalidText => "invalid text",
+            CloseReason::MessageTimeout => "message timeout",
+            CloseReason::MessageTooBig => "message too big",
+            CloseReason::TooSlow => "too slow",
+            CloseReason::PingTimeout => "ping timeout",
+            CloseReason::TransportTimeout => "transport timeout",
+            CloseReason::CloseTimeout => "close timeout",
+            CloseReason::NoMemory => "out of memory",
+            CloseReason::GoingAway => "going away",
+            CloseReason::Replaced => "file replaced",
+            CloseReason::SocketFailed => "socket failed",
+        }
+    }
+
+    /// The close frame that tells a WebSocket client, header and all: opcode 8, unmasked, status
+    /// code, words. `None` where there is nobody to tell or nothing may be said.
+    pub fn close_frame(self) -> Option<&'static [u8]> {
+        match self {
+            CloseReason::ProtocolError => Some(b"\x88\x10\x03\xeaprotocol error"),
+            CloseReason::InvalidText => Some(b"\x88\x0e\x03\xefinvalid text"),
+            CloseReason::MessageTimeout => Some(b"\x88\x11\x03\xf0message timeout"),
+            CloseReason::MessageTooBig => Some(b"\x88\x11\x03\xf1message too big"),
+            CloseReason::TooSlow => Some(b"\x88\x0a\x03\xf0too slow"),
+            CloseReason::NoMemory => Some(b"\x88\x0f\x03\xf5out of memory"),
+            CloseReason::GoingAway => Some(b"\x88\x0c\x03\xe9going away"),
+            CloseReason::Answered
+            | CloseReason::ClosedByClient
+            | CloseReason::PeerGone
+            | CloseReason::PeerReset
+            | CloseReason::ProbeOnly
+            | CloseReason::Silent
+            | CloseReason::ProxyInvalid
+            | CloseReason::ProxyMissing
+            | CloseReason::ProxyUntrusted
+            | CloseReason::ProxyTimeout
+            | CloseReason::HeadTimeout
+            | CloseReason::BodyTimeout
+            | CloseReason::ResponseTimeout
+            | CloseReason::KeepAliveTimeout
+            | CloseReason::PingTimeout
+            | CloseReason::TransportTimeout
+            | CloseReason::CloseTimeout
+            | CloseReason::Replaced
+            | CloseReason::SocketFailed => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_close_frame_says_the_reason_in_words() {
+        for reason in CloseReason::ALL {
+            let Some(frame) = reason.close_frame() else { continue };
+            assert_eq!(frame[0], 0x88);
+            assert_eq!(usize::from(frame[1]), frame.len() - 2);
+            let code = u16::from_be_bytes([frame[2], frame[3]]);
+            assert!((1001..=1013).contains(&code), "{code}");
+            assert_eq!(&frame[4..], reason.text().as_bytes());
+        }
+    }
+
+    #[test]
+    fn the_list_is_in_the_order_of_its_numbers() {
+        for (number, reason) in CloseReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, number);
+        }
+    }
+}

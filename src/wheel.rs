@@ -1,0 +1,288 @@
+//! A timer wheel: one deadline per key, set and expired in constant time, sleeping in between.
+//!
+//! Eight levels of 64 slots; a slot of a level is eight times as wide as one of the level below
+//! (after Linux' `kernel/time/timer.c`). A timer goes into the finest level that reaches its
+//! deadline and stays there: nothing is moved down later, so a timer may fire late by up to an
+//! eighth of the time it was set ahead, never early. Our deadlines are limits on other people's
+//! patience; nobody minds.
+//!
+//! Occupied slots are bits in a word per level, so the next deadline is found by counting zeros and
+//! an idle server can sleep until it. Setting a deadline *later*, which happens with every byte a
+//! client sends, is a store: the entry fires at its old slot, sees the later deadline and goes back
+//! in.
+
+use crate::time::Instant;
+
+const LEVELS: usize = 8;
+const SLOTS: u64 = 64;
+/// log2 of how much wider a slot is than one of the level below.
+const LEVEL_SHIFT: u32 = 3;
+/// Width of the finest slots. A close handshake or a drain needs no better.
+const TICK_MS: u64 = 16;
+const NONE: u32 = u32::MAX;
+/// "Not in any slot"; a place is `level * 64 + slot`.
+const NOWHERE: u16 = u16::MAX;
+
+#[derive(Clone, Debug)]
+struct Entry {
+    deadline: Instant,
+    next: u32,
+    previous: u32,
+    place: u16,
+}
+
+/// The deadlines of keys `0..n`; keys are small numbers, such as a slab's.
+///
+/// Every armed entry is in exactly one slot; that slot's time is later than `tick` and not later
+/// than the entry's deadline rounded up to the slot's width.
+#[derive(Debug)]
+pub struct Wheel {
+    /// Every slot up to this time, in ticks, has been emptied.
+    tick: u64,
+    entries: Vec<Entry>,
+    /// First entry of each slot.
+    firsts: Box<[u32; LEVELS * SLOTS as usize]>,
+    /// A bit for each slot that is not empty.
+    occupied: [u64; LEVELS],
+}
+
+/// User-space bytes of one key.
+pub const ENTRY_BYTES: usize = size_of::<Entry>();
+
+impl Wheel {
+    /// An empty wheel that starts at `now`, with room for keys below `capacity` set aside (not
+    /// touched before they are used).
+    pub fn new(now: Instant, capacity: usize) -> Wheel {
+        Wheel {
+            tick: now.as_millis() / TICK_MS,
+            entries: Vec::with_capacity(capacity),
+            firsts: Box::new([NONE; LEVELS * SLOTS as usize]),
+            occupied: [0; LEVELS],
+        }
+    }
+
+    /// Sets the deadline of `key`, replacing the one it had. [`Instant::NEVER`] is no deadline.
+    pub fn set(&mut self, key: u32, deadline: Instant) {
+        while self.entries.len() <= key as usize {
+            self.entries.push(Entry {
+                deadline: Instant::NEVER,
+                next: NONE,
+                previous: NONE,
+                place: NOWHERE,
+            });
+        }
+        if deadline == Instant::NEVER {
+            return self.clear(key);
+        }
+        let place = self.entries[key as usize].place;
+        self.entries[key as usize].deadline = deadline;
+        if place != NOWHERE {
+            if self.time_of(place).saturating_mul(TICK_MS) <= deadline.as_millis() {
+                return;
+            }
+            self.unlink(key);
+        }
+        self.link(key);
+    }
+
+    /// Takes the deadline of `key` away.
+    pub fn clear(&mut self, key: u32) {
+        if let Some(entry) = self.entries.get_mut(key as usize) {
+            entry.deadline = Instant::NEVER;
+            if entry.place != NOWHERE {
+                self.unlink(key);
+            }
+        }
+    }
+
+    /// The next key whose deadline has been reached, disarmed. Call until `None`. Constant work
+    /// per call, except that entries whose deadline had been put off go back in on the way.
+    pub fn expire(&mut self, now: Instant) -> Option<u32> {
+        let until = now.as_millis() / TICK_MS;
+        while let Some((time, place)) = self.earliest() {
+            if time > until {
+                break;
+            }
+            // One short of it: a slot's time is always in the future of `tick`.
+            self.tick = self.tick.max(time - 1);
+            let key = self.firsts[place];
+            self.unlink(key);
+            if self.entries[key as usize].deadline <= now {
+                self.entries[key as usize].deadline = Instant::NEVER;
+                return Some(key);
+            }
+            self.link(key);
+        }
+        self.tick = self.tick.max(until);
+        None
+    }
+
+    /// When [`Wheel::expire`] is worth calling next, if ever.
+    pub fn next(&self) -> Option<Instant> {
+        self.earliest().map(|(time, _)| Instant::from_millis(time.saturating_mul(TICK_MS)))
+    }
+
+    /// Asserts the invariant; for tests.
+    pub fn check(&self) {
+        for (key, entry) in self.entries.iter().enumerate() {
+            assert_eq!(entry.place == NOWHERE, entry.deadline == Instant::NEVER, "key {key}");
+            if entry.place != NOWHERE {
+                let time = self.time_of(entry.place);
+                assert!(time > self.tick);
+                let level = u32::from(entry.place) / SLOTS as u32;
+                let width_ms = TICK_MS << (level * LEVEL_SHIFT);
+                assert!(time * TICK_MS < entry.deadline.as_millis().saturating_add(width_ms));
+            }
+        }
+    }
+
+    fn earliest(&self) -> Option<(u64, usize)> {
+        let mut best: Option<(u64, usize)> = None;
+        for (level, occupied) in self.occupied.iter().enumerate() {
+            if *occupied == 0 {
+                continue;
+            }
+            let shift = level as u32 * LEVEL_SHIFT;
+            let current = self.tick >> shift;
+            // The slot after the current one comes first; the current one itself is empty.
+            let ahead = u64::from(
+                occupied.rotate_right(((current + 1) % SLOTS) as u32).trailing_zeros(),
+            );
+            let slot = current + 1 + ahead;
+            let time = slot << shift;
+            if best.is_none_or(|(earliest, _)| time < earliest) {
+                best = Some((time, level * SLOTS as usize + (slot % SLOTS) as usize));
+            }
+        }
+        best
+    }
+
+    /// The time of an occupied slot, in ticks.
+    fn time_of(&self, place: u16) -> u64 {
+        let shift = u32::from(place) / SLOTS as u32 * LEVEL_SHIFT;
+        let slot = u64::from(place) % SLOTS;
+        let current = self.tick >> shift;
+        let ahead = slot.wrapping_sub(current) % SLOTS;
+        (current + ahead) << shift
+    }
+
+    fn link(&mut self, key: u32) {
+        let due = self.entries[key as usize].deadline.as_millis().div_ceil(TICK_MS);
+        let due = due.max(self.tick + 1);
+        let mut level = 0;
+        let slot = loop {
+            let shift = level as u32 * LEVEL_SHIFT;
+            let slot = due.div_ceil(1 << shift);
+            let furthest = (self.tick >> shift) + SLOTS - 1;
+            if slot <= furthest {
+                break slot;
+            }
+            if level == LEVELS - 1 {
+                // Further than the wheel reaches (24 days): it comes round and is put back.
+                break furthest;
+            }
+            level += 1;
+        };
+        let place = level * SLOTS as usize + (slot % SLOTS) as usize;
+        let first = self.firsts[place];
+        let entry = &mut self.entries[key as usize];
+        entry.place = place as u16;
+        entry.next = first;
+        entry.previous = NONE;
+        if first != NONE {
+            self.entries[first as usize].previous = key;
+        }
+        self.firsts[place] = key;
+        self.occupied[level] |= 1 << (slot % SLOTS);
+    }
+
+    fn unlink(&mut self, key: u32) {
+        let Entry { next, previous, place, .. } = self.entries[key as usize];
+        if next != NONE {
+            self.entries[next as usize].previous = previous;
+        }
+        if previous != NONE {
+            self.entries[previous as usize].next = next;
+        } else {
+            self.firsts[usize::from(place)] = next;
+            if next == NONE {
+                let level = usize::from(place) / SLOTS as usize;
+                self.occupied[level] &= !(1 << (u64::from(place) % SLOTS));
+            }
+        }
+        self.entries[key as usize].place = NOWHERE;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_millis(ms)
+    }
+
+    #[test]
+    fn a_timer_fires_at_its_deadline_or_a_little_later_and_never_early() {
+        for ms in [1, 15, 16, 17, 999, 1023, 1024, 5000, 25_000, 350_000, 86_400_000] {
+            let mut wheel = Wheel::new(at(3), 1);
+            wheel.set(0, at(3 + ms));
+            assert_eq!(wheel.expire(at(2 + ms)), None, "{ms}: early");
+            let next = wheel.next().unwrap();
+            assert!(next.since(at(3 + ms)).as_millis() <= 32 + ms / 8, "{ms}: late, {next:?}");
+            assert_eq!(wheel.expire(next), Some(0));
+            assert_eq!(wheel.next(), None);
+        }
+    }
+
+    #[test]
+    fn a_deadline_put_off_costs_one_wake_up() {
+        let mut wheel = Wheel::new(at(0), 1);
+        wheel.set(0, at(1000));
+        for ms in (0..1000).step_by(10) {
+            wheel.set(0, at(1000 + ms));
+        }
+        let mut wakeups = 0;
+        let mut now = at(0);
+        while wheel.expire(now).is_none() {
+            wheel.check();
+            now = wheel.next().unwrap();
+            wakeups += 1;
+        }
+        assert!(wakeups <= 2, "{wakeups}");
+        assert!(now >= at(1990));
+    }
+
+    #[test]
+    fn an_earlier_deadline_moves_the_entry() {
+        let mut wheel = Wheel::new(at(0), 1);
+        wheel.set(0, at(60_000));
+        wheel.set(0, at(100));
+        assert_eq!(wheel.expire(at(128)), Some(0));
+        assert_eq!(wheel.next(), None);
+    }
+
+    #[test]
+    fn a_long_sleep_loses_nothing() {
+        let mut wheel = Wheel::new(at(0), 100);
+        for key in 0..100 {
+            wheel.set(key, at(u64::from(key) * 977));
+        }
+        let fired: Vec<u32> = core::iter::from_fn(|| wheel.expire(at(10_000_000))).collect();
+        assert_eq!(fired.len(), 100);
+        assert_eq!(wheel.next(), None);
+    }
+
+    #[test]
+    fn beyond_the_reach_of_the_wheel() {
+        let mut wheel = Wheel::new(at(0), 1);
+        let deadline = at(90 * 86_400_000);
+        wheel.set(0, deadline);
+        let mut now = at(0);
+        while wheel.expire(now).is_none() {
+            wheel.check();
+            now = wheel.next().unwrap();
+        }
+        assert!(now >= deadline);
+    }
+}
