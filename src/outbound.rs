@@ -19,7 +19,6 @@ use crate::id::{ChannelId, Offset};
 use crate::pool::{BufferId, Pool};
 use crate::reason::CloseReason;
 use crate::site::AssetId;
-use crate::wire::ws;
 
 /// No pong waits at the end of the own bytes.
 const NO_PONG: u32 = u32::MAX;
@@ -156,8 +155,11 @@ impl Outbound {
     /// (RFC 6455 §5.5.3), which bounds what a flood of pings can ask of us.
     #[must_use]
     pub fn push_pong(&mut self, pool: &mut Pool, payload: &[u8]) -> bool {
-        let mut frame = [0; 127];
-        let length = ws::pong(payload, &mut frame);
+        // FIN, opcode 10; a control frame's payload is at most 125 bytes, so one byte tells it.
+        let mut frame = [0x8a; 127];
+        let length = 2 + payload.len();
+        frame[1] = payload.len() as u8;
+        frame[2..length].copy_from_slice(payload);
         if let Some(own) = self.own
             && self.pong_at != NO_PONG
             && self.own_sent <= self.pong_at

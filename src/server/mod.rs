@@ -1,0 +1,565 @@
+//! Floor 5: the core's one face. Sockets, time and files come in; bytes and events go out.
+//!
+//! Generic over [`Socket`] and driven by calls with `now`: the shell drives it with real sockets and
+//! the clock, a test with fakes and an invented time, and the same calls give the same bytes. It
+//! allocates nothing while messages flow.
+//!
+//! Beside this file: `pump` alone reads and writes sockets, `answer` decides what a request gets,
+//! `drain` takes leave. The surprise: a connection's end may happen inside almost any call, so
+//! everything that waits its turn is remembered as a [`ConnId`] and looked up again.
+
+mod answer;
+mod drain;
+mod event;
+mod pump;
+
+use core::net::{IpAddr, SocketAddr};
+use std::collections::{HashMap, VecDeque};
+use std::io;
+
+use chacha20::ChaCha20Rng;
+use chacha20::rand_core::{Rng, SeedableRng};
+use slab::Slab;
+
+pub use crate::conn::Listener;
+pub use event::{Access, Event};
+
+use crate::conn::{Conn, Cx, Step};
+use crate::hub::{HashKey, Hub, Joined, Moved};
+use crate::id::{ChannelId, ConnId};
+use crate::limits::{self, Limits};
+use crate::metrics::Metrics;
+use crate::outbound::CloseFrame;
+use crate::pool::Pool;
+use crate::reason::CloseReason;
+use crate::settings::Settings;
+use crate::site::{File, Site};
+use crate::time::{Duration, Instant, Now};
+use crate::wheel::{self, Wheel};
+use crate::wire::http;
+use drain::Drain;
+
+/// A stream socket that never blocks. Methods take `&self`, as a socket's do in the kernel.
+pub trait Socket {
+    /// Reads what there is; 0 is the peer's end, `WouldBlock` nothing yet.
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Writes as much as fits of the slices in their order; empty ones are skipped.
+    fn write(&self, slices: &[&[u8]; 4]) -> io::Result<usize>;
+    /// Tells the peer that nothing more will come.
+    fn shutdown_write(&self);
+    /// Makes the drop that follows a reset: what is unsent is discarded.
+    fn cut(&self);
+}
+
+/// What the kernel says about a socket. A hint: reading may still find nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Readiness {
+    /// Bytes, the end or an error can be read.
+    pub readable: bool,
+    /// The peer's end has arrived, so that a short read does not mean "no more for now".
+    pub read_closed: bool,
+    /// Bytes can be written, or an error found by that.
+    pub writable: bool,
+}
+
+/// A connection, its socket, and what the loop must remember of both.
+#[derive(Debug)]
+struct Entry<S> {
+    conn: Conn,
+    generation: u32,
+    socket: S,
+    /// The socket may have bytes that were not read.
+    readable: bool,
+    /// … and its end is among them.
+    read_closed: bool,
+    /// The end was read.
+    ended: bool,
+    /// The last write was short; it waits to be writable.
+    blocked: bool,
+    /// It stands in the queue of those with own bytes to send.
+    queued: bool,
+    /// It stands in a list of those to be read again later.
+    resuming: bool,
+    /// It is counted among its channel's choked members.
+    choked: bool,
+    /// It is counted as a session.
+    session: bool,
+}
+
+// Everything that an idle session takes: its entry in the table, its timer, its place in its
+// channel's list. (The slab's tag fits into the entry.)
+const _: () = assert!(
+    size_of::<Entry<core::ffi::c_int>>() + wheel::ENTRY_BYTES + 4 <= limits::CONNECTION_BYTES
+);
+
+/// The server.
+#[derive(Debug)]
+pub struct Server<S> {
+    settings: Settings,
+    entries: Slab<Entry<S>>,
+    generation: u32,
+    wheel: Wheel,
+    pool: Pool,
+    hub: Hub,
+    site: Site,
+    metrics: Metrics,
+    sessions: usize,
+    /// Sessions by client address, if that is limited.
+    per_ip: HashMap<IpAddr, u32, HashKey>,
+    /// Connections with own bytes to send, or that were told to close.
+    queue: VecDeque<ConnId>,
+    /// Connections to be read again: their budget was spent, or what held them back is gone.
+    resume: VecDeque<ConnId>,
+    events: VecDeque<Event>,
+    /// The one buffer that every read goes into.
+    buffer: Vec<u8>,
+    /// Where response heads are put together.
+    scratch: Vec<u8>,
+    date: (u64, [u8; http::DATE_BYTES]),
+    random: ChaCha20Rng,
+    drain: Option<Drain>,
+}
+
+impl<S: Socket> Server<S> {
+    /// A server without connections. `seed` is all the randomness it will ever have: hash keys and
+    /// the spread of pings come from it.
+    pub fn new(settings: Settings, site: Site, seed: [u8; 32], now: Now) -> Server<S> {
+        let mut random = ChaCha20Rng::from_seed(seed);
+        let mut key = || {
+            let mut key = [0; 16];
+            random.fill_bytes(&mut key);
+            HashKey(key)
+        };
+        let (names, addresses) = (key(), key());
+        let limits = &settings.limits;
+        let slots = limits.slots();
+        Server {
+            entries: Slab::with_capacity(slots),
+            generation: 0,
+            wheel: Wheel::new(now.mono, slots),
+            pool: Pool::new(limits.memory_bytes),
+            hub: Hub::new(limits, names),
+            site,
+            metrics: Metrics::default(),
+            sessions: 0,
+            per_ip: HashMap::with_hasher(addresses),
+            queue: VecDeque::new(),
+            resume: VecDeque::new(),
+            events: VecDeque::new(),
+            buffer: vec![0; limits::READ_BUFFER_BYTES],
+            scratch: Vec::with_capacity(limits::RESPONSE_HEAD_BYTES_MAX),
+            date: (now.unix_s, http::date(now.unix_s)),
+            random,
+            drain: None,
+            settings,
+        }
+    }
+
+    /// The id that the next connection will have; `None` while there is no room for one. Accepting
+    /// should wait then.
+    pub fn vacancy(&self) -> Option<ConnId> {
+        let room = self.entries.len() < self.settings.limits.slots();
+        room.then(|| ConnId {
+            slot: self.entries.vacant_key() as u32,
+            generation: self.generation.wrapping_add(1),
+        })
+    }
+
+    /// Takes over a socket that was accepted from `peer`; its id is the last [`Server::vacancy`].
+    ///
+    /// # Panics
+    /// Without a vacancy.
+    pub fn accept(&mut self, now: Now, from: Listener, peer: SocketAddr, socket: S) -> ConnId {
+        let id = self.vacancy().expect("accepting waits for a vacancy");
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let conn = Conn::new(&self.cx(now), from, peer);
+        self.generation = id.generation;
+        self.entries.insert(Entry {
+            conn,
+            generation: id.generation,
+            socket,
+            readable: false,
+            read_closed: false,
+            ended: false,
+            blocked: false,
+            queued: false,
+            resuming: false,
+            choked: false,
+            session: false,
+        });
+        self.metrics.connections_accepted += 1;
+        self.arm(id.slot);
+        id
+    }
+
+    /// Something may be possible with a socket. Ids of connections that are gone are ignored.
+    ///
+    /// Bounded work: [`limits::READS_PER_TURN`] reads and one flush.
+    pub fn ready(&mut self, now: Now, id: ConnId, readiness: Readiness) {
+        let Some(entry) = self.entry(id) else { return };
+        entry.readable |= readiness.readable;
+        entry.read_closed |= readiness.read_closed;
+        if readiness.writable && entry.blocked {
+            entry.blocked = false;
+            self.flush(now, id);
+        }
+        if readiness.readable || readiness.read_closed {
+            self.read(now, id);
+        }
+    }
+
+    /// Does what is due: deadlines, reads that were put off, sends. Whether more is waiting, so that
+    /// the next poll should not.
+    ///
+    /// Bounded work: [`limits::SENDS_PER_TURN`] sends and as many deadlines and reads.
+    pub fn run(&mut self, now: Now) -> bool {
+        self.expire(now);
+        self.run_drain(now);
+        for _ in 0..self.resume.len().min(limits::SENDS_PER_TURN) {
+            let Some(id) = self.resume.pop_front() else { break };
+            if let Some(entry) = self.entry(id) {
+                entry.resuming = false;
+                self.read(now, id);
+            }
+        }
+        self.flush_pass(now);
+        !self.queue.is_empty() || !self.resume.is_empty() || self.hub.is_active()
+    }
+
+    /// The next thing to write down or to do, until there is none.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Server::run`] is worth calling although nothing has happened.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let drain = self.drain.as_ref().map(Drain::next);
+        [self.wheel.next(), self.hub.next_grace(), drain].into_iter().flatten().min()
+    }
+
+    /// Serves other files. Whoever still reads the generation before the current one is cut.
+    pub fn replace_files(&mut self, now: Now, files: Vec<File>) {
+        let oldest = self.site.oldest();
+        let readers: Vec<u32> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.conn.reads_generation(oldest))
+            .map(|(slot, _)| slot as u32)
+            .collect();
+        for slot in readers {
+            self.remove(now, slot, CloseReason::Replaced, true);
+        }
+        self.site.replace(files);
+    }
+
+    /// Sessions now.
+    pub fn sessions(&self) -> usize {
+        self.sessions
+    }
+
+    /// Connections now, sessions among them.
+    pub fn connections(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// The counters.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The budget of memory and what is lent of it.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Asserts what must hold between calls. Walks everything: for tests.
+    pub fn check(&self) {
+        let mut lent = self.hub.reserved_bytes();
+        let mut sessions = 0;
+        for (slot, entry) in &self.entries {
+            for buffer in entry.conn.buffers() {
+                lent += self.pool.cost_bytes(buffer);
+            }
+            sessions += usize::from(entry.session);
+            assert_eq!(entry.conn.member().is_some(), entry.session);
+            if let Some(member) = entry.conn.member() {
+                let members = self.hub.channel(member.channel).members();
+                assert_eq!(members[member.position as usize], slot as u32);
+            }
+        }
+        assert_eq!(sessions, self.sessions);
+        assert_eq!(lent, self.pool.lent_bytes());
+        assert!(self.pool.held_bytes() <= self.pool.limit_bytes());
+        self.hub.check();
+        self.wheel.check();
+    }
+
+    fn entry(&mut self, id: ConnId) -> Option<&mut Entry<S>> {
+        self.entries
+            .get_mut(id.slot as usize)
+            .filter(|entry| entry.generation == id.generation)
+    }
+
+    fn id(&self, slot: u32) -> ConnId {
+        ConnId { slot, generation: self.entries[slot as usize].generation }
+    }
+
+    fn cx(&mut self, now: Now) -> Cx<'_> {
+        Cx {
+            now,
+            pool: &mut self.pool,
+            metrics: &mut self.metrics,
+            settings: &self.settings,
+        }
+    }
+
+    /// A connection together with what it may use of the world.
+    fn parts(&mut self, now: Now, slot: u32) -> (&mut Entry<S>, Cx<'_>) {
+        let cx = Cx {
+            now,
+            pool: &mut self.pool,
+            metrics: &mut self.metrics,
+            settings: &self.settings,
+        };
+        (&mut self.entries[slot as usize], cx)
+    }
+
+    /// Puts a connection's deadline, which may have changed, into the wheel.
+    fn arm(&mut self, slot: u32) {
+        let deadline = self.entries[slot as usize].conn.deadline(&self.settings);
+        self.wheel.set(slot, deadline);
+    }
+
+    fn expire(&mut self, now: Now) {
+        for _ in 0..limits::SENDS_PER_TURN {
+            let Some(slot) = self.wheel.expire(now.mono) else { break };
+            let id = self.id(slot);
+            if self.lapped(now, slot) {
+                continue;
+            }
+            let (entry, mut cx) = self.parts(now, slot);
+            // The peer's bytes may have put the deadline off since it was set.
+            if entry.conn.deadline(cx.settings) <= now.mono {
+                let step = entry.conn.handle_timeout(&mut cx);
+                self.apply(now, id, &[], step);
+            }
+            if self.entry(id).is_some() {
+                self.arm(slot);
+            }
+        }
+        let resume = &mut self.resume;
+        let entries = &mut self.entries;
+        self.hub.expire_graces(now.mono, |id| resume_later(entries, resume, id));
+    }
+
+    /// Does what a connection asks for. Whether it is worth calling again with the rest.
+    fn apply(&mut self, now: Now, id: ConnId, consumed: &[u8], step: Step<'_>) -> bool {
+        match step {
+            Step::Continue => true,
+            Step::NeedMore | Step::Hold => false,
+            Step::Proxied { vpc_endpoint } => {
+                if let Some(vpc_endpoint) = vpc_endpoint {
+                    let client = self.client(id.slot);
+                    self.events.push_back(Event::Endpoint {
+                        client,
+                        vpc_endpoint: vpc_endpoint.into(),
+                    });
+                }
+                true
+            }
+            Step::Head => {
+                self.answer(now, id.slot, consumed);
+                self.entry(id).is_some()
+            }
+            Step::Refuse(error) => {
+                self.refuse_head(now, id.slot, error);
+                self.entry(id).is_some()
+            }
+            Step::RefuseLate => {
+                self.refuse_late(now, id.slot);
+                self.entry(id).is_some()
+            }
+            Step::Publish(kind, payload) => {
+                self.publish(now, id, kind, payload);
+                true
+            }
+            Step::Pinged => {
+                self.enqueue(id.slot);
+                true
+            }
+            Step::Close(frame, reason) => {
+                self.close(now, id.slot, frame, reason);
+                true
+            }
+            Step::End(reason) => {
+                self.remove(now, id.slot, reason, false);
+                false
+            }
+            Step::Cut(reason) => {
+                self.remove(now, id.slot, reason, true);
+                false
+            }
+        }
+    }
+
+    /// Begins the closing handshake of a session: the frame goes out behind everything that was
+    /// published until now.
+    fn close(&mut self, now: Now, slot: u32, frame: CloseFrame, reason: CloseReason) {
+        let Some(member) = self.entries[slot as usize].conn.member() else { return };
+        let barrier = self.hub.feed(member.channel).head();
+        let (entry, mut cx) = self.parts(now, slot);
+        entry.conn.close(&mut cx, frame, barrier, reason);
+        self.enqueue(slot);
+        self.arm(slot);
+    }
+
+    /// Takes a session out of its channel and says that it ended.
+    fn end_session(&mut self, now: Now, slot: u32, reason: CloseReason) {
+        let entry = &mut self.entries[slot as usize];
+        let Some(member) = entry.conn.member() else { return };
+        let client = entry.conn.client();
+        let duration = now.mono.since(entry.conn.opened_at());
+        let cursor = entry.conn.out.cursor();
+        entry.session = false;
+        self.uncount_choked(slot);
+        let channel = self.hub.channel(member.channel).name().into();
+        if let Some(Moved { slot, position }) =
+            self.hub.leave(&mut self.pool, member.channel, member.position)
+        {
+            self.entries[slot as usize].conn.set_position(position);
+        }
+        self.sessions -= 1;
+        if self.settings.limits.connections_per_ip_max.is_some()
+            && let Some(count) = self.per_ip.get_mut(&client.ip())
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.per_ip.remove(&client.ip());
+            }
+        }
+        let messages_out = cursor.map_or(0, |cursor| cursor.seq.0 - member.joined.0);
+        self.metrics.messages_delivered += messages_out;
+        self.metrics.count_closed(reason);
+        self.events.push_back(Event::Closed {
+            client: client.address(),
+            channel,
+            reason,
+            duration,
+            messages_in: u64::from(member.messages_in),
+            messages_out,
+        });
+    }
+
+    /// Drops a connection, with a reset if `cut`.
+    fn remove(&mut self, now: Now, slot: u32, reason: CloseReason, cut: bool) {
+        let was_session = self.entries[slot as usize].session;
+        if was_session {
+            self.end_session(now, slot, reason);
+        }
+        self.wheel.clear(slot);
+        let mut entry = self.entries.remove(slot as usize);
+        entry.conn.release(&mut self.pool);
+        if cut {
+            entry.socket.cut();
+        }
+        if !was_session {
+            self.metrics.count_closed(reason);
+            let client = entry.conn.client().address();
+            self.events.push_back(Event::Ended { client, reason });
+        }
+    }
+
+    /// Counts a session and makes it a member of `channel`.
+    fn join(&mut self, slot: u32, channel: &str) -> Result<Joined, crate::hub::JoinError> {
+        let joined = self.hub.join(&mut self.pool, channel, slot)?;
+        let entry = &mut self.entries[slot as usize];
+        entry.session = true;
+        self.sessions += 1;
+        self.metrics.sessions_opened += 1;
+        if self.settings.limits.connections_per_ip_max.is_some() {
+            *self.per_ip.entry(entry.conn.client().ip()).or_insert(0) += 1;
+        }
+        Ok(joined)
+    }
+
+    /// How long after the last byte heard a session's first ping is due: within the last half of
+    /// the interval, so that a crowd that came at once is not pinged at once.
+    fn first_ping(&mut self) -> Duration {
+        let half_ms = self.settings.limits.ping_interval.half().as_millis();
+        let spread_ms = self.random.next_u64() % (half_ms + 1);
+        let interval_ms = self.settings.limits.ping_interval.as_millis();
+        Duration::from_millis(interval_ms - spread_ms)
+    }
+
+    fn client(&self, slot: u32) -> SocketAddr {
+        self.entries[slot as usize].conn.client().address()
+    }
+
+    /// Lets a connection send soon.
+    fn enqueue(&mut self, slot: u32) {
+        let id = self.id(slot);
+        let entry = &mut self.entries[slot as usize];
+        if !entry.queued && !entry.blocked {
+            entry.queued = true;
+            self.queue.push_back(id);
+        }
+    }
+
+    fn uncount_choked(&mut self, slot: u32) {
+        let entry = &mut self.entries[slot as usize];
+        if let Some(member) = entry.conn.member()
+            && entry.choked
+        {
+            entry.choked = false;
+            let (entries, resume) = (&mut self.entries, &mut self.resume);
+            self.hub
+                .channel_mut(member.channel)
+                .uncount_choked(|id| resume_later(entries, resume, id));
+        }
+    }
+
+    /// Whether what this session has to say must wait: for the room, or until it has read itself.
+    fn must_wait(&self, slot: u32, channel: ChannelId) -> Wait {
+        let entry = &self.entries[slot as usize];
+        let channel = self.hub.channel(channel);
+        let lags = entry.blocked
+            && entry
+                .conn
+                .out
+                .cursor()
+                .is_some_and(|cursor| channel.feed().lags_more_than(cursor, 4));
+        if lags {
+            Wait::ForItself
+        } else if channel.holds_publishers() {
+            Wait::ForTheRoom
+        } else {
+            Wait::Not
+        }
+    }
+}
+
+/// What keeps a publisher from being read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Wait {
+    Not,
+    /// Its own output is blocked with more than a quarter ring of lag.
+    ForItself,
+    /// The channel holds its publishers back.
+    ForTheRoom,
+}
+
+/// Has a connection read again in one of the next turns.
+fn resume_later<S>(entries: &mut Slab<Entry<S>>, resume: &mut VecDeque<ConnId>, id: ConnId) {
+    if let Some(entry) = entries.get_mut(id.slot as usize)
+        && entry.generation == id.generation
+        && !entry.resuming
+    {
+        entry.resuming = true;
+        resume.push_back(id);
+    }
+}
+
+/// Whether `limits` leave room for one more session of this address.
+fn has_room(limits: &Limits, of_address: u32) -> bool {
+    limits.connections_per_ip_max.is_none_or(|max| (of_address as usize) < max)
+}
