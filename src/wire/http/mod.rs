@@ -1,0 +1,50 @@
+//! HTTP/1.1 (RFC 9112 and RFC 9110): request heads, body framing, response heads.
+//!
+//! A request is read in three steps, and each is given whatever bytes there are:
+//!
+//! ```text
+//!   bytes ─► HeadScan ──► parse ──► Request ─► Body ─► pieces of the content
+//!            where the    once, on a whole     where the content ends, and with it
+//!            head ends    head, by httparse    where the next request begins
+//! ```
+//!
+//! What is refused here is what makes two readers of the same bytes disagree about where a
+//! request ends: doubled or odd lengths, unknown codings, bare line feeds, folded lines. Every
+//! [`HeadError`] and [`BodyError`] therefore ends the connection: the bytes behind it have no
+//! known meaning.
+//!
+//! Left to others: which resource allows which method, what is answered, when; the opening of a
+//! WebSocket, beyond the fields it is made of.
+//!
+//! The surprise: httparse alone would be too lenient. It accepts bare line feeds, any number of
+//! empty lines and `#` in a target, and it refuses `HTTP/1.2`, which is to be served as 1.1. So
+//! the lines are found and the request line is read by us, and httparse gets the field lines.
+
+mod body;
+mod head;
+mod response;
+mod scan;
+mod target;
+
+pub use body::{Body, BodyError, Chunk, Framing, TRAILERS_MAX};
+pub use body::{EXTENSION_BYTES_MAX, TRAILER_BYTES_MAX};
+pub use head::{HeadError, Method, Request, Version, parse};
+pub use response::{CONTINUE, Connection, DATE_BYTES, ResponseHead};
+pub use response::{date, etag_matches, reason};
+pub use scan::{FIELDS_BYTES_MAX, FIELDS_MAX, HEAD_BYTES_MAX, HeadScan, TARGET_BYTES_MAX};
+pub use target::percent_decode;
+
+/// Whether `byte` may stand in a token, for instance in the name of a field (RFC 9110 §5.6.2).
+const fn is_token_byte(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')
+        || matches!(byte, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+')
+        || matches!(byte, b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
+}
+
+/// `bytes` without optional whitespace around them: spaces and tabs (RFC 9110 §5.6.3).
+const fn trimmed(mut bytes: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
+        bytes = rest;
+    }
+    bytes
+}
