@@ -1,0 +1,531 @@
+//! The opening handshake (RFC 6455 section 4.2), on the fields of a request already taken apart.
+//!
+//! Deals with: is this request an upgrade, may it be answered with 101, the accept key. Leaves to
+//! others: the HTTP head itself with its `Host`, the `Origin` ([`crate::wire::origin`]), which path
+//! is for WebSocket, and writing the answer. No subprotocol and no extension is ever chosen; what
+//! the client offers of them is only checked for being well formed.
+//!
+//! The surprise: tungstenite's own check refuses what the RFC allows (`Upgrade: websocket, h2c`,
+//! two `Connection` fields, a tab behind a comma), so the lists are read here.
+
+use tungstenite::handshake::server::create_response;
+use tungstenite::http::{HeaderValue, Request, header};
+
+/// The length of a `Sec-WebSocket-Accept`: the base64 of a SHA-1.
+pub const ACCEPT_BYTES: usize = 28;
+
+/// The most subprotocols a client may offer: finding doubles is quadratic in it.
+const PROTOCOLS_MAX: usize = 32;
+
+/// What the handshake looks at in a request.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer<F> {
+    /// The method is GET.
+    pub is_get: bool,
+    /// The version is 1.1 or a later 1.x.
+    pub http11: bool,
+    /// A body is announced, be it empty.
+    pub has_body: bool,
+    /// The raw values of all fields of a name, in order; names are given in lower case.
+    pub fields: F,
+}
+
+/// A request that may be answered with 101.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Upgrade<'r> {
+    /// The client's `Sec-WebSocket-Key`: base64 of 16 bytes, 24 characters.
+    pub key: &'r str,
+}
+
+/// Why a request to upgrade is not answered with 101.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// Not GET: 405.
+    Method,
+    /// HTTP/1.0: 400.
+    HttpVersion,
+    /// A body is announced: 400.
+    Body,
+    /// No `Sec-WebSocket-Key`, several, or one that is not base64 of 16 bytes: 400.
+    Key,
+    /// `Sec-WebSocket-Version` is not 13: 426.
+    Version,
+    /// `Sec-WebSocket-Protocol` is malformed, names one twice or more than 32: 400.
+    Protocols,
+    /// `Sec-WebSocket-Extensions` is malformed: 400.
+    Extensions,
+    /// Not an upgrade at all: 426. Never [`check`]'s; for paths that offer nothing but WebSocket.
+    NotAnUpgrade,
+}
+
+impl Refusal {
+    /// 400, 405 or 426.
+    pub const fn status(self) -> u16 {
+        match self {
+            Refusal::Method => 405,
+            Refusal::Version | Refusal::NotAnUpgrade => 426,
+            Refusal::HttpVersion
+            | Refusal::Body
+            | Refusal::Key
+            | Refusal::Protocols
+            | Refusal::Extensions => 400,
+        }
+    }
+
+    /// The fields that the answer needs for its status. With 426 RFC 9110 section 15.5.22 asks for
+    /// `Upgrade`, and section 7.8 for `Connection` wherever that is.
+    pub const fn fields(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Refusal::Method => &[("Allow", "GET")],
+            Refusal::Version => &[
+                ("Sec-WebSocket-Version", "13"),
+                ("Upgrade", "websocket"),
+                ("Connection", "Upgrade"),
+            ],
+            Refusal::NotAnUpgrade => &[("Upgrade", "websocket"), ("Connection", "Upgrade")],
+            Refusal::HttpVersion
+            | Refusal::Body
+            | Refusal::Key
+            | Refusal::Protocols
+            | Refusal::Extensions => &[],
+        }
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Refusal::Method => "a WebSocket is opened with GET",
+            Refusal::HttpVersion => "a WebSocket is opened with HTTP/1.1",
+            Refusal::Body => "a WebSocket is opened without a body",
+            Refusal::Key => "invalid Sec-WebSocket-Key",
+            Refusal::Version => "Sec-WebSocket-Version must be 13",
+            Refusal::Protocols => "invalid Sec-WebSocket-Protocol",
+            Refusal::Extensions => "invalid Sec-WebSocket-Extensions",
+            Refusal::NotAnUpgrade => "WebSocket only",
+        })
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Reads a request: `None` if it does not ask for WebSocket and is to be served as plain HTTP.
+/// No allocation.
+///
+/// # Errors
+///
+/// The first rule, in the order of [`Refusal`], that an upgrade request breaks.
+pub fn check<'r, F, I>(offer: &Offer<F>) -> Result<Option<Upgrade<'r>>, Refusal>
+where
+    F: Fn(&'static str) -> I,
+    I: Iterator<Item = &'r [u8]>,
+{
+    let fields = &offer.fields;
+    if !names(fields("upgrade"), b"websocket") || !names(fields("connection"), b"upgrade") {
+        return Ok(None);
+    }
+    if !offer.is_get {
+        return Err(Refusal::Method);
+    }
+    if !offer.http11 {
+        return Err(Refusal::HttpVersion);
+    }
+    if offer.has_body {
+        return Err(Refusal::Body);
+    }
+    let key = only(fields("sec-websocket-key"))
+        .and_then(key_text)
+        .ok_or(Refusal::Key)?;
+    if only(fields("sec-websocket-version")) != Some(b"13") {
+        return Err(Refusal::Version);
+    }
+    if !protocols_valid(fields("sec-websocket-protocol")) {
+        return Err(Refusal::Protocols);
+    }
+    if !fields("sec-websocket-extensions").all(extensions_valid) {
+        return Err(Refusal::Extensions);
+    }
+    Ok(Some(Upgrade { key }))
+}
+
+/// The `Sec-WebSocket-Accept` that answers the key of an [`Upgrade`].
+///
+/// tungstenite answers a request of ours that says what the client's said, in the one way that it
+/// understands: so its check of the key stands behind ours. Measured: 0.5 µs and 9,100 instructions
+/// against the 0.1 µs and 3,400 of its `derive_accept_key` alone. Allocates.
+///
+/// # Panics
+///
+/// If `key` is not the base64 of 16 bytes, as every key that [`check`] lets through is.
+pub fn accept(key: &str) -> [u8; ACCEPT_BYTES] {
+    let mut request = Request::new(());
+    let fields = request.headers_mut();
+    fields.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
+    fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    fields.insert(
+        header::SEC_WEBSOCKET_VERSION,
+        HeaderValue::from_static("13"),
+    );
+    let key = HeaderValue::from_str(key).expect("base64 may be in a field");
+    fields.insert(header::SEC_WEBSOCKET_KEY, key);
+    let response = create_response(&request).expect("the request is canonical, its key checked");
+    let accept = response.headers()[header::SEC_WEBSOCKET_ACCEPT].as_bytes();
+    accept
+        .try_into()
+        .expect("the base64 of a SHA-1 has 28 digits")
+}
+
+/// True if the list that the fields make up together contains `token`, in any case.
+fn names<'r>(fields: impl Iterator<Item = &'r [u8]>, token: &[u8]) -> bool {
+    fields
+        .flat_map(elements)
+        .any(|element| element.eq_ignore_ascii_case(token))
+}
+
+/// The value of a field that must not be repeated.
+fn only<'r>(mut fields: impl Iterator<Item = &'r [u8]>) -> Option<&'r [u8]> {
+    let value = fields.next()?;
+    if fields.next().is_some() {
+        None
+    } else {
+        Some(trim(value))
+    }
+}
+
+/// `value` as text if it is the base64 of exactly 16 bytes. The four bits that no byte needs must
+/// be zero, as in tungstenite's own check.
+fn key_text(value: &[u8]) -> Option<&str> {
+    let digits = value.strip_suffix(b"==")?;
+    let digit = |&byte: &u8| byte.is_ascii_alphanumeric() || byte == b'+' || byte == b'/';
+    let valid = digits.len() == 22
+        && digits.iter().all(digit)
+        && matches!(digits[21], b'A' | b'Q' | b'g' | b'w');
+    if valid {
+        std::str::from_utf8(value).ok()
+    } else {
+        None
+    }
+}
+
+/// Tokens, none of them twice (section 4.1: names compare with their case).
+fn protocols_valid<'r>(fields: impl Iterator<Item = &'r [u8]>) -> bool {
+    let mut seen = [&[][..]; PROTOCOLS_MAX];
+    for (count, element) in fields.flat_map(elements).enumerate() {
+        if count == PROTOCOLS_MAX || !is_token(element) || seen[..count].contains(&element) {
+            return false;
+        }
+        seen[count] = element;
+    }
+    true
+}
+
+/// The grammar of section 9.1: `token *( ";" token [ "=" ( token | quoted-string ) ] )`, in a list.
+fn extensions_valid(field: &[u8]) -> bool {
+    let mut rest = trim(field);
+    loop {
+        // Lists may have empty elements (RFC 9110 section 5.6.1.2).
+        if let Some(behind) = rest.strip_prefix(b",") {
+            rest = trim(behind);
+            continue;
+        }
+        if rest.is_empty() {
+            return true;
+        }
+        match extension(rest) {
+            Some(behind) if behind.is_empty() || behind.starts_with(b",") => rest = behind,
+            Some(_) | None => return false,
+        }
+    }
+}
+
+/// What lies behind an extension and its parameters.
+fn extension(text: &[u8]) -> Option<&[u8]> {
+    let mut rest = token(text)?;
+    while let Some(parameter) = rest.strip_prefix(b";") {
+        rest = token(trim(parameter))?;
+        if let Some(value) = rest.strip_prefix(b"=") {
+            let value = trim(value);
+            rest = if value.starts_with(b"\"") {
+                quoted(value)?
+            } else {
+                token(value)?
+            };
+        }
+    }
+    Some(rest)
+}
+
+/// What lies behind a token and the whitespace that follows it.
+fn token(text: &[u8]) -> Option<&[u8]> {
+    let len = text
+        .iter()
+        .position(|&byte| !is_token_byte(byte))
+        .unwrap_or(text.len());
+    if len == 0 {
+        None
+    } else {
+        Some(trim(&text[len..]))
+    }
+}
+
+/// What lies behind a quoted string, which section 9.1 wants to be a token once unquoted.
+fn quoted(text: &[u8]) -> Option<&[u8]> {
+    let mut bytes = text.iter().enumerate().skip(1);
+    let mut empty = true;
+    while let Some((at, &byte)) = bytes.next() {
+        let byte = match byte {
+            b'"' => {
+                return if empty {
+                    None
+                } else {
+                    Some(trim(&text[at + 1..]))
+                };
+            }
+            b'\\' => *bytes.next()?.1,
+            byte => byte,
+        };
+        if !is_token_byte(byte) {
+            return None;
+        }
+        empty = false;
+    }
+    None
+}
+
+/// The elements of a comma-separated list without the whitespace around them, empty ones left out.
+fn elements(field: &[u8]) -> impl Iterator<Item = &[u8]> {
+    field
+        .split(|&byte| byte == b',')
+        .map(trim)
+        .filter(|element| !element.is_empty())
+}
+
+/// Without spaces and tabs at both ends: HTTP's optional whitespace, and nothing else.
+fn trim(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
+        text = rest;
+    }
+    text
+}
+
+fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|&byte| is_token_byte(byte))
+}
+
+/// RFC 9110 section 5.6.2.
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "ZWxib3ctdGVzdC1rZXktMQ==";
+
+    /// What a browser sends.
+    const FIELDS: [(&str, &str); 4] = [
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-key", KEY),
+        ("sec-websocket-version", "13"),
+    ];
+
+    fn checked<'r>(fields: &[(&str, &'r str)]) -> Result<Option<Upgrade<'r>>, Refusal> {
+        check(&Offer {
+            is_get: true,
+            http11: true,
+            has_body: false,
+            fields: |name: &'static str| {
+                let named = fields.iter().filter(move |field| field.0 == name);
+                named.map(|field| field.1.as_bytes())
+            },
+        })
+    }
+
+    /// The browser's fields with those of `name` replaced by `values`.
+    fn with<'r>(name: &'static str, values: &[&'r str]) -> Result<Option<Upgrade<'r>>, Refusal> {
+        let others = FIELDS.into_iter().filter(|field| field.0 != name);
+        let own = values.iter().map(|&value| (name, value));
+        checked(&others.chain(own).collect::<Vec<_>>())
+    }
+
+    const GRANTED: Result<Option<Upgrade<'static>>, Refusal> = Ok(Some(Upgrade { key: KEY }));
+
+    #[test]
+    fn the_vectors_accept_keys() {
+        for (key, answer) in [
+            (KEY, b"3RE3l0LamJWYH4D1LlkcbkQszcE="),
+            ("okrcDgz1GgZKMUpCrzL3/g==", b"GnJ5EuRl5TmW1JduGpAG/qkSVeI="),
+            ("dGhlIHNhbXBsZSBub25jZQ==", b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="),
+        ] {
+            assert_eq!(accept(key), *answer, "{key}");
+        }
+    }
+
+    #[test]
+    fn a_browsers_request_is_an_upgrade() {
+        assert_eq!(checked(&FIELDS), GRANTED);
+    }
+
+    #[test]
+    fn token_lists_are_read_over_fields_cases_and_tabs() {
+        assert_eq!(with("upgrade", &["h2c,\tWebSocket"]), GRANTED);
+        assert_eq!(with("upgrade", &["websocket, h2c"]), GRANTED);
+        assert_eq!(with("connection", &["keep-alive, Upgrade"]), GRANTED);
+        assert_eq!(
+            with("connection", &["keep-alive", ",,\tUPGRADE\t"]),
+            GRANTED
+        );
+    }
+
+    #[test]
+    fn without_both_tokens_it_is_plain_http() {
+        for name in ["upgrade", "connection"] {
+            assert_eq!(with(name, &[]), Ok(None));
+            assert_eq!(
+                with(name, &["websockets", "xupgrade", "web socket", "upgrade;x"]),
+                Ok(None)
+            );
+        }
+    }
+
+    #[test]
+    fn method_version_and_body_are_refused_in_this_order() {
+        let refusal = |is_get, http11, has_body| {
+            check(&Offer {
+                is_get,
+                http11,
+                has_body,
+                fields: |name: &'static str| {
+                    let named = FIELDS.into_iter().filter(move |field| field.0 == name);
+                    named.map(|field| field.1.as_bytes())
+                },
+            })
+            .err()
+        };
+        assert_eq!(refusal(false, false, true), Some(Refusal::Method));
+        assert_eq!(refusal(true, false, true), Some(Refusal::HttpVersion));
+        assert_eq!(refusal(true, true, true), Some(Refusal::Body));
+        assert_eq!(refusal(true, true, false), None);
+    }
+
+    #[test]
+    fn the_key_is_the_base64_of_16_bytes_and_stands_alone() {
+        let name = "sec-websocket-key";
+        assert_eq!(with(name, &["\t ZWxib3ctdGVzdC1rZXktMQ== "]), GRANTED);
+        for values in [
+            &[][..],
+            &[KEY, KEY],
+            &[""],
+            &["ZWxib3ctdGVzdC1rZXktMQ="],
+            &["ZWxib3ctdGVzdC1rZXktMTI="],
+            &["ZWxib3ctdGVzdC1rZXktMTIz"],
+            &["ZWxib3ctdGVzdC1rZXktMR=="],
+            &["ZWxib3ctdGVzdC1rZXk-MQ=="],
+            &["AAAAZWxib3ctdGVzdC1rZXktMQ=="],
+            &["===="],
+        ] {
+            assert_eq!(with(name, values), Err(Refusal::Key), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn every_version_but_13_is_refused() {
+        let name = "sec-websocket-version";
+        assert_eq!(with(name, &[" 13"]), GRANTED);
+        for values in [
+            &[][..],
+            &["8"],
+            &["14"],
+            &["013"],
+            &["13, 8"],
+            &["13", "13"],
+            &[""],
+        ] {
+            assert_eq!(with(name, values), Err(Refusal::Version), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn offered_protocols_are_distinct_tokens() {
+        let name = "sec-websocket-protocol";
+        assert_eq!(with(name, &["chat, Chat,, superchat", "v2.x"]), GRANTED);
+        for values in [
+            &["chat, chat"][..],
+            &["chat", "chat"],
+            &["a b"],
+            &["a/b"],
+            &["\"a\""],
+        ] {
+            assert_eq!(with(name, values), Err(Refusal::Protocols), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn offered_protocols_are_32_at_most() {
+        let offer = |count: u32| {
+            (0..count)
+                .map(|at| format!("p{at}"))
+                .collect::<Vec<_>>()
+                .join(",")
+        };
+        assert!(with("sec-websocket-protocol", &[&offer(32)]).is_ok());
+        let refused = with("sec-websocket-protocol", &[&offer(33)]).map(|_| ());
+        assert_eq!(refused, Err(Refusal::Protocols));
+    }
+
+    #[test]
+    fn unknown_extensions_are_skipped() {
+        for value in [
+            "permessage-deflate; client_max_window_bits",
+            "permessage-deflate;server_max_window_bits=10 ; x, foo;\tbar=\"b\\az\" , ,x",
+            "permessage-deflate; permessage-deflate; server_max_window_bits=99",
+            "",
+        ] {
+            assert_eq!(
+                with("sec-websocket-extensions", &[value]),
+                GRANTED,
+                "{value}"
+            );
+        }
+    }
+
+    #[test]
+    fn malformed_extensions_are_refused() {
+        for value in [
+            ";",
+            "a;",
+            "a;,b",
+            "a b",
+            "a;b=",
+            "a;=c",
+            "a=b",
+            "a;b=\"c",
+            "a;b=\"\"",
+            "a;b=\"c\"d",
+            "a;b=\"c d\"",
+            "a;b=\"c\\",
+            "a/b",
+            "\"a\"",
+            "a;b=c=d",
+        ] {
+            let fields = ["x-good", value];
+            let refused = with("sec-websocket-extensions", &fields);
+            assert_eq!(refused, Err(Refusal::Extensions), "{value}");
+        }
+    }
+
+    #[test]
+    fn refusals_name_what_would_be_right() {
+        assert_eq!(Refusal::Method.status(), 405);
+        assert_eq!(Refusal::Method.fields(), [("Allow", "GET")]);
+        assert_eq!(Refusal::Version.status(), 426);
+        assert_eq!(
+            Refusal::Version.fields()[0],
+            ("Sec-WebSocket-Version", "13")
+        );
+        assert_eq!(Refusal::NotAnUpgrade.status(), 426);
+        assert_eq!(Refusal::Key.status(), 400);
+    }
+}
