@@ -163,6 +163,11 @@ impl Pool {
         self.lent_bytes -= bytes;
     }
 
+    /// What a lent buffer takes of the budget.
+    pub fn cost_bytes(&self, id: BufferId) -> u64 {
+        cost_bytes(self.buffers[(id.0.get() - 1) as usize].bytes.capacity())
+    }
+
     /// Bytes lent or reserved, with overhead.
     pub fn lent_bytes(&self) -> u64 {
         self.lent_bytes

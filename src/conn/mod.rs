@@ -22,7 +22,7 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use crate::id::{ChannelId, Offset, Seq};
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::outbound::{CloseFrame, Outbound};
+use crate::outbound::{CloseFrame, Outbound, Source};
 use crate::pool::{BufferId, Pool};
 use crate::reason::CloseReason;
 use crate::settings::Settings;
@@ -295,25 +295,19 @@ impl Conn {
         true
     }
 
-    /// Becomes a WebSocket in `member`'s channel: `own` is the 101. `false`: the pool is empty.
+    /// Becomes a WebSocket in `member`'s channel, of which it gets what comes after `cursor`.
     /// `first_ping` is how long after the last byte heard the first ping is due.
-    #[must_use]
     pub fn upgrade(
         &mut self,
         cx: &mut Cx<'_>,
-        own: &[u8],
         member: Member,
         cursor: Offset,
         first_ping: Duration,
-    ) -> bool {
-        if !self.out.push_own(cx.pool, own) {
-            return false;
-        }
+    ) {
         let mark = crate::feed::Mark { offset: cursor, seq: member.joined };
         self.out.start_feed(member.channel, mark);
         self.opened_at = cx.now.mono;
         self.enter(Phase::WebSocket(WebSocket::new(member, first_ping)));
-        true
     }
 
     /// Begins the closing handshake of a session; the frame waits until everything before `barrier`
@@ -504,6 +498,14 @@ impl Conn {
     /// When the connection began, or the session in it.
     pub fn opened_at(&self) -> Instant {
         self.opened_at
+    }
+
+    /// Whether it is sending a file of this generation.
+    pub fn reads_generation(&self, generation: u8) -> bool {
+        match self.out.source() {
+            Source::Body { asset, .. } => asset.generation() == generation,
+            Source::Nothing | Source::Feed { .. } => false,
+        }
     }
 
     /// The buffers that are held, for the server's account of the pool.

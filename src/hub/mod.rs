@@ -176,6 +176,11 @@ impl Hub {
         &mut self.channels[id.0 as usize]
     }
 
+    /// Whether a channel has lost its last member.
+    pub fn is_gone(&self, id: ChannelId) -> bool {
+        !self.channels.contains(id.0 as usize)
+    }
+
     /// A channel's feed.
     pub fn feed(&self, id: ChannelId) -> &Feed {
         self.channels[id.0 as usize].feed()

@@ -1,0 +1,463 @@
+//! What a request gets: a probe's answer, a file, a session, or a refusal.
+//!
+//! Everything is decided from the request head alone; a body is never wanted here and is discarded
+//! behind the answer. Paths lead into a table of files that were read before, never to the file
+//! system.
+
+use super::{Access, Event, Server, Socket, has_room};
+use crate::conn::{Cx, Member, Next, Requester};
+use crate::hub::{DEFAULT_CHANNEL, JoinError, is_channel_name};
+use crate::limits;
+use crate::reason::CloseReason;
+use crate::site::{AssetId, Found};
+use crate::time::Now;
+use crate::wire::http::{
+    self, Body, Connection, FIELDS_MAX, Framing, HeadError, Method, Request, ResponseHead, Version,
+};
+use crate::wire::{origin, ws};
+use core::net::{IpAddr, SocketAddr};
+
+const TEXT: Option<&str> = Some("text/plain; charset=utf-8");
+const ALLOW_READ: (&str, &str) = ("Allow", "GET, HEAD");
+const RETRY_AFTER: (&str, &str) = ("Retry-After", "5");
+const NO_SNIFF: (&str, &str) = ("X-Content-Type-Options", "nosniff");
+const NO_CACHE: (&str, &str) = ("Cache-Control", "no-cache");
+const NO_STORE: (&str, &str) = ("Cache-Control", "no-store");
+
+/// What the built-in page may do: load itself and open sockets, nothing else. `'self'` alone does
+/// not cover WebSocket in every browser.
+const POLICY: (&str, &str) = (
+    "Content-Security-Policy",
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+     connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+
+/// Longest path that is looked up, decoded. No file that is served has a longer one.
+const PATH_BYTES_MAX: usize = 1024;
+
+/// An answer before it knows whether the connection goes on.
+#[derive(Clone, Copy, Debug)]
+struct Answer<'a> {
+    status: u16,
+    content_type: Option<&'a str>,
+    fields: &'a [(&'a str, &'a str)],
+    content: Content<'a>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Content<'a> {
+    /// Short, sent with the head.
+    Text(&'a [u8]),
+    /// The status itself in words.
+    Reason,
+    File(AssetId),
+}
+
+impl<'a> Answer<'a> {
+    fn plain(status: u16) -> Answer<'a> {
+        Answer { status, content_type: TEXT, fields: &[], content: Content::Reason }
+    }
+
+    fn with(self, fields: &'a [(&'a str, &'a str)]) -> Answer<'a> {
+        Answer { fields, ..self }
+    }
+
+    fn saying(self, text: &'a [u8]) -> Answer<'a> {
+        Answer { content: Content::Text(text), ..self }
+    }
+}
+
+/// What a probe asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Probe {
+    /// `/healthz`: is the process alive?
+    Alive,
+    /// `/readyz`: should it get new connections?
+    Ready,
+}
+
+fn probe_of(path: &str) -> Option<Probe> {
+    match path {
+        "/healthz" => Some(Probe::Alive),
+        "/readyz" => Some(Probe::Ready),
+        _ => None,
+    }
+}
+
+impl<S: Socket> Server<S> {
+    /// Answers the request whose head is `head`, or ends the connection.
+    pub(super) fn answer(&mut self, now: Now, slot: u32, head: &[u8]) {
+        let mut storage = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let request = match http::parse(head, &mut storage) {
+            Ok(request) => request,
+            Err(error) => return self.refuse_head(now, slot, error),
+        };
+        self.take_forwarded(slot, &request);
+        let probe = probe_of(request.path);
+        let reads = matches!(request.method, Method::Get | Method::Head);
+        match (self.entries[slot as usize].conn.requester(), probe) {
+            (Requester::Probe, Some(probe)) if reads => {
+                self.answer_probe(now, slot, &request, probe);
+            }
+            (Requester::Probe, _) => self.remove(now, slot, CloseReason::ProxyMissing, false),
+            (Requester::Client | Requester::Health, Some(probe)) if reads => {
+                self.answer_probe(now, slot, &request, probe);
+            }
+            (Requester::Client | Requester::Health, Some(_)) => {
+                self.respond(now, slot, &request, Answer::plain(405).with(&[ALLOW_READ]));
+            }
+            (Requester::Health, None) => self.respond(now, slot, &request, Answer::plain(404)),
+            (Requester::Client, None) => self.answer_client(now, slot, &request),
+        }
+    }
+
+    fn answer_client(&mut self, now: Now, slot: u32, request: &Request<'_, '_>) {
+        if request.path == "*" {
+            let allow = ("Allow", "GET, HEAD, OPTIONS");
+            return self.respond(now, slot, request, Answer::plain(204).with(&[allow]));
+        }
+        let mut decoded = [0; PATH_BYTES_MAX];
+        let Some(path) = http::percent_decode(request.path, &mut decoded) else {
+            return self.respond(now, slot, request, Answer::plain(404));
+        };
+        let socket_only = match path {
+            "/ws" | "/" => Some(DEFAULT_CHANNEL),
+            _ => path.strip_prefix("/ws/").filter(|name| is_channel_name(name)),
+        };
+        if let Some(channel) = socket_only {
+            let offer = ws::Offer {
+                is_get: request.method == Method::Get,
+                http11: request.version == Version::Http11,
+                has_body: request.framing != Framing::None,
+                fields: |name: &'static str| request.fields(name),
+            };
+            match ws::check(&offer) {
+                Ok(Some(upgrade)) => {
+                    return self.upgrade(now, slot, request, channel, upgrade.key);
+                }
+                Ok(None) if path == "/" => {}
+                Ok(None) => return self.refuse_upgrade(now, slot, request, ws::Refusal::NotAnUpgrade),
+                Err(refusal) => return self.refuse_upgrade(now, slot, request, refusal),
+            }
+        }
+        self.answer_file(now, slot, request, path);
+    }
+
+    fn refuse_upgrade(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+        refusal: ws::Refusal,
+    ) {
+        let text = refusal.to_string();
+        let answer = Answer::plain(refusal.status()).with(refusal.fields());
+        self.respond(now, slot, request, answer.saying(text.as_bytes()));
+    }
+
+    fn answer_probe(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, probe: Probe) {
+        self.metrics.probes += 1;
+        let full = self.sessions >= self.settings.limits.connections_max;
+        let (status, text): (u16, &[u8]) = match probe {
+            Probe::Alive => (200, b"ok"),
+            Probe::Ready if self.drain.is_some() => (503, b"draining"),
+            Probe::Ready if full => (503, b"full"),
+            Probe::Ready => (200, b"ok"),
+        };
+        let fields: &[_] = if status == 503 { &[NO_STORE, RETRY_AFTER] } else { &[NO_STORE] };
+        self.respond(now, slot, request, Answer::plain(status).with(fields).saying(text));
+    }
+
+    fn answer_file(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, path: &str) {
+        let asset = match self.site.find(path) {
+            None => return self.respond(now, slot, request, Answer::plain(404)),
+            Some(_) if !matches!(request.method, Method::Get | Method::Head) => {
+                return self.respond(now, slot, request, Answer::plain(405).with(&[ALLOW_READ]));
+            }
+            Some(Found::Folder) => {
+                let location = format!("{}/", request.path);
+                let fields = [("Location", location.as_str())];
+                return self.respond(now, slot, request, Answer::plain(301).with(&fields));
+            }
+            Some(Found::Asset(asset)) => asset,
+        };
+        let etag = self.site.asset(asset).etag.clone();
+        let content_type = self.site.asset(asset).content_type;
+        let is_page = self.site.is_built_in() && content_type.starts_with("text/html");
+        let policy: &[_] = if is_page {
+            &[POLICY, ("Referrer-Policy", "no-referrer")]
+        } else {
+            &[]
+        };
+        let fields = [&[("ETag", etag.as_str()), NO_CACHE, NO_SNIFF], policy].concat();
+        let fresh = http::etag_matches(request.fields("if-none-match"), &etag);
+        let answer = if fresh {
+            Answer { status: 304, content_type: None, fields: &fields, content: Content::Text(b"") }
+        } else {
+            let content_type = Some(content_type);
+            Answer { status: 200, content_type, fields: &fields, content: Content::File(asset) }
+        };
+        self.respond(now, slot, request, answer);
+    }
+
+    fn upgrade(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+        channel: &str,
+        key: &str,
+    ) {
+        if !self.allows_origin(request) {
+            let answer = Answer::plain(403).saying(b"this Origin is not allowed here");
+            return self.respond(now, slot, request, answer);
+        }
+        if let Some(why) = self.lacks_room(slot, channel) {
+            return self.refuse_session(now, slot, request, why);
+        }
+        let accept = ws::accept(key);
+        let accept = core::str::from_utf8(&accept).expect("base64 is ASCII");
+        let date = self.date(now);
+        self.scratch.clear();
+        let head = ResponseHead {
+            status: 101,
+            date: &date,
+            connection: Connection::Unsaid,
+            content_type: None,
+            content_length: None,
+            fields: &[
+                ("Upgrade", "websocket"),
+                ("Connection", "Upgrade"),
+                ("Sec-WebSocket-Accept", accept),
+            ],
+        };
+        head.write(&mut self.scratch);
+        let joined = match self.join(slot, channel) {
+            Ok(joined) => joined,
+            Err(error) => return self.refuse_session(now, slot, request, why(error)),
+        };
+        let first_ping = self.first_ping();
+        let member = Member {
+            channel: joined.channel,
+            position: joined.position,
+            messages_in: 0,
+            joined: joined.mark.seq,
+        };
+        let entry = &mut self.entries[slot as usize];
+        let mut cx = Cx {
+            now,
+            pool: &mut self.pool,
+            metrics: &mut self.metrics,
+            settings: &self.settings,
+        };
+        entry.conn.upgrade(&mut cx, member, joined.mark.offset, first_ping);
+        cx.metrics.requests += 1;
+        let told = entry.conn.out.push_own(cx.pool, &self.scratch);
+        let client = entry.conn.client().address();
+        self.events.push_back(Event::Opened { client, channel: channel.into() });
+        if !told {
+            return self.remove(now, slot, CloseReason::NoMemory, false);
+        }
+        self.enqueue(slot);
+    }
+
+    /// What there is not enough of for one more session, if anything.
+    fn lacks_room(&self, slot: u32, channel: &str) -> Option<&'static str> {
+        let limits = &self.settings.limits;
+        let ip = self.entries[slot as usize].conn.client().ip();
+        let of_address = self.per_ip.get(&ip).copied().unwrap_or(0);
+        if self.drain.is_some() {
+            Some("draining")
+        } else if self.sessions >= limits.connections_max {
+            Some("--max-connections are in use")
+        } else if !has_room(limits, of_address) {
+            Some("--max-connections-per-ip of this address are in use")
+        } else {
+            self.hub.can_join(&self.pool, channel).err().map(why)
+        }
+    }
+
+    fn refuse_session(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+        why: &'static str,
+    ) {
+        self.metrics.sessions_refused += 1;
+        let client = self.client(slot);
+        self.events.push_back(Event::Refused { client, why });
+        self.respond(now, slot, request, Answer::plain(503).with(&[RETRY_AFTER]));
+    }
+
+    /// No `Origin` is no browser; a browser's must be the page's own or listed.
+    fn allows_origin(&self, request: &Request<'_, '_>) -> bool {
+        let mut origins = request.fields("origin");
+        match (origins.next(), origins.next()) {
+            (None, _) => true,
+            (Some(origin), None) => {
+                let authority = request.authority.unwrap_or_default();
+                origin::origin_allowed(origin, authority, &self.settings.origins)
+            }
+            (Some(_), Some(_)) => false,
+        }
+    }
+
+    /// Answers a request that could not be understood, and closes: what follows must not be
+    /// interpreted.
+    pub(super) fn refuse_head(&mut self, now: Now, slot: u32, error: HeadError) {
+        self.refuse(now, slot, error.status(), &error.to_string());
+    }
+
+    /// Answers half a request whose time is over.
+    pub(super) fn refuse_late(&mut self, now: Now, slot: u32) {
+        self.refuse(now, slot, 408, "the request did not arrive in time");
+    }
+
+    fn refuse(&mut self, now: Now, slot: u32, status: u16, text: &str) {
+        if self.entries[slot as usize].conn.requester() == Requester::Probe {
+            return self.remove(now, slot, CloseReason::ProxyMissing, false);
+        }
+        let answer = Answer::plain(status).saying(text.as_bytes());
+        self.write_answer(now, slot, None, answer, Next::Close);
+    }
+
+    fn respond(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, answer: Answer<'_>) {
+        let next = self.what_follows(slot, request);
+        self.write_answer(now, slot, Some(request), answer, next);
+    }
+
+    /// Whether the connection goes on behind the answer, and what with.
+    fn what_follows(&self, slot: u32, request: &Request<'_, '_>) -> Next {
+        let probe = self.entries[slot as usize].conn.requester() == Requester::Probe;
+        // A client that waits for 100 Continue has its final answer and may or may not send the
+        // body then; only closing is unambiguous (RFC 9110 §10.1.1).
+        if probe || !request.persistent || request.expects_continue || self.drain.is_some() {
+            return Next::Close;
+        }
+        match request.framing {
+            Framing::None | Framing::Length(0) => Next::Request,
+            Framing::Length(bytes) if bytes > u64::from(limits::LINGER_BYTES_MAX) => Next::Close,
+            Framing::Length(_) | Framing::Chunked => Next::Body(Body::new(request.framing)),
+        }
+    }
+
+    fn write_answer(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: Option<&Request<'_, '_>>,
+        answer: Answer<'_>,
+        next: Next,
+    ) {
+        let reason = http::reason(answer.status).as_bytes();
+        let (text, file) = match answer.content {
+            Content::Text(text) => (text, None),
+            Content::Reason if answer.status == 204 => (&[][..], None),
+            Content::Reason => (reason, None),
+            Content::File(asset) => (&[][..], Some(asset)),
+        };
+        let length = file.map_or(text.len(), |asset| self.site.asset(asset).bytes.len());
+        let is_1_0 = request.is_some_and(|request| request.version == Version::Http10);
+        let connection = match next {
+            Next::Close => Connection::Close,
+            Next::Request | Next::Body(_) if is_1_0 => Connection::KeepAlive,
+            Next::Request | Next::Body(_) => Connection::Unsaid,
+        };
+        // A 426 has a `Connection: Upgrade` of its own; both words may stand there.
+        let date = self.date(now);
+        self.scratch.clear();
+        let head = ResponseHead {
+            status: answer.status,
+            date: &date,
+            connection,
+            content_type: answer.content_type.filter(|_| answer.status != 204),
+            content_length: Some(length as u64),
+            fields: answer.fields,
+        };
+        head.write(&mut self.scratch);
+        let bodiless = request.is_some_and(|request| request.method == Method::Head);
+        if !bodiless {
+            self.scratch.extend_from_slice(text);
+        }
+        let body = file.filter(|_| !bodiless).map(|asset| (asset, length as u32));
+        self.metrics.requests += 1;
+        self.report(slot, request, answer.status, if bodiless { 0 } else { length as u64 });
+        let entry = &mut self.entries[slot as usize];
+        let mut cx = Cx {
+            now,
+            pool: &mut self.pool,
+            metrics: &mut self.metrics,
+            settings: &self.settings,
+        };
+        if entry.conn.reply(&mut cx, &self.scratch, body, next) {
+            self.enqueue(slot);
+        } else {
+            self.remove(now, slot, CloseReason::NoMemory, false);
+        }
+    }
+
+    fn report(&mut self, slot: u32, request: Option<&Request<'_, '_>>, status: u16, bytes: u64) {
+        let line = request.map_or_else(String::new, |request| {
+            let (method, version) = (request.method.as_str(), request.version.as_str());
+            format!("{method} {} {version}", request.target)
+        });
+        let agent = request.and_then(|request| request.field("user-agent")).unwrap_or_default();
+        let is_probe = request.is_some_and(|request| probe_of(request.path).is_some());
+        self.events.push_back(Event::Request(Box::new(Access {
+            client: self.client(slot),
+            line: line.into(),
+            status,
+            body_bytes: bytes,
+            agent: agent.into(),
+            is_probe,
+        })));
+    }
+
+    /// The `Date` of this second.
+    fn date(&mut self, now: Now) -> [u8; http::DATE_BYTES] {
+        if self.date.0 != now.unix_s {
+            self.date = (now.unix_s, http::date(now.unix_s));
+        }
+        self.date.1
+    }
+
+    /// Behind an ALB the client's address is what a trusted peer says it is. Without the field,
+    /// which an ALB always sends, what was known before stands.
+    fn take_forwarded(&mut self, slot: u32, request: &Request<'_, '_>) {
+        let entry = &mut self.entries[slot as usize];
+        if !self.settings.forwarded_for || !entry.conn.is_trusted() {
+            return;
+        }
+        let mut client = None;
+        // The rightmost entry was written by the peer itself, the next by whom that one names, and
+        // so on: the first that is not trusted is the client, and what is left of it is hearsay.
+        let mut entries: Vec<&[u8]> = request.tokens("x-forwarded-for").collect();
+        while let Some(address) = entries.pop().and_then(forwarded_address) {
+            client = Some(address);
+            if !self.settings.trust.contains(address.ip()) {
+                break;
+            }
+        }
+        if let Some(client) = client {
+            entry.conn.set_client(client);
+        }
+    }
+}
+
+/// An entry of `X-Forwarded-For`: an address, perhaps with a port (0 if there is none).
+fn forwarded_address(entry: &[u8]) -> Option<SocketAddr> {
+    let text = core::str::from_utf8(entry).ok()?;
+    let address = text
+        .parse::<SocketAddr>()
+        .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0)))
+        .ok()?;
+    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+}
+
+fn why(error: JoinError) -> &'static str {
+    match error {
+        JoinError::TooManyChannels => "--max-channels are in use",
+        JoinError::NoMemory => "--memory is used up",
+    }
+}

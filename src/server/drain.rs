@@ -1,0 +1,101 @@
+//! Taking leave: connections are closed in small batches over the time that the operator gave, so
+//! that their clients do not all come back to the next server at once.
+//!
+//! While draining, late requests are answered with `Connection: close`, upgrades and `/readyz` with
+//! 503, `/healthz` with 200: to an NLB a failing health check means that it may reset what still
+//! lives. At the end of the time everybody has been told; a little later whoever did not go is cut.
+
+use super::{Event, Server, Socket};
+use crate::limits;
+use crate::outbound::CloseFrame;
+use crate::reason::CloseReason;
+use crate::time::{Duration, Instant, Now};
+
+/// Time between two batches.
+const STEP: Duration = Duration::from_millis(50);
+
+/// A drain under way.
+#[derive(Debug)]
+pub(super) struct Drain {
+    began: Instant,
+    ends: Instant,
+    /// Connections at the beginning.
+    total: usize,
+    /// Slots below this have been told.
+    told: usize,
+    next: Instant,
+    reported: bool,
+}
+
+impl Drain {
+    /// When the next batch is due.
+    pub(super) fn next(&self) -> Instant {
+        self.next
+    }
+
+    /// How many of `slots` should have been told by `now`.
+    fn share(&self, now: Instant, slots: usize) -> usize {
+        let length_ms = self.ends.since(self.began).as_millis();
+        let elapsed_ms = now.since(self.began).as_millis();
+        if elapsed_ms >= length_ms {
+            return slots;
+        }
+        (slots as u128 * u128::from(elapsed_ms) / u128::from(length_ms)) as usize
+    }
+}
+
+impl<S: Socket> Server<S> {
+    /// Begins to take leave; everybody has been told by `ends`. A second call changes nothing.
+    pub fn drain(&mut self, now: Now, ends: Instant) {
+        if self.drain.is_none() {
+            let total = self.entries.len();
+            let (began, next) = (now.mono, now.mono);
+            self.drain = Some(Drain { began, ends, total, told: 0, next, reported: false });
+        }
+    }
+
+    /// How many connections there were when the drain began, if it has.
+    pub fn draining(&self) -> Option<usize> {
+        self.drain.as_ref().map(|drain| drain.total)
+    }
+
+    /// The batch that is due.
+    pub(super) fn run_drain(&mut self, now: Now) {
+        let Some(drain) = &mut self.drain else { return };
+        if self.entries.is_empty() {
+            if !drain.reported {
+                drain.reported = true;
+                self.events.push_back(Event::Drained);
+            }
+            drain.next = Instant::NEVER;
+            return;
+        }
+        if now.mono < drain.next {
+            return;
+        }
+        drain.next = now.mono.plus(STEP);
+        // At the end everybody is told once more: who came late, who was busy when their turn came.
+        let over = now.mono >= drain.ends;
+        let from = if over { 0 } else { drain.told };
+        let until = drain.share(now.mono, self.entries.capacity());
+        drain.told = until;
+        let cut = now.mono >= drain.ends.plus(limits::DRAIN_CUT_LIMIT);
+        for slot in from..until {
+            if self.entries.contains(slot) {
+                self.take_leave(now, slot as u32, cut);
+            }
+        }
+    }
+
+    fn take_leave(&mut self, now: Now, slot: u32, cut: bool) {
+        let reason = CloseReason::GoingAway;
+        let conn = &self.entries[slot as usize].conn;
+        if cut {
+            self.remove(now, slot, reason, true);
+        } else if conn.is_open() {
+            self.close(now, slot, CloseFrame::Reason(reason), reason);
+        } else if conn.is_idle() {
+            self.remove(now, slot, reason, false);
+        }
+    }
+}
