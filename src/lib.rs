@@ -1,4 +1,6 @@
 //! elbow: a broadcast server that stands behind a load balancer.
+pub mod cli;
+pub mod config;
 pub mod id;
 pub mod limits;
 pub mod settings;
