@@ -1,4 +1,6 @@
 //! elbow: a broadcast server that stands behind a load balancer.
+pub mod cli;
+pub mod config;
 pub mod conn;
 pub mod feed;
 pub mod hub;
@@ -10,6 +12,7 @@ pub mod pool;
 pub mod reason;
 pub mod server;
 pub mod settings;
+pub mod shell;
 pub mod site;
 pub mod time;
 pub mod wheel;

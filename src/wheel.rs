@@ -145,9 +145,8 @@ impl Wheel {
             let shift = level as u32 * LEVEL_SHIFT;
             let current = self.tick >> shift;
             // The slot after the current one comes first; the current one itself is empty.
-            let ahead = u64::from(
-                occupied.rotate_right(((current + 1) % SLOTS) as u32).trailing_zeros(),
-            );
+            let ahead =
+                u64::from(occupied.rotate_right(((current + 1) % SLOTS) as u32).trailing_zeros());
             let slot = current + 1 + ahead;
             let time = slot << shift;
             if best.is_none_or(|(earliest, _)| time < earliest) {

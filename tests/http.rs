@@ -52,19 +52,13 @@ impl Reader {
 
     /// Whether there was a whole head, or the status of a refusal.
     fn read_head(&mut self) -> Result<bool, u16> {
-        let length = match self
-            .scan
-            .advance(&self.input)
-            .map_err(|error| error.status())?
-        {
+        let length = match self.scan.advance(&self.input).map_err(|error| error.status())? {
             Status::Complete(length) => length,
             Status::Partial => return Ok(false),
         };
         let mut storage = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let request = parse(&self.input[..length], &mut storage).map_err(|error| error.status())?;
-        let query = request
-            .query
-            .map_or(String::new(), |query| format!("?{query}"));
+        let query = request.query.map_or(String::new(), |query| format!("?{query}"));
         let version = match request.version {
             Version::Http10 => "1.0",
             Version::Http11 => "1.1",
@@ -104,11 +98,7 @@ impl Reader {
                 true
             }
         };
-        self.body = if chunk == Chunk::End {
-            None
-        } else {
-            Some(body)
-        };
+        self.body = if chunk == Chunk::End { None } else { Some(body) };
         self.input.drain(..consumed);
         Ok(goes_on)
     }
@@ -118,10 +108,7 @@ impl Reader {
         if !self.is_closed && (self.body.is_some() || !self.input.is_empty()) {
             self.lines.push("…".to_string());
         }
-        self.lines
-            .iter()
-            .map(|line| line.trim_end().to_string())
-            .collect()
+        self.lines.iter().map(|line| line.trim_end().to_string()).collect()
     }
 }
 
@@ -142,18 +129,11 @@ fn check(&(id, bytes, expected): &Row<'_>) {
     // Of a long row every place would take seconds; a step that is prime to all in it will do.
     let step = if bytes.len() > 2000 { 97 } else { 1 };
     for cut in (0..=bytes.len()).step_by(step) {
-        assert_eq!(
-            read([&bytes[..cut], &bytes[cut..]]),
-            expected,
-            "{id} cut at {cut}"
-        );
+        assert_eq!(read([&bytes[..cut], &bytes[cut..]]), expected, "{id} cut at {cut}");
     }
 }
 
-#[expect(
-    clippy::disallowed_macros,
-    reason = "the count belongs to the output of the test"
-)]
+#[expect(clippy::disallowed_macros, reason = "the count belongs to the output of the test")]
 fn check_all(name: &str, rows: &[Row<'_>]) {
     rows.iter().for_each(check);
     println!("{name}: {} rows", rows.len());
@@ -161,46 +141,18 @@ fn check_all(name: &str, rows: &[Row<'_>]) {
 
 /// The rows of protocols.md §3.4 that fit a line; the longest are in [`limits`].
 const VECTORS: &[Row<'_>] = &[
-    (
-        "H01",
-        b"GET / HTTP/1.1\r\nHost: h\r\n\r\n",
-        &["GET / h 1.1 stay none"],
-    ),
+    ("H01", b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", &["GET / h 1.1 stay none"]),
     ("H02", b"GET / HTTP/1.1\r\n\r\n", &["400"]),
-    (
-        "H03",
-        b"GET / HTTP/1.0\r\n\r\n",
-        &["GET / - 1.0 close none"],
-    ),
-    (
-        "H04",
-        b"GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n",
-        &["400"],
-    ),
+    ("H03", b"GET / HTTP/1.0\r\n\r\n", &["GET / - 1.0 close none"]),
+    ("H04", b"GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n", &["400"]),
     ("H05", b"GET / HTTP/1.1\r\nHost:\r\n\r\n", &["400"]),
     ("H06", b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n", &["400"]),
     ("H07", b"GET / HTTP/1.1\r\nHost : h\r\n\r\n", &["400"]),
-    (
-        "H08",
-        b"GET / HTTP/1.1\r\nHost: h\r\nX-A: 1\r\n 2\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "H09",
-        b"GET / HTTP/1.1\r\n X: 1\r\nHost: h\r\n\r\n",
-        &["400"],
-    ),
+    ("H08", b"GET / HTTP/1.1\r\nHost: h\r\nX-A: 1\r\n 2\r\n\r\n", &["400"]),
+    ("H09", b"GET / HTTP/1.1\r\n X: 1\r\nHost: h\r\n\r\n", &["400"]),
     ("H10", b"GET / HTTP/1.1\nHost: h\n\n", &["400"]),
-    (
-        "H11",
-        b"GET / HTTP/1.1\r\nHost: h\r\nX: a\rb\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "H12",
-        b"GET / HTTP/1.1\r\nHost: h\r\nX: a\0b\r\n\r\n",
-        &["400"],
-    ),
+    ("H11", b"GET / HTTP/1.1\r\nHost: h\r\nX: a\rb\r\n\r\n", &["400"]),
+    ("H12", b"GET / HTTP/1.1\r\nHost: h\r\nX: a\0b\r\n\r\n", &["400"]),
     (
         "H13",
         b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n\
@@ -217,41 +169,17 @@ const VECTORS: &[Row<'_>] = &[
         b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
         &["400"],
     ),
-    (
-        "H16",
-        b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3, 3\r\n\r\nabc",
-        &["400"],
-    ),
-    (
-        "H17",
-        b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +3\r\n\r\nabc",
-        &["400"],
-    ),
-    (
-        "H18",
-        b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\nabc",
-        &["400"],
-    ),
-    (
-        "H19",
-        b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0x3\r\n\r\nabc",
-        &["400"],
-    ),
+    ("H16", b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3, 3\r\n\r\nabc", &["400"]),
+    ("H17", b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: +3\r\n\r\nabc", &["400"]),
+    ("H18", b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: -1\r\n\r\nabc", &["400"]),
+    ("H19", b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0x3\r\n\r\nabc", &["400"]),
     (
         "H20",
         b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 18446744073709551619\r\n\r\nabc",
         &["400"],
     ),
-    (
-        "H21",
-        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: identity\r\n\r\nabc",
-        &["501"],
-    ),
-    (
-        "H22",
-        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\n\r\nabc",
-        &["501"],
-    ),
+    ("H21", b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: identity\r\n\r\nabc", &["501"]),
+    ("H22", b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: xchunked\r\n\r\nabc", &["501"]),
     (
         "H23",
         b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
@@ -263,11 +191,7 @@ const VECTORS: &[Row<'_>] = &[
           Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         &["400"],
     ),
-    (
-        "H25",
-        b"POST / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        &["400"],
-    ),
+    ("H25", b"POST / HTTP/1.0\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", &["400"]),
     (
         "H26",
         b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n\
@@ -298,54 +222,26 @@ const VECTORS: &[Row<'_>] = &[
     ("H31", b"BREW / HTTP/1.1\r\nHost: h\r\n\r\n", &["501"]),
     ("H32", b"get / HTTP/1.1\r\nHost: h\r\n\r\n", &["501"]),
     ("H33", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &["505"]),
-    (
-        "H34",
-        b"GET / HTTP/1.2\r\nHost: h\r\n\r\n",
-        &["GET / h 1.1 stay none"],
-    ),
+    ("H34", b"GET / HTTP/1.2\r\nHost: h\r\n\r\n", &["GET / h 1.1 stay none"]),
     ("H35", b"GET /\r\nHost: h\r\n\r\n", &["400"]),
-    (
-        "H36",
-        b"GET http://x/y HTTP/1.1\r\nHost: h\r\n\r\n",
-        &["GET /y x 1.1 stay none"],
-    ),
-    (
-        "H37",
-        b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n",
-        &["OPTIONS * h 1.1 stay none"],
-    ),
+    ("H36", b"GET http://x/y HTTP/1.1\r\nHost: h\r\n\r\n", &["GET /y x 1.1 stay none"]),
+    ("H37", b"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", &["OPTIONS * h 1.1 stay none"]),
     ("H38", b"CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n", &["501"]),
     ("H39", b"GET  / HTTP/1.1\r\nHost: h\r\n\r\n", &["400"]),
-    (
-        "H40",
-        b"\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
-        &["GET / h 1.1 stay none"],
-    ),
+    ("H40", b"\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n", &["GET / h 1.1 stay none"]),
     (
         "H41",
         b"GET /a HTTP/1.1\r\nHost: h\r\n\r\nGET /b HTTP/1.1\r\nHost: h\r\n\r\n",
         &["GET /a h 1.1 stay none", "GET /b h 1.1 stay none"],
     ),
-    (
-        "H42",
-        b"GET / HTTP/1.0\r\nHost: h\r\n\r\n",
-        &["GET / h 1.0 close none"],
-    ),
-    (
-        "H43",
-        b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
-        &["GET / h 1.1 close none"],
-    ),
+    ("H42", b"GET / HTTP/1.0\r\nHost: h\r\n\r\n", &["GET / h 1.0 close none"]),
+    ("H43", b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n", &["GET / h 1.1 close none"]),
     (
         "H44",
         b"POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\nabc",
         &["POST / h 1.1 stay 3 100 abc"],
     ),
-    (
-        "H49",
-        b"GET / HTTP/1.1\r\nHost: h\r\ngarbage\r\n\r\n",
-        &["400"],
-    ),
+    ("H49", b"GET / HTTP/1.1\r\nHost: h\r\ngarbage\r\n\r\n", &["400"]),
     ("H50", b"GET / HTTP/1.1\r\nHost: h\r\n: v\r\n\r\n", &["400"]),
     ("H51", b"GET /\x80 HTTP/1.1\r\nHost: h\r\n\r\n", &["400"]),
     (
@@ -370,32 +266,12 @@ fn the_long_vectors_of_the_fact_sheet() {
     check_all(
         "H45 to H48",
         &[
-            (
-                "H45",
-                &request("/", &format!("X: {nine_thousand}\r\n")),
-                &["GET / h 1.1 stay none"],
-            ),
-            (
-                "H46",
-                &request("/", &format!("X: {forty_thousand}\r\n")),
-                &["431"],
-            ),
-            (
-                "H47",
-                &request(&format!("/{}", "a".repeat(20_000)), ""),
-                &["414"],
-            ),
+            ("H45", &request("/", &format!("X: {nine_thousand}\r\n")), &["GET / h 1.1 stay none"]),
+            ("H46", &request("/", &format!("X: {forty_thousand}\r\n")), &["431"]),
+            ("H47", &request(&format!("/{}", "a".repeat(20_000)), ""), &["414"]),
             ("H48", &request("/", &"X: a\r\n".repeat(200)), &["431"]),
-            (
-                "99 fields more",
-                &request("/", &"X: a\r\n".repeat(99)),
-                &["GET / h 1.1 stay none"],
-            ),
-            (
-                "100 fields more",
-                &request("/", &"X: a\r\n".repeat(100)),
-                &["431"],
-            ),
+            ("99 fields more", &request("/", &"X: a\r\n".repeat(99)), &["GET / h 1.1 stay none"]),
+            ("100 fields more", &request("/", &"X: a\r\n".repeat(100)), &["431"]),
         ],
     );
 }
@@ -403,197 +279,61 @@ fn the_long_vectors_of_the_fact_sheet() {
 /// Rows of our own: what the fact sheet says in prose.
 const MORE: &[Row<'_>] = &[
     // The request line.
-    (
-        "fragment",
-        b"GET /a#b HTTP/1.1\r\nHost: h\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "tab for a space",
-        b"GET\t/ HTTP/1.1\r\nHost: h\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "tab in the target",
-        b"GET /a\tb HTTP/1.1\r\nHost: h\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "DEL in the target",
-        b"GET /\x7f HTTP/1.1\r\nHost: h\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "space in the target",
-        b"GET /a b HTTP/1.1\r\nHost: h\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "space behind the version",
-        b"GET / HTTP/1.1 \r\nHost: h\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "space before the method",
-        b" GET / HTTP/1.1\r\nHost: h\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "method is no token",
-        b"G@T / HTTP/1.1\r\nHost: h\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "lower-case version",
-        b"GET / http/1.1\r\nHost: h\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "two digits",
-        b"GET / HTTP/1.10\r\nHost: h\r\n\r\n",
-        &["400"],
-    ),
+    ("fragment", b"GET /a#b HTTP/1.1\r\nHost: h\r\n\r\n", &["400"]),
+    ("tab for a space", b"GET\t/ HTTP/1.1\r\nHost: h\r\n\r\n", &["400"]),
+    ("tab in the target", b"GET /a\tb HTTP/1.1\r\nHost: h\r\n\r\n", &["400"]),
+    ("DEL in the target", b"GET /\x7f HTTP/1.1\r\nHost: h\r\n\r\n", &["400"]),
+    ("space in the target", b"GET /a b HTTP/1.1\r\nHost: h\r\n\r\n", &["400"]),
+    ("space behind the version", b"GET / HTTP/1.1 \r\nHost: h\r\n\r\n", &["400"]),
+    ("space before the method", b" GET / HTTP/1.1\r\nHost: h\r\n\r\n", &["400"]),
+    ("method is no token", b"G@T / HTTP/1.1\r\nHost: h\r\n\r\n", &["400"]),
+    ("lower-case version", b"GET / http/1.1\r\nHost: h\r\n\r\n", &["400"]),
+    ("two digits", b"GET / HTTP/1.10\r\nHost: h\r\n\r\n", &["400"]),
     ("version 3", b"GET / HTTP/3.0\r\nHost: h\r\n\r\n", &["505"]),
-    (
-        "version 0.9",
-        b"GET / HTTP/0.9\r\nHost: h\r\n\r\n",
-        &["505"],
-    ),
-    (
-        "two empty lines",
-        b"\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "query",
-        b"GET /a?b=/?c HTTP/1.1\r\nHost: h\r\n\r\n",
-        &["GET /a?b=/?c h 1.1 stay none"],
-    ),
+    ("version 0.9", b"GET / HTTP/0.9\r\nHost: h\r\n\r\n", &["505"]),
+    ("two empty lines", b"\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n", &["400"]),
+    ("query", b"GET /a?b=/?c HTTP/1.1\r\nHost: h\r\n\r\n", &["GET /a?b=/?c h 1.1 stay none"]),
     (
         "a second PROXY header",
         b"PROXY TCP4 1.2.3.4 5.6.7.8 9 10\r\nGET / HTTP/1.1\r\n\r\n",
         &["400"],
     ),
-    (
-        "a second PROXY header, v2",
-        b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c",
-        &["400"],
-    ),
+    ("a second PROXY header, v2", b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c", &["400"]),
     ("TLS", b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", &["400"]),
     // Forms of the target.
-    (
-        "star of GET",
-        b"GET * HTTP/1.1\r\nHost: h\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "authority-form",
-        b"GET h:1 HTTP/1.1\r\nHost: h\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "relative path",
-        b"GET a HTTP/1.1\r\nHost: h\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "other scheme",
-        b"GET ftp://x/y HTTP/1.1\r\nHost: h\r\n\r\n",
-        &["400"],
-    ),
+    ("star of GET", b"GET * HTTP/1.1\r\nHost: h\r\n\r\n", &["400"]),
+    ("authority-form", b"GET h:1 HTTP/1.1\r\nHost: h\r\n\r\n", &["400"]),
+    ("relative path", b"GET a HTTP/1.1\r\nHost: h\r\n\r\n", &["400"]),
+    ("other scheme", b"GET ftp://x/y HTTP/1.1\r\nHost: h\r\n\r\n", &["400"]),
     (
         "absolute without path",
         b"GET HTTPS://x:8 HTTP/1.1\r\nHost: h\r\n\r\n",
         &["GET / x:8 1.1 stay none"],
     ),
-    (
-        "absolute with user",
-        b"GET http://u@x/ HTTP/1.1\r\nHost: h\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "absolute without host",
-        b"GET http:///y HTTP/1.1\r\nHost: h\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "absolute, bad Host",
-        b"GET http://x/ HTTP/1.1\r\nHost: a b\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "absolute, no Host",
-        b"GET http://x/ HTTP/1.1\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "absolute, 1.0",
-        b"GET http://x/y HTTP/1.0\r\n\r\n",
-        &["GET /y x 1.0 close none"],
-    ),
+    ("absolute with user", b"GET http://u@x/ HTTP/1.1\r\nHost: h\r\n\r\n", &["400"]),
+    ("absolute without host", b"GET http:///y HTTP/1.1\r\nHost: h\r\n\r\n", &["400"]),
+    ("absolute, bad Host", b"GET http://x/ HTTP/1.1\r\nHost: a b\r\n\r\n", &["400"]),
+    ("absolute, no Host", b"GET http://x/ HTTP/1.1\r\n\r\n", &["400"]),
+    ("absolute, 1.0", b"GET http://x/y HTTP/1.0\r\n\r\n", &["GET /y x 1.0 close none"]),
     // Host and other fields.
-    (
-        "port",
-        b"GET / HTTP/1.1\r\nHost:a.b:3000\r\n\r\n",
-        &["GET / a.b:3000 1.1 stay none"],
-    ),
-    (
-        "IPv6",
-        b"GET / HTTP/1.1\r\nhOST: [::1]:1\t \r\n\r\n",
-        &["GET / [::1]:1 1.1 stay none"],
-    ),
-    (
-        "bad Host, 1.0",
-        b"GET / HTTP/1.0\r\nHost: a/b\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "two Hosts, 1.0",
-        b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n",
-        &["400"],
-    ),
+    ("port", b"GET / HTTP/1.1\r\nHost:a.b:3000\r\n\r\n", &["GET / a.b:3000 1.1 stay none"]),
+    ("IPv6", b"GET / HTTP/1.1\r\nhOST: [::1]:1\t \r\n\r\n", &["GET / [::1]:1 1.1 stay none"]),
+    ("bad Host, 1.0", b"GET / HTTP/1.0\r\nHost: a/b\r\n\r\n", &["400"]),
+    ("two Hosts, 1.0", b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n", &["400"]),
     (
         "obs-text",
         b"GET / HTTP/1.1\r\nHost: h\r\nX: \xe4\xff\tx\r\n\r\n",
         &["GET / h 1.1 stay none"],
     ),
-    (
-        "DEL in a value",
-        b"GET / HTTP/1.1\r\nHost: h\r\nX: a\x7fb\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "escape in a value",
-        b"GET / HTTP/1.1\r\nHost: h\r\nX: \x1b[2J\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "name with a tab",
-        b"GET / HTTP/1.1\r\nHost: h\r\nX\t: a\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "name not ASCII",
-        b"GET / HTTP/1.1\r\nHost: h\r\nX\xe4: a\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "fold by a tab",
-        b"GET / HTTP/1.1\r\nHost: h\r\nX: a\r\n\tb\r\n\r\n",
-        &["400"],
-    ),
-    (
-        "last line ends in LF",
-        b"GET / HTTP/1.1\r\nHost: h\r\n\n",
-        &["400"],
-    ),
+    ("DEL in a value", b"GET / HTTP/1.1\r\nHost: h\r\nX: a\x7fb\r\n\r\n", &["400"]),
+    ("escape in a value", b"GET / HTTP/1.1\r\nHost: h\r\nX: \x1b[2J\r\n\r\n", &["400"]),
+    ("name with a tab", b"GET / HTTP/1.1\r\nHost: h\r\nX\t: a\r\n\r\n", &["400"]),
+    ("name not ASCII", b"GET / HTTP/1.1\r\nHost: h\r\nX\xe4: a\r\n\r\n", &["400"]),
+    ("fold by a tab", b"GET / HTTP/1.1\r\nHost: h\r\nX: a\r\n\tb\r\n\r\n", &["400"]),
+    ("last line ends in LF", b"GET / HTTP/1.1\r\nHost: h\r\n\n", &["400"]),
     ("two CRs", b"GET / HTTP/1.1\r\nHost: h\r\r\n\r\n", &["400"]),
     // Framing.
-    (
-        "empty length",
-        b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: \r\n\r\n",
-        &["400"],
-    ),
+    ("empty length", b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: \r\n\r\n", &["400"]),
     (
         "leading zeros",
         b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 003\r\n\r\nabc",
@@ -619,11 +359,7 @@ const MORE: &[Row<'_>] = &[
         b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: , CHUNKED\t,\r\n\r\n1\r\na\r\n0\r\n\r\n",
         &["POST / h 1.1 stay chunked a"],
     ),
-    (
-        "no coding",
-        b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: \r\n\r\n",
-        &["400"],
-    ),
+    ("no coding", b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: \r\n\r\n", &["400"]),
     (
         "gzip, chunked",
         b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
@@ -671,11 +407,7 @@ const MORE: &[Row<'_>] = &[
         b"POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabcGET",
         &["POST / h 1.1 close 3 abc"],
     ),
-    (
-        "expectation",
-        b"GET / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue, x\r\n\r\n",
-        &["417"],
-    ),
+    ("expectation", b"GET / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue, x\r\n\r\n", &["417"]),
     (
         "no 100 for 1.0",
         b"POST / HTTP/1.0\r\nExpect: 100-Continue\r\nContent-Length: 1\r\n\r\na",
@@ -700,18 +432,12 @@ fn fields_are_looked_up_by_name() {
     let mut storage = [httparse::EMPTY_HEADER; FIELDS_MAX];
     let request = parse(head, &mut storage).expect("the head is good");
     assert_eq!(request.method, Method::Get);
-    assert_eq!(
-        (request.target, request.path, request.query),
-        ("/a%20b?c", "/a%20b", Some("c"))
-    );
+    assert_eq!((request.target, request.path, request.query), ("/a%20b?c", "/a%20b", Some("c")));
     assert_eq!(request.field("y"), Some(b"z".as_slice()));
     assert_eq!(request.field("Z"), Some(b"".as_slice()));
     assert_eq!(request.field("X"), None);
     assert_eq!(request.field("W"), None);
-    assert_eq!(
-        request.fields("X").collect::<Vec<_>>(),
-        [b"1, 2".as_slice(), b",\t3 ,"]
-    );
+    assert_eq!(request.fields("X").collect::<Vec<_>>(), [b"1, 2".as_slice(), b",\t3 ,"]);
     assert_eq!(request.tokens("X").collect::<Vec<_>>(), [b"1", b"2", b"3"]);
     assert!(request.has_token("y", "Z") && !request.has_token("x", "1, 2"));
 }
@@ -758,10 +484,7 @@ fn pieces<'b>(mut bytes: &'b [u8], lengths: &[usize]) -> Vec<&'b [u8]> {
 
 /// A failing case is printed whole; a file of seeds would say less.
 fn config() -> ProptestConfig {
-    ProptestConfig {
-        failure_persistence: None,
-        ..ProptestConfig::default()
-    }
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::default() }
 }
 
 proptest! {

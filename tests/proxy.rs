@@ -35,10 +35,7 @@ use vectors::{Expect, load_vectors};
 const TRAILER: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
 
 /// The vectors and how their files are read.
-#[expect(
-    clippy::unwrap_used,
-    reason = "a vector that cannot be read is a test that fails"
-)]
+#[expect(clippy::unwrap_used, reason = "a vector that cannot be read is a test that fails")]
 mod vectors {
     use std::path::Path;
 
@@ -75,25 +72,16 @@ mod vectors {
             let Expect::Accept { len, origin } = self.expect else {
                 return None;
             };
-            let version = if self.bytes[0] == b'P' {
-                Version::V1
-            } else {
-                Version::V2
-            };
-            Some(Header {
-                len,
-                version,
-                origin,
-                vpc_endpoint: self.vpc_endpoint.as_deref(),
-            })
+            let version = if self.bytes[0] == b'P' { Version::V1 } else { Version::V2 };
+            Some(Header { len, version, origin, vpc_endpoint: self.vpc_endpoint.as_deref() })
         }
 
         /// What the parser is to say of the vector's first `len` bytes.
         pub(crate) fn verdict_at(&self, len: usize) -> Result<Status<Header<'_>>, Error> {
             match self.expect {
-                Expect::Accept { len: whole, .. } if len >= whole => Ok(Status::Complete(
-                    self.header().expect("it is to be accepted"),
-                )),
+                Expect::Accept { len: whole, .. } if len >= whole => {
+                    Ok(Status::Complete(self.header().expect("it is to be accepted")))
+                }
                 Expect::Reject(error, known) if len >= known => Err(error),
                 Expect::Accept { .. } | Expect::Need | Expect::Reject(..) => Ok(Status::Partial),
             }
@@ -128,12 +116,7 @@ mod vectors {
             }
         }
         let expect = expect.unwrap_or_else(|| panic!("{name}: nothing expected"));
-        Vector {
-            name: name.to_owned(),
-            bytes,
-            expect,
-            vpc_endpoint,
-        }
+        Vector { name: name.to_owned(), bytes, expect, vpc_endpoint }
     }
 
     fn read_expect(value: &str) -> Expect {
@@ -141,23 +124,15 @@ mod vectors {
         match words[..] {
             ["ACC", len, source, "->", destination] => {
                 let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
-                let origin = Origin::Proxied(Addresses {
-                    source,
-                    destination,
-                });
-                Expect::Accept {
-                    len: len.parse().unwrap(),
-                    origin,
-                }
+                let origin = Origin::Proxied(Addresses { source, destination });
+                Expect::Accept { len: len.parse().unwrap(), origin }
             }
-            ["SOCK", len, "local"] => Expect::Accept {
-                len: len.parse().unwrap(),
-                origin: Origin::Local,
-            },
-            ["SOCK", len, "unknown"] => Expect::Accept {
-                len: len.parse().unwrap(),
-                origin: Origin::Unknown,
-            },
+            ["SOCK", len, "local"] => {
+                Expect::Accept { len: len.parse().unwrap(), origin: Origin::Local }
+            }
+            ["SOCK", len, "unknown"] => {
+                Expect::Accept { len: len.parse().unwrap(), origin: Origin::Unknown }
+            }
             ["NEED"] => Expect::Need,
             ["REJ", reason, known] => Expect::Reject(read_reason(reason), known.parse().unwrap()),
             _ => panic!("expect: {value}?"),
@@ -202,10 +177,7 @@ mod vectors {
     }
 
     fn unescape(quoted: &str) -> Vec<u8> {
-        let text = quoted
-            .strip_prefix('"')
-            .and_then(|text| text.strip_suffix('"'))
-            .unwrap();
+        let text = quoted.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap();
         let mut bytes = Vec::new();
         let mut pieces = text.split('\\');
         bytes.extend_from_slice(pieces.next().unwrap().as_bytes());
@@ -230,30 +202,19 @@ fn assert_one_verdict(bytes: &[u8]) {
     for len in 0..=bytes.len() {
         let now = parse(&bytes[..len]);
         if verdict != Ok(Status::Partial) {
-            assert_eq!(
-                now,
-                verdict,
-                "{:?}",
-                bytes[..len].escape_ascii().to_string()
-            );
+            assert_eq!(now, verdict, "{:?}", bytes[..len].escape_ascii().to_string());
         }
         verdict = now;
     }
 }
 
 #[test]
-#[expect(
-    clippy::disallowed_macros,
-    reason = "the counts are for whoever runs the suite"
-)]
+#[expect(clippy::disallowed_macros, reason = "the counts are for whoever runs the suite")]
 fn no_vector_is_missing() {
     let vectors = load_vectors();
     for (table, count) in [('A', 13), ('B', 34), ('N', 9), ('C', 19), ('D', 16)] {
-        let ids: Vec<&str> = vectors
-            .iter()
-            .filter(|v| v.table() == table)
-            .map(|v| &v.name[..3])
-            .collect();
+        let ids: Vec<&str> =
+            vectors.iter().filter(|v| v.table() == table).map(|v| &v.name[..3]).collect();
         let expected: Vec<String> = (1..=count).map(|n| format!("{table}{n:02}")).collect();
         assert_eq!(ids, expected);
         println!("table {table}: {count} vectors");
@@ -278,36 +239,20 @@ fn every_vector_with_bytes_behind_it() {
             continue;
         }
         let bytes = [&vector.bytes, TRAILER].concat();
-        assert_eq!(
-            parse(&bytes),
-            vector.verdict_at(bytes.len()),
-            "{}",
-            vector.name
-        );
+        assert_eq!(parse(&bytes), vector.verdict_at(bytes.len()), "{}", vector.name);
     }
 }
 
 /// The number is that of the specification sheet, whose own receiver saw the same prefixes.
 #[test]
-#[expect(
-    clippy::disallowed_macros,
-    reason = "the counts are for whoever runs the suite"
-)]
+#[expect(clippy::disallowed_macros, reason = "the counts are for whoever runs the suite")]
 fn every_split_of_the_valid_vectors_and_the_application_s_bytes_left_over() {
     let mut prefixes = 0;
-    for vector in load_vectors()
-        .iter()
-        .filter(|v| matches!(v.table(), 'A' | 'C'))
-    {
+    for vector in load_vectors().iter().filter(|v| matches!(v.table(), 'A' | 'C')) {
         let len = vector.header().expect("A and C are valid").len;
         let stream = [&vector.bytes[..len], TRAILER].concat();
         for cut in 0..len {
-            assert_eq!(
-                parse(&stream[..cut]),
-                Ok(Status::Partial),
-                "{} cut at {cut}",
-                vector.name
-            );
+            assert_eq!(parse(&stream[..cut]), Ok(Status::Partial), "{} cut at {cut}", vector.name);
             prefixes += 1;
         }
         let Ok(Status::Complete(header)) = parse(&stream) else {
@@ -344,11 +289,7 @@ fn an_address_is_refused_at_the_first_byte_that_none_has_there() {
     ] {
         let bytes = format!("PROXY {dead}");
         let (alive, _) = bytes.as_bytes().split_at(bytes.len() - 1);
-        assert_eq!(
-            parse(alive),
-            Ok(Status::Partial),
-            "{dead} without its last byte"
-        );
+        assert_eq!(parse(alive), Ok(Status::Partial), "{dead} without its last byte");
         assert_eq!(parse(bytes.as_bytes()), Err(Error::BadAddress), "{dead}");
     }
 }
@@ -364,21 +305,11 @@ fn the_protocol_is_a_whole_word_and_tcp_is_not_the_last_one() {
 
 #[test]
 fn an_unknown_line_may_say_anything_but_end_twice() {
-    let header = |len| Header {
-        len,
-        version: Version::V1,
-        origin: Origin::Unknown,
-        vpc_endpoint: None,
-    };
+    let header =
+        |len| Header { len, version: Version::V1, origin: Origin::Unknown, vpc_endpoint: None };
     let unknown = |rest: &'static str| parse(rest.as_bytes());
-    assert_eq!(
-        unknown("PROXY UNKNOWN \0\t\u{ff}\r\n"),
-        Ok(Status::Complete(header(20)))
-    );
-    assert_eq!(
-        unknown("PROXY UNKNOWN a\nGET / HTTP/1.1\r\n"),
-        Err(Error::BareLf)
-    );
+    assert_eq!(unknown("PROXY UNKNOWN \0\t\u{ff}\r\n"), Ok(Status::Complete(header(20))));
+    assert_eq!(unknown("PROXY UNKNOWN a\nGET / HTTP/1.1\r\n"), Err(Error::BareLf));
     assert_eq!(unknown("PROXY UNKNOWN a\rb\r\n"), Err(Error::BareCr));
     assert_eq!(unknown("PROXY UNKNOWN\n"), Err(Error::BareLf));
 }
@@ -421,66 +352,36 @@ fn a_checksum_counts_once_and_wherever_it_stands() {
 fn the_tlvs_inside_of_an_ssl_tlv_must_fit_too() {
     assert_eq!(parse_tlvs(&[0x20, 0, 5, 1, 0, 0, 0, 0]), Ok(None));
     assert_eq!(parse_tlvs(&[0x20, 0, 4, 1, 0, 0, 0]), Err(Error::BadTlv));
-    assert_eq!(
-        parse_tlvs(&[0x20, 0, 7, 1, 0, 0, 0, 0, 0x21, 0]),
-        Err(Error::BadTlv)
-    );
+    assert_eq!(parse_tlvs(&[0x20, 0, 7, 1, 0, 0, 0, 0, 0x21, 0]), Err(Error::BadTlv));
     let reaches_out = [0x20, 0, 8, 1, 0, 0, 0, 0, 0x21, 0, 3, 0xf3, 0, 0];
     assert_eq!(parse_tlvs(&reaches_out), Err(Error::BadTlv));
 }
 
 #[test]
 fn a_unique_id_may_have_128_bytes() {
-    assert_eq!(
-        parse_tlvs(&[&[0x05, 0, 128][..], &[b'u'; 128]].concat()),
-        Ok(None)
-    );
+    assert_eq!(parse_tlvs(&[&[0x05, 0, 128][..], &[b'u'; 128]].concat()), Ok(None));
 }
 
 #[test]
 fn only_a_printable_vpc_endpoint_is_believed() {
     let none = Ok(None);
-    assert_eq!(
-        parse_tlvs(b"\xea\0\x07\x01vpce-1"),
-        Ok(Some("vpce-1".to_owned()))
-    );
-    assert_eq!(
-        parse_tlvs(b"\xea\0\x07\x01vpce\n1"),
-        none,
-        "a log line has no end inside"
-    );
-    assert_eq!(
-        parse_tlvs(b"\xea\0\x07\x02vpce-1"),
-        none,
-        "another sub-type"
-    );
+    assert_eq!(parse_tlvs(b"\xea\0\x07\x01vpce-1"), Ok(Some("vpce-1".to_owned())));
+    assert_eq!(parse_tlvs(b"\xea\0\x07\x01vpce\n1"), none, "a log line has no end inside");
+    assert_eq!(parse_tlvs(b"\xea\0\x07\x02vpce-1"), none, "another sub-type");
     assert_eq!(parse_tlvs(b"\xea\0\x01\x01"), none, "an empty id");
     assert_eq!(parse_tlvs(b"\xea\0\0"), none, "no sub-type");
-    assert_eq!(
-        parse_tlvs(b"\xea\0\x02\x01a\xea\0\x02\x01b"),
-        Ok(Some("a".to_owned())),
-        "two"
-    );
+    assert_eq!(parse_tlvs(b"\xea\0\x02\x01a\xea\0\x02\x01b"), Ok(Some("a".to_owned())), "two");
 }
 
 /// 4096 bytes are taken, 4097 are refused by the fixed bytes alone, on LOCAL as well.
 #[test]
 fn a_v2_header_may_have_4096_bytes() {
     for command in [0x20, 0x21] {
-        let fixed = |len: u16| {
-            [
-                b"\r\n\r\n\0\r\nQUIT\n",
-                &[command, 0x00][..],
-                &len.to_be_bytes(),
-            ]
-            .concat()
-        };
+        let fixed =
+            |len: u16| [b"\r\n\r\n\0\r\nQUIT\n", &[command, 0x00][..], &len.to_be_bytes()].concat();
         let largest = [fixed(4080), vec![0; 4080]].concat();
         assert_eq!(parse(&largest[..4095]), Ok(Status::Partial));
-        assert!(matches!(
-            parse(&largest),
-            Ok(Status::Complete(Header { len: 4096, .. }))
-        ));
+        assert!(matches!(parse(&largest), Ok(Status::Complete(Header { len: 4096, .. }))));
         assert_eq!(parse(&fixed(4081)), Err(Error::TooLong));
     }
 }
@@ -491,14 +392,9 @@ fn every_family_is_checked_also_one_that_is_then_passed_over() {
         let len = u16::try_from(rest.len()).unwrap().to_be_bytes();
         [b"\r\n\r\n\0\r\nQUIT\n", &[0x21, family][..], &len, rest].concat()
     };
-    for (family, block_bytes) in [
-        (0x11, 12),
-        (0x12, 12),
-        (0x21, 36),
-        (0x22, 36),
-        (0x31, 216),
-        (0x32, 216),
-    ] {
+    for (family, block_bytes) in
+        [(0x11, 12), (0x12, 12), (0x21, 36), (0x22, 36), (0x31, 216), (0x32, 216)]
+    {
         let short = header(family, &vec![0; block_bytes - 1]);
         assert_eq!(parse(&short), Err(Error::ShortAddress), "{family:#x}");
         let stray = header(family, &vec![0; block_bytes + 2]);
@@ -526,10 +422,7 @@ fn ipv6_text() -> impl Strategy<Value = (String, Ipv6Addr)> {
 /// Bytes near to a header: a vector with a few bytes put in, taken out or overwritten.
 fn mutant() -> impl Strategy<Value = Vec<u8>> {
     let vectors: Vec<Vec<u8>> = load_vectors().into_iter().map(|v| v.bytes).collect();
-    let byte = prop_oneof![
-        prop::sample::select(&b" \r\n\0.:019a\x03\x20"[..]),
-        any::<u8>()
-    ];
+    let byte = prop_oneof![prop::sample::select(&b" \r\n\0.:019a\x03\x20"[..]), any::<u8>()];
     let mutations = prop::collection::vec((any::<Index>(), byte, 0..3), 1..4);
     (prop::sample::select(vectors), mutations).prop_map(|(mut bytes, mutations)| {
         for (at, byte, mutation) in mutations {

@@ -59,28 +59,18 @@ impl Reader {
     fn receive(&mut self, segment: &[u8]) {
         self.pending.extend_from_slice(segment);
         while !self.ended {
-            let (consumed, input) = self
-                .deframer
-                .next(&mut self.pending, self.message_bytes_max);
+            let (consumed, input) = self.deframer.next(&mut self.pending, self.message_bytes_max);
             let event = match input {
                 Ok(Status::Partial) => {
                     self.pending.drain(..consumed);
-                    assert!(
-                        self.pending.len() < ws::CONTROL_BYTES_MAX,
-                        "too much is left over"
-                    );
+                    assert!(self.pending.len() < ws::CONTROL_BYTES_MAX, "too much is left over");
                     return;
                 }
                 Ok(Status::Complete(Input::Message(kind, payload))) => {
                     assert_eq!(self.joined, None, "a message inside another");
                     Some(Event::Message(kind, payload.to_vec()))
                 }
-                Ok(Status::Complete(Input::Part {
-                    kind,
-                    payload,
-                    first,
-                    last,
-                })) => {
+                Ok(Status::Complete(Input::Part { kind, payload, first, last })) => {
                     assert_eq!(first, self.joined.is_none(), "parts out of order");
                     let (joined_kind, joined) = self.joined.get_or_insert((kind, Vec::new()));
                     assert_eq!(*joined_kind, kind);
@@ -115,14 +105,8 @@ fn read<'s>(segments: impl IntoIterator<Item = &'s [u8]>, message_bytes_max: u64
 
 /// The bytes that hexadecimal digits stand for; spaces are for the reader.
 fn hex(digits: &str) -> Vec<u8> {
-    let digits: Vec<u32> = digits
-        .chars()
-        .filter_map(|digit| digit.to_digit(16))
-        .collect();
-    digits
-        .chunks_exact(2)
-        .map(|pair| (pair[0] << 4 | pair[1]) as u8)
-        .collect()
+    let digits: Vec<u32> = digits.chars().filter_map(|digit| digit.to_digit(16)).collect();
+    digits.chunks_exact(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect()
 }
 
 /// A header, and `len` zeros under the vectors' mask.
@@ -138,23 +122,11 @@ struct Vector {
 }
 
 fn vectors() -> Vec<Vector> {
-    let vector = |id, digits, events| Vector {
-        id,
-        bytes: hex(digits),
-        events,
-    };
-    let made = |id, bytes, event| Vector {
-        id,
-        bytes,
-        events: vec![event],
-    };
+    let vector = |id, digits, events| Vector { id, bytes: hex(digits), events };
+    let made = |id, bytes, event| Vector { id, bytes, events: vec![event] };
     let failed = |id, digits, code| vector(id, digits, vec![Event::Failed(code)]);
     let closed = |id, digits, code| vector(id, digits, vec![Event::Close(code)]);
-    let sum = [
-        zeros("02fe0258 37fa213d", 600),
-        zeros("80fe0258 37fa213d", 600),
-    ]
-    .concat();
+    let sum = [zeros("02fe0258 37fa213d", 600), zeros("80fe0258 37fa213d", 600)].concat();
     vec![
         vector("F01", "8182 37fa213d 5f93", vec![text("hi")]),
         failed("F02", "8102 6869", 1002),
@@ -163,11 +135,7 @@ fn vectors() -> Vec<Vector> {
         failed("F05", "8b80 37fa213d", 1002),
         failed("F06", "0982 37fa213d 5f93", 1002),
         made("F07", zeros("89fe 007e 37fa213d", 126), Event::Failed(1002)),
-        made(
-            "F08",
-            zeros("89fd 37fa213d", 125),
-            Event::Ping(vec![0; 125]),
-        ),
+        made("F08", zeros("89fd 37fa213d", 125), Event::Ping(vec![0; 125])),
         failed("F09", "8082 37fa213d 5f93", 1002),
         failed("F10", "0181 37fa213d 56 8181 37fa213d 55", 1002),
         vector(
@@ -185,11 +153,7 @@ fn vectors() -> Vec<Vector> {
         failed("F19", "8183 37fa213d da5aa1", 1007),
         failed("F20", "8184 37fa213d c36aa1bd", 1007),
         failed("F21", "8182 37fa213d d578", 1007),
-        vector(
-            "F22",
-            "0181 37fa213d d5 8082 37fa213d b556",
-            vec![text("€")],
-        ),
+        vector("F22", "0181 37fa213d d5 8082 37fa213d b556", vec![text("€")]),
         failed("F23", "0182 37fa213d 5605", 1007),
         closed("F24", "8880 37fa213d", None),
         failed("F25", "8881 37fa213d 34", 1002),
@@ -208,29 +172,16 @@ fn vectors() -> Vec<Vector> {
         failed("F38", "8883 37fa213d 3412de", 1007),
         vector("F39", "8180 37fa213d", vec![text("")]),
         vector("F40", "8a82 37fa213d 4d80", vec![Event::Pong]),
-        closed(
-            "F41",
-            "8882 37fa213d 3412 8184 37fa213d 5b9b5558",
-            Some(1000),
-        ),
+        closed("F41", "8882 37fa213d 3412 8184 37fa213d 5b9b5558", Some(1000)),
         // The end of the stream is the caller's; what was whole before it has been handed out.
-        vector(
-            "F42",
-            "8182 37fa213d 5f93 8182 37fa213d 5f",
-            vec![text("hi")],
-        ),
+        vector("F42", "8182 37fa213d 5f93 8182 37fa213d 5f", vec![text("hi")]),
     ]
 }
 
 #[test]
 fn the_vectors_are_all_there() {
     let ids: Vec<&str> = vectors().iter().map(|vector| vector.id).collect();
-    assert_eq!(
-        ids,
-        (1..=42)
-            .map(|number| format!("F{number:02}"))
-            .collect::<Vec<_>>()
-    );
+    assert_eq!(ids, (1..=42).map(|number| format!("F{number:02}")).collect::<Vec<_>>());
 }
 
 #[test]
@@ -245,11 +196,7 @@ fn vectors_cut_in_two_anywhere() {
     for Vector { id, bytes, events } in vectors() {
         for cut in 0..=bytes.len() {
             let (head, tail) = bytes.split_at(cut);
-            assert_eq!(
-                read([head, tail], MESSAGE_BYTES_MAX),
-                events,
-                "{id} cut at {cut}"
-            );
+            assert_eq!(read([head, tail], MESSAGE_BYTES_MAX), events, "{id} cut at {cut}");
         }
     }
 }
@@ -269,11 +216,7 @@ fn a_message_is_too_big_from_its_announcement_on() {
     assert_eq!(reader.events, [], "600 and 400 are a thousand");
     reader.receive(&zeros("", 400));
     reader.receive(&hex("8081 37fa213d"));
-    assert_eq!(
-        reader.events,
-        [Event::Failed(1009)],
-        "its payload has not come yet"
-    );
+    assert_eq!(reader.events, [Event::Failed(1009)], "its payload has not come yet");
 }
 
 #[test]
@@ -304,10 +247,7 @@ fn nothing_is_made_of_nothing() {
 #[test]
 fn an_error_is_repeated() {
     let mut deframer = Deframer::new();
-    assert_eq!(
-        deframer.next(&mut hex("8102"), 1000).1,
-        Err(Error::Unmasked)
-    );
+    assert_eq!(deframer.next(&mut hex("8102"), 1000).1, Err(Error::Unmasked));
     let mut valid = hex("8182 37fa213d 5f93");
     assert_eq!(deframer.next(&mut valid, 1000), (0, Err(Error::Unmasked)));
 }
@@ -349,11 +289,8 @@ struct Sent {
 
 impl Sent {
     fn encode(&self, out: &mut Vec<u8>) {
-        let mut cuts: Vec<usize> = self
-            .cuts
-            .iter()
-            .map(|cut| cut.index(self.payload.len() + 1))
-            .collect();
+        let mut cuts: Vec<usize> =
+            self.cuts.iter().map(|cut| cut.index(self.payload.len() + 1)).collect();
         cuts.push(self.payload.len());
         cuts.sort_unstable();
         let mut begin = 0;
@@ -397,21 +334,12 @@ fn encode_frame(first_byte: u8, payload: &[u8], mask: [u8; 4], out: &mut Vec<u8>
         }
     }
     out.extend_from_slice(&mask);
-    out.extend(
-        payload
-            .iter()
-            .zip(mask.iter().cycle())
-            .map(|(byte, mask)| byte ^ mask),
-    );
+    out.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask));
 }
 
 fn sent() -> impl Strategy<Value = Sent> {
-    let text = prop::collection::vec(any::<char>(), 0..60).prop_map(|chars| {
-        (
-            Kind::Text,
-            chars.into_iter().collect::<String>().into_bytes(),
-        )
-    });
+    let text = prop::collection::vec(any::<char>(), 0..60)
+        .prop_map(|chars| (Kind::Text, chars.into_iter().collect::<String>().into_bytes()));
     let binary = prop::collection::vec(any::<u8>(), 0..200).prop_map(|bytes| (Kind::Binary, bytes));
     let content = prop_oneof![text, binary];
     // Few are repeated: lengths in 16 and 64 bits are slow to take apart byte by byte.
@@ -421,13 +349,7 @@ fn sent() -> impl Strategy<Value = Sent> {
     (content, times, cuts, ping, any::<[u8; 4]>()).prop_map(
         |((kind, payload), times, cuts, ping, mask)| {
             let payload = payload.repeat(times);
-            Sent {
-                kind,
-                payload,
-                cuts,
-                ping,
-                mask,
-            }
+            Sent { kind, payload, cuts, ping, mask }
         },
     )
 }
@@ -435,9 +357,7 @@ fn sent() -> impl Strategy<Value = Sent> {
 fn stream() -> impl Strategy<Value = (Vec<u8>, Vec<Event>)> {
     prop::collection::vec(sent(), 0..5).prop_map(|messages| {
         let mut bytes = Vec::new();
-        messages
-            .iter()
-            .for_each(|message| message.encode(&mut bytes));
+        messages.iter().for_each(|message| message.encode(&mut bytes));
         (bytes, messages.iter().flat_map(Sent::events).collect())
     })
 }

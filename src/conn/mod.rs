@@ -340,9 +340,7 @@ impl Conn {
                 self.out.finish_body();
                 self.answered(cx, next, requester)
             }
-            Phase::Closing { reason, .. } if self.out.is_close_sent() => {
-                Progress::Sent(*reason)
-            }
+            Phase::Closing { reason, .. } if self.out.is_close_sent() => Progress::Sent(*reason),
             Phase::Closing { .. }
             | Phase::Proxy { .. }
             | Phase::Request(_)

@@ -63,7 +63,11 @@ impl WebSocket {
                 self.collect(cx, kind, payload, last)
             }
             Ok(Status::Complete(Input::Ping(payload))) => {
-                if out.push_pong(cx.pool, payload) { Step::Continue } else { no_memory() }
+                if out.push_pong(cx.pool, payload) {
+                    Step::Continue
+                } else {
+                    no_memory()
+                }
             }
             Ok(Status::Complete(Input::Pong)) => Step::Continue,
             Ok(Status::Complete(Input::Close(code))) => {
@@ -87,13 +91,7 @@ impl WebSocket {
         (used, step)
     }
 
-    fn collect<'b>(
-        &mut self,
-        cx: &mut Cx<'_>,
-        kind: Kind,
-        payload: &[u8],
-        last: bool,
-    ) -> Step<'b> {
+    fn collect<'b>(&mut self, cx: &mut Cx<'_>, kind: Kind, payload: &[u8], last: bool) -> Step<'b> {
         let Some(mut buffer) = self.message.take().or_else(|| cx.pool.take(payload.len())) else {
             return no_memory();
         };

@@ -84,7 +84,10 @@ impl Channel {
         self.feed.append(parts);
         match &mut self.sweep {
             Some(sweep) => {
+                // Those above have been visited and need another sweep; those below will be visited
+                // in this one, which may not stop short of them any more.
                 sweep.again = Some(sweep.position);
+                sweep.stop = 0;
                 false
             }
             None => {
@@ -282,7 +285,9 @@ mod tests {
     #[test]
     fn a_room_that_does_not_read_is_waited_for_once_per_half_ring() {
         let mut channel = Channel::new("test", 1024);
-        (0..3).for_each(|slot| drop(channel.join(slot)));
+        for slot in 0..3 {
+            channel.join(slot);
+        }
         let publish = |channel: &mut Channel, now| {
             channel.append(&[&[0; 200]]);
             while channel.visit().is_some() {}

@@ -136,7 +136,9 @@ impl<S: Socket> Server<S> {
                     return self.upgrade(now, slot, request, channel, upgrade.key);
                 }
                 Ok(None) if path == "/" => {}
-                Ok(None) => return self.refuse_upgrade(now, slot, request, ws::Refusal::NotAnUpgrade),
+                Ok(None) => {
+                    return self.refuse_upgrade(now, slot, request, ws::Refusal::NotAnUpgrade);
+                }
                 Err(refusal) => return self.refuse_upgrade(now, slot, request, refusal),
             }
         }
@@ -184,11 +186,8 @@ impl<S: Socket> Server<S> {
         let etag = self.site.asset(asset).etag.clone();
         let content_type = self.site.asset(asset).content_type;
         let is_page = self.site.is_built_in() && content_type.starts_with("text/html");
-        let policy: &[_] = if is_page {
-            &[POLICY, ("Referrer-Policy", "no-referrer")]
-        } else {
-            &[]
-        };
+        let policy: &[_] =
+            if is_page { &[POLICY, ("Referrer-Policy", "no-referrer")] } else { &[] };
         let fields = [&[("ETag", etag.as_str()), NO_CACHE, NO_SNIFF], policy].concat();
         let fresh = http::etag_matches(request.fields("if-none-match"), &etag);
         let answer = if fresh {
@@ -244,12 +243,8 @@ impl<S: Socket> Server<S> {
             joined: joined.mark.seq,
         };
         let entry = &mut self.entries[slot as usize];
-        let mut cx = Cx {
-            now,
-            pool: &mut self.pool,
-            metrics: &mut self.metrics,
-            settings: &self.settings,
-        };
+        let mut cx =
+            Cx { now, pool: &mut self.pool, metrics: &mut self.metrics, settings: &self.settings };
         entry.conn.upgrade(&mut cx, member, joined.mark.offset, first_ping);
         cx.metrics.requests += 1;
         let told = entry.conn.out.push_own(cx.pool, &self.scratch);
@@ -384,12 +379,8 @@ impl<S: Socket> Server<S> {
         self.metrics.requests += 1;
         self.report(slot, request, answer.status, if bodiless { 0 } else { length as u64 });
         let entry = &mut self.entries[slot as usize];
-        let mut cx = Cx {
-            now,
-            pool: &mut self.pool,
-            metrics: &mut self.metrics,
-            settings: &self.settings,
-        };
+        let mut cx =
+            Cx { now, pool: &mut self.pool, metrics: &mut self.metrics, settings: &self.settings };
         if entry.conn.reply(&mut cx, &self.scratch, body, next) {
             self.enqueue(slot);
         } else {

@@ -295,9 +295,7 @@ impl<S: Socket> Server<S> {
     }
 
     fn entry(&mut self, id: ConnId) -> Option<&mut Entry<S>> {
-        self.entries
-            .get_mut(id.slot as usize)
-            .filter(|entry| entry.generation == id.generation)
+        self.entries.get_mut(id.slot as usize).filter(|entry| entry.generation == id.generation)
     }
 
     fn id(&self, slot: u32) -> ConnId {
@@ -305,22 +303,13 @@ impl<S: Socket> Server<S> {
     }
 
     fn cx(&mut self, now: Now) -> Cx<'_> {
-        Cx {
-            now,
-            pool: &mut self.pool,
-            metrics: &mut self.metrics,
-            settings: &self.settings,
-        }
+        Cx { now, pool: &mut self.pool, metrics: &mut self.metrics, settings: &self.settings }
     }
 
     /// A connection together with what it may use of the world.
     fn parts(&mut self, now: Now, slot: u32) -> (&mut Entry<S>, Cx<'_>) {
-        let cx = Cx {
-            now,
-            pool: &mut self.pool,
-            metrics: &mut self.metrics,
-            settings: &self.settings,
-        };
+        let cx =
+            Cx { now, pool: &mut self.pool, metrics: &mut self.metrics, settings: &self.settings };
         (&mut self.entries[slot as usize], cx)
     }
 
@@ -341,7 +330,7 @@ impl<S: Socket> Server<S> {
             // The peer's bytes may have put the deadline off since it was set.
             if entry.conn.deadline(cx.settings) <= now.mono {
                 let step = entry.conn.handle_timeout(&mut cx);
-                self.apply(now, id, &[], step);
+                self.apply(now, id, step);
             }
             if self.entry(id).is_some() {
                 self.arm(slot);
@@ -353,23 +342,18 @@ impl<S: Socket> Server<S> {
     }
 
     /// Does what a connection asks for. Whether it is worth calling again with the rest.
-    fn apply(&mut self, now: Now, id: ConnId, consumed: &[u8], step: Step<'_>) -> bool {
+    fn apply(&mut self, now: Now, id: ConnId, step: Step<'_>) -> bool {
         match step {
-            Step::Continue => true,
+            // A head is answered by the reader, which has its bytes.
+            Step::Continue | Step::Head => true,
             Step::NeedMore | Step::Hold => false,
             Step::Proxied { vpc_endpoint } => {
                 if let Some(vpc_endpoint) = vpc_endpoint {
                     let client = self.client(id.slot);
-                    self.events.push_back(Event::Endpoint {
-                        client,
-                        vpc_endpoint: vpc_endpoint.into(),
-                    });
+                    self.events
+                        .push_back(Event::Endpoint { client, vpc_endpoint: vpc_endpoint.into() });
                 }
                 true
-            }
-            Step::Head => {
-                self.answer(now, id.slot, consumed);
-                self.entry(id).is_some()
             }
             Step::Refuse(error) => {
                 self.refuse_head(now, id.slot, error);

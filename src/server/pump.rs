@@ -12,7 +12,7 @@
 //! during a pass reaches the rest of it at once and nobody waits for a broadcast to end.
 
 use super::{Entry, Event, Server, Socket, Wait, resume_later};
-use crate::conn::{Payload, Progress};
+use crate::conn::{Payload, Progress, Step};
 use crate::feed::Feed;
 use crate::hub::Hub;
 use crate::id::{ChannelId, ConnId};
@@ -77,7 +77,7 @@ impl<S: Socket> Server<S> {
         let entry = &mut self.entries[id.slot as usize];
         if entry.ended && entry.conn.wants_input() {
             let step = entry.conn.receive_end();
-            self.apply(now, id, &[], step);
+            self.apply(now, id, step);
             return false;
         }
         entry.readable && entry.conn.wants_input()
@@ -89,20 +89,13 @@ impl<S: Socket> Server<S> {
         let mut at = 0;
         while at < bytes.len() && !self.is_held(id) {
             let (entry, mut cx) = self.parts(now, id.slot);
-            let rest = &mut bytes[at..];
-            // A head is looked at again as a whole, so it cannot be borrowed from the step.
-            let (used, step) = entry.conn.receive(&mut cx, rest);
-            let go_on = match step {
-                crate::conn::Step::Head => {
-                    let head = at..at + used;
-                    at += used;
-                    self.answer(now, id.slot, &bytes[head]);
-                    true
-                }
-                step => {
-                    at += used;
-                    self.apply(now, id, &[], step)
-                }
+            let (used, step) = entry.conn.receive(&mut cx, &mut bytes[at..]);
+            at += used;
+            let go_on = if let Step::Head = step {
+                self.answer(now, id.slot, &bytes[at - used..at]);
+                true
+            } else {
+                self.apply(now, id, step)
             };
             if self.entry(id).is_none() {
                 return false;
@@ -395,13 +388,19 @@ fn sources<'a>(hub: &'a Hub, site: &'a Site, source: Source) -> (Option<&'a Feed
 }
 
 fn reason_of(error: &io::Error) -> CloseReason {
-    match error.kind() {
-        io::ErrorKind::ConnectionReset
-        | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::BrokenPipe => CloseReason::PeerReset,
-        io::ErrorKind::TimedOut
-        | io::ErrorKind::HostUnreachable
-        | io::ErrorKind::NetworkUnreachable => CloseReason::TransportTimeout,
-        _ => CloseReason::SocketFailed,
+    use io::ErrorKind;
+    let kind = error.kind();
+    if matches!(
+        kind,
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe
+    ) {
+        CloseReason::PeerReset
+    } else if matches!(
+        kind,
+        ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
+    ) {
+        CloseReason::TransportTimeout
+    } else {
+        CloseReason::SocketFailed
     }
 }

@@ -66,16 +66,8 @@ impl fmt::Display for Origin {
         match self {
             Origin::Any => f.write_str("*"),
             Origin::Null => f.write_str("null"),
-            Origin::Page {
-                scheme,
-                host,
-                port: None,
-            } => write!(f, "{scheme}://{host}"),
-            Origin::Page {
-                scheme,
-                host,
-                port: Some(port),
-            } => {
+            Origin::Page { scheme, host, port: None } => write!(f, "{scheme}://{host}"),
+            Origin::Page { scheme, host, port: Some(port) } => {
                 write!(f, "{scheme}://{host}:{port}")
             }
         }
@@ -107,9 +99,7 @@ pub fn origin_allowed(origin: &[u8], authority: &str, allowed: &[Origin]) -> boo
     {
         return true;
     }
-    allowed
-        .iter()
-        .any(|entry| entry.allows(origin, page.as_ref()))
+    allowed.iter().any(|entry| entry.allows(origin, page.as_ref()))
 }
 
 /// An origin taken apart.
@@ -122,17 +112,12 @@ impl<'t> Page<'t> {
     fn parse(text: &'t str) -> Option<Page<'t>> {
         let (scheme, authority) = text.split_once("://")?;
         let mut letters = scheme.bytes();
-        let scheme_valid = letters
-            .next()
-            .is_some_and(|byte| byte.is_ascii_alphabetic())
+        let scheme_valid = letters.next().is_some_and(|byte| byte.is_ascii_alphabetic())
             && letters.all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
         if !scheme_valid {
             return None;
         }
-        Some(Page {
-            scheme,
-            authority: Authority::parse(authority, scheme)?,
-        })
+        Some(Page { scheme, authority: Authority::parse(authority, scheme)? })
     }
 }
 
@@ -166,10 +151,7 @@ impl<'t> Authority<'t> {
         if host.is_empty() || !host.bytes().all(host_byte) {
             return None;
         }
-        Some(Authority {
-            host,
-            port: port.filter(|&port| Some(port) != port_default(scheme)),
-        })
+        Some(Authority { host, port: port.filter(|&port| Some(port) != port_default(scheme)) })
     }
 }
 
@@ -231,11 +213,7 @@ mod tests {
             b"https://h\xff",
             b"https://h https://h",
         ] {
-            assert!(
-                !origin_allowed(origin, "h", &list),
-                "{}",
-                origin.escape_ascii()
-            );
+            assert!(!origin_allowed(origin, "h", &list), "{}", origin.escape_ascii());
         }
     }
 
@@ -264,23 +242,11 @@ mod tests {
     #[test]
     fn entries_are_normalised_and_shown_again() {
         let shown = |text| Origin::parse(text).map(|origin| origin.to_string());
-        assert_eq!(
-            shown("HTTP://Chat.Example:80"),
-            Ok("http://chat.example".to_owned())
-        );
-        assert_eq!(
-            shown("https://[::1]:3000"),
-            Ok("https://[::1]:3000".to_owned())
-        );
+        assert_eq!(shown("HTTP://Chat.Example:80"), Ok("http://chat.example".to_owned()));
+        assert_eq!(shown("https://[::1]:3000"), Ok("https://[::1]:3000".to_owned()));
         assert_eq!(shown("null"), Ok("null".to_owned()));
         assert_eq!(shown("*"), Ok("*".to_owned()));
-        for text in [
-            "chat.example",
-            "https://*.example",
-            "https://h/",
-            "",
-            "https://h?",
-        ] {
+        for text in ["chat.example", "https://*.example", "https://h/", "", "https://h?"] {
             assert_eq!(shown(text), Err(Malformed), "{text}");
         }
     }

@@ -180,10 +180,7 @@ const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
 /// Whether the two are equal as far as the shorter one goes.
 fn begins_alike(bytes: &[u8], signature: &[u8]) -> bool {
-    bytes
-        .iter()
-        .zip(signature)
-        .all(|(byte, expected)| byte == expected)
+    bytes.iter().zip(signature).all(|(byte, expected)| byte == expected)
 }
 
 /// Version 1, for bytes that agree with its signature.
@@ -237,11 +234,8 @@ enum Protocol {
 /// Takes the protocol and the space behind it. A CR is left to the reader of what follows: behind
 /// UNKNOWN it ends the line, behind TCP an address is missing.
 fn take_protocol(rest: &mut &[u8]) -> Result<Status<Protocol>, Error> {
-    const PROTOCOLS: [(&str, Protocol); 3] = [
-        ("TCP4", Protocol::Tcp4),
-        ("TCP6", Protocol::Tcp6),
-        ("UNKNOWN", Protocol::Unknown),
-    ];
+    const PROTOCOLS: [(&str, Protocol); 3] =
+        [("TCP4", Protocol::Tcp4), ("TCP6", Protocol::Tcp6), ("UNKNOWN", Protocol::Unknown)];
 
     let (text, ending) = split_field(rest);
     let Some((name, protocol)) = PROTOCOLS.iter().find(|(name, _)| name.starts_with(text)) else {
@@ -325,9 +319,8 @@ where
 /// Whether more characters can make an address of `text`: tried with endings of which, for every
 /// beginning of an address, at least one fits. So std stays the only judge of addresses.
 fn can_become<A: FromStr>(text: &str) -> bool {
-    const ENDINGS: [&str; 10] = [
-        "", "0", ":", "::", ".0", "0.0", ".0.0", "0.0.0", ".0.0.0", "0.0.0.0",
-    ];
+    const ENDINGS: [&str; 10] =
+        ["", "0", ":", "::", ".0", "0.0", ".0.0", "0.0.0", ".0.0.0", "0.0.0.0"];
     const ADDRESS_BYTES_MAX: usize = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255".len();
     const ENDING_BYTES_MAX: usize = "0.0.0.0".len();
 
@@ -367,10 +360,7 @@ fn take_port(rest: &mut &[u8], expected: u8) -> Result<Status<u16>, Error> {
 /// Judge the field first, as far as it goes, and only then the byte: that is the order in which
 /// they arrive.
 fn split_field(rest: &[u8]) -> (&str, Option<u8>) {
-    let len = rest
-        .iter()
-        .position(|byte| !byte.is_ascii_graphic())
-        .unwrap_or(rest.len());
+    let len = rest.iter().position(|byte| !byte.is_ascii_graphic()).unwrap_or(rest.len());
     let text = core::str::from_utf8(&rest[..len]).expect("graphic ASCII is UTF-8");
     (text, rest.get(len).copied())
 }
@@ -424,12 +414,7 @@ fn parse_v2(bytes: &[u8]) -> Result<Status<Header<'_>>, Error> {
         Content::Passed(_) => (Origin::Unknown, tlvs),
     };
     let vpc_endpoint = walk_tlvs(header, tlvs)?;
-    Ok(Status::Complete(Header {
-        len,
-        version: Version::V2,
-        origin,
-        vpc_endpoint,
-    }))
+    Ok(Status::Complete(Header { len, version: Version::V2, origin, vpc_endpoint }))
 }
 
 /// The command of a v2 header.
@@ -508,10 +493,7 @@ where
     let destination_port = block.first_chunk().ok_or(Error::ShortAddress)?;
     Ok(Addresses::new(
         (IpAddr::from(*source), u16::from_be_bytes(*source_port)),
-        (
-            IpAddr::from(*destination),
-            u16::from_be_bytes(*destination_port),
-        ),
+        (IpAddr::from(*destination), u16::from_be_bytes(*destination_port)),
     ))
 }
 
@@ -579,11 +561,7 @@ fn take_tlv<'a>(rest: &mut &'a [u8]) -> Result<(u8, &'a [u8]), Error> {
 fn read_vpc_endpoint(value: &[u8]) -> Option<&str> {
     let id = value.strip_prefix(&[0x01])?;
     let graphic = !id.is_empty() && id.iter().all(u8::is_ascii_graphic);
-    if graphic {
-        core::str::from_utf8(id).ok()
-    } else {
-        None
-    }
+    if graphic { core::str::from_utf8(id).ok() } else { None }
 }
 
 /// The CRC-32C of `header` with zeros in place of the checksum's own four bytes, which begin at

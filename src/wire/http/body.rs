@@ -87,16 +87,10 @@ impl Body {
     pub const fn new(framing: Framing) -> Body {
         let state = match framing {
             Framing::None | Framing::Length(0) => State::End,
-            Framing::Length(left) => State::Content {
-                left,
-                chunked: false,
-            },
+            Framing::Length(left) => State::Content { left, chunked: false },
             Framing::Chunked => State::Size { size: 0, digits: 0 },
         };
-        Body {
-            state,
-            extra_bytes: 0,
-        }
+        Body { state, extra_bytes: 0 }
     }
 
     /// Decodes one step: how many bytes of `input` were consumed, and what they were.
@@ -154,26 +148,18 @@ impl Body {
                 self.extra_bytes = 0;
                 Ok(State::Trailer { trailers: 0 })
             }
-            (State::SizeLineFeed { size }, b'\n') => Ok(State::Content {
-                left: size,
-                chunked: true,
-            }),
+            (State::SizeLineFeed { size }, b'\n') => {
+                Ok(State::Content { left: size, chunked: true })
+            }
             (State::ContentReturn, b'\r') => Ok(State::ContentLineFeed),
             (State::ContentLineFeed, b'\n') => Ok(State::Size { size: 0, digits: 0 }),
             (State::ContentReturn | State::ContentLineFeed, _) => Err(BodyError::ChunkEnd),
 
             (State::Trailer { .. }, b'\r') => Ok(State::LastLineFeed),
-            (
-                State::Trailer {
-                    trailers: TRAILERS_MAX..,
-                },
-                _,
-            ) => Err(BodyError::TrailersTooLong),
+            (State::Trailer { trailers: TRAILERS_MAX.. }, _) => Err(BodyError::TrailersTooLong),
             (State::Trailer { trailers }, _) if is_token_byte(byte) => {
                 self.count(byte, TRAILER_BYTES_MAX, BodyError::TrailersTooLong)?;
-                Ok(State::TrailerName {
-                    trailers: trailers + 1,
-                })
+                Ok(State::TrailerName { trailers: trailers + 1 })
             }
             (State::TrailerName { trailers }, b':') => Ok(State::TrailerValue { trailers }),
             (State::TrailerName { trailers }, _) if is_token_byte(byte) => {
@@ -217,10 +203,7 @@ fn longer_size(size: u64, digits: u8, digit: u8) -> Result<State, BodyError> {
     if digits == SIZE_DIGITS_MAX || size > (i64::MAX as u64 >> 4) {
         return Err(BodyError::ChunkSize);
     }
-    Ok(State::Size {
-        size: size << 4 | u64::from(digit),
-        digits: digits + 1,
-    })
+    Ok(State::Size { size: size << 4 | u64::from(digit), digits: digits + 1 })
 }
 
 /// Why the chunked coding of a body cannot be read.
@@ -307,10 +290,7 @@ mod tests {
 
     #[test]
     fn a_length_ends_where_it_says() {
-        assert_eq!(
-            decoded(Framing::Length(3), b"abcGET"),
-            Ok(Some((b"abc".to_vec(), 3)))
-        );
+        assert_eq!(decoded(Framing::Length(3), b"abcGET"), Ok(Some((b"abc".to_vec(), 3))));
         assert_eq!(decoded(Framing::Length(4), b"abc"), Ok(None));
     }
 
@@ -318,10 +298,7 @@ mod tests {
     fn chunks_are_joined_and_trailers_dropped() {
         let body = b"3;x=\"y\"\r\nabc\r\n00A\r\n0123456789\r\n0\r\nX-T: v\r\nEmpty:\r\n\r\nGET";
         let content = b"abc0123456789".to_vec();
-        assert_eq!(
-            decoded(Framing::Chunked, body),
-            Ok(Some((content, body.len() - 3)))
-        );
+        assert_eq!(decoded(Framing::Chunked, body), Ok(Some((content, body.len() - 3))));
     }
 
     #[test]
@@ -331,11 +308,7 @@ mod tests {
         assert_eq!(refused(b"0000000000000001\r\n"), None);
         assert_eq!(refused(b"00000000000000001"), Some(BodyError::ChunkSize));
         for size in ["\r\n", ";x", "-1", "+1", " 1", "1 ", "0x1", "g"] {
-            assert_eq!(
-                refused(size.as_bytes()),
-                Some(BodyError::ChunkSize),
-                "{size}"
-            );
+            assert_eq!(refused(size.as_bytes()), Some(BodyError::ChunkSize), "{size}");
         }
     }
 
@@ -355,11 +328,7 @@ mod tests {
     fn trailers_are_field_lines() {
         for trailers in ["\n", " X: v", ": v", "X v", "X : v", "GET / HTTP/1.1\r\n"] {
             let body = format!("0\r\n{trailers}");
-            assert_eq!(
-                refused(body.as_bytes()),
-                Some(BodyError::Trailer),
-                "{trailers}"
-            );
+            assert_eq!(refused(body.as_bytes()), Some(BodyError::Trailer), "{trailers}");
         }
     }
 
@@ -368,24 +337,14 @@ mod tests {
         let extension = b"x".repeat(usize::from(EXTENSION_BYTES_MAX));
         let value = b"v".repeat(usize::from(TRAILER_BYTES_MAX) - 1);
         let body = [b"0;", extension.as_slice(), b"\r\nX:", &value, b"\r\n\r\n"].concat();
-        assert_eq!(
-            decoded(Framing::Chunked, &body),
-            Ok(Some((vec![], body.len())))
-        );
+        assert_eq!(decoded(Framing::Chunked, &body), Ok(Some((vec![], body.len()))));
 
         let twice = [b"1;", extension.as_slice(), b"\r\na\r\n0;x"].concat();
         assert_eq!(refused(&twice), Some(BodyError::ExtensionsTooLong));
         let longer = [b"0\r\nX:", value.as_slice(), b"v"].concat();
         assert_eq!(refused(&longer), Some(BodyError::TrailersTooLong));
-        let many = [
-            b"0\r\n".as_slice(),
-            &b"X:\r\n".repeat(usize::from(TRAILERS_MAX)),
-        ]
-        .concat();
+        let many = [b"0\r\n".as_slice(), &b"X:\r\n".repeat(usize::from(TRAILERS_MAX))].concat();
         assert_eq!(refused(&many), None);
-        assert_eq!(
-            refused(&[&many, b"X".as_slice()].concat()),
-            Some(BodyError::TrailersTooLong)
-        );
+        assert_eq!(refused(&[&many, b"X".as_slice()].concat()), Some(BodyError::TrailersTooLong));
     }
 }

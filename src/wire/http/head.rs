@@ -82,11 +82,7 @@ pub fn parse<'b, 'h>(
 ) -> Result<Request<'b, 'h>, HeadError> {
     let (line, field_lines) = split_off_line(head)?;
     let (method, target, version) = request_line(line)?;
-    let Target {
-        authority,
-        path,
-        query,
-    } = target::split(target, method)?;
+    let Target { authority, path, query } = target::split(target, method)?;
     let mut request = Request {
         method,
         target,
@@ -170,15 +166,12 @@ impl<'b> Request<'b, '_> {
     /// whitespace around them and without the empty ones. Commas in quotes split as well.
     pub fn tokens(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
         let members = |value: &'b [u8]| value.split(|byte| *byte == b',').map(trimmed);
-        self.fields(name)
-            .flat_map(members)
-            .filter(|member| !member.is_empty())
+        self.fields(name).flat_map(members).filter(|member| !member.is_empty())
     }
 
     /// Whether the lists in the fields `name` have the member `token`, in any case.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
-        self.tokens(name)
-            .any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
+        self.tokens(name).any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
     }
 
     /// The one Host field, which 1.1 must have (RFC 9112 §3.2).
@@ -257,18 +250,10 @@ fn content_length(value: &[u8]) -> Result<u64, HeadError> {
             b'0'..=b'9' => u64::from(byte - b'0'),
             _ => return Err(HeadError::Length),
         };
-        let longer = length
-            .checked_mul(10)
-            .and_then(|tens| tens.checked_add(digit));
-        length = longer
-            .filter(|length| *length <= i64::MAX as u64)
-            .ok_or(HeadError::Length)?;
+        let longer = length.checked_mul(10).and_then(|tens| tens.checked_add(digit));
+        length = longer.filter(|length| *length <= i64::MAX as u64).ok_or(HeadError::Length)?;
     }
-    if value.is_empty() {
-        Err(HeadError::Length)
-    } else {
-        Ok(length)
-    }
+    if value.is_empty() { Err(HeadError::Length) } else { Ok(length) }
 }
 
 impl Method {

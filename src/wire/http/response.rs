@@ -53,14 +53,7 @@ impl ResponseHead<'_> {
     /// If a value has a line end in it: whoever let that come so far would let others write our
     /// responses.
     pub fn write(&self, out: &mut Vec<u8>) {
-        let ResponseHead {
-            status,
-            date,
-            connection,
-            content_type,
-            content_length,
-            fields,
-        } = *self;
+        let ResponseHead { status, date, connection, content_type, content_length, fields } = *self;
         write!(out, "HTTP/1.1 {status} {}\r\nDate: ", reason(status))
             .expect("a Vec takes every byte");
         out.extend_from_slice(date);
@@ -88,10 +81,7 @@ impl ResponseHead<'_> {
 /// Appends one field line.
 fn write_field(out: &mut Vec<u8>, name: &str, value: &str) {
     for part in [name, value] {
-        assert!(
-            !part.contains(['\r', '\n']),
-            "a field of a response has no line end in it"
-        );
+        assert!(!part.contains(['\r', '\n']), "a field of a response has no line end in it");
     }
     for part in [name, ": ", value, "\r\n"] {
         out.extend_from_slice(part.as_bytes());
@@ -221,33 +211,18 @@ mod tests {
 
     #[test]
     fn a_connection_that_goes_on_is_mentioned_to_old_clients_only() {
-        let bare = ResponseHead {
-            content_type: None,
-            content_length: None,
-            fields: &[],
-            ..OK
-        };
+        let bare = ResponseHead { content_type: None, content_length: None, fields: &[], ..OK };
         let begin = "HTTP/1.1 200 OK\r\nDate: Sun, 22 Nov 2026 10:23:36 GMT\r\n";
-        let old = written(ResponseHead {
-            connection: Connection::KeepAlive,
-            ..bare
-        });
+        let old = written(ResponseHead { connection: Connection::KeepAlive, ..bare });
         assert_eq!(old, format!("{begin}Connection: keep-alive\r\n\r\n"));
-        let new = written(ResponseHead {
-            connection: Connection::Unsaid,
-            ..bare
-        });
+        let new = written(ResponseHead { connection: Connection::Unsaid, ..bare });
         assert_eq!(new, format!("{begin}\r\n"));
     }
 
     #[test]
     fn no_length_where_there_is_no_body() {
         let has_length = |status, length| {
-            let head = ResponseHead {
-                status,
-                content_length: Some(length),
-                ..OK
-            };
+            let head = ResponseHead { status, content_length: Some(length), ..OK };
             written(head).contains("Content-Length: ")
         };
         for status in [101, 204, 304] {
@@ -261,10 +236,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "no line end")]
     fn a_line_end_in_a_field_is_our_fault() {
-        written(ResponseHead {
-            fields: &[("X", "a\r\nSet-Cookie: b")],
-            ..OK
-        });
+        written(ResponseHead { fields: &[("X", "a\r\nSet-Cookie: b")], ..OK });
     }
 
     #[test]
@@ -278,25 +250,12 @@ mod tests {
     #[test]
     fn entity_tags_match_weakly_and_in_lists() {
         let matches = |value: &str| etag_matches([value.as_bytes()], "\"a,b\"");
-        for value in [
-            "\"a,b\"",
-            "W/\"a,b\"",
-            "\"x\", \"a,b\"",
-            "\"x\" ,\t,W/\"a,b\" , \"y\"",
-            " * ",
-        ] {
+        for value in
+            ["\"a,b\"", "W/\"a,b\"", "\"x\", \"a,b\"", "\"x\" ,\t,W/\"a,b\" , \"y\"", " * "]
+        {
             assert!(matches(value), "{value}");
         }
-        for value in [
-            "",
-            "\"a\"",
-            "\"A,B\"",
-            "w/\"a,b\"",
-            "a,b",
-            "\"x\", *",
-            "W/",
-            "\"",
-        ] {
+        for value in ["", "\"a\"", "\"A,B\"", "w/\"a,b\"", "a,b", "\"x\", *", "W/", "\""] {
             assert!(!matches(value), "{value}");
         }
         assert!(etag_matches([b"\"x\"".as_slice(), b"\"a\""], "W/\"a\""));

@@ -116,16 +116,8 @@ impl HeadScan {
 pub(super) fn plain_length(bytes: &[u8]) -> usize {
     // A whole block is looked at without a branch per byte, which makes it vector instructions.
     let is_plain = |block: &&[u8; 16]| !block.iter().fold(false, |any, byte| any | (*byte < b' '));
-    let blocks_length = 16
-        * bytes
-            .as_chunks::<16>()
-            .0
-            .iter()
-            .take_while(is_plain)
-            .count();
-    let rest = bytes[blocks_length..]
-        .iter()
-        .take_while(|byte| **byte >= b' ');
+    let blocks_length = 16 * bytes.as_chunks::<16>().0.iter().take_while(is_plain).count();
+    let rest = bytes[blocks_length..].iter().take_while(|byte| **byte >= b' ');
     blocks_length + rest.count()
 }
 
@@ -152,10 +144,7 @@ mod tests {
     fn the_longest_head_is_as_long_as_the_limit_says() {
         let head = head(TARGET_BYTES_MAX, FIELDS_BYTES_MAX);
         assert_eq!(head.len(), HEAD_BYTES_MAX);
-        assert_eq!(
-            HeadScan::default().advance(&head),
-            Ok(Status::Complete(HEAD_BYTES_MAX))
-        );
+        assert_eq!(HeadScan::default().advance(&head), Ok(Status::Complete(HEAD_BYTES_MAX)));
     }
 
     #[test]
@@ -183,11 +172,7 @@ mod tests {
             let mut bytes = b"\r\nGET / HTTP/1.1\r\n".to_vec();
             bytes.resize(HEAD_BYTES_MAX, byte);
             assert!(HeadScan::default().advance(&bytes).is_err());
-            assert!(
-                HeadScan::default()
-                    .advance(&[byte; HEAD_BYTES_MAX])
-                    .is_err()
-            );
+            assert!(HeadScan::default().advance(&[byte; HEAD_BYTES_MAX]).is_err());
         }
     }
 
@@ -195,10 +180,7 @@ mod tests {
     fn the_hundred_and_first_field_is_refused() {
         let with = |fields| [b"a\r\n".as_slice(), &b"b:\r\n".repeat(fields), b"\r\n"].concat();
         let whole = with(FIELDS_MAX);
-        assert_eq!(
-            HeadScan::default().advance(&whole),
-            Ok(Status::Complete(whole.len()))
-        );
+        assert_eq!(HeadScan::default().advance(&whole), Ok(Status::Complete(whole.len())));
         let refused = HeadScan::default().advance(&with(FIELDS_MAX + 1));
         assert_eq!(refused, Err(HeadError::TooManyFields));
     }
@@ -206,23 +188,14 @@ mod tests {
     #[test]
     fn the_second_empty_line_is_refused_at_once() {
         assert_eq!(HeadScan::default().advance(b"\r\n\r"), Ok(Status::Partial));
-        assert_eq!(
-            HeadScan::default().advance(b"\r\n\r\n"),
-            Err(HeadError::EmptyLines)
-        );
+        assert_eq!(HeadScan::default().advance(b"\r\n\r\n"), Err(HeadError::EmptyLines));
     }
 
     #[test]
     fn a_verdict_stays() {
         let mut scan = HeadScan::default();
-        assert_eq!(
-            scan.advance(b"GET / HTTP/1.1\r\n\r\nGET"),
-            Ok(Status::Complete(18))
-        );
-        assert_eq!(
-            scan.advance(b"GET / HTTP/1.1\r\n\r\nGET /"),
-            Ok(Status::Complete(18))
-        );
+        assert_eq!(scan.advance(b"GET / HTTP/1.1\r\n\r\nGET"), Ok(Status::Complete(18)));
+        assert_eq!(scan.advance(b"GET / HTTP/1.1\r\n\r\nGET /"), Ok(Status::Complete(18)));
 
         let mut scan = HeadScan::default();
         assert_eq!(scan.advance(b"GET\n"), Err(HeadError::LineEnd));

@@ -35,11 +35,7 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, HeadError> {
 /// The authority-form belongs to CONNECT alone and is refused like anything else.
 pub(super) fn split(target: &str, method: Method) -> Result<Target<'_>, HeadError> {
     if target == "*" && method == Method::Options {
-        return Ok(Target {
-            authority: None,
-            path: target,
-            query: None,
-        });
+        return Ok(Target { authority: None, path: target, query: None });
     }
     if target.starts_with('/') {
         return Ok(path_and_query(None, target));
@@ -57,11 +53,7 @@ fn path_and_query<'b>(authority: Option<&'b str>, rest: &'b str) -> Target<'b> {
         Some((path, query)) => (path, Some(query)),
         None => (rest, None),
     };
-    Target {
-        authority,
-        path: if path.is_empty() { "/" } else { path },
-        query,
-    }
+    Target { authority, path: if path.is_empty() { "/" } else { path }, query }
 }
 
 /// What follows `prefix` in `text`, if it begins with it in any case.
@@ -153,16 +145,9 @@ mod tests {
 
     #[test]
     fn hosts_with_and_without_port() {
-        for host in [
-            "h",
-            "a.example",
-            "10.0.0.1",
-            "h:80",
-            "h:",
-            "h:65535",
-            "[::1]",
-            "[2001:db8::1]:3000",
-        ] {
+        for host in
+            ["h", "a.example", "10.0.0.1", "h:80", "h:", "h:65535", "[::1]", "[2001:db8::1]:3000"]
+        {
             assert_eq!(authority(host.as_bytes()), Some(host));
         }
     }
@@ -199,28 +184,14 @@ mod tests {
 
     #[test]
     fn an_absolute_form_without_a_path_means_the_root() {
-        let root = Target {
-            authority: Some("h:1"),
-            path: "/",
-            query: None,
-        };
+        let root = Target { authority: Some("h:1"), path: "/", query: None };
         assert_eq!(split("HTTP://h:1", Method::Get), Ok(root));
-        assert_eq!(
-            split("https://h:1?q", Method::Get),
-            Ok(Target {
-                query: Some("q"),
-                ..root
-            })
-        );
+        assert_eq!(split("https://h:1?q", Method::Get), Ok(Target { query: Some("q"), ..root }));
     }
 
     #[test]
     fn only_the_first_question_mark_splits() {
-        let target = Target {
-            authority: None,
-            path: "/a",
-            query: Some("b?c/d"),
-        };
+        let target = Target { authority: None, path: "/a", query: Some("b?c/d") };
         assert_eq!(split("/a?b?c/d", Method::Get), Ok(target));
     }
 

@@ -121,18 +121,12 @@ pub struct Deframer {
     message: Option<Message>,
 }
 
-const _: () = assert!(
-    size_of::<Deframer>() <= 40,
-    "one lies in every connection's 256 bytes"
-);
+const _: () = assert!(size_of::<Deframer>() <= 40, "one lies in every connection's 256 bytes");
 
 impl Deframer {
     /// Stands before a frame.
     pub const fn new() -> Deframer {
-        Deframer {
-            frame: Frame::Header(Kept::NOTHING),
-            message: None,
-        }
+        Deframer { frame: Frame::Header(Kept::NOTHING), message: None }
     }
 
     /// Yields the next thing that `bytes` hold, and how many of them are done with; to be called
@@ -168,10 +162,7 @@ impl Deframer {
             Payload::Data { mask, left, last } => self.data(mask, left, last, rest),
             Payload::Control { opcode, mask, len } => self.control(opcode, mask, len, rest),
         };
-        (
-            header_bytes + payload_bytes,
-            input.map_err(|error| self.fail(error)),
-        )
+        (header_bytes + payload_bytes, input.map_err(|error| self.fail(error)))
     }
 
     /// True while a message has begun and not ended. The first bytes of a header count, unless they
@@ -207,19 +198,11 @@ impl Deframer {
         let payload = match header.opcode {
             OpCode::Control(opcode) => {
                 let len = control_bytes(&header, payload_bytes).ok_or(Error::Control)?;
-                Payload::Control {
-                    opcode: Opcode::try_from(opcode)?,
-                    mask,
-                    len,
-                }
+                Payload::Control { opcode: Opcode::try_from(opcode)?, mask, len }
             }
             OpCode::Data(opcode) => {
                 self.announce(opcode, payload_bytes, message_bytes_max)?;
-                Payload::Data {
-                    mask,
-                    left: payload_bytes,
-                    last: header.is_final,
-                }
+                Payload::Data { mask, left: payload_bytes, last: header.is_final }
             }
         };
         Ok(Status::Complete((header_bytes, payload)))
@@ -264,27 +247,17 @@ impl Deframer {
         self.frame = if left == 0 {
             Frame::Header(Kept::NOTHING)
         } else {
-            Frame::Payload(Payload::Data {
-                mask,
-                left,
-                last: last_frame,
-            })
+            Frame::Payload(Payload::Data { mask, left, last: last_frame })
         };
         if taken == 0 && left > 0 {
             return (0, Ok(Status::Partial));
         }
-        let message = self
-            .message
-            .as_mut()
-            .expect("a data frame's header opens its message");
+        let message = self.message.as_mut().expect("a data frame's header opens its message");
         let (kind, first, last) = (message.kind, !message.begun, last_frame && left == 0);
         message.begun = true;
         let valid = match kind {
             Kind::Binary => Ok(()),
-            Kind::Text if last => message
-                .text
-                .push(payload)
-                .and_then(|()| message.text.finish()),
+            Kind::Text if last => message.text.push(payload).and_then(|()| message.text.finish()),
             Kind::Text => message.text.push(payload),
         };
         if valid.is_err() {
@@ -296,12 +269,7 @@ impl Deframer {
         let input = if first && last {
             Input::Message(kind, payload)
         } else {
-            Input::Part {
-                kind,
-                payload,
-                first,
-                last,
-            }
+            Input::Part { kind, payload, first, last }
         };
         (taken, Ok(Status::Complete(input)))
     }
@@ -402,12 +370,7 @@ struct Message {
 
 impl Message {
     const fn new(kind: Kind) -> Message {
-        Message {
-            bytes: 0,
-            text: Utf8::new(),
-            kind,
-            begun: false,
-        }
+        Message { bytes: 0, text: Utf8::new(), kind, begun: false }
     }
 }
 
@@ -419,10 +382,7 @@ struct Kept {
 }
 
 impl Kept {
-    const NOTHING: Kept = Kept {
-        bytes: [0; CLIENT_HEADER_BYTES_MAX - 1],
-        len: 0,
-    };
+    const NOTHING: Kept = Kept { bytes: [0; CLIENT_HEADER_BYTES_MAX - 1], len: 0 };
 
     /// The header that begins with the kept bytes and goes on in `bytes`, the length of its payload
     /// and how many of `bytes` it took. If it does not end there, all of them are kept.
@@ -442,8 +402,7 @@ impl Kept {
             return Ok(Some((header, payload_bytes, len - kept)));
         }
         // Fourteen bytes are always a header, so at most thirteen get here.
-        self.bytes
-            .copy_from_slice(&joined[..CLIENT_HEADER_BYTES_MAX - 1]);
+        self.bytes.copy_from_slice(&joined[..CLIENT_HEADER_BYTES_MAX - 1]);
         self.len = len as u8;
         Ok(None)
     }
@@ -471,11 +430,7 @@ fn control_bytes(header: &FrameHeader, payload_bytes: u64) -> Option<u8> {
 /// The code in a close's body (section 5.5.1).
 fn close_code(body: &[u8]) -> Result<Option<u16>, Error> {
     let Some((code, reason)) = body.split_first_chunk() else {
-        return if body.is_empty() {
-            Ok(None)
-        } else {
-            Err(Error::CloseBody)
-        };
+        return if body.is_empty() { Ok(None) } else { Err(Error::CloseBody) };
     };
     let code = u16::from_be_bytes(*code);
     if !close_code_valid(code) {

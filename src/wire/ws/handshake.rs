@@ -133,9 +133,7 @@ where
     if offer.has_body {
         return Err(Refusal::Body);
     }
-    let key = only(fields("sec-websocket-key"))
-        .and_then(key_text)
-        .ok_or(Refusal::Key)?;
+    let key = only(fields("sec-websocket-key")).and_then(key_text).ok_or(Refusal::Key)?;
     if only(fields("sec-websocket-version")) != Some(b"13") {
         return Err(Refusal::Version);
     }
@@ -162,34 +160,23 @@ pub fn accept(key: &str) -> [u8; ACCEPT_BYTES] {
     let fields = request.headers_mut();
     fields.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    fields.insert(
-        header::SEC_WEBSOCKET_VERSION,
-        HeaderValue::from_static("13"),
-    );
+    fields.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     let key = HeaderValue::from_str(key).expect("base64 may be in a field");
     fields.insert(header::SEC_WEBSOCKET_KEY, key);
     let response = create_response(&request).expect("the request is canonical, its key checked");
     let accept = response.headers()[header::SEC_WEBSOCKET_ACCEPT].as_bytes();
-    accept
-        .try_into()
-        .expect("the base64 of a SHA-1 has 28 digits")
+    accept.try_into().expect("the base64 of a SHA-1 has 28 digits")
 }
 
 /// True if the list that the fields make up together contains `token`, in any case.
 fn names<'r>(fields: impl Iterator<Item = &'r [u8]>, token: &[u8]) -> bool {
-    fields
-        .flat_map(elements)
-        .any(|element| element.eq_ignore_ascii_case(token))
+    fields.flat_map(elements).any(|element| element.eq_ignore_ascii_case(token))
 }
 
 /// The value of a field that must not be repeated.
 fn only<'r>(mut fields: impl Iterator<Item = &'r [u8]>) -> Option<&'r [u8]> {
     let value = fields.next()?;
-    if fields.next().is_some() {
-        None
-    } else {
-        Some(trim(value))
-    }
+    if fields.next().is_some() { None } else { Some(trim(value)) }
 }
 
 /// `value` as text if it is the base64 of exactly 16 bytes. The four bits that no byte needs must
@@ -200,11 +187,7 @@ fn key_text(value: &[u8]) -> Option<&str> {
     let valid = digits.len() == 22
         && digits.iter().all(digit)
         && matches!(digits[21], b'A' | b'Q' | b'g' | b'w');
-    if valid {
-        std::str::from_utf8(value).ok()
-    } else {
-        None
-    }
+    if valid { std::str::from_utf8(value).ok() } else { None }
 }
 
 /// Tokens, none of them twice (section 4.1: names compare with their case).
@@ -245,11 +228,7 @@ fn extension(text: &[u8]) -> Option<&[u8]> {
         rest = token(trim(parameter))?;
         if let Some(value) = rest.strip_prefix(b"=") {
             let value = trim(value);
-            rest = if value.starts_with(b"\"") {
-                quoted(value)?
-            } else {
-                token(value)?
-            };
+            rest = if value.starts_with(b"\"") { quoted(value)? } else { token(value)? };
         }
     }
     Some(rest)
@@ -257,15 +236,8 @@ fn extension(text: &[u8]) -> Option<&[u8]> {
 
 /// What lies behind a token and the whitespace that follows it.
 fn token(text: &[u8]) -> Option<&[u8]> {
-    let len = text
-        .iter()
-        .position(|&byte| !is_token_byte(byte))
-        .unwrap_or(text.len());
-    if len == 0 {
-        None
-    } else {
-        Some(trim(&text[len..]))
-    }
+    let len = text.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(text.len());
+    if len == 0 { None } else { Some(trim(&text[len..])) }
 }
 
 /// What lies behind a quoted string, which section 9.1 wants to be a token once unquoted.
@@ -275,11 +247,7 @@ fn quoted(text: &[u8]) -> Option<&[u8]> {
     while let Some((at, &byte)) = bytes.next() {
         let byte = match byte {
             b'"' => {
-                return if empty {
-                    None
-                } else {
-                    Some(trim(&text[at + 1..]))
-                };
+                return if empty { None } else { Some(trim(&text[at + 1..])) };
             }
             b'\\' => *bytes.next()?.1,
             byte => byte,
@@ -294,10 +262,7 @@ fn quoted(text: &[u8]) -> Option<&[u8]> {
 
 /// The elements of a comma-separated list without the whitespace around them, empty ones left out.
 fn elements(field: &[u8]) -> impl Iterator<Item = &[u8]> {
-    field
-        .split(|&byte| byte == b',')
-        .map(trim)
-        .filter(|element| !element.is_empty())
+    field.split(|&byte| byte == b',').map(trim).filter(|element| !element.is_empty())
 }
 
 /// Without spaces and tabs at both ends: HTTP's optional whitespace, and nothing else.
@@ -373,10 +338,7 @@ mod tests {
         assert_eq!(with("upgrade", &["h2c,\tWebSocket"]), GRANTED);
         assert_eq!(with("upgrade", &["websocket, h2c"]), GRANTED);
         assert_eq!(with("connection", &["keep-alive, Upgrade"]), GRANTED);
-        assert_eq!(
-            with("connection", &["keep-alive", ",,\tUPGRADE\t"]),
-            GRANTED
-        );
+        assert_eq!(with("connection", &["keep-alive", ",,\tUPGRADE\t"]), GRANTED);
     }
 
     #[test]
@@ -434,15 +396,7 @@ mod tests {
     fn every_version_but_13_is_refused() {
         let name = "sec-websocket-version";
         assert_eq!(with(name, &[" 13"]), GRANTED);
-        for values in [
-            &[][..],
-            &["8"],
-            &["14"],
-            &["013"],
-            &["13, 8"],
-            &["13", "13"],
-            &[""],
-        ] {
+        for values in [&[][..], &["8"], &["14"], &["013"], &["13, 8"], &["13", "13"], &[""]] {
             assert_eq!(with(name, values), Err(Refusal::Version), "{values:?}");
         }
     }
@@ -451,25 +405,15 @@ mod tests {
     fn offered_protocols_are_distinct_tokens() {
         let name = "sec-websocket-protocol";
         assert_eq!(with(name, &["chat, Chat,, superchat", "v2.x"]), GRANTED);
-        for values in [
-            &["chat, chat"][..],
-            &["chat", "chat"],
-            &["a b"],
-            &["a/b"],
-            &["\"a\""],
-        ] {
+        for values in [&["chat, chat"][..], &["chat", "chat"], &["a b"], &["a/b"], &["\"a\""]] {
             assert_eq!(with(name, values), Err(Refusal::Protocols), "{values:?}");
         }
     }
 
     #[test]
     fn offered_protocols_are_32_at_most() {
-        let offer = |count: u32| {
-            (0..count)
-                .map(|at| format!("p{at}"))
-                .collect::<Vec<_>>()
-                .join(",")
-        };
+        let offer =
+            |count: u32| (0..count).map(|at| format!("p{at}")).collect::<Vec<_>>().join(",");
         assert!(with("sec-websocket-protocol", &[&offer(32)]).is_ok());
         let refused = with("sec-websocket-protocol", &[&offer(33)]).map(|_| ());
         assert_eq!(refused, Err(Refusal::Protocols));
@@ -483,11 +427,7 @@ mod tests {
             "permessage-deflate; permessage-deflate; server_max_window_bits=99",
             "",
         ] {
-            assert_eq!(
-                with("sec-websocket-extensions", &[value]),
-                GRANTED,
-                "{value}"
-            );
+            assert_eq!(with("sec-websocket-extensions", &[value]), GRANTED, "{value}");
         }
     }
 
@@ -521,10 +461,7 @@ mod tests {
         assert_eq!(Refusal::Method.status(), 405);
         assert_eq!(Refusal::Method.fields(), [("Allow", "GET")]);
         assert_eq!(Refusal::Version.status(), 426);
-        assert_eq!(
-            Refusal::Version.fields()[0],
-            ("Sec-WebSocket-Version", "13")
-        );
+        assert_eq!(Refusal::Version.fields()[0], ("Sec-WebSocket-Version", "13"));
         assert_eq!(Refusal::NotAnUpgrade.status(), 426);
         assert_eq!(Refusal::Key.status(), 400);
     }

@@ -63,10 +63,7 @@ pub const fn header_bytes(payload_bytes: usize) -> usize {
 ///
 /// If `payload` is longer than [`CONTROL_BYTES_MAX`], which no client's ping is.
 pub fn control(opcode: Control, payload: &[u8], out: &mut Vec<u8>) {
-    assert!(
-        payload.len() <= CONTROL_BYTES_MAX,
-        "a control frame is short"
-    );
+    assert!(payload.len() <= CONTROL_BYTES_MAX, "a control frame is short");
     let opcode = match opcode {
         Control::Ping => coding::Control::Ping,
         Control::Pong => coding::Control::Pong,
@@ -85,10 +82,7 @@ pub fn control(opcode: Control, payload: &[u8], out: &mut Vec<u8>) {
 /// If the code is not [valid](close_code_valid), if the reason is longer than
 /// [`REASON_BYTES_MAX`], or if there is a reason without a code.
 pub fn close_frame(code: Option<u16>, reason: &str) -> ([u8; CLOSE_FRAME_BYTES_MAX], usize) {
-    assert!(
-        reason.len() <= REASON_BYTES_MAX,
-        "a reason fits beside its code"
-    );
+    assert!(reason.len() <= REASON_BYTES_MAX, "a reason fits beside its code");
     let mut body = [0; CONTROL_BYTES_MAX];
     let body_bytes = match code {
         None => {
@@ -96,21 +90,15 @@ pub fn close_frame(code: Option<u16>, reason: &str) -> ([u8; CLOSE_FRAME_BYTES_M
             0
         }
         Some(code) => {
-            assert!(
-                close_code_valid(code),
-                "close code {code} is not for the wire"
-            );
+            assert!(close_code_valid(code), "close code {code} is not for the wire");
             body[..2].copy_from_slice(&code.to_be_bytes());
             body[2..2 + reason.len()].copy_from_slice(reason.as_bytes());
             2 + reason.len()
         }
     };
     let mut header = [0; HEADER_BYTES_MAX];
-    let header_bytes = write_header(
-        OpCode::Control(coding::Control::Close),
-        body_bytes,
-        &mut header,
-    );
+    let header_bytes =
+        write_header(OpCode::Control(coding::Control::Close), body_bytes, &mut header);
     let mut frame = [0; CLOSE_FRAME_BYTES_MAX];
     let frame_bytes = header_bytes + body_bytes;
     frame[..header_bytes].copy_from_slice(&header[..header_bytes]);
@@ -119,10 +107,7 @@ pub fn close_frame(code: Option<u16>, reason: &str) -> ([u8; CLOSE_FRAME_BYTES_M
 }
 
 fn write_header(opcode: OpCode, payload_bytes: usize, out: &mut [u8; HEADER_BYTES_MAX]) -> usize {
-    let header = FrameHeader {
-        opcode,
-        ..FrameHeader::default()
-    };
+    let header = FrameHeader { opcode, ..FrameHeader::default() };
     let mut rest = &mut out[..];
     header
         .format(payload_bytes as u64, &mut rest)
@@ -146,10 +131,7 @@ mod tests {
         assert_eq!(written(Kind::Binary, 125), [0x82, 125]);
         assert_eq!(written(Kind::Text, 126), [0x81, 126, 0, 126]);
         assert_eq!(written(Kind::Text, 0xffff), [0x81, 126, 0xff, 0xff]);
-        assert_eq!(
-            written(Kind::Binary, 0x1_0000),
-            [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]
-        );
+        assert_eq!(written(Kind::Binary, 0x1_0000), [0x82, 127, 0, 0, 0, 0, 0, 1, 0, 0]);
     }
 
     #[test]
@@ -172,9 +154,7 @@ mod tests {
 
     #[test]
     fn close_codes_at_the_edges_of_their_ranges() {
-        let valid: Vec<u16> = (0..=u16::MAX)
-            .filter(|&code| close_code_valid(code))
-            .collect();
+        let valid: Vec<u16> = (0..=u16::MAX).filter(|&code| close_code_valid(code)).collect();
         let runs = [1000..=1003, 1007..=1014, 3000..=4999];
         assert_eq!(valid, runs.into_iter().flatten().collect::<Vec<u16>>());
     }

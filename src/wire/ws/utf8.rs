@@ -26,10 +26,7 @@ pub struct Utf8 {
 impl Utf8 {
     /// The empty text.
     pub const fn new() -> Utf8 {
-        Utf8 {
-            carry: [0; CARRY_BYTES_MAX],
-            carried: 0,
-        }
+        Utf8 { carry: [0; CARRY_BYTES_MAX], carried: 0 }
     }
 
     /// Appends `bytes` to the text.
@@ -39,11 +36,7 @@ impl Utf8 {
     /// [`Invalid`] if one of them cannot continue the text: an unexpected or missing continuation
     /// byte, an overlong form, a surrogate, a code point above U+10FFFF. The text is lost then.
     pub fn push(&mut self, bytes: &[u8]) -> Result<(), Invalid> {
-        let rest = if self.carried == 0 {
-            bytes
-        } else {
-            self.complete(bytes)?
-        };
+        let rest = if self.carried == 0 { bytes } else { self.complete(bytes)? };
         // Most texts are short and ASCII; for them this halves the time of `Deframer::next`.
         if rest.is_ascii() {
             return Ok(());
@@ -66,11 +59,7 @@ impl Utf8 {
     ///
     /// [`Invalid`] if its last code point is cut short.
     pub fn finish(&self) -> Result<(), Invalid> {
-        if self.carried == 0 {
-            Ok(())
-        } else {
-            Err(Invalid)
-        }
+        if self.carried == 0 { Ok(()) } else { Err(Invalid) }
     }
 
     /// Moves bytes to the carried code point until it is whole; gives back what lies behind it.

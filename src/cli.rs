@@ -1,0 +1,143 @@
+//! Which command was given, carried out: run, `check`, `health`, or printing help.
+//!
+//! Deals with what is left once `config.rs` has read the command line: printing, probing a running
+//! server, the exit code. Running the server is the shell's, handed in as a function, so that this
+//! file knows no event loop.
+//!
+//! The surprise: everything is written with its errors ignored. Somebody reads this output through
+//! `head`, or has closed it; neither is a reason to panic or to change the exit code. And this is
+//! the one place outside of the shell that uses `std::net` and reads the clock: a probe is a
+//! blocking client of its own, in a process that runs no server.
+
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use crate::config::{self, Command, Config, HealthUrl, Machine};
+
+/// Values that contradict each other, or the machine (`EX_CONFIG` of sysexits).
+const EXIT_CONTRADICTION: u8 = 78;
+
+/// Most bytes that are read of an answer to a probe; its status line is at the beginning.
+const ANSWER_BYTES_MAX: usize = 512;
+
+/// Carries out this process's own command line. `run` runs the server until it is told to stop and
+/// returns the exit code; it is not called for other commands.
+pub fn main(machine: Machine, run: impl FnOnce(Config, Machine) -> u8) -> ExitCode {
+    let (mut out, mut err) = (io::stdout(), io::stderr());
+    let args = std::env::args_os();
+    ExitCode::from(execute(args, config::environment, machine, run, &mut out, &mut err))
+}
+
+/// The same with everything as an argument. Returns the exit code: 0, what `run` returned, 1 for a
+/// probe that failed, 2 or 78 for a bad command line.
+pub fn execute(
+    args: impl IntoIterator<Item = OsString>,
+    env: impl Fn(&str) -> Option<String>,
+    machine: Machine,
+    run: impl FnOnce(Config, Machine) -> u8,
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> u8 {
+    match config::parse(args, env, &machine) {
+        Ok(Command::Run(config)) => run(*config, machine),
+        Ok(Command::Check(config)) => check(&config, &machine, out, err),
+        Ok(Command::Health(url)) => match probe(&url) {
+            Ok(()) => 0,
+            Err(why) => {
+                say(err, &format!("elbow: http://{}{}: {why}\n", url.address, url.path));
+                1
+            }
+        },
+        Ok(Command::Print(text)) => {
+            say(out, &text);
+            0
+        }
+        Err(failure) => {
+            say(err, &format!("elbow: {}\n", failure.line));
+            failure.exit_code
+        }
+    }
+}
+
+/// Prints what holds. A folder that is not there is a contradiction with the machine, which only
+/// shows here: reading the command line opens no file.
+fn check(config: &Config, machine: &Machine, out: &mut impl Write, err: &mut impl Write) -> u8 {
+    say(out, &config.report(machine));
+    let missing = config.www.as_ref().filter(|folder| !folder.is_dir());
+    match missing {
+        Some(folder) => {
+            say(err, &format!("elbow: --www {folder:?}: there is no such folder\n"));
+            EXIT_CONTRADICTION
+        }
+        None => 0,
+    }
+}
+
+/// Asks a running server whether it is well. Blocks, for at most the URL's limit in all.
+///
+/// # Errors
+/// Why it is not: nobody answers, not in time, or with another status than 200.
+pub fn probe(url: &HealthUrl) -> Result<(), String> {
+    let deadline = Deadline::after(Duration::from_millis(url.limit.as_millis()));
+    let answer = ask(url, &deadline).map_err(|error| {
+        let late = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+        if late { format!("no answer within {}", url.limit) } else { error.to_string() }
+    })?;
+    let line = answer.split(|byte| *byte == b'\r').next().unwrap_or_default();
+    match line.strip_prefix(b"HTTP/1.1 ").or_else(|| line.strip_prefix(b"HTTP/1.0 ")) {
+        Some(status) if status == b"200" || status.starts_with(b"200 ") => Ok(()),
+        Some(status) => Err(format!("answers {}", status.escape_ascii())),
+        None if line.is_empty() => Err("closes without an answer".to_owned()),
+        None => Err("answers something that is not HTTP".to_owned()),
+    }
+}
+
+/// Sends the request and reads until the status line is whole, the peer closes, or the buffer is
+/// full.
+fn ask(url: &HealthUrl, deadline: &Deadline) -> io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect_timeout(&url.address, deadline.left()?)?;
+    let (path, host) = (&url.path, url.address);
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    stream.set_write_timeout(Some(deadline.left()?))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = vec![0; ANSWER_BYTES_MAX];
+    let mut filled = 0;
+    while filled < answer.len() && !answer[..filled].contains(&b'\n') {
+        stream.set_read_timeout(Some(deadline.left()?))?;
+        match stream.read(&mut answer[filled..]) {
+            Ok(0) => break,
+            Ok(taken) => filled += taken,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    answer.truncate(filled);
+    Ok(answer)
+}
+
+/// The end of a blocking probe, by the real clock.
+struct Deadline {
+    begin: Instant,
+    length: Duration,
+}
+
+impl Deadline {
+    #[expect(clippy::disallowed_methods, reason = "a blocking client outside of the core")]
+    fn after(length: Duration) -> Deadline {
+        Deadline { begin: Instant::now(), length }
+    }
+
+    /// Time that is left; never zero, which a socket would take for no timeout at all.
+    fn left(&self) -> io::Result<Duration> {
+        let left = self.length.checked_sub(self.begin.elapsed()).filter(|left| !left.is_zero());
+        left.ok_or_else(|| io::ErrorKind::TimedOut.into())
+    }
+}
+
+/// Writes all of `text`; a reader that is gone is not our error.
+fn say(to: &mut impl Write, text: &str) {
+    let _ignored = to.write_all(text.as_bytes()).and_then(|()| to.flush());
+}

@@ -1,0 +1,136 @@
+//! What `elbow check` prints: every effective value, the memory ceiling, the capacity, warnings.
+//!
+//! All of it is text for people, a line for each thing, and none of it is ever read back. Warnings
+//! are what holds but is probably not meant; the server logs them at start too.
+//!
+//! The surprise: the ceiling counts every socket buffer as full, which no healthy day comes near.
+//! It is what an attacker can bring about, and therefore what a container's limit has to hold.
+
+use core::fmt;
+
+use super::options::{LISTEN, Opt};
+use super::value::size_rounded;
+use super::{Config, Lb, Machine, Origin};
+use crate::limits::{CONNECTIONS_SPARE, Limits};
+use crate::settings::ProxyMode;
+
+/// One option with the value that holds.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Shown {
+    /// Which.
+    pub option: &'static Opt,
+    /// The effective value, after presets, derivation and rounding.
+    pub text: String,
+    /// Who it comes from.
+    pub origin: Origin,
+}
+
+impl fmt::Display for Shown {
+    /// The flag, padded so that values stand in one column, the value, and its origin.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:<25} {} ({})", self.option.flag(), self.text, self.origin.name())
+    }
+}
+
+impl Config {
+    /// The whole print-out, each line ended.
+    pub fn report(&self, machine: &Machine) -> String {
+        let values = self.values.iter().map(Shown::to_string);
+        let lines = values.chain([String::new(), self.client_line(), self.idle_line()]);
+        let lines = lines.chain(self.ceiling_lines()).chain([self.capacity_line()]);
+        let warnings = self.warnings(machine);
+        let warnings = warnings.iter().map(|warning| format!("warning: {warning}"));
+        lines.chain(warnings).map(|line| line + "\n").collect()
+    }
+
+    /// What holds but is probably not meant, a line each.
+    pub fn warnings(&self, machine: &Machine) -> Vec<String> {
+        let total_bytes = self.settings.limits.ceiling().total_bytes();
+        let memory = machine.memory_bytes.filter(|bytes| *bytes < total_bytes).map(|bytes| {
+            format!(
+                "the memory ceiling, {}, is more than the machine or its control group has, {}: \
+                 lower --max-connections, --memory, --send-buffer or --receive-buffer",
+                size_rounded(total_bytes),
+                size_rounded(bytes)
+            )
+        });
+        let optional = (self.settings.proxy == ProxyMode::Optional).then(|| {
+            "--proxy-protocol optional is less safe than required: who reaches the port past the \
+             balancer speaks under any name that a trusted network gives it"
+                .to_owned()
+        });
+        let believing = self.settings.proxy != ProxyMode::Off || self.settings.forwarded_for;
+        let everyone = self.settings.trust.0.iter().find(|network| network.prefix_len() == 0);
+        let everyone = everyone.filter(|_| believing).map(|network| {
+            format!("--proxy-trust {network} believes everybody's word about a client's address")
+        });
+        let listen = self.values.iter().find(|shown| shown.option == &LISTEN);
+        let unused = listen.filter(|shown| {
+            machine.activated_sockets && matches!(shown.origin, Origin::Flag | Origin::Env)
+        });
+        let unused = unused.map(|shown| {
+            format!("--listen {} is not used: LISTEN_FDS hands over sockets instead", shown.text)
+        });
+        [memory, optional, everyone, unused].into_iter().flatten().collect()
+    }
+
+    fn client_line(&self) -> String {
+        let from = match (self.settings.proxy, self.settings.forwarded_for) {
+            (ProxyMode::Required, _) => "the PROXY header, which only trusted peers may send",
+            (ProxyMode::Optional, _) => "the PROXY header of trusted peers, or else the socket",
+            (ProxyMode::Off, true) => "X-Forwarded-For of trusted peers, or else the socket",
+            (ProxyMode::Off, false) => "the socket",
+        };
+        format!("client addresses: from {from}")
+    }
+
+    fn idle_line(&self) -> String {
+        let keep_alive = self.settings.keep_alive;
+        let origin = match self.lb {
+            Lb::Alb => Origin::Preset,
+            Lb::None | Lb::Clb | Lb::Nlb => Origin::Default,
+        };
+        let balancer = match self.lb.idle_limit() {
+            Some(limit) => format!("; by the balancer after {} s", limit.as_millis() / 1000),
+            None => String::new(),
+        };
+        format!("idle HTTP connections: closed after {keep_alive} ({}){balancer}", origin.name())
+    }
+
+    /// The memory ceiling, rounded for people and exact for scripts; logged at start too.
+    pub fn ceiling_lines(&self) -> [String; 4] {
+        let ceiling = self.settings.limits.ceiling();
+        let both = |bytes| format!("{} ({bytes} bytes)", size_rounded(bytes));
+        [
+            format!(
+                "memory ceiling, user space: {}: --memory, {} for tables, {} for the program",
+                both(ceiling.user_bytes()),
+                size_rounded(ceiling.tables_bytes),
+                size_rounded(ceiling.base_bytes)
+            ),
+            format!(
+                "memory ceiling, kernel share per connection: {}",
+                both(ceiling.kernel_connection_bytes)
+            ),
+            format!("memory ceiling, kernel share in all: {}", both(ceiling.kernel_bytes)),
+            format!("memory ceiling, total: {}", both(ceiling.total_bytes())),
+        ]
+    }
+
+    fn capacity_line(&self) -> String {
+        let limits = &self.settings.limits;
+        let feed_bytes = limits.feed_bytes + Limits::feed_index_bytes(limits.feed_bytes);
+        format!(
+            "capacity: {} sessions, and {CONNECTIONS_SPARE} connections more for pages, probes and \
+             refusals; {} channels; memory for {} feeds",
+            limits.connections_max,
+            limits.channels_max,
+            limits.memory_bytes / feed_bytes
+        )
+    }
+}
+
+/// Items as a list is written in a flag.
+pub(super) fn joined<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
+    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,31 @@
+//! The clocks, read once a turn.
+
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use crate::time::{self, Now};
+
+/// Where the monotonic clock began for us.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Clock {
+    started: Instant,
+}
+
+impl Clock {
+    /// Begins now.
+    #[expect(clippy::disallowed_methods, reason = "this file reads the clock for everybody")]
+    pub(super) fn start() -> Clock {
+        Clock { started: Instant::now() }
+    }
+
+    /// Both clocks.
+    #[expect(clippy::disallowed_methods, reason = "this file reads the clock for everybody")]
+    pub(super) fn now(&self) -> Now {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
+        let elapsed_ms = self.started.elapsed().as_millis();
+        Now {
+            mono: time::Instant::from_millis(u64::try_from(elapsed_ms).unwrap_or(u64::MAX)),
+            // A clock set before 1970 is wrong, and so is its date; nothing else depends on it.
+            unix_s: since_1970.map_or(0, |length| length.as_secs()),
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Floor 6: the only floor that knows mio, the clock, files, signals and standard output.
+//!
+//! One thread, one poll. A turn is always the same (after Redis: gather first, write before
+//! sleeping):
+//!
+//! 1. poll until the server's next deadline, or not at all while work is waiting; read the clock;
+//! 2. accept, and hand readiness to the server;
+//! 3. [`Server::run`]: deadlines, reads that were put off, one portion of sends;
+//! 4. events become log lines, and the log is carried to standard output.
+//!
+//! No step waits, and each is bounded, so a stranger's request waits for at most one portion.
+
+mod clock;
+mod files;
+mod log;
+mod net;
+mod report;
+mod signal;
+mod system;
+
+use std::io;
+use std::time::Duration;
+
+use mio::{Events, Interest, Poll, Token};
+
+pub use system::machine;
+
+use crate::config::{Config, Machine};
+use crate::id::ConnId;
+use crate::limits;
+use crate::server::{Event, Readiness, Server};
+use crate::site::Site;
+use crate::time::{Instant, Now};
+use clock::Clock;
+use log::Log;
+use net::{Listeners, Stream};
+use report::Report;
+use signal::{Signal, Signals};
+
+/// Events taken from one poll. The rest comes with the next, which does not wait.
+const EVENTS_MAX: usize = 256;
+
+/// The highest tokens are not connections: a generation would have to wrap to reach them.
+const SIGNALS: Token = Token(usize::MAX);
+const STDOUT: Token = Token(usize::MAX - 1);
+const LISTENERS: usize = usize::MAX - 64;
+
+/// The configuration contradicts the machine.
+const EXIT_CONTRADICTION: u8 = 78;
+
+/// Runs the server until it is told to stop. Returns the exit code: 0, or 78 when it could not
+/// start, with one line on standard error that says why.
+pub fn run(config: Config, machine: Machine) -> u8 {
+    match Shell::start(config, machine) {
+        Ok(mut shell) => shell.serve(),
+        Err(why) => {
+            use std::io::Write;
+            // Nobody may be reading; the exit code says it too.
+            let _ = writeln!(io::stderr(), "elbow: {why}");
+            EXIT_CONTRADICTION
+        }
+    }
+}
+
+struct Shell {
+    poll: Poll,
+    clock: Clock,
+    log: Log,
+    report: Report,
+    signals: Signals,
+    listeners: Listeners,
+    server: Server<Stream>,
+    config: Config,
+    /// The server has work: do not wait in the next poll.
+    pending: bool,
+    /// When accepting is tried again after the system had run out of something.
+    accept_again: Option<Instant>,
+    draining: bool,
+}
+
+impl Shell {
+    fn start(config: Config, machine: Machine) -> Result<Shell, String> {
+        let clock = Clock::start();
+        let needed = config.settings.limits.descriptors();
+        system::raise_descriptors(needed)
+            .map_err(|error| format!("--max-connections needs {needed} descriptors: {error}"))?;
+        let files = match &config.www {
+            Some(folder) => files::read(folder).map_err(|error| format!("--www: {error}"))?,
+            None => files::built_in(),
+        };
+        let poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
+        let registry = poll.registry();
+        let signals = Signals::register(registry, SIGNALS)
+            .map_err(|error| format!("signal handlers: {error}"))?;
+        let listeners = Listeners::open(&config, machine.activated_sockets, registry, LISTENERS)?;
+        let seed = system::seed().map_err(|error| format!("random bytes: {error}"))?;
+        // From here on standard output is the log's.
+        let log = Log::start(config.log_level, registry, STDOUT)
+            .map_err(|error| format!("standard output: {error}"))?;
+        let mut report = Report::default();
+        report.start(&config, &machine, &listeners, &files);
+        let site = Site::new(files, config.www.is_none());
+        let server = Server::new(config.settings.clone(), site, seed, clock.now());
+        Ok(Shell {
+            poll,
+            clock,
+            log,
+            report,
+            signals,
+            listeners,
+            server,
+            config,
+            pending: false,
+            accept_again: None,
+            draining: false,
+        })
+    }
+
+    fn serve(&mut self) -> u8 {
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        loop {
+            let timeout = self.timeout();
+            if let Err(error) = self.poll.poll(&mut events, timeout)
+                && error.kind() != io::ErrorKind::Interrupted
+            {
+                // Only a bug of ours can bring this about; going on would spin.
+                ::log::error!(target: "elbow", "epoll: {error}");
+                self.log.finish();
+                return 1;
+            }
+            let now = self.clock.now();
+            let mut signalled = false;
+            for event in &events {
+                match event.token() {
+                    SIGNALS => signalled = true,
+                    STDOUT => self.log.writable(),
+                    Token(token) if token >= LISTENERS => self.listeners.ready(token - LISTENERS),
+                    Token(token) => {
+                        let readiness = Readiness {
+                            readable: event.is_readable() || event.is_error(),
+                            read_closed: event.is_read_closed() || event.is_error(),
+                            writable: event.is_writable() || event.is_error(),
+                        };
+                        self.server.ready(now, ConnId::from_bits(token as u64), readiness);
+                    }
+                }
+            }
+            self.accept(now);
+            self.pending = self.server.run(now);
+            if signalled && self.handle_signals(now) {
+                self.finish("second signal");
+                return 0;
+            }
+            if self.report_events(now) {
+                self.finish("drained");
+                return 0;
+            }
+            self.log.carry();
+        }
+    }
+
+    /// How long to wait for events: not at all, until the next deadline, or for ever.
+    fn timeout(&self) -> Option<Duration> {
+        let accepting = self.accept_again.is_none() && self.listeners.is_ready_for(&self.server);
+        if self.pending || accepting {
+            return Some(Duration::ZERO);
+        }
+        let next = [self.server.poll_timeout(), self.accept_again].into_iter().flatten().min()?;
+        let wait = next.since(self.clock.now().mono);
+        (next != Instant::NEVER).then(|| Duration::from_millis(wait.as_millis()))
+    }
+
+    fn accept(&mut self, now: Now) {
+        if self.accept_again.is_some_and(|at| at > now.mono) {
+            return;
+        }
+        self.accept_again = None;
+        for _ in 0..limits::ACCEPTS_PER_TURN {
+            let Some(id) = self.server.vacancy() else { return };
+            match self.listeners.accept() {
+                Ok(None) => return,
+                Ok(Some((from, mut stream, peer))) => {
+                    let token = Token(id.to_bits() as usize);
+                    let interest = Interest::READABLE | Interest::WRITABLE;
+                    if let Err(error) =
+                        self.poll.registry().register(&mut stream.0, token, interest)
+                    {
+                        self.report.accept_failed(now, &error);
+                        continue;
+                    }
+                    self.server.accept(now, from, peer, stream);
+                }
+                Err(error) => {
+                    // EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the backlog, and
+                    // trying again at once would only spin.
+                    self.report.accept_failed(now, &error);
+                    self.accept_again = Some(now.mono.plus(crate::time::Duration::from_secs(1)));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Whether the process is to end at once.
+    fn handle_signals(&mut self, now: Now) -> bool {
+        let signals: Vec<Signal> = self.signals.pending().collect();
+        for signal in signals {
+            match signal {
+                Signal::Stop if self.draining => return true,
+                Signal::Stop => self.begin_drain(now),
+                Signal::Reload => self.reload(now),
+            }
+        }
+        false
+    }
+
+    fn begin_drain(&mut self, now: Now) {
+        self.draining = true;
+        let limit = self.config.settings.limits.drain;
+        self.report.draining(self.server.connections(), limit);
+        self.server.drain(now, now.mono.plus(limit));
+        // Sockets that systemd lent go back: what still queues there is the next process's.
+        self.listeners.hand_back(self.poll.registry());
+        self.pending = true;
+    }
+
+    fn reload(&mut self, now: Now) {
+        let Some(folder) = &self.config.www else {
+            ::log::info!(target: "elbow", "SIGHUP: nothing to reload, the page is built in");
+            return;
+        };
+        match files::read(folder) {
+            Ok(files) => {
+                self.report.reloaded(&files);
+                self.server.replace_files(now, files);
+            }
+            Err(error) => {
+                ::log::error!(target: "elbow", "SIGHUP: --www: {error}; the files of before stay");
+            }
+        }
+    }
+
+    /// Writes down what happened. Whether the drain is over.
+    fn report_events(&mut self, now: Now) -> bool {
+        let mut drained = false;
+        while let Some(event) = self.server.poll_event() {
+            match &event {
+                Event::Drained => drained = true,
+                // A descriptor is free again: whoever waits in the backlog may have it.
+                Event::Closed { .. } | Event::Ended { .. } if self.accept_again.is_some() => {
+                    self.accept_again = Some(now.mono);
+                }
+                Event::Closed { .. }
+                | Event::Ended { .. }
+                | Event::Opened { .. }
+                | Event::Lapped { .. }
+                | Event::Request(_)
+                | Event::Endpoint { .. }
+                | Event::Message { .. }
+                | Event::Refused { .. } => {}
+            }
+            self.report.event(now, event);
+        }
+        drained
+    }
+
+    fn finish(&mut self, why: &str) {
+        self.report.end(why, &self.server);
+        self.log.finish();
+    }
+}

@@ -1,0 +1,40 @@
+//! Signals as events of the poll: SIGTERM and SIGINT stop, SIGHUP reloads.
+//!
+//! SIGPIPE needs nothing: the runtime ignores it, and a write to a closed pipe is an error there.
+
+use std::io;
+
+use mio::{Interest, Registry, Token};
+use rustix::process::Signal as Number;
+use signal_hook_mio::v1_0::Signals as Source;
+
+/// What a signal asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Signal {
+    /// Drain, and at the second time end at once.
+    Stop,
+    /// Read `--www` again.
+    Reload,
+}
+
+/// The handlers and the pipe through which they speak.
+pub(super) struct Signals {
+    source: Source,
+}
+
+impl Signals {
+    /// Installs the handlers.
+    pub(super) fn register(registry: &Registry, token: Token) -> io::Result<Signals> {
+        let numbers = [Number::TERM, Number::INT, Number::HUP].map(Number::as_raw);
+        let mut source = Source::new(numbers)?;
+        registry.register(&mut source, token, Interest::READABLE)?;
+        Ok(Signals { source })
+    }
+
+    /// What has arrived since the last call.
+    pub(super) fn pending(&mut self) -> impl Iterator<Item = Signal> + use<'_> {
+        self.source.pending().map(|number| {
+            if number == Number::HUP.as_raw() { Signal::Reload } else { Signal::Stop }
+        })
+    }
+}

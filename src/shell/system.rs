@@ -1,0 +1,69 @@
+//! What the machine allows: descriptors, memory, random bytes.
+
+use std::{fs, io};
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::rand::{GetRandomFlags, getrandom};
+
+use crate::config::{self, Machine};
+
+/// Reads what the configuration must fit into.
+pub fn machine() -> Machine {
+    let hard = getrlimit(Resource::Nofile).maximum;
+    Machine {
+        descriptors_hard: hard.unwrap_or(u64::MAX),
+        memory_bytes: [cgroup_bytes(), machine_bytes()].into_iter().flatten().min(),
+        activated_sockets: config::environment("LISTEN_FDS").is_some()
+            && config::environment("LISTEN_PID")
+                .is_none_or(|pid| pid == std::process::id().to_string()),
+    }
+}
+
+/// Raises the soft limit on descriptors to the hard one; an error if `needed` are more than that.
+pub(super) fn raise_descriptors(needed: u64) -> io::Result<()> {
+    let limit = getrlimit(Resource::Nofile);
+    let hard = limit.maximum;
+    if limit.current != hard {
+        setrlimit(Resource::Nofile, Rlimit { current: hard, maximum: hard })?;
+    }
+    match hard {
+        Some(hard) if hard < needed => {
+            Err(io::Error::other(format!("the hard limit (RLIMIT_NOFILE) is {hard}")))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// 32 bytes from the system's random source: all the chance that the server ever gets.
+pub(super) fn seed() -> io::Result<[u8; 32]> {
+    let mut seed = [0; 32];
+    let filled = getrandom(&mut seed, GetRandomFlags::empty())?;
+    if filled != seed.len() {
+        return Err(io::Error::other("the system gave too few"));
+    }
+    Ok(seed)
+}
+
+/// The limit of our cgroup (version 2), if it has one.
+fn cgroup_bytes() -> Option<u64> {
+    let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let mut limit = None;
+    // Every group above has its say too.
+    let mut folder = format!("/sys/fs/cgroup{path}");
+    while folder.len() >= "/sys/fs/cgroup".len() {
+        let text = fs::read_to_string(format!("{folder}/memory.max")).unwrap_or_default();
+        let bytes = text.trim().parse::<u64>().ok();
+        limit = [limit, bytes].into_iter().flatten().min();
+        folder.truncate(folder.rfind('/').unwrap_or(0));
+    }
+    limit
+}
+
+/// The machine's memory.
+fn machine_bytes() -> Option<u64> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}

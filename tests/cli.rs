@@ -1,0 +1,210 @@
+//! What each command does: what it prints where, its exit code, and whom a probe asks.
+//!
+//! Goal: a script can rely on the exit code and the streams, and a container on its health check.
+//! Method: the binary's own entry with buffers for streams and a closure for the server; a probe
+//! against sockets on loopback that answer by a script of their own.
+
+use std::cell::Cell;
+use std::ffi::OsString;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
+
+use elbow::cli;
+use elbow::config::{self, Command, Failure, HealthUrl, Machine};
+use elbow::time::Duration;
+
+const MACHINE: Machine =
+    Machine { descriptors_hard: 1 << 20, memory_bytes: None, activated_sockets: false };
+
+/// What a command line came to.
+struct Outcome {
+    exit_code: u8,
+    out: String,
+    err: String,
+    ran: bool,
+}
+
+fn execute(args: &[&str]) -> Outcome {
+    let args = std::iter::once("elbow").chain(args.iter().copied()).map(OsString::from);
+    let ran = Cell::new(false);
+    let run = |_config, _machine| {
+        ran.set(true);
+        3
+    };
+    let (mut out, mut err) = (Vec::new(), Vec::new());
+    let exit_code = cli::execute(args, |_| None, MACHINE, run, &mut out, &mut err);
+    let text = |bytes| String::from_utf8(bytes).expect("all output is UTF-8");
+    Outcome { exit_code, out: text(out), err: text(err), ran: ran.get() }
+}
+
+#[test]
+fn without_a_command_the_server_runs_and_its_exit_code_is_ours() {
+    let outcome = execute(&["--drain", "1s"]);
+    assert_eq!((outcome.exit_code, outcome.ran), (3, true));
+    assert_eq!((outcome.out.as_str(), outcome.err.as_str()), ("", ""));
+}
+
+#[test]
+fn check_prints_and_does_not_run() {
+    let outcome = execute(&["check", "--drain", "1s"]);
+    assert_eq!((outcome.exit_code, outcome.ran), (0, false));
+    assert!(outcome.out.contains("\n--drain                   1s (flag)\n"), "{}", outcome.out);
+    assert_eq!(outcome.err, "");
+}
+
+#[test]
+fn check_exits_with_78_for_a_contradiction_and_says_nothing_else() {
+    let outcome = execute(&["check", "--lb", "clb", "--ping-interval", "30s"]);
+    assert_eq!((outcome.exit_code, outcome.out.as_str()), (78, ""));
+    assert!(outcome.err.starts_with("elbow: --ping-interval 30s (flag) "), "{}", outcome.err);
+    assert_eq!(outcome.err.lines().count(), 1);
+}
+
+#[test]
+fn check_looks_for_the_folder() {
+    assert_eq!(execute(&["check", "--www", env!("CARGO_MANIFEST_DIR")]).exit_code, 0);
+    let outcome = execute(&["check", "--www", "no/such\nfolder"]);
+    assert_eq!(outcome.exit_code, 78);
+    assert_eq!(outcome.err, "elbow: --www \"no/such\\nfolder\": there is no such folder\n");
+}
+
+#[test]
+fn a_bad_value_exits_with_2_in_one_line() {
+    let outcome = execute(&["--drain", "soon"]);
+    assert_eq!((outcome.exit_code, outcome.ran, outcome.out.as_str()), (2, false, ""));
+    assert_eq!(
+        outcome.err,
+        "elbow: --drain: bad value \"soon\": allowed is a duration such as 250ms, 25s or 2m, from \
+         0s to 60m\n"
+    );
+}
+
+#[test]
+fn help_goes_to_standard_output() {
+    let outcome = execute(&["--help"]);
+    assert_eq!((outcome.exit_code, outcome.err.as_str()), (0, ""));
+    assert_eq!(outcome.out, config::help());
+}
+
+#[test]
+fn a_closed_standard_output_changes_nothing() {
+    struct Closed;
+    impl Write for Closed {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let args = ["elbow", "check"].map(OsString::from);
+    let exit_code = cli::execute(args, |_| None, MACHINE, |_, _| 3, &mut Closed, &mut Closed);
+    assert_eq!(exit_code, 0);
+}
+
+fn derived(env: &[(&str, &str)]) -> Result<String, (u8, String)> {
+    let variable = |name: &str| {
+        let found = env.iter().find(|(variable, _)| *variable == name);
+        found.map(|(_, text)| (*text).to_owned())
+    };
+    match config::parse(["elbow", "health"].map(OsString::from), variable, &MACHINE) {
+        Ok(Command::Health(url)) => Ok(format!("{}{}", url.address, url.path)),
+        Ok(other) => panic!("{other:?}"),
+        Err(Failure { exit_code, line }) => Err((exit_code, line)),
+    }
+}
+
+#[test]
+fn a_probe_asks_where_the_environment_says_that_the_server_listens() {
+    let at = |address: &str| Ok(format!("{address}/healthz"));
+    let (health, listen) = ("ELBOW_HEALTH_LISTEN", "ELBOW_LISTEN");
+    assert_eq!(derived(&[]), at("127.0.0.1:3000"));
+    assert_eq!(derived(&[(listen, "10.0.0.1:80, [::1]:81")]), at("10.0.0.1:80"));
+    assert_eq!(derived(&[(listen, "0.0.0.0:80")]), at("127.0.0.1:80"));
+    assert_eq!(derived(&[(listen, "[::]:80")]), at("[::1]:80"));
+    assert_eq!(derived(&[(health, "127.0.0.2:9"), (listen, "x")]), at("127.0.0.2:9"));
+    assert_eq!(derived(&[(health, ""), (listen, "127.0.0.1:8")]), at("127.0.0.1:8"));
+}
+
+#[test]
+fn a_probe_that_cannot_know_the_port_says_so() {
+    assert_eq!(
+        derived(&[("ELBOW_LISTEN", "127.0.0.1:0")]),
+        Err((
+            2,
+            "ELBOW_LISTEN: bad value \"127.0.0.1:0\": port 0 does not tell where to ask; give \
+             --url"
+                .to_owned()
+        ))
+    );
+}
+
+/// A server for one request: sends `answer` (or nothing at all and waits for the end) and returns
+/// what it was asked.
+fn serve(answer: Option<&'static [u8]>) -> (SocketAddr, thread::JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+    let address = listener.local_addr().expect("it is bound");
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("the probe connects");
+        let mut request = Vec::new();
+        let mut buffer = [0; 256];
+        while !request.ends_with(b"\r\n\r\n") {
+            let taken = stream.read(&mut buffer).expect("the probe sends");
+            assert_ne!(taken, 0, "the probe closed before its request was whole");
+            request.extend_from_slice(&buffer[..taken]);
+        }
+        match answer {
+            Some(answer) => stream.write_all(answer).expect("the probe is there"),
+            None => assert_eq!(stream.read(&mut buffer).expect("the probe closes"), 0),
+        }
+        String::from_utf8(request).expect("a request is ASCII")
+    });
+    (address, server)
+}
+
+fn probe(answer: Option<&'static [u8]>) -> Result<(), String> {
+    let (address, server) = serve(answer);
+    let limit = Duration::from_millis(if answer.is_some() { 5000 } else { 300 });
+    let result = cli::probe(&HealthUrl { address, path: "/healthz".to_owned(), limit });
+    server.join().expect("the server has not panicked");
+    result
+}
+
+#[test]
+fn a_probe_is_one_plain_request() {
+    let (address, server) = serve(Some(b"HTTP/1.1 200 OK\r\n\r\nok"));
+    let outcome = execute(&["health", "--url", &format!("http://{address}/a")]);
+    assert_eq!((outcome.exit_code, outcome.err.as_str()), (0, ""));
+    let request = server.join().expect("the server has not panicked");
+    let expected = format!("GET /a HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    assert_eq!(request, expected);
+}
+
+#[test]
+fn only_200_is_well() {
+    assert_eq!(probe(Some(b"HTTP/1.0 200\r\n\r\n")), Ok(()));
+    let full = probe(Some(b"HTTP/1.1 503 Service Unavailable\r\n\r\n"));
+    assert_eq!(full, Err("answers 503 Service Unavailable".to_owned()));
+    assert_eq!(probe(Some(b"HTTP/1.1 2000\r\n")), Err("answers 2000".to_owned()));
+    let other = probe(Some(b"SSH-2.0-x\r\n"));
+    assert_eq!(other, Err("answers something that is not HTTP".to_owned()));
+    assert_eq!(probe(Some(b"")), Err("closes without an answer".to_owned()));
+}
+
+#[test]
+fn a_probe_does_not_wait_for_ever() {
+    assert_eq!(probe(None), Err("no answer within 300ms".to_owned()));
+}
+
+#[test]
+fn a_probe_that_fails_exits_with_1_and_says_why() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
+    let address = listener.local_addr().expect("it is bound");
+    drop(listener);
+    let outcome = execute(&["health", "--url", &format!("http://{address}")]);
+    assert_eq!((outcome.exit_code, outcome.out.as_str()), (1, ""));
+    let begin = format!("elbow: http://{address}/healthz: Connection refused");
+    assert!(outcome.err.starts_with(&begin), "{}", outcome.err);
+    assert_eq!(outcome.err.lines().count(), 1);
+}

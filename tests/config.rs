@@ -1,0 +1,486 @@
+//! The command line and the environment as an operator meets them.
+//!
+//! Goal: whatever is asked for either holds as documented, or is refused with one line that says
+//! what is allowed and the right exit code. Method: the same entry that the binary uses, with
+//! arguments, variables and the machine as values; tables that must name every option, so that a
+//! new one cannot be added without its line for a bad value; a property that feeds any text to any
+//! option. What is done with the outcome is tested in `cli.rs`.
+
+use std::ffi::OsString;
+
+use elbow::config::{self, Command, Config, Failure, Lb, Machine, OPTIONS};
+use elbow::limits::{KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
+use elbow::settings::ProxyMode;
+use elbow::time::Duration;
+use log::LevelFilter;
+use proptest::prelude::*;
+
+const MACHINE: Machine =
+    Machine { descriptors_hard: 1 << 20, memory_bytes: None, activated_sockets: false };
+
+/// For each option: a text that it refuses, and what it says is allowed.
+const REFUSED: [(&str, &str, &str); OPTIONS.len()] = [
+    ("listen", "3000", ADDRESS),
+    ("health-listen", "example.org:1", ADDRESS),
+    ("lb", "elb", "allowed is one of none, clb, nlb, alb"),
+    ("proxy-protocol", "on", "allowed is one of off, optional, required"),
+    (
+        "proxy-trust",
+        "10.0.0.0/33",
+        "allowed is a network such as 10.0.0.0/8 or fc00::/7, or an IP address",
+    ),
+    ("www", " ", "allowed is the name of a folder"),
+    ("allow-origin", "nowhere", "an origin such as https://example.org, or *, or null"),
+    ("ping-interval", "25", DURATION),
+    ("ping-timeout", "0s", DURATION),
+    ("drain", "61m", "allowed is a duration such as 250ms, 25s or 2m, from 0s to 60m"),
+    ("max-connections", "0", "allowed is a whole number from 1 to 10000000"),
+    ("max-connections-per-ip", "0", "allowed is a whole number from 1 to 10000000, or off"),
+    ("max-channels", "65537", "allowed is a whole number from 1 to 65536"),
+    ("max-message", "0", "allowed is a size such as 4096, 64KiB or 1MiB, from 1 to 256MiB"),
+    ("feed", "2GiB", "allowed is a size such as 4096, 64KiB or 1MiB, from 4KiB to 1GiB"),
+    (
+        "memory",
+        "99999999999999999999",
+        "allowed is a size such as 4096, 64KiB or 1MiB, from 16KiB to 1024GiB",
+    ),
+    ("send-buffer", "4095", BUFFER),
+    ("receive-buffer", "64kb", BUFFER),
+    ("log-level", "off", "allowed is one of error, warn, info, debug, trace"),
+];
+
+const ADDRESS: &str = "allowed is an IP address (or localhost) and a port, such as 0.0.0.0:3000, \
+                       [::1]:3000 or localhost:3000";
+const DURATION: &str = "allowed is a duration such as 250ms, 25s or 2m, from 10ms to 60m";
+const BUFFER: &str = "allowed is a size such as 4096, 64KiB or 1MiB, from 4KiB to 64MiB";
+
+/// For each option: a text that it takes, and how `check` shows it.
+const TAKEN: [(&str, &str, &str); OPTIONS.len()] = [
+    ("listen", "localhost:1, [::1]:2", "127.0.0.1:1,[::1]:2"),
+    ("health-listen", "[::]:81", "[::]:81"),
+    ("lb", "NLB", "nlb"),
+    ("proxy-protocol", "optional", "optional"),
+    ("proxy-trust", "10.1.2.3/8,::1", "10.0.0.0/8,::1/128"),
+    ("www", "a,\tb", "a,\\tb"),
+    ("allow-origin", "https://a.example,null", "https://a.example,null"),
+    ("ping-interval", "10000ms", "10s"),
+    ("ping-timeout", "10ms", "10ms"),
+    ("drain", "0s", "0s"),
+    ("max-connections", "7", "7"),
+    ("max-connections-per-ip", "3", "3"),
+    ("max-channels", "1", "1"),
+    ("max-message", "1024", "1KiB"),
+    ("feed", "1000KiB", "1MiB"),
+    ("memory", "1024MiB", "1GiB"),
+    ("send-buffer", "64MiB", "64MiB"),
+    ("receive-buffer", "4096", "4KiB"),
+    ("log-level", "Trace", "trace"),
+];
+
+fn parse_on(machine: &Machine, args: &[&str], env: &[(&str, &str)]) -> Result<Command, Failure> {
+    let args = std::iter::once("elbow").chain(args.iter().copied()).map(OsString::from);
+    let variable = |name: &str| {
+        let found = env.iter().find(|(variable, _)| *variable == name);
+        found.map(|(_, text)| (*text).to_owned())
+    };
+    config::parse(args, variable, machine)
+}
+
+fn config_on(machine: &Machine, args: &[&str], env: &[(&str, &str)]) -> Config {
+    match parse_on(machine, args, env) {
+        Ok(Command::Run(config)) => *config,
+        other => panic!("{args:?} {env:?}: {other:?}"),
+    }
+}
+
+fn config(args: &[&str], env: &[(&str, &str)]) -> Config {
+    config_on(&MACHINE, args, env)
+}
+
+fn failure(args: &[&str], env: &[(&str, &str)]) -> (u8, String) {
+    match parse_on(&MACHINE, args, env) {
+        Err(failure) => (failure.exit_code, failure.line),
+        Ok(command) => panic!("{args:?} {env:?}: {command:?}"),
+    }
+}
+
+/// What `check` says of one option: `25s (default)`.
+fn shown(config: &Config, name: &str) -> String {
+    let value = config.values.iter().find(|value| value.option.name == name);
+    let value = value.expect("every option is shown");
+    format!("{} ({})", value.text, value.origin.name())
+}
+
+#[test]
+fn a_flag_wins_over_its_variable_over_a_preset_over_the_default() {
+    let mode = |args: &[&str], env: &[(&str, &str)]| shown(&config(args, env), "proxy-protocol");
+    let variables = [("ELBOW_LB", "clb"), ("ELBOW_PROXY_PROTOCOL", "optional")];
+    assert_eq!(mode(&[], &[]), "off (default)");
+    assert_eq!(mode(&[], &variables[..1]), "required (preset)");
+    assert_eq!(mode(&[], &variables), "optional (env)");
+    assert_eq!(mode(&["--proxy-protocol", "off"], &variables), "off (flag)");
+}
+
+#[test]
+fn an_empty_variable_is_as_if_unset() {
+    for text in ["", " \n"] {
+        let config = config(&[], &[("ELBOW_DRAIN", text), ("ELBOW_HEALTH_LISTEN", text)]);
+        assert_eq!(shown(&config, "drain"), "5s (default)");
+        assert_eq!(shown(&config, "health-listen"), "none (default)");
+    }
+}
+
+#[test]
+fn every_option_is_shown_as_it_holds_whoever_asked_for_it() {
+    for (option, (name, text, expected)) in OPTIONS.iter().zip(TAKEN) {
+        assert_eq!(option.name, name);
+        let by_flag = config(&[&option.flag(), text], &[]);
+        assert_eq!(shown(&by_flag, name), format!("{expected} (flag)"));
+        let by_env = config(&[], &[(&option.env_name(), text)]);
+        assert_eq!(shown(&by_env, name), format!("{expected} (env)"));
+    }
+}
+
+#[test]
+fn every_option_refuses_in_one_line_that_names_it_its_value_and_what_is_allowed() {
+    for (option, (name, text, allowed)) in OPTIONS.iter().zip(REFUSED) {
+        assert_eq!(option.name, name);
+        let flag = option.flag();
+        let (exit_code, line) = failure(&[&flag, text], &[]);
+        assert_eq!(exit_code, 2, "{line}");
+        assert!(line.starts_with(&format!("{flag}: bad value \"{text}\": ")), "{line}");
+        assert!(line.ends_with(allowed), "{line}");
+        if text.trim().is_empty() {
+            continue;
+        }
+        let (exit_code, line) = failure(&[], &[(&option.env_name(), text)]);
+        assert_eq!(exit_code, 2, "{line}");
+        let begin = format!("{}: bad value \"{text}\": ", option.env_name());
+        assert!(line.starts_with(&begin) && line.ends_with(allowed), "{line}");
+    }
+}
+
+#[test]
+fn a_list_may_be_repeated_and_names_its_wrong_item() {
+    let both = config(&["--listen", "127.0.0.1:1", "--listen", "127.0.0.1:2"], &[]);
+    assert_eq!(both.listen, ["127.0.0.1:1", "127.0.0.1:2"].map(|text| text.parse().unwrap()));
+    assert_eq!(
+        failure(&[], &[("ELBOW_LISTEN", "127.0.0.1:1,x")]).1,
+        format!("ELBOW_LISTEN: bad value \"127.0.0.1:1,x\": \"x\": {ADDRESS}")
+    );
+    let nine = ["127.0.0.1:0"; 9].join(",");
+    assert!(failure(&["--listen", &nine], &[]).1.ends_with("allowed are at most 8 items"));
+}
+
+#[test]
+fn the_defaults_are_those_of_the_contract() {
+    let config = config(&[], &[]);
+    let limits = Limits {
+        connections_max: 65_536,
+        connections_per_ip_max: None,
+        channels_max: 32,
+        message_bytes_max: 64 << 10,
+        feed_bytes: 1 << 20,
+        memory_bytes: 64 << 20,
+        send_buffer_bytes: 64 << 10,
+        receive_buffer_bytes: 32 << 10,
+        ping_interval: Duration::from_secs(25),
+        ping_timeout: Duration::from_secs(20),
+        drain: Duration::from_secs(5),
+    };
+    assert_eq!(config.settings.limits, limits);
+    assert_eq!(config.settings.proxy, ProxyMode::Off);
+    assert_eq!(config.settings.origins, []);
+    assert_eq!(config.listen, ["0.0.0.0:3000".parse().unwrap()]);
+    assert_eq!((config.health_listen, config.www), (None, None));
+    assert_eq!(config.log_level, LevelFilter::Info);
+    assert!(config.values.iter().all(|value| value.origin == config::Origin::Default));
+}
+
+#[test]
+fn trusted_by_default_is_what_the_internet_does_not_route() {
+    let trust = config(&[], &[]).settings.trust;
+    let contains = |text: &str| trust.contains(text.parse().unwrap());
+    for near in ["127.0.0.1", "::1", "10.9.9.9", "172.31.0.1", "192.168.1.1", "100.127.0.1"] {
+        assert!(contains(near), "{near}");
+    }
+    for near in ["169.254.1.1", "fe80::1", "fdff::1"] {
+        assert!(contains(near), "{near}");
+    }
+    for far in ["172.32.0.1", "100.128.0.1", "11.0.0.1", "2001:db8::1", "8.8.8.8"] {
+        assert!(!contains(far), "{far}");
+    }
+}
+
+#[test]
+fn a_preset_brings_what_its_balancer_needs() {
+    for (name, lb, proxy, forwarded_for, keep_alive) in [
+        ("none", Lb::None, ProxyMode::Off, false, KEEP_ALIVE_LIMIT),
+        ("clb", Lb::Clb, ProxyMode::Required, false, KEEP_ALIVE_LIMIT),
+        ("nlb", Lb::Nlb, ProxyMode::Required, false, KEEP_ALIVE_LIMIT),
+        ("alb", Lb::Alb, ProxyMode::Off, true, KEEP_ALIVE_ALB_LIMIT),
+    ] {
+        let config = config(&["--lb", name], &[]);
+        let settings = config.settings;
+        assert_eq!(
+            (config.lb, settings.proxy, settings.forwarded_for, settings.keep_alive),
+            (lb, proxy, forwarded_for, keep_alive)
+        );
+    }
+}
+
+#[test]
+fn messages_are_reported_only_for_a_log_that_shows_them() {
+    let reports = |level| config(&["--log-level", level], &[]).settings.report_messages;
+    let levels = ["error", "warn", "info", "debug", "trace"];
+    assert_eq!(levels.map(reports), [false, false, false, true, true]);
+}
+
+#[test]
+fn a_default_that_depends_on_others_is_derived() {
+    let large = config(&["--max-message", "1000KiB"], &[]);
+    assert_eq!(shown(&large, "feed"), "4MiB (derived)");
+    assert_eq!(shown(&large, "memory"), "64MiB (default)");
+    let larger = config(&["--max-message", "16MiB"], &[]);
+    assert_eq!(shown(&larger, "feed"), "64MiB (derived)");
+    assert_eq!(shown(&larger, "memory"), "256MiB (derived)");
+    let largest = config(&["--max-message", "256MiB"], &[]);
+    assert_eq!(shown(&largest, "memory"), "4GiB (derived)");
+}
+
+#[test]
+fn connections_are_what_the_descriptors_have_room_for() {
+    let on = |descriptors_hard| Machine { descriptors_hard, ..MACHINE };
+    let connections = |machine| shown(&config_on(&machine, &[], &[]), "max-connections");
+    assert_eq!(connections(on(u64::MAX)), "65536 (default)");
+    assert_eq!(connections(on(65_536 + 96)), "65536 (default)");
+    assert_eq!(connections(on(20_000)), "19904 (derived)");
+    assert_eq!(connections(on(97)), "1 (derived)");
+    let limits = config_on(&on(20_000), &[], &[]).settings.limits;
+    assert_eq!(limits.descriptors(), 20_000);
+}
+
+#[test]
+fn more_connections_than_descriptors_are_refused() {
+    let on = |descriptors_hard| Machine { descriptors_hard, ..MACHINE };
+    assert_eq!(
+        parse_on(&on(96), &["--max-connections", "5"], &[]),
+        Err(Failure {
+            exit_code: 78,
+            line: "the hard limit on descriptors (RLIMIT_NOFILE) is 96: allowed is 97 or more, \
+                   which is one connection"
+                .to_owned()
+        })
+    );
+    assert_eq!(parse_on(&on(96), &[], &[]).map_err(|failure| failure.exit_code), Err(78));
+    assert_eq!(
+        parse_on(&on(20_000), &["--max-connections", "19905"], &[]),
+        Err(Failure {
+            exit_code: 78,
+            line: "--max-connections 19905 (flag) needs 20001 descriptors, and the hard limit \
+                   (RLIMIT_NOFILE) is 20000: allowed is 19904 or less"
+                .to_owned()
+        })
+    );
+}
+
+#[test]
+fn a_ping_comes_well_before_the_balancer_loses_patience() {
+    for (lb, fits, refused, limit) in [
+        ("clb", "29999ms", "30s", "30s"),
+        ("alb", "29999ms", "30s", "30s"),
+        ("nlb", "174999ms", "3m", "175s"),
+    ] {
+        config(&["--lb", lb, "--ping-interval", fits], &[]);
+        assert_eq!(
+            failure(&["--ping-interval", refused], &[("ELBOW_LB", lb)]),
+            (
+                78,
+                format!(
+                    "--ping-interval {refused} (flag) contradicts --lb {lb} (env): allowed is \
+                     less than {limit}, half of its idle timeout"
+                )
+            )
+        );
+    }
+    config(&["--ping-interval", "60m"], &[]);
+}
+
+#[test]
+fn an_alb_sends_no_proxy_header() {
+    assert_eq!(
+        failure(&["--lb", "alb", "--proxy-protocol", "required"], &[]),
+        (
+            78,
+            "--proxy-protocol required (flag) contradicts --lb alb (flag): an ALB sends no PROXY \
+             header, so no connection would be accepted"
+                .to_owned()
+        )
+    );
+    config(&["--lb", "alb", "--proxy-protocol", "optional"], &[]);
+}
+
+#[test]
+fn a_feed_holds_four_messages_and_the_memory_one_channel() {
+    config(&["--feed", "129KiB"], &[]);
+    assert_eq!(
+        failure(&["--feed", "128KiB"], &[]),
+        (
+            78,
+            "--feed 128KiB (flag) contradicts --max-message 64KiB (default): allowed is 256KiB or \
+             more, four times that"
+                .to_owned()
+        )
+    );
+    config(&["--memory", "3456KiB"], &[]);
+    assert_eq!(
+        failure(&["--memory", "3455KiB"], &[]),
+        (
+            78,
+            "--memory 3455KiB (flag) contradicts --feed 1MiB (default): allowed is 3456KiB or \
+             more, the feeds of one channel with their indexes"
+                .to_owned()
+        )
+    );
+}
+
+#[test]
+fn listeners_are_not_in_each_others_way() {
+    let health = |address| failure(&["--health-listen", address], &[]);
+    assert_eq!(
+        health("127.0.0.1:3000"),
+        (
+            78,
+            "--health-listen 127.0.0.1:3000 is in the way of --listen 0.0.0.0:3000: allowed are \
+             different ports, or different addresses"
+                .to_owned()
+        )
+    );
+    assert_eq!(failure(&["--listen", "[::1]:1,[::1]:1"], &[]).0, 78);
+    config(&["--listen", "0.0.0.0:0,0.0.0.0:0", "--health-listen", "0.0.0.0:0"], &[]);
+    config(&["--listen", "127.0.0.1:1,127.0.0.2:1,[::1]:1"], &[]);
+    let activated = Machine { activated_sockets: true, ..MACHINE };
+    config_on(&activated, &["--health-listen", "127.0.0.1:3000"], &[]);
+}
+
+#[test]
+fn what_clap_refuses_is_one_line_with_its_suggestion() {
+    for (args, line) in [
+        (&["--foo"][..], "unexpected argument '--foo' found"),
+        (
+            &["--lissten", "x"],
+            "unexpected argument '--lissten' found; a similar argument exists: '--listen'",
+        ),
+        (&["--drain"], "a value is required for '--drain <DUR>' but none was supplied"),
+        (&["chekc"], "unrecognized subcommand 'chekc'; a similar subcommand exists: 'check'"),
+        (
+            &["--drain", "1s", "--drain", "2s"],
+            "the argument '--drain <DUR>' cannot be used multiple times",
+        ),
+        (&["health", "--lb", "clb"], "unexpected argument '--lb' found"),
+        (&["--a\u{1b}b"], "unexpected argument '--a\u{fffd}b' found"),
+    ] {
+        assert_eq!(failure(args, &[]), (2, line.to_owned()));
+    }
+}
+
+#[test]
+fn what_later_versions_bring_is_not_taken_now() {
+    for flag in ["--admin-listen", "--admin-token", "--events", "--io-uring"] {
+        let (exit_code, line) = failure(&[flag, "off"], &[]);
+        assert_eq!(exit_code, 2);
+        assert!(line.starts_with(&format!("unexpected argument '{flag}' found")), "{line}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_text_for_any_option_holds_or_is_refused_in_one_line(
+        index in 0..OPTIONS.len(),
+        text in prop_oneof![any::<String>(), "[0-9]{1,21}(KiB|MiB|GiB|ms|s|m)?", "[0-9a-f:./,]*"],
+    ) {
+        let argument = format!("{}={text}", OPTIONS[index].flag());
+        match parse_on(&MACHINE, &[&argument], &[]) {
+            Ok(Command::Run(config)) => {
+                let lines = config.report(&MACHINE).lines().count();
+                let warnings = config.warnings(&MACHINE).len();
+                prop_assert_eq!(lines, OPTIONS.len() + 8 + warnings);
+            }
+            Err(failure) => {
+                prop_assert!(!failure.line.chars().any(char::is_control), "{}", failure.line);
+                prop_assert!(failure.exit_code == 2 || failure.exit_code == 78);
+            }
+            Ok(other) => prop_assert!(false, "{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_report_ends_with_ceiling_capacity_and_warnings() {
+    let machine =
+        Machine { descriptors_hard: 1096, memory_bytes: Some(256 << 20), activated_sockets: true };
+    let args = ["--proxy-protocol", "optional", "--proxy-trust", "::/0", "--listen", "[::]:1"];
+    let report = config_on(&machine, &args, &[]).report(&machine);
+    let (values, rest) = report.split_once("\n\n").expect("a blank line");
+    assert_eq!(values.lines().count(), OPTIONS.len());
+    assert_eq!(values.lines().next(), Some("--listen                  [::]:1 (flag)"));
+    assert_eq!(
+        rest,
+        "\
+client addresses: from the PROXY header of trusted peers, or else the socket
+idle HTTP connections: closed after 15s (default)
+memory ceiling, user space: 72.2 MiB (75769856 bytes): --memory, 266 KiB for tables, 8 MiB for \
+         the program
+memory ceiling, kernel share per connection: 196 KiB (200704 bytes)
+memory ceiling, kernel share in all: 203.6 MiB (213549056 bytes)
+memory ceiling, total: 275.9 MiB (289318912 bytes)
+capacity: 1000 sessions, and 64 connections more for pages, probes and refusals; 32 channels; \
+         memory for 56 feeds
+warning: the memory ceiling, 275.9 MiB, is more than the machine or its control group has, 256 \
+         MiB: lower --max-connections, --memory, --send-buffer or --receive-buffer
+warning: --proxy-protocol optional is less safe than required: who reaches the port past the \
+         balancer speaks under any name that a trusted network gives it
+warning: --proxy-trust ::/0 believes everybody's word about a client's address
+warning: --listen [::]:1 is not used: LISTEN_FDS hands over sockets instead
+"
+    );
+}
+
+#[test]
+fn a_sound_configuration_has_no_warnings() {
+    let machine = Machine { memory_bytes: Some(1 << 30), ..MACHINE };
+    let config = config_on(&machine, &["--lb", "nlb", "--max-connections", "1000"], &[]);
+    assert_eq!(config.warnings(&machine), [""; 0]);
+}
+
+#[test]
+fn help_tells_every_flag_its_default_and_its_variable() {
+    let Ok(Command::Print(help)) = parse_on(&MACHINE, &["--help"], &[]) else {
+        panic!("--help does not print")
+    };
+    let joined = help.split_whitespace().collect::<Vec<_>>().join(" ");
+    for option in OPTIONS {
+        let synopsis = format!("--{} {}", option.name, option.value);
+        assert!(joined.contains(&synopsis), "{synopsis}");
+        let facts = format!("[default: {}] [env: {}]", option.default_shown(), option.env_name());
+        assert!(joined.contains(&facts), "{facts}");
+    }
+    for args in [&["-h"][..], &["check", "--help"], &["health", "--help"], &["help"]] {
+        assert_eq!(parse_on(&MACHINE, args, &[]), Ok(Command::Print(help.clone())), "{args:?}");
+    }
+}
+
+#[test]
+fn the_version_is_the_manifests() {
+    let version = format!("elbow {}\n", env!("CARGO_PKG_VERSION"));
+    assert_eq!(parse_on(&MACHINE, &["--version"], &[]), Ok(Command::Print(version)));
+}
+
+#[test]
+fn the_readme_has_the_table_of_flags() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(path).expect("README.md stands beside Cargo.toml");
+    let (_, after) = readme.split_once("<!-- flags -->\n").expect("<!-- flags --> on a line");
+    let (table, _) = after.split_once("<!-- /flags -->").expect("<!-- /flags --> after it");
+    assert_eq!(table.trim(), config::readme_table().trim());
+}
