@@ -220,15 +220,23 @@ class Server {
 
   /**
    * `listen`: an address other than the system's choice on loopback; `prefix`: a program that
-   * execs the server, with its arguments; `stdout`: a descriptor in the place of our pipe.
+   * execs the server, with its arguments; `stdout`: a descriptor in the place of our pipe;
+   * `inherit`: listening descriptors to hand over instead of `--listen`.
    */
-  constructor(args, { listen = '127.0.0.1:0', prefix = [], stdout = 'pipe', env = {} } = {}) {
-    this.args = ['--listen', listen, ...args];
+  constructor(args, options) {
+    const {
+      listen = '127.0.0.1:0',
+      prefix = [],
+      stdout = 'pipe',
+      inherit = [],
+      env = {},
+    } = options;
+    this.args = [...(inherit.length ? [] : ['--listen', listen]), ...args];
     const [command, ...commandArgs] = [...prefix, BINARY, ...this.args];
     this.host = listen.slice(0, listen.lastIndexOf(':'));
     this.port = Number(listen.slice(listen.lastIndexOf(':') + 1));
     this.child = spawnTracked(command, commandArgs, {
-      stdio: ['ignore', stdout, 'pipe'],
+      stdio: ['ignore', stdout, 'pipe', ...inherit],
       env: { PATH: process.env.PATH, ...env },
     });
     this.child.ended.then((ended) => {

@@ -1,7 +1,7 @@
 // HTTP/1.1 over real sockets: curl on the page and its files, a folder of one's own (`--www`) with
-// a reload, attempts to leave it, and every vector of protocols.md section 3.4, with what becomes of
-// the connection. What no resource here can show (a body that is read: H26, H44) the decoder's own
-// tests show; here those requests must be refused once and not be taken for two.
+// a reload, attempts to leave it, and every vector of protocols.md section 3.4, with what becomes
+// of the connection. What no resource here can show (a body that is read: H26, H44) the decoder's
+// own tests show; here those requests must be refused once and not be taken for two.
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';

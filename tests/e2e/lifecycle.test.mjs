@@ -3,6 +3,7 @@
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
+import net from 'node:net';
 import path from 'node:path';
 import { describe } from 'node:test';
 import { BINARY, freePort, run, test } from './elbow.mjs';
@@ -276,6 +277,26 @@ describe('the command line', { concurrency: 4 }, () => {
     assert.equal((await elbow(['health', '--url', server.url('/none')])).status, 1);
     const nobody = `http://127.0.0.1:${await freePort()}/healthz`;
     assert.equal((await elbow(['health', '--url', nobody])).status, 1);
+  });
+
+  test('a listener handed over by systemd takes the place of --listen', async (context) => {
+    const listener = net.createServer().listen(0, '127.0.0.1');
+    await new Promise((resolve) => {
+      listener.on('listening', resolve);
+    });
+    const { port } = listener.address();
+    // The protocol names the process that it is meant for, which only the shell knows in time.
+    const server = await context.elbow([], {
+      inherit: [listener._handle.fd],
+      prefix: ['sh', '-c', 'LISTEN_FDS=1 LISTEN_PID=$$ exec "$@"', 'sh'],
+      unready: true,
+    });
+    listener.close();
+    await server.listening();
+    assert.equal(server.port, port);
+    const client = await context.client(port);
+    client.say('hi');
+    assert.equal(await client.next(), 'hi');
   });
 
   test('two listeners serve one room', async (context) => {

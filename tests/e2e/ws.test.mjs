@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
 import { test } from './elbow.mjs';
-import { sleep } from './wait.mjs';
+import { eventually, sleep } from './wait.mjs';
 import {
   BINARY_FRAME,
   CLOSE,
@@ -212,8 +212,7 @@ describe('opening', { concurrency: 4 }, () => {
     assert.equal(await first.next(), 'still here');
     second.socket.close(1000);
     await second.closed();
-    await sleep(200);
-    assert.equal(await status('/readyz'), 200);
+    await eventually('there is room again', async () => (await status('/readyz')) === 200);
     await context.client(server.port);
   });
 
@@ -221,11 +220,12 @@ describe('opening', { concurrency: 4 }, () => {
     const server = await context.elbow(['--max-connections-per-ip', '2']);
     await context.client(server.port, { from: '127.0.0.2' });
     const second = await context.client(server.port, { from: '127.0.0.2' });
+    const port = second.localPort;
     assert.equal((await refused(server.port, { from: '127.0.0.2' })).status, 503);
     await context.client(server.port, { from: '127.0.0.3' });
     second.socket.close(1000);
     await second.closed();
-    await sleep(200);
+    await server.logged(new RegExp(`close.*127\\.0\\.0\\.2:${port}\\b`));
     await context.client(server.port, { from: '127.0.0.2' });
   });
 
