@@ -1,0 +1,336 @@
+// Peers that do not keep the rules, while others must not notice: slow heads and slow frames, a
+// reader that stops reading, a peer that vanishes without a FIN, floods, descriptors that run out,
+// memory that is used up.
+
+import assert from 'node:assert/strict';
+import { describe } from 'node:test';
+import { ROOT, run, test } from './elbow.mjs';
+import { eventually, sleep } from './wait.mjs';
+import { BINARY_FRAME, CLOSE, frame, refused, Tcp, TEXT, upgradeHead } from './wire.mjs';
+
+/** Asserts that two clients still talk at ease: a hundred messages, each back within its time. */
+async function othersTalk(...clients) {
+  for (let count = 0; count < 100; count += 1) {
+    const message = `ease ${count}`;
+    clients[count % clients.length].say(message);
+    for (const client of clients) {
+      let heard = await client.next();
+      while (!String(heard).startsWith('ease')) heard = await client.next();
+      assert.equal(heard, message);
+    }
+  }
+}
+
+describe('slow senders', { concurrency: 8 }, () => {
+  test('fifty slow heads are closed at their deadline', async (context) => {
+    const server = await context.elbow();
+    const ann = await context.client(server.port);
+    const bob = await context.client(server.port);
+    const slow = [];
+    for (let count = 0; count < 50; count += 1) slow.push(await context.tcp(server.port));
+    for (const tcp of slow) tcp.send('GET / HTTP/1.1\r\nX: ');
+    const timer = setInterval(() => {
+      for (const tcp of slow) if (!tcp.finished && !tcp.reset) tcp.send('a');
+    }, 500);
+    context.defer(() => clearInterval(timer));
+    await othersTalk(ann, bob);
+    for (const tcp of slow) {
+      const { bytes } = await tcp.closed(30_000);
+      if (bytes.length) assert.match(bytes.toString(), /^HTTP\/1\.1 408 /);
+    }
+    await othersTalk(ann, bob);
+  });
+
+  test('who says nothing at all is closed, without a word and without a line', async (context) => {
+    const server = await context.elbow();
+    const from = await server.nextLine();
+    const tcp = await context.tcp(server.port);
+    await tcp.closedSilently(40_000);
+    assert.deepEqual(await server.settled(from), []);
+  });
+
+  test('a body that does not come ends the connection', async (context) => {
+    const server = await context.elbow();
+    const tcp = await context.tcp(server.port);
+    tcp.send('POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\n12345');
+    await tcp.closed(40_000);
+  });
+
+  test('a message that is begun and not gone on with is closed with 1008', async (context) => {
+    const server = await context.elbow();
+    const ann = await context.client(server.port);
+    const bob = await context.client(server.port);
+    const inPayload = await context.upgraded(server.port);
+    inPayload.send(frame(TEXT, 'half a', { announce: 100 }));
+    const inHead = await context.upgraded(server.port);
+    inHead.send(frame(TEXT, 'x'.repeat(500)).subarray(0, 3));
+    const inFragments = await context.upgraded(server.port);
+    inFragments.send(frame(TEXT, 'half a', { fin: false }));
+    await othersTalk(ann, bob);
+    for (const tcp of [inPayload, inHead, inFragments]) {
+      let got = await tcp.frame(30_000);
+      while (got.opcode !== CLOSE) got = await tcp.frame(30_000);
+      assert.equal(got.code, 1008);
+      await tcp.closed(30_000);
+    }
+    await othersTalk(ann, bob);
+  });
+
+  test(
+    'a message that drips a byte a second is ended within its minute',
+    { timeout: 120_000 },
+    async (context) => {
+      const server = await context.elbow();
+      const tcp = await context.upgraded(server.port);
+      tcp.send(frame(TEXT, 'x', { announce: 1_000 }));
+      const timer = setInterval(() => {
+        if (!tcp.finished) tcp.send('y');
+      }, 1_000);
+      context.defer(() => clearInterval(timer));
+      const got = await tcp.frame(90_000);
+      assert.deepEqual([got.opcode, got.code], [CLOSE, 1008]);
+    },
+  );
+
+  test('a page that is asked for and never read is cut', async (context) => {
+    const server = await context.elbow();
+    const tcp = await context.tcp(server.port);
+    tcp.socket.pause();
+    const page = 'GET / HTTP/1.1\r\nHost: h\r\n\r\n';
+    const before = server.descriptors();
+    for (let count = 0; count < 20; count += 1) tcp.send(page.repeat(500));
+    await eventually('its descriptor is free again', () => server.descriptors() < before, 40_000);
+  });
+});
+
+describe('half-open peers', { concurrency: 4 }, () => {
+  test('a reader that stops reading is too slow; the others get all', async (context) => {
+    const server = await context.elbow();
+    const publisher = await context.client(server.port);
+    const readers = [await context.client(server.port), await context.client(server.port)];
+    const stuck = await context.upgraded(server.port);
+    stuck.socket.pause();
+    const count = 400;
+    for (let index = 0; index < count; index += 1) {
+      publisher.say(`${index} ${'x'.repeat(16_384)}`);
+      // The echo paces it, as a flood would slow only itself.
+      assert.match(await publisher.next(), new RegExp(`^${index} `));
+    }
+    for (const reader of readers) {
+      for (let index = 0; index < count; index += 1) {
+        assert.match(await reader.next(), new RegExp(`^${index} `));
+      }
+    }
+    await server.logged(new RegExp(`close.*:${stuck.localPort}\\b.*too slow`));
+    stuck.socket.resume();
+    const { bytes } = await stuck.closed(20_000);
+    const reason = bytes.subarray(-'too slow'.length).toString();
+    assert.ok(stuck.reset || reason === 'too slow' || bytes.length, 'closed with 1008, or cut');
+  });
+
+  test('a crowd that refuses to read cannot silence a room', async (context) => {
+    const server = await context.elbow();
+    const ann = await context.client(server.port);
+    const bob = await context.client(server.port);
+    for (let count = 0; count < 10; count += 1) {
+      (await context.upgraded(server.port)).socket.pause();
+    }
+    for (let index = 0; index < 200; index += 1) {
+      ann.say(`${index} ${'x'.repeat(16_384)}`);
+      assert.match(await bob.next(20_000), new RegExp(`^${index} `));
+    }
+  });
+
+  test('who publishes without reading its echo throttles itself, not the room', async (context) => {
+    const server = await context.elbow();
+    const ann = await context.client(server.port);
+    const bob = await context.client(server.port);
+    const flooder = await context.upgraded(server.port, { target: '/ws/flood' });
+    flooder.socket.pause();
+    const message = frame(BINARY_FRAME, Buffer.alloc(60_000));
+    for (let count = 0; count < 500; count += 1) flooder.send(message);
+    await othersTalk(ann, bob);
+    assert.ok(server.residentBytes() < 96 * 2 ** 20, 'and costs bounded memory');
+  });
+
+  test('a half-closed session is over', async (context) => {
+    const server = await context.elbow();
+    const tcp = await context.upgraded(server.port);
+    tcp.socket.end();
+    await tcp.closed();
+    await server.logged(new RegExp(`close.*:${tcp.localPort}\\b`));
+  });
+
+  test('who answers no ping is closed after interval and timeout', async (context) => {
+    const server = await context.elbow(['--ping-interval', '500ms', '--ping-timeout', '1s']);
+    const healthy = await context.client(server.port);
+    const mute = await context.upgraded(server.port);
+    await server.logged(new RegExp(`close.*:${mute.localPort}\\b`), { ms: 20_000 });
+    await mute.closed();
+    healthy.say('pongs are enough');
+    assert.equal(await healthy.next(), 'pongs are enough');
+  });
+});
+
+// A vanished peer sends no FIN: its network is gone. Two network namespaces with a cable between
+// them, made and removed here, have such a network; the ordinary one is not touched.
+describe('a vanished peer', () => {
+  const CLIENT = `
+    import { Tcp, upgradeHead } from '${ROOT}tests/e2e/wire.mjs';
+    const tcp = await Tcp.connect(Number(process.argv[2]), { host: '10.99.7.1' });
+    tcp.send(upgradeHead('/ws'));
+    await tcp.response();
+    console.log('open');
+    setInterval(() => {}, 1000);
+  `;
+
+  test('is gone after interval and timeout', async (context) => {
+    const here = `elbow-a-${process.pid}`;
+    const there = `elbow-b-${process.pid}`;
+    const ip = async (...args) => {
+      const { status, stderr } = await run('ip', args);
+      if (status !== 0) throw new Error(`ip ${args.join(' ')}: ${stderr}`);
+    };
+    try {
+      for (const name of [here, there]) {
+        await ip('netns', 'add', name);
+        context.defer(() => run('ip', ['netns', 'del', name]));
+      }
+      await ip('-n', here, 'link', 'add', 'cable', 'type', 'veth', 'peer', 'cable', 'netns', there);
+    } catch (error) {
+      console.error(
+        `NOT TESTED here: a vanished peer needs network namespaces (root): ${error.message}`,
+      );
+      context.t.skip('no permission to make network namespaces');
+      return;
+    }
+    await ip('-n', here, 'addr', 'add', '10.99.7.1/24', 'dev', 'cable');
+    await ip('-n', there, 'addr', 'add', '10.99.7.2/24', 'dev', 'cable');
+    for (const name of [here, there]) await ip('-n', name, 'link', 'set', 'cable', 'up');
+
+    const server = await context.elbow(['--ping-interval', '1s', '--ping-timeout', '2s'], {
+      prefix: ['ip', 'netns', 'exec', here],
+      listen: '10.99.7.1:0',
+    });
+    const client = context.program('ip', [
+      'netns',
+      'exec',
+      there,
+      process.execPath,
+      '--input-type=module',
+      '-e',
+      CLIENT,
+      '--',
+      '-',
+      String(server.port),
+    ]);
+    let said = '';
+    for (const stream of [client.stdout, client.stderr])
+      stream.on('data', (bytes) => {
+        said += bytes;
+      });
+    await eventually('the client is open', () => said.includes('open')).catch((error) =>
+      assert.fail(`${error.message}; it said: ${said}`),
+    );
+    await server.logged(/open.*10\.99\.7\.2/);
+    await ip('-n', there, 'link', 'set', 'cable', 'down');
+    const [line] = await server.logged(/.*close.*10\.99\.7\.2.*/, { ms: 20_000 });
+    assert.match(line, /timeout|timed out|no answer|vanished|ping/i, 'the reason tells');
+  });
+});
+
+describe('what runs out', () => {
+  test('descriptors: accepting waits, sessions go on, no spin, it recovers', async (context) => {
+    const server = await context.elbow([], {
+      prefix: ['sh', '-c', 'ulimit -n 128; exec "$@"', 'sh'],
+    });
+    const ann = await context.client(server.port);
+    const bob = await context.client(server.port);
+    // More silent connections than there are descriptors; the kernel's backlog takes the rest.
+    const crowd = [];
+    for (let count = 0; count < 200; count += 1) crowd.push(await context.tcp(server.port));
+    await eventually('its descriptors are used up', () => server.descriptors() >= 96);
+    assert.ok(server.descriptors() <= 128);
+    await othersTalk(ann, bob);
+    const before = server.cpuSeconds();
+    await sleep(2_000);
+    const spent = server.cpuSeconds() - before;
+    assert.ok(spent < 1, `${spent} s of processor time in 2 s of waiting`);
+    for (const tcp of crowd) tcp.socket.destroy();
+    const late = await context.client(server.port);
+    late.say('back to normal');
+    assert.equal(await ann.next(), 'back to normal');
+  });
+
+  test('sessions: as many as descriptors allow, one too many gets 503', async (context) => {
+    const server = await context.elbow([], {
+      prefix: ['sh', '-c', 'ulimit -n 128; exec "$@"', 'sh'],
+    });
+    const sessions = [];
+    let refusal = null;
+    while (!refusal && sessions.length < 128) {
+      const tcp = await context.tcp(server.port);
+      tcp.send(upgradeHead('/ws'));
+      const response = await tcp.response();
+      if (response.status === 101) sessions.push(tcp);
+      else refusal = response;
+    }
+    assert.equal(refusal?.status, 503);
+    assert.match(refusal.headers['retry-after'], /^\d+$/);
+    assert.ok(sessions.length >= 16, `${sessions.length} sessions of 128 descriptors`);
+    assert.equal((await fetch(server.url('/healthz'))).status, 200, 'probes are still answered');
+    sessions[0].send(frame(TEXT, 'all here'));
+    for (const tcp of sessions) assert.equal((await tcp.frame()).payload.toString(), 'all here');
+  });
+
+  test('memory: what needs a buffer is closed with 1013, the rest stays', async (context) => {
+    const server = await context.elbow(['--max-message', '1MiB', '--memory', '8MiB']);
+    const ann = await context.client(server.port);
+    const bob = await context.client(server.port);
+    const half = frame(BINARY_FRAME, Buffer.alloc(900_000), { announce: 1_000_000 });
+    const hoarders = [];
+    for (let count = 0; count < 20; count += 1) {
+      const tcp = await context.upgraded(server.port);
+      tcp.send(half);
+      hoarders.push(tcp);
+    }
+    const codes = [];
+    await eventually(
+      'some are closed',
+      () => hoarders.some((tcp) => tcp.finished || tcp.reset),
+      20_000,
+    );
+    for (const tcp of hoarders.filter(({ finished }) => finished)) {
+      codes.push((await tcp.frame()).code);
+    }
+    assert.ok(codes.length > 0 && codes.every((code) => code === 1013), `codes: ${codes}`);
+    assert.ok(server.residentBytes() < 32 * 2 ** 20, `${server.residentBytes()} bytes resident`);
+    await othersTalk(ann, bob);
+    for (const tcp of hoarders) tcp.socket.destroy();
+    await othersTalk(ann, bob);
+  });
+
+  test('a thousand connections that come and go leave nothing behind', async (context) => {
+    const server = await context.elbow(['--log-level', 'warn']);
+    assert.equal(
+      (await fetch(server.url('/healthz'), { headers: { connection: 'close' } })).status,
+      200,
+    );
+    const before = server.descriptors();
+    for (let round = 0; round < 10; round += 1) {
+      const batch = await Promise.all(Array.from({ length: 100 }, () => Tcp.connect(server.port)));
+      for (const [index, tcp] of batch.entries()) {
+        if (index % 3 === 0) tcp.send('GET / HT');
+        if (index % 3 === 1) tcp.send(upgradeHead('/ws'));
+        if (index % 2) tcp.socket.resetAndDestroy();
+        else tcp.socket.destroy();
+      }
+    }
+    await eventually(
+      'its descriptors are free again',
+      () => server.descriptors() <= before,
+      20_000,
+    );
+    assert.equal((await refused(server.port, { target: '/ws/no%20such' })).status >= 400, true);
+  });
+});
