@@ -118,6 +118,7 @@ impl Shell {
 
     fn serve(&mut self) -> u8 {
         let mut events = Events::with_capacity(EVENTS_MAX);
+        self.log.carry();
         loop {
             let timeout = self.timeout();
             if let Err(error) = self.poll.poll(&mut events, timeout)
