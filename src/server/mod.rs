@@ -375,6 +375,13 @@ impl<S: Socket> Server<S> {
                 self.close(now, id.slot, frame, reason);
                 true
             }
+            Step::Linger(reason) => {
+                let (entry, mut cx) = self.parts(now, id.slot);
+                entry.socket.shutdown_write();
+                entry.conn.linger(&mut cx, reason);
+                self.arm(id.slot);
+                true
+            }
             Step::End(reason) => {
                 self.remove(now, id.slot, reason, false);
                 false
