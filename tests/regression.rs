@@ -195,3 +195,40 @@ fn a_publisher_held_back_for_its_room_is_read_again_after_the_grace() {
     world.pass(Duration::from_secs(4));
     assert_eq!(at_once + listener.heard().len(), 12 * 504);
 }
+
+#[test]
+fn a_broken_body_behind_an_answer_ends_the_connection_without_a_reset() {
+    let mut world = World::new();
+    let (client, id) = world.connect();
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    world.say(&client, id, head.as_bytes());
+    assert!(client.heard().starts_with(b"HTTP/1.1 404 "));
+    world.say(&client, id, b"0x3\r\n");
+    world.say(&client, id, b"abc\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(client.heard().is_empty(), "what follows must not be interpreted");
+    let is = |client: &Client| (client.0.borrow().shut_down, client.0.borrow().dropped);
+    assert_eq!(is(&client), (true, false), "unread input would make the close a reset");
+    world.pass(Duration::from_secs(3));
+    assert_eq!(is(&client), (true, true));
+}
+
+#[test]
+fn pings_that_come_together_are_each_answered_in_moderation() {
+    let mut world = World::new();
+    let (client, id) = world.session();
+    let pings: Vec<u8> = (0..10).flat_map(|number| frame(9, &[number; 100])).collect();
+    world.say(&client, id, &pings);
+    let pongs: Vec<u8> =
+        (0..10).flat_map(|number| [&[0x8a, 100][..], &[number; 100]].concat()).collect();
+    assert_eq!(client.heard(), pongs);
+
+    client.stop_reading();
+    for number in 0..=255 {
+        world.say(&client, id, &frame(9, &[number; 125]));
+    }
+    client.0.borrow_mut().room = usize::MAX;
+    world.server.ready(world.now, id, Readiness { writable: true, ..Readiness::default() });
+    let heard = client.heard();
+    assert!(heard.len() < 2048, "{} bytes were kept for one that does not read", heard.len());
+    assert!(heard.ends_with(&[255; 125]), "the latest ping is answered");
+}
