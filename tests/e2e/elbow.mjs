@@ -213,7 +213,8 @@ export async function freePort() {
 
 // --- The server ---------------------------------------------------------------------------------
 
-class Server {
+/** A running elbow, outside of a test too. */
+export class Server {
   /** Every line of its log so far. */
   lines = [];
   /** Whatever it wrote to standard error. */
@@ -339,6 +340,13 @@ class Server {
     const stat = fs.readFileSync(`/proc/${this.pid}/stat`, 'utf8');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     return (Number(fields[11]) + Number(fields[12])) / 100;
+  }
+
+  /** The same to the nanosecond, and how often it has gone to sleep. */
+  scheduling() {
+    const read = (name) => fs.readFileSync(`/proc/${this.pid}/${name}`, 'utf8');
+    const [, sleeps] = read('status').match(/\nvoluntary_ctxt_switches:\s+(\d+)/);
+    return { cpuMs: Number(read('schedstat').split(' ')[0]) / 1e6, sleeps: Number(sleeps) };
   }
 
   /** Resident memory, in bytes. */
