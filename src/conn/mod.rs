@@ -82,6 +82,9 @@ pub enum Step<'b> {
     Close(CloseFrame, CloseReason),
     /// Ping was queued.
     Pinged,
+    /// The last word was said, and what still comes is not to be understood: shut down writing and
+    /// discard it.
+    Linger(CloseReason),
     /// Drop the connection in order; nothing more may be said.
     End(CloseReason),
     /// Drop it with a reset: what is unsent is of no use to anyone.

@@ -338,7 +338,7 @@ impl<S: Socket> Server<S> {
         }
         let resume = &mut self.resume;
         let entries = &mut self.entries;
-        self.hub.expire_graces(now.mono, |id| resume_later(entries, resume, id));
+        self.hub.expire_graces(now.mono, |id| resume_paused(entries, resume, id));
     }
 
     /// Does what a connection asks for. Whether it is worth calling again with the rest.
@@ -373,6 +373,13 @@ impl<S: Socket> Server<S> {
             }
             Step::Close(frame, reason) => {
                 self.close(now, id.slot, frame, reason);
+                true
+            }
+            Step::Linger(reason) => {
+                let (entry, mut cx) = self.parts(now, id.slot);
+                entry.socket.shutdown_write();
+                entry.conn.linger(&mut cx, reason);
+                self.arm(id.slot);
                 true
             }
             Step::End(reason) => {
@@ -498,7 +505,7 @@ impl<S: Socket> Server<S> {
             let (entries, resume) = (&mut self.entries, &mut self.resume);
             self.hub
                 .channel_mut(member.channel)
-                .uncount_choked(|id| resume_later(entries, resume, id));
+                .uncount_choked(|id| resume_paused(entries, resume, id));
         }
     }
 
@@ -539,6 +546,17 @@ fn resume_later<S>(entries: &mut Slab<Entry<S>>, resume: &mut VecDeque<ConnId>, 
         && !entry.resuming
     {
         entry.resuming = true;
+        resume.push_back(id);
+    }
+}
+
+/// Has a publisher that waited for its room read again. It stood in the room's list, so it counts as
+/// resuming already.
+fn resume_paused<S>(entries: &mut Slab<Entry<S>>, resume: &mut VecDeque<ConnId>, id: ConnId) {
+    if let Some(entry) = entries.get_mut(id.slot as usize)
+        && entry.generation == id.generation
+    {
+        debug_assert!(entry.resuming);
         resume.push_back(id);
     }
 }

@@ -11,7 +11,7 @@
 //! up to the head *of that moment*, in portions of [`limits::SENDS_PER_TURN`], so that what arrives
 //! during a pass reaches the rest of it at once and nobody waits for a broadcast to end.
 
-use super::{Entry, Event, Server, Socket, Wait, resume_later};
+use super::{Entry, Event, Server, Socket, Wait, resume_later, resume_paused};
 use crate::conn::{Payload, Progress, Step};
 use crate::feed::Feed;
 use crate::hub::Hub;
@@ -205,7 +205,7 @@ impl<S: Socket> Server<S> {
                 return !self
                     .hub
                     .channel_mut(channel)
-                    .finish_sweep(now.mono, |id| resume_later(entries, resume, id));
+                    .finish_sweep(now.mono, |id| resume_paused(entries, resume, id));
             };
             if self.lapped(now, slot) {
                 // Its end may have been the channel's, if it was alone there.
