@@ -10,9 +10,9 @@
 //! reached own bytes wait. The rest of a half-written record stays in the ring: a slow reader owns
 //! no copy of anything.
 //!
-//! A **close frame** has a place in the order too: it carries the head of the moment at which it was
-//! decided and goes out when the cursor gets there, so that a sender still gets its own echo. It is
-//! a constant or four bytes kept here: saying goodbye needs no memory.
+//! A **close frame** has a place in the order too: it carries the head of the moment at which it
+//! was decided and goes out when the cursor gets there, so that a sender still gets its own echo.
+//! It is a constant or four bytes kept here: saying goodbye needs no memory.
 
 use crate::feed::{Feed, Mark};
 use crate::id::{ChannelId, Offset};

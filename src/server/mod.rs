@@ -1,8 +1,8 @@
 //! Floor 5: the core's one face. Sockets, time and files come in; bytes and events go out.
 //!
-//! Generic over [`Socket`] and driven by calls with `now`: the shell drives it with real sockets and
-//! the clock, a test with fakes and an invented time, and the same calls give the same bytes. It
-//! allocates nothing while messages flow.
+//! Generic over [`Socket`] and driven by calls with `now`: the shell drives it with real sockets
+//! and the clock, a test with fakes and an invented time, and the same calls give the same bytes.
+//! It allocates nothing while messages flow.
 //!
 //! Beside this file: `pump` alone reads and writes sockets, `answer` decides what a request gets,
 //! `drain` takes leave. The surprise: a connection's end may happen inside almost any call, so
@@ -208,8 +208,8 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Does what is due: deadlines, reads that were put off, sends. Whether more is waiting, so that
-    /// the next poll should not.
+    /// Does what is due: deadlines, reads that were put off, sends. Whether more is waiting, so
+    /// that the next poll should not.
     ///
     /// Bounded work: [`limits::SENDS_PER_TURN`] sends and as many deadlines and reads.
     pub fn run(&mut self, now: Now) -> bool {
