@@ -132,9 +132,11 @@ impl Outbound {
         Outbound { source: Source::Nothing, close: None, own: None, own_sent: 0, pong_at: NO_PONG }
     }
 
-    /// Appends own bytes; `false`, and nothing is changed, when the pool is empty.
+    /// Appends own bytes; `false`, and nothing is changed, when the pool is empty. Not once an end
+    /// was decided: they could land inside of the close frame.
     #[must_use]
     pub fn push_own(&mut self, pool: &mut Pool, bytes: &[u8]) -> bool {
+        debug_assert!(self.close.is_none());
         let mut own = match self.own {
             Some(own) => own,
             None => match pool.take(bytes.len()) {
@@ -152,7 +154,8 @@ impl Outbound {
     }
 
     /// Appends a pong. One that still waits whole is replaced: only the latest ping needs an answer
-    /// (RFC 6455 §5.5.3), which bounds what a flood of pings can ask of us.
+    /// (RFC 6455 §5.5.3), which bounds what a flood of pings can ask of us. `false` when the pool
+    /// is empty; the pong that was to be replaced may be lost then.
     #[must_use]
     pub fn push_pong(&mut self, pool: &mut Pool, payload: &[u8]) -> bool {
         // FIN, opcode 10; a control frame's payload is at most 125 bytes, so one byte tells it.
