@@ -87,9 +87,10 @@ struct Entry<S> {
 }
 
 // Everything that an idle session takes: its entry in the table, its timer, its place in its
-// channel's list. (The slab's tag fits into the entry.)
+// channel's list and in the two queues. (The slab's tag fits into the entry.)
 const _: () = assert!(
-    size_of::<Entry<core::ffi::c_int>>() + wheel::ENTRY_BYTES + 4 <= limits::CONNECTION_BYTES
+    size_of::<Entry<core::ffi::c_int>>() + wheel::ENTRY_BYTES + 4 + 2 * size_of::<ConnId>()
+        <= limits::CONNECTION_BYTES
 );
 
 /// The server.
@@ -143,8 +144,8 @@ impl<S: Socket> Server<S> {
             metrics: Metrics::default(),
             sessions: 0,
             per_ip: HashMap::with_hasher(addresses),
-            queue: VecDeque::new(),
-            resume: VecDeque::new(),
+            queue: VecDeque::with_capacity(slots),
+            resume: VecDeque::with_capacity(slots),
             events: VecDeque::new(),
             buffer: vec![0; limits::READ_BUFFER_BYTES],
             scratch: Vec::with_capacity(limits::RESPONSE_HEAD_BYTES_MAX),
