@@ -5,8 +5,8 @@
 //! nothing after it; and a reader that the ring has overtaken is noticed exactly then.
 //!
 //! Method: random operations on one small ring and three readers. The model of a reader knows no
-//! offsets: it counts records and bytes within one, and says what the *next byte* must be. Each send
-//! compares all that is offered with the model and then takes a random part of it.
+//! offsets: it counts records and bytes within one, and says what the *next byte* must be. Each
+//! send compares all that is offered with the model and then takes a random part of it.
 
 use std::collections::VecDeque;
 

@@ -1,13 +1,13 @@
 //! Limits that can be counted: heap allocations while messages flow, and memory per idle session.
 //!
-//! Goal: once warm, a broadcast, a ping, a pong and a flush allocate nothing, also when sockets take
-//! only a part; and an idle session takes no more user-space memory than `limits.rs` says, with
-//! everything that the whole server keeps for it.
+//! Goal: once warm, a broadcast, a ping, a pong and a flush allocate nothing, also when sockets
+//! take only a part; and an idle session takes no more user-space memory than `limits.rs` says,
+//! with everything that the whole server keeps for it.
 //!
-//! Method: the real server with 1,000 members on sockets that are two byte strings, and an allocator
-//! that counts per thread, so that tests beside this one do not disturb. Each scene is played twice
-//! to warm up, then counted; and it checks that everybody got what they should, since a server that
-//! does nothing allocates nothing.
+//! Method: the real server with 1,000 members on sockets that are two byte strings, and an
+//! allocator that counts per thread, so that tests beside this one do not disturb. Each scene is
+//! played twice to warm up, then counted; and it checks that everybody got what they should, since
+//! a server that does nothing allocates nothing.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
@@ -355,6 +355,7 @@ fn a_flush_in_portions_allocates_nothing() {
 }
 
 #[test]
+#[expect(clippy::disallowed_macros, reason = "the number is what one runs this test for")]
 fn an_idle_session_fits_its_budget() {
     let server_bytes = |members: usize| {
         let mut world = World::new(members);
