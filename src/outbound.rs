@@ -10,9 +10,9 @@
 //! reached own bytes wait. The rest of a half-written record stays in the ring: a slow reader owns
 //! no copy of anything.
 //!
-//! A **close frame** has a place in the order too: it carries the head of the moment at which it was
-//! decided and goes out when the cursor gets there, so that a sender still gets its own echo. It is
-//! a constant or four bytes kept here: saying goodbye needs no memory.
+//! A **close frame** has a place in the order too: it carries the head of the moment at which it
+//! was decided and goes out when the cursor gets there, so that a sender still gets its own echo.
+//! It is a constant or four bytes kept here: saying goodbye needs no memory.
 
 use crate::feed::{Feed, Mark};
 use crate::id::{ChannelId, Offset};
@@ -136,9 +136,11 @@ impl Outbound {
         Outbound { source: Source::Nothing, close: None, own: None, own_sent: 0, pong_at: NO_PONG }
     }
 
-    /// Appends own bytes; `false`, and nothing is changed, when the pool is empty.
+    /// Appends own bytes; `false`, and nothing is changed, when the pool is empty. Not once an end
+    /// was decided: they could land inside of the close frame.
     #[must_use]
     pub fn push_own(&mut self, pool: &mut Pool, bytes: &[u8]) -> bool {
+        debug_assert!(self.close.is_none());
         let mut own = match self.own {
             Some(own) => own,
             None => match pool.take(bytes.len()) {
@@ -157,7 +159,7 @@ impl Outbound {
 
     /// Appends a pong. While [`OWN_BYTES_CALM`] wait already, one that waits whole is replaced: only
     /// the latest ping needs an answer (RFC 6455 §5.5.3), which bounds what a flood of pings can ask
-    /// of us.
+    /// of us. `false` when the pool is empty; the pong that was to be replaced may be lost then.
     #[must_use]
     pub fn push_pong(&mut self, pool: &mut Pool, payload: &[u8]) -> bool {
         // FIN, opcode 10; a control frame's payload is at most 125 bytes, so one byte tells it.

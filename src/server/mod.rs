@@ -1,8 +1,8 @@
 //! Floor 5: the core's one face. Sockets, time and files come in; bytes and events go out.
 //!
-//! Generic over [`Socket`] and driven by calls with `now`: the shell drives it with real sockets and
-//! the clock, a test with fakes and an invented time, and the same calls give the same bytes. It
-//! allocates nothing while messages flow.
+//! Generic over [`Socket`] and driven by calls with `now`: the shell drives it with real sockets
+//! and the clock, a test with fakes and an invented time, and the same calls give the same bytes.
+//! It allocates nothing while messages flow.
 //!
 //! Beside this file: `pump` alone reads and writes sockets, `answer` decides what a request gets,
 //! `drain` takes leave. The surprise: a connection's end may happen inside almost any call, so
@@ -87,9 +87,10 @@ struct Entry<S> {
 }
 
 // Everything that an idle session takes: its entry in the table, its timer, its place in its
-// channel's list. (The slab's tag fits into the entry.)
+// channel's list and in the two queues. (The slab's tag fits into the entry.)
 const _: () = assert!(
-    size_of::<Entry<core::ffi::c_int>>() + wheel::ENTRY_BYTES + 4 <= limits::CONNECTION_BYTES
+    size_of::<Entry<core::ffi::c_int>>() + wheel::ENTRY_BYTES + 4 + 2 * size_of::<ConnId>()
+        <= limits::CONNECTION_BYTES
 );
 
 /// The server.
@@ -143,8 +144,8 @@ impl<S: Socket> Server<S> {
             metrics: Metrics::default(),
             sessions: 0,
             per_ip: HashMap::with_hasher(addresses),
-            queue: VecDeque::new(),
-            resume: VecDeque::new(),
+            queue: VecDeque::with_capacity(slots),
+            resume: VecDeque::with_capacity(slots),
             events: VecDeque::new(),
             buffer: vec![0; limits::READ_BUFFER_BYTES],
             scratch: Vec::with_capacity(limits::RESPONSE_HEAD_BYTES_MAX),
@@ -208,8 +209,8 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Does what is due: deadlines, reads that were put off, sends. Whether more is waiting, so that
-    /// the next poll should not.
+    /// Does what is due: deadlines, reads that were put off, sends. Whether more is waiting, so
+    /// that the next poll should not.
     ///
     /// Bounded work: [`limits::SENDS_PER_TURN`] sends and as many deadlines and reads.
     pub fn run(&mut self, now: Now) -> bool {
