@@ -1,6 +1,6 @@
 //! The wheel against a sorted map.
 //!
-//! Goal: what wheel.rs promises. A deadline fires once, never early, late by at most an eighth of
+//! Goal: what wheel.rs promises. A deadline fires once, never early, late by at most a thirtieth of
 //! the time it was set ahead and two ticks; none is lost; whoever sleeps until `next` misses
 //! nothing, and wakes up in vain at most once for each time a deadline was put off.
 //!
@@ -92,7 +92,7 @@ impl World {
     fn set(&mut self, key: u32, deadline: Instant) {
         self.wheel.set(key, deadline);
         let ahead_ms = deadline.since(self.now).as_millis();
-        let slack = Duration::from_millis(ahead_ms / 8 + SLACK_MS);
+        let slack = Duration::from_millis(ahead_ms / 30 + SLACK_MS);
         let mut latest = deadline.plus(slack);
         if let Some(before) = self.model.get(&key)
             && deadline > before.deadline
@@ -100,10 +100,10 @@ impl World {
             self.put_off += 1;
             // It stays where it was until it goes back in, from there perhaps later than from here.
             let from = deadline.since(before.deadline).as_millis();
-            latest = latest.max(deadline.plus(Duration::from_millis(from / 8 + SLACK_MS)));
+            latest = latest.max(deadline.plus(Duration::from_millis(from / 30 + SLACK_MS)));
         }
-        // The wheel reaches 24 days; further it takes a wake-up for each round.
-        self.put_off += ahead_ms / 2_000_000_000;
+        // The wheel reaches 12 days; further it takes a wake-up for each round.
+        self.put_off += ahead_ms / 1_000_000_000;
         self.model.insert(key, Armed { deadline, latest });
     }
 

@@ -84,6 +84,8 @@ struct Entry<S> {
     choked: bool,
     /// It is counted as a session.
     session: bool,
+    /// Its end as a session was counted and told; what is left is taking leave.
+    told: bool,
 }
 
 // Everything that an idle session takes: its entry in the table, its timer, its place in its
@@ -187,6 +189,7 @@ impl<S: Socket> Server<S> {
             resuming: false,
             choked: false,
             session: false,
+            told: false,
         });
         self.metrics.connections_accepted += 1;
         self.arm(id.slot);
@@ -327,7 +330,12 @@ impl<S: Socket> Server<S> {
             if self.lapped(now, slot) {
                 continue;
             }
+            let waits = self.waits(slot);
             let (entry, mut cx) = self.parts(now, slot);
+            if waits && entry.readable {
+                // It has said something that we chose not to read: it lives.
+                entry.conn.heard(now.mono);
+            }
             // The peer's bytes may have put the deadline off since it was set.
             if entry.conn.deadline(cx.settings) <= now.mono {
                 let step = entry.conn.handle_timeout(&mut cx);
@@ -413,6 +421,7 @@ impl<S: Socket> Server<S> {
         let duration = now.mono.since(entry.conn.opened_at());
         let cursor = entry.conn.out.cursor();
         entry.session = false;
+        entry.told = true;
         self.uncount_choked(slot);
         let channel = self.hub.channel(member.channel).name().into();
         if let Some(Moved { slot, position }) =
@@ -444,8 +453,7 @@ impl<S: Socket> Server<S> {
 
     /// Drops a connection, with a reset if `cut`.
     fn remove(&mut self, now: Now, slot: u32, reason: CloseReason, cut: bool) {
-        let was_session = self.entries[slot as usize].session;
-        if was_session {
+        if self.entries[slot as usize].session {
             self.end_session(now, slot, reason);
         }
         self.wheel.clear(slot);
@@ -454,7 +462,7 @@ impl<S: Socket> Server<S> {
         if cut {
             entry.socket.cut();
         }
-        if !was_session {
+        if !entry.told {
             self.metrics.count_closed(reason);
             let client = entry.conn.client().address();
             self.events.push_back(Event::Ended { client, reason });
@@ -510,6 +518,12 @@ impl<S: Socket> Server<S> {
         }
     }
 
+    /// Whether a session's bytes are left unread for the time being.
+    fn waits(&self, slot: u32) -> bool {
+        let channel = self.entries[slot as usize].conn.publishes_to();
+        channel.is_some_and(|channel| self.must_wait(slot, channel) != Wait::Not)
+    }
+
     /// Whether what this session has to say must wait: for the room, or until it has read itself.
     fn must_wait(&self, slot: u32, channel: ChannelId) -> Wait {
         let entry = &self.entries[slot as usize];
@@ -551,8 +565,8 @@ fn resume_later<S>(entries: &mut Slab<Entry<S>>, resume: &mut VecDeque<ConnId>, 
     }
 }
 
-/// Has a publisher that waited for its room read again. It stood in the room's list, so it counts as
-/// resuming already.
+/// Has a publisher that waited for its room read again. It stood in the room's list, so it counts
+/// as resuming already.
 fn resume_paused<S>(entries: &mut Slab<Entry<S>>, resume: &mut VecDeque<ConnId>, id: ConnId) {
     if let Some(entry) = entries.get_mut(id.slot as usize)
         && entry.generation == id.generation
