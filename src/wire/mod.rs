@@ -4,9 +4,11 @@
 //! policy: who is trusted, what is served and what is logged is decided above. The same bytes give
 //! the same result however they are cut.
 
+pub mod engine;
 pub mod http;
 pub mod origin;
 pub mod proxy;
+pub mod socketio;
 pub mod ws;
 
 /// What a parser has made of the bytes so far; never an error, which is `Err` beside it.

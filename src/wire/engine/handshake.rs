@@ -1,0 +1,288 @@
+//! How an Engine.IO session begins (protocols 3 and 4, "Handshake"): the query of a request,
+//! session ids, the open packet, and refusals.
+//!
+//! Deals with: what the parameters say, and how answers are written. Leaves to others: which
+//! sessions there are, which transports are offered, and the order in which a server asks (the
+//! reference asks for the transport first, then for the session, the method, the version).
+//!
+//! The surprise: a parameter that comes twice counts as unknown, whatever its values. The reference
+//! servers make a list of the two, which equals none of the words they know.
+
+use std::fmt;
+use std::io::Write;
+
+use data_encoding::BASE64URL_NOPAD;
+
+use super::Version;
+
+/// The length of a session id.
+pub const SID_BYTES: usize = 20;
+
+/// The random bytes that make a session id.
+pub const SID_RANDOM_BYTES: usize = 15;
+
+/// A session id: 20 characters of `A-Za-z0-9_-`, 120 bits, like those of the reference servers.
+/// Who knows it speaks for the session: it comes from a secure source and stays out of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Sid([u8; SID_BYTES]);
+
+impl Sid {
+    /// The id that these random bytes make; others make another.
+    pub fn new(random: [u8; SID_RANDOM_BYTES]) -> Sid {
+        let mut text = [0; SID_BYTES];
+        BASE64URL_NOPAD.encode_mut(&random, &mut text);
+        Sid(text)
+    }
+
+    /// `text` as an id, if it could be one.
+    pub fn parse(text: &[u8]) -> Option<Sid> {
+        let is_valid = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        let text: [u8; SID_BYTES] = text.try_into().ok()?;
+        text.iter().all(is_valid).then_some(Sid(text))
+    }
+
+    /// Its characters.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).expect("every character of an id is ASCII")
+    }
+}
+
+/// Its beginning only, enough to tell two sessions apart and too little to speak for one.
+impl fmt::Debug for Sid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sid({}…)", &self.as_str()[..4])
+    }
+}
+
+/// What carries a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// GET for what the server says, POST for what the client says.
+    Polling,
+    /// One WebSocket.
+    WebSocket,
+}
+
+/// The session that a request asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asked {
+    /// A new one.
+    New,
+    /// This one.
+    Sid(Sid),
+    /// One that cannot be here: its id has not the shape of ours.
+    Unknown,
+}
+
+/// What a request for `/socket.io/` says in its query.
+///
+/// Not looked at: `t`, which is there against caches; `b64`, by which a client of protocol 3 says
+/// that it cannot take binary, since bodies are text always; what belongs to the application.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Query {
+    /// `EIO`; `None` if it is missing or neither 3 nor 4.
+    pub version: Option<Version>,
+    /// `transport`; `None` if it is missing or unknown.
+    pub transport: Option<Transport>,
+    /// `sid`.
+    pub session: Asked,
+    /// `j`: the answer is to be a script (JSONP), in protocol 3 only.
+    pub jsonp: bool,
+}
+
+impl Query {
+    /// Reads what follows the `?` of a target. Names and values may be percent-encoded; escapes
+    /// that are none stand for themselves. One pass, no allocation.
+    pub fn parse(query: &str) -> Query {
+        let mut version = Parameter::Missing;
+        let mut transport = Parameter::Missing;
+        let mut sid = Parameter::Missing;
+        let mut jsonp = Parameter::Missing;
+        for pair in query.split('&') {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            for (known, parameter) in [
+                ("EIO", &mut version),
+                ("transport", &mut transport),
+                ("sid", &mut sid),
+                ("j", &mut jsonp),
+            ] {
+                if means(name, known) {
+                    parameter.add(value);
+                }
+            }
+        }
+        Query {
+            version: version.one_of([("3", Some(Version::V3)), ("4", Some(Version::V4))]).flatten(),
+            transport: transport
+                .one_of([("polling", Transport::Polling), ("websocket", Transport::WebSocket)]),
+            session: match sid {
+                Parameter::Missing | Parameter::Once("") => Asked::New,
+                Parameter::Once(value) => asked(value),
+                Parameter::Repeated => Asked::Unknown,
+            },
+            jsonp: !matches!(jsonp, Parameter::Missing),
+        }
+    }
+}
+
+/// A parameter's value as it was sent.
+#[derive(Clone, Copy)]
+enum Parameter<'b> {
+    Missing,
+    Once(&'b str),
+    Repeated,
+}
+
+impl<'b> Parameter<'b> {
+    fn add(&mut self, value: &'b str) {
+        *self = match self {
+            Parameter::Missing => Parameter::Once(value),
+            Parameter::Once(_) | Parameter::Repeated => Parameter::Repeated,
+        };
+    }
+
+    fn one_of<T, const WORDS: usize>(self, words: [(&str, T); WORDS]) -> Option<T> {
+        match self {
+            Parameter::Missing | Parameter::Repeated => None,
+            Parameter::Once(value) => {
+                words.into_iter().find(|(word, _)| means(value, word)).map(|(_, meaning)| meaning)
+            }
+        }
+    }
+}
+
+fn asked(value: &str) -> Asked {
+    let mut text = [0; SID_BYTES];
+    let mut length = 0;
+    for byte in decoded(value) {
+        let Some(place) = text.get_mut(length) else { return Asked::Unknown };
+        *place = byte;
+        length += 1;
+    }
+    Sid::parse(&text[..length]).map_or(Asked::Unknown, Asked::Sid)
+}
+
+fn means(encoded: &str, word: &str) -> bool {
+    decoded(encoded).eq(word.bytes())
+}
+
+/// The bytes that a name or value of a query stands for.
+fn decoded(encoded: &str) -> impl Iterator<Item = u8> {
+    let mut rest = encoded.as_bytes();
+    std::iter::from_fn(move || {
+        let (first, behind) = rest.split_first()?;
+        if *first == b'%'
+            && let [high, low, behind @ ..] = behind
+            && let Some(high) = char::from(*high).to_digit(16)
+            && let Some(low) = char::from(*low).to_digit(16)
+        {
+            rest = behind;
+            return Some((high << 4 | low) as u8);
+        }
+        rest = behind;
+        Some(if *first == b'+' { b' ' } else { *first })
+    })
+}
+
+/// The open packet: what a session begins with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Open {
+    /// The new session's.
+    pub sid: Sid,
+    /// Whether the client may move to a WebSocket; not if it is on one already.
+    pub upgrade: bool,
+    /// In protocol 4 the server pings this often, in protocol 3 the client does.
+    pub ping_interval_ms: u64,
+    /// How long the pinged side may take.
+    pub ping_timeout_ms: u64,
+    /// The largest body of a POST; protocol 3 does not tell it.
+    pub body_bytes_max: u64,
+}
+
+impl Open {
+    /// Appends the packet to `out`, type digit included; at most 192 bytes.
+    pub fn append_to(&self, version: Version, out: &mut Vec<u8>) {
+        let Open { sid, ping_interval_ms, ping_timeout_ms, body_bytes_max, .. } = self;
+        let upgrades = if self.upgrade { r#"["websocket"]"# } else { "[]" };
+        let sid = sid.as_str();
+        write!(out, r#"0{{"sid":"{sid}","upgrades":{upgrades},"pingInterval":{ping_interval_ms}"#)
+            .expect(A_VECTOR_TAKES_ALL);
+        write!(out, r#","pingTimeout":{ping_timeout_ms}"#).expect(A_VECTOR_TAKES_ALL);
+        match version {
+            Version::V3 => {}
+            Version::V4 => {
+                write!(out, r#","maxPayload":{body_bytes_max}"#).expect(A_VECTOR_TAKES_ALL);
+            }
+        }
+        out.push(b'}');
+    }
+}
+
+const A_VECTOR_TAKES_ALL: &str = "writing to a vector does not fail";
+
+/// Why a request is not served, as clients know it. A refused WebSocket upgrade is answered with
+/// the [message](Refusal::message) as plain text, anything else with the [body](Refusal::body).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Refusal {
+    /// No transport, or one that is unknown.
+    TransportUnknown,
+    /// No session of this id: it is over, or another instance's.
+    SidUnknown,
+    /// Something other than GET without a session id.
+    HandshakeMethod,
+    /// The transport is not the session's, an upgrade without its fields, another version than
+    /// the session's.
+    BadRequest,
+    /// Refused by policy.
+    Forbidden,
+    /// A protocol that is not served.
+    VersionUnsupported,
+}
+
+impl Refusal {
+    /// All of them, by code.
+    pub const ALL: [Refusal; 6] = [
+        Refusal::TransportUnknown,
+        Refusal::SidUnknown,
+        Refusal::HandshakeMethod,
+        Refusal::BadRequest,
+        Refusal::Forbidden,
+        Refusal::VersionUnsupported,
+    ];
+
+    /// The response's status.
+    pub const fn status(self) -> u16 {
+        match self {
+            Refusal::Forbidden => 403,
+            Refusal::TransportUnknown
+            | Refusal::SidUnknown
+            | Refusal::HandshakeMethod
+            | Refusal::BadRequest
+            | Refusal::VersionUnsupported => 400,
+        }
+    }
+
+    /// What it says to people.
+    pub const fn message(self) -> &'static str {
+        match self {
+            Refusal::TransportUnknown => "Transport unknown",
+            Refusal::SidUnknown => "Session ID unknown",
+            Refusal::HandshakeMethod => "Bad handshake method",
+            Refusal::BadRequest => "Bad request",
+            Refusal::Forbidden => "Forbidden",
+            Refusal::VersionUnsupported => "Unsupported protocol version",
+        }
+    }
+
+    /// The response's content, `application/json`.
+    pub const fn body(self) -> &'static str {
+        match self {
+            Refusal::TransportUnknown => r#"{"code":0,"message":"Transport unknown"}"#,
+            Refusal::SidUnknown => r#"{"code":1,"message":"Session ID unknown"}"#,
+            Refusal::HandshakeMethod => r#"{"code":2,"message":"Bad handshake method"}"#,
+            Refusal::BadRequest => r#"{"code":3,"message":"Bad request"}"#,
+            Refusal::Forbidden => r#"{"code":4,"message":"Forbidden"}"#,
+            Refusal::VersionUnsupported => r#"{"code":5,"message":"Unsupported protocol version"}"#,
+        }
+    }
+}

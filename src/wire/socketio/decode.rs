@@ -1,0 +1,262 @@
+//! A client's packet, taken apart.
+//!
+//! Deals with: the fields of a packet, what each type may carry, the order of texts and their
+//! attachments. Leaves to others: the attachments' bytes, and whether anyone is interested.
+//!
+//! The surprise: a namespace ends at a comma or not at all, so `2/a["b"]` is an event of the
+//! namespace `/a["b"]` without anything in it. The reference says so, too.
+
+use super::json::{self, Object, Text, Token, Tokens};
+use super::{ACK_ID_MAX, ATTACHMENTS_MAX, Error, PacketType};
+use crate::wire::engine::Version;
+
+/// Names that mean something to the reference's own objects; no event may have them.
+const RESERVED_NAMES: [&str; 6] =
+    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
+
+/// One packet, borrowed from the message that it came in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Packet<'b> {
+    /// What it is for.
+    pub kind: PacketType,
+    /// How many binary messages follow that belong to it: 1 to [`ATTACHMENTS_MAX`] for the binary
+    /// types, otherwise 0.
+    pub attachments: usize,
+    /// Begins with `/`; has no comma. A query that a 2.x client puts behind it is gone.
+    pub namespace: &'b str,
+    /// Under which the client awaits an answer, or answers; at most [`ACK_ID_MAX`].
+    pub id: Option<u64>,
+    /// Valid JSON, and of the kind that its type asks for. Any packet may come without.
+    pub payload: Option<&'b str>,
+}
+
+/// What an event says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Event<'b> {
+    /// The first element of its array.
+    pub name: Name<'b>,
+    /// The whole array as JSON, name included: what is passed on.
+    pub args: &'b str,
+    /// What follows the name, if it is exactly one thing.
+    pub sole: Option<Argument<'b>>,
+}
+
+/// What an event is called.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Name<'b> {
+    /// By a string that is not reserved.
+    Text(Text<'b>),
+    /// By a number, which is legal.
+    Number,
+}
+
+/// The one argument of an event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Argument<'b> {
+    /// A string.
+    Text(Text<'b>),
+    /// The attachment of this index, which is below the packet's number of them.
+    Attachment(usize),
+    /// Any other value.
+    Other,
+}
+
+impl<'b> Packet<'b> {
+    /// What the packet says, if it is an event with a name. Bounded by its length; no allocation.
+    pub fn event(&self) -> Option<Event<'b>> {
+        match self.kind {
+            PacketType::Event | PacketType::BinaryEvent => {}
+            PacketType::Connect
+            | PacketType::Disconnect
+            | PacketType::Ack
+            | PacketType::ConnectError
+            | PacketType::BinaryAck => return None,
+        }
+        let args = self.payload?;
+        let mut tokens = Tokens::new(args);
+        tokens.next();
+        let name = match tokens.next()? {
+            Token::Text(name) => Name::Text(name),
+            Token::Array | Token::Object | Token::End | Token::Key(_) | Token::Scalar(_) => {
+                Name::Number
+            }
+        };
+        let argument = match tokens.next()? {
+            Token::End => return Some(Event { name, args, sole: None }),
+            Token::Text(text) => Argument::Text(text),
+            Token::Key(_) | Token::Scalar(_) => Argument::Other,
+            Token::Array | Token::Object => self.skip(&mut tokens),
+        };
+        let sole = (tokens.next() == Some(Token::End)).then_some(argument);
+        Some(Event { name, args, sole })
+    }
+
+    /// Goes behind the array or object that has begun, and tells whether it was a placeholder.
+    fn skip(&self, tokens: &mut Tokens<'b>) -> Argument<'b> {
+        let mut object = Object::default();
+        let mut depth = 1_usize;
+        for token in tokens {
+            if depth == 1 && token != Token::End {
+                object.add(token);
+            }
+            match token {
+                Token::Array | Token::Object => depth += 1,
+                Token::End => depth -= 1,
+                Token::Key(_) | Token::Text(_) | Token::Scalar(_) => {}
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+        // Without attachments it is an object like any other.
+        match object.placeholder() {
+            Some(number) if number < self.attachments => Argument::Attachment(number),
+            Some(_) | None => Argument::Other,
+        }
+    }
+}
+
+/// Reads one text message of Engine.IO.
+///
+/// Bounded by `text`: it is gone through a few times, without recursion. Allocates nothing unless
+/// arrays and objects are nested in each other; then at most [`DEPTH_MAX`](super::DEPTH_MAX) bytes
+/// for a moment.
+///
+/// # Errors
+///
+/// All but [`Error::AttachmentOwed`] and [`Error::AttachmentUnexpected`]. Placeholders are checked
+/// at once; the reference does so when the last attachment is in.
+pub fn decode(version: Version, text: &str) -> Result<Packet<'_>, Error> {
+    let first = text.as_bytes().first().ok_or(Error::Type)?;
+    let kind = PacketType::from_digit(*first).ok_or(Error::Type)?;
+    let (attachments, rest) = match kind {
+        PacketType::BinaryEvent | PacketType::BinaryAck => attachments(&text[1..])?,
+        PacketType::Connect
+        | PacketType::Disconnect
+        | PacketType::Event
+        | PacketType::Ack
+        | PacketType::ConnectError => (0, &text[1..]),
+    };
+    let (namespace, rest) = namespace(version, rest);
+    let (id, rest) = ack_id(rest)?;
+    let payload = if rest.is_empty() { None } else { Some(json::value(rest)?) };
+    if let Some(payload) = payload {
+        check(version, kind, payload)?;
+        if attachments > 0 && !json::placeholders_valid(payload, attachments) {
+            return Err(Error::Attachments);
+        }
+    }
+    Ok(Packet { kind, attachments, namespace, id, payload })
+}
+
+/// The number of attachments and what follows its dash.
+fn attachments(text: &str) -> Result<(usize, &str), Error> {
+    let (digits, rest) = text.split_once('-').ok_or(Error::Attachments)?;
+    if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
+        return Err(Error::Attachments);
+    }
+    // Only a number too large for `usize` can fail now.
+    match digits.parse().unwrap_or(usize::MAX) {
+        0 => Err(Error::Attachments),
+        number if number > ATTACHMENTS_MAX => Err(Error::TooManyAttachments),
+        number => Ok((number, rest)),
+    }
+}
+
+/// The namespace and what follows its comma.
+fn namespace(version: Version, text: &str) -> (&str, &str) {
+    if !text.starts_with('/') {
+        return ("/", text);
+    }
+    let (namespace, rest) = text.split_once(',').unwrap_or((text, ""));
+    let namespace = match version {
+        Version::V3 => namespace.split_once('?').map_or(namespace, |(name, _)| name),
+        Version::V4 => namespace,
+    };
+    (namespace, rest)
+}
+
+/// The ack id, if there is one, and what follows it.
+fn ack_id(text: &str) -> Result<(Option<u64>, &str), Error> {
+    let (digits, rest) =
+        text.split_at(text.bytes().take_while(|digit| digit.is_ascii_digit()).count());
+    if digits.is_empty() {
+        return Ok((None, rest));
+    }
+    match digits.parse() {
+        Ok(id) if id <= ACK_ID_MAX => Ok((Some(id), rest)),
+        Ok(_) | Err(_) => Err(Error::AckId),
+    }
+}
+
+/// Whether this type carries such a value, which has passed [`json::value`].
+fn check(version: Version, kind: PacketType, payload: &str) -> Result<(), Error> {
+    let mut tokens = Tokens::new(payload);
+    let first = tokens.next();
+    let valid = match kind {
+        PacketType::Connect => first == Some(Token::Object),
+        PacketType::Disconnect => false,
+        PacketType::Event | PacketType::BinaryEvent => {
+            first == Some(Token::Array) && tokens.next().is_some_and(is_name)
+        }
+        PacketType::Ack | PacketType::BinaryAck => first == Some(Token::Array),
+        PacketType::ConnectError => match version {
+            Version::V3 => true,
+            Version::V4 => matches!(first, Some(Token::Object | Token::Text(_))),
+        },
+    };
+    if valid { Ok(()) } else { Err(Error::Payload) }
+}
+
+fn is_name(token: Token<'_>) -> bool {
+    match token {
+        Token::Text(name) => !RESERVED_NAMES.iter().any(|reserved| name == **reserved),
+        // The other scalars are `true`, `false` and `null`.
+        Token::Scalar(scalar) => !scalar.starts_with(['t', 'f', 'n']),
+        Token::Array | Token::Object | Token::End | Token::Key(_) => false,
+    }
+}
+
+/// The order of a session's messages: a packet with attachments is followed by exactly those. One
+/// per session, one byte.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Decoder {
+    owed: u8,
+}
+
+impl Decoder {
+    /// Owed nothing.
+    pub const fn new() -> Decoder {
+        Decoder { owed: 0 }
+    }
+
+    /// Reads a text message. A packet with [`Packet::attachments`] is to be kept until as many
+    /// binary messages are in. See [`decode`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`decode`], and [`Error::AttachmentOwed`]. The session is to be closed.
+    pub fn text<'b>(&mut self, version: Version, text: &'b str) -> Result<Packet<'b>, Error> {
+        if self.owed > 0 {
+            return Err(Error::AttachmentOwed);
+        }
+        let packet = decode(version, text)?;
+        self.owed = packet.attachments as u8;
+        Ok(packet)
+    }
+
+    /// Takes note of a binary message; `true` if it is its packet's last.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::AttachmentUnexpected`]. The session is to be closed.
+    pub const fn binary(&mut self) -> Result<bool, Error> {
+        if self.owed == 0 {
+            return Err(Error::AttachmentUnexpected);
+        }
+        self.owed -= 1;
+        Ok(self.owed == 0)
+    }
+}
+
+const _: () = assert!(ATTACHMENTS_MAX <= u8::MAX as usize, "a decoder counts them in a byte");

@@ -1,0 +1,126 @@
+//! The server's packets.
+//!
+//! Deals with: what a server says, as text to be put behind the type digit of an Engine.IO message.
+//! Leaves to others: frames, polling bodies, and the attachments, which are binary messages of
+//! their own behind the text.
+//!
+//! The surprise: both protocols write events alike; only how a namespace is entered and refused
+//! differs. What still makes two dialects of one channel is Engine.IO's binary frames.
+
+use std::io::Write;
+
+use super::PacketType;
+use crate::wire::engine::Version;
+
+/// The event as which a plain client's message appears.
+pub const CHAT_MESSAGE: &str = "chat message";
+
+/// Appends the answer to a client that has entered `namespace`. In protocol 5 it tells the member's
+/// public id, which must not be the session's; protocol 4 has none.
+pub fn connected(version: Version, namespace: &str, id: &str, out: &mut Vec<u8>) {
+    head(PacketType::Connect, 0, namespace, out);
+    match version {
+        Version::V3 => {}
+        Version::V4 => {
+            out.extend_from_slice(br#"{"sid":"#);
+            string(id, out);
+            out.push(b'}');
+        }
+    }
+}
+
+/// Appends the answer to a client that may not enter `namespace`.
+pub fn refused(version: Version, namespace: &str, message: &str, out: &mut Vec<u8>) {
+    head(PacketType::ConnectError, 0, namespace, out);
+    match version {
+        Version::V3 => string(message, out),
+        Version::V4 => {
+            out.extend_from_slice(br#"{"message":"#);
+            string(message, out);
+            out.push(b'}');
+        }
+    }
+}
+
+/// Appends the answer, without arguments, to an event that asked for one under `id`.
+pub fn acknowledgement(namespace: &str, id: u64, out: &mut Vec<u8>) {
+    head(PacketType::Ack, 0, namespace, out);
+    write!(out, "{id}[]").expect("writing to a vector does not fail");
+}
+
+/// Appends an event whose array of name and arguments is `args`, as a client has sent it. Who asked
+/// for an ack is not told to the others. That many binary messages are to follow.
+pub fn event(namespace: &str, attachments: usize, args: &str, out: &mut Vec<u8>) {
+    head(event_type(attachments), attachments, namespace, out);
+    out.extend_from_slice(args.as_bytes());
+}
+
+/// The length of what [`event`] appends.
+pub fn event_bytes(namespace: &str, attachments: usize, args: &str) -> usize {
+    head_bytes(attachments, namespace) + args.len()
+}
+
+/// Appends a plain client's text as an event, exactly as `JSON.stringify` would write it.
+pub fn text_event(namespace: &str, text: &str, out: &mut Vec<u8>) {
+    head(PacketType::Event, 0, namespace, out);
+    out.extend_from_slice(CHAT_MESSAGE_BEGIN.as_bytes());
+    string(text, out);
+    out.push(b']');
+}
+
+/// The length of what [`text_event`] appends: at most six times the text and a little.
+pub fn text_event_bytes(namespace: &str, text: &str) -> usize {
+    head_bytes(0, namespace) + CHAT_MESSAGE_BEGIN.len() + string_bytes(text) + 1
+}
+
+/// Appends a plain client's binary message as an event; its bytes are to follow as one attachment.
+pub fn binary_event(namespace: &str, out: &mut Vec<u8>) {
+    head(PacketType::BinaryEvent, 1, namespace, out);
+    out.extend_from_slice(CHAT_MESSAGE_BEGIN.as_bytes());
+    out.extend_from_slice(br#"{"_placeholder":true,"num":0}]"#);
+}
+
+/// Appends the event by which members hear that another has come.
+pub fn hi(namespace: &str, out: &mut Vec<u8>) {
+    event(namespace, 0, r#"["hi"]"#, out);
+}
+
+/// How the array of a `chat message` begins.
+const CHAT_MESSAGE_BEGIN: &str = r#"["chat message","#;
+
+/// Appends everything in front of an ack id or a payload.
+fn head(kind: PacketType, attachments: usize, namespace: &str, out: &mut Vec<u8>) {
+    out.push(kind.digit());
+    if attachments > 0 {
+        write!(out, "{attachments}-").expect("writing to a vector does not fail");
+    }
+    if namespace != "/" {
+        out.extend_from_slice(namespace.as_bytes());
+        out.push(b',');
+    }
+}
+
+fn head_bytes(attachments: usize, namespace: &str) -> usize {
+    let attachments_bytes = attachments.checked_ilog10().map_or(0, |rest| rest as usize + 2);
+    let namespace_bytes = if namespace == "/" { 0 } else { namespace.len() + 1 };
+    1 + attachments_bytes + namespace_bytes
+}
+
+const fn event_type(attachments: usize) -> PacketType {
+    if attachments == 0 { PacketType::Event } else { PacketType::BinaryEvent }
+}
+
+/// Appends a JSON string. serde_json escapes what `JSON.stringify` escapes, and in the same way.
+fn string(text: &str, out: &mut Vec<u8>) {
+    serde_json::to_writer(out, text).expect("a string is JSON, and a vector takes it");
+}
+
+/// The length of a JSON string with its quotes.
+fn string_bytes(text: &str) -> usize {
+    let escaped_bytes = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0..=0x1f => 6,
+        _ => 1,
+    };
+    2 + text.bytes().map(escaped_bytes).sum::<usize>()
+}

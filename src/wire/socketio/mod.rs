@@ -1,0 +1,130 @@
+//! Socket.IO packets, protocols 4 and 5 (github.com/socketio/socket.io-protocol): what is inside
+//! the messages of Engine.IO ([`super::engine`]).
+//!
+//! ```text
+//!   <type>[<attachments>-][<namespace>,][<ack id>][<JSON>]
+//!
+//!   2["chat message","hi"]              event, namespace /
+//!   2/news,7["chat message","hi"]       event, namespace /news, to be acknowledged as 7
+//!   51-["bin",{"_placeholder":true,"num":0}]   and one binary message behind it
+//!
+//!   json     ─ what of a JSON text must be known, found without building anything
+//!   decode   ─ a client's packet ─► Packet, and the attachments it owes
+//!   encode   ─ the server's packets
+//! ```
+//!
+//! Deals with: packets of clients 2.x (protocol 4, over Engine.IO 3) and 3.x, 4.x (protocol 5, over
+//! Engine.IO 4); the protocol is named by the [`Version`](super::engine::Version) of Engine.IO that
+//! it comes over. Leaves to others: which namespaces and events there are, keeping an event until
+//! its attachments are in, who gets what.
+//!
+//! The surprise: JSON is checked and then passed on as text, never parsed into values. So what
+//! JavaScript allows and Rust's strings and numbers do not (half a surrogate pair, `1e999`) goes
+//! from client to client unchanged.
+
+use std::fmt;
+
+mod decode;
+mod encode;
+mod json;
+
+pub use decode::{Argument, Decoder, Event, Name, Packet, decode};
+pub use encode::{
+    CHAT_MESSAGE, acknowledgement, binary_event, connected, event, event_bytes, hi, refused,
+    text_event, text_event_bytes,
+};
+pub use json::Text;
+
+/// The most attachments of one packet, as in the reference.
+pub const ATTACHMENTS_MAX: usize = 10;
+
+/// How deep arrays and objects may be nested. The reference has no bound; ours keeps what is known
+/// about open objects on the stack, and spares clients whose parser is recursive.
+pub const DEPTH_MAX: usize = 128;
+
+/// The largest ack id: beyond it a JavaScript number would not come back as it was.
+pub const ACK_ID_MAX: u64 = (1 << 53) - 1;
+
+/// What a packet is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PacketType {
+    /// A client enters a namespace, or is told that it has.
+    Connect,
+    /// It leaves.
+    Disconnect,
+    /// Something has happened: a name and arguments.
+    Event,
+    /// The answer to an event that asked for one.
+    Ack,
+    /// A namespace cannot be entered.
+    ConnectError,
+    /// An event with attachments.
+    BinaryEvent,
+    /// An answer with attachments.
+    BinaryAck,
+}
+
+impl PacketType {
+    const fn digit(self) -> u8 {
+        match self {
+            PacketType::Connect => b'0',
+            PacketType::Disconnect => b'1',
+            PacketType::Event => b'2',
+            PacketType::Ack => b'3',
+            PacketType::ConnectError => b'4',
+            PacketType::BinaryEvent => b'5',
+            PacketType::BinaryAck => b'6',
+        }
+    }
+
+    const fn from_digit(digit: u8) -> Option<PacketType> {
+        match digit {
+            b'0' => Some(PacketType::Connect),
+            b'1' => Some(PacketType::Disconnect),
+            b'2' => Some(PacketType::Event),
+            b'3' => Some(PacketType::Ack),
+            b'4' => Some(PacketType::ConnectError),
+            b'5' => Some(PacketType::BinaryEvent),
+            b'6' => Some(PacketType::BinaryAck),
+            _ => None,
+        }
+    }
+}
+
+/// What a client did wrong. Each of them ends the session with "parse error".
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Error {
+    /// A type that stands for nothing, or no type at all.
+    Type,
+    /// No number of attachments where there must be one, or a placeholder for none of them.
+    Attachments,
+    /// More attachments than [`ATTACHMENTS_MAX`].
+    TooManyAttachments,
+    /// An ack id over [`ACK_ID_MAX`].
+    AckId,
+    /// What follows is not JSON, not what this type carries, or an event with a reserved name.
+    Payload,
+    /// JSON nested deeper than [`DEPTH_MAX`].
+    Depth,
+    /// A text while attachments are owed.
+    AttachmentOwed,
+    /// A binary message while none is owed.
+    AttachmentUnexpected,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Error::Type => "unknown packet type",
+            Error::Attachments => "illegal attachments",
+            Error::TooManyAttachments => "too many attachments",
+            Error::AckId => "ack id too large",
+            Error::Payload => "invalid payload",
+            Error::Depth => "JSON nested too deep",
+            Error::AttachmentOwed => "text instead of an attachment",
+            Error::AttachmentUnexpected => "binary that belongs to nothing",
+        })
+    }
+}
+
+impl std::error::Error for Error {}
