@@ -143,6 +143,18 @@ impl Feed {
         Mark { offset: Offset(boundary), seq: Seq(low) }
     }
 
+    /// The boundary behind the one record that begins at `place`, if there is one.
+    ///
+    /// # Panics
+    /// If that record was evicted.
+    pub fn next(&self, place: Mark) -> Option<Mark> {
+        assert!(self.oldest <= place.seq.0 && place.seq.0 <= self.next);
+        (place.seq.0 < self.next).then(|| Mark {
+            offset: Offset(self.end_of(place.seq.0)),
+            seq: Seq(place.seq.0 + 1),
+        })
+    }
+
     /// Whether a reader at `place` is behind by more than 1/`parts` of what the feed can hold, in
     /// bytes or in records.
     pub fn lags_more_than(&self, place: Mark, parts: u64) -> bool {

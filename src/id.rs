@@ -26,6 +26,63 @@ impl ConnId {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub struct ChannelId(pub u32);
 
+/// An Engine.IO session's place in the table of sessions.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
+pub struct SessionId(pub u32);
+
+/// How a reader wants its messages on the wire. A channel has a feed for each that is in use.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub enum Dialect {
+    /// WebSocket messages as they were said.
+    Plain,
+    /// Socket.IO over Engine.IO 4.
+    SocketIo4,
+    /// Socket.IO over Engine.IO 3, whose binary frames have a leading type byte.
+    SocketIo3,
+}
+
+impl Dialect {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Dialect; 3] = [Dialect::Plain, Dialect::SocketIo4, Dialect::SocketIo3];
+}
+
+/// Whoever reads a channel, in four bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Member(u32);
+
+/// The two kinds of [`Member`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reader {
+    /// A plain WebSocket: the connection's slot.
+    Conn(u32),
+    /// A Socket.IO session, which outlives its connections.
+    Session(SessionId),
+}
+
+impl Member {
+    const SESSION: u32 = 1 << 31;
+
+    /// # Panics
+    /// If the number has its highest bit set: tables are not that large.
+    pub fn new(reader: Reader) -> Member {
+        let (number, kind) = match reader {
+            Reader::Conn(slot) => (slot, 0),
+            Reader::Session(SessionId(session)) => (session, Member::SESSION),
+        };
+        assert!(number < Member::SESSION);
+        Member(number | kind)
+    }
+
+    /// Who it is.
+    pub fn reader(self) -> Reader {
+        if self.0 & Member::SESSION == 0 {
+            Reader::Conn(self.0)
+        } else {
+            Reader::Session(SessionId(self.0 & !Member::SESSION))
+        }
+    }
+}
+
 /// A position in a feed: bytes since the feed began. It never wraps.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
 pub struct Offset(pub u64);
@@ -49,6 +106,13 @@ pub struct Seq(pub u64);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_member_is_who_it_was_made_of() {
+        for reader in [Reader::Conn(0), Reader::Conn(65_599), Reader::Session(SessionId(7))] {
+            assert_eq!(Member::new(reader).reader(), reader);
+        }
+    }
 
     #[test]
     fn a_connection_survives_the_way_through_the_kernel() {

@@ -21,6 +21,8 @@ pub struct Metrics {
     pub pings: u64,
     /// Times that reading a publisher was put off for its readers' sake.
     pub publishers_paused: u64,
+    /// Socket.IO events that are not among those relayed.
+    pub events_ignored: u64,
     /// Upgrades refused with 503.
     pub sessions_refused: u64,
     /// PROXY headers whose family is not TCP over IP; the socket's own address stood.

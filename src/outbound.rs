@@ -15,7 +15,7 @@
 //! It is a constant or four bytes kept here: saying goodbye needs no memory.
 
 use crate::feed::{Feed, Mark};
-use crate::id::{ChannelId, Offset};
+use crate::id::{ChannelId, Dialect, Offset};
 use crate::pool::{BufferId, Pool};
 use crate::reason::CloseReason;
 use crate::site::AssetId;
@@ -45,6 +45,8 @@ pub enum Source {
     Feed {
         /// Whose feed.
         channel: ChannelId,
+        /// Which of its feeds.
+        dialect: Dialect,
         /// `tail <= cursor <= head`, unless lapped; its `seq` counts the records wholly sent.
         cursor: Mark,
         /// The end of the record that the cursor is inside of, or the cursor itself between two.
@@ -194,8 +196,14 @@ impl Outbound {
     }
 
     /// Begins to follow a feed from `mark` on.
-    pub fn start_feed(&mut self, channel: ChannelId, mark: Mark) {
-        self.source = Source::Feed { channel, cursor: mark, boundary: mark.offset };
+    pub fn start_feed(&mut self, channel: ChannelId, dialect: Dialect, mark: Mark) {
+        self.source = Source::Feed { channel, dialect, cursor: mark, boundary: mark.offset };
+    }
+
+    /// Leaves the feed where the cursor stands, which must be between two records.
+    pub fn stop_feed(&mut self) {
+        debug_assert!(!self.is_inside_record());
+        self.source = Source::Nothing;
     }
 
     /// Decides the end: `frame` goes out when everything before `barrier` has gone. The first
@@ -226,7 +234,7 @@ impl Outbound {
     ) -> Transmit<'a> {
         let own = self.own.map_or(&[][..], |own| &pool.bytes(own)[self.own_sent as usize..]);
         let slices = match self.source {
-            Source::Nothing => [own, &[], &[], &[]],
+            Source::Nothing => [own, self.close_bytes(), &[], &[]],
             Source::Body { sent, length, .. } => {
                 [own, &body[sent as usize..length as usize], &[], &[]]
             }
@@ -248,14 +256,20 @@ impl Outbound {
     pub fn transmitted(&mut self, taken: usize, feed: Option<&Feed>, pool: &mut Pool) {
         let own_left = self.own_left(pool);
         match self.source {
-            Source::Nothing => self.own_taken(taken, pool),
+            Source::Nothing => {
+                let own = taken.min(own_left);
+                if let Some(close) = &mut self.close {
+                    close.sent += (taken - own) as u8;
+                }
+                self.own_taken(own, pool);
+            }
             Source::Body { asset, sent, length } => {
                 let own = taken.min(own_left);
                 let sent = sent + (taken - own) as u32;
                 self.source = Source::Body { asset, sent, length };
                 self.own_taken(own, pool);
             }
-            Source::Feed { channel, cursor, boundary } => {
+            Source::Feed { channel, dialect, cursor, boundary } => {
                 let feed = feed.expect("a channel's feed outlives its members");
                 let (own, of_feed, of_close) =
                     if self.waits_for_boundary(own_left, cursor, boundary) {
@@ -271,7 +285,7 @@ impl Outbound {
                     let offset = cursor.offset.plus(of_feed as u64);
                     let Mark { offset: boundary, seq } = feed.locate(offset);
                     let cursor = Mark { offset, seq };
-                    self.source = Source::Feed { channel, cursor, boundary };
+                    self.source = Source::Feed { channel, dialect, cursor, boundary };
                 }
                 if let Some(close) = &mut self.close {
                     close.sent += of_close as u8;
@@ -287,7 +301,7 @@ impl Outbound {
             return true;
         }
         match self.source {
-            Source::Nothing => false,
+            Source::Nothing => !self.close_bytes().is_empty(),
             Source::Body { sent, length, .. } => sent < length,
             Source::Feed { cursor, .. } => {
                 let limit = feed.map_or(cursor.offset, |feed| self.limit(feed, cursor));
@@ -329,6 +343,11 @@ impl Outbound {
     /// Where bytes come from that are not the connection's own.
     pub fn source(&self) -> Source {
         self.source
+    }
+
+    /// Own bytes that wait.
+    pub fn own_bytes(&self, pool: &Pool) -> usize {
+        self.own_left(pool)
     }
 
     /// The cursor, of one that follows a feed.
@@ -409,7 +428,7 @@ mod tests {
         for step in 1..20 {
             let (mut feed, mut pool) = (Feed::new(1024), Pool::new(4096));
             let mut out = Outbound::new();
-            out.start_feed(ChannelId(0), feed.mark());
+            out.start_feed(ChannelId(0), Dialect::Plain, feed.mark());
             feed.append(&[b"[first record]"]);
             out.transmitted(3, Some(&feed), &mut pool);
             assert!(out.is_inside_record());
@@ -427,7 +446,7 @@ mod tests {
         for step in 1..20 {
             let (mut feed, mut pool) = (Feed::new(1024), Pool::new(4096));
             let mut out = Outbound::new();
-            out.start_feed(ChannelId(0), feed.mark());
+            out.start_feed(ChannelId(0), Dialect::Plain, feed.mark());
             feed.append(&[b"[echo]"]);
             out.start_close(CloseFrame::answer(Some(1000)), feed.head());
             feed.append(&[b"[later]"]);
@@ -441,7 +460,7 @@ mod tests {
     fn of_a_flood_of_pings_only_the_latest_is_answered() {
         let (feed, mut pool) = (Feed::new(1024), Pool::new(4096));
         let mut out = Outbound::new();
-        out.start_feed(ChannelId(0), feed.mark());
+        out.start_feed(ChannelId(0), Dialect::Plain, feed.mark());
         assert!(out.push_pong(&mut pool, b"one"));
         out.transmitted(1, Some(&feed), &mut pool);
         assert!(out.push_own(&mut pool, &[b'.'; OWN_BYTES_CALM]));
@@ -455,7 +474,7 @@ mod tests {
     fn a_lapped_reader_is_noticed_and_can_still_be_told() {
         let (mut feed, mut pool) = (Feed::new(1024), Pool::new(4096));
         let mut out = Outbound::new();
-        out.start_feed(ChannelId(0), feed.mark());
+        out.start_feed(ChannelId(0), Dialect::Plain, feed.mark());
         for _ in 0..3 {
             feed.append(&[&[b'x'; 500]]);
         }

@@ -149,6 +149,17 @@ impl Pool {
         &mut self.buffers[(id.0.get() - 1) as usize].bytes
     }
 
+    /// Lends the bytes themselves, so that they can be read while the pool is in use. They come
+    /// back by [`Pool::put_back`] before anything else is done with the buffer.
+    pub fn borrow_out(&mut self, id: BufferId) -> Vec<u8> {
+        core::mem::take(self.bytes_mut(id))
+    }
+
+    /// The reverse of [`Pool::borrow_out`].
+    pub fn put_back(&mut self, id: BufferId, bytes: Vec<u8>) {
+        *self.bytes_mut(id) = bytes;
+    }
+
     /// Sets `bytes` of the budget aside for memory that the caller keeps itself.
     pub fn reserve(&mut self, bytes: u64) -> bool {
         let enough = self.make_room(bytes);

@@ -32,6 +32,15 @@ impl Trust {
     }
 }
 
+/// Socket.IO events that are relayed to everyone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Events {
+    /// `*`
+    All,
+    /// These; the list is short.
+    Named(Vec<Box<str>>),
+}
+
 /// Everything that the server is told at birth.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
@@ -45,6 +54,8 @@ pub struct Settings {
     pub forwarded_for: bool,
     /// Origins that browsers may come from beside the page's own.
     pub origins: Vec<Origin>,
+    /// Socket.IO events that are relayed.
+    pub events: Events,
     /// How long a kept-alive connection may be without a request.
     pub keep_alive: Duration,
     /// Whether each message is reported as an event, for the log at debug.

@@ -76,6 +76,18 @@ enum Rest<'b> {
     Done,
 }
 
+impl Packets<'_> {
+    /// Bytes that have not been handed out, `None` at the end: with what is left of the body it
+    /// goes on in the same place.
+    pub fn left_bytes(&self) -> Option<usize> {
+        match self.rest {
+            Rest::Separated(rest) | Rest::Counted(rest) => Some(rest.len()),
+            Rest::Binary(rest) => Some(rest.len()),
+            Rest::Bad(_) | Rest::Done => None,
+        }
+    }
+}
+
 impl<'b> Iterator for Packets<'b> {
     type Item = Result<Packet<'b>, Error>;
 

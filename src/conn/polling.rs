@@ -1,0 +1,151 @@
+//! The phases of long polling: a request that is held, and one whose body brings packets.
+//!
+//! What they have in common is that the answer comes *later*, decided by the session; so what the
+//! request said about its answer is kept: whether the connection goes on, and who may read it.
+
+use super::{Conn, Cx, Next, Phase, Step};
+use crate::id::SessionId;
+use crate::limits;
+use crate::pool::BufferId;
+use crate::reason::CloseReason;
+use crate::time::Instant;
+use crate::wire::http::{Body, Chunk, Framing};
+
+/// What is remembered of a request until it is answered.
+#[derive(Clone, Copy, Debug)]
+pub struct Later {
+    /// The connection goes on behind the answer.
+    pub persistent: bool,
+    /// It is HTTP/1.0, which wants to be told.
+    pub is_1_0: bool,
+    /// Which of `--allow-origin` the request came from, if from another origin.
+    pub origin: Option<u16>,
+}
+
+impl Later {
+    /// What follows the answer.
+    pub fn next(&self) -> Next {
+        if self.persistent { Next::Request } else { Next::Close }
+    }
+}
+
+/// Reading a body.
+#[derive(Debug)]
+pub(super) struct Post {
+    pub(super) session: SessionId,
+    pub(super) later: Later,
+    body: Body,
+    pub(super) buffer: Option<BufferId>,
+    pub(super) by: Instant,
+    /// `application/octet-stream`: the binary form of Engine.IO 3.
+    binary: bool,
+}
+
+/// A body that is whole, and how much of it was taken in.
+#[derive(Debug)]
+pub(super) struct Posted {
+    pub(super) session: SessionId,
+    later: Later,
+    pub(super) buffer: BufferId,
+    binary: bool,
+    at: u32,
+}
+
+impl Conn {
+    /// The request waits until its session has something to say.
+    pub fn hold(&mut self, session: SessionId, later: Later) {
+        self.enter(Phase::Held { session, later });
+    }
+
+    /// The request's body brings packets for `session`.
+    pub fn begin_post(
+        &mut self,
+        cx: &Cx<'_>,
+        session: SessionId,
+        framing: Framing,
+        binary: bool,
+        later: Later,
+    ) {
+        let by = cx.now.mono.plus(limits::BODY_LIMIT);
+        let body = Body::new(framing);
+        self.enter(Phase::Post(Post { session, later, body, buffer: None, by, binary }));
+    }
+
+    /// What was remembered of the request that is to be answered now.
+    pub fn later(&self) -> Option<Later> {
+        match &self.phase {
+            Phase::Held { later, .. } => Some(*later),
+            Phase::Post(post) => Some(post.later),
+            Phase::Posted(posted) => Some(posted.later),
+            Phase::Proxy { .. }
+            | Phase::Request(_)
+            | Phase::Response(_)
+            | Phase::Body { .. }
+            | Phase::WebSocket(_)
+            | Phase::Closing { .. }
+            | Phase::Lingering { .. } => None,
+        }
+    }
+
+    /// A body that is whole: its buffer, whether it has the binary form, and how much of it was
+    /// taken in.
+    pub fn posted(&self) -> Option<(BufferId, bool, usize)> {
+        match &self.phase {
+            Phase::Posted(posted) => Some((posted.buffer, posted.binary, posted.at as usize)),
+            Phase::Proxy { .. }
+            | Phase::Request(_)
+            | Phase::Response(_)
+            | Phase::Body { .. }
+            | Phase::Held { .. }
+            | Phase::Post(_)
+            | Phase::WebSocket(_)
+            | Phase::Closing { .. }
+            | Phase::Lingering { .. } => None,
+        }
+    }
+
+    /// More of the body was taken in.
+    pub fn set_posted(&mut self, at: usize) {
+        if let Phase::Posted(posted) = &mut self.phase {
+            posted.at = at as u32;
+        }
+    }
+
+    pub(super) fn receive_post<'b>(
+        &mut self,
+        cx: &mut Cx<'_>,
+        bytes: &'b mut [u8],
+    ) -> (usize, Step<'b>) {
+        let Phase::Post(post) = &mut self.phase else { return (0, Step::Continue) };
+        match post.body.decode(bytes) {
+            Ok((used, Chunk::Data(data))) => {
+                let max = cx.settings.limits.message_bytes_max as usize;
+                let so_far = post.buffer.map_or(0, |buffer| cx.pool.bytes(buffer).len());
+                if so_far + data.len() > max {
+                    return (bytes.len(), Step::PostTooBig);
+                }
+                let Some(mut buffer) = post.buffer.or_else(|| cx.pool.take(data.len())) else {
+                    return (bytes.len(), Step::End(CloseReason::NoMemory));
+                };
+                let collected = cx.pool.append(&mut buffer, data);
+                post.buffer = Some(buffer);
+                if collected { (used, Step::Continue) } else {
+                    (used, Step::End(CloseReason::NoMemory))
+                }
+            }
+            Ok((used, Chunk::Partial)) => (used, Step::NeedMore),
+            Ok((used, Chunk::End)) => self.finish_post(cx, used),
+            Err(_) => (bytes.len(), Step::PostMalformed),
+        }
+    }
+
+    fn finish_post<'b>(&mut self, cx: &mut Cx<'_>, used: usize) -> (usize, Step<'b>) {
+        let Phase::Post(post) = &self.phase else { return (used, Step::Continue) };
+        let Some(buffer) = post.buffer.or_else(|| cx.pool.take(0)) else {
+            return (used, Step::End(CloseReason::NoMemory));
+        };
+        let Post { session, later, binary, .. } = *post;
+        self.enter(Phase::Posted(Posted { session, later, buffer, binary, at: 0 }));
+        (used, Step::Posted)
+    }
+}

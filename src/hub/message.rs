@@ -1,0 +1,164 @@
+//! What is said in a channel, and its form in each dialect.
+//!
+//! One world: what a plain WebSocket says as text arrives at Socket.IO clients as the event
+//! `chat message` with one string, and such an event arrives at plain WebSockets as the text; the
+//! same for binary. What has no form in a dialect is not told there.
+//!
+//! A record of a Socket.IO dialect is one text frame, and behind it a binary frame for each
+//! attachment. Nothing may come between them on a connection, and nothing does: a record is what
+//! the feed never splits.
+
+use crate::id::Dialect;
+use crate::wire::engine::Version;
+use crate::wire::socketio;
+use crate::wire::ws::{self, Kind};
+
+/// The type digit of an Engine.IO message, in front of every Socket.IO packet.
+pub const ENGINE_MESSAGE: u8 = b'4';
+
+/// Something to tell a channel.
+#[derive(Clone, Copy, Debug)]
+pub enum Message<'a> {
+    /// Text that a plain WebSocket said, checked to be UTF-8 when it was read.
+    Text(&'a [u8]),
+    /// Binary that a plain WebSocket said.
+    Binary(&'a [u8]),
+    /// Said by a Socket.IO client.
+    Event {
+        /// Name and arguments, as the JSON array they came as.
+        args: &'a str,
+        /// Binary arguments, for which `args` has placeholders.
+        attachments: &'a [&'a [u8]],
+        /// What plain WebSockets get of it.
+        plain: Option<(Kind, &'a [u8])>,
+    },
+    /// Somebody came; for Socket.IO members only.
+    Hi,
+}
+
+impl<'a> Message<'a> {
+    /// What plain WebSockets get, if there is such a form.
+    pub fn plain(&self) -> Option<(Kind, &'a [u8])> {
+        match *self {
+            Message::Text(text) => Some((Kind::Text, text)),
+            Message::Binary(payload) => Some((Kind::Binary, payload)),
+            Message::Event { plain, .. } => plain,
+            Message::Hi => None,
+        }
+    }
+
+    /// Bytes of its record in `dialect`, whose members know the channel as `namespace`; 0 if it has
+    /// none.
+    pub fn length(&self, dialect: Dialect, namespace: &str) -> usize {
+        let Some(version) = version_of(dialect) else {
+            return self.plain().map_or(0, |(_, payload)| framed(payload.len()));
+        };
+        let attachments = self
+            .attachments()
+            .map(|attachment| framed(version.binary_head().len() + attachment.len()));
+        framed(self.text_bytes(namespace)) + attachments.sum::<usize>()
+    }
+
+    /// Appends its record in a Socket.IO dialect: exactly [`Message::length`] bytes. Nothing in the
+    /// plain one, whose record needs no encoding.
+    pub fn encode(&self, dialect: Dialect, namespace: &str, out: &mut Vec<u8>) {
+        let Some(version) = version_of(dialect) else { return };
+        write_header(Kind::Text, self.text_bytes(namespace), out);
+        out.push(ENGINE_MESSAGE);
+        match *self {
+            Message::Text(text) => socketio::text_event(namespace, utf8(text), out),
+            Message::Binary(_) => socketio::event(namespace, 1, socketio::BINARY_ARGS, out),
+            Message::Event { args, attachments, .. } => {
+                socketio::event(namespace, attachments.len(), args, out);
+            }
+            Message::Hi => socketio::event(namespace, 0, socketio::HI_ARGS, out),
+        }
+        for attachment in self.attachments() {
+            let head = version.binary_head();
+            write_header(Kind::Binary, head.len() + attachment.len(), out);
+            out.extend_from_slice(head);
+            out.extend_from_slice(attachment);
+        }
+    }
+
+    /// Length of the text frame's payload in either Socket.IO dialect.
+    fn text_bytes(&self, namespace: &str) -> usize {
+        1 + match *self {
+            Message::Text(text) => socketio::text_event_bytes(namespace, utf8(text)),
+            Message::Binary(_) => socketio::event_bytes(namespace, 1, socketio::BINARY_ARGS),
+            Message::Event { args, attachments, .. } => {
+                socketio::event_bytes(namespace, attachments.len(), args)
+            }
+            Message::Hi => socketio::event_bytes(namespace, 0, socketio::HI_ARGS),
+        }
+    }
+
+    fn attachments(&self) -> impl Iterator<Item = &'a [u8]> {
+        let (one, many): (Option<&'a [u8]>, &'a [&'a [u8]]) = match *self {
+            Message::Binary(payload) => (Some(payload), &[]),
+            Message::Event { attachments, .. } => (None, attachments),
+            Message::Text(_) | Message::Hi => (None, &[]),
+        };
+        one.into_iter().chain(many.iter().copied())
+    }
+}
+
+fn version_of(dialect: Dialect) -> Option<Version> {
+    match dialect {
+        Dialect::Plain => None,
+        Dialect::SocketIo4 => Some(Version::V4),
+        Dialect::SocketIo3 => Some(Version::V3),
+    }
+}
+
+/// A payload with its frame header.
+fn framed(payload_bytes: usize) -> usize {
+    ws::header_bytes(payload_bytes) + payload_bytes
+}
+
+/// Only a Socket.IO dialect needs the text as a string.
+fn utf8(text: &[u8]) -> &str {
+    core::str::from_utf8(text).expect("a text message is UTF-8")
+}
+
+/// Appends a frame's header.
+pub fn write_header(kind: Kind, payload_bytes: usize, out: &mut Vec<u8>) {
+    let mut header = [0; ws::HEADER_BYTES_MAX];
+    let length = ws::header(kind, payload_bytes, &mut header);
+    out.extend_from_slice(&header[..length]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn encoded(message: &Message<'_>, dialect: Dialect, namespace: &str) -> Vec<u8> {
+        let mut out = Vec::new();
+        message.encode(dialect, namespace, &mut out);
+        assert_eq!(out.len(), message.length(dialect, namespace));
+        out
+    }
+
+    #[test]
+    fn text_becomes_an_event_with_a_string() {
+        let record = encoded(&Message::Text("h\u{e9}\"\n".as_bytes()), Dialect::SocketIo4, "/");
+        assert_eq!(record, b"\x81\x1b42[\"chat message\",\"h\xc3\xa9\\\"\\n\"]");
+    }
+
+    #[test]
+    fn binary_becomes_an_event_with_an_attachment() {
+        let message = Message::Binary(&[1, 2]);
+        let text = "451-/news,[\"chat message\",{\"_placeholder\":true,\"num\":0}]";
+        let four = encoded(&message, Dialect::SocketIo4, "/news");
+        let three = encoded(&message, Dialect::SocketIo3, "/news");
+        assert_eq!(four[2..2 + text.len()], *text.as_bytes());
+        assert_eq!(four[2 + text.len()..], [0x82, 2, 1, 2]);
+        assert_eq!(three[2 + text.len()..], [0x82, 3, 4, 1, 2]);
+    }
+
+    #[test]
+    fn hi_is_for_socket_io_alone() {
+        assert_eq!(Message::Hi.length(Dialect::Plain, "/"), 0);
+        assert_eq!(encoded(&Message::Hi, Dialect::SocketIo3, "/"), b"\x81\x0842[\"hi\"]");
+    }
+}

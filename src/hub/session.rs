@@ -1,0 +1,359 @@
+//! Engine.IO sessions, which outlive the connections that carry them.
+//!
+//! A session is known to its client by an id that cannot be guessed, and is carried either by
+//! polls, one held request at a time, or by a WebSocket. It is a member of up to eight channels, its
+//! *spaces*, and keeps its place in each feed: a session that polls owns its cursors itself, one on
+//! a WebSocket has lent the cursor of one space, the *current*, to that connection's outbound half
+//! and keeps those of the others, always between two records.
+//!
+//! Packets for the client alone wait here while there is no request to answer, as the WebSocket
+//! frames that they would be: when the transport changes they need no translation.
+
+use std::collections::HashMap;
+
+use slab::Slab;
+
+use super::HashKey;
+use crate::conn::Client;
+use crate::feed::Mark;
+use crate::id::{ChannelId, ConnId, Dialect, Seq, SessionId};
+use crate::pool::{BufferId, Pool};
+use crate::settings::Settings;
+use crate::time::{Duration, Instant};
+use crate::wheel::Wheel;
+use crate::wire::engine::{Sid, Version};
+use crate::wire::socketio::Decoder;
+
+/// Bytes of the pool that a session reserves: its entry, its timer, its key, its first spaces.
+pub const SESSION_BYTES: u64 = 512;
+
+/// Namespaces of a session.
+pub const SPACES_MAX: usize = 8;
+
+/// Own bytes that may wait for a poll. A client that makes us say more without ever asking for it
+/// is not a client.
+pub const OWN_BYTES_MAX: usize = 64 * 1024;
+
+/// What carries a session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Transport {
+    /// Requests: at most one that is held, and one that brings packets.
+    Polling {
+        /// Waits for something to answer.
+        held: Option<ConnId>,
+        /// Its body is being read.
+        posting: Option<ConnId>,
+    },
+    /// A WebSocket.
+    WebSocket(ConnId),
+}
+
+/// A WebSocket that wants to take a session over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Upgrade {
+    /// It.
+    pub conn: ConnId,
+    /// It has sent its probe, so polls are answered at once.
+    pub probed: bool,
+    /// When it is given up.
+    pub by: Instant,
+}
+
+/// A place in a channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Space {
+    /// The channel.
+    pub channel: ChannelId,
+    /// The place in its list of members.
+    pub position: u32,
+    /// What was sent, unless this is the current space of a WebSocket: then the connection knows.
+    pub cursor: Mark,
+    /// The feed's count of records at the beginning.
+    pub joined: Seq,
+    /// Messages published.
+    pub messages_in: u32,
+    /// When it was joined.
+    pub opened_at: Instant,
+    /// Counted among the channel's choked members.
+    pub choked: bool,
+}
+
+/// An event whose binary arguments have not all come.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// The packet's text.
+    pub text: BufferId,
+    /// Those that have come.
+    pub attachments: Vec<BufferId>,
+}
+
+/// One session.
+#[derive(Debug)]
+pub struct Session {
+    /// Its name.
+    pub sid: Sid,
+    /// Of Engine.IO.
+    pub version: Version,
+    /// The client's real address, as the handshake came with it.
+    pub client: Client,
+    /// What carries it.
+    pub transport: Transport,
+    /// What wants to.
+    pub upgrade: Option<Upgrade>,
+    /// Where it is.
+    pub spaces: Vec<Space>,
+    /// The space whose cursor its WebSocket has.
+    pub current: usize,
+    /// Frames for the client alone, while it polls.
+    pub own: Option<BufferId>,
+    /// The order of its messages.
+    pub decoder: Decoder,
+    /// A binary event under way.
+    pub unfinished: Option<Unfinished>,
+    /// Stands in the queue of polls to answer.
+    pub queued: bool,
+    heard_at: Instant,
+    pinged_at: Instant,
+    wait: Duration,
+    connect_by: Instant,
+}
+
+/// What a session's deadline asks for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Due {
+    /// Nothing: it was put off.
+    Nothing,
+    /// A ping.
+    Ping,
+    /// The end: nothing came back.
+    Gone,
+    /// The end: it never connected to a namespace.
+    Unconnected,
+    /// The upgrade was never finished.
+    Upgrade,
+}
+
+/// A client has this long to connect to a namespace.
+const CONNECT_LIMIT: Duration = Duration::from_secs(45);
+/// … and to finish an upgrade.
+const UPGRADE_LIMIT: Duration = Duration::from_secs(10);
+
+impl Session {
+    /// A session that begins now and is first pinged after `first_ping`.
+    pub fn new(
+        now: Instant,
+        sid: Sid,
+        version: Version,
+        client: Client,
+        transport: Transport,
+        first_ping: Duration,
+    ) -> Session {
+        Session {
+            sid,
+            version,
+            client,
+            transport,
+            upgrade: None,
+            spaces: Vec::new(),
+            current: 0,
+            own: None,
+            decoder: Decoder::new(),
+            unfinished: None,
+            queued: false,
+            heard_at: now,
+            pinged_at: Instant::NEVER,
+            wait: first_ping,
+            connect_by: now.plus(CONNECT_LIMIT),
+        }
+    }
+
+    /// The dialect that it reads.
+    pub fn dialect(&self) -> Dialect {
+        match self.version {
+            Version::V3 => Dialect::SocketIo3,
+            Version::V4 => Dialect::SocketIo4,
+        }
+    }
+
+    /// Notes that the client said something. An Engine.IO 4 server counts answers to its pings
+    /// alone, an Engine.IO 3 server everything.
+    pub fn heard(&mut self, now: Instant, is_pong: bool) {
+        match self.version {
+            Version::V4 if is_pong => self.pinged_at = Instant::NEVER,
+            Version::V4 => {}
+            Version::V3 => self.heard_at = now,
+        }
+    }
+
+    /// Joined a namespace.
+    pub fn connected(&mut self) {
+        self.connect_by = Instant::NEVER;
+    }
+
+    /// A WebSocket begins to take over.
+    pub fn begin_upgrade(&mut self, now: Instant, conn: ConnId) {
+        self.upgrade = Some(Upgrade { conn, probed: false, by: now.plus(UPGRADE_LIMIT) });
+    }
+
+    /// The next thing that time brings.
+    pub fn deadline(&self, settings: &Settings) -> Instant {
+        let upgrade = self.upgrade.map_or(Instant::NEVER, |upgrade| upgrade.by);
+        self.ping_deadline(settings).min(self.connect_by).min(upgrade)
+    }
+
+    /// Time has come; what for.
+    pub fn handle_timeout(&mut self, now: Instant, settings: &Settings) -> Due {
+        if self.connect_by <= now {
+            return Due::Unconnected;
+        }
+        if self.upgrade.is_some_and(|upgrade| upgrade.by <= now) {
+            return Due::Upgrade;
+        }
+        if self.ping_deadline(settings) > now {
+            return Due::Nothing;
+        }
+        if self.version == Version::V3 || self.pinged_at != Instant::NEVER {
+            return Due::Gone;
+        }
+        self.pinged_at = now;
+        // The next ping is an interval after this one, whatever the client says meanwhile.
+        self.heard_at = now;
+        self.wait = settings.limits.ping_interval;
+        Due::Ping
+    }
+
+    fn ping_deadline(&self, settings: &Settings) -> Instant {
+        let limits = &settings.limits;
+        match self.version {
+            Version::V3 => self.heard_at.plus(limits.ping_interval).plus(limits.ping_timeout),
+            Version::V4 if self.pinged_at == Instant::NEVER => self.heard_at.plus(self.wait),
+            Version::V4 => self.pinged_at.plus(limits.ping_timeout),
+        }
+    }
+
+    /// The space in `channel`.
+    pub fn space(&self, channel: ChannelId) -> Option<usize> {
+        self.spaces.iter().position(|space| space.channel == channel)
+    }
+
+    /// Gives back what it holds.
+    pub fn release(&mut self, pool: &mut Pool) {
+        if let Some(own) = self.own.take() {
+            pool.give(own);
+        }
+        self.forget_unfinished(pool);
+    }
+
+    /// Gives up a binary event.
+    pub fn forget_unfinished(&mut self, pool: &mut Pool) {
+        if let Some(unfinished) = self.unfinished.take() {
+            pool.give(unfinished.text);
+            unfinished.attachments.into_iter().for_each(|attachment| pool.give(attachment));
+        }
+    }
+
+    /// The buffers that are held, for the account of the pool.
+    pub fn buffers(&self) -> impl Iterator<Item = BufferId> {
+        let unfinished = self.unfinished.iter().flat_map(|unfinished| {
+            unfinished.attachments.iter().copied().chain([unfinished.text])
+        });
+        self.own.into_iter().chain(unfinished)
+    }
+}
+
+/// All sessions.
+#[derive(Debug)]
+pub struct Sessions {
+    table: Slab<Session>,
+    sids: HashMap<Sid, SessionId, HashKey>,
+    wheel: Wheel,
+}
+
+impl Sessions {
+    /// None yet. Nothing is set aside: sessions are paid for from the pool.
+    pub fn new(now: Instant, key: HashKey) -> Sessions {
+        Sessions {
+            table: Slab::new(),
+            sids: HashMap::with_hasher(key),
+            wheel: Wheel::new(now, 0),
+        }
+    }
+
+    /// Adds one, for which [`SESSION_BYTES`] are reserved; `None` if the pool has no room.
+    pub fn open(
+        &mut self,
+        pool: &mut Pool,
+        settings: &Settings,
+        session: Session,
+    ) -> Option<SessionId> {
+        if !pool.reserve(SESSION_BYTES) {
+            return None;
+        }
+        let (sid, deadline) = (session.sid, session.deadline(settings));
+        let id = SessionId(self.table.insert(session) as u32);
+        self.sids.insert(sid, id);
+        self.wheel.set(id.0, deadline);
+        Some(id)
+    }
+
+    /// Takes one away that has left its channels.
+    pub fn close(&mut self, pool: &mut Pool, id: SessionId) -> Session {
+        let mut session = self.table.remove(id.0 as usize);
+        session.release(pool);
+        self.sids.remove(&session.sid);
+        self.wheel.clear(id.0);
+        pool.release(SESSION_BYTES);
+        session
+    }
+
+    /// Who calls itself `sid`.
+    pub fn find(&self, sid: &Sid) -> Option<SessionId> {
+        self.sids.get(sid).copied()
+    }
+
+    /// One that lives.
+    pub fn get(&self, id: SessionId) -> &Session {
+        &self.table[id.0 as usize]
+    }
+
+    /// The same, to change.
+    pub fn get_mut(&mut self, id: SessionId) -> &mut Session {
+        &mut self.table[id.0 as usize]
+    }
+
+    /// Whether it lives still.
+    pub fn contains(&self, id: SessionId) -> bool {
+        self.table.contains(id.0 as usize)
+    }
+
+    /// Puts a session's deadline, which may have changed, into the wheel.
+    pub fn arm(&mut self, id: SessionId, settings: &Settings) {
+        let deadline = self.table[id.0 as usize].deadline(settings);
+        self.wheel.set(id.0, deadline);
+    }
+
+    /// The next session whose deadline was reached.
+    pub fn expire(&mut self, now: Instant) -> Option<SessionId> {
+        self.wheel.expire(now).map(SessionId)
+    }
+
+    /// When [`Sessions::expire`] is worth calling.
+    pub fn next(&self) -> Option<Instant> {
+        self.wheel.next()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
+        self.table.iter().map(|(number, session)| (SessionId(number as u32), session))
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.table.is_empty()
+    }
+}
