@@ -336,7 +336,8 @@ impl Outbound {
             Source::Feed { cursor, boundary, .. } => {
                 cursor.offset != boundary || self.close.is_some_and(|close| close.sent > 0)
             }
-            Source::Nothing | Source::Body { .. } => false,
+            Source::Nothing => self.close.is_some_and(|close| close.sent > 0),
+            Source::Body { .. } => false,
         }
     }
 

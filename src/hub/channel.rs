@@ -1,4 +1,4 @@
-//! One channel: its members, its feed, and the sweep that visits every member after an append.
+//! One channel: its members, its feeds, and the sweep that visits every member after an append.
 //!
 //! A **sweep** goes through the list of members from its end to its beginning, in portions, while
 //! the loop takes in other things. Members come and go meanwhile; going moves the last member into
@@ -6,32 +6,44 @@
 //! will be. What was appended during a sweep is new to those that it had visited by then, so the
 //! next sweep stops where this one stood at the last append.
 //!
-//! Publishers are held back for two reasons, each bounded: the sweep must not be lapped by what
-//! it distributes; a room most of whose readers do not read gets a second per half ring to catch up
+//! There is a **feed** for each dialect that a member reads, made with its first reader and gone
+//! with its last; their offsets have nothing to do with each other, so whatever remembers a moment
+//! remembers one [`Mark`] per dialect.
+//!
+//! Publishers are held back for two reasons, each bounded: the sweep must not be lapped by what it
+//! distributes; a room most of whose readers do not read gets a second per half ring to catch up
 //! (who does not read is not read from, but cannot silence a room either).
 
-use super::Moved;
+use super::{Message, Moved, PublishError};
 use crate::feed::{Feed, Mark};
-use crate::id::ConnId;
+use crate::id::{ConnId, Dialect, Member};
 use crate::limits::GRACE_LIMIT;
+use crate::pool::Pool;
 use crate::time::Instant;
+use crate::wire::ws;
+
+/// One per dialect.
+type Marks = [Mark; Dialect::ALL.len()];
 
 /// A channel with at least one member.
 #[derive(Debug)]
 pub struct Channel {
     name: Box<str>,
-    /// Slots of connections.
-    members: Vec<u32>,
-    feed: Feed,
+    /// `/` and the name, but for the default channel `/` alone.
+    namespace: Box<str>,
+    members: Vec<Member>,
+    feeds: [Option<Feed>; Dialect::ALL.len()],
+    /// Members of each dialect; a dialect has a feed exactly while it has members.
+    readers: [u32; Dialect::ALL.len()],
     sweep: Option<Sweep>,
     /// Every member that was not blocked has sent everything up to here.
-    completed: Mark,
+    completed: Marks,
     /// Members that are blocked with more than half a ring of lag, as the sweep found them.
     choked: u32,
     /// Until when publishers wait for the choked.
     grace_until: Option<Instant>,
-    /// The head when the last grace ended.
-    grace_ended: Mark,
+    /// The heads when the last grace ended.
+    grace_ended: Marks,
     /// Publishers with something to say that are not read.
     paused: Vec<ConnId>,
 }
@@ -41,33 +53,49 @@ pub struct Channel {
 struct Sweep {
     position: usize,
     stop: usize,
-    /// The head when the sweep began.
-    began: Mark,
+    /// The heads when the sweep began.
+    began: Marks,
     /// Where the next sweep may stop, if something was appended during this one.
     again: Option<usize>,
 }
 
 impl Channel {
-    pub(super) fn new(name: &str, feed_bytes: usize) -> Channel {
+    pub(super) fn new(name: &str) -> Channel {
+        let space = if name == super::DEFAULT_CHANNEL { "" } else { name };
         Channel {
             name: name.into(),
+            namespace: format!("/{space}").into(),
             members: Vec::new(),
-            feed: Feed::new(feed_bytes),
+            feeds: [const { None }; Dialect::ALL.len()],
+            readers: [0; Dialect::ALL.len()],
             sweep: None,
-            completed: Mark::default(),
+            completed: Marks::default(),
             choked: 0,
             grace_until: None,
-            grace_ended: Mark::default(),
+            grace_ended: Marks::default(),
             paused: Vec::new(),
         }
     }
 
-    pub(super) fn join(&mut self, slot: u32) -> u32 {
-        self.members.push(slot);
+    /// Adds a member; `feed_bytes` is the ring's size if it is the first of its dialect.
+    pub(super) fn join(&mut self, member: Member, dialect: Dialect, feed_bytes: usize) -> u32 {
+        let number = dialect as usize;
+        if self.feeds[number].is_none() {
+            self.feeds[number] = Some(Feed::new(feed_bytes));
+            // Its offsets begin anew, and so does what is remembered of them.
+            self.completed[number] = Mark::default();
+            self.grace_ended[number] = Mark::default();
+            if let Some(sweep) = &mut self.sweep {
+                sweep.began[number] = Mark::default();
+            }
+        }
+        self.readers[number] += 1;
+        self.members.push(member);
         (self.members.len() - 1) as u32
     }
 
-    pub(super) fn leave(&mut self, position: u32) -> Option<Moved> {
+    /// Takes a member away; whether its dialect's feed went with it, and who fills its place.
+    pub(super) fn leave(&mut self, position: u32, dialect: Dialect) -> (bool, Option<Moved>) {
         let gap = position as usize;
         self.members.swap_remove(gap);
         if let Some(sweep) = &mut self.sweep {
@@ -76,12 +104,58 @@ impl Channel {
             sweep.stop = sweep.stop.min(gap).min(sweep.position);
             sweep.again = sweep.again.map(|again| again.min(gap));
         }
-        self.members.get(gap).map(|slot| Moved { slot: *slot, position })
+        let number = dialect as usize;
+        self.readers[number] -= 1;
+        let last = self.readers[number] == 0;
+        if last {
+            self.feeds[number] = None;
+        }
+        (last, self.members.get(gap).map(|member| Moved { member: *member, position }))
     }
 
-    /// Appends a record; whether that begins a sweep.
-    pub(super) fn append(&mut self, parts: &[&[u8]]) -> bool {
-        self.feed.append(parts);
+    /// Appends a message to every feed in which it has a form; whether that begins a sweep. Nothing
+    /// is appended anywhere on an error.
+    pub(super) fn publish(
+        &mut self,
+        pool: &mut Pool,
+        message: &Message<'_>,
+    ) -> Result<bool, PublishError> {
+        let mut encoded_bytes = 0;
+        let mut told = false;
+        for (dialect, feed) in Dialect::ALL.into_iter().zip(&self.feeds) {
+            let Some(feed) = feed else { continue };
+            let length = message.length(dialect, &self.namespace);
+            if !feed.fits(length) {
+                return Err(PublishError::TooBig);
+            }
+            told |= length > 0;
+            if dialect != Dialect::Plain {
+                encoded_bytes = encoded_bytes.max(length);
+            }
+        }
+        if encoded_bytes > 0 {
+            // Encoding beside the ring costs one more copy per message, not per delivery.
+            let buffer = pool.take(encoded_bytes).ok_or(PublishError::NoMemory)?;
+            for (dialect, feed) in Dialect::ALL.into_iter().zip(&mut self.feeds).skip(1) {
+                let Some(feed) = feed else { continue };
+                let record = pool.bytes_mut(buffer);
+                record.clear();
+                message.encode(dialect, &self.namespace, record);
+                feed.append(&[record]);
+            }
+            pool.give(buffer);
+        }
+        let plain = self.feeds[Dialect::Plain as usize].as_mut();
+        if let Some((feed, (kind, payload))) = plain.zip(message.plain()) {
+            let mut header = [0; ws::HEADER_BYTES_MAX];
+            let length = ws::header(kind, payload.len(), &mut header);
+            feed.append(&[&header[..length], payload]);
+        }
+        Ok(told && self.appended())
+    }
+
+    /// Something was appended: every member is to be visited. Whether that begins a sweep.
+    fn appended(&mut self) -> bool {
         match &mut self.sweep {
             Some(sweep) => {
                 // Those above have been visited and need another sweep; those below will be visited
@@ -98,7 +172,7 @@ impl Channel {
     }
 
     /// The next member of the sweep.
-    pub fn visit(&mut self) -> Option<u32> {
+    pub fn visit(&mut self) -> Option<Member> {
         let sweep = self.sweep.as_mut()?;
         if sweep.position == sweep.stop {
             return None;
@@ -115,9 +189,9 @@ impl Channel {
         if let Some(stop) = sweep.again {
             self.begin_sweep(stop);
         } else {
-            self.completed = self.feed.mark();
+            self.completed = self.marks();
         }
-        let due = self.feed.lags_more_than(self.grace_ended, 2);
+        let due = self.has_moved_half(&self.grace_ended);
         if self.grace_until.is_none() && self.is_choked() && due {
             self.grace_until = Some(now.plus(GRACE_LIMIT));
         }
@@ -129,7 +203,7 @@ impl Channel {
 
     /// Whether publishers must not be read now.
     pub fn holds_publishers(&self) -> bool {
-        let lapping = self.sweep.is_some() && self.feed.lags_more_than(self.completed, 2);
+        let lapping = self.sweep.is_some() && self.has_moved_half(&self.completed);
         lapping || (self.grace_until.is_some() && self.is_choked())
     }
 
@@ -154,10 +228,15 @@ impl Channel {
     /// The publishers have waited long enough.
     pub(super) fn end_grace(&mut self, resume: &mut impl FnMut(ConnId)) {
         self.grace_until = None;
-        self.grace_ended = self.feed.mark();
+        self.grace_ended = self.marks();
         if !self.holds_publishers() {
             self.paused.drain(..).for_each(resume);
         }
+    }
+
+    /// Hands over the publishers that wait; for a channel that ends.
+    pub(super) fn take_paused(&mut self) -> Vec<ConnId> {
+        core::mem::take(&mut self.paused)
     }
 
     /// Until when publishers wait for the choked.
@@ -170,9 +249,19 @@ impl Channel {
         &self.name
     }
 
-    /// Its feed.
-    pub fn feed(&self) -> &Feed {
-        &self.feed
+    /// What Socket.IO clients call it.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The feed of a dialect that is in use.
+    pub fn feed(&self, dialect: Dialect) -> Option<&Feed> {
+        self.feeds[dialect as usize].as_ref()
+    }
+
+    /// How many feeds it has.
+    pub fn feeds(&self) -> usize {
+        self.feeds.iter().flatten().count()
     }
 
     /// How many members it has.
@@ -185,20 +274,22 @@ impl Channel {
         self.members.is_empty()
     }
 
-    /// The members' slots, by position.
-    pub fn members(&self) -> &[u32] {
+    /// The members, by position.
+    pub fn members(&self) -> &[Member] {
         &self.members
     }
 
     /// Asserts what must hold.
     pub fn check(&self) {
-        self.feed.check();
         assert!(!self.members.is_empty());
         assert!(self.choked as usize <= self.members.len());
+        assert_eq!(self.readers.iter().sum::<u32>() as usize, self.members.len());
+        for (feed, readers) in self.feeds.iter().zip(self.readers) {
+            assert_eq!(feed.is_some(), readers > 0);
+            feed.iter().for_each(Feed::check);
+        }
         if let Some(sweep) = &self.sweep {
             assert!(sweep.stop <= sweep.position && sweep.position <= self.members.len());
-        } else {
-            assert_eq!(self.completed, self.feed.mark());
         }
     }
 
@@ -207,9 +298,20 @@ impl Channel {
         self.choked as usize * 2 > self.members.len()
     }
 
+    /// Whether more than half of what any feed holds was appended since `marks`.
+    fn has_moved_half(&self, marks: &Marks) -> bool {
+        self.feeds.iter().zip(marks).any(|(feed, mark)| {
+            feed.as_ref().is_some_and(|feed| feed.lags_more_than(*mark, 2))
+        })
+    }
+
+    fn marks(&self) -> Marks {
+        self.feeds.each_ref().map(|feed| feed.as_ref().map_or(Mark::default(), Feed::mark))
+    }
+
     fn begin_sweep(&mut self, stop: usize) {
         let position = self.members.len();
-        let began = self.feed.mark();
+        let began = self.marks();
         self.sweep = Some(Sweep { position, stop: stop.min(position), began, again: None });
     }
 }
@@ -217,7 +319,10 @@ impl Channel {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Reader;
     use std::collections::HashMap;
+
+    const PLAIN: Dialect = Dialect::Plain;
 
     /// A small generator with a seed: the test's only source of chance.
     struct Dice(u64);
@@ -231,30 +336,44 @@ mod tests {
         }
     }
 
+    fn conn(slot: u32) -> Member {
+        Member::new(Reader::Conn(slot))
+    }
+
+    fn slot(member: Member) -> u32 {
+        let Reader::Conn(slot) = member.reader() else { panic!("{member:?}") };
+        slot
+    }
+
+    fn said(channel: &Channel) -> u64 {
+        channel.feed(PLAIN).map_or(0, |feed| feed.mark().seq.0)
+    }
+
     #[test]
     fn every_member_is_visited_after_every_append_however_members_come_and_go() {
         for seed in 1..300 {
-            let mut dice = Dice(seed);
-            let mut channel = Channel::new("test", 4096);
+            let (mut dice, mut pool) = (Dice(seed), Pool::new(0));
+            let mut channel = Channel::new("test");
+            channel.join(conn(0), PLAIN, 4096);
             // Slot to (position, seq up to which it has been given everything).
-            let mut model: HashMap<u32, (u32, u64)> = HashMap::new();
-            let mut next_slot = 0;
+            let mut model: HashMap<u32, (u32, u64)> = HashMap::from([(0, (0, 0))]);
+            let mut next_slot = 1;
             for _ in 0..400 {
                 match dice.below(8) {
                     0 | 1 => {
-                        let position = channel.join(next_slot);
-                        model.insert(next_slot, (position, channel.feed.mark().seq.0));
+                        let position = channel.join(conn(next_slot), PLAIN, 4096);
+                        model.insert(next_slot, (position, said(&channel)));
                         next_slot += 1;
                     }
                     2 if model.len() > 1 => {
-                        let slot = channel.members[dice.below(channel.members.len())];
-                        let (position, _) = model.remove(&slot).unwrap();
-                        if let Some(moved) = channel.leave(position) {
-                            model.get_mut(&moved.slot).unwrap().0 = moved.position;
+                        let gone = slot(channel.members[dice.below(channel.members.len())]);
+                        let (position, _) = model.remove(&gone).unwrap();
+                        if let (_, Some(moved)) = channel.leave(position, PLAIN) {
+                            model.get_mut(&slot(moved.member)).unwrap().0 = moved.position;
                         }
                     }
-                    3 if !model.is_empty() => {
-                        channel.append(&[b"x"]);
+                    3 => {
+                        channel.publish(&mut pool, &Message::Text(b"x")).unwrap();
                     }
                     _ => visit(&mut channel, &mut model, 1 + dice.below(3)),
                 }
@@ -263,7 +382,7 @@ mod tests {
                 visit(&mut channel, &mut model, 10);
             }
             for (slot, (_, seq)) in &model {
-                assert_eq!(*seq, channel.feed.mark().seq.0, "seed {seed}: slot {slot} missed some");
+                assert_eq!(*seq, said(&channel), "seed {seed}: slot {slot} missed some");
             }
         }
     }
@@ -271,10 +390,11 @@ mod tests {
     fn visit(channel: &mut Channel, model: &mut HashMap<u32, (u32, u64)>, portion: usize) {
         for _ in 0..portion {
             match channel.visit() {
-                Some(slot) => model.get_mut(&slot).unwrap().1 = channel.feed.mark().seq.0,
+                Some(member) => model.get_mut(&slot(member)).unwrap().1 = said(channel),
                 None => {
                     channel.finish_sweep(Instant::default(), |_| {});
-                    let behind = model.values().filter(|(_, seq)| *seq < channel.completed.seq.0);
+                    let completed = channel.completed[PLAIN as usize].seq.0;
+                    let behind = model.values().filter(|(_, seq)| *seq < completed);
                     assert_eq!(behind.count(), 0, "a sweep that is through has reached everyone");
                     return;
                 }
@@ -284,12 +404,13 @@ mod tests {
 
     #[test]
     fn a_room_that_does_not_read_is_waited_for_once_per_half_ring() {
-        let mut channel = Channel::new("test", 1024);
+        let mut channel = Channel::new("test");
         for slot in 0..3 {
-            channel.join(slot);
+            channel.join(conn(slot), PLAIN, 1024);
         }
         let publish = |channel: &mut Channel, now| {
-            channel.append(&[&[0; 200]]);
+            let message = Message::Binary(&[0; 198]);
+            channel.publish(&mut Pool::new(0), &message).unwrap();
             while channel.visit().is_some() {}
             channel.finish_sweep(now, |_| panic!("nobody waits"));
         };
@@ -310,5 +431,20 @@ mod tests {
         assert!(channel.holds_publishers());
         channel.uncount_choked(|_| {});
         assert!(!channel.holds_publishers(), "half of the room reads again");
+    }
+
+    #[test]
+    fn a_dialect_has_a_feed_while_somebody_reads_it() {
+        let mut channel = Channel::new("test");
+        channel.join(conn(0), PLAIN, 1024);
+        let position = channel.join(conn(1), Dialect::SocketIo4, 1024);
+        assert_eq!(channel.feeds(), 2);
+        channel.publish(&mut Pool::new(1024), &Message::Text(b"x")).unwrap();
+        assert_eq!(channel.feed(Dialect::SocketIo4).unwrap().mark().seq.0, 1);
+        assert_eq!(channel.leave(position, Dialect::SocketIo4), (true, None));
+        assert_eq!(channel.feeds(), 1);
+        channel.join(conn(2), Dialect::SocketIo4, 1024);
+        assert_eq!(channel.feed(Dialect::SocketIo4).unwrap().mark(), Mark::default());
+        channel.check();
     }
 }

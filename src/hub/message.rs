@@ -9,12 +9,9 @@
 //! the feed never splits.
 
 use crate::id::Dialect;
-use crate::wire::engine::Version;
+use crate::wire::engine::{PacketType, Version};
 use crate::wire::socketio;
 use crate::wire::ws::{self, Kind};
-
-/// The type digit of an Engine.IO message, in front of every Socket.IO packet.
-pub const ENGINE_MESSAGE: u8 = b'4';
 
 /// Something to tell a channel.
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +61,7 @@ impl<'a> Message<'a> {
     pub fn encode(&self, dialect: Dialect, namespace: &str, out: &mut Vec<u8>) {
         let Some(version) = version_of(dialect) else { return };
         write_header(Kind::Text, self.text_bytes(namespace), out);
-        out.push(ENGINE_MESSAGE);
+        out.push(PacketType::Message.digit());
         match *self {
             Message::Text(text) => socketio::text_event(namespace, utf8(text), out),
             Message::Binary(_) => socketio::event(namespace, 1, socketio::BINARY_ARGS, out),
@@ -73,8 +70,8 @@ impl<'a> Message<'a> {
             }
             Message::Hi => socketio::event(namespace, 0, socketio::HI_ARGS, out),
         }
+        let head = version.binary_head();
         for attachment in self.attachments() {
-            let head = version.binary_head();
             write_header(Kind::Binary, head.len() + attachment.len(), out);
             out.extend_from_slice(head);
             out.extend_from_slice(attachment);
@@ -141,8 +138,9 @@ mod tests {
 
     #[test]
     fn text_becomes_an_event_with_a_string() {
-        let record = encoded(&Message::Text("h\u{e9}\"\n".as_bytes()), Dialect::SocketIo4, "/");
-        assert_eq!(record, b"\x81\x1b42[\"chat message\",\"h\xc3\xa9\\\"\\n\"]");
+        let message = Message::Text("h\u{e9}\"\n".as_bytes());
+        let record = encoded(&message, Dialect::SocketIo4, "/");
+        assert_eq!(record, b"\x81\x1c42[\"chat message\",\"h\xc3\xa9\\\"\\n\"]");
     }
 
     #[test]

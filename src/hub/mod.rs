@@ -6,6 +6,8 @@
 //! only by their number and never touches a connection.
 
 mod channel;
+mod message;
+mod session;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -13,13 +15,17 @@ use siphasher::sip::SipHasher13;
 use slab::Slab;
 
 pub use channel::Channel;
+pub use message::{Message, write_header};
+pub use session::{
+    Due, OWN_BYTES_MAX, SESSION_BYTES, SPACES_MAX, Session, Sessions, Space, Transport,
+    Unfinished,
+};
 
 use crate::feed::{Feed, Mark};
-use crate::id::{ChannelId, ConnId};
+use crate::id::{ChannelId, ConnId, Dialect, Member};
 use crate::limits::{CHANNEL_NAME_BYTES_MAX, Limits};
 use crate::pool::Pool;
 use crate::time::Instant;
-use crate::wire::ws::{self, Kind};
 
 /// The channel of those who name none; it always has its place.
 pub const DEFAULT_CHANNEL: &str = "default";
@@ -45,9 +51,14 @@ pub enum JoinError {
     NoMemory,
 }
 
-/// The message's record would take more than half a ring.
+/// Why a message was published to nobody.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TooBig;
+pub enum PublishError {
+    /// Its record would take more than half a ring, in a dialect that is in use.
+    TooBig,
+    /// The pool had no buffer to encode it in.
+    NoMemory,
+}
 
 /// A place in a channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -64,7 +75,7 @@ pub struct Joined {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Moved {
     /// Who.
-    pub slot: u32,
+    pub member: Member,
     /// Its new place.
     pub position: u32,
 }
@@ -78,6 +89,7 @@ pub struct Hub {
     active: VecDeque<ChannelId>,
     channels_max: usize,
     feed_bytes: u64,
+    index_bytes: u64,
 }
 
 /// Whether `name` can be a channel's: 1 to 64 of `A-Z a-z 0-9 . _ -`.
@@ -95,60 +107,94 @@ impl Hub {
             active: VecDeque::with_capacity(limits.channels_max),
             channels_max: limits.channels_max,
             feed_bytes: limits.feed_bytes,
+            index_bytes: Limits::feed_index_bytes(limits.feed_bytes),
         }
     }
 
-    /// Makes `slot` a member of `name`, which is made if nobody was there.
-    pub fn join(&mut self, pool: &mut Pool, name: &str, slot: u32) -> Result<Joined, JoinError> {
+    /// Makes `member` a member of `name`, which is made if nobody was there.
+    pub fn join(
+        &mut self,
+        pool: &mut Pool,
+        name: &str,
+        member: Member,
+        dialect: Dialect,
+    ) -> Result<Joined, JoinError> {
+        self.can_join(pool, name, dialect)?;
         let id = match self.names.get(name) {
             Some(id) => *id,
-            None => self.open(pool, name)?,
+            None => {
+                let id = ChannelId(self.channels.insert(Channel::new(name)) as u32);
+                self.names.insert(name.into(), id);
+                id
+            }
         };
         let channel = &mut self.channels[id.0 as usize];
-        let position = channel.join(slot);
-        Ok(Joined { channel: id, position, mark: channel.feed().mark() })
+        if channel.feed(dialect).is_none() {
+            let reserved = pool.reserve(self.feed_bytes + self.index_bytes);
+            assert!(reserved, "can_join has seen that there is room");
+        }
+        let position = channel.join(member, dialect, self.feed_bytes as usize);
+        let mark = channel.feed(dialect).map_or(Mark::default(), Feed::mark);
+        Ok(Joined { channel: id, position, mark })
     }
 
-    /// Whether [`Hub::join`] would find the channel or room for it.
-    pub fn can_join(&self, pool: &Pool, name: &str) -> Result<(), JoinError> {
-        if self.names.contains_key(name) {
+    /// Whether [`Hub::join`] would find the channel and its feed, or room for them.
+    pub fn can_join(&self, pool: &Pool, name: &str, dialect: Dialect) -> Result<(), JoinError> {
+        let channel = self.names.get(name).map(|id| &self.channels[id.0 as usize]);
+        if channel.is_some_and(|channel| channel.feed(dialect).is_some()) {
             return Ok(());
         }
         let others = self.names.len() - usize::from(self.names.contains_key(DEFAULT_CHANNEL));
-        if name != DEFAULT_CHANNEL && others + 1 >= self.channels_max {
+        if channel.is_none() && name != DEFAULT_CHANNEL && others + 1 >= self.channels_max {
             return Err(JoinError::TooManyChannels);
         }
-        if pool.lent_bytes() + self.channel_bytes() > pool.limit_bytes() {
+        if pool.lent_bytes() + self.feed_bytes + self.index_bytes > pool.limit_bytes() {
             return Err(JoinError::NoMemory);
         }
         Ok(())
     }
 
-    /// Takes the member at `position` away; the channel goes with its last one.
-    pub fn leave(&mut self, pool: &mut Pool, id: ChannelId, position: u32) -> Option<Moved> {
+    /// Takes the member at `position` away; a feed goes with its last reader, the channel with its
+    /// last member. Publishers that were held back there go to `resume` with it.
+    pub fn leave(
+        &mut self,
+        pool: &mut Pool,
+        id: ChannelId,
+        position: u32,
+        dialect: Dialect,
+        resume: impl FnMut(ConnId),
+    ) -> Option<Moved> {
         let channel = &mut self.channels[id.0 as usize];
-        let moved = channel.leave(position);
+        let (last_reader, moved) = channel.leave(position, dialect);
+        if last_reader {
+            pool.release(self.feed_bytes + self.index_bytes);
+        }
         if channel.is_empty() {
-            let channel = self.channels.remove(id.0 as usize);
+            let mut channel = self.channels.remove(id.0 as usize);
             self.names.remove(channel.name());
             self.active.retain(|active| *active != id);
-            pool.release(self.channel_bytes());
+            channel.take_paused().into_iter().for_each(resume);
         }
         moved
     }
 
-    /// Appends a message: from now on every member will send it. Copies the payload once.
-    pub fn publish(&mut self, id: ChannelId, kind: Kind, payload: &[u8]) -> Result<(), TooBig> {
-        let channel = &mut self.channels[id.0 as usize];
-        let mut header = [0; ws::HEADER_BYTES_MAX];
-        let length = ws::header(kind, payload.len(), &mut header);
-        if !channel.feed().fits(length + payload.len()) {
-            return Err(TooBig);
-        }
-        if channel.append(&[&header[..length], payload]) {
+    /// Appends a message to every feed in which it has a form: from now on every member will send
+    /// it. Nothing is appended anywhere on an error.
+    pub fn publish(
+        &mut self,
+        pool: &mut Pool,
+        id: ChannelId,
+        message: &Message<'_>,
+    ) -> Result<(), PublishError> {
+        if self.channels[id.0 as usize].publish(pool, message)? {
             self.active.push_back(id);
         }
         Ok(())
+    }
+
+    /// The channel called `name`, if it has members.
+    pub fn find(&self, name: &str) -> Option<ChannelId> {
+        self.names.get(name).copied()
     }
 
     /// The channel whose turn in the flush pass it is, taken off the list.
@@ -181,9 +227,12 @@ impl Hub {
         !self.channels.contains(id.0 as usize)
     }
 
-    /// A channel's feed.
-    pub fn feed(&self, id: ChannelId) -> &Feed {
-        self.channels[id.0 as usize].feed()
+    /// The feed of a dialect that a channel has readers of.
+    ///
+    /// # Panics
+    /// Without a reader of it.
+    pub fn feed(&self, id: ChannelId, dialect: Dialect) -> &Feed {
+        self.channels[id.0 as usize].feed(dialect).expect("a feed lives as long as its readers")
     }
 
     /// Publishers whose channel's grace is over.
@@ -212,7 +261,8 @@ impl Hub {
 
     /// Bytes of the pool that the channels have reserved.
     pub fn reserved_bytes(&self) -> u64 {
-        self.channels.len() as u64 * self.channel_bytes()
+        let feeds: usize = self.channels.iter().map(|(_, channel)| channel.feeds()).sum();
+        feeds as u64 * (self.feed_bytes + self.index_bytes)
     }
 
     /// Asserts what must hold; for the server's check.
@@ -222,27 +272,12 @@ impl Hub {
             channel.check();
         }
     }
-
-    fn open(&mut self, pool: &mut Pool, name: &str) -> Result<ChannelId, JoinError> {
-        self.can_join(pool, name)?;
-        if !pool.reserve(self.channel_bytes()) {
-            return Err(JoinError::NoMemory);
-        }
-        let channel = Channel::new(name, self.feed_bytes as usize);
-        let id = ChannelId(self.channels.insert(channel) as u32);
-        self.names.insert(name.into(), id);
-        Ok(id)
-    }
-
-    /// What one channel takes of the pool: its ring and its index.
-    fn channel_bytes(&self) -> u64 {
-        self.feed_bytes + Limits::feed_index_bytes(self.feed_bytes)
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::Reader;
     use crate::time::Duration;
 
     fn limits() -> Limits {
@@ -261,17 +296,24 @@ mod tests {
         }
     }
 
+    const PLAIN: Dialect = Dialect::Plain;
+
+    fn conn(slot: u32) -> Member {
+        Member::new(Reader::Conn(slot))
+    }
+
     #[test]
     fn the_default_channel_always_has_its_place() {
         let mut pool = Pool::new(1 << 20);
         let mut hub = Hub::new(&limits(), HashKey([7; 16]));
-        let first = hub.join(&mut pool, "a", 0).unwrap();
-        hub.join(&mut pool, "b", 1).unwrap();
-        assert_eq!(hub.join(&mut pool, "c", 2), Err(JoinError::TooManyChannels));
-        hub.join(&mut pool, DEFAULT_CHANNEL, 3).unwrap();
-        assert_eq!(hub.join(&mut pool, "c", 4), Err(JoinError::TooManyChannels));
-        hub.leave(&mut pool, first.channel, first.position);
-        hub.join(&mut pool, "c", 5).unwrap();
+        let first = hub.join(&mut pool, "a", conn(0), PLAIN).unwrap();
+        hub.join(&mut pool, "b", conn(1), PLAIN).unwrap();
+        let full = Err(JoinError::TooManyChannels);
+        assert_eq!(hub.join(&mut pool, "c", conn(2), PLAIN), full);
+        hub.join(&mut pool, DEFAULT_CHANNEL, conn(3), PLAIN).unwrap();
+        assert_eq!(hub.join(&mut pool, "c", conn(4), PLAIN), full);
+        hub.leave(&mut pool, first.channel, first.position, PLAIN, |_| {});
+        hub.join(&mut pool, "c", conn(5), PLAIN).unwrap();
         hub.check();
     }
 
@@ -279,30 +321,35 @@ mod tests {
     fn a_channel_goes_with_its_last_member_and_its_memory_too() {
         let mut pool = Pool::new(3000);
         let mut hub = Hub::new(&limits(), HashKey([7; 16]));
-        let one = hub.join(&mut pool, "a", 0).unwrap();
-        let two = hub.join(&mut pool, "a", 1).unwrap();
+        let one = hub.join(&mut pool, "a", conn(0), PLAIN).unwrap();
+        let two = hub.join(&mut pool, "a", conn(1), PLAIN).unwrap();
         assert_eq!(one.channel, two.channel);
-        hub.publish(one.channel, Kind::Text, b"to be forgotten").unwrap();
-        hub.join(&mut pool, "b", 2).unwrap();
-        assert_eq!(hub.join(&mut pool, DEFAULT_CHANNEL, 3), Err(JoinError::NoMemory));
-        assert_eq!(
-            hub.leave(&mut pool, one.channel, one.position),
-            Some(Moved { slot: 1, position: 0 })
-        );
-        assert_eq!(hub.leave(&mut pool, one.channel, 0), None);
+        hub.publish(&mut pool, one.channel, &Message::Text(b"to be forgotten")).unwrap();
+        hub.join(&mut pool, "b", conn(2), PLAIN).unwrap();
+        let refused = hub.join(&mut pool, DEFAULT_CHANNEL, conn(3), PLAIN);
+        assert_eq!(refused, Err(JoinError::NoMemory));
+        let moved = hub.leave(&mut pool, one.channel, one.position, PLAIN, |_| {});
+        assert_eq!(moved, Some(Moved { member: conn(1), position: 0 }));
+        assert_eq!(hub.leave(&mut pool, one.channel, 0, PLAIN, |_| {}), None);
         assert!(!hub.is_active());
         assert_eq!(pool.lent_bytes(), hub.reserved_bytes());
-        hub.join(&mut pool, DEFAULT_CHANNEL, 3).unwrap();
+        hub.join(&mut pool, DEFAULT_CHANNEL, conn(3), PLAIN).unwrap();
     }
 
     #[test]
-    fn a_record_over_half_a_ring_is_refused_whole() {
+    fn a_record_over_half_a_ring_in_any_dialect_is_refused_whole() {
         let mut pool = Pool::new(1 << 20);
         let mut hub = Hub::new(&limits(), HashKey([7; 16]));
-        let joined = hub.join(&mut pool, "a", 0).unwrap();
-        assert_eq!(hub.publish(joined.channel, Kind::Binary, &[0; 509]), Err(TooBig));
-        assert_eq!(hub.feed(joined.channel).mark(), joined.mark);
-        hub.publish(joined.channel, Kind::Binary, &[0; 508]).unwrap();
+        let joined = hub.join(&mut pool, "a", conn(0), PLAIN).unwrap();
+        let payload = [b'x'; 509];
+        let (too_big, just_fits) = (Message::Binary(&payload), Message::Text(&payload[..508]));
+        assert_eq!(hub.publish(&mut pool, joined.channel, &too_big), Err(PublishError::TooBig));
+        assert_eq!(hub.feed(joined.channel, PLAIN).mark(), joined.mark);
+        hub.publish(&mut pool, joined.channel, &just_fits).unwrap();
+        hub.join(&mut pool, "a", conn(1), Dialect::SocketIo4).unwrap();
+        let mark = hub.feed(joined.channel, PLAIN).mark();
+        assert_eq!(hub.publish(&mut pool, joined.channel, &just_fits), Err(PublishError::TooBig));
+        assert_eq!(hub.feed(joined.channel, PLAIN).mark(), mark);
     }
 
     #[test]

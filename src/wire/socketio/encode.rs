@@ -73,17 +73,11 @@ pub fn text_event_bytes(namespace: &str, text: &str) -> usize {
     head_bytes(0, namespace) + CHAT_MESSAGE_BEGIN.len() + string_bytes(text) + 1
 }
 
-/// Appends a plain client's binary message as an event; its bytes are to follow as one attachment.
-pub fn binary_event(namespace: &str, out: &mut Vec<u8>) {
-    head(PacketType::BinaryEvent, 1, namespace, out);
-    out.extend_from_slice(CHAT_MESSAGE_BEGIN.as_bytes());
-    out.extend_from_slice(br#"{"_placeholder":true,"num":0}]"#);
-}
+/// Name and arguments of a plain client's binary message; its bytes follow as one attachment.
+pub const BINARY_ARGS: &str = r#"["chat message",{"_placeholder":true,"num":0}]"#;
 
-/// Appends the event by which members hear that another has come.
-pub fn hi(namespace: &str, out: &mut Vec<u8>) {
-    event(namespace, 0, r#"["hi"]"#, out);
-}
+/// Name and arguments of the event by which members hear that another has come.
+pub const HI_ARGS: &str = r#"["hi"]"#;
 
 /// How the array of a `chat message` begins.
 const CHAT_MESSAGE_BEGIN: &str = r#"["chat message","#;

@@ -30,7 +30,7 @@ mod json;
 
 pub use decode::{Argument, Decoder, Event, Name, Packet, decode};
 pub use encode::{
-    CHAT_MESSAGE, acknowledgement, binary_event, connected, event, event_bytes, hi, refused,
+    BINARY_ARGS, CHAT_MESSAGE, HI_ARGS, acknowledgement, connected, event, event_bytes, refused,
     text_event, text_event_bytes,
 };
 pub use json::Text;
