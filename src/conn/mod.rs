@@ -15,12 +15,14 @@
 //! Each phase is a variant that owns its data; `Conn::enter` is the one place where phases change.
 
 mod http;
+mod polling;
 mod proxy;
 mod websocket;
 
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use crate::id::{ChannelId, Offset, Seq};
+use crate::feed::Mark;
+use crate::id::{ChannelId, Dialect, Offset, Seq, SessionId};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::outbound::{CloseFrame, Outbound, Source};
@@ -33,7 +35,9 @@ use crate::wire::ws::Kind;
 use crate::wire::{http as wire_http, proxy as wire_proxy};
 
 pub use http::{Next, Requester};
+pub use polling::Later;
 use http::{Request, Response};
+use polling::{Post, Posted};
 use websocket::WebSocket;
 
 /// Where a connection came in.
@@ -77,7 +81,13 @@ pub enum Step<'b> {
     Refuse(wire_http::HeadError),
     /// Half a request head, and the time for it is over: 408.
     RefuseLate,
-    /// Append a message to the connection's channel.
+    /// The body of a POST is over the limit: 413.
+    PostTooBig,
+    /// The body of a POST is malformed: 400, and nothing that follows counts.
+    PostMalformed,
+    /// The body of a POST is whole.
+    Posted,
+    /// A whole message.
     Publish(Kind, Payload<'b>),
     /// Begin the closing handshake.
     Close(CloseFrame, CloseReason),
@@ -131,7 +141,7 @@ impl Client {
 
 /// A place in a channel, and what was said there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Member {
+pub struct Place {
     /// Where.
     pub channel: ChannelId,
     /// The place in the channel's list; the hub tells when it changes.
@@ -140,6 +150,17 @@ pub struct Member {
     pub messages_in: u32,
     /// The feed's count of records at the beginning.
     pub joined: Seq,
+}
+
+/// What a WebSocket is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// It is a member of a channel by itself.
+    Member(Place),
+    /// It carries an Engine.IO session, or wants to.
+    Session(SessionId),
+    /// The session that it carried is over.
+    Orphan,
 }
 
 /// What a connection is doing.
@@ -153,10 +174,16 @@ enum Phase {
     Response(Response),
     /// Discarding a request body that nothing here wants.
     Body { body: wire_http::Body, by: Instant, requester: Requester },
-    /// A session.
+    /// A request that is answered when its session has something to say.
+    Held { session: SessionId, later: Later },
+    /// Reading a request body that brings a session's packets.
+    Post(Post),
+    /// They have come and are being taken in.
+    Posted(Posted),
+    /// Messages in both directions.
     WebSocket(WebSocket),
-    /// A session whose close frame is under way.
-    Closing { member: Member, by: Instant, reason: CloseReason },
+    /// A WebSocket whose close frame is under way.
+    Closing { role: Role, by: Instant, reason: CloseReason },
     /// Everything was sent and writing shut down; reading and discarding what the peer still sends,
     /// since unread input would turn our last words into a reset.
     Lingering { by: Instant, discarded_bytes: u32, reason: CloseReason },
@@ -212,8 +239,9 @@ impl Conn {
         match &mut self.phase {
             Phase::Proxy { .. } => self.receive_proxy(cx, bytes),
             Phase::Request(request) => request.receive(cx, bytes),
-            Phase::Response(_) => (0, Step::Hold),
+            Phase::Response(_) | Phase::Held { .. } | Phase::Posted(_) => (0, Step::Hold),
             Phase::Body { .. } => self.receive_body(cx, bytes),
+            Phase::Post(_) => self.receive_post(cx, bytes),
             Phase::WebSocket(ws) => ws.receive(cx, &mut self.out, bytes),
             // Nothing that follows a close frame counts (RFC 6455 §5.5.1).
             Phase::Closing { .. } => (bytes.len(), Step::Continue),
@@ -234,12 +262,15 @@ impl Conn {
             Phase::Request(request) if nothing_came && request.is_first() => {
                 Step::End(CloseReason::ProbeOnly)
             }
-            Phase::Request(_) | Phase::Body { .. } | Phase::WebSocket(_) => {
-                Step::End(CloseReason::PeerGone)
-            }
+            // Whoever holds a poll and goes has ended the session with it.
+            Phase::Request(_)
+            | Phase::Body { .. }
+            | Phase::Held { .. }
+            | Phase::Post(_)
+            | Phase::WebSocket(_) => Step::End(CloseReason::PeerGone),
             // It may have shut down only its writing side; what it asked for is still sent. The
             // server asks again when that is done.
-            Phase::Response(_) | Phase::Closing { .. } => Step::Hold,
+            Phase::Response(_) | Phase::Posted(_) | Phase::Closing { .. } => Step::Hold,
             Phase::Lingering { reason, .. } => Step::End(*reason),
         }
     }
@@ -259,6 +290,9 @@ impl Conn {
             Phase::Request(request) => request.by,
             Phase::Response(response) => response.progress_at.plus(limits::RESPONSE_LIMIT),
             Phase::WebSocket(ws) => ws.deadline(settings, self.heard_at),
+            Phase::Post(post) => post.by,
+            // A session has a deadline of its own.
+            Phase::Held { .. } | Phase::Posted(_) => Instant::NEVER,
             Phase::Closing { by, .. } | Phase::Lingering { by, .. } => *by,
         }
     }
@@ -271,7 +305,8 @@ impl Conn {
             Phase::Proxy { .. } => Step::End(CloseReason::ProxyTimeout),
             Phase::Request(request) => request.handle_timeout(nothing_came),
             Phase::Response(_) => Step::Cut(CloseReason::ResponseTimeout),
-            Phase::Body { .. } => Step::End(CloseReason::BodyTimeout),
+            Phase::Body { .. } | Phase::Post(_) => Step::End(CloseReason::BodyTimeout),
+            Phase::Held { .. } | Phase::Posted(_) => Step::Continue,
             Phase::WebSocket(ws) => ws.handle_timeout(cx, &mut self.out, self.heard_at),
             Phase::Closing { reason, .. } => Step::Cut(*reason),
             Phase::Lingering { reason, .. } => Step::End(*reason),
@@ -288,33 +323,34 @@ impl Conn {
         body: Option<(AssetId, u32)>,
         next: Next,
     ) -> bool {
+        let requester = self.requester();
+        if let Some(buffer) = self.phase_buffer() {
+            cx.pool.give(buffer);
+        }
+        // Entered first, so that a buffer that was just given back is not held any more.
+        self.enter(Phase::Response(Response { progress_at: cx.now.mono, next, requester }));
         if !self.out.push_own(cx.pool, own) {
             return false;
         }
         if let Some((asset, length)) = body {
             self.out.start_body(asset, length);
         }
-        let requester = self.requester();
-        self.enter(Phase::Response(Response { progress_at: cx.now.mono, next, requester }));
         true
     }
 
-    /// Becomes a WebSocket in `member`'s channel, of which it gets what comes after `cursor`.
-    /// `first_ping` is how long after the last byte heard the first ping is due.
-    pub fn upgrade(
-        &mut self,
-        cx: &mut Cx<'_>,
-        member: Member,
-        cursor: Offset,
-        first_ping: Duration,
-    ) {
-        let mark = crate::feed::Mark { offset: cursor, seq: member.joined };
-        self.out.start_feed(member.channel, mark);
+    /// Becomes a WebSocket. `first_ping` is how long after the last byte heard the first ping is
+    /// due; a session has pings of its own, so there it is `None`.
+    pub fn upgrade(&mut self, cx: &mut Cx<'_>, role: Role, first_ping: Option<Duration>) {
         self.opened_at = cx.now.mono;
-        self.enter(Phase::WebSocket(WebSocket::new(member, first_ping)));
+        self.enter(Phase::WebSocket(WebSocket::new(role, first_ping)));
     }
 
-    /// Begins the closing handshake of a session; the frame waits until everything before `barrier`
+    /// Begins to follow a feed.
+    pub fn follow(&mut self, channel: ChannelId, dialect: Dialect, mark: Mark) {
+        self.out.start_feed(channel, dialect, mark);
+    }
+
+    /// Begins the closing handshake of a WebSocket; the frame waits until everything before `barrier`
     /// has gone. Nothing happens if it has begun already.
     pub fn close(
         &mut self,
@@ -325,10 +361,10 @@ impl Conn {
     ) {
         if let Phase::WebSocket(ws) = &mut self.phase {
             ws.release(cx.pool);
-            let member = ws.member;
+            let role = ws.role;
             self.out.start_close(frame, barrier);
             let by = cx.now.mono.plus(limits::CLOSE_LIMIT);
-            self.enter(Phase::Closing { member, by, reason });
+            self.enter(Phase::Closing { role, by, reason });
         }
     }
 
@@ -349,6 +385,9 @@ impl Conn {
             | Phase::Proxy { .. }
             | Phase::Request(_)
             | Phase::Body { .. }
+            | Phase::Held { .. }
+            | Phase::Post(_)
+            | Phase::Posted(_)
             | Phase::WebSocket(_)
             | Phase::Lingering { .. } => Progress::Ongoing,
         }
@@ -404,8 +443,8 @@ impl Conn {
         if let Some(input) = self.input.take() {
             pool.give(input);
         }
-        if let Phase::WebSocket(ws) = &mut self.phase {
-            ws.release(pool);
+        if let Some(buffer) = self.phase_buffer() {
+            pool.give(buffer);
         }
         self.out.release(pool);
     }
@@ -417,45 +456,101 @@ impl Conn {
 
     /// Whether bytes from the socket are wanted now.
     pub fn wants_input(&self) -> bool {
-        !matches!(self.phase, Phase::Response(_))
+        match &self.phase {
+            Phase::Response(_) | Phase::Posted(_) => false,
+            // Only to notice its end; what a pipeline brings meanwhile waits.
+            Phase::Held { .. } => self.input.is_none(),
+            Phase::Proxy { .. }
+            | Phase::Request(_)
+            | Phase::Body { .. }
+            | Phase::Post(_)
+            | Phase::WebSocket(_)
+            | Phase::Closing { .. }
+            | Phase::Lingering { .. } => true,
+        }
     }
 
-    /// The session's place in its channel, until its close frame has gone.
-    pub fn member(&self) -> Option<Member> {
+    /// What the WebSocket is for, until its close frame has gone.
+    pub fn role(&self) -> Option<Role> {
         match &self.phase {
-            Phase::WebSocket(ws) => Some(ws.member),
-            Phase::Closing { member, .. } => Some(*member),
+            Phase::WebSocket(ws) => Some(ws.role),
+            Phase::Closing { role, .. } => Some(*role),
             Phase::Proxy { .. }
             | Phase::Request(_)
             | Phase::Response(_)
             | Phase::Body { .. }
+            | Phase::Held { .. }
+            | Phase::Post(_)
+            | Phase::Posted(_)
             | Phase::Lingering { .. } => None,
         }
+    }
+
+    /// Its own place in a channel, until its close frame has gone.
+    pub fn place(&self) -> Option<Place> {
+        match self.role() {
+            Some(Role::Member(place)) => Some(place),
+            Some(Role::Session(_) | Role::Orphan) | None => None,
+        }
+    }
+
+    /// The session that it has to do with, as a WebSocket or by a request under way.
+    pub fn session(&self) -> Option<SessionId> {
+        match &self.phase {
+            Phase::Held { session, .. } => Some(*session),
+            Phase::Post(post) => Some(post.session),
+            Phase::Posted(posted) => Some(posted.session),
+            Phase::Proxy { .. }
+            | Phase::Request(_)
+            | Phase::Response(_)
+            | Phase::Body { .. }
+            | Phase::WebSocket(_)
+            | Phase::Closing { .. }
+            | Phase::Lingering { .. } => match self.role() {
+                Some(Role::Session(session)) => Some(session),
+                Some(Role::Member(_) | Role::Orphan) | None => None,
+            },
+        }
+    }
+
+    /// Its session is over; it may still have something to send.
+    pub fn orphan(&mut self) {
+        self.set_role(Role::Orphan);
     }
 
     /// The hub has moved this member to another place in its list.
     pub fn set_position(&mut self, position: u32) {
+        if let Some(place) = self.place() {
+            self.set_role(Role::Member(Place { position, ..place }));
+        }
+    }
+
+    fn set_role(&mut self, new: Role) {
         match &mut self.phase {
-            Phase::WebSocket(ws) => ws.member.position = position,
-            Phase::Closing { member, .. } => member.position = position,
+            Phase::WebSocket(ws) => ws.role = new,
+            Phase::Closing { role, .. } => *role = new,
             Phase::Proxy { .. }
             | Phase::Request(_)
             | Phase::Response(_)
             | Phase::Body { .. }
+            | Phase::Held { .. }
+            | Phase::Post(_)
+            | Phase::Posted(_)
             | Phase::Lingering { .. } => {}
         }
     }
 
-    /// The channel that what this connection reads is published to, if it is a session that may.
-    pub fn publishes_to(&self) -> Option<ChannelId> {
+    /// Whether what it reads is published: an open WebSocket, or a POST of packets.
+    pub fn is_publishing(&self) -> bool {
         match &self.phase {
-            Phase::WebSocket(ws) => Some(ws.member.channel),
+            Phase::WebSocket(_) | Phase::Post(_) | Phase::Posted(_) => true,
             Phase::Proxy { .. }
             | Phase::Request(_)
             | Phase::Response(_)
             | Phase::Body { .. }
+            | Phase::Held { .. }
             | Phase::Closing { .. }
-            | Phase::Lingering { .. } => None,
+            | Phase::Lingering { .. } => false,
         }
     }
 
@@ -466,6 +561,9 @@ impl Conn {
             Phase::Response(response) => response.requester,
             Phase::Body { requester, .. } => *requester,
             Phase::Proxy { .. }
+            | Phase::Held { .. }
+            | Phase::Post(_)
+            | Phase::Posted(_)
             | Phase::WebSocket(_)
             | Phase::Closing { .. }
             | Phase::Lingering { .. } => Requester::Client,
@@ -477,7 +575,7 @@ impl Conn {
         matches!(self.phase, Phase::Request(_)) && self.input.is_none()
     }
 
-    /// Whether the session is open for messages.
+    /// Whether it is a WebSocket that is open for messages.
     pub fn is_open(&self) -> bool {
         matches!(self.phase, Phase::WebSocket(_))
     }
@@ -512,22 +610,29 @@ impl Conn {
 
     /// The buffers that are held, for the server's account of the pool.
     pub fn buffers(&self) -> impl Iterator<Item = BufferId> {
-        let message = match &self.phase {
+        [self.input, self.out.buffer(), self.phase_buffer()].into_iter().flatten()
+    }
+
+    fn phase_buffer(&self) -> Option<BufferId> {
+        match &self.phase {
             Phase::WebSocket(ws) => ws.buffer(),
+            Phase::Post(post) => post.buffer,
+            Phase::Posted(posted) => Some(posted.buffer),
             Phase::Proxy { .. }
             | Phase::Request(_)
             | Phase::Response(_)
             | Phase::Body { .. }
+            | Phase::Held { .. }
             | Phase::Closing { .. }
             | Phase::Lingering { .. } => None,
-        };
-        [self.input, self.out.buffer(), message].into_iter().flatten()
+        }
     }
 
     /// Counts a message that was published.
     pub fn count_published(&mut self) {
-        if let Phase::WebSocket(ws) = &mut self.phase {
-            ws.member.messages_in = ws.member.messages_in.saturating_add(1);
+        if let Some(place) = self.place() {
+            let messages_in = place.messages_in.saturating_add(1);
+            self.set_role(Role::Member(Place { messages_in, ..place }));
         }
     }
 

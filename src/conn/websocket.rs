@@ -7,7 +7,7 @@
 //! A message that is whole within what was read is published from there; only one that arrives in
 //! pieces owns a buffer, which grows as bytes arrive, never as a header promises.
 
-use super::{Cx, Member, Payload, Step};
+use super::{Cx, Payload, Role, Step};
 use crate::limits;
 use crate::outbound::{CloseFrame, Outbound};
 use crate::pool::{BufferId, Pool};
@@ -23,7 +23,7 @@ const PING: [u8; 2] = [0x89, 0];
 /// A session.
 #[derive(Debug)]
 pub(super) struct WebSocket {
-    pub(super) member: Member,
+    pub(super) role: Role,
     deframer: Deframer,
     /// What has arrived of a message in pieces.
     message: Option<BufferId>,
@@ -36,15 +36,17 @@ pub(super) struct WebSocket {
 }
 
 impl WebSocket {
-    /// A session that is first pinged after `first_ping` of silence, then after an interval each.
-    pub(super) fn new(member: Member, first_ping: Duration) -> WebSocket {
+    /// One that is first pinged after `first_ping` of silence, then after an interval each; or not
+    /// at all, because its session pings.
+    pub(super) fn new(role: Role, first_ping: Option<Duration>) -> WebSocket {
+        let wait_ms = first_ping.map_or(u64::MAX, Duration::as_millis);
         WebSocket {
-            member,
+            role,
             deframer: Deframer::new(),
             message: None,
             began_at: Instant::NEVER,
             pinged_at: Instant::NEVER,
-            wait_ms: u32::try_from(first_ping.as_millis()).unwrap_or(u32::MAX),
+            wait_ms: u32::try_from(wait_ms).unwrap_or(u32::MAX),
         }
     }
 
@@ -112,7 +114,9 @@ impl WebSocket {
     }
 
     pub(super) fn deadline(&self, settings: &Settings, heard_at: Instant) -> Instant {
-        let ping = if self.pinged_at == Instant::NEVER {
+        let ping = if matches!(self.role, Role::Session(_) | Role::Orphan) {
+            Instant::NEVER
+        } else if self.pinged_at == Instant::NEVER {
             heard_at.plus(Duration::from_millis(u64::from(self.wait_ms)))
         } else {
             self.pinged_at.plus(settings.limits.ping_timeout)
