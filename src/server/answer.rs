@@ -5,12 +5,13 @@
 //! system.
 
 use super::{Access, Event, Server, Socket, has_room};
-use crate::conn::{Cx, Member, Next, Requester};
+use crate::conn::{Next, Requester, Role};
 use crate::hub::{DEFAULT_CHANNEL, JoinError, is_channel_name};
 use crate::limits;
 use crate::reason::CloseReason;
 use crate::site::{AssetId, Found};
-use crate::time::Now;
+use crate::id::Dialect;
+use crate::time::{Duration, Now};
 use crate::wire::http::{
     self, Body, Connection, FIELDS_MAX, Framing, HeadError, Method, Request, ResponseHead, Version,
 };
@@ -37,15 +38,16 @@ const PATH_BYTES_MAX: usize = 1024;
 
 /// An answer before it knows whether the connection goes on.
 #[derive(Clone, Copy, Debug)]
-struct Answer<'a> {
-    status: u16,
-    content_type: Option<&'a str>,
-    fields: &'a [(&'a str, &'a str)],
-    content: Content<'a>,
+pub(super) struct Answer<'a> {
+    pub(super) status: u16,
+    pub(super) content_type: Option<&'a str>,
+    pub(super) fields: &'a [(&'a str, &'a str)],
+    pub(super) content: Content<'a>,
 }
 
+/// An answer's body.
 #[derive(Clone, Copy, Debug)]
-enum Content<'a> {
+pub(super) enum Content<'a> {
     /// Short, sent with the head.
     Text(&'a [u8]),
     /// The status itself in words.
@@ -54,7 +56,7 @@ enum Content<'a> {
 }
 
 impl<'a> Answer<'a> {
-    fn plain(status: u16) -> Answer<'a> {
+    pub(super) fn plain(status: u16) -> Answer<'a> {
         Answer { status, content_type: TEXT, fields: &[], content: Content::Reason }
     }
 
@@ -120,6 +122,9 @@ impl<S: Socket> Server<S> {
         let Some(path) = http::percent_decode(request.path, &mut decoded) else {
             return self.respond(now, slot, request, Answer::plain(404));
         };
+        if matches!(path, "/socket.io" | "/socket.io/") {
+            return self.answer_engine(now, slot, request);
+        }
         let socket_only = match path {
             "/ws" | "/" => Some(DEFAULT_CHANNEL),
             _ => path.strip_prefix("/ws/").filter(|name| is_channel_name(name)),
@@ -211,13 +216,34 @@ impl<S: Socket> Server<S> {
             let answer = Answer::plain(403).saying(b"this Origin is not allowed here");
             return self.respond(now, slot, request, answer);
         }
-        if let Some(why) = self.lacks_room(slot, channel) {
+        let room = self.hub.can_join(&self.pool, channel, Dialect::Plain);
+        if let Some(why) = self.lacks_room(slot).or_else(|| room.err().map(why)) {
             return self.refuse_session(now, slot, request, why);
         }
+        let place = match self.join(slot, channel) {
+            Ok(place) => place,
+            Err(error) => return self.refuse_session(now, slot, request, why(error)),
+        };
+        let first_ping = self.first_ping();
+        let client = self.client(slot);
+        self.events.push_back(Event::Opened { client, channel: channel.into() });
+        self.switch_protocols(now, slot, key, Role::Member(place), Some(first_ping));
+    }
+
+    /// Answers 101 and makes the connection a WebSocket.
+    pub(super) fn switch_protocols(
+        &mut self,
+        now: Now,
+        slot: u32,
+        key: &str,
+        role: Role,
+        first_ping: Option<Duration>,
+    ) {
         let accept = ws::accept(key);
         let accept = core::str::from_utf8(&accept).expect("base64 is ASCII");
         let date = self.date(now);
-        self.scratch.clear();
+        let mut own = core::mem::take(&mut self.scratch);
+        own.clear();
         let head = ResponseHead {
             status: 101,
             date: &date,
@@ -230,34 +256,21 @@ impl<S: Socket> Server<S> {
                 ("Sec-WebSocket-Accept", accept),
             ],
         };
-        head.write(&mut self.scratch);
-        let joined = match self.join(slot, channel) {
-            Ok(joined) => joined,
-            Err(error) => return self.refuse_session(now, slot, request, why(error)),
-        };
-        let first_ping = self.first_ping();
-        let member = Member {
-            channel: joined.channel,
-            position: joined.position,
-            messages_in: 0,
-            joined: joined.mark.seq,
-        };
-        let entry = &mut self.entries[slot as usize];
-        let mut cx =
-            Cx { now, pool: &mut self.pool, metrics: &mut self.metrics, settings: &self.settings };
-        entry.conn.upgrade(&mut cx, member, joined.mark.offset, first_ping);
-        cx.metrics.requests += 1;
-        let told = entry.conn.out.push_own(cx.pool, &self.scratch);
-        let client = entry.conn.client().address();
-        self.events.push_back(Event::Opened { client, channel: channel.into() });
-        if !told {
-            return self.remove(now, slot, CloseReason::NoMemory, false);
+        head.write(&mut own);
+        self.metrics.requests += 1;
+        let (entry, mut cx) = self.parts(now, slot);
+        entry.conn.upgrade(&mut cx, role, first_ping);
+        let told = entry.conn.out.push_own(cx.pool, &own);
+        self.scratch = own;
+        if told {
+            self.enqueue(slot);
+        } else {
+            self.remove(now, slot, CloseReason::NoMemory, false);
         }
-        self.enqueue(slot);
     }
 
     /// What there is not enough of for one more session, if anything.
-    fn lacks_room(&self, slot: u32, channel: &str) -> Option<&'static str> {
+    pub(super) fn lacks_room(&self, slot: u32) -> Option<&'static str> {
         let limits = &self.settings.limits;
         let ip = self.entries[slot as usize].conn.client().ip();
         let of_address = self.per_ip.get(&ip).copied().unwrap_or(0);
@@ -268,11 +281,11 @@ impl<S: Socket> Server<S> {
         } else if !has_room(limits, of_address) {
             Some("--max-connections-per-ip of this address are in use")
         } else {
-            self.hub.can_join(&self.pool, channel).err().map(why)
+            None
         }
     }
 
-    fn refuse_session(
+    pub(super) fn refuse_session(
         &mut self,
         now: Now,
         slot: u32,
@@ -286,7 +299,7 @@ impl<S: Socket> Server<S> {
     }
 
     /// No `Origin` is no browser; a browser's must be the page's own or listed.
-    fn allows_origin(&self, request: &Request<'_, '_>) -> bool {
+    pub(super) fn allows_origin(&self, request: &Request<'_, '_>) -> bool {
         let mut origins = request.fields("origin");
         match (origins.next(), origins.next()) {
             (None, _) => true,
@@ -317,13 +330,13 @@ impl<S: Socket> Server<S> {
         self.write_answer(now, slot, None, answer, Next::Close);
     }
 
-    fn respond(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, answer: Answer<'_>) {
+    pub(super) fn respond(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, answer: Answer<'_>) {
         let next = self.what_follows(slot, request);
         self.write_answer(now, slot, Some(request), answer, next);
     }
 
     /// Whether the connection goes on behind the answer, and what with.
-    fn what_follows(&self, slot: u32, request: &Request<'_, '_>) -> Next {
+    pub(super) fn what_follows(&self, slot: u32, request: &Request<'_, '_>) -> Next {
         let probe = self.entries[slot as usize].conn.requester() == Requester::Probe;
         // A client that waits for 100 Continue has its final answer and may or may not send the
         // body then; only closing is unambiguous (RFC 9110 §10.1.1).
@@ -345,23 +358,48 @@ impl<S: Socket> Server<S> {
         answer: Answer<'_>,
         next: Next,
     ) {
-        let reason = http::reason(answer.status).as_bytes();
-        let (text, file) = match answer.content {
-            Content::Text(text) => (text, None),
-            Content::Reason if answer.status == 204 => (&[][..], None),
-            Content::Reason => (reason, None),
-            Content::File(asset) => (&[][..], Some(asset)),
-        };
-        let length = file.map_or(text.len(), |asset| self.site.asset(asset).bytes.len());
         let is_1_0 = request.is_some_and(|request| request.version == Version::Http10);
+        let bodiless = request.is_some_and(|request| request.method == Method::Head);
+        let line = request.map_or_else(String::new, |request| {
+            // A session's id, which is in the query there, speaks for the session.
+            let is_engine = request.path.starts_with("/socket.io");
+            let target = if is_engine { request.path } else { request.target };
+            format!("{} {target} {}", request.method.as_str(), request.version.as_str())
+        });
+        let agent = request.and_then(|request| request.field("user-agent")).unwrap_or_default();
+        let is_probe = request.is_some_and(|request| probe_of(request.path).is_some());
+        let body_bytes = if bodiless { 0 } else { self.content_bytes(&answer) as u64 };
+        self.events.push_back(Event::Request(Box::new(Access {
+            client: self.client(slot),
+            line: line.into(),
+            status: answer.status,
+            body_bytes,
+            agent: agent.into(),
+            is_probe,
+        })));
+        self.send_answer(now, slot, answer, next, is_1_0, bodiless);
+    }
+
+    /// Puts an answer on its way.
+    pub(super) fn send_answer(
+        &mut self,
+        now: Now,
+        slot: u32,
+        answer: Answer<'_>,
+        next: Next,
+        is_1_0: bool,
+        bodiless: bool,
+    ) {
         let connection = match next {
             Next::Close => Connection::Close,
             Next::Request | Next::Body(_) if is_1_0 => Connection::KeepAlive,
             Next::Request | Next::Body(_) => Connection::Unsaid,
         };
-        // A 426 has a `Connection: Upgrade` of its own; both words may stand there.
         let date = self.date(now);
-        self.scratch.clear();
+        let length = self.content_bytes(&answer);
+        let mut own = core::mem::take(&mut self.scratch);
+        own.clear();
+        // A 426 has a `Connection: Upgrade` of its own; both words may stand there.
         let head = ResponseHead {
             status: answer.status,
             date: &date,
@@ -370,43 +408,40 @@ impl<S: Socket> Server<S> {
             content_length: Some(length as u64),
             fields: answer.fields,
         };
-        head.write(&mut self.scratch);
-        let bodiless = request.is_some_and(|request| request.method == Method::Head);
-        if !bodiless {
-            self.scratch.extend_from_slice(text);
+        head.write(&mut own);
+        let mut body = None;
+        match answer.content {
+            _ if bodiless => {}
+            Content::File(asset) => body = Some((asset, length as u32)),
+            Content::Text(text) => own.extend_from_slice(text),
+            Content::Reason if answer.status == 204 => {}
+            Content::Reason => own.extend_from_slice(http::reason(answer.status).as_bytes()),
         }
-        let body = file.filter(|_| !bodiless).map(|asset| (asset, length as u32));
         self.metrics.requests += 1;
-        self.report(slot, request, answer.status, if bodiless { 0 } else { length as u64 });
-        let entry = &mut self.entries[slot as usize];
-        let mut cx =
-            Cx { now, pool: &mut self.pool, metrics: &mut self.metrics, settings: &self.settings };
-        if entry.conn.reply(&mut cx, &self.scratch, body, next) {
+        let (entry, mut cx) = self.parts(now, slot);
+        let told = entry.conn.reply(&mut cx, &own, body, next);
+        // A poll's answer may have made it large; that is not kept.
+        own.shrink_to(limits::READ_BUFFER_BYTES);
+        self.scratch = own;
+        if told {
             self.enqueue(slot);
         } else {
             self.remove(now, slot, CloseReason::NoMemory, false);
         }
     }
 
-    fn report(&mut self, slot: u32, request: Option<&Request<'_, '_>>, status: u16, bytes: u64) {
-        let line = request.map_or_else(String::new, |request| {
-            let (method, version) = (request.method.as_str(), request.version.as_str());
-            format!("{method} {} {version}", request.target)
-        });
-        let agent = request.and_then(|request| request.field("user-agent")).unwrap_or_default();
-        let is_probe = request.is_some_and(|request| probe_of(request.path).is_some());
-        self.events.push_back(Event::Request(Box::new(Access {
-            client: self.client(slot),
-            line: line.into(),
-            status,
-            body_bytes: bytes,
-            agent: agent.into(),
-            is_probe,
-        })));
+    /// Length of the body that GET gets.
+    fn content_bytes(&self, answer: &Answer<'_>) -> usize {
+        match answer.content {
+            Content::Text(text) => text.len(),
+            Content::Reason if answer.status == 204 => 0,
+            Content::Reason => http::reason(answer.status).len(),
+            Content::File(asset) => self.site.asset(asset).bytes.len(),
+        }
     }
 
     /// The `Date` of this second.
-    fn date(&mut self, now: Now) -> [u8; http::DATE_BYTES] {
+    pub(super) fn date(&mut self, now: Now) -> [u8; http::DATE_BYTES] {
         if self.date.0 != now.unix_s {
             self.date = (now.unix_s, http::date(now.unix_s));
         }
@@ -446,7 +481,7 @@ fn forwarded_address(entry: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
 
-fn why(error: JoinError) -> &'static str {
+pub(super) fn why(error: JoinError) -> &'static str {
     match error {
         JoinError::TooManyChannels => "--max-channels are in use",
         JoinError::NoMemory => "--memory is used up",

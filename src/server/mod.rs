@@ -10,8 +10,10 @@
 
 mod answer;
 mod drain;
+mod engine;
 mod event;
 mod pump;
+mod socketio;
 
 use core::net::{IpAddr, SocketAddr};
 use std::collections::{HashMap, VecDeque};
@@ -24,12 +26,12 @@ use slab::Slab;
 pub use crate::conn::Listener;
 pub use event::{Access, Event};
 
-use crate::conn::{Conn, Cx, Step};
-use crate::hub::{HashKey, Hub, Joined, Moved};
-use crate::id::{ChannelId, ConnId};
+use crate::conn::{Client, Conn, Cx, Place, Step};
+use crate::hub::{HashKey, Hub, JoinError, Moved, OWN_BYTES_MAX, SESSION_BYTES, Sessions};
+use crate::id::{ChannelId, ConnId, Dialect, Member, Offset, Reader, SessionId};
 use crate::limits::{self, Limits};
 use crate::metrics::Metrics;
-use crate::outbound::CloseFrame;
+use crate::outbound::{CloseFrame, Source};
 use crate::pool::Pool;
 use crate::reason::CloseReason;
 use crate::settings::Settings;
@@ -82,7 +84,7 @@ struct Entry<S> {
     resuming: bool,
     /// It is counted among its channel's choked members.
     choked: bool,
-    /// It is counted as a session.
+    /// It is counted as a session by itself.
     session: bool,
     /// Its end as a session was counted and told; what is left is taking leave.
     told: bool,
@@ -104,8 +106,11 @@ pub struct Server<S> {
     wheel: Wheel,
     pool: Pool,
     hub: Hub,
+    /// Engine.IO sessions.
+    engine: Sessions,
     site: Site,
     metrics: Metrics,
+    /// Sessions of either kind.
     sessions: usize,
     /// Sessions by client address, if that is limited.
     per_ip: HashMap<IpAddr, u32, HashKey>,
@@ -113,11 +118,17 @@ pub struct Server<S> {
     queue: VecDeque<ConnId>,
     /// Connections to be read again: their budget was spent, or what held them back is gone.
     resume: VecDeque<ConnId>,
+    /// Sessions with something to answer a poll with.
+    polls: VecDeque<SessionId>,
+    /// The connection whose posted packets are being taken in.
+    posting: Option<ConnId>,
     events: VecDeque<Event>,
     /// The one buffer that every read goes into.
     buffer: Vec<u8>,
     /// Where response heads are put together.
     scratch: Vec<u8>,
+    /// Where polling bodies are put together.
+    body: Vec<u8>,
     date: (u64, [u8; http::DATE_BYTES]),
     random: ChaCha20Rng,
     drain: Option<Drain>,
@@ -133,7 +144,7 @@ impl<S: Socket> Server<S> {
             random.fill_bytes(&mut key);
             HashKey(key)
         };
-        let (names, addresses) = (key(), key());
+        let (names, addresses, sids) = (key(), key(), key());
         let limits = &settings.limits;
         let slots = limits.slots();
         Server {
@@ -142,15 +153,19 @@ impl<S: Socket> Server<S> {
             wheel: Wheel::new(now.mono, slots),
             pool: Pool::new(limits.memory_bytes),
             hub: Hub::new(limits, names),
+            engine: Sessions::new(now.mono, sids),
             site,
             metrics: Metrics::default(),
             sessions: 0,
             per_ip: HashMap::with_hasher(addresses),
             queue: VecDeque::with_capacity(slots),
             resume: VecDeque::with_capacity(slots),
+            polls: VecDeque::new(),
+            posting: None,
             events: VecDeque::new(),
             buffer: vec![0; limits::READ_BUFFER_BYTES],
             scratch: Vec::with_capacity(limits::RESPONSE_HEAD_BYTES_MAX),
+            body: Vec::new(),
             date: (now.unix_s, http::date(now.unix_s)),
             random,
             drain: None,
@@ -227,7 +242,10 @@ impl<S: Socket> Server<S> {
             }
         }
         self.flush_pass(now);
-        !self.queue.is_empty() || !self.resume.is_empty() || self.hub.is_active()
+        !self.queue.is_empty()
+            || !self.resume.is_empty()
+            || !self.polls.is_empty()
+            || self.hub.is_active()
     }
 
     /// The next thing to write down or to do, until there is none.
@@ -238,7 +256,8 @@ impl<S: Socket> Server<S> {
     /// When [`Server::run`] is worth calling although nothing has happened.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let drain = self.drain.as_ref().map(Drain::next);
-        [self.wheel.next(), self.hub.next_grace(), drain].into_iter().flatten().min()
+        [self.wheel.next(), self.engine.next(), self.hub.next_grace(), drain]
+            .into_iter().flatten().min()
     }
 
     /// Serves other files. Whoever still reads the generation before the current one is cut.
@@ -279,16 +298,23 @@ impl<S: Socket> Server<S> {
     /// Asserts what must hold between calls. Walks everything: for tests.
     pub fn check(&self) {
         let mut lent = self.hub.reserved_bytes();
-        let mut sessions = 0;
+        let mut sessions = self.engine.len();
         for (slot, entry) in &self.entries {
-            for buffer in entry.conn.buffers() {
-                lent += self.pool.cost_bytes(buffer);
-            }
+            lent += entry.conn.buffers().map(|buffer| self.pool.cost_bytes(buffer)).sum::<u64>();
             sessions += usize::from(entry.session);
-            assert_eq!(entry.conn.member().is_some(), entry.session);
-            if let Some(member) = entry.conn.member() {
-                let members = self.hub.channel(member.channel).members();
-                assert_eq!(members[member.position as usize], slot as u32);
+            assert_eq!(entry.conn.place().is_some(), entry.session);
+            if let Some(place) = entry.conn.place() {
+                self.check_member(place.channel, place.position, Reader::Conn(slot as u32));
+            }
+            if let Some(session) = entry.conn.session() {
+                assert!(self.engine.contains(session), "slot {slot} has a dead session");
+            }
+        }
+        for (id, session) in self.engine.iter() {
+            lent += SESSION_BYTES;
+            lent += session.buffers().map(|buffer| self.pool.cost_bytes(buffer)).sum::<u64>();
+            for space in &session.spaces {
+                self.check_member(space.channel, space.position, Reader::Session(id));
             }
         }
         assert_eq!(sessions, self.sessions);
@@ -296,6 +322,11 @@ impl<S: Socket> Server<S> {
         assert!(self.pool.held_bytes() <= self.pool.limit_bytes());
         self.hub.check();
         self.wheel.check();
+    }
+
+    fn check_member(&self, channel: ChannelId, position: u32, reader: Reader) {
+        let members = self.hub.channel(channel).members();
+        assert_eq!(members[position as usize].reader(), reader);
     }
 
     fn entry(&mut self, id: ConnId) -> Option<&mut Entry<S>> {
@@ -345,6 +376,10 @@ impl<S: Socket> Server<S> {
                 self.arm(slot);
             }
         }
+        for _ in 0..limits::SENDS_PER_TURN {
+            let Some(session) = self.engine.expire(now.mono) else { break };
+            self.session_timeout(now, session);
+        }
         let resume = &mut self.resume;
         let entries = &mut self.entries;
         self.hub.expire_graces(now.mono, |id| resume_paused(entries, resume, id));
@@ -373,8 +408,20 @@ impl<S: Socket> Server<S> {
                 self.entry(id).is_some()
             }
             Step::Publish(kind, payload) => {
-                self.publish(now, id, kind, payload);
-                true
+                self.take_message(now, id, kind, payload);
+                self.entry(id).is_some()
+            }
+            Step::Posted => {
+                self.take_posted(now, id);
+                self.entry(id).is_some()
+            }
+            Step::PostTooBig => {
+                self.refuse_post(now, id, 413);
+                self.entry(id).is_some()
+            }
+            Step::PostMalformed => {
+                self.refuse_post(now, id, 400);
+                self.entry(id).is_some()
             }
             Step::Pinged => {
                 self.enqueue(id.slot);
@@ -402,43 +449,47 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Begins the closing handshake of a session: the frame goes out behind everything that was
+    /// Begins the closing handshake of a WebSocket: the frame goes out behind everything that was
     /// published until now.
     fn close(&mut self, now: Now, slot: u32, frame: CloseFrame, reason: CloseReason) {
-        let Some(member) = self.entries[slot as usize].conn.member() else { return };
-        let barrier = self.hub.feed(member.channel).head();
+        let entry = &self.entries[slot as usize];
+        let barrier = match entry.conn.out.source() {
+            Source::Feed { channel, dialect, .. } => self.hub.feed(channel, dialect).head(),
+            Source::Nothing | Source::Body { .. } => Offset::default(),
+        };
         let (entry, mut cx) = self.parts(now, slot);
         entry.conn.close(&mut cx, frame, barrier, reason);
         self.enqueue(slot);
         self.arm(slot);
     }
 
-    /// Takes a session out of its channel and says that it ended.
-    fn end_session(&mut self, now: Now, slot: u32, reason: CloseReason) {
+    /// A connection has said its last word, or is gone: whatever it was to a channel or a session
+    /// ends with it.
+    fn detach(&mut self, now: Now, slot: u32, reason: CloseReason) {
+        let id = self.id(slot);
+        let conn = &self.entries[slot as usize].conn;
+        if let Some(place) = conn.place() {
+            self.end_member(now, slot, place, reason);
+        } else if let Some(session) = conn.session() {
+            self.carrier_gone(now, session, id, reason);
+        }
+    }
+
+    /// Takes a plain WebSocket out of its channel and says that it ended.
+    fn end_member(&mut self, now: Now, slot: u32, place: Place, reason: CloseReason) {
         let entry = &mut self.entries[slot as usize];
-        let Some(member) = entry.conn.member() else { return };
         let client = entry.conn.client();
         let duration = now.mono.since(entry.conn.opened_at());
         let cursor = entry.conn.out.cursor();
         entry.session = false;
         entry.told = true;
         self.uncount_choked(slot);
-        let channel = self.hub.channel(member.channel).name().into();
-        if let Some(Moved { slot, position }) =
-            self.hub.leave(&mut self.pool, member.channel, member.position)
-        {
-            self.entries[slot as usize].conn.set_position(position);
-        }
-        self.sessions -= 1;
-        if self.settings.limits.connections_per_ip_max.is_some()
-            && let Some(count) = self.per_ip.get_mut(&client.ip())
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.per_ip.remove(&client.ip());
-            }
-        }
-        let messages_out = cursor.map_or(0, |cursor| cursor.seq.0 - member.joined.0);
+        let channel = self.hub.channel(place.channel).name().into();
+        self.leave(place.channel, place.position, Dialect::Plain);
+        // The role ends with the place, so that nobody takes it for a member any more.
+        self.entries[slot as usize].conn.orphan();
+        self.uncount_session(client);
+        let messages_out = cursor.map_or(0, |cursor| cursor.seq.0 - place.joined.0);
         self.metrics.messages_delivered += messages_out;
         self.metrics.count_closed(reason);
         self.events.push_back(Event::Closed {
@@ -446,16 +497,31 @@ impl<S: Socket> Server<S> {
             channel,
             reason,
             duration,
-            messages_in: u64::from(member.messages_in),
+            messages_in: u64::from(place.messages_in),
             messages_out,
         });
     }
 
+    /// Gives a place in a channel up, and tells the member that fills the gap.
+    fn leave(&mut self, channel: ChannelId, position: u32, dialect: Dialect) {
+        let (entries, resume) = (&mut self.entries, &mut self.resume);
+        let resume = |id| resume_paused(entries, resume, id);
+        let moved = self.hub.leave(&mut self.pool, channel, position, dialect, resume);
+        let Some(Moved { member, position }) = moved else { return };
+        match member.reader() {
+            Reader::Conn(slot) => self.entries[slot as usize].conn.set_position(position),
+            Reader::Session(session) => {
+                let session = self.engine.get_mut(session);
+                if let Some(space) = session.space(channel) {
+                    session.spaces[space].position = position;
+                }
+            }
+        }
+    }
+
     /// Drops a connection, with a reset if `cut`.
     fn remove(&mut self, now: Now, slot: u32, reason: CloseReason, cut: bool) {
-        if self.entries[slot as usize].session {
-            self.end_session(now, slot, reason);
-        }
+        self.detach(now, slot, reason);
         self.wheel.clear(slot);
         let mut entry = self.entries.remove(slot as usize);
         entry.conn.release(&mut self.pool);
@@ -469,17 +535,39 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Counts a session and makes it a member of `channel`.
-    fn join(&mut self, slot: u32, channel: &str) -> Result<Joined, crate::hub::JoinError> {
-        let joined = self.hub.join(&mut self.pool, channel, slot)?;
+    /// Makes a plain WebSocket a member of `channel` and counts it.
+    fn join(&mut self, slot: u32, channel: &str) -> Result<Place, JoinError> {
+        let member = Member::new(Reader::Conn(slot));
+        let joined = self.hub.join(&mut self.pool, channel, member, Dialect::Plain)?;
         let entry = &mut self.entries[slot as usize];
         entry.session = true;
+        entry.conn.follow(joined.channel, Dialect::Plain, joined.mark);
+        let client = entry.conn.client();
+        self.count_session(client);
+        Ok(Place {
+            channel: joined.channel,
+            position: joined.position,
+            messages_in: 0,
+            joined: joined.mark.seq,
+        })
+    }
+
+    fn count_session(&mut self, client: Client) {
         self.sessions += 1;
         self.metrics.sessions_opened += 1;
         if self.settings.limits.connections_per_ip_max.is_some() {
-            *self.per_ip.entry(entry.conn.client().ip()).or_insert(0) += 1;
+            *self.per_ip.entry(client.ip()).or_insert(0) += 1;
         }
-        Ok(joined)
+    }
+
+    fn uncount_session(&mut self, client: Client) {
+        self.sessions -= 1;
+        if let Some(count) = self.per_ip.get_mut(&client.ip()) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_ip.remove(&client.ip());
+            }
+        }
     }
 
     /// How long after the last byte heard a session's first ping is due: within the last half of
@@ -507,39 +595,53 @@ impl<S: Socket> Server<S> {
 
     fn uncount_choked(&mut self, slot: u32) {
         let entry = &mut self.entries[slot as usize];
-        if let Some(member) = entry.conn.member()
+        if let Some(place) = entry.conn.place()
             && entry.choked
         {
             entry.choked = false;
-            let (entries, resume) = (&mut self.entries, &mut self.resume);
-            self.hub
-                .channel_mut(member.channel)
-                .uncount_choked(|id| resume_paused(entries, resume, id));
+            self.uncount_choked_in(place.channel);
         }
     }
 
-    /// Whether a session's bytes are left unread for the time being.
-    fn waits(&self, slot: u32) -> bool {
-        let channel = self.entries[slot as usize].conn.publishes_to();
-        channel.is_some_and(|channel| self.must_wait(slot, channel) != Wait::Not)
+    fn uncount_choked_in(&mut self, channel: ChannelId) {
+        let (entries, resume) = (&mut self.entries, &mut self.resume);
+        self.hub.channel_mut(channel).uncount_choked(|id| resume_paused(entries, resume, id));
     }
 
-    /// Whether what this session has to say must wait: for the room, or until it has read itself.
-    fn must_wait(&self, slot: u32, channel: ChannelId) -> Wait {
+    /// Whether a connection's bytes are left unread for the time being.
+    fn waits(&self, slot: u32) -> bool {
+        self.must_wait(slot) != Wait::Not
+    }
+
+    /// Whether what this connection has to say must wait: for the room, or until it has read
+    /// itself.
+    fn must_wait(&self, slot: u32) -> Wait {
         let entry = &self.entries[slot as usize];
-        let channel = self.hub.channel(channel);
-        let lags = entry.blocked
-            && entry
-                .conn
-                .out
-                .cursor()
-                .is_some_and(|cursor| channel.feed().lags_more_than(cursor, 4));
-        if lags {
-            Wait::ForItself
-        } else if channel.holds_publishers() {
-            Wait::ForTheRoom
-        } else {
-            Wait::Not
+        if !entry.conn.is_publishing() {
+            return Wait::Not;
+        }
+        let own_bytes = entry.conn.out.own_bytes(&self.pool);
+        if entry.blocked && (own_bytes > OWN_BYTES_MAX || self.lags(slot, 4)) {
+            return Wait::ForItself;
+        }
+        let held = |channel| self.hub.channel(channel).holds_publishers();
+        if let Some(place) = entry.conn.place() {
+            return if held(place.channel) { Wait::ForTheRoom(place.channel) } else { Wait::Not };
+        }
+        let Some(session) = entry.conn.session() else { return Wait::Not };
+        let mut channels = self.engine.get(session).spaces.iter().map(|space| space.channel);
+        channels.find(|channel| held(*channel)).map_or(Wait::Not, Wait::ForTheRoom)
+    }
+
+    /// Whether a connection is blocked and behind by more than 1/`parts` of the ring that it sends
+    /// from.
+    fn lags(&self, slot: u32, parts: u64) -> bool {
+        let entry = &self.entries[slot as usize];
+        match entry.conn.out.source() {
+            Source::Feed { channel, dialect, cursor, .. } => {
+                entry.blocked && self.hub.feed(channel, dialect).lags_more_than(cursor, parts)
+            }
+            Source::Nothing | Source::Body { .. } => false,
         }
     }
 }
@@ -550,8 +652,8 @@ enum Wait {
     Not,
     /// Its own output is blocked with more than a quarter ring of lag.
     ForItself,
-    /// The channel holds its publishers back.
-    ForTheRoom,
+    /// This channel holds its publishers back.
+    ForTheRoom(ChannelId),
 }
 
 /// Has a connection read again in one of the next turns.

@@ -14,14 +14,15 @@
 use super::{Entry, Event, Server, Socket, Wait, resume_later, resume_paused};
 use crate::conn::{Payload, Progress, Step};
 use crate::feed::Feed;
-use crate::hub::Hub;
-use crate::id::{ChannelId, ConnId};
+use crate::hub::{Hub, Message, PublishError};
+use crate::id::{ChannelId, ConnId, Dialect, Reader};
 use crate::limits;
 use crate::outbound::{CloseFrame, Source};
 use crate::reason::CloseReason;
 use crate::site::Site;
 use crate::time::Now;
 use crate::wire::ws::Kind;
+use core::net::SocketAddr;
 use std::io;
 
 /// Visits of a sweep that send nothing (to the blocked and the caught-up) cost this little of a
@@ -57,6 +58,11 @@ impl<S: Socket> Server<S> {
     fn read_once(&mut self, now: Now, id: ConnId, buffer: &mut [u8]) -> bool {
         if self.entry(id).is_none() || self.is_held(id) {
             return false;
+        }
+        if self.entries[id.slot as usize].conn.posted().is_some() {
+            // It was held back in the middle of what a POST had brought.
+            self.take_posted(now, id);
+            return self.entry(id).is_some_and(|entry| entry.readable && entry.conn.wants_input());
         }
         let entry = &mut self.entries[id.slot as usize];
         let kept = entry.conn.take_input(&mut self.pool, buffer);
@@ -117,13 +123,11 @@ impl<S: Socket> Server<S> {
     }
 
     /// Whether a publisher must wait. If it is for the room, it is put on the room's list.
-    fn is_held(&mut self, id: ConnId) -> bool {
-        let entry = &self.entries[id.slot as usize];
-        let Some(channel) = entry.conn.publishes_to() else { return false };
-        match self.must_wait(id.slot, channel) {
+    pub(super) fn is_held(&mut self, id: ConnId) -> bool {
+        match self.must_wait(id.slot) {
             Wait::Not => false,
             Wait::ForItself => true,
-            Wait::ForTheRoom => {
+            Wait::ForTheRoom(channel) => {
                 let entry = &mut self.entries[id.slot as usize];
                 if !entry.resuming {
                     entry.resuming = true;
@@ -135,33 +139,65 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Appends a message to its publisher's channel.
-    pub(super) fn publish(&mut self, now: Now, id: ConnId, kind: Kind, payload: Payload<'_>) {
-        let entry = &mut self.entries[id.slot as usize];
-        let Some(channel) = entry.conn.publishes_to() else { return };
-        let bytes = match &payload {
-            Payload::Borrowed(bytes) => bytes,
-            Payload::Assembled(buffer) => self.pool.bytes(*buffer),
-        };
-        let published = self.hub.publish(channel, kind, bytes);
-        if published.is_ok() {
-            entry.conn.count_published();
-            self.metrics.messages_published += 1;
-            if self.settings.report_messages {
-                let client = entry.conn.client().address();
-                let text = match kind {
-                    Kind::Text => String::from_utf8_lossy(bytes).into(),
-                    Kind::Binary => format!("({} bytes)", bytes.len()).into(),
-                };
-                self.events.push_back(Event::Message { client, text });
+    /// A WebSocket has brought a whole message: for its channel, or for its session.
+    pub(super) fn take_message(&mut self, now: Now, id: ConnId, kind: Kind, payload: Payload<'_>) {
+        match payload {
+            Payload::Borrowed(bytes) => self.take_bytes(now, id, kind, bytes),
+            Payload::Assembled(buffer) => {
+                let bytes = self.pool.borrow_out(buffer);
+                self.take_bytes(now, id, kind, &bytes);
+                self.pool.put_back(buffer, bytes);
+                self.pool.give(buffer);
             }
         }
-        if let Payload::Assembled(buffer) = payload {
-            self.pool.give(buffer);
+    }
+
+    fn take_bytes(&mut self, now: Now, id: ConnId, kind: Kind, bytes: &[u8]) {
+        let conn = &self.entries[id.slot as usize].conn;
+        if let Some(place) = conn.place() {
+            self.publish_plain(now, id, place.channel, kind, bytes);
+        } else if let Some(session) = conn.session() {
+            self.take_frame(now, id, session, kind, bytes);
         }
-        if published.is_err() {
-            let reason = CloseReason::MessageTooBig;
-            self.close(now, id.slot, CloseFrame::Reason(reason), reason);
+    }
+
+    /// Appends a plain WebSocket's message to its channel.
+    fn publish_plain(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        channel: ChannelId,
+        kind: Kind,
+        bytes: &[u8],
+    ) {
+        let message = match kind {
+            Kind::Text => Message::Text(bytes),
+            Kind::Binary => Message::Binary(bytes),
+        };
+        match self.hub.publish(&mut self.pool, channel, &message) {
+            Ok(()) => {
+                self.entries[id.slot as usize].conn.count_published();
+                let client = self.client(id.slot);
+                self.count_published(client, &message);
+            }
+            Err(error) => {
+                let reason = reason_of_refusal(error);
+                self.close(now, id.slot, CloseFrame::Reason(reason), reason);
+            }
+        }
+    }
+
+    /// Counts a message that is in the feed, and reports it if that was asked for.
+    pub(super) fn count_published(&mut self, client: SocketAddr, message: &Message<'_>) {
+        self.metrics.messages_published += 1;
+        if self.settings.report_messages {
+            let text = match message {
+                Message::Text(text) => String::from_utf8_lossy(text).into(),
+                Message::Binary(bytes) => format!("({} bytes)", bytes.len()).into(),
+                Message::Event { args, .. } => (*args).into(),
+                Message::Hi => "hi".into(),
+            };
+            self.events.push_back(Event::Message { client, text });
         }
     }
 
@@ -175,6 +211,15 @@ impl<S: Socket> Server<S> {
             if let Some(entry) = self.entry(id) {
                 entry.queued = false;
                 self.flush(now, id);
+                sends -= 1;
+            }
+        }
+        while sends > 0
+            && let Some(session) = self.polls.pop_front()
+        {
+            if self.engine.contains(session) {
+                self.engine.get_mut(session).queued = false;
+                self.answer_poll(now, session);
                 sends -= 1;
             }
         }
@@ -200,48 +245,63 @@ impl<S: Socket> Server<S> {
     ) -> bool {
         while *sends > 0 && *visits > 0 {
             *visits -= 1;
-            let Some(slot) = self.hub.channel_mut(channel).visit() else {
+            let Some(member) = self.hub.channel_mut(channel).visit() else {
                 let (entries, resume) = (&mut self.entries, &mut self.resume);
                 return !self
                     .hub
                     .channel_mut(channel)
                     .finish_sweep(now.mono, |id| resume_paused(entries, resume, id));
             };
-            if self.lapped(now, slot) {
-                // Its end may have been the channel's, if it was alone there.
-                if self.hub.is_gone(channel) {
-                    return true;
-                }
-                continue;
-            }
-            let entry = &self.entries[slot as usize];
-            if entry.blocked {
-                self.count_choked(slot, channel);
-            } else if entry.conn.out.is_pending(Some(self.hub.feed(channel))) {
-                *sends -= 1;
-                self.flush(now, self.id(slot));
-                if self.hub.is_gone(channel) {
-                    return true;
-                }
+            let sent = match member.reader() {
+                Reader::Conn(slot) => self.visit_conn(now, slot, channel),
+                Reader::Session(session) => self.visit_session(now, session, channel),
+            };
+            *sends -= usize::from(sent);
+            // Somebody's end may have been the channel's, if they were alone there.
+            if self.hub.is_gone(channel) {
+                return true;
             }
         }
         false
     }
 
-    /// A reader that the ring has overtaken is told so, or cut if it stands inside a record.
-    /// Whether that was so.
-    pub(super) fn lapped(&mut self, now: Now, slot: u32) -> bool {
-        let entry = &self.entries[slot as usize];
-        let Some(member) = entry.conn.member() else { return false };
-        let channel = self.hub.channel(member.channel);
-        if !entry.conn.out.is_lapped(channel.feed()) {
+    /// Lets a member send; whether that took a call.
+    fn visit_conn(&mut self, now: Now, slot: u32, channel: ChannelId) -> bool {
+        if self.lapped(now, slot) {
             return false;
         }
-        let cursor = entry.conn.out.cursor().expect("a member has a cursor");
+        let entry = &self.entries[slot as usize];
+        if entry.blocked {
+            if !entry.choked && entry.conn.is_open() && self.lags(slot, 2) {
+                self.entries[slot as usize].choked = true;
+                self.hub.channel_mut(channel).count_choked();
+            }
+            return false;
+        }
+        let feed = self.hub.feed(channel, Dialect::Plain);
+        if !entry.conn.out.is_pending(Some(feed)) {
+            return false;
+        }
+        self.flush(now, self.id(slot));
+        true
+    }
+
+    /// A reader that the ring has overtaken is told so, or cut if it stands inside a record. Whether
+    /// that was so.
+    pub(super) fn lapped(&mut self, now: Now, slot: u32) -> bool {
+        let entry = &self.entries[slot as usize];
+        let Source::Feed { channel, dialect, cursor, .. } = entry.conn.out.source() else {
+            return false;
+        };
+        let channel = self.hub.channel(channel);
+        let feed = channel.feed(dialect).expect("a feed lives as long as its readers");
+        if !entry.conn.out.is_lapped(feed) {
+            return false;
+        }
         self.events.push_back(Event::Lapped {
             client: entry.conn.client().address(),
             channel: channel.name().into(),
-            lag_bytes: channel.feed().head().since(cursor.offset),
+            lag_bytes: feed.head().since(cursor.offset),
         });
         let reason = CloseReason::TooSlow;
         if entry.conn.out.is_inside_record() {
@@ -266,6 +326,9 @@ impl<S: Socket> Server<S> {
             let transmit = entry.conn.out.transmit(feed, body, &self.pool);
             let length = transmit.len();
             if length == 0 {
+                if self.turn_to_next_space(id) {
+                    continue;
+                }
                 break;
             }
             let written = entry.socket.write(&transmit.slices);
@@ -303,7 +366,7 @@ impl<S: Socket> Server<S> {
                 self.arm(id.slot);
             }
             Progress::Sent(reason) => {
-                self.end_session(now, id.slot, reason);
+                self.detach(now, id.slot, reason);
                 let (entry, mut cx) = self.parts(now, id.slot);
                 if entry.ended {
                     self.remove(now, id.slot, reason, false);
@@ -320,34 +383,19 @@ impl<S: Socket> Server<S> {
         true
     }
 
-    /// After sending: a member that lags less may be read again, and counts as reading.
+    /// After sending: who lags less may be read again, and counts as reading.
     fn recover(&mut self, id: ConnId) {
         let Some(entry) = self.entry(id) else { return };
-        let Some(channel) = entry.conn.publishes_to() else { return };
         let unread = entry.readable || entry.conn.has_input() || entry.ended;
         let (choked, resuming) = (entry.choked, entry.resuming);
-        if choked && !self.lags(id.slot, channel, 2) {
+        if choked && !self.lags(id.slot, 2) {
             self.uncount_choked(id.slot);
         }
-        if unread && !resuming && self.must_wait(id.slot, channel) == Wait::Not {
+        self.recover_spaces(id);
+        let publishes = self.entries[id.slot as usize].conn.is_publishing();
+        if unread && !resuming && publishes && !self.waits(id.slot) {
             resume_later(&mut self.entries, &mut self.resume, id);
         }
-    }
-
-    fn count_choked(&mut self, slot: u32, channel: ChannelId) {
-        let entry = &self.entries[slot as usize];
-        if !entry.choked && entry.conn.is_open() && self.lags(slot, channel, 2) {
-            self.entries[slot as usize].choked = true;
-            self.hub.channel_mut(channel).count_choked();
-        }
-    }
-
-    /// Whether a member is blocked and behind by more than 1/`parts` of the ring.
-    fn lags(&self, slot: u32, channel: ChannelId, parts: u64) -> bool {
-        let entry = &self.entries[slot as usize];
-        let feed = self.hub.feed(channel);
-        entry.blocked
-            && entry.conn.out.cursor().is_some_and(|cursor| feed.lags_more_than(cursor, parts))
     }
 }
 
@@ -383,7 +431,14 @@ fn sources<'a>(hub: &'a Hub, site: &'a Site, source: Source) -> (Option<&'a Feed
     match source {
         Source::Nothing => (None, &[]),
         Source::Body { asset, .. } => (None, &site.asset(asset).bytes),
-        Source::Feed { channel, .. } => (Some(hub.feed(channel)), &[]),
+        Source::Feed { channel, dialect, .. } => (Some(hub.feed(channel, dialect)), &[]),
+    }
+}
+
+pub(super) fn reason_of_refusal(error: PublishError) -> CloseReason {
+    match error {
+        PublishError::TooBig => CloseReason::MessageTooBig,
+        PublishError::NoMemory => CloseReason::NoMemory,
     }
 }
 
