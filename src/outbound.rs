@@ -206,6 +206,12 @@ impl Outbound {
         self.source = Source::Nothing;
     }
 
+    /// Forgets the feed wherever the cursor stands. In the middle of a record only somebody who
+    /// sends nothing any more may do that.
+    pub fn abandon_feed(&mut self) {
+        self.source = Source::Nothing;
+    }
+
     /// Decides the end: `frame` goes out when everything before `barrier` has gone. The first
     /// decision stands.
     pub fn start_close(&mut self, frame: CloseFrame, barrier: Offset) {

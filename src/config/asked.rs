@@ -17,7 +17,7 @@ use log::LevelFilter;
 
 use super::contradictions::{MESSAGES_PER_FEED, descriptors};
 use super::options::{
-    ALLOW_ORIGIN, DRAIN, FEED, HEALTH_LISTEN, LB, LISTEN, LISTENERS_MAX, LOG_LEVEL, MAX_CHANNELS,
+    ALLOW_ORIGIN, DRAIN, EVENTS, FEED, HEALTH_LISTEN, LB, LISTEN, LISTENERS_MAX, LOG_LEVEL, MAX_CHANNELS,
     MAX_CONNECTIONS, MAX_CONNECTIONS_PER_IP, MAX_MESSAGE, MEMORY, OPTIONS, Opt, PING_INTERVAL,
     PING_TIMEOUT, PROXY_PROTOCOL, PROXY_TRUST, RECEIVE_BUFFER, SEND_BUFFER, WWW,
 };
@@ -25,7 +25,7 @@ use super::report::{Shown, joined};
 use super::value::{self, GIB, KIB, MIB, size_text};
 use super::{Config, Failure, Found, Lb, Machine, Origin, Reader, words};
 use crate::limits::{CONNECTIONS_DEFAULT_MAX, KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
-use crate::settings::{ProxyMode, Settings, Trust};
+use crate::settings::{Events, ProxyMode, Settings, Trust};
 use crate::time::Duration;
 use crate::wire::origin::Origin as WebOrigin;
 
@@ -71,6 +71,7 @@ pub(super) struct Asked {
     pub(super) www: Found<Option<PathBuf>>,
     /// Each with its text, which is what `check` shows.
     pub(super) allow_origin: Found<Option<Vec<(String, WebOrigin)>>>,
+    pub(super) events: Found<Vec<String>>,
     pub(super) ping_interval: Found<Duration>,
     pub(super) ping_timeout: Found<Duration>,
     pub(super) drain: Found<Duration>,
@@ -113,6 +114,8 @@ impl Asked {
             www: reader.read_if_given(&WWW, folder)?,
             allow_origin: reader
                 .read_if_given(&ALLOW_ORIGIN, |text| value::list(text, usize::MAX, origin))?,
+            events: reader
+                .read(&EVENTS, None, |text| value::list(text, usize::MAX, value::event))?,
             ping_interval: length(&PING_INTERVAL, PING_BOUNDS)?,
             ping_timeout: length(&PING_TIMEOUT, PING_BOUNDS)?,
             drain: length(&DRAIN, DRAIN_BOUNDS)?,
@@ -174,6 +177,7 @@ impl Asked {
             trust: Trust(self.proxy_trust.value),
             forwarded_for: alb,
             origins: origins.into_iter().map(|(_, origin)| origin).collect(),
+            events: relayed(self.events.value),
             keep_alive: if alb { KEEP_ALIVE_ALB_LIMIT } else { KEEP_ALIVE_LIMIT },
             report_messages: self.log_level.value >= LevelFilter::Debug,
         };
@@ -216,6 +220,7 @@ impl Asked {
             self.proxy_trust.shown(&PROXY_TRUST, |list| joined(list)),
             self.www.shown(&WWW, folder),
             self.allow_origin.shown(&ALLOW_ORIGIN, origins),
+            self.events.shown(&EVENTS, |names| joined(names.iter().map(|name| name.escape_debug()))),
             self.ping_interval.shown(&PING_INTERVAL, Duration::to_string),
             self.ping_timeout.shown(&PING_TIMEOUT, Duration::to_string),
             self.drain.shown(&DRAIN, Duration::to_string),
@@ -230,6 +235,14 @@ impl Asked {
             self.log_level.shown(&LOG_LEVEL, level),
         ]
     }
+}
+
+/// `*` among the names is all of them.
+fn relayed(names: Vec<String>) -> Events {
+    if names.iter().any(|name| name == "*") {
+        return Events::All;
+    }
+    Events::Named(names.into_iter().map(String::into_boxed_str).collect())
 }
 
 impl<T> Found<T> {

@@ -108,6 +108,17 @@ pub(super) const ALLOW_ORIGIN: Opt = Opt {
     help: "Pages of these origins may connect too, such as https://example.org. A * allows any. \
            Clients that send no Origin are always allowed.",
 };
+/// `--events`
+pub(super) const EVENTS: Opt = Opt {
+    name: "events",
+    value: "NAME,…",
+    default: "chat message",
+    default_words: "",
+    repeatable: true,
+    heading: "Serving",
+    help: "Socket.IO events that are relayed to everyone in the channel, the sender included. A * \
+           relays all. Others are ignored.",
+};
 /// `--lb`
 pub(super) const LB: Opt = Opt {
     name: "lb",
@@ -268,7 +279,7 @@ pub(super) const LOG_LEVEL: Opt = Opt {
 };
 
 /// All of them, in the order in which they are shown; options of one heading stand together.
-pub const OPTIONS: [&Opt; 19] = [
+pub const OPTIONS: [&Opt; 20] = [
     &LISTEN,
     &HEALTH_LISTEN,
     &LB,
@@ -276,6 +287,7 @@ pub const OPTIONS: [&Opt; 19] = [
     &PROXY_TRUST,
     &WWW,
     &ALLOW_ORIGIN,
+    &EVENTS,
     &PING_INTERVAL,
     &PING_TIMEOUT,
     &DRAIN,

@@ -141,6 +141,18 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
     Ok(mapped.unwrap_or(network).trunc())
 }
 
+/// The name of a Socket.IO event, or `*`. The names that mean something to Socket.IO itself are no
+/// events.
+pub(super) fn event(text: &str) -> Result<String, String> {
+    let reserved = [
+        "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener",
+    ];
+    if text.is_empty() || text.len() > 256 || reserved.contains(&text) {
+        return Err("allowed is the name of an event such as chat message, or *".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 /// Items between commas, blanks around them ignored. There are at least one and at most
 /// `items_max` of them (and never more than 256).
 ///

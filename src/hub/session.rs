@@ -76,6 +76,8 @@ pub struct Space {
     pub opened_at: Instant,
     /// Counted among the channel's choked members.
     pub choked: bool,
+    /// The client has left it in the middle of a record.
+    pub leaving: bool,
 }
 
 /// An event whose binary arguments have not all come.

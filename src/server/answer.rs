@@ -60,7 +60,7 @@ impl<'a> Answer<'a> {
         Answer { status, content_type: TEXT, fields: &[], content: Content::Reason }
     }
 
-    fn with(self, fields: &'a [(&'a str, &'a str)]) -> Answer<'a> {
+    pub(super) fn with(self, fields: &'a [(&'a str, &'a str)]) -> Answer<'a> {
         Answer { fields, ..self }
     }
 

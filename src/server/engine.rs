@@ -15,10 +15,9 @@ use super::answer::{Answer, Content, why};
 use super::{Event, Server, Socket};
 use crate::conn::{Later, Next, Role};
 use crate::hub::{
-    Due, ENGINE_MESSAGE, OWN_BYTES_MAX, Session, Space, Transport, write_header,
+    Due, OWN_BYTES_MAX, Session, Space, Transport,
 };
 use crate::id::{ConnId, SessionId};
-use crate::limits;
 use crate::outbound::CloseFrame;
 use crate::reason::CloseReason;
 use crate::time::Now;

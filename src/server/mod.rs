@@ -93,7 +93,7 @@ struct Entry<S> {
 // Everything that an idle session takes: its entry in the table, its timer, its place in its
 // channel's list and in the two queues. (The slab's tag fits into the entry.)
 const _: () = assert!(
-    size_of::<Entry<core::ffi::c_int>>() + wheel::ENTRY_BYTES + 4 + 2 * size_of::<ConnId>()
+    size_of::<Entry<core::ffi::c_int>>() + wheel::ENTRY_BYTES + 8 + size_of::<ConnId>()
         <= limits::CONNECTION_BYTES
 );
 
@@ -115,7 +115,7 @@ pub struct Server<S> {
     /// Sessions by client address, if that is limited.
     per_ip: HashMap<IpAddr, u32, HashKey>,
     /// Connections with own bytes to send, or that were told to close.
-    queue: VecDeque<ConnId>,
+    queue: VecDeque<u32>,
     /// Connections to be read again: their budget was spent, or what held them back is gone.
     resume: VecDeque<ConnId>,
     /// Sessions with something to answer a poll with.
@@ -585,11 +585,10 @@ impl<S: Socket> Server<S> {
 
     /// Lets a connection send soon.
     fn enqueue(&mut self, slot: u32) {
-        let id = self.id(slot);
         let entry = &mut self.entries[slot as usize];
         if !entry.queued && !entry.blocked {
             entry.queued = true;
-            self.queue.push_back(id);
+            self.queue.push_back(slot);
         }
     }
 

@@ -206,11 +206,12 @@ impl<S: Socket> Server<S> {
     pub(super) fn flush_pass(&mut self, now: Now) {
         let mut sends = limits::SENDS_PER_TURN;
         while sends > 0
-            && let Some(id) = self.queue.pop_front()
+            && let Some(slot) = self.queue.pop_front()
         {
-            if let Some(entry) = self.entry(id) {
+            // A slot that was filled again in the meantime has nothing to send, or has it sent.
+            if let Some(entry) = self.entries.get_mut(slot as usize) {
                 entry.queued = false;
-                self.flush(now, id);
+                self.flush(now, self.id(slot));
                 sends -= 1;
             }
         }
@@ -348,7 +349,7 @@ impl<S: Socket> Server<S> {
                 }
             }
         }
-        self.recover(id);
+        self.recover(now, id);
     }
 
     /// After bytes have gone: the next phase, if that was all. Whether the connection lives.
@@ -384,14 +385,17 @@ impl<S: Socket> Server<S> {
     }
 
     /// After sending: who lags less may be read again, and counts as reading.
-    fn recover(&mut self, id: ConnId) {
+    fn recover(&mut self, now: Now, id: ConnId) {
         let Some(entry) = self.entry(id) else { return };
         let unread = entry.readable || entry.conn.has_input() || entry.ended;
         let (choked, resuming) = (entry.choked, entry.resuming);
         if choked && !self.lags(id.slot, 2) {
             self.uncount_choked(id.slot);
         }
-        self.recover_spaces(id);
+        self.recover_spaces(now, id);
+        if self.entry(id).is_none() {
+            return;
+        }
         let publishes = self.entries[id.slot as usize].conn.is_publishing();
         if unread && !resuming && publishes && !self.waits(id.slot) {
             resume_later(&mut self.entries, &mut self.resume, id);

@@ -1,0 +1,541 @@
+//! Socket.IO over Engine.IO sessions: namespaces are channels, events are messages.
+//!
+//! A namespace is entered by a packet; that makes the session a member of the channel of that name,
+//! and everyone else there is told `hi`. Events of `--events` are appended to the channel, for
+//! everyone and the sender, and acknowledged once they are there; others are counted and forgotten.
+//!
+//! A session on a WebSocket sends from one feed at a time: when the connection has nothing left to
+//! send of its current space, it turns to the next that has. At shutdown it is the transport that is
+//! closed, never a namespace: clients stay away from a namespace that was closed on them.
+
+use super::engine::Farewell;
+use super::pump::reason_of_refusal;
+use super::{Event, Server, Socket};
+use crate::hub::{
+    DEFAULT_CHANNEL, JoinError, Message, SPACES_MAX, Space, Transport, Unfinished,
+    is_channel_name,
+};
+use crate::id::{ChannelId, ConnId, Member, Reader, SessionId};
+use crate::outbound::{CloseFrame, Source};
+use crate::reason::CloseReason;
+use crate::settings::Events;
+use crate::time::Now;
+use crate::wire::engine::{self, Data, PacketType, SID_RANDOM_BYTES, Sid, Version};
+use crate::wire::socketio::{self, Argument, CHAT_MESSAGE, Name, Packet};
+use crate::wire::ws::Kind;
+use chacha20::rand_core::Rng;
+
+/// The channel that a namespace is. `/default` would be a second name for `/`.
+fn channel_of(namespace: &str) -> Option<&str> {
+    match namespace.strip_prefix('/')? {
+        "" => Some(DEFAULT_CHANNEL),
+        DEFAULT_CHANNEL => None,
+        name => is_channel_name(name).then_some(name),
+    }
+}
+
+impl<S: Socket> Server<S> {
+    /// An Engine.IO packet has come for a session, by whatever transport.
+    pub(super) fn take_packet(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        packet: engine::Packet<'_>,
+    ) {
+        let version = self.engine.get(session).version;
+        let is_pong = packet.kind == PacketType::Pong;
+        self.engine.get_mut(session).heard(now.mono, is_pong);
+        match (packet.kind, version) {
+            (PacketType::Message, _) => self.take_engine_message(now, session, packet.data),
+            (PacketType::Ping, Version::V3) => self.answer_ping(now, session, packet.data),
+            (PacketType::Close, _) => {
+                let farewell = match self.engine.get(session).transport {
+                    Transport::Polling { .. } => Farewell::Noop,
+                    Transport::WebSocket(_) => Farewell::Close,
+                };
+                self.close_session(now, session, CloseReason::ClosedByClient, farewell);
+            }
+            (PacketType::Pong | PacketType::Noop, _) => {}
+            // In protocol 4 it is the server that pings.
+            (PacketType::Ping | PacketType::Open | PacketType::Upgrade, _) => {
+                self.fail(now, session);
+            }
+        }
+    }
+
+    /// The client broke the protocol: "parse error".
+    fn fail(&mut self, now: Now, session: SessionId) {
+        self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
+    }
+
+    fn answer_ping(&mut self, now: Now, session: SessionId, data: Data<'_>) {
+        let mut pong = vec![PacketType::Pong.digit()];
+        if let Data::Text(text) = data {
+            pong.extend_from_slice(text.as_bytes());
+        }
+        self.say(now, session, &pong);
+    }
+
+    fn take_engine_message(&mut self, now: Now, session: SessionId, data: Data<'_>) {
+        match data {
+            Data::Text(text) => {
+                let entry = self.engine.get_mut(session);
+                match entry.decoder.text(entry.version, text) {
+                    Ok(packet) if packet.attachments > 0 => {
+                        self.keep_unfinished(now, session, text);
+                    }
+                    Ok(packet) => self.take_socketio(now, session, &packet, &[]),
+                    Err(_) => self.fail(now, session),
+                }
+            }
+            Data::Binary(bytes) => self.take_attachment(now, session, |pool| {
+                let mut buffer = pool.take(bytes.len())?;
+                pool.append(&mut buffer, bytes).then_some(buffer)
+            }),
+            Data::Base64(coded) => {
+                let mut bytes = Vec::new();
+                let room = self.pool.limit_bytes() - self.pool.lent_bytes();
+                if coded.bytes_max() as u64 > room || coded.append_to(&mut bytes).is_err() {
+                    return self.fail(now, session);
+                }
+                self.take_attachment(now, session, |pool| {
+                    let mut buffer = pool.take(bytes.len())?;
+                    pool.append(&mut buffer, &bytes).then_some(buffer)
+                });
+            }
+        }
+    }
+
+    /// Keeps the text of a packet until its attachments have come.
+    fn keep_unfinished(&mut self, now: Now, session: SessionId, text: &str) {
+        let Some(mut buffer) = self.pool.take(text.len()) else {
+            return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
+        };
+        let kept = self.pool.append(&mut buffer, text.as_bytes());
+        assert!(kept, "a buffer has the room that was asked for");
+        let attachments = Vec::new();
+        self.engine.get_mut(session).unfinished = Some(Unfinished { text: buffer, attachments });
+    }
+
+    fn take_attachment(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        store: impl FnOnce(&mut crate::pool::Pool) -> Option<crate::pool::BufferId>,
+    ) {
+        let entry = self.engine.get_mut(session);
+        let Ok(last) = entry.decoder.binary() else { return self.fail(now, session) };
+        let Some(buffer) = store(&mut self.pool) else {
+            return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
+        };
+        let Some(unfinished) = &mut entry.unfinished else {
+            self.pool.give(buffer);
+            return;
+        };
+        unfinished.attachments.push(buffer);
+        let held = unfinished.attachments.iter().chain([&unfinished.text]);
+        let bytes: usize = held.map(|buffer| self.pool.bytes(*buffer).len()).sum();
+        if bytes as u64 > self.settings.limits.message_bytes_max {
+            let reason = CloseReason::MessageTooBig;
+            return self.close_session(now, session, reason, Farewell::Close);
+        }
+        if last {
+            self.finish_unfinished(now, session);
+        }
+    }
+
+    /// The last attachment has come.
+    fn finish_unfinished(&mut self, now: Now, session: SessionId) {
+        let entry = self.engine.get_mut(session);
+        let version = entry.version;
+        let Some(Unfinished { text, attachments }) = entry.unfinished.take() else { return };
+        let bytes = self.pool.borrow_out(text);
+        let parts: Vec<Vec<u8>> =
+            attachments.iter().map(|buffer| self.pool.borrow_out(*buffer)).collect();
+        let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
+        let packet = core::str::from_utf8(&bytes)
+            .ok()
+            .and_then(|text| socketio::decode(version, text).ok());
+        if let Some(packet) = packet {
+            self.take_socketio(now, session, &packet, &slices);
+        }
+        self.pool.put_back(text, bytes);
+        self.pool.give(text);
+        for (buffer, bytes) in attachments.into_iter().zip(parts) {
+            self.pool.put_back(buffer, bytes);
+            self.pool.give(buffer);
+        }
+    }
+
+    /// A whole Socket.IO packet.
+    fn take_socketio(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        packet: &Packet<'_>,
+        attachments: &[&[u8]],
+    ) {
+        match packet.kind {
+            socketio::PacketType::Connect => self.enter(now, session, packet.namespace),
+            socketio::PacketType::Disconnect => {
+                if let Some(space) = self.space_of(session, packet.namespace) {
+                    self.leave_space(now, session, space);
+                }
+            }
+            socketio::PacketType::Event | socketio::PacketType::BinaryEvent => {
+                match self.space_of(session, packet.namespace) {
+                    Some(space) => self.take_event(now, session, space, packet, attachments),
+                    // The reference of protocol 5 closes the connection, that of 4 shrugs.
+                    None if self.engine.get(session).version == Version::V4 => {
+                        self.fail(now, session);
+                    }
+                    None => {}
+                }
+            }
+            // Nothing of ours asks for an answer, and clients do not refuse us.
+            socketio::PacketType::Ack
+            | socketio::PacketType::BinaryAck
+            | socketio::PacketType::ConnectError => {}
+        }
+    }
+
+    fn space_of(&self, session: SessionId, namespace: &str) -> Option<usize> {
+        let channel = self.hub.find(channel_of(namespace)?)?;
+        self.engine.get(session).space(channel)
+    }
+
+    /// Enters a namespace, or says why not.
+    pub(super) fn enter(&mut self, now: Now, session: SessionId, namespace: &str) {
+        let version = self.engine.get(session).version;
+        let mut packet = vec![PacketType::Message.digit()];
+        if self.space_of(session, namespace).is_some() {
+            // Twice is once; the client that asks again is told again.
+        } else if let Err(why) = self.join_space(now, session, namespace) {
+            socketio::refused(version, namespace, why, &mut packet);
+            return self.say(now, session, &packet);
+        }
+        let mut random = [0; SID_RANDOM_BYTES];
+        self.random.fill_bytes(&mut random);
+        socketio::connected(version, namespace, Sid::new(random).as_str(), &mut packet);
+        self.say(now, session, &packet);
+    }
+
+    fn join_space(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        namespace: &str,
+    ) -> Result<(), &'static str> {
+        let name = channel_of(namespace).ok_or("Invalid namespace")?;
+        if self.engine.get(session).spaces.len() >= SPACES_MAX {
+            return Err("Too many namespaces");
+        }
+        let dialect = self.engine.get(session).dialect();
+        let member = Member::new(Reader::Session(session));
+        let joined = self.hub.join(&mut self.pool, name, member, dialect).map_err(|error| {
+            match error {
+                JoinError::TooManyChannels => "Too many channels",
+                JoinError::NoMemory => "Out of memory",
+            }
+        })?;
+        // Everyone else is told; the newcomer begins behind it. A room that has no memory for a
+        // greeting does without.
+        let told = self.hub.publish(&mut self.pool, joined.channel, &Message::Hi);
+        debug_assert!(told.is_ok() || self.pool.lent_bytes() > 0);
+        let mark = self.hub.feed(joined.channel, dialect).mark();
+        let entry = self.engine.get_mut(session);
+        entry.connected();
+        entry.spaces.push(Space {
+            channel: joined.channel,
+            position: joined.position,
+            cursor: mark,
+            joined: mark.seq,
+            messages_in: 0,
+            opened_at: now.mono,
+            choked: false,
+            leaving: false,
+        });
+        let (client, first) = (entry.client.address(), entry.spaces.len() == 1);
+        if let (Transport::WebSocket(id), true) = (entry.transport, first) {
+            entry.current = 0;
+            self.entries[id.slot as usize].conn.follow(joined.channel, dialect, mark);
+        }
+        self.engine.arm(session, &self.settings);
+        self.events.push_back(Event::Opened { client, channel: name.into() });
+        Ok(())
+    }
+
+    fn take_event(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        space: usize,
+        packet: &Packet<'_>,
+        attachments: &[&[u8]],
+    ) {
+        let Some(event) = packet.event() else { return };
+        let relayed = match (&self.settings.events, event.name) {
+            (Events::All, _) => true,
+            (Events::Named(_), Name::Number) => false,
+            (Events::Named(names), Name::Text(name)) => {
+                names.iter().any(|listed| name == **listed)
+            }
+        };
+        if !relayed {
+            self.metrics.events_ignored += 1;
+            return;
+        }
+        let is_chat = matches!(event.name, Name::Text(name) if name == *CHAT_MESSAGE);
+        let mut unescaped = Vec::new();
+        let plain = match event.sole.filter(|_| is_chat) {
+            Some(Argument::Text(text)) => match text.plain() {
+                Some(text) => Some((Kind::Text, text.as_bytes())),
+                None => {
+                    text.append_to(&mut unescaped);
+                    Some((Kind::Text, &unescaped[..]))
+                }
+            },
+            Some(Argument::Attachment(number)) => {
+                attachments.get(number).map(|bytes| (Kind::Binary, *bytes))
+            }
+            Some(Argument::Other) | None => None,
+        };
+        let message = Message::Event { args: event.args, attachments, plain };
+        let entry = self.engine.get_mut(session);
+        let (channel, client) = (entry.spaces[space].channel, entry.client.address());
+        if let Err(error) = self.hub.publish(&mut self.pool, channel, &message) {
+            let reason = reason_of_refusal(error);
+            return self.close_session(now, session, reason, Farewell::Close);
+        }
+        let entry = self.engine.get_mut(session);
+        entry.spaces[space].messages_in = entry.spaces[space].messages_in.saturating_add(1);
+        self.count_published(client, &message);
+        if let Some(id) = packet.id {
+            let mut ack = vec![PacketType::Message.digit()];
+            socketio::acknowledgement(packet.namespace, id, &mut ack);
+            self.say(now, session, &ack);
+        }
+    }
+
+    /// The client leaves a namespace. What its connection is in the middle of is finished first.
+    fn leave_space(&mut self, now: Now, session: SessionId, space: usize) {
+        let entry = self.engine.get(session);
+        if let Transport::WebSocket(id) = entry.transport
+            && entry.current == space
+        {
+            let conn = &mut self.entries[id.slot as usize].conn;
+            if conn.out.is_inside_record() {
+                self.engine.get_mut(session).spaces[space].leaving = true;
+                return;
+            }
+        }
+        self.end_space(now, session, space, CloseReason::ClosedByClient);
+    }
+
+    /// Gives a place up and says that it ended.
+    pub(super) fn end_space(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        number: usize,
+        reason: CloseReason,
+    ) {
+        let entry = self.engine.get_mut(session);
+        let (dialect, client) = (entry.dialect(), entry.client.address());
+        let mut space = entry.spaces.swap_remove(number);
+        let was_current = entry.current == number;
+        if entry.current == entry.spaces.len() {
+            // The last one has taken the gap's place.
+            entry.current = number;
+        }
+        if let Transport::WebSocket(id) = entry.transport
+            && was_current
+        {
+            entry.current = 0;
+            let next = entry.spaces.first().copied();
+            let out = &mut self.entries[id.slot as usize].conn.out;
+            if let Source::Feed { cursor, .. } = out.source() {
+                space.cursor = cursor;
+                out.abandon_feed();
+            }
+            if let Some(next) = next.filter(|_| !out.is_closing()) {
+                out.start_feed(next.channel, dialect, next.cursor);
+            }
+        }
+        if space.choked {
+            self.uncount_choked_in(space.channel);
+        }
+        let channel = self.hub.channel(space.channel).name().into();
+        self.leave(space.channel, space.position, dialect);
+        let messages_out = space.cursor.seq.0 - space.joined.0;
+        self.metrics.messages_delivered += messages_out;
+        self.metrics.count_closed(reason);
+        self.events.push_back(Event::Closed {
+            client,
+            channel,
+            reason,
+            duration: now.mono.since(space.opened_at),
+            messages_in: u64::from(space.messages_in),
+            messages_out,
+        });
+    }
+
+    /// Lets a session's transport send what the sweep of `channel` has found; whether that took a
+    /// call.
+    pub(super) fn visit_session(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        channel: ChannelId,
+    ) -> bool {
+        let entry = self.engine.get(session);
+        let Some(number) = entry.space(channel) else { return false };
+        let (transport, dialect) = (entry.transport, entry.dialect());
+        let behind = self.hub.feed(channel, dialect);
+        match transport {
+            Transport::WebSocket(id) => {
+                let is_current = entry.current == number;
+                let overtaken = !is_current && entry.spaces[number].cursor.offset < behind.tail();
+                if overtaken {
+                    self.close_lapped(now, session, channel);
+                    return false;
+                }
+                if self.lapped(now, id.slot) {
+                    return false;
+                }
+                if self.entries[id.slot as usize].blocked {
+                    self.count_choked_space(session, number);
+                    return false;
+                }
+                self.flush(now, id);
+                true
+            }
+            Transport::Polling { held: Some(_), .. } => {
+                self.enqueue_poll(session);
+                false
+            }
+            Transport::Polling { held: None, .. } => {
+                if entry.spaces[number].cursor.offset < behind.tail() {
+                    self.close_lapped(now, session, channel);
+                } else {
+                    self.count_choked_space(session, number);
+                }
+                false
+            }
+        }
+    }
+
+    fn close_lapped(&mut self, now: Now, session: SessionId, channel: ChannelId) {
+        let entry = self.engine.get(session);
+        let feed = self.hub.feed(channel, entry.dialect());
+        let space = entry.space(channel).map(|number| entry.spaces[number]);
+        self.events.push_back(Event::Lapped {
+            client: entry.client.address(),
+            channel: self.hub.channel(channel).name().into(),
+            lag_bytes: space.map_or(0, |space| feed.head().since(space.cursor.offset)),
+        });
+        match entry.transport {
+            Transport::WebSocket(id) => {
+                let reason = CloseReason::TooSlow;
+                self.close(now, id.slot, CloseFrame::Reason(reason), reason);
+            }
+            Transport::Polling { .. } => {
+                self.close_session(now, session, CloseReason::TooSlow, Farewell::Close);
+            }
+        }
+    }
+
+    /// A session that does not read counts among the choked.
+    fn count_choked_space(&mut self, session: SessionId, number: usize) {
+        let entry = self.engine.get(session);
+        let space = entry.spaces[number];
+        let lags = self
+            .cursor_of(session, number)
+            .is_some_and(|cursor| {
+                self.hub.feed(space.channel, entry.dialect()).lags_more_than(cursor, 2)
+            });
+        if lags && !space.choked {
+            self.engine.get_mut(session).spaces[number].choked = true;
+            self.hub.channel_mut(space.channel).count_choked();
+        }
+    }
+
+    /// After sending: the spaces of a session that has caught up count as reading again, and those
+    /// that its client has left are left.
+    pub(super) fn recover_spaces(&mut self, now: Now, id: ConnId) {
+        let Some(session) = self.entries[id.slot as usize].conn.session() else { return };
+        if self.engine.get(session).transport != Transport::WebSocket(id) {
+            return;
+        }
+        self.recover_session(session);
+        let entry = self.engine.get(session);
+        let leaving = entry.spaces.get(entry.current).is_some_and(|space| space.leaving);
+        if leaving && !self.entries[id.slot as usize].conn.out.is_inside_record() {
+            let current = self.engine.get(session).current;
+            self.end_space(now, session, current, CloseReason::ClosedByClient);
+        }
+    }
+
+    /// Counts the spaces that do not lag any more as reading.
+    pub(super) fn recover_session(&mut self, session: SessionId) {
+        let entry = self.engine.get(session);
+        if !entry.spaces.iter().any(|space| space.choked) {
+            return;
+        }
+        for number in 0..self.engine.get(session).spaces.len() {
+            let entry = self.engine.get(session);
+            let space = entry.spaces[number];
+            let feed = self.hub.feed(space.channel, entry.dialect());
+            let lags = self
+                .cursor_of(session, number)
+                .is_some_and(|cursor| feed.lags_more_than(cursor, 2));
+            if space.choked && !lags {
+                self.engine.get_mut(session).spaces[number].choked = false;
+                self.uncount_choked_in(space.channel);
+            }
+        }
+    }
+
+    /// Where a session stands in a space: the connection knows that of the current one.
+    fn cursor_of(&self, session: SessionId, number: usize) -> Option<crate::feed::Mark> {
+        let entry = self.engine.get(session);
+        match entry.transport {
+            Transport::WebSocket(id) if entry.current == number => {
+                self.entries[id.slot as usize].conn.out.cursor()
+            }
+            Transport::WebSocket(_) | Transport::Polling { .. } => {
+                entry.spaces.get(number).map(|space| space.cursor)
+            }
+        }
+    }
+
+    /// When a session's connection has sent everything of its current space: turns to another one
+    /// that has something. Whether there was one.
+    pub(super) fn turn_to_next_space(&mut self, id: ConnId) -> bool {
+        let conn = &self.entries[id.slot as usize].conn;
+        if !conn.is_open() || conn.out.is_inside_record() {
+            return false;
+        }
+        let Some(session) = conn.session() else { return false };
+        let (Some(cursor), entry) = (conn.out.cursor(), self.engine.get_mut(session)) else {
+            return false;
+        };
+        let count = entry.spaces.len();
+        if count < 2 || entry.transport != Transport::WebSocket(id) {
+            return false;
+        }
+        let dialect = entry.dialect();
+        let next = (1..count).map(|turn| (entry.current + turn) % count).find(|number| {
+            let space = &entry.spaces[*number];
+            let feed = self.hub.feed(space.channel, dialect);
+            feed.tail() <= space.cursor.offset && space.cursor.offset < feed.head()
+        });
+        let Some(next) = next else { return false };
+        let current = entry.current;
+        entry.spaces[current].cursor = cursor;
+        entry.current = next;
+        let Space { channel, cursor, .. } = entry.spaces[next];
+        self.entries[id.slot as usize].conn.follow(channel, dialect, cursor);
+        true
+    }
+}
