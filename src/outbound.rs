@@ -159,7 +159,7 @@ impl Outbound {
         appended
     }
 
-    /// Appends a pong. While [`OWN_BYTES_CALM`] wait already, one that waits whole is replaced:
+    /// Appends a pong. While `OWN_BYTES_CALM` wait already, one that waits whole is replaced:
     /// only the latest ping needs an answer (RFC 6455 §5.5.3), which bounds what a flood of pings
     /// can ask of us. `false` when the pool is empty; the pong that was to be replaced may be lost
     /// then.

@@ -36,7 +36,8 @@ struct Entry {
 /// The deadlines of keys `0..n`; keys are small numbers, such as a slab's.
 ///
 /// Every armed entry is in exactly one slot; that slot's time is later than `tick` and not later
-/// than the entry's deadline rounded up to the slot's width.
+/// than the entry's deadline, or the next tick if that has been reached, rounded up to the slot's
+/// width.
 #[derive(Debug)]
 pub struct Wheel {
     /// Every slot up to this time, in ticks, has been emptied.
@@ -63,7 +64,8 @@ impl Wheel {
         }
     }
 
-    /// Sets the deadline of `key`, replacing the one it had. [`Instant::NEVER`] is no deadline.
+    /// Sets the deadline of `key`, replacing the one it had. One that has been reached already
+    /// fires with the next tick. [`Instant::NEVER`] is no deadline.
     pub fn set(&mut self, key: u32, deadline: Instant) {
         while self.entries.len() <= key as usize {
             self.entries.push(Entry {
