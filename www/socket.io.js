@@ -1,0 +1,234 @@
+// elbow's own Socket.IO client: `io()` as most pages use it.
+//
+// Protocol 5 over WebSocket alone, whatever `transports` says. For what it leaves out (`timeout()`,
+// `onAny()`, …) put the real client into `--www`, as socket.io/socket.io.js. The surprise:
+// `reconnect*` events come to the socket, as in 2.x, and to its manager, as in 4.x.
+"use strict";
+(() => { // a scope of our own
+const [CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR] = [0, 1, 2, 3, 4];
+const BINARY = 3; // added to EVENT and ACK, with attachments
+const PACKET = /^4([0-6])(?:(\d+)-)?(?:(\/[^,]*),?)?(\d*)(.*)$/s;
+const RESERVED = /^(connect(_error)?|disconnect(ing)?)$/;
+
+class Emitter {
+  #listeners = [];
+  removeListener = this.off;
+  removeAllListeners = this.off;
+
+  on(event, listener, once) {
+    this.#listeners.push([event, listener, once]);
+    return this;
+  }
+
+  once(event, listener) {
+    return this.on(event, listener, true);
+  }
+
+  off(event, listener) {
+    const stays = ([name, each]) => name !== (event ?? name) || each !== (listener ?? each);
+    this.#listeners = this.#listeners.filter(stays);
+    return this;
+  }
+
+  fire(event, ...args) {
+    for (const [, listener, once] of this.#listeners.filter(([name]) => name === event)) {
+      if (once) this.off(event, listener);
+      listener.apply(this, args);
+    }
+  }
+}
+
+/** One transport, for the sockets of several namespaces. */
+function createManager(url, {
+  reconnection = true, reconnectionAttempts = Infinity, reconnectionDelay = 1000,
+  reconnectionDelayMax = 5000, randomizationFactor = 0.5, timeout = 20000,
+}) {
+  let transport, timer, patience, partial;
+  let tried = 0;
+  const sockets = new Map();
+  const active = () => [...sockets.values()].filter((socket) => socket.active);
+  const tell = (...event) => [manager, ...active()].forEach((each) => each.fire(...event));
+
+  function within(ms, action) {
+    clearTimeout(timer);
+    timer = ms && setTimeout(action, ms);
+  }
+
+  function open() {
+    if (transport || timer) return; // on its way, or soon
+    const mine = transport = new WebSocket(url);
+    mine.binaryType = "arraybuffer";
+    mine.onmessage = ({ data }) => mine === transport && heard(data);
+    mine.onerror = mine.onclose = ({ type }) => mine === transport && lost(`transport ${type}`);
+    within(timeout, () => lost("timeout"));
+  }
+
+  function close() {
+    within(0);
+    transport?.close();
+    transport = manager.isOpen = undefined;
+    tried = 0;
+  }
+
+  function lost(reason) {
+    const retried = tried;
+    const again = reconnection && tried < reconnectionAttempts;
+    close();
+    if (again) tryLater(retried); // first, so that a listener's connect() waits too
+    active().forEach((socket) => socket.lost(reason));
+    if (retried) tell(again ? "reconnect_error" : "reconnect_failed", new Error(reason));
+  }
+
+  function tryLater(retried) {
+    tried = retried + 1;
+    // Capped before the jitter: after a long outage all would come at the same moment.
+    const capped = reconnectionDelayMax / (1 + randomizationFactor);
+    const jitter = 1 + randomizationFactor * (2 * Math.random() - 1);
+    within(1 + Math.min(reconnectionDelay * 2 ** retried, capped) * jitter, () => {
+      timer = 0;
+      tell("reconnect_attempt", tried);
+      if (active().length) open();
+    });
+  }
+
+  function heard(data) {
+    const late = () => lost("ping timeout");
+    if (data[0] === "0") {
+      const { pingInterval, pingTimeout } = JSON.parse(data.slice(1));
+      within(patience = pingInterval + pingTimeout, late);
+      manager.isOpen = true;
+      active().forEach((socket) => socket.join());
+      if (tried) tell("reconnect", tried);
+      tried = 0;
+    } else if (data === "2") {
+      within(patience, late);
+      transport.send("3");
+    } else deliver(data);
+  }
+
+  /** Takes a frame, and delivers the packet that it completes. */
+  function deliver(frame) {
+    partial = typeof frame === "string" ? [PACKET.exec(frame)] : [...partial, frame];
+    const [[, type, owed = 0, nsp = "/", id, json], ...binary] = partial;
+    if (binary.length < owed) return;
+    const fill = (_, value) => value?._placeholder ? binary[value.num] : value;
+    const data = json && JSON.parse(json, owed && fill);
+    active().find((each) => each.nsp === nsp)?.heard(type - (owed && BINARY), id, data);
+  }
+
+  function send(type, nsp, id = "", data) {
+    const binary = [];
+    const json = JSON.stringify(data, function (key, value) {
+      const raw = this[key]; // `value` has been through toJSON
+      return ArrayBuffer.isView(raw) || raw instanceof ArrayBuffer || raw instanceof Blob
+        ? { _placeholder: true, num: binary.push(raw) - 1 } : value;
+    });
+    const head = binary.length ? `${type + BINARY}${binary.length}-` : type;
+    const text = `4${head}${nsp === "/" ? "" : nsp + ","}${id}${data ? json : ""}`;
+    for (const frame of [text, ...binary]) transport.send(frame);
+  }
+
+  const manager = Object.assign(new Emitter(), { sockets, active, open, close, send });
+  return manager;
+}
+
+/** One namespace, over its manager's transport. */
+function createSocket(io, nsp, auth) {
+  const waiting = []; // until connected
+  let acked = 0;
+  let acks = {};
+
+  const turn = (connected, id) =>
+    Object.assign(socket, { connected, disconnected: !connected, id });
+
+  function connect() {
+    if (io.isOpen && !socket.active) join();
+    socket.active = true;
+    io.open();
+    return socket;
+  }
+
+  function join() {
+    const ask = (data) => io.isOpen && io.send(CONNECT, nsp, "", data);
+    if (typeof socket.auth === "function") socket.auth(ask);
+    else ask(socket.auth);
+  }
+
+  function disconnect() {
+    if (socket.connected) io.send(DISCONNECT, nsp);
+    leave("io client disconnect");
+    return socket;
+  }
+
+  function leave(reason) {
+    socket.active = false;
+    if (!io.active().length) io.close();
+    if (socket.connected) lost(reason);
+  }
+
+  function lost(reason) {
+    if (!socket.connected) return socket.fire("connect_error", new Error(reason));
+    acks = {};
+    turn(false).fire("disconnect", reason);
+  }
+
+  function emit(...event) {
+    if (RESERVED.test(event[0])) throw new Error(`${event[0]} is reserved`);
+    let id;
+    if (typeof event.at(-1) === "function") acks[id = acked++] = event.pop();
+    if (socket.connected) io.send(EVENT, nsp, id, event);
+    else waiting.push([EVENT, nsp, id, event]);
+    return socket;
+  }
+
+  function heard(type, id, data) {
+    if (type === CONNECT) {
+      turn(true, data.sid);
+      waiting.splice(0).forEach((packet) => io.send(...packet));
+      socket.fire("connect");
+    } else if (type === DISCONNECT) {
+      leave("io server disconnect");
+    } else if (type === CONNECT_ERROR) {
+      leave();
+      socket.fire("connect_error", Object.assign(new Error(), data));
+    } else if (type === ACK) {
+      acks[id]?.(...data);
+      delete acks[id];
+    } else {
+      const ack = (...args) => socket.connected && io.send(ACK, nsp, id, args);
+      socket.fire(...data, ...(id ? [ack] : []));
+    }
+  }
+
+  const socket = Object.assign(new Emitter(), {
+    io, nsp, auth, connect, open: connect, disconnect, close: disconnect, emit, join, lost, heard,
+    send: (...args) => emit("message", ...args),
+    compress: () => socket,
+  });
+  socket.volatile = socket;
+  return turn(false);
+}
+
+const managers = new Map();
+
+/** A socket for the namespace that is the path of `url`. */
+function io(url = "/", opts = {}) {
+  if (typeof url === "object") return io("/", url);
+  const full = new URL(/^(\w+:)?\//.test(url) ? url : `//${url}`, location.href);
+  const nsp = full.pathname;
+  const path = (opts.path ?? "/socket.io").replace(/\/?$/, "/");
+  const place = `${full.protocol.replace("http", "ws")}//${full.host}${path}`;
+  let manager = managers.get(place);
+  if (!manager || opts.forceNew || manager.sockets.has(nsp)) {
+    const query = new URLSearchParams(opts.query ?? full.search);
+    manager = createManager(`${place}?EIO=4&transport=websocket&${query}`, opts);
+    managers.set(place, manager);
+  }
+  const socket = createSocket(manager, nsp, opts.auth);
+  manager.sockets.set(nsp, socket);
+  return opts.autoConnect === false ? socket : socket.connect();
+}
+
+io.connect = io;
+globalThis.io = io;
+})();
