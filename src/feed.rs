@@ -149,10 +149,8 @@ impl Feed {
     /// If that record was evicted.
     pub fn next(&self, place: Mark) -> Option<Mark> {
         assert!(self.oldest <= place.seq.0 && place.seq.0 <= self.next);
-        (place.seq.0 < self.next).then(|| Mark {
-            offset: Offset(self.end_of(place.seq.0)),
-            seq: Seq(place.seq.0 + 1),
-        })
+        (place.seq.0 < self.next)
+            .then(|| Mark { offset: Offset(self.end_of(place.seq.0)), seq: Seq(place.seq.0 + 1) })
     }
 
     /// Whether a reader at `place` is behind by more than 1/`parts` of what the feed can hold, in

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 
 use elbow::feed::{Feed, Mark};
-use elbow::id::{ChannelId, Offset, Seq};
+use elbow::id::{ChannelId, Dialect, Offset, Seq};
 use elbow::limits::RECORD_BYTES_TYPICAL;
 use elbow::outbound::{CloseFrame, Outbound};
 use elbow::pool::Pool;
@@ -252,7 +252,7 @@ impl World {
         out.transmitted(taken, Some(&self.feed), &mut self.pool);
         (0..taken).for_each(|_| model.advance(&self.records));
         if out.is_close_sent() {
-            assert_eq!(model.pending(&self.records), [], "nothing follows a close frame");
+            assert!(model.pending(&self.records).is_empty(), "nothing follows a close frame");
             self.rejoin(reader);
         }
         taken
@@ -260,7 +260,7 @@ impl World {
 
     fn rejoin(&mut self, reader: usize) {
         self.outs[reader].release(&mut self.pool);
-        self.outs[reader].start_feed(ChannelId(0), self.feed.mark());
+        self.outs[reader].start_feed(ChannelId(0), Dialect::Plain, self.feed.mark());
         self.readers[reader] = Reader::new(self.records.all.len());
     }
 

@@ -148,6 +148,7 @@ fn settings(connections_max: usize) -> Settings {
         forwarded_for: false,
         origins: Vec::new(),
         keep_alive: Duration::from_secs(15),
+        events: elbow::settings::Events::Named(vec!["chat message".into()]),
         report_messages: false,
     }
 }

@@ -99,6 +99,7 @@ impl World {
             forwarded_for: false,
             origins: Vec::new(),
             keep_alive: Duration::from_secs(15),
+            events: elbow::settings::Events::Named(vec!["chat message".into()]),
             report_messages: false,
         };
         let now = Now { mono: Instant::from_millis(1_000), unix_s: 1_000 };

@@ -17,9 +17,9 @@ use log::LevelFilter;
 
 use super::contradictions::{MESSAGES_PER_FEED, descriptors};
 use super::options::{
-    ALLOW_ORIGIN, DRAIN, EVENTS, FEED, HEALTH_LISTEN, LB, LISTEN, LISTENERS_MAX, LOG_LEVEL, MAX_CHANNELS,
-    MAX_CONNECTIONS, MAX_CONNECTIONS_PER_IP, MAX_MESSAGE, MEMORY, OPTIONS, Opt, PING_INTERVAL,
-    PING_TIMEOUT, PROXY_PROTOCOL, PROXY_TRUST, RECEIVE_BUFFER, SEND_BUFFER, WWW,
+    ALLOW_ORIGIN, DRAIN, EVENTS, FEED, HEALTH_LISTEN, LB, LISTEN, LISTENERS_MAX, LOG_LEVEL,
+    MAX_CHANNELS, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_IP, MAX_MESSAGE, MEMORY, OPTIONS, Opt,
+    PING_INTERVAL, PING_TIMEOUT, PROXY_PROTOCOL, PROXY_TRUST, RECEIVE_BUFFER, SEND_BUFFER, WWW,
 };
 use super::report::{Shown, joined};
 use super::value::{self, GIB, KIB, MIB, size_text};
@@ -220,7 +220,8 @@ impl Asked {
             self.proxy_trust.shown(&PROXY_TRUST, |list| joined(list)),
             self.www.shown(&WWW, folder),
             self.allow_origin.shown(&ALLOW_ORIGIN, origins),
-            self.events.shown(&EVENTS, |names| joined(names.iter().map(|name| name.escape_debug()))),
+            self.events
+                .shown(&EVENTS, |names| joined(names.iter().map(|name| name.escape_debug()))),
             self.ping_interval.shown(&PING_INTERVAL, Duration::to_string),
             self.ping_timeout.shown(&PING_TIMEOUT, Duration::to_string),
             self.drain.shown(&DRAIN, Duration::to_string),

@@ -145,7 +145,12 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
 /// events.
 pub(super) fn event(text: &str) -> Result<String, String> {
     let reserved = [
-        "connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener",
+        "connect",
+        "connect_error",
+        "disconnect",
+        "disconnecting",
+        "newListener",
+        "removeListener",
     ];
     if text.is_empty() || text.len() > 256 || reserved.contains(&text) {
         return Err("allowed is the name of an event such as chat message, or *".to_owned());

@@ -109,7 +109,12 @@ impl Conn {
         };
         let requester = *requester;
         match body.decode(bytes) {
-            Ok((used, Chunk::Data(_))) => (used, Step::Continue),
+            Ok((used, Chunk::Data(_))) => {
+                if body.is_over() {
+                    self.enter(Phase::Request(Request::next(cx, requester)));
+                }
+                (used, Step::Continue)
+            }
             Ok((used, Chunk::Partial)) => (used, Step::NeedMore),
             Ok((used, Chunk::End)) => {
                 self.enter(Phase::Request(Request::next(cx, requester)));

@@ -22,7 +22,7 @@ mod websocket;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::feed::Mark;
-use crate::id::{ChannelId, Dialect, Offset, Seq, SessionId};
+use crate::id::{ChannelId, Dialect, Offset, SessionId};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::outbound::{CloseFrame, Outbound, Source};
@@ -35,8 +35,8 @@ use crate::wire::ws::Kind;
 use crate::wire::{http as wire_http, proxy as wire_proxy};
 
 pub use http::{Next, Requester};
-pub use polling::Later;
 use http::{Request, Response};
+pub use polling::Later;
 use polling::{Post, Posted};
 use websocket::WebSocket;
 
@@ -148,8 +148,9 @@ pub struct Place {
     pub position: u32,
     /// Messages published.
     pub messages_in: u32,
-    /// The feed's count of records at the beginning.
-    pub joined: Seq,
+    /// The feed's count of records at the beginning, modulo 2^32: it is there for the difference,
+    /// which the log tells at the end.
+    pub joined: u32,
 }
 
 /// What a WebSocket is for.

@@ -71,6 +71,11 @@ impl Conn {
         self.enter(Phase::Post(Post { session, later, body, buffer: None, by, binary }));
     }
 
+    /// The body has no bytes: it is whole already.
+    pub fn finish_empty_post(&mut self, cx: &mut Cx<'_>) -> Step<'static> {
+        self.finish_post(cx, 0).1
+    }
+
     /// What was remembered of the request that is to be answered now.
     pub fn later(&self) -> Option<Later> {
         match &self.phase {
@@ -129,8 +134,12 @@ impl Conn {
                 };
                 let collected = cx.pool.append(&mut buffer, data);
                 post.buffer = Some(buffer);
-                if collected { (used, Step::Continue) } else {
+                if !collected {
                     (used, Step::End(CloseReason::NoMemory))
+                } else if post.body.is_over() {
+                    self.finish_post(cx, used)
+                } else {
+                    (used, Step::Continue)
                 }
             }
             Ok((used, Chunk::Partial)) => (used, Step::NeedMore),

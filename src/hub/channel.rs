@@ -300,9 +300,10 @@ impl Channel {
 
     /// Whether more than half of what any feed holds was appended since `marks`.
     fn has_moved_half(&self, marks: &Marks) -> bool {
-        self.feeds.iter().zip(marks).any(|(feed, mark)| {
-            feed.as_ref().is_some_and(|feed| feed.lags_more_than(*mark, 2))
-        })
+        self.feeds
+            .iter()
+            .zip(marks)
+            .any(|(feed, mark)| feed.as_ref().is_some_and(|feed| feed.lags_more_than(*mark, 2)))
     }
 
     fn marks(&self) -> Marks {

@@ -17,8 +17,7 @@ use slab::Slab;
 pub use channel::Channel;
 pub use message::{Message, write_header};
 pub use session::{
-    Due, OWN_BYTES_MAX, SESSION_BYTES, SPACES_MAX, Session, Sessions, Space, Transport,
-    Unfinished,
+    Due, OWN_BYTES_MAX, SESSION_BYTES, SPACES_MAX, Session, Sessions, Space, Transport, Unfinished,
 };
 
 use crate::feed::{Feed, Mark};

@@ -256,9 +256,10 @@ impl Session {
 
     /// The buffers that are held, for the account of the pool.
     pub fn buffers(&self) -> impl Iterator<Item = BufferId> {
-        let unfinished = self.unfinished.iter().flat_map(|unfinished| {
-            unfinished.attachments.iter().copied().chain([unfinished.text])
-        });
+        let unfinished = self
+            .unfinished
+            .iter()
+            .flat_map(|unfinished| unfinished.attachments.iter().copied().chain([unfinished.text]));
         self.own.into_iter().chain(unfinished)
     }
 }
@@ -274,11 +275,7 @@ pub struct Sessions {
 impl Sessions {
     /// None yet. Nothing is set aside: sessions are paid for from the pool.
     pub fn new(now: Instant, key: HashKey) -> Sessions {
-        Sessions {
-            table: Slab::new(),
-            sids: HashMap::with_hasher(key),
-            wheel: Wheel::new(now, 0),
-        }
+        Sessions { table: Slab::new(), sids: HashMap::with_hasher(key), wheel: Wheel::new(now, 0) }
     }
 
     /// Adds one, for which [`SESSION_BYTES`] are reserved; `None` if the pool has no room.

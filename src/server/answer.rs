@@ -7,10 +7,10 @@
 use super::{Access, Event, Server, Socket, has_room};
 use crate::conn::{Next, Requester, Role};
 use crate::hub::{DEFAULT_CHANNEL, JoinError, is_channel_name};
+use crate::id::Dialect;
 use crate::limits;
 use crate::reason::CloseReason;
 use crate::site::{AssetId, Found};
-use crate::id::Dialect;
 use crate::time::{Duration, Now};
 use crate::wire::http::{
     self, Body, Connection, FIELDS_MAX, Framing, HeadError, Method, Request, ResponseHead, Version,
@@ -330,7 +330,13 @@ impl<S: Socket> Server<S> {
         self.write_answer(now, slot, None, answer, Next::Close);
     }
 
-    pub(super) fn respond(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, answer: Answer<'_>) {
+    pub(super) fn respond(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+        answer: Answer<'_>,
+    ) {
         let next = self.what_follows(slot, request);
         self.write_answer(now, slot, Some(request), answer, next);
     }

@@ -14,9 +14,7 @@
 use super::answer::{Answer, Content, why};
 use super::{Event, Server, Socket};
 use crate::conn::{Later, Next, Role};
-use crate::hub::{
-    Due, OWN_BYTES_MAX, Session, Space, Transport,
-};
+use crate::hub::{Due, OWN_BYTES_MAX, Session, Space, Transport};
 use crate::id::{ConnId, SessionId};
 use crate::outbound::CloseFrame;
 use crate::reason::CloseReason;
@@ -204,11 +202,10 @@ impl<S: Socket> Server<S> {
         if origin::origin_allowed(field, authority, &[]) {
             return None;
         }
-        let listed = self
-            .settings
-            .origins
-            .iter()
-            .position(|listed| origin::origin_allowed(field, "", core::slice::from_ref(listed)));
+        let listed =
+            self.settings.origins.iter().position(|listed| {
+                origin::origin_allowed(field, "", core::slice::from_ref(listed))
+            });
         listed.and_then(|number| u16::try_from(number).ok())
     }
 
@@ -252,6 +249,12 @@ impl<S: Socket> Server<S> {
         entry.conn.begin_post(&cx, session, framing, is_binary, later);
         if announced > self.settings.limits.message_bytes_max {
             return self.refuse_post(now, id, 413);
+        }
+        if matches!(framing, Framing::None | Framing::Length(0)) {
+            let (entry, mut cx) = self.parts(now, slot);
+            let step = entry.conn.finish_empty_post(&mut cx);
+            self.apply(now, id, step);
+            return;
         }
         if request.expects_continue {
             let entry = &mut self.entries[slot as usize];
@@ -332,14 +335,7 @@ impl<S: Socket> Server<S> {
     }
 
     /// Answers a request that had to wait, with what its origin needs to be let read it.
-    fn send_later(
-        &mut self,
-        now: Now,
-        slot: u32,
-        later: Later,
-        method: &str,
-        answer: Answer<'_>,
-    ) {
+    fn send_later(&mut self, now: Now, slot: u32, later: Later, method: &str, answer: Answer<'_>) {
         let origin = self.origin_text(later.origin);
         let mut fields = answer.fields.to_vec();
         fields.extend(cors_fields(origin.as_deref()));
@@ -377,13 +373,7 @@ impl<S: Socket> Server<S> {
         self.respond(now, slot, request, Answer::plain(204).with(&fields));
     }
 
-    fn refuse_engine(
-        &mut self,
-        now: Now,
-        slot: u32,
-        request: &Request<'_, '_>,
-        refusal: Refusal,
-    ) {
+    fn refuse_engine(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, refusal: Refusal) {
         let origin = self.origin_text(self.listed_origin(request));
         let fields = cors_fields(origin.as_deref());
         let answer = Answer {

@@ -257,7 +257,9 @@ impl<S: Socket> Server<S> {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let drain = self.drain.as_ref().map(Drain::next);
         [self.wheel.next(), self.engine.next(), self.hub.next_grace(), drain]
-            .into_iter().flatten().min()
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Serves other files. Whoever still reads the generation before the current one is cut.
@@ -489,7 +491,8 @@ impl<S: Socket> Server<S> {
         // The role ends with the place, so that nobody takes it for a member any more.
         self.entries[slot as usize].conn.orphan();
         self.uncount_session(client);
-        let messages_out = cursor.map_or(0, |cursor| cursor.seq.0 - place.joined.0);
+        let messages_out = cursor.map_or(0, |cursor| (cursor.seq.0 as u32).wrapping_sub(place.joined));
+        let messages_out = u64::from(messages_out);
         self.metrics.messages_delivered += messages_out;
         self.metrics.count_closed(reason);
         self.events.push_back(Event::Closed {
@@ -548,7 +551,7 @@ impl<S: Socket> Server<S> {
             channel: joined.channel,
             position: joined.position,
             messages_in: 0,
-            joined: joined.mark.seq,
+            joined: joined.mark.seq.0 as u32,
         })
     }
 

@@ -12,8 +12,7 @@ use super::engine::Farewell;
 use super::pump::reason_of_refusal;
 use super::{Event, Server, Socket};
 use crate::hub::{
-    DEFAULT_CHANNEL, JoinError, Message, SPACES_MAX, Space, Transport, Unfinished,
-    is_channel_name,
+    DEFAULT_CHANNEL, JoinError, Message, SPACES_MAX, Space, Transport, Unfinished, is_channel_name,
 };
 use crate::id::{ChannelId, ConnId, Member, Reader, SessionId};
 use crate::outbound::{CloseFrame, Source};
@@ -36,12 +35,7 @@ fn channel_of(namespace: &str) -> Option<&str> {
 
 impl<S: Socket> Server<S> {
     /// An Engine.IO packet has come for a session, by whatever transport.
-    pub(super) fn take_packet(
-        &mut self,
-        now: Now,
-        session: SessionId,
-        packet: engine::Packet<'_>,
-    ) {
+    pub(super) fn take_packet(&mut self, now: Now, session: SessionId, packet: engine::Packet<'_>) {
         let version = self.engine.get(session).version;
         let is_pong = packet.kind == PacketType::Pong;
         self.engine.get_mut(session).heard(now.mono, is_pong);
@@ -153,9 +147,8 @@ impl<S: Socket> Server<S> {
         let parts: Vec<Vec<u8>> =
             attachments.iter().map(|buffer| self.pool.borrow_out(*buffer)).collect();
         let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-        let packet = core::str::from_utf8(&bytes)
-            .ok()
-            .and_then(|text| socketio::decode(version, text).ok());
+        let packet =
+            core::str::from_utf8(&bytes).ok().and_then(|text| socketio::decode(version, text).ok());
         if let Some(packet) = packet {
             self.take_socketio(now, session, &packet, &slices);
         }
@@ -232,12 +225,11 @@ impl<S: Socket> Server<S> {
         }
         let dialect = self.engine.get(session).dialect();
         let member = Member::new(Reader::Session(session));
-        let joined = self.hub.join(&mut self.pool, name, member, dialect).map_err(|error| {
-            match error {
+        let joined =
+            self.hub.join(&mut self.pool, name, member, dialect).map_err(|error| match error {
                 JoinError::TooManyChannels => "Too many channels",
                 JoinError::NoMemory => "Out of memory",
-            }
-        })?;
+            })?;
         // Everyone else is told; the newcomer begins behind it. A room that has no memory for a
         // greeting does without.
         let told = self.hub.publish(&mut self.pool, joined.channel, &Message::Hi);
@@ -277,9 +269,7 @@ impl<S: Socket> Server<S> {
         let relayed = match (&self.settings.events, event.name) {
             (Events::All, _) => true,
             (Events::Named(_), Name::Number) => false,
-            (Events::Named(names), Name::Text(name)) => {
-                names.iter().any(|listed| name == **listed)
-            }
+            (Events::Named(names), Name::Text(name)) => names.iter().any(|listed| name == **listed),
         };
         if !relayed {
             self.metrics.events_ignored += 1;
@@ -449,11 +439,9 @@ impl<S: Socket> Server<S> {
     fn count_choked_space(&mut self, session: SessionId, number: usize) {
         let entry = self.engine.get(session);
         let space = entry.spaces[number];
-        let lags = self
-            .cursor_of(session, number)
-            .is_some_and(|cursor| {
-                self.hub.feed(space.channel, entry.dialect()).lags_more_than(cursor, 2)
-            });
+        let lags = self.cursor_of(session, number).is_some_and(|cursor| {
+            self.hub.feed(space.channel, entry.dialect()).lags_more_than(cursor, 2)
+        });
         if lags && !space.choked {
             self.engine.get_mut(session).spaces[number].choked = true;
             self.hub.channel_mut(space.channel).count_choked();

@@ -14,6 +14,9 @@ const SITE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Folders within folders. A link may make a circle.
 const DEPTH_MAX: usize = 16;
 
+/// Where Socket.IO pages expect their client.
+const SOCKET_IO: &str = "/socket.io/socket.io.js";
+
 /// The page that comes with the program.
 pub(super) fn built_in() -> Folder {
     let file = |path: &str, bytes: &[u8]| File { path: path.to_owned(), bytes: bytes.to_vec() };
@@ -22,8 +25,15 @@ pub(super) fn built_in() -> Folder {
         file("/style.css", include_bytes!("../../www/style.css")),
         file("/chat.js", include_bytes!("../../www/chat.js")),
         file("/favicon.svg", include_bytes!("../../www/favicon.svg")),
+        socket_io(),
     ];
     Folder { files, strays: Vec::new() }
+}
+
+/// The client for pages that ask their server for one. A folder's own file of that name wins.
+fn socket_io() -> File {
+    let bytes = include_bytes!("../../www/socket.io.js").to_vec();
+    File { path: SOCKET_IO.to_owned(), bytes }
 }
 
 /// What a folder holds.
@@ -42,6 +52,9 @@ pub(super) fn read(folder: &Path) -> io::Result<Folder> {
     let found = Folder { files: Vec::new(), strays: Vec::new() };
     let mut walk = Walk { found, bytes: 0, root: root.clone() };
     walk.folder(&root, "", 0)?;
+    if walk.found.files.iter().all(|file| file.path != SOCKET_IO) {
+        walk.found.files.push(socket_io());
+    }
     Ok(walk.found)
 }
 
