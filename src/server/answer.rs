@@ -64,7 +64,7 @@ impl<'a> Answer<'a> {
         Answer { fields, ..self }
     }
 
-    fn saying(self, text: &'a [u8]) -> Answer<'a> {
+    pub(super) fn saying(self, text: &'a [u8]) -> Answer<'a> {
         Answer { content: Content::Text(text), ..self }
     }
 }
@@ -356,7 +356,7 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    fn write_answer(
+    pub(super) fn write_answer(
         &mut self,
         now: Now,
         slot: u32,

@@ -36,11 +36,11 @@ impl<S: Socket> Server<S> {
     /// Answers a request for `/socket.io/`.
     pub(super) fn answer_engine(&mut self, now: Now, slot: u32, request: &Request<'_, '_>) {
         let query = Query::parse(request.query.unwrap_or_default());
-        if !self.allows_origin(request) {
-            return self.refuse_engine(now, slot, request, Refusal::Forbidden);
-        }
         if request.method == Method::Options {
             return self.answer_preflight(now, slot, request);
+        }
+        if !self.allows_origin(request) {
+            return self.refuse_engine(now, slot, request, Refusal::Forbidden);
         }
         let Some(transport) = query.transport else {
             return self.refuse_engine(now, slot, request, Refusal::TransportUnknown);
@@ -376,13 +376,15 @@ impl<S: Socket> Server<S> {
     fn refuse_engine(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, refusal: Refusal) {
         let origin = self.origin_text(self.listed_origin(request));
         let fields = cors_fields(origin.as_deref());
-        let answer = Answer {
-            status: refusal.status(),
-            content_type: JSON,
-            fields: &fields,
-            content: Content::Text(refusal.body().as_bytes()),
-        };
-        self.respond(now, slot, request, answer);
+        let answer = Answer { fields: &fields, ..Answer::plain(refusal.status()) };
+        let query = Query::parse(request.query.unwrap_or_default());
+        if query.transport == Some(engine::Transport::WebSocket) {
+            // As the reference refuses an upgrade: in plain words, and that is the end of it.
+            let answer = answer.saying(refusal.message().as_bytes());
+            return self.write_answer(now, slot, Some(request), answer, Next::Close);
+        }
+        let content = Content::Text(refusal.body().as_bytes());
+        self.respond(now, slot, request, Answer { content_type: JSON, content, ..answer });
     }
 
     /// Has a session's poll answered soon.
