@@ -349,7 +349,8 @@ test(
     await sleep(200);
     clearInterval(talk);
     talker.say('the end');
-    await eventually('the talker hears the end', () => talker.messages.at(-1) === 'the end', 20_000);
+    const heardAll = () => talker.messages.at(-1) === 'the end';
+    await eventually('the talker hears the end', heardAll, 20_000);
     const all = talker.messages.slice(0, -1);
     assert.equal(all.filter((text) => text.startsWith('talk ')).length, said);
     for (const [index, mover] of movers.entries()) {
