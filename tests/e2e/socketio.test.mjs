@@ -360,8 +360,10 @@ test(
       const texts = events.filter(([name]) => name === 'chat message').map(([, text]) => text);
       assert.deepEqual(texts, all.slice(all.indexOf(texts[0])), 'heard as it was said');
       assert.ok(texts.includes(own[0]), 'from the beginning on');
-      assert.ok(mover.polled > 0 && mover.polled < texts.length, `${mover.polled} by polls`);
+      assert.ok(mover.polled < texts.length, 'not all by polls');
     }
+    const polled = movers.filter((mover) => mover.polled > 0).length;
+    assert.ok(polled > movers.length / 4, `${polled} heard something before they moved`);
   },
 );
 
