@@ -1,8 +1,8 @@
 //! Floor 5: the core's one face. Sockets, time and files come in; bytes and events go out.
 //!
-//! Generic over [`Socket`] and driven by calls with `now`: the shell drives it with real sockets and
-//! the clock, a test with fakes and an invented time, and the same calls give the same bytes. It
-//! allocates nothing while messages flow.
+//! Generic over [`Socket`] and driven by calls with `now`: the shell drives it with real sockets
+//! and the clock, a test with fakes and an invented time, and the same calls give the same bytes.
+//! It allocates nothing while messages flow.
 //!
 //! Beside this file: `pump` alone reads and writes sockets, `answer` decides what a request gets,
 //! `drain` takes leave. The surprise: a connection's end may happen inside almost any call, so
@@ -84,12 +84,15 @@ struct Entry<S> {
     choked: bool,
     /// It is counted as a session.
     session: bool,
+    /// Its end as a session was counted and told; what is left is taking leave.
+    told: bool,
 }
 
 // Everything that an idle session takes: its entry in the table, its timer, its place in its
-// channel's list. (The slab's tag fits into the entry.)
+// channel's list and in the two queues. (The slab's tag fits into the entry.)
 const _: () = assert!(
-    size_of::<Entry<core::ffi::c_int>>() + wheel::ENTRY_BYTES + 4 <= limits::CONNECTION_BYTES
+    size_of::<Entry<core::ffi::c_int>>() + wheel::ENTRY_BYTES + 4 + 2 * size_of::<ConnId>()
+        <= limits::CONNECTION_BYTES
 );
 
 /// The server.
@@ -143,8 +146,8 @@ impl<S: Socket> Server<S> {
             metrics: Metrics::default(),
             sessions: 0,
             per_ip: HashMap::with_hasher(addresses),
-            queue: VecDeque::new(),
-            resume: VecDeque::new(),
+            queue: VecDeque::with_capacity(slots),
+            resume: VecDeque::with_capacity(slots),
             events: VecDeque::new(),
             buffer: vec![0; limits::READ_BUFFER_BYTES],
             scratch: Vec::with_capacity(limits::RESPONSE_HEAD_BYTES_MAX),
@@ -186,6 +189,7 @@ impl<S: Socket> Server<S> {
             resuming: false,
             choked: false,
             session: false,
+            told: false,
         });
         self.metrics.connections_accepted += 1;
         self.arm(id.slot);
@@ -208,8 +212,8 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Does what is due: deadlines, reads that were put off, sends. Whether more is waiting, so that
-    /// the next poll should not.
+    /// Does what is due: deadlines, reads that were put off, sends. Whether more is waiting, so
+    /// that the next poll should not.
     ///
     /// Bounded work: [`limits::SENDS_PER_TURN`] sends and as many deadlines and reads.
     pub fn run(&mut self, now: Now) -> bool {
@@ -326,7 +330,12 @@ impl<S: Socket> Server<S> {
             if self.lapped(now, slot) {
                 continue;
             }
+            let waits = self.waits(slot);
             let (entry, mut cx) = self.parts(now, slot);
+            if waits && entry.readable {
+                // It has said something that we chose not to read: it lives.
+                entry.conn.heard(now.mono);
+            }
             // The peer's bytes may have put the deadline off since it was set.
             if entry.conn.deadline(cx.settings) <= now.mono {
                 let step = entry.conn.handle_timeout(&mut cx);
@@ -338,7 +347,7 @@ impl<S: Socket> Server<S> {
         }
         let resume = &mut self.resume;
         let entries = &mut self.entries;
-        self.hub.expire_graces(now.mono, |id| resume_later(entries, resume, id));
+        self.hub.expire_graces(now.mono, |id| resume_paused(entries, resume, id));
     }
 
     /// Does what a connection asks for. Whether it is worth calling again with the rest.
@@ -375,6 +384,13 @@ impl<S: Socket> Server<S> {
                 self.close(now, id.slot, frame, reason);
                 true
             }
+            Step::Linger(reason) => {
+                let (entry, mut cx) = self.parts(now, id.slot);
+                entry.socket.shutdown_write();
+                entry.conn.linger(&mut cx, reason);
+                self.arm(id.slot);
+                true
+            }
             Step::End(reason) => {
                 self.remove(now, id.slot, reason, false);
                 false
@@ -405,6 +421,7 @@ impl<S: Socket> Server<S> {
         let duration = now.mono.since(entry.conn.opened_at());
         let cursor = entry.conn.out.cursor();
         entry.session = false;
+        entry.told = true;
         self.uncount_choked(slot);
         let channel = self.hub.channel(member.channel).name().into();
         if let Some(Moved { slot, position }) =
@@ -436,8 +453,7 @@ impl<S: Socket> Server<S> {
 
     /// Drops a connection, with a reset if `cut`.
     fn remove(&mut self, now: Now, slot: u32, reason: CloseReason, cut: bool) {
-        let was_session = self.entries[slot as usize].session;
-        if was_session {
+        if self.entries[slot as usize].session {
             self.end_session(now, slot, reason);
         }
         self.wheel.clear(slot);
@@ -446,7 +462,7 @@ impl<S: Socket> Server<S> {
         if cut {
             entry.socket.cut();
         }
-        if !was_session {
+        if !entry.told {
             self.metrics.count_closed(reason);
             let client = entry.conn.client().address();
             self.events.push_back(Event::Ended { client, reason });
@@ -498,8 +514,14 @@ impl<S: Socket> Server<S> {
             let (entries, resume) = (&mut self.entries, &mut self.resume);
             self.hub
                 .channel_mut(member.channel)
-                .uncount_choked(|id| resume_later(entries, resume, id));
+                .uncount_choked(|id| resume_paused(entries, resume, id));
         }
+    }
+
+    /// Whether a session's bytes are left unread for the time being.
+    fn waits(&self, slot: u32) -> bool {
+        let channel = self.entries[slot as usize].conn.publishes_to();
+        channel.is_some_and(|channel| self.must_wait(slot, channel) != Wait::Not)
     }
 
     /// Whether what this session has to say must wait: for the room, or until it has read itself.
@@ -539,6 +561,17 @@ fn resume_later<S>(entries: &mut Slab<Entry<S>>, resume: &mut VecDeque<ConnId>, 
         && !entry.resuming
     {
         entry.resuming = true;
+        resume.push_back(id);
+    }
+}
+
+/// Has a publisher that waited for its room read again. It stood in the room's list, so it counts
+/// as resuming already.
+fn resume_paused<S>(entries: &mut Slab<Entry<S>>, resume: &mut VecDeque<ConnId>, id: ConnId) {
+    if let Some(entry) = entries.get_mut(id.slot as usize)
+        && entry.generation == id.generation
+    {
+        debug_assert!(entry.resuming);
         resume.push_back(id);
     }
 }
