@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
 import { SOON_MS, eventually } from './wait.mjs';
-import { BINARY_FRAME, frame, Tcp, TEXT, upgradeHead } from './wire.mjs';
+import { BINARY_FRAME, CLOSE, frame, Tcp, TEXT, upgradeHead } from './wire.mjs';
 
 const require = createRequire(import.meta.url);
 
@@ -122,7 +122,8 @@ export async function refusal(context, port, version, options) {
 
 export const RECORD_SEPARATOR = '\x1e';
 
-const QUERY = { 4: 'EIO=4', 3: 'EIO=3' };
+/** What a poll says of its protocol: Node's clients of 3 ask for text bodies. */
+const POLLING = { 4: 'EIO=4&transport=polling', 3: 'EIO=3&transport=polling&b64=1' };
 
 /** One HTTP request on a connection of its own: `{ status, headers, body, text }`. */
 export async function ask(port, method, target, { body = '', fields = [], ms } = {}) {
@@ -173,7 +174,7 @@ export class Poller {
   static async open(port, protocol) {
     const poller = new Poller();
     Object.assign(poller, { port, protocol });
-    poller.target = `/socket.io/?${QUERY[protocol]}&transport=polling`;
+    poller.target = `/socket.io/?${POLLING[protocol]}`;
     const { status, body, text } = await ask(port, 'GET', poller.target);
     assert.equal(status, 200, text);
     const [open, ...rest] = packetsOf(body, protocol);
@@ -243,7 +244,7 @@ export const UNKNOWN_SID = '{"code":1,"message":"Session ID unknown"}';
 
 /** A WebSocket at `/socket.io/`: of a session of its own, or for the session `sid`. */
 export async function engineSocket(context, port, protocol, sid) {
-  const target = `/socket.io/?${QUERY[protocol]}&transport=websocket${sid ? `&sid=${sid}` : ''}`;
+  const target = `/socket.io/?EIO=${protocol}&transport=websocket${sid ? `&sid=${sid}` : ''}`;
   const tcp = await context.tcp(port);
   tcp.send(upgradeHead(target));
   const response = await tcp.response();
@@ -260,6 +261,22 @@ export async function text(tcp, ms) {
 
 export const sayText = (tcp, packet) => tcp.send(frame(TEXT, packet));
 export const sayBinary = (tcp, bytes) => tcp.send(frame(BINARY_FRAME, bytes));
+
+/** Waits until the server closes a WebSocket, politely or not: the frames before. */
+export async function ended(tcp, ms = SOON_MS) {
+  const frames = [];
+  for (;;) {
+    const over = () => tcp.finished || tcp.reset;
+    await eventually('the server closes', () => over() || tcp.bytes.length, ms);
+    if (!tcp.bytes.length) return frames;
+    const each = await tcp.frame(ms);
+    if (each.opcode === CLOSE) {
+      tcp.send(frame(CLOSE, each.payload));
+      return frames;
+    }
+    frames.push(each);
+  }
+}
 
 /** A WebSocket session in the default channel. */
 export async function connectedSocket(context, port, protocol) {

@@ -1,0 +1,281 @@
+// A page of the shape of 2018's Socket.IO chats, unchanged, in headless Chromium, served through
+// `--www`: with elbow's own client, and with the real one put in its place. And elbow's own client
+// alone: all of its surface that a page of ours does not use.
+
+import assert from 'node:assert/strict';
+import { createHash } from 'node:crypto';
+import fs from 'node:fs';
+import path from 'node:path';
+import { after, describe } from 'node:test';
+import { fileURLToPath } from 'node:url';
+import { chromium } from 'playwright-core';
+import { ROOT, test } from './elbow.mjs';
+import { ask, peer } from './socketio.mjs';
+import { eventually } from './wait.mjs';
+
+const here = (name) => fileURLToPath(new URL(name, import.meta.url));
+const OWN = fs.readFileSync(path.join(ROOT, 'www/socket.io.js'));
+const REAL = fs.readFileSync(here('node_modules/socket.io-client-4/dist/socket.io.js'));
+const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
+const ARGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run'];
+/** What Chromium itself prints while nobody listens; no fault of the page. */
+const OUTAGE = /ERR_CONNECTION_REFUSED|ERR_CONNECTION_RESET|WebSocket connection to/;
+
+const browser = await chromium.launch({ executablePath: CHROMIUM, args: ARGS });
+after(() => browser.close());
+
+/** A folder for `--www` with the page of 2018, and with `client` as its Socket.IO client. */
+function seed(context, client) {
+  const folder = context.folder();
+  fs.copyFileSync(here('fixtures/seed/index.html'), path.join(folder, 'index.html'));
+  if (client) {
+    fs.mkdirSync(path.join(folder, 'socket.io'));
+    fs.writeFileSync(path.join(folder, 'socket.io/socket.io.js'), client);
+  }
+  return folder;
+}
+
+async function openTab(context, url, faults = []) {
+  const profile = await browser.newContext();
+  context.defer(() => profile.close());
+  const tab = await profile.newPage();
+  tab.setDefaultTimeout(20_000);
+  tab.on('console', (entry) => {
+    if (['error', 'warning'].includes(entry.type())) faults.push(entry.text());
+  });
+  tab.on('pageerror', (error) => faults.push(String(error)));
+  await tab.goto(url);
+  return tab;
+}
+
+const state = (tab, words) => tab.locator('#state', { hasText: words }).waitFor();
+const shown = (tab) => tab.locator('#messages li').allTextContents();
+
+async function say(tab, words) {
+  await tab.fill('#m', words);
+  await tab.press('#m', 'Enter');
+}
+
+describe('the page of 2018', { concurrency: 2 }, () => {
+  for (const [whose, client] of [
+    ["elbow's own client", null],
+    ['the real client of 4.8', REAL],
+  ]) {
+    test(`with ${whose}`, { timeout: 90_000 }, async (context) => {
+      const www = seed(context, client);
+      const first = await context.elbow(['--www', www, '--drain', '500ms']);
+      const faults = [];
+      const ann = await openTab(context, first.url('/'), faults);
+      await state(ann, 'connected');
+      const bob = await openTab(context, first.url('/'), faults);
+      await state(bob, 'connected');
+      const node = await peer(context, first.port, '2.1');
+      const plain = await context.client(first.port);
+
+      await say(ann, 'hello € 😀');
+      await eventually('bob sees it', async () => (await shown(bob)).includes('hello € 😀'));
+      await say(bob, '<b>back</b>');
+      plain.say('from a plain client');
+      await node.ask('chat message', 'from Node');
+      const said = ['hello € 😀', '<b>back</b>', 'from a plain client', 'from Node'];
+      await eventually('ann sees all', async () => (await shown(ann)).length === 6);
+      // Two joined after ann, one after bob, and neither sees their own joining.
+      const joined = 'someone joined';
+      assert.deepEqual((await shown(ann)).slice(0, 3), [joined, joined, said[0]]);
+      assert.deepEqual((await shown(bob)).slice(0, 2), [joined, said[0]]);
+      assert.deepEqual((await shown(ann)).slice(3).sort(), said.slice(1).sort());
+      assert.deepEqual((await node.until('from Node')).length + 1, 4);
+      assert.deepEqual(faults, []);
+
+      first.signal('SIGTERM');
+      await state(ann, 'transport close');
+      await state(bob, 'transport close');
+      node.socket.disconnect();
+      await first.gone();
+      const listen = `127.0.0.1:${first.port}`;
+      await context.elbow(['--www', www], { listen });
+      await state(ann, 'connected');
+      await state(bob, 'connected');
+      await say(bob, 'after the restart');
+      await eventually('ann sees it', async () =>
+        (await shown(ann)).filter((text) => text !== joined).at(-1) === 'after the restart',
+      );
+      assert.deepEqual(faults.filter((fault) => !OUTAGE.test(fault)), []);
+    });
+  }
+});
+
+describe('/socket.io/socket.io.js', { concurrency: 4 }, () => {
+  const TARGET = '/socket.io/socket.io.js';
+
+  test('is ours, under 8 KiB, and knows what has not changed', async (context) => {
+    const { port } = await context.elbow();
+    assert.ok(OWN.length < 8 * 1024, `${OWN.length} bytes`);
+    const whole = await ask(port, 'GET', TARGET);
+    assert.equal(whole.status, 200);
+    assert.ok(whole.body.equals(OWN));
+    assert.match(whole.headers['content-type'], /^(text|application)\/javascript\b/);
+    const { etag } = whole.headers;
+    assert.match(etag, /^"[^"]+"$/);
+    const head = await ask(port, 'HEAD', TARGET);
+    assert.deepEqual(
+      [head.status, head.headers.etag, head.headers['content-length']],
+      [200, etag, String(OWN.length)],
+    );
+    for (const known of [etag, `W/${etag}`, `"other", ${etag}`]) {
+      const { status, body } = await ask(port, 'GET', TARGET, {
+        fields: [`If-None-Match: ${known}`],
+      });
+      assert.deepEqual([status, body.length], [304, 0], known);
+    }
+    const other = await ask(port, 'GET', TARGET, { fields: ['If-None-Match: "other"'] });
+    assert.equal(other.status, 200);
+    const versioned = await ask(port, 'GET', `${TARGET}?v=2`);
+    assert.ok(versioned.body.equals(OWN));
+  });
+
+  test('comes with another --www too, unless that has one', async (context) => {
+    const without = await context.elbow(['--www', seed(context)]);
+    assert.ok((await ask(without.port, 'GET', TARGET)).body.equals(OWN));
+    const server = await context.elbow(['--www', seed(context, REAL)]);
+    const { body, headers } = await ask(server.port, 'GET', TARGET);
+    const digest = (bytes) => createHash('sha256').update(bytes).digest('hex');
+    assert.equal(digest(body), digest(REAL));
+    const again = await ask(server.port, 'GET', TARGET, {
+      fields: [`If-None-Match: ${headers.etag}`],
+    });
+    assert.equal(again.status, 304);
+  });
+});
+
+describe("elbow's own client", { concurrency: 2 }, () => {
+  /** A tab on the built-in page, under its policy, with elbow's client loaded. */
+  async function clientTab(context, server) {
+    const tab = await openTab(context, server.url('/'));
+    await tab.addScriptTag({ url: '/socket.io/socket.io.js' });
+    await tab.evaluate(() => {
+      window.until = (emitter, event) =>
+        new Promise((resolve) => {
+          emitter.once(event, (...args) => resolve(args));
+        });
+    });
+    return tab;
+  }
+
+  test('emits, hears and acknowledges text and binary', async (context) => {
+    const server = await context.elbow();
+    const tab = await clientTab(context, server);
+    const other = await peer(context, server.port, '4.8');
+    const result = await tab.evaluate(async () => {
+      const heard = [];
+      const socket = window.io();
+      socket.on('chat message', (...args) => heard.push(args));
+      const buffered = new Promise((resolve) => {
+        socket.emit('chat message', 'before it is connected', resolve);
+      });
+      const before = [socket.connected, socket.disconnected, socket.id];
+      await window.until(socket, 'connect');
+      await buffered;
+      const ask = (...args) =>
+        new Promise((resolve) => {
+          socket.emit('chat message', ...args, (...answer) => resolve(answer));
+        });
+      const answers = [
+        await ask('€ 😀', { list: [1] }),
+        await ask(new Uint8Array([9, 1, 2, 9]).subarray(1, 3)),
+        await ask({ buffer: new Uint8Array([3, 4]).buffer, blob: new Blob(['ab']) }),
+      ];
+      socket.volatile.compress(false).emit('chat message', 'last');
+      while (heard.length < 5) await window.until(socket, 'chat message');
+      const bytes = (buffer) => [...new Uint8Array(buffer)];
+      return {
+        before,
+        after: [socket.connected, socket.disconnected, typeof socket.id],
+        answers,
+        texts: [heard[0], heard[1], heard[4]],
+        view: bytes(heard[2][0]),
+        parts: [bytes(heard[3][0].buffer), bytes(heard[3][0].blob)],
+      };
+    });
+    assert.deepEqual(result, {
+      before: [false, true, undefined],
+      after: [true, false, 'string'],
+      answers: [[], [], []],
+      texts: [['before it is connected'], ['€ 😀', { list: [1] }], ['last']],
+      view: [1, 2],
+      parts: [[3, 4], [97, 98]],
+    });
+    const events = await other.until('last');
+    assert.deepEqual(events[0], ['hi']);
+    assert.deepEqual(events[2], ['chat message', '€ 😀', { list: [1] }]);
+    assert.deepEqual([...events[3][1]], [1, 2]);
+  });
+
+  test('namespaces share one transport; a refused one harms none', async (context) => {
+    const server = await context.elbow();
+    const tab = await clientTab(context, server);
+    const news = await context.client(server.port, { target: '/ws/news' });
+    const result = await tab.evaluate(async () => {
+      const { io, until } = window;
+      const main = io({ auth: { token: 'x' }, transports: ['polling'] });
+      const news = io('/news', { auth: (give) => setTimeout(() => give({ late: true }), 10) });
+      await Promise.all([until(main, 'connect'), until(news, 'connect')]);
+      const bad = io('/default');
+      const [error] = await until(bad, 'connect_error');
+      await new Promise((resolve) => {
+        news.emit('chat message', 'from the page', resolve);
+      });
+      const full = io(`${location.origin}/news`, { query: { a: 'b c' } });
+      await until(full, 'connect');
+      const left = until(news, 'disconnect');
+      news.disconnect();
+      return {
+        shared: [news.io === main.io, full.io === main.io],
+        names: [main.nsp, news.nsp, full.nsp],
+        bad: [error instanceof Error, error.message, bad.active, bad.connected],
+        left: await left,
+        still: [main.connected, full.connected, news.connected],
+      };
+    });
+    assert.deepEqual(result, {
+      shared: [true, false],
+      names: ['/', '/news', '/news'],
+      bad: [true, 'Invalid namespace', false, false],
+      left: ['io client disconnect'],
+      still: [true, true, false],
+    });
+    assert.equal(await news.next(), 'from the page');
+  });
+
+  test('a server that says nothing is given up; connecting is tried so often', async (context) => {
+    const server = await context.elbow(['--ping-interval', '1s', '--ping-timeout', '1s']);
+    const tab = await clientTab(context, server);
+    await tab.evaluate(async () => {
+      window.reasons = [];
+      window.tries = [];
+      window.socket = window.io({
+        reconnectionDelay: 50,
+        reconnectionDelayMax: 100,
+        reconnectionAttempts: 3,
+        timeout: 300,
+      });
+      const { socket } = window;
+      socket.on('disconnect', (reason) => window.reasons.push(reason));
+      socket.on('reconnect_attempt', (number) => window.tries.push(number));
+      socket.on('connect_error', (error) => window.reasons.push(error.message));
+      await window.until(socket, 'connect');
+    });
+    await tab.waitForTimeout(4_000);
+    assert.deepEqual(await tab.evaluate('[socket.connected, reasons]'), [true, []]);
+    server.signal('SIGSTOP');
+    context.defer(() => server.signal('SIGCONT'));
+    await tab.evaluate(() => window.until(window.socket, 'reconnect_failed'));
+    assert.deepEqual(await tab.evaluate('[reasons, tries, socket.connected]'), [
+      ['ping timeout', 'timeout', 'timeout', 'timeout'],
+      [1, 2, 3],
+      false,
+    ]);
+    server.signal('SIGCONT');
+    await tab.evaluate(() => window.until(window.socket.connect(), 'connect'));
+  });
+});
