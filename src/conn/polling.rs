@@ -76,6 +76,11 @@ impl Conn {
         self.finish_post(cx, 0).1
     }
 
+    /// Whether its request waits for something to be answered with.
+    pub fn is_held(&self) -> bool {
+        matches!(self.phase, Phase::Held { .. })
+    }
+
     /// What was remembered of the request that is to be answered now.
     pub fn later(&self) -> Option<Later> {
         match &self.phase {

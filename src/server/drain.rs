@@ -5,7 +5,9 @@
 //! 503, `/healthz` with 200: to an NLB a failing health check means that it may reset what still
 //! lives. At the end of the time everybody has been told; a little later whoever did not go is cut.
 
+use super::engine::Farewell;
 use super::{Event, Server, Socket};
+use crate::id::SessionId;
 use crate::limits;
 use crate::outbound::CloseFrame;
 use crate::reason::CloseReason;
@@ -67,12 +69,13 @@ impl<S: Socket> Server<S> {
     /// The batch that is due.
     pub(super) fn run_drain(&mut self, now: Now) {
         let Some(drain) = &mut self.drain else { return };
-        if self.entries.is_empty() {
-            if !drain.reported {
-                drain.reported = true;
+        // Whoever polls may be between two polls, and is told with the next.
+        if self.entries.is_empty() && (self.engine.is_empty() || now.mono >= drain.ends) {
+            drain.next = Instant::NEVER;
+            if !core::mem::replace(&mut drain.reported, true) {
+                self.end_sessions(now);
                 self.events.push_back(Event::Drained);
             }
-            drain.next = Instant::NEVER;
             return;
         }
         if now.mono < drain.next {
@@ -106,6 +109,16 @@ impl<S: Socket> Server<S> {
             self.close(now, slot, CloseFrame::Reason(reason), reason);
         } else if conn.is_idle() {
             self.remove(now, slot, reason, false);
+        } else if let Some(session) = conn.session().filter(|_| conn.is_held()) {
+            self.close_session(now, session, reason, Farewell::Close);
+        }
+    }
+
+    /// Ends the sessions that no connection carries at the moment: nobody is left to be told.
+    fn end_sessions(&mut self, now: Now) {
+        let left: Vec<SessionId> = self.engine.iter().map(|(session, _)| session).collect();
+        for session in left {
+            self.close_session(now, session, CloseReason::GoingAway, Farewell::None);
         }
     }
 }

@@ -377,8 +377,7 @@ impl<S: Socket> Server<S> {
         let origin = self.origin_text(self.listed_origin(request));
         let fields = cors_fields(origin.as_deref());
         let answer = Answer { fields: &fields, ..Answer::plain(refusal.status()) };
-        let query = Query::parse(request.query.unwrap_or_default());
-        if query.transport == Some(engine::Transport::WebSocket) {
+        if request.has_token("upgrade", "websocket") {
             // As the reference refuses an upgrade: in plain words, and that is the end of it.
             let answer = answer.saying(refusal.message().as_bytes());
             return self.write_answer(now, slot, Some(request), answer, Next::Close);

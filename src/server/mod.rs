@@ -491,7 +491,8 @@ impl<S: Socket> Server<S> {
         // The role ends with the place, so that nobody takes it for a member any more.
         self.entries[slot as usize].conn.orphan();
         self.uncount_session(client);
-        let messages_out = cursor.map_or(0, |cursor| (cursor.seq.0 as u32).wrapping_sub(place.joined));
+        let messages_out =
+            cursor.map_or(0, |cursor| (cursor.seq.0 as u32).wrapping_sub(place.joined));
         let messages_out = u64::from(messages_out);
         self.metrics.messages_delivered += messages_out;
         self.metrics.count_closed(reason);
