@@ -10,9 +10,9 @@
 //! reached own bytes wait. The rest of a half-written record stays in the ring: a slow reader owns
 //! no copy of anything.
 //!
-//! A **close frame** has a place in the order too: it carries the head of the moment at which it was
-//! decided and goes out when the cursor gets there, so that a sender still gets its own echo. It is
-//! a constant or four bytes kept here: saying goodbye needs no memory.
+//! A **close frame** has a place in the order too: it carries the head of the moment at which it
+//! was decided and goes out when the cursor gets there, so that a sender still gets its own echo.
+//! It is a constant or four bytes kept here: saying goodbye needs no memory.
 
 use crate::feed::{Feed, Mark};
 use crate::id::{ChannelId, Offset};
@@ -22,6 +22,10 @@ use crate::site::AssetId;
 
 /// No pong waits at the end of the own bytes.
 const NO_PONG: u32 = u32::MAX;
+
+/// Up to so many own bytes waiting, every ping has its own pong: ten of the longest that a client
+/// sends at once. What waits is never more than this and one pong.
+const OWN_BYTES_CALM: usize = 9 * 127;
 
 /// Where bytes come from that are not the connection's own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -132,9 +136,11 @@ impl Outbound {
         Outbound { source: Source::Nothing, close: None, own: None, own_sent: 0, pong_at: NO_PONG }
     }
 
-    /// Appends own bytes; `false`, and nothing is changed, when the pool is empty.
+    /// Appends own bytes; `false`, and nothing is changed, when the pool is empty. Not once an end
+    /// was decided: they could land inside of the close frame.
     #[must_use]
     pub fn push_own(&mut self, pool: &mut Pool, bytes: &[u8]) -> bool {
+        debug_assert!(self.close.is_none());
         let mut own = match self.own {
             Some(own) => own,
             None => match pool.take(bytes.len()) {
@@ -151,8 +157,9 @@ impl Outbound {
         appended
     }
 
-    /// Appends a pong. One that still waits whole is replaced: only the latest ping needs an answer
-    /// (RFC 6455 §5.5.3), which bounds what a flood of pings can ask of us.
+    /// Appends a pong. While [`OWN_BYTES_CALM`] wait already, one that waits whole is replaced: only
+    /// the latest ping needs an answer (RFC 6455 §5.5.3), which bounds what a flood of pings can ask
+    /// of us. `false` when the pool is empty; the pong that was to be replaced may be lost then.
     #[must_use]
     pub fn push_pong(&mut self, pool: &mut Pool, payload: &[u8]) -> bool {
         // FIN, opcode 10; a control frame's payload is at most 125 bytes, so one byte tells it.
@@ -163,6 +170,7 @@ impl Outbound {
         if let Some(own) = self.own
             && self.pong_at != NO_PONG
             && self.own_sent <= self.pong_at
+            && self.own_left(pool) > OWN_BYTES_CALM
         {
             pool.bytes_mut(own).truncate(self.pong_at as usize);
         }
@@ -429,16 +437,17 @@ mod tests {
     }
 
     #[test]
-    fn only_the_latest_ping_is_answered() {
+    fn of_a_flood_of_pings_only_the_latest_is_answered() {
         let (feed, mut pool) = (Feed::new(1024), Pool::new(4096));
         let mut out = Outbound::new();
         out.start_feed(ChannelId(0), feed.mark());
         assert!(out.push_pong(&mut pool, b"one"));
         out.transmitted(1, Some(&feed), &mut pool);
+        assert!(out.push_own(&mut pool, &[b'.'; OWN_BYTES_CALM]));
         assert!(out.push_pong(&mut pool, b"two"));
         assert!(out.push_pong(&mut pool, b"three"));
         let sent = drained(&mut out, &feed, &mut pool, 100);
-        assert_eq!(sent, b"\x03one\x8a\x05three");
+        assert!(sent.starts_with(b"\x03one.") && sent.ends_with(b".\x8a\x05three"));
     }
 
     #[test]

@@ -116,7 +116,7 @@ impl Conn {
                 (used, Step::Continue)
             }
             // The answer has gone already; what follows a broken body must not be interpreted.
-            Err(_) => (bytes.len(), Step::End(CloseReason::Answered)),
+            Err(_) => (bytes.len(), Step::Linger(CloseReason::Answered)),
         }
     }
 }

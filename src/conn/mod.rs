@@ -7,11 +7,12 @@
 //!                └────┴───────┴── keep-alive ┘  └──────── final answer ────────────┘
 //! ```
 //!
-//! A connection never sees a socket, the hub or a file. It is told what arrived and says how much of
-//! that it is done with and one thing for the server to do ([`Step`]); called again with the rest, it
-//! goes on. What it does not consume comes back in front of what arrives next. Time is an argument.
+//! A connection never sees a socket, the hub or a file. It is told what arrived and says how much
+//! of that it is done with and one thing for the server to do ([`Step`]); called again with the
+//! rest, it goes on. What it does not consume comes back in front of what arrives next. Time is an
+//! argument.
 //!
-//! Each phase is a variant that owns its data; [`Conn::enter`] is the one place where phases change.
+//! Each phase is a variant that owns its data; `Conn::enter` is the one place where phases change.
 
 mod http;
 mod proxy;
@@ -82,6 +83,9 @@ pub enum Step<'b> {
     Close(CloseFrame, CloseReason),
     /// Ping was queued.
     Pinged,
+    /// The last word was said, and what still comes is not to be understood: shut down writing and
+    /// discard it.
+    Linger(CloseReason),
     /// Drop the connection in order; nothing more may be said.
     End(CloseReason),
     /// Drop it with a reset: what is unsent is of no use to anyone.
@@ -197,8 +201,8 @@ impl Conn {
         }
     }
 
-    /// Takes in what arrived. Returns how many of `bytes` are done with and what to do; called again
-    /// with the rest until it needs more or holds. Payload is unmasked in place.
+    /// Takes in what arrived. Returns how many of `bytes` are done with and what to do; called
+    /// again with the rest until it needs more or holds. Payload is unmasked in place.
     ///
     /// Bounded work: at most one header, head, chunk or frame.
     pub fn receive<'b>(&mut self, cx: &mut Cx<'_>, bytes: &'b mut [u8]) -> (usize, Step<'b>) {
@@ -372,8 +376,8 @@ impl Conn {
         self.enter(Phase::Lingering { by, discarded_bytes: 0, reason });
     }
 
-    /// Keeps `rest`, which was not consumed, for the next [`Conn::take_input`]. `false`: the pool is
-    /// empty.
+    /// Keeps `rest`, which was not consumed, for the next [`Conn::take_input`]. `false`: the pool
+    /// is empty.
     #[must_use]
     pub fn keep_input(&mut self, pool: &mut Pool, rest: &[u8]) -> bool {
         debug_assert!(self.input.is_none());

@@ -1,7 +1,8 @@
 //! The phase before everything else: the PROXY header, read exactly once.
 //!
-//! Three ways out: a header that is believed, bytes that are no header where that is allowed, or the
-//! end. Nothing is ever said here, since to a balancer every byte from us would belong to a client.
+//! Three ways out: a header that is believed, bytes that are no header where that is allowed, or
+//! the end. Nothing is ever said here, since to a balancer every byte from us would belong to a
+//! client.
 
 use super::{Conn, Cx, Listener, Phase, Requester, Step};
 use crate::conn::http::Request;

@@ -1,8 +1,8 @@
 //! The phase that lasts: a WebSocket session (RFC 6455), its messages and its pings.
 //!
-//! Two clocks. *Heard* is when the peer last sent anything: after `--ping-interval` of silence it is
-//! pinged, and if nothing at all comes back within `--ping-timeout` it is gone. That the balancer
-//! sees bytes within its idle timeout follows, for a ping and its pong are bytes.
+//! Two clocks. *Heard* is when the peer last sent anything: after `--ping-interval` of silence it
+//! is pinged, and if nothing at all comes back within `--ping-timeout` it is gone. That the
+//! balancer sees bytes within its idle timeout follows, for a ping and its pong are bytes.
 //!
 //! A message that is whole within what was read is published from there; only one that arrives in
 //! pieces owns a buffer, which grows as bytes arrive, never as a header promises.

@@ -3,11 +3,11 @@
 //! A **sweep** goes through the list of members from its end to its beginning, in portions, while
 //! the loop takes in other things. Members come and go meanwhile; going moves the last member into
 //! the gap. Going backwards makes that harmless: the member that moves has been visited already, or
-//! will be. What was appended during a sweep is new to those that it had visited by then, so the next
-//! sweep stops where this one stood at the last append.
+//! will be. What was appended during a sweep is new to those that it had visited by then, so the
+//! next sweep stops where this one stood at the last append.
 //!
-//! Publishers are held back for three reasons, each bounded: the sweep must not be lapped by what it
-//! distributes; a room most of whose readers do not read gets a second per half ring to catch up
+//! Publishers are held back for three reasons, each bounded: the sweep must not be lapped by what
+//! it distributes; a room most of whose readers do not read gets a second per half ring to catch up
 //! (who does not read is not read from, but cannot silence a room either).
 
 use super::Moved;

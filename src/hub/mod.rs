@@ -1,9 +1,9 @@
 //! Floor 4: channels and what is published in them.
 //!
 //! Publishing encodes a message once, as the finished frame that every member's socket gets, and
-//! appends it to the channel's feed. Nothing is queued for anybody: the flush pass, which the server
-//! drives, visits the members and lets each send from its own place. The hub knows members only by
-//! their number and never touches a connection.
+//! appends it to the channel's feed. Nothing is queued for anybody: the flush pass, which the
+//! server drives, visits the members and lets each send from its own place. The hub knows members
+//! only by their number and never touches a connection.
 
 mod channel;
 

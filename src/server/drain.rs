@@ -21,8 +21,10 @@ pub(super) struct Drain {
     ends: Instant,
     /// Connections at the beginning.
     total: usize,
-    /// Slots below this have been told.
+    /// Connections that have been told.
     told: usize,
+    /// Slots below this have been looked at.
+    looked: usize,
     next: Instant,
     reported: bool,
 }
@@ -33,14 +35,16 @@ impl Drain {
         self.next
     }
 
-    /// How many of `slots` should have been told by `now`.
-    fn share(&self, now: Instant, slots: usize) -> usize {
+    /// How many connections should have been told by `now`: the first at once, the others evenly
+    /// over the time.
+    fn due(&self, now: Instant) -> usize {
         let length_ms = self.ends.since(self.began).as_millis();
         let elapsed_ms = now.since(self.began).as_millis();
         if elapsed_ms >= length_ms {
-            return slots;
+            return usize::MAX;
         }
-        (slots as u128 * u128::from(elapsed_ms) / u128::from(length_ms)) as usize
+        let share = self.total as u128 * u128::from(elapsed_ms) / u128::from(length_ms);
+        share as usize + 1
     }
 }
 
@@ -50,7 +54,8 @@ impl<S: Socket> Server<S> {
         if self.drain.is_none() {
             let total = self.entries.len();
             let (began, next) = (now.mono, now.mono);
-            self.drain = Some(Drain { began, ends, total, told: 0, next, reported: false });
+            let (told, looked) = (0, 0);
+            self.drain = Some(Drain { began, ends, total, told, looked, next, reported: false });
         }
     }
 
@@ -75,15 +80,20 @@ impl<S: Socket> Server<S> {
         }
         drain.next = now.mono.plus(STEP);
         // At the end everybody is told once more: who came late, who was busy when their turn came.
-        let over = now.mono >= drain.ends;
-        let from = if over { 0 } else { drain.told };
-        let until = drain.share(now.mono, self.entries.capacity());
-        drain.told = until;
+        if now.mono >= drain.ends {
+            drain.looked = 0;
+        }
+        let (due, mut told, mut looked) = (drain.due(now.mono), drain.told, drain.looked);
         let cut = now.mono >= drain.ends.plus(limits::DRAIN_CUT_LIMIT);
-        for slot in from..until {
-            if self.entries.contains(slot) {
-                self.take_leave(now, slot as u32, cut);
+        while told < due && looked < self.entries.capacity() {
+            if self.entries.contains(looked) {
+                told = told.saturating_add(1);
+                self.take_leave(now, looked as u32, cut);
             }
+            looked += 1;
+        }
+        if let Some(drain) = &mut self.drain {
+            (drain.told, drain.looked) = (told, looked);
         }
     }
 

@@ -1,8 +1,8 @@
 //! Floor 5: the core's one face. Sockets, time and files come in; bytes and events go out.
 //!
-//! Generic over [`Socket`] and driven by calls with `now`: the shell drives it with real sockets and
-//! the clock, a test with fakes and an invented time, and the same calls give the same bytes. It
-//! allocates nothing while messages flow.
+//! Generic over [`Socket`] and driven by calls with `now`: the shell drives it with real sockets
+//! and the clock, a test with fakes and an invented time, and the same calls give the same bytes.
+//! It allocates nothing while messages flow.
 //!
 //! Beside this file: `pump` alone reads and writes sockets, `answer` decides what a request gets,
 //! `drain` takes leave. The surprise: a connection's end may happen inside almost any call, so
@@ -87,9 +87,10 @@ struct Entry<S> {
 }
 
 // Everything that an idle session takes: its entry in the table, its timer, its place in its
-// channel's list. (The slab's tag fits into the entry.)
+// channel's list and in the two queues. (The slab's tag fits into the entry.)
 const _: () = assert!(
-    size_of::<Entry<core::ffi::c_int>>() + wheel::ENTRY_BYTES + 4 <= limits::CONNECTION_BYTES
+    size_of::<Entry<core::ffi::c_int>>() + wheel::ENTRY_BYTES + 4 + 2 * size_of::<ConnId>()
+        <= limits::CONNECTION_BYTES
 );
 
 /// The server.
@@ -143,8 +144,8 @@ impl<S: Socket> Server<S> {
             metrics: Metrics::default(),
             sessions: 0,
             per_ip: HashMap::with_hasher(addresses),
-            queue: VecDeque::new(),
-            resume: VecDeque::new(),
+            queue: VecDeque::with_capacity(slots),
+            resume: VecDeque::with_capacity(slots),
             events: VecDeque::new(),
             buffer: vec![0; limits::READ_BUFFER_BYTES],
             scratch: Vec::with_capacity(limits::RESPONSE_HEAD_BYTES_MAX),
@@ -208,8 +209,8 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Does what is due: deadlines, reads that were put off, sends. Whether more is waiting, so that
-    /// the next poll should not.
+    /// Does what is due: deadlines, reads that were put off, sends. Whether more is waiting, so
+    /// that the next poll should not.
     ///
     /// Bounded work: [`limits::SENDS_PER_TURN`] sends and as many deadlines and reads.
     pub fn run(&mut self, now: Now) -> bool {
@@ -338,7 +339,7 @@ impl<S: Socket> Server<S> {
         }
         let resume = &mut self.resume;
         let entries = &mut self.entries;
-        self.hub.expire_graces(now.mono, |id| resume_later(entries, resume, id));
+        self.hub.expire_graces(now.mono, |id| resume_paused(entries, resume, id));
     }
 
     /// Does what a connection asks for. Whether it is worth calling again with the rest.
@@ -373,6 +374,13 @@ impl<S: Socket> Server<S> {
             }
             Step::Close(frame, reason) => {
                 self.close(now, id.slot, frame, reason);
+                true
+            }
+            Step::Linger(reason) => {
+                let (entry, mut cx) = self.parts(now, id.slot);
+                entry.socket.shutdown_write();
+                entry.conn.linger(&mut cx, reason);
+                self.arm(id.slot);
                 true
             }
             Step::End(reason) => {
@@ -498,7 +506,7 @@ impl<S: Socket> Server<S> {
             let (entries, resume) = (&mut self.entries, &mut self.resume);
             self.hub
                 .channel_mut(member.channel)
-                .uncount_choked(|id| resume_later(entries, resume, id));
+                .uncount_choked(|id| resume_paused(entries, resume, id));
         }
     }
 
@@ -539,6 +547,17 @@ fn resume_later<S>(entries: &mut Slab<Entry<S>>, resume: &mut VecDeque<ConnId>, 
         && !entry.resuming
     {
         entry.resuming = true;
+        resume.push_back(id);
+    }
+}
+
+/// Has a publisher that waited for its room read again. It stood in the room's list, so it counts as
+/// resuming already.
+fn resume_paused<S>(entries: &mut Slab<Entry<S>>, resume: &mut VecDeque<ConnId>, id: ConnId) {
+    if let Some(entry) = entries.get_mut(id.slot as usize)
+        && entry.generation == id.generation
+    {
+        debug_assert!(entry.resuming);
         resume.push_back(id);
     }
 }

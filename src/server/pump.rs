@@ -6,12 +6,12 @@
 //! ```
 //!
 //! Reading: all reads go into one buffer, behind what the connection had left unread. The kernel
-//! reports readiness once, so a connection that is left before it would block is remembered and read
-//! again later. Writing: the flush pass gives each member of a channel one write from its own place
-//! up to the head *of that moment*, in portions of [`limits::SENDS_PER_TURN`], so that what arrives
-//! during a pass reaches the rest of it at once and nobody waits for a broadcast to end.
+//! reports readiness once, so a connection that is left before it would block is remembered and
+//! read again later. Writing: the flush pass gives each member of a channel one write from its own
+//! place up to the head *of that moment*, in portions of [`limits::SENDS_PER_TURN`], so that what
+//! arrives during a pass reaches the rest of it at once and nobody waits for a broadcast to end.
 
-use super::{Entry, Event, Server, Socket, Wait, resume_later};
+use super::{Entry, Event, Server, Socket, Wait, resume_later, resume_paused};
 use crate::conn::{Payload, Progress, Step};
 use crate::feed::Feed;
 use crate::hub::Hub;
@@ -205,7 +205,7 @@ impl<S: Socket> Server<S> {
                 return !self
                     .hub
                     .channel_mut(channel)
-                    .finish_sweep(now.mono, |id| resume_later(entries, resume, id));
+                    .finish_sweep(now.mono, |id| resume_paused(entries, resume, id));
             };
             if self.lapped(now, slot) {
                 // Its end may have been the channel's, if it was alone there.
@@ -228,8 +228,8 @@ impl<S: Socket> Server<S> {
         false
     }
 
-    /// A reader that the ring has overtaken is told so, or cut if it stands inside a record. Whether
-    /// that was so.
+    /// A reader that the ring has overtaken is told so, or cut if it stands inside a record.
+    /// Whether that was so.
     pub(super) fn lapped(&mut self, now: Now, slot: u32) -> bool {
         let entry = &self.entries[slot as usize];
         let Some(member) = entry.conn.member() else { return false };

@@ -15,27 +15,38 @@ const SITE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 const DEPTH_MAX: usize = 16;
 
 /// The page that comes with the program.
-pub(super) fn built_in() -> Vec<File> {
+pub(super) fn built_in() -> Folder {
     let file = |path: &str, bytes: &[u8]| File { path: path.to_owned(), bytes: bytes.to_vec() };
-    vec![
+    let files = vec![
         file("/index.html", include_bytes!("../../www/index.html")),
         file("/style.css", include_bytes!("../../www/style.css")),
         file("/chat.js", include_bytes!("../../www/chat.js")),
         file("/favicon.svg", include_bytes!("../../www/favicon.svg")),
-    ]
+    ];
+    Folder { files, strays: Vec::new() }
+}
+
+/// What a folder holds.
+#[derive(Debug)]
+pub(super) struct Folder {
+    /// What is served.
+    pub(super) files: Vec<File>,
+    /// Links that lead out of it, which are not.
+    pub(super) strays: Vec<PathBuf>,
 }
 
 /// Reads a folder: no names that begin with a dot, no link that leaves it, at most 64 MiB in all.
 /// An error names the file.
-pub(super) fn read(folder: &Path) -> io::Result<Vec<File>> {
+pub(super) fn read(folder: &Path) -> io::Result<Folder> {
     let root = fs::canonicalize(folder).map_err(|error| named(folder, &error))?;
-    let mut walk = Walk { files: Vec::new(), bytes: 0, root: root.clone() };
+    let found = Folder { files: Vec::new(), strays: Vec::new() };
+    let mut walk = Walk { found, bytes: 0, root: root.clone() };
     walk.folder(&root, "", 0)?;
-    Ok(walk.files)
+    Ok(walk.found)
 }
 
 struct Walk {
-    files: Vec<File>,
+    found: Folder,
     bytes: u64,
     root: PathBuf,
 }
@@ -65,7 +76,8 @@ impl Walk {
     fn entry(&mut self, place: &Path, path: &str, depth: usize) -> io::Result<()> {
         let real = fs::canonicalize(place).map_err(|error| named(place, &error))?;
         if !real.starts_with(&self.root) {
-            return Err(named(place, &io::Error::other("the link leaves the folder")));
+            self.found.strays.push(place.to_owned());
+            return Ok(());
         }
         let kind = fs::metadata(&real).map_err(|error| named(place, &error))?;
         if kind.is_dir() {
@@ -79,12 +91,12 @@ impl Walk {
         fs::File::open(&real)
             .and_then(|file| file.take(left + 1).read_to_end(&mut bytes))
             .map_err(|error| named(place, &error))?;
-        if bytes.len() as u64 > left || self.files.len() == FILES_MAX {
+        if bytes.len() as u64 > left || self.found.files.len() == FILES_MAX {
             let why = format!("more than 64 MiB or {FILES_MAX} files in all");
             return Err(named(place, &io::Error::other(why)));
         }
         self.bytes += bytes.len() as u64;
-        self.files.push(File { path: path.to_owned(), bytes });
+        self.found.files.push(File { path: path.to_owned(), bytes });
         Ok(())
     }
 }

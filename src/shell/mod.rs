@@ -84,7 +84,7 @@ impl Shell {
         let needed = config.settings.limits.descriptors();
         system::raise_descriptors(needed)
             .map_err(|error| format!("--max-connections needs {needed} descriptors: {error}"))?;
-        let files = match &config.www {
+        let folder = match &config.www {
             Some(folder) => files::read(folder).map_err(|error| format!("--www: {error}"))?,
             None => files::built_in(),
         };
@@ -98,8 +98,8 @@ impl Shell {
         let log = Log::start(config.log_level, registry, STDOUT)
             .map_err(|error| format!("standard output: {error}"))?;
         let mut report = Report::default();
-        report.start(&config, &machine, &listeners, &files);
-        let site = Site::new(files, config.www.is_none());
+        report.start(&config, &machine, &listeners, &folder);
+        let site = Site::new(folder.files, config.www.is_none());
         let server = Server::new(config.settings.clone(), site, seed, clock.now());
         Ok(Shell {
             poll,
@@ -231,9 +231,9 @@ impl Shell {
             return;
         };
         match files::read(folder) {
-            Ok(files) => {
-                self.report.reloaded(&files);
-                self.server.replace_files(now, files);
+            Ok(folder) => {
+                self.report.reloaded(&folder);
+                self.server.replace_files(now, folder.files);
             }
             Err(error) => {
                 ::log::error!(target: "elbow", "SIGHUP: --www: {error}; the files of before stay");

@@ -1,8 +1,8 @@
 //! Listeners and streams.
 //!
 //! Every option that a connection needs is set on the listener and inherited, so that accepting one
-//! costs a single call. Which are inherited is Linux' habit, not POSIX' word; a test asks an accepted
-//! socket for each.
+//! costs a single call. Which are inherited is Linux' habit, not POSIX' word; a test asks an
+//! accepted socket for each.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -202,7 +202,8 @@ fn adopt(
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_notsent_lowat(NOT_SENT_BYTES)?;
         socket.set_tcp_user_timeout(Some(patience))?;
-        // An NLB forgets idle flows without a word; probes find that out, and keep it from doing so.
+        // An NLB forgets idle flows without a word; probes find that out, and keep it from doing
+        // so.
         socket.set_tcp_keepalive(
             &TcpKeepalive::new()
                 .with_time(Duration::from_secs(60))
@@ -216,8 +217,8 @@ fn adopt(
     Ok(Open { socket, kind, address, ready: false, lent })
 }
 
-/// The sockets that `LISTEN_FDS` announces (sd_listen_fds(3)). The variables are not unset: we start
-/// no other program that could take them for its own.
+/// The sockets that `LISTEN_FDS` announces (sd_listen_fds(3)). The variables are not unset: we
+/// start no other program that could take them for its own.
 fn activated_sockets() -> Result<Vec<socket2::Socket>, String> {
     let count = config::environment("LISTEN_FDS").unwrap_or_default();
     let count: RawFd = count

@@ -10,11 +10,11 @@ use std::io;
 
 use log::{Level, debug, info, log, warn};
 
+use super::files::Folder;
 use super::net::{Listeners, Stream};
 use crate::config::{Config, Machine};
 use crate::reason::CloseReason;
 use crate::server::{Access, Event, Listener, Server};
-use crate::site::File;
 use crate::time::{Duration, Instant, Now};
 
 /// Bytes of an outside value that are shown.
@@ -79,7 +79,7 @@ impl Report {
         config: &Config,
         machine: &Machine,
         listeners: &Listeners,
-        files: &[File],
+        folder: &Folder,
     ) {
         let version = env!("CARGO_PKG_VERSION");
         info!(target: TARGET, "elbow {version}, process {}", std::process::id());
@@ -87,7 +87,7 @@ impl Report {
             info!(target: TARGET, "{line}");
         }
         if config.www.is_some() {
-            self.reloaded(files);
+            self.reloaded(folder);
         }
         for warning in config.warnings(machine) {
             warn!(target: TARGET, "{warning}");
@@ -101,9 +101,15 @@ impl Report {
     }
 
     /// `--www` was read.
-    pub(super) fn reloaded(&mut self, files: &[File]) {
+    pub(super) fn reloaded(&mut self, folder: &Folder) {
+        let Folder { files, strays } = folder;
         let bytes: usize = files.iter().map(|file| file.bytes.len()).sum();
         info!(target: TARGET, "--www: {} files, {bytes} bytes", files.len());
+        if let Some(stray) = strays.first() {
+            let (count, stray) = (strays.len(), stray.display().to_string());
+            let stray = shown_text(&stray);
+            warn!(target: TARGET, "--www: links that leave it are not served: {count}, {stray} first");
+        }
     }
 
     /// A drain begins.

@@ -88,10 +88,13 @@ class Context {
 
   /** Starts elbow on a port of the system's choice and waits until it listens. */
   async elbow(args = [], options = {}) {
-    const server = new Server(args, options);
+    // At this level nobody says which port it is.
+    const isQuiet = args.includes('warn') && !options.listen;
+    const listen = isQuiet ? `127.0.0.1:${await freePort()}` : options.listen;
+    const server = new Server(args, { ...options, listen });
     this.#servers.push(server);
     this.defer(() => server.end());
-    if (!options.unready) await server.listening();
+    if (!options.unready) await (isQuiet ? server.answering() : server.listening());
     return server;
   }
 
@@ -210,7 +213,8 @@ export async function freePort() {
 
 // --- The server ---------------------------------------------------------------------------------
 
-class Server {
+/** A running elbow, outside of a test too. */
+export class Server {
   /** Every line of its log so far. */
   lines = [];
   /** Whatever it wrote to standard error. */
@@ -261,6 +265,16 @@ class Server {
   async listening() {
     const [, port] = await this.logged(/listening on \S*:(\d+)/);
     this.port = Number(port);
+  }
+
+  /** Waits until it takes a connection. */
+  async answering() {
+    await eventually('it takes a connection', async () => {
+      assert.equal(this.ended, null, this.errors);
+      const tcp = await Tcp.connect(this.port, { host: this.host }).catch(() => null);
+      tcp?.socket.destroy();
+      return tcp;
+    });
   }
 
   /** Waits for a line of the log that matches, and returns the match. `from`: line to begin at. */
@@ -326,6 +340,13 @@ class Server {
     const stat = fs.readFileSync(`/proc/${this.pid}/stat`, 'utf8');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     return (Number(fields[11]) + Number(fields[12])) / 100;
+  }
+
+  /** The same to the nanosecond, and how often it has gone to sleep. */
+  scheduling() {
+    const read = (name) => fs.readFileSync(`/proc/${this.pid}/${name}`, 'utf8');
+    const [, sleeps] = read('status').match(/\nvoluntary_ctxt_switches:\s+(\d+)/);
+    return { cpuMs: Number(read('schedstat').split(' ')[0]) / 1e6, sleeps: Number(sleeps) };
   }
 
   /** Resident memory, in bytes. */

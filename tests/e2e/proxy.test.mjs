@@ -283,7 +283,6 @@ describe('whom it believes', { concurrency: 4 }, () => {
     const bad = {
       'no header': Buffer.from('GET / HTTP/1.1\r\nHost: h\r\n\r\n'),
       'an upgrade without one': Buffer.from(upgradeHead('/ws')),
-      'a probe that upgrades': Buffer.from(upgradeHead('/healthz')),
       'a port too high': Buffer.from('PROXY TCP4 192.0.2.1 198.51.100.2 65536 80\r\n'),
       'a line without end': Buffer.from(`PROXY UNKNOWN ${'x'.repeat(120)}`),
       'CRC32C off by a bit (D11)': Buffer.concat([
@@ -298,6 +297,16 @@ describe('whom it believes', { concurrency: 4 }, () => {
       const { bytes: answer } = await tcp.closed();
       assert.equal(answer.toString('latin1'), '', what);
     }
+  });
+
+  test('a probe without a header is never upgraded, whatever it asks', async (context) => {
+    const server = await context.elbow(REQUIRED);
+    const tcp = await context.tcp(server.port);
+    tcp.send(upgradeHead('/healthz'));
+    const { status, headers } = await tcp.response();
+    assert.deepEqual([status, headers.connection, headers.upgrade], [200, 'close', undefined]);
+    tcp.send(frame(TEXT, 'is anybody there?'));
+    await tcp.closedSilently();
   });
 
   test('half a header is given up after its deadline', async (context) => {

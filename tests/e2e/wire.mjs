@@ -22,6 +22,8 @@ export class Tcp {
       socket.once('connect', resolve);
       socket.once('error', reject);
     });
+    // A socket forgets its port when it is closed.
+    tcp.localPort = socket.localPort;
     return tcp;
   }
 
@@ -37,10 +39,6 @@ export class Tcp {
     socket.on('error', () => {
       this.reset = true;
     });
-  }
-
-  get localPort() {
-    return this.socket.localPort;
   }
 
   send(data) {

@@ -1,0 +1,116 @@
+//! What accepted sockets inherit from their listener (`src/shell/net.rs`), asked of themselves.
+//!
+//! Goal: the server sets each option once, on the listener; that Linux hands it on is a habit that
+//! no standard promises. Method: the binary runs, a client connects, and the server's end of that
+//! connection is fetched out of the process (pidfd_getfd(2)) and asked with `getsockopt`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{ForeignRawFd, Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use socket2::Socket;
+
+/// A running server, which ends with the test.
+struct Server {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Server {
+    /// Runs `command` and waits until it says where it listens.
+    fn start(command: &mut Command) -> Server {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let address = lines
+            .map(Result::unwrap)
+            .find_map(|line| Some(line.split_once("listening on ")?.1.parse().unwrap()))
+            .expect("it says where it listens before its log ends");
+        Server { child, address }
+    }
+
+    /// The server's end of a connection; `None` where this process may not take it.
+    fn end_of(&self, client: &TcpStream) -> Option<Socket> {
+        let pid = Pid::from_child(&self.child);
+        let process = pidfd_open(pid, PidfdFlags::empty()).unwrap();
+        for entry in fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
+            let name = entry.unwrap().file_name();
+            let number = name.to_str().unwrap().parse::<ForeignRawFd>().unwrap();
+            let descriptor = match pidfd_getfd(&process, number, PidfdGetfdFlags::empty()) {
+                Ok(descriptor) => descriptor,
+                Err(Errno::PERM | Errno::NOSYS) => return None,
+                Err(error) => panic!("descriptor {number}: {error}"),
+            };
+            let socket = Socket::from(descriptor);
+            let peer = socket.peer_addr().ok().and_then(|address| address.as_socket());
+            if peer == Some(client.local_addr().unwrap()) {
+                return Some(socket);
+            }
+        }
+        panic!("the server has no socket for {client:?}");
+    }
+}
+
+/// Connects, sees to it that the server has accepted, and asserts what its end has.
+fn assert_inherited(server: &Server, patience: Duration, send_bytes: usize, receive_bytes: usize) {
+    let mut client = TcpStream::connect(server.address).unwrap();
+    client.write_all(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+    client.read_exact(&mut [0; 15]).unwrap();
+    let Some(socket) = server.end_of(&client) else {
+        let lack = "NOT TESTED here: a process may not see its child's sockets on this system";
+        let _ = writeln!(io::stderr(), "{lack}");
+        return;
+    };
+    assert!(socket.nonblocking().unwrap());
+    assert!(socket.tcp_nodelay().unwrap());
+    assert_eq!(socket.tcp_notsent_lowat().unwrap(), 16 * 1024);
+    assert_eq!(socket.tcp_user_timeout().unwrap(), Some(patience));
+    assert!(socket.keepalive().unwrap());
+    assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
+    assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(15));
+    assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
+    // The kernel doubles what it is asked for (socket(7)).
+    assert_eq!(socket.send_buffer_size().unwrap(), 2 * send_bytes);
+    assert_eq!(socket.recv_buffer_size().unwrap(), 2 * receive_bytes);
+}
+
+#[test]
+fn an_accepted_socket_has_every_option_of_its_listener() {
+    let server = Server::start(Command::new(env!("CARGO_BIN_EXE_elbow")).args([
+        "--listen=127.0.0.1:0",
+        "--ping-interval=7s",
+        "--ping-timeout=4s",
+        "--send-buffer=40KiB",
+        "--receive-buffer=24KiB",
+    ]));
+    assert_inherited(&server, Duration::from_secs(11), 40 * 1024, 24 * 1024);
+}
+
+#[test]
+fn one_from_a_listener_that_was_handed_over_too() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    // The process that the sockets are meant for is named in the environment: by its own number,
+    // which only a shell that becomes it knows in time.
+    let script = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\"";
+    let server = Server::start(
+        Command::new("sh")
+            .args(["-c", script, env!("CARGO_BIN_EXE_elbow")])
+            .stdin(Stdio::from(OwnedFd::from(listener))),
+    );
+    assert_eq!(server.address, address);
+    assert_inherited(&server, Duration::from_secs(45), 64 * 1024, 32 * 1024);
+}

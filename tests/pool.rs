@@ -1,0 +1,140 @@
+//! The pool against a list of byte strings.
+//!
+//! Goal: the budget holds at every moment, a buffer keeps its bytes whatever happens to others, a
+//! refusal changes nothing, and it never comes while there is room for what was asked.
+//!
+//! Method: random takings, appendings, givings back and reservations on a small budget. The model
+//! keeps each buffer's bytes and knows what they must cost: the next power of two, and the overhead
+//! that the pool itself names for the smallest.
+
+use elbow::limits::BUFFER_BYTES_MIN;
+use elbow::pool::{BufferId, Pool};
+use proptest::prelude::*;
+
+const BUDGET_BYTES: u64 = 16 * 1024;
+
+#[derive(Clone, Debug)]
+enum Op {
+    Take(usize),
+    /// Which one, and how much.
+    Append(usize, usize),
+    Give(usize),
+    Reserve(u64),
+    Release,
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        4 => (0..3000_usize).prop_map(Op::Take),
+        5 => (any::<usize>(), 0..1500_usize).prop_map(|(which, length)| Op::Append(which, length)),
+        3 => any::<usize>().prop_map(Op::Give),
+        1 => (0..BUDGET_BYTES).prop_map(Op::Reserve),
+        1 => Just(Op::Release),
+    ];
+    prop::collection::vec(op, 1..200)
+}
+
+struct World {
+    pool: Pool,
+    lent: Vec<(BufferId, Vec<u8>)>,
+    reserved: Vec<u64>,
+    overhead_bytes: u64,
+    fill: u8,
+}
+
+impl World {
+    fn new() -> World {
+        let mut probe = Pool::new(BUDGET_BYTES);
+        let id = probe.take(1).expect("the budget has room for one");
+        let overhead_bytes = probe.cost_bytes(id) - BUFFER_BYTES_MIN as u64;
+        let pool = Pool::new(BUDGET_BYTES);
+        World { pool, lent: Vec::new(), reserved: Vec::new(), overhead_bytes, fill: 0 }
+    }
+
+    fn cost(&self, bytes: usize) -> u64 {
+        bytes.max(BUFFER_BYTES_MIN).next_power_of_two() as u64 + self.overhead_bytes
+    }
+
+    fn has_room(&self, bytes: u64) -> bool {
+        self.pool.lent_bytes() + bytes <= BUDGET_BYTES
+    }
+
+    fn apply(&mut self, op: &Op) {
+        match *op {
+            Op::Take(bytes) => {
+                let expected = self.has_room(self.cost(bytes));
+                let taken = self.pool.take(bytes);
+                assert_eq!(taken.is_some(), expected);
+                if let Some(id) = taken {
+                    assert_eq!(self.pool.cost_bytes(id), self.cost(bytes));
+                    self.lent.push((id, Vec::new()));
+                }
+            }
+            Op::Append(which, length) if !self.lent.is_empty() => {
+                let at = which % self.lent.len();
+                self.append(at, length);
+            }
+            Op::Give(which) if !self.lent.is_empty() => {
+                let at = which % self.lent.len();
+                let (id, _) = self.lent.swap_remove(at);
+                self.pool.give(id);
+            }
+            Op::Append(..) | Op::Give(_) => {}
+            Op::Reserve(bytes) => {
+                let expected = self.has_room(bytes);
+                assert_eq!(self.pool.reserve(bytes), expected);
+                self.reserved.extend(expected.then_some(bytes));
+            }
+            Op::Release => {
+                if let Some(bytes) = self.reserved.pop() {
+                    self.pool.release(bytes);
+                }
+            }
+        }
+    }
+
+    fn append(&mut self, at: usize, length: usize) {
+        self.fill = self.fill.wrapping_add(1);
+        let piece = vec![self.fill; length];
+        let (mut id, _) = self.lent[at];
+        let capacity = (self.pool.cost_bytes(id) - self.overhead_bytes) as usize;
+        let needed = self.lent[at].1.len() + length;
+        // While the bytes move, both buffers are lent.
+        let expected = needed <= capacity || self.has_room(self.cost(needed));
+        assert_eq!(self.pool.append(&mut id, &piece), expected);
+        self.lent[at].0 = id;
+        if expected {
+            self.lent[at].1.extend(piece);
+        }
+    }
+
+    fn check(&self) {
+        let mut lent_bytes: u64 = self.reserved.iter().sum();
+        for (id, bytes) in &self.lent {
+            assert_eq!(self.pool.bytes(*id), bytes);
+            lent_bytes += self.pool.cost_bytes(*id);
+        }
+        assert_eq!(self.pool.lent_bytes(), lent_bytes);
+        assert!(self.pool.held_bytes() <= BUDGET_BYTES);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_budget_holds_and_bytes_stay(ops in ops()) {
+        let mut world = World::new();
+        for op in &ops {
+            world.apply(op);
+            world.check();
+        }
+        for (id, _) in core::mem::take(&mut world.lent) {
+            world.pool.give(id);
+        }
+        for bytes in core::mem::take(&mut world.reserved) {
+            world.pool.release(bytes);
+        }
+        prop_assert_eq!(world.pool.lent_bytes(), 0);
+    }
+}

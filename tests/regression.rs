@@ -1,0 +1,234 @@
+//! What once went wrong, shown on the server's core with sockets of the test's own and an invented
+//! time: one test for each, named by what must hold.
+//!
+//! Leaves real sockets and processes to `tests/e2e`.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::rc::Rc;
+
+use elbow::id::ConnId;
+use elbow::limits::Limits;
+use elbow::server::{Listener, Readiness, Server, Socket};
+use elbow::settings::{ProxyMode, Settings, Trust};
+use elbow::site::Site;
+use elbow::time::{Duration, Instant, Now};
+
+/// Both directions of a connection, as its client sees them.
+#[derive(Default)]
+struct Wire {
+    to_server: VecDeque<u8>,
+    to_client: Vec<u8>,
+    /// What the server may still write; a client that reads nothing leaves it at 0.
+    room: usize,
+    shut_down: bool,
+    dropped: bool,
+}
+
+#[derive(Clone)]
+struct Client(Rc<RefCell<Wire>>);
+
+/// The server's end.
+struct End(Rc<RefCell<Wire>>);
+
+impl Socket for End {
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut wire = self.0.borrow_mut();
+        if wire.to_server.is_empty() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let length = buffer.len().min(wire.to_server.len());
+        for (place, byte) in buffer.iter_mut().zip(wire.to_server.drain(..length)) {
+            *place = byte;
+        }
+        Ok(length)
+    }
+
+    fn write(&self, slices: &[&[u8]; 4]) -> io::Result<usize> {
+        let mut wire = self.0.borrow_mut();
+        let bytes = slices.concat();
+        let length = bytes.len().min(wire.room);
+        if length == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        wire.room -= length;
+        wire.to_client.extend_from_slice(&bytes[..length]);
+        Ok(length)
+    }
+
+    fn shutdown_write(&self) {
+        self.0.borrow_mut().shut_down = true;
+    }
+
+    fn cut(&self) {}
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        self.0.borrow_mut().dropped = true;
+    }
+}
+
+/// A server, and the time it is given.
+struct World {
+    server: Server<End>,
+    now: Now,
+}
+
+const READABLE: Readiness = Readiness { readable: true, read_closed: false, writable: false };
+
+impl World {
+    fn new() -> World {
+        let settings = Settings {
+            limits: Limits {
+                connections_max: 100,
+                connections_per_ip_max: None,
+                channels_max: 4,
+                message_bytes_max: 1024,
+                feed_bytes: 4096,
+                memory_bytes: 1 << 20,
+                send_buffer_bytes: 4096,
+                receive_buffer_bytes: 4096,
+                ping_interval: Duration::from_secs(25),
+                ping_timeout: Duration::from_secs(20),
+                drain: Duration::from_secs(5),
+            },
+            proxy: ProxyMode::Off,
+            trust: Trust::default(),
+            forwarded_for: false,
+            origins: Vec::new(),
+            keep_alive: Duration::from_secs(15),
+            report_messages: false,
+        };
+        let now = Now { mono: Instant::from_millis(1_000), unix_s: 1_000 };
+        let server = Server::new(settings, Site::new(Vec::new(), false), [7; 32], now);
+        World { server, now }
+    }
+
+    fn connect(&mut self) -> (Client, ConnId) {
+        let wire = Rc::new(RefCell::new(Wire { room: usize::MAX, ..Wire::default() }));
+        let peer = "192.0.2.1:1234".parse().unwrap();
+        let end = End(Rc::clone(&wire));
+        let id = self.server.accept(self.now, Listener::Public, peer, end);
+        (Client(wire), id)
+    }
+
+    /// A client with a WebSocket, its 101 taken.
+    fn session(&mut self) -> (Client, ConnId) {
+        let (client, id) = self.connect();
+        let head = b"GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZWxib3ctdGVzdC1rZXktMQ==\r\n\r\n";
+        self.say(&client, id, head);
+        assert!(client.heard().starts_with(b"HTTP/1.1 101 "));
+        (client, id)
+    }
+
+    fn say(&mut self, client: &Client, id: ConnId, bytes: &[u8]) {
+        client.0.borrow_mut().to_server.extend(bytes);
+        self.server.ready(self.now, id, READABLE);
+        self.settle();
+    }
+
+    /// Runs the server until it has nothing more to do now.
+    fn settle(&mut self) {
+        for _ in 0..1_000 {
+            let more = self.server.run(self.now);
+            self.server.check();
+            while self.server.poll_event().is_some() {}
+            if !more {
+                return;
+            }
+        }
+        panic!("the server never comes to rest");
+    }
+
+    /// Lets time pass, at the pace of the server's own deadlines.
+    fn pass(&mut self, time: Duration) {
+        let end = self.now.mono.plus(time);
+        while let Some(next) = self.server.poll_timeout()
+            && next <= end
+        {
+            self.now.mono = next.max(self.now.mono);
+            self.settle();
+        }
+        self.now.mono = end;
+        self.settle();
+    }
+}
+
+impl Client {
+    /// What has come since the last call.
+    fn heard(&self) -> Vec<u8> {
+        core::mem::take(&mut self.0.borrow_mut().to_client)
+    }
+
+    fn stop_reading(&self) {
+        self.0.borrow_mut().room = 0;
+    }
+}
+
+/// A client's frame with a mask of zeros, which leaves the payload readable.
+fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(payload.len()).unwrap();
+    let head = match u8::try_from(length) {
+        Ok(short @ 0..=125) => vec![0x80 | opcode, 0x80 | short],
+        _ => [&[0x80 | opcode, 0x80 | 126][..], &length.to_be_bytes()].concat(),
+    };
+    [&head[..], &[0; 4], payload].concat()
+}
+
+#[test]
+fn a_publisher_held_back_for_its_room_is_read_again_after_the_grace() {
+    let mut world = World::new();
+    let (publisher, id) = world.session();
+    let (listener, _) = world.session();
+    let deaf: Vec<_> = (0..8).map(|_| world.session()).collect();
+    deaf.iter().for_each(|(client, _)| client.stop_reading());
+    for number in 0..12 {
+        world.say(&publisher, id, &frame(2, &[number; 500]));
+    }
+    let at_once = listener.heard().len();
+    assert!(at_once < 12 * 504, "the room is waited for");
+    world.pass(Duration::from_secs(4));
+    assert_eq!(at_once + listener.heard().len(), 12 * 504);
+}
+
+#[test]
+fn a_broken_body_behind_an_answer_ends_the_connection_without_a_reset() {
+    let mut world = World::new();
+    let (client, id) = world.connect();
+    let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
+    world.say(&client, id, head.as_bytes());
+    assert!(client.heard().starts_with(b"HTTP/1.1 404 "));
+    world.say(&client, id, b"0x3\r\n");
+    world.say(&client, id, b"abc\r\n0\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(client.heard().is_empty(), "what follows must not be interpreted");
+    let is = |client: &Client| (client.0.borrow().shut_down, client.0.borrow().dropped);
+    assert_eq!(is(&client), (true, false), "unread input would make the close a reset");
+    world.pass(Duration::from_secs(3));
+    assert_eq!(is(&client), (true, true));
+}
+
+#[test]
+fn pings_that_come_together_are_each_answered_in_moderation() {
+    let mut world = World::new();
+    let (client, id) = world.session();
+    let pings: Vec<u8> = (0..10).flat_map(|number| frame(9, &[number; 100])).collect();
+    world.say(&client, id, &pings);
+    let pongs: Vec<u8> =
+        (0..10).flat_map(|number| [&[0x8a, 100][..], &[number; 100]].concat()).collect();
+    assert_eq!(client.heard(), pongs);
+
+    client.stop_reading();
+    for number in 0..=255 {
+        world.say(&client, id, &frame(9, &[number; 125]));
+    }
+    client.0.borrow_mut().room = usize::MAX;
+    world.server.ready(world.now, id, Readiness { writable: true, ..Readiness::default() });
+    let heard = client.heard();
+    assert!(heard.len() < 2048, "{} bytes were kept for one that does not read", heard.len());
+    assert!(heard.ends_with(&[255; 125]), "the latest ping is answered");
+}

@@ -1,0 +1,169 @@
+//! The wheel against a sorted map.
+//!
+//! Goal: what wheel.rs promises. A deadline fires once, never early, late by at most an eighth of
+//! the time it was set ahead and two ticks; none is lost; whoever sleeps until `next` misses
+//! nothing, and wakes up in vain at most once for each time a deadline was put off.
+//!
+//! Method: random settings, clearings and sleeps over a few keys, by a driver that behaves like the
+//! server: it expires everything due, sleeps until `next` or until something happens. The model
+//! remembers of each key its deadline and the latest moment at which it may fire.
+
+use std::collections::BTreeMap;
+
+use elbow::time::{Duration, Instant};
+use elbow::wheel::Wheel;
+use proptest::prelude::*;
+
+const KEYS: u32 = 8;
+/// Two of the finest slots.
+const SLACK_MS: u64 = 32;
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// Sets a key's deadline so far ahead; into the past, if that is zero.
+    Set(u32, u64),
+    Clear(u32),
+    /// Lets so much time pass, waking up whenever the wheel asks for it.
+    Sleep(u64),
+    /// Lets it pass at once, as a process that was stopped.
+    Stall(u64),
+}
+
+fn lengths() -> impl Strategy<Value = u64> {
+    prop_oneof![
+        4 => 0..100_u64,
+        4 => 0..30_000_u64,
+        2 => 0..500_000_u64,
+        1 => 0..100_000_000_u64,
+        1 => 0..5_000_000_000_u64,
+    ]
+}
+
+fn ops() -> impl Strategy<Value = Vec<Op>> {
+    let op = prop_oneof![
+        5 => (0..KEYS, lengths()).prop_map(|(key, ahead_ms)| Op::Set(key, ahead_ms)),
+        1 => (0..KEYS).prop_map(Op::Clear),
+        3 => lengths().prop_map(Op::Sleep),
+        1 => lengths().prop_map(Op::Stall),
+    ];
+    prop::collection::vec(op, 1..120)
+}
+
+/// A deadline and the latest moment at which it may fire, if it is asked then.
+#[derive(Clone, Copy, Debug)]
+struct Armed {
+    deadline: Instant,
+    latest: Instant,
+}
+
+struct World {
+    wheel: Wheel,
+    now: Instant,
+    model: BTreeMap<u32, Armed>,
+    /// How often a deadline was put off, or taken further than the wheel reaches.
+    put_off: u64,
+    woken_in_vain: u64,
+}
+
+impl World {
+    fn new(start_ms: u64) -> World {
+        let now = Instant::from_millis(start_ms);
+        let model = BTreeMap::new();
+        World { wheel: Wheel::new(now, 0), now, model, put_off: 0, woken_in_vain: 0 }
+    }
+
+    fn apply(&mut self, op: &Op) {
+        match *op {
+            Op::Set(key, ahead_ms) => self.set(key, self.now.plus(Duration::from_millis(ahead_ms))),
+            Op::Clear(key) => {
+                self.wheel.clear(key);
+                // Its entry may leave nothing behind, not even a wake-up.
+                self.model.remove(&key);
+            }
+            Op::Sleep(length_ms) => self.sleep(self.now.plus(Duration::from_millis(length_ms))),
+            Op::Stall(length_ms) => {
+                self.now = self.now.plus(Duration::from_millis(length_ms));
+                self.expire(self.now);
+            }
+        }
+        self.wheel.check();
+    }
+
+    fn set(&mut self, key: u32, deadline: Instant) {
+        self.wheel.set(key, deadline);
+        let ahead_ms = deadline.since(self.now).as_millis();
+        let slack = Duration::from_millis(ahead_ms / 8 + SLACK_MS);
+        let mut latest = deadline.plus(slack);
+        if let Some(before) = self.model.get(&key)
+            && deadline > before.deadline
+        {
+            self.put_off += 1;
+            // It stays where it was until it goes back in, from there perhaps later than from here.
+            let from = deadline.since(before.deadline).as_millis();
+            latest = latest.max(deadline.plus(Duration::from_millis(from / 8 + SLACK_MS)));
+        }
+        // The wheel reaches 24 days; further it takes a wake-up for each round.
+        self.put_off += ahead_ms / 2_000_000_000;
+        self.model.insert(key, Armed { deadline, latest });
+    }
+
+    /// Wakes up whenever the wheel asks for it, until `end`.
+    fn sleep(&mut self, end: Instant) {
+        while let Some(next) = self.wheel.next()
+            && next <= end
+        {
+            self.now = self.now.max(next);
+            if self.expire(self.now) == 0 {
+                self.woken_in_vain += 1;
+                assert!(self.woken_in_vain <= self.put_off, "woken in vain");
+            }
+        }
+        self.now = end;
+        assert_eq!(self.expire(end), 0, "`next` had promised that nothing is due");
+        for (key, armed) in &self.model {
+            assert!(end < armed.latest, "{key} is late: {armed:?} at {end:?}");
+        }
+    }
+
+    /// Expires everything that is due; how many fired.
+    fn expire(&mut self, now: Instant) -> usize {
+        let mut fired = 0;
+        while let Some(key) = self.wheel.expire(now) {
+            let armed = self.model.remove(&key).expect("only armed keys fire, and once");
+            assert!(armed.deadline <= now, "{key} fired early: {armed:?} at {now:?}");
+            fired += 1;
+        }
+        // Whatever could still be late has fired.
+        for (key, armed) in &self.model {
+            assert!(now < armed.latest, "{key} did not fire: {armed:?} at {now:?}");
+        }
+        assert!(self.wheel.next().is_none_or(|next| next > now), "due, and not expired");
+        assert_eq!(self.wheel.next().is_none(), self.model.is_empty());
+        fired
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_wheel_keeps_its_promises(start_ms in 0..1_000_000_000_u64, ops in ops()) {
+        let mut world = World::new(start_ms);
+        for op in &ops {
+            world.apply(op);
+        }
+        // Nothing was lost: sleeping long enough, everything fires.
+        world.sleep(world.now.plus(Duration::from_millis(6_000_000_000)));
+        prop_assert!(world.model.is_empty());
+        prop_assert_eq!(world.wheel.next(), None);
+    }
+}
+
+#[test]
+fn never_is_no_deadline() {
+    let mut wheel = Wheel::new(Instant::from_millis(0), 1);
+    wheel.set(0, Instant::from_millis(100));
+    wheel.set(0, Instant::NEVER);
+    assert_eq!(wheel.next(), None);
+    assert_eq!(wheel.expire(Instant::from_millis(1_000_000)), None);
+}
