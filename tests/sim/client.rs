@@ -157,6 +157,8 @@ pub(crate) struct Client {
     pub(crate) reasons: Reasons,
     pub(crate) session: Option<Session>,
     pub(crate) ended: Option<CloseReason>,
+    /// Its session's.
+    pub(crate) session_end: Option<CloseReason>,
     /// The end, once nothing more is to be looked at.
     pub(crate) judged_end: Option<CloseReason>,
     /// Its session was refused for want of room.
@@ -237,6 +239,7 @@ impl Client {
             reasons: Reasons::default(),
             session: None,
             ended: None,
+            session_end: None,
             judged_end: None,
             refused: false,
             lenient: false,
@@ -372,7 +375,7 @@ impl Client {
             Notice::Refused => {
                 self.role = Role::Web;
                 self.end = End::Fin;
-                self.life = self.life.min(1);
+                self.life = if self.lenient { 0 } else { self.life.min(1) };
             }
             Notice::LastAnswer => {}
             Notice::Ping if self.mute || self.sent_code.is_some() || self.over => {}

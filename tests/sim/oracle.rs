@@ -265,16 +265,12 @@ impl Oracle {
                 assert_eq!(now_ms - session.opened_at_ms, duration_ms);
                 assert_eq!((session.published, session.got as u64), counts);
                 self.close_code(client, reason);
-                if client.link.state.borrow().dropped {
-                    client.ended = Some(reason);
-                    self.ended += 1;
-                }
+                client.session_end = Some(reason);
                 reason
             }
             Later::Ended { reason, .. } => {
                 assert!(client.ended.is_none(), "ended twice");
                 client.ended = Some(reason);
-                self.ended += 1;
                 reason
             }
         };
@@ -324,6 +320,8 @@ impl Oracle {
             R::ResponseTimeout => idle_ms >= limits::RESPONSE_LIMIT.as_millis() && state.blocked,
             R::PingTimeout => silent_ms >= pong_ms && (state.is_drained() || state.blocked),
             R::MessageTimeout => {
+                // What came while the close frame was waiting for room does not count.
+                let silent_ms = silent_ms.max(state.longest_silence_ms);
                 silent_ms >= limits::MESSAGE_STALL_LIMIT.as_millis()
                     || accepted_ms >= limits::MESSAGE_LIMIT.as_millis()
             }
@@ -343,13 +341,14 @@ impl Oracle {
         };
         assert!(
             legitimate,
-            "{reason:?} after {accepted_ms} ms, {silent_ms} ms of silence, {idle_ms} ms unsent"
+            "#{}: {reason:?} after {accepted_ms} ms, {silent_ms} ms of silence, {idle_ms} ms unsent",
+            client.number
         );
         let answered = reason != R::PeerGone
             || client.session.is_some()
             || client.expected.is_empty()
             || client.reasons.allows(R::PeerReset);
-        assert!(answered, "it asked, said that this was all, and got no answer");
+        assert!(answered, "#{} asked and got no answer: {:?}", client.number, client.expected);
         self.last_words(now_ms, client, reason);
     }
 

@@ -103,8 +103,6 @@ pub(crate) struct State {
     pub(crate) blocked_at_ms: Option<u64>,
     pub(crate) read_bytes: u64,
     pub(crate) read_at_ms: u64,
-    /// … and the time before that.
-    pub(crate) read_before_ms: u64,
     pub(crate) wrote_at_ms: u64,
     pub(crate) shut_at_ms: Option<u64>,
     read_bytes_at_shut: u64,
@@ -115,6 +113,10 @@ pub(crate) struct State {
     pub(crate) unread_since_ms: Option<u64>,
     /// The client is gone without a word: nothing is acknowledged any more.
     pub(crate) vanished: bool,
+    /// … and the kernel has waited long enough for it.
+    pub(crate) gave_up: bool,
+    /// The longest time between two reads.
+    pub(crate) longest_silence_ms: u64,
 }
 
 impl Link {
@@ -293,10 +295,6 @@ impl State {
     pub(crate) fn lingered_bytes(&self) -> u64 {
         self.read_bytes - self.read_bytes_at_shut
     }
-
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.flying.is_empty() && self.inbound.is_empty() && !self.edge
-    }
 }
 
 /// The server's hold of a link.
@@ -331,7 +329,8 @@ impl Socket for FakeSocket {
             *to = from;
         }
         state.read_bytes += count as u64;
-        state.read_before_ms = state.read_at_ms;
+        let silence_ms = net.now_ms.get() - state.read_at_ms;
+        state.longest_silence_ms = state.longest_silence_ms.max(silence_ms);
         state.read_at_ms = net.now_ms.get();
         Ok(count)
     }
