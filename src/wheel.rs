@@ -34,7 +34,8 @@ struct Entry {
 /// The deadlines of keys `0..n`; keys are small numbers, such as a slab's.
 ///
 /// Every armed entry is in exactly one slot; that slot's time is later than `tick` and not later
-/// than the entry's deadline rounded up to the slot's width.
+/// than the entry's deadline rounded up to the slot's width, or than the next tick if the deadline
+/// had passed when it was set.
 #[derive(Debug)]
 pub struct Wheel {
     /// Every slot up to this time, in ticks, has been emptied.
@@ -131,7 +132,8 @@ impl Wheel {
                 assert!(time > self.tick);
                 let level = u32::from(entry.place) / SLOTS as u32;
                 let width_ms = TICK_MS << (level * LEVEL_SHIFT);
-                assert!(time * TICK_MS < entry.deadline.as_millis().saturating_add(width_ms));
+                let by_ms = entry.deadline.as_millis().saturating_add(width_ms);
+                assert!(time * TICK_MS < by_ms || time == self.tick + 1);
             }
         }
     }
@@ -232,6 +234,15 @@ mod tests {
             assert_eq!(wheel.expire(next), Some(0));
             assert_eq!(wheel.next(), None);
         }
+    }
+
+    #[test]
+    fn a_deadline_that_has_passed_is_due_with_the_next_tick() {
+        let mut wheel = Wheel::new(at(1000), 1);
+        wheel.set(0, at(900));
+        wheel.check();
+        assert_eq!(wheel.next(), Some(at(1008)));
+        assert_eq!(wheel.expire(at(1008)), Some(0));
     }
 
     #[test]
