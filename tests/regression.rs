@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use elbow::id::ConnId;
 use elbow::limits::Limits;
-use elbow::server::{Listener, Readiness, Server, Socket};
+use elbow::server::{Event, Listener, Readiness, Server, Socket};
 use elbow::settings::{ProxyMode, Settings, Trust};
 use elbow::site::Site;
 use elbow::time::{Duration, Instant, Now};
@@ -231,4 +231,25 @@ fn pings_that_come_together_are_each_answered_in_moderation() {
     let heard = client.heard();
     assert!(heard.len() < 2048, "{} bytes were kept for one that does not read", heard.len());
     assert!(heard.ends_with(&[255; 125]), "the latest ping is answered");
+}
+
+#[test]
+fn newcomers_cannot_keep_a_drain_from_ending() {
+    let mut world = World::new();
+    let began = world.now.mono;
+    world.server.drain(world.now, began.plus(Duration::from_secs(5)));
+    // A client at each turn, as when all that another server had comes here.
+    while world.now.mono <= began.plus(Duration::from_millis(8_050)) {
+        if world.server.vacancy().is_some() {
+            world.connect();
+        }
+        world.server.run(world.now);
+        while let Some(event) = world.server.poll_event() {
+            if event == Event::Drained {
+                return;
+            }
+        }
+        world.now.mono = world.now.mono.plus(Duration::from_millis(10));
+    }
+    panic!("the drain has no end");
 }
