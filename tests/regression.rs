@@ -11,7 +11,7 @@ use std::io;
 use std::rc::Rc;
 
 use elbow::id::ConnId;
-use elbow::limits::Limits;
+use elbow::limits::{Limits, READ_BUFFER_BYTES};
 use elbow::server::{Event, Listener, Readiness, Server, Socket};
 use elbow::settings::{ProxyMode, Settings, Trust};
 use elbow::site::Site;
@@ -134,7 +134,11 @@ impl World {
 
     /// Runs the server until it has nothing more to do now.
     fn settle(&mut self) {
-        for _ in 0..1_000 {
+        self.settle_after(1_000);
+    }
+
+    fn settle_after(&mut self, turns_max: u32) {
+        for _ in 0..turns_max {
             let more = self.server.run(self.now);
             self.server.check();
             while self.server.poll_event().is_some() {}
@@ -252,4 +256,23 @@ fn newcomers_cannot_keep_a_drain_from_ending() {
         world.now.mono = world.now.mono.plus(Duration::from_millis(10));
     }
     panic!("the drain has no end");
+}
+
+#[test]
+fn requests_behind_one_that_is_being_answered_wait_in_their_socket() {
+    let mut world = World::new();
+    let (client, id) = world.connect();
+    client.stop_reading();
+    let request = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
+    // More than the server's buffer, while the first answer cannot leave.
+    let count = 2 * READ_BUFFER_BYTES / request.len();
+    for _ in 0..8 {
+        world.say(&client, id, &request.repeat(count / 8));
+    }
+    assert!(world.server.pool().lent_bytes() < READ_BUFFER_BYTES as u64);
+    client.0.borrow_mut().room = usize::MAX;
+    world.server.ready(world.now, id, Readiness { writable: true, ..Readiness::default() });
+    world.settle_after(100_000);
+    let answers = client.heard();
+    assert_eq!(answers.windows(6).filter(|six| six == b"\r\n\r\nok").count(), count / 8 * 8);
 }
