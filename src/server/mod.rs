@@ -172,6 +172,7 @@ impl<S: Socket> Server<S> {
     /// Without a vacancy.
     pub fn accept(&mut self, now: Now, from: Listener, peer: SocketAddr, socket: S) -> ConnId {
         let id = self.vacancy().expect("accepting waits for a vacancy");
+        self.wheel.tell(now.mono);
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let conn = Conn::new(&self.cx(now), from, peer);
         self.generation = id.generation;
@@ -197,6 +198,7 @@ impl<S: Socket> Server<S> {
     ///
     /// Bounded work: [`limits::READS_PER_TURN`] reads and one flush.
     pub fn ready(&mut self, now: Now, id: ConnId, readiness: Readiness) {
+        self.wheel.tell(now.mono);
         let Some(entry) = self.entry(id) else { return };
         entry.readable |= readiness.readable;
         entry.read_closed |= readiness.read_closed;
