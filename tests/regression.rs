@@ -276,3 +276,17 @@ fn requests_behind_one_that_is_being_answered_wait_in_their_socket() {
     let answers = client.heard();
     assert_eq!(answers.windows(6).filter(|six| six == b"\r\n\r\nok").count(), count / 8 * 8);
 }
+
+#[test]
+fn a_peer_whose_answer_waits_to_be_read_has_not_vanished() {
+    let mut world = World::new();
+    let (client, id) = world.session();
+    world.pass(Duration::from_secs(26));
+    assert_eq!(client.heard(), [0x89, 0], "a ping");
+    // The machine sleeps; what has come meanwhile is reported after other things.
+    client.0.borrow_mut().to_server.extend(frame(10, b""));
+    world.pass(Duration::from_secs(40));
+    assert!(!client.0.borrow().dropped);
+    world.say(&client, id, &frame(1, b"hello"));
+    assert!(client.heard().ends_with(b"\x81\x05hello"));
+}

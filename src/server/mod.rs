@@ -323,6 +323,9 @@ impl<S: Socket> Server<S> {
     }
 
     fn expire(&mut self, now: Now) {
+        // First, so that nobody is found silent who was not listened to.
+        let (entries, resume) = (&mut self.entries, &mut self.resume);
+        self.hub.expire_graces(now.mono, |id| resume_paused(entries, resume, id));
         for _ in 0..limits::SENDS_PER_TURN {
             let Some(slot) = self.wheel.expire(now.mono) else { break };
             let id = self.id(slot);
@@ -333,15 +336,27 @@ impl<S: Socket> Server<S> {
             // The peer's bytes may have put the deadline off since it was set.
             if entry.conn.deadline(cx.settings) <= now.mono {
                 let step = entry.conn.handle_timeout(&mut cx);
-                self.apply(now, id, step);
+                let vanished = matches!(step, Step::Cut(CloseReason::PingTimeout));
+                if !vanished || !self.is_heard(now, id) {
+                    self.apply(now, id, step);
+                }
             }
             if self.entry(id).is_some() {
                 self.arm(slot);
             }
         }
-        let resume = &mut self.resume;
-        let entries = &mut self.entries;
-        self.hub.expire_graces(now.mono, |id| resume_paused(entries, resume, id));
+    }
+
+    /// A last look at a socket whose peer seems to have vanished: after the machine has slept,
+    /// what everybody has sent meanwhile waits to be read, and deadlines come before most of it.
+    fn is_heard(&mut self, now: Now, id: ConnId) -> bool {
+        let Some(entry) = self.entry(id) else { return true };
+        entry.readable = true;
+        self.read(now, id);
+        match self.entry(id) {
+            Some(_) => self.entries[id.slot as usize].conn.deadline(&self.settings) > now.mono,
+            None => true,
+        }
     }
 
     /// Does what a connection asks for. Whether it is worth calling again with the rest.
