@@ -290,3 +290,25 @@ fn a_peer_whose_answer_waits_to_be_read_has_not_vanished() {
     world.say(&client, id, &frame(1, b"hello"));
     assert!(client.heard().ends_with(b"\x81\x05hello"));
 }
+
+#[test]
+fn a_publisher_that_has_caught_up_in_a_waiting_room_is_read_after_the_grace() {
+    let mut world = World::new();
+    let (publisher, id) = world.session();
+    let (other, other_id) = world.session();
+    let deaf: Vec<_> = (0..8).map(|_| world.session()).collect();
+    deaf.iter().for_each(|(client, _)| client.stop_reading());
+    other.stop_reading();
+    for number in 0..4 {
+        world.say(&publisher, id, &frame(2, &[number; 500]));
+    }
+    // Not read: it lags itself. Then it catches up, while the room is waited for.
+    world.say(&other, other_id, &frame(1, b"hello"));
+    world.say(&publisher, id, &frame(2, &[4; 500]));
+    other.0.borrow_mut().room = usize::MAX;
+    world.server.ready(world.now, other_id, Readiness { writable: true, ..Readiness::default() });
+    world.settle();
+    assert_eq!(publisher.heard().len(), 5 * 504, "the room is waited for");
+    world.pass(Duration::from_secs(2));
+    assert_eq!(publisher.heard(), b"\x81\x05hello");
+}

@@ -334,7 +334,8 @@ impl<S: Socket> Server<S> {
         if choked && !self.lags(id.slot, channel, 2) {
             self.uncount_choked(id.slot);
         }
-        if unread && !resuming && self.must_wait(id.slot, channel) == Wait::Not {
+        // If it is the room that it must wait for now, the attempt to read puts it on the room's list.
+        if unread && !resuming && self.must_wait(id.slot, channel) != Wait::ForItself {
             resume_later(&mut self.entries, &mut self.resume, id);
         }
     }
