@@ -352,6 +352,12 @@ impl<S: Socket> Server<S> {
     fn is_heard(&mut self, now: Now, id: ConnId) -> bool {
         let Some(entry) = self.entry(id) else { return true };
         entry.readable = true;
+        if let Some(channel) = entry.conn.publishes_to()
+            && self.must_wait(id.slot, channel) == Wait::ForTheRoom
+        {
+            // Not its fault, and soon over: it is looked at again with the next tick.
+            return true;
+        }
         self.read(now, id);
         match self.entry(id) {
             Some(_) => self.entries[id.slot as usize].conn.deadline(&self.settings) > now.mono,
