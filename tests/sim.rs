@@ -99,9 +99,11 @@ fn told(seed: u64) {
     if outcome.is_err() {
         let journal = journal.borrow();
         let shown = asked("LINES").map_or(LINES_SHOWN, |lines| lines as usize);
-        for line in journal.iter().take(1).chain(journal.iter().skip(1.max(
-            journal.len().saturating_sub(shown),
-        ))) {
+        for line in journal
+            .iter()
+            .take(1)
+            .chain(journal.iter().skip(1.max(journal.len().saturating_sub(shown))))
+        {
             say(line);
         }
         panic!("SEED={seed} cargo test --release --test sim");

@@ -212,9 +212,7 @@ impl Client {
         };
         let end = if dice.chance(people.rude) {
             use End::{Breaks, BreaksText, CloseAndReset, Fin, Reset, Stalls, TooBig, Vanishes};
-            dice.pick(&[
-                Fin, Reset, Vanishes, Stalls, Breaks, BreaksText, TooBig, CloseAndReset,
-            ])
+            dice.pick(&[Fin, Reset, Vanishes, Stalls, Breaks, BreaksText, TooBig, CloseAndReset])
         } else {
             dice.pick(&[End::Politely, End::Politely, End::Stays])
         };
@@ -330,6 +328,8 @@ impl Client {
             0 => End::Fin,
             1 => End::Reset,
             2 => End::Vanishes,
+            // Behind frames that were no requests nothing can be asked.
+            _ if self.lenient && self.session.is_none() => End::Fin,
             _ => End::Politely,
         };
         self.finish(scene);
@@ -372,6 +372,8 @@ impl Client {
     fn react(&mut self, notice: Notice) {
         match notice {
             Notice::Upgraded => self.open = true,
+            // A plain answer 426 to somebody who only asked.
+            Notice::Refused if self.role != Role::Socket => {}
             Notice::Refused => {
                 self.role = Role::Web;
                 self.end = End::Fin;
@@ -439,6 +441,8 @@ impl Client {
                 }
             }
             Role::Socket if self.sent_code.is_some() => {}
+            // What the way takes in a few seconds is enough to have waiting.
+            Role::Socket if self.outbox.len() > scene.climate.temper.receive_bytes * 20 => {}
             Role::Socket => {
                 self.life -= 1;
                 let flood = scene.dice.chance(scene.climate.people.flooders);
@@ -539,8 +543,7 @@ impl Client {
         match scene.dice.below(4) {
             0 => self.outbox.extend(b"PROXY UNKNOWN\r\n"),
             1 => {
-                let line =
-                    format!("PROXY TCP4 {} 10.0.0.1 {} 80\r\n", client.ip(), client.port());
+                let line = format!("PROXY TCP4 {} 10.0.0.1 {} 80\r\n", client.ip(), client.port());
                 self.outbox.extend(line.as_bytes());
                 self.header_counts = self.listener == Listener::Public;
             }
@@ -640,7 +643,8 @@ impl Client {
             }
             6 => {
                 let length = scene.dice.below(3000) as usize;
-                let head = format!("POST / HTTP/1.1\r\nHost: sim\r\nContent-Length: {length}\r\n\r\n");
+                let head =
+                    format!("POST / HTTP/1.1\r\nHost: sim\r\nContent-Length: {length}\r\n\r\n");
                 self.outbox.extend(head.as_bytes());
                 self.outbox.extend(std::iter::repeat_n(b'G', length));
                 self.expect(scene, if public == [200] { &[405] } else { &[404] }, None);
@@ -806,7 +810,8 @@ impl Client {
                 CloseReason::MessageTooBig
             }
             End::BreaksText => {
-                let text = scene.dice.pick(&[&b"\xff"[..], b"\xc0\xaf", b"\xed\xa0\x80", b"\xe2\x82"]);
+                let text =
+                    scene.dice.pick(&[&b"\xff"[..], b"\xc0\xaf", b"\xed\xa0\x80", b"\xe2\x82"]);
                 self.put_frame(0x81, text);
                 CloseReason::InvalidText
             }

@@ -121,10 +121,10 @@ impl Climate {
     pub(crate) fn draw(dice: &mut Dice) -> Climate {
         let settings = draw_settings(dice);
         let length_ms = dice.pick(&[2_000, 8_000, 30_000, 90_000]);
-        let feed = settings.limits.feed_bytes;
+        let temper = draw_temper(dice);
         let tiny_memory = settings.limits.memory_bytes < 1 << 20;
         Climate {
-            temper: draw_temper(dice),
+            temper,
             people: draw_people(dice, settings.limits.connections_max),
             jumps: dice.rate(200, 5),
             jump_ms_max: dice.pick(&[2_000, 20_000, 120_000]),
@@ -137,7 +137,7 @@ impl Climate {
             turns_max: 1500,
             drain_at_ms: dice.chance(250).then(|| dice.below(length_ms)),
             replace_every_ms: dice.chance(250).then(|| dice.between(100, 4000)),
-            big_file_bytes: dice.pick(&[300, 5000, 40_000]).min(feed as usize * 16),
+            big_file_bytes: dice.pick(&[300, 5000, 40_000]).min(temper.send_bytes * 50),
             settings,
         }
     }
@@ -210,7 +210,8 @@ fn draw_settings(dice: &mut Dice) -> Settings {
             send_buffer_bytes: 4096,
             receive_buffer_bytes: 4096,
             ping_interval: Duration::from_millis(dice.pick(&[1_000, 5_000, 25_000])),
-            ping_timeout: Duration::from_millis(dice.pick(&[1_000, 5_000, 20_000])),
+            // Longer than a room may be held back for others.
+            ping_timeout: Duration::from_millis(dice.pick(&[3_000, 5_000, 20_000])),
             drain: Duration::from_millis(dice.pick(&[0, 1_000, 5_000])),
         },
         proxy: dice.pick(&[ProxyMode::Off, ProxyMode::Optional, ProxyMode::Required]),

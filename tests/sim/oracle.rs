@@ -13,7 +13,7 @@ use elbow::limits;
 use elbow::reason::CloseReason;
 use elbow::server::Event;
 
-use super::client::{Client, Message, Notice, Page, SESSION_CLOSED, Session};
+use super::client::{Client, Expected, Message, Notice, Page, SESSION_CLOSED, Session};
 use super::climate::Climate;
 use super::decode::{Response, Unit};
 
@@ -200,7 +200,7 @@ impl Oracle {
                 let session = client.session.as_mut().expect("frames come in sessions");
                 session.close_code = Some(code);
                 let by_client = client.sent_code == Some(code);
-                if by_client {
+                if by_client && !session.is_lapped {
                     assert!(
                         session.joined + session.got >= session.own_behind,
                         "closed before its own messages came back"
@@ -220,6 +220,7 @@ impl Oracle {
         };
         // A head that came too slowly.
         let late = status == 408 && response.closes;
+        let expected = Expected { text: expected.text.filter(|_| !late), ..expected };
         let statuses = expected.statuses;
         assert!(late || statuses.contains(&status), "{status} is none of {statuses:?}");
         if expected.last {

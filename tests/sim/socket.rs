@@ -291,6 +291,11 @@ impl State {
         self.end_arrived || self.reset.is_some()
     }
 
+    /// Whether nothing is on its way to the server.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.flying.is_empty() && self.inbound.is_empty() && !self.edge
+    }
+
     /// Bytes discarded behind the server's last word.
     pub(crate) fn lingered_bytes(&self) -> u64 {
         self.read_bytes - self.read_bytes_at_shut
