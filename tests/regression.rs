@@ -312,3 +312,13 @@ fn a_publisher_that_has_caught_up_in_a_waiting_room_is_read_after_the_grace() {
     world.pass(Duration::from_secs(2));
     assert_eq!(publisher.heard(), b"\x81\x05hello");
 }
+
+#[test]
+fn a_connection_that_ends_is_counted_once() {
+    let mut world = World::new();
+    let (client, id) = world.session();
+    world.say(&client, id, &frame(8, b""));
+    world.pass(Duration::from_secs(3));
+    assert!(client.0.borrow().dropped);
+    assert_eq!(world.server.metrics().closed.iter().sum::<u64>(), 1);
+}

@@ -84,6 +84,8 @@ struct Entry<S> {
     choked: bool,
     /// It is counted as a session.
     session: bool,
+    /// Its end is counted: a session's, when it ends, although the connection lingers.
+    counted: bool,
 }
 
 // Everything that an idle session takes: its entry in the table, its timer, its place in its
@@ -188,6 +190,7 @@ impl<S: Socket> Server<S> {
             resuming: false,
             choked: false,
             session: false,
+            counted: false,
         });
         self.metrics.connections_accepted += 1;
         self.arm(id.slot);
@@ -436,6 +439,7 @@ impl<S: Socket> Server<S> {
         let duration = now.mono.since(entry.conn.opened_at());
         let cursor = entry.conn.out.cursor();
         entry.session = false;
+        entry.counted = true;
         self.uncount_choked(slot);
         let channel = self.hub.channel(member.channel).name().into();
         if let Some(Moved { slot, position }) =
@@ -477,8 +481,10 @@ impl<S: Socket> Server<S> {
         if cut {
             entry.socket.cut();
         }
-        if !was_session {
+        if !entry.counted {
             self.metrics.count_closed(reason);
+        }
+        if !was_session {
             let client = entry.conn.client().address();
             self.events.push_back(Event::Ended { client, reason });
         }
@@ -574,8 +580,8 @@ fn resume_later<S>(entries: &mut Slab<Entry<S>>, resume: &mut VecDeque<ConnId>, 
     }
 }
 
-/// Has a publisher that waited for its room read again. It stood in the room's list, so it counts as
-/// resuming already.
+/// Has a publisher that waited for its room read again. It stood in the room's list, so it counts
+/// as resuming already.
 fn resume_paused<S>(entries: &mut Slab<Entry<S>>, resume: &mut VecDeque<ConnId>, id: ConnId) {
     if let Some(entry) = entries.get_mut(id.slot as usize)
         && entry.generation == id.generation

@@ -334,7 +334,7 @@ impl<S: Socket> Server<S> {
         if choked && !self.lags(id.slot, channel, 2) {
             self.uncount_choked(id.slot);
         }
-        // If it is the room that it must wait for now, the attempt to read puts it on the room's list.
+        // If it must wait for the room now, the attempt to read puts it on the room's list.
         if unread && !resuming && self.must_wait(id.slot, channel) != Wait::ForItself {
             resume_later(&mut self.entries, &mut self.resume, id);
         }
