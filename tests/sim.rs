@@ -2,9 +2,10 @@
 //!
 //! Goal: whatever sockets, clients, clocks and operators do in whatever order, every client gets
 //! exactly what it must, everything that begins ends with a reason, and nothing is lost or spins.
-//! Method: a seed draws a climate and then every single event; the same `Server` as in production is
-//! driven as the shell drives it; an oracle that knows every message judges every byte, every event
-//! and every state of rest. The same seed gives the same bytes, so a failure can be repeated:
+//!
+//! Method: a seed draws a climate and then every single event; the same `Server` as in production
+//! is driven as the shell drives it; an oracle that knows every message judges every byte, every
+//! event and every state of rest. The same seed gives the same bytes, so a failure can be repeated:
 //!
 //! ```text
 //! cargo test --release --test sim                    a short sweep

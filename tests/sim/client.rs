@@ -815,7 +815,14 @@ impl Client {
                 self.put_frame(0x81, text);
                 CloseReason::InvalidText
             }
-            _ => {
+            End::Breaks
+            | End::Politely
+            | End::Stays
+            | End::Fin
+            | End::Reset
+            | End::Vanishes
+            | End::Stalls
+            | End::CloseAndReset => {
                 match scene.dice.below(5) {
                     0 => self.outbox.extend(b"\x81\x05hello"),
                     1 => self.put_frame(0xc1, b"reserved"),

@@ -1,9 +1,9 @@
 //! What must be true, whatever happens.
 //!
 //! The server reports every message that it publishes; from that and from what the clients say they
-//! have sent, the oracle knows each channel's log. Every unit that the server writes is held against
-//! it at once, not when somebody reads it, so a reader that never reads is checked as well. An end
-//! is held against what the client did, what the operator did, and what the clock says.
+//! have sent, the oracle knows each channel's log. Every unit that the server writes is held
+//! against it at once, not when somebody reads it, so a reader that never reads is checked as well.
+//! An end is held against what the client did, what the operator did, and what the clock says.
 
 use core::net::SocketAddr;
 use std::collections::BTreeMap;
@@ -60,39 +60,12 @@ impl Oracle {
         let of = |address: &SocketAddr| self.addresses[address];
         match event {
             Event::Opened { client, channel } => {
-                let client = &mut clients[of(client)];
-                assert!(client.session.is_none(), "opened twice");
-                self.opened += 1;
-                let joined = self.channels.entry(channel.clone()).or_default().len();
-                client.session = Some(Session {
-                    channel: channel.clone(),
-                    joined,
-                    got: 0,
-                    own_behind: joined,
-                    published: 0,
-                    opened_at_ms: now_ms,
-                    pinged_at_ms: None,
-                    pings: 0,
-                    close_code: None,
-                    is_lapped: false,
-                    is_closed: false,
-                });
+                let number = of(client);
+                self.opened(now_ms, &mut clients[number], channel);
             }
             Event::Message { client, text } => {
-                self.published += 1;
-                let client = &mut clients[of(client)];
-                let message = client.sent.pop_front().expect("somebody sent it");
-                if message.is_text {
-                    assert_eq!(text.as_bytes(), &message.payload[..], "what was sent, in order");
-                } else {
-                    assert_eq!(**text, format!("({} bytes)", message.payload.len()));
-                }
-                let session = client.session.as_mut().expect("only sessions publish");
-                assert!(!session.is_closed, "published after the end");
-                session.published += 1;
-                let log = self.channels.get_mut(&session.channel).expect("it was joined");
-                log.push(message);
-                session.own_behind = log.len();
+                let number = of(client);
+                self.message(&mut clients[number], text);
             }
             Event::Lapped { client, channel, lag_bytes } => {
                 let number = of(client);
@@ -128,6 +101,41 @@ impl Oracle {
             }
         }
         None
+    }
+
+    fn opened(&mut self, now_ms: u64, client: &mut Client, channel: &str) {
+        assert!(client.session.is_none(), "opened twice");
+        self.opened += 1;
+        let joined = self.channels.entry(channel.into()).or_default().len();
+        client.session = Some(Session {
+            channel: channel.into(),
+            joined,
+            got: 0,
+            own_behind: joined,
+            published: 0,
+            opened_at_ms: now_ms,
+            pinged_at_ms: None,
+            pings: 0,
+            close_code: None,
+            is_lapped: false,
+            is_closed: false,
+        });
+    }
+
+    fn message(&mut self, client: &mut Client, text: &str) {
+        self.published += 1;
+        let message = client.sent.pop_front().expect("somebody sent it");
+        if message.is_text {
+            assert_eq!(text.as_bytes(), &message.payload[..], "what was sent, in order");
+        } else {
+            assert_eq!(*text, format!("({} bytes)", message.payload.len()));
+        }
+        let session = client.session.as_mut().expect("only sessions publish");
+        assert!(!session.is_closed, "published after the end");
+        session.published += 1;
+        let log = self.channels.get_mut(&session.channel).expect("it was joined");
+        log.push(message);
+        session.own_behind = log.len();
     }
 
     fn lapped(&self, climate: &Climate, client: &mut Client, channel: &str, lag_bytes: u64) {
@@ -281,15 +289,21 @@ impl Oracle {
     fn close_code(&self, client: &Client, reason: CloseReason) {
         let session = client.session.as_ref().expect("it was opened");
         let state = client.link.state.borrow();
-        let code = match reason {
-            CloseReason::ClosedByClient => client.sent_code.expect("it closed"),
-            CloseReason::ProtocolError => Some(1002),
-            CloseReason::InvalidText => Some(1007),
-            CloseReason::MessageTimeout | CloseReason::TooSlow => Some(1008),
-            CloseReason::MessageTooBig => Some(1009),
-            CloseReason::NoMemory => Some(1013),
-            CloseReason::GoingAway => Some(1001),
-            _ => return,
+        let told = [
+            (CloseReason::ProtocolError, 1002),
+            (CloseReason::InvalidText, 1007),
+            (CloseReason::MessageTimeout, 1008),
+            (CloseReason::TooSlow, 1008),
+            (CloseReason::MessageTooBig, 1009),
+            (CloseReason::NoMemory, 1013),
+            (CloseReason::GoingAway, 1001),
+        ];
+        let code = if reason == CloseReason::ClosedByClient {
+            client.sent_code.expect("it closed")
+        } else {
+            let ours = told.iter().find(|(why, _)| *why == reason);
+            let Some((_, code)) = ours else { return };
+            Some(*code)
         };
         if !state.cut {
             // Before the answer to the upgrade there is nobody to tell.
@@ -318,7 +332,7 @@ impl Oracle {
             R::ProxyTimeout => accepted_ms >= 5000 && state.written == 0,
             R::KeepAliveTimeout => idle_ms >= keep_alive_ms,
             R::BodyTimeout => idle_ms >= limits::BODY_LIMIT.as_millis(),
-            R::ResponseTimeout => idle_ms >= limits::RESPONSE_LIMIT.as_millis() && state.blocked,
+            R::ResponseTimeout => state.blocked && idle_ms >= limits::RESPONSE_LIMIT.as_millis(),
             R::PingTimeout => silent_ms >= pong_ms && (state.is_drained() || state.blocked),
             R::MessageTimeout => {
                 // What came while the close frame was waiting for room does not count.
@@ -342,7 +356,7 @@ impl Oracle {
         };
         assert!(
             legitimate,
-            "#{}: {reason:?} after {accepted_ms} ms, {silent_ms} ms of silence, {idle_ms} ms unsent",
+            "#{}: {reason:?} after {accepted_ms} ms, silent for {silent_ms}, idle for {idle_ms}",
             client.number
         );
         let answered = reason != R::PeerGone
@@ -353,7 +367,7 @@ impl Oracle {
         self.last_words(now_ms, client, reason);
     }
 
-    /// A reset must not destroy what was said last, while the peer still speaks within limits.
+    /// A reset must not destroy what was said last, while the peer speaks within limits.
     fn last_words(&self, now_ms: u64, client: &Client, reason: CloseReason) {
         let state = client.link.state.borrow();
         let Some(shut_at_ms) = state.shut_at_ms else { return };
