@@ -167,7 +167,8 @@ fn draw_people(dice: &mut Dice, connections_max: usize) -> People {
         // More than sessions and spare places together.
         connections_max as u64 + 80
     } else {
-        dice.pick(&[2, 5, 12, 30, 60])
+        // A sweep over the most does not fit into one turn.
+        dice.pick(&[2, 5, 12, 30, 60, 150])
     };
     People {
         clients_max,
@@ -198,7 +199,7 @@ fn draw_settings(dice: &mut Dice) -> Settings {
         1 => 6 * feed_cost + dice.below(20_000),
         _ => 16 << 20,
     };
-    let connections_max = dice.pick(&[1, 3, 6, 40, 100, 100]);
+    let connections_max = dice.pick(&[1, 3, 6, 40, 200, 200]);
     Settings {
         limits: Limits {
             connections_max,

@@ -333,7 +333,10 @@ impl Oracle {
             R::KeepAliveTimeout => idle_ms >= keep_alive_ms,
             R::BodyTimeout => idle_ms >= limits::BODY_LIMIT.as_millis(),
             R::ResponseTimeout => state.blocked && idle_ms >= limits::RESPONSE_LIMIT.as_millis(),
-            R::PingTimeout => silent_ms >= pong_ms && (state.is_drained() || state.blocked),
+            R::PingTimeout => {
+                let looked = state.is_drained() || state.refused_at_ms == now_ms;
+                silent_ms >= pong_ms && (looked || state.blocked)
+            }
             R::MessageTimeout => {
                 // What came while the close frame was waiting for room does not count.
                 let silent_ms = silent_ms.max(state.longest_silence_ms);

@@ -115,6 +115,10 @@ pub(crate) struct State {
     pub(crate) vanished: bool,
     /// … and the kernel has waited long enough for it.
     pub(crate) gave_up: bool,
+    /// When it was last said that there was nothing to read although there was.
+    pub(crate) refused_at_ms: u64,
+    /// When the end or an error arrived.
+    pub(crate) over_at_ms: u64,
     /// The longest time between two reads.
     pub(crate) longest_silence_ms: u64,
 }
@@ -203,6 +207,9 @@ impl Link {
         {
             let (_, packet) = state.flying.pop_front().expect("it was seen");
             state.arrive(packet);
+            if state.over_at_ms == 0 && state.is_over() {
+                state.over_at_ms = now;
+            }
         }
         let capacity = self.net.temper.get().send_bytes as u64;
         if state.wants_room && state.written - state.taken < capacity {
@@ -323,6 +330,7 @@ impl Socket for FakeSocket {
         }
         if net.chance(temper.refused_reads) {
             state.nudge = true;
+            state.refused_at_ms = net.now_ms.get();
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let mut count = buffer.len().min(state.inbound.len());

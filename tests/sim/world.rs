@@ -599,6 +599,10 @@ impl World {
             let last_ms = since_ms.max(state.read_at_ms);
             assert!(self.pending || served_ms < last_ms + 2500, "#{number} is not read any more");
         }
+        if state.is_over() && !state.blocked {
+            let last_ms = state.over_at_ms.max(state.read_at_ms).max(state.wrote_at_ms);
+            assert!(served_ms < last_ms + 2500, "#{number}: its end is not noticed");
+        }
         if let Some(shut_at_ms) = state.shut_at_ms {
             assert!(served_ms < shut_at_ms + 2000 * 9 / 8 + 100, "#{number} lingers for ever");
         }
