@@ -64,21 +64,30 @@ impl<S: Socket> Server<S> {
         self.drain.as_ref().map(|drain| drain.total)
     }
 
-    /// The batch that is due.
+    /// The batch that is due, and the word that nobody is left.
+    ///
+    /// In this order: whoever came since the last call is told before the count, or a steady stream
+    /// of newcomers would keep the process alive beyond its time.
     pub(super) fn run_drain(&mut self, now: Now) {
         let Some(drain) = &mut self.drain else { return };
-        if self.entries.is_empty() {
+        if now.mono >= drain.next {
+            drain.next = now.mono.plus(STEP);
+            self.tell(now);
+        }
+        if let Some(drain) = &mut self.drain
+            && self.entries.is_empty()
+        {
             if !drain.reported {
                 drain.reported = true;
                 self.events.push_back(Event::Drained);
             }
             drain.next = Instant::NEVER;
-            return;
         }
-        if now.mono < drain.next {
-            return;
-        }
-        drain.next = now.mono.plus(STEP);
+    }
+
+    /// Tells those who should have been told by now.
+    fn tell(&mut self, now: Now) {
+        let Some(drain) = &mut self.drain else { return };
         // At the end everybody is told once more: who came late, who was busy when their turn came.
         if now.mono >= drain.ends {
             drain.looked = 0;

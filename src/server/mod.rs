@@ -174,6 +174,7 @@ impl<S: Socket> Server<S> {
     /// Without a vacancy.
     pub fn accept(&mut self, now: Now, from: Listener, peer: SocketAddr, socket: S) -> ConnId {
         let id = self.vacancy().expect("accepting waits for a vacancy");
+        self.wheel.tell(now.mono);
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let conn = Conn::new(&self.cx(now), from, peer);
         self.generation = id.generation;
@@ -200,11 +201,16 @@ impl<S: Socket> Server<S> {
     ///
     /// Bounded work: [`limits::READS_PER_TURN`] reads and one flush.
     pub fn ready(&mut self, now: Now, id: ConnId, readiness: Readiness) {
+        self.wheel.tell(now.mono);
         let Some(entry) = self.entry(id) else { return };
         entry.readable |= readiness.readable;
         entry.read_closed |= readiness.read_closed;
         if readiness.writable && entry.blocked {
-            entry.blocked = false;
+            if self.waits_for_itself(id.slot) {
+                // We chose not to read it; that it takes what we send says that it lives.
+                self.entries[id.slot as usize].conn.heard(now.mono);
+            }
+            self.entries[id.slot as usize].blocked = false;
             self.flush(now, id);
         }
         if readiness.readable || readiness.read_closed {
@@ -324,30 +330,46 @@ impl<S: Socket> Server<S> {
     }
 
     fn expire(&mut self, now: Now) {
+        // First, so that nobody is found silent who was not listened to.
+        let (entries, resume) = (&mut self.entries, &mut self.resume);
+        self.hub.expire_graces(now.mono, |id| resume_paused(entries, resume, id));
         for _ in 0..limits::SENDS_PER_TURN {
             let Some(slot) = self.wheel.expire(now.mono) else { break };
             let id = self.id(slot);
             if self.lapped(now, slot) {
                 continue;
             }
-            let waits = self.waits(slot);
             let (entry, mut cx) = self.parts(now, slot);
-            if waits && entry.readable {
-                // It has said something that we chose not to read: it lives.
-                entry.conn.heard(now.mono);
-            }
             // The peer's bytes may have put the deadline off since it was set.
             if entry.conn.deadline(cx.settings) <= now.mono {
                 let step = entry.conn.handle_timeout(&mut cx);
-                self.apply(now, id, step);
+                let vanished = matches!(step, Step::Cut(CloseReason::PingTimeout));
+                if !vanished || !self.is_heard(now, id) {
+                    self.apply(now, id, step);
+                }
             }
             if self.entry(id).is_some() {
                 self.arm(slot);
             }
         }
-        let resume = &mut self.resume;
-        let entries = &mut self.entries;
-        self.hub.expire_graces(now.mono, |id| resume_paused(entries, resume, id));
+    }
+
+    /// A last look at a socket whose peer seems to have vanished: after the machine has slept,
+    /// what everybody has sent meanwhile waits to be read, and deadlines come before most of it.
+    fn is_heard(&mut self, now: Now, id: ConnId) -> bool {
+        let Some(entry) = self.entry(id) else { return true };
+        entry.readable = true;
+        if let Some(channel) = entry.conn.publishes_to()
+            && self.must_wait(id.slot, channel) == Wait::ForTheRoom
+        {
+            // Not its fault, and soon over: it is looked at again with the next tick.
+            return true;
+        }
+        self.read(now, id);
+        match self.entry(id) {
+            Some(_) => self.entries[id.slot as usize].conn.deadline(&self.settings) > now.mono,
+            None => true,
+        }
     }
 
     /// Does what a connection asks for. Whether it is worth calling again with the rest.
@@ -518,10 +540,10 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Whether a session's bytes are left unread for the time being.
-    fn waits(&self, slot: u32) -> bool {
+    /// Whether a session is not read until it has read more itself.
+    fn waits_for_itself(&self, slot: u32) -> bool {
         let channel = self.entries[slot as usize].conn.publishes_to();
-        channel.is_some_and(|channel| self.must_wait(slot, channel) != Wait::Not)
+        channel.is_some_and(|channel| self.must_wait(slot, channel) == Wait::ForItself)
     }
 
     /// Whether what this session has to say must wait: for the room, or until it has read itself.

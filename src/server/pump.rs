@@ -59,6 +59,11 @@ impl<S: Socket> Server<S> {
             return false;
         }
         let entry = &mut self.entries[id.slot as usize];
+        // What a client sends behind a request that is being answered waits in its socket: kept
+        // here, it would fill the buffer, and a read into no room would look like the end.
+        if !entry.conn.wants_input() {
+            return false;
+        }
         let kept = entry.conn.take_input(&mut self.pool, buffer);
         let arrived = match read_socket(entry, &mut buffer[kept..]) {
             Ok(arrived) => arrived,
@@ -329,7 +334,8 @@ impl<S: Socket> Server<S> {
         if choked && !self.lags(id.slot, channel, 2) {
             self.uncount_choked(id.slot);
         }
-        if unread && !resuming && self.must_wait(id.slot, channel) == Wait::Not {
+        // If it must wait for the room now, the attempt to read puts it on the room's list.
+        if unread && !resuming && self.must_wait(id.slot, channel) != Wait::ForItself {
             resume_later(&mut self.entries, &mut self.resume, id);
         }
     }
