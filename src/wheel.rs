@@ -11,6 +11,10 @@
 //! and an idle server can sleep until it. Setting a deadline *later*, which happens with every byte
 //! a client sends, is a store: the entry fires at its old slot, sees the later deadline and goes
 //! back in.
+//!
+//! How far ahead a deadline lies is measured from the time up to which all slots have been emptied.
+//! After a long sleep that is long ago, and a deadline of seconds would get a slot as wide as
+//! minutes; so what is set before the slots of the sleep have been emptied waits beside them.
 
 use crate::time::Instant;
 
@@ -24,6 +28,8 @@ const TICK_MS: u64 = 16;
 const NONE: u32 = u32::MAX;
 /// "Not in any slot"; a place is `level * SLOTS + slot`.
 const NOWHERE: u16 = u16::MAX;
+/// The place beside the slots, for what gets its slot when the wheel has caught up.
+const BESIDE: u16 = LEVELS as u16 * SLOTS as u16;
 
 #[derive(Clone, Debug)]
 struct Entry {
@@ -35,16 +41,19 @@ struct Entry {
 
 /// The deadlines of keys `0..n`; keys are small numbers, such as a slab's.
 ///
-/// Every armed entry is in exactly one slot; that slot's time is later than `tick` and not later
-/// than the entry's deadline, or the next tick if that has been reached, rounded up to the slot's
-/// width.
+/// Every armed entry is in exactly one slot, or beside them until they are emptied. A slot's time
+/// is later than `tick` and not later than the entry's deadline rounded up to the slot's width, or
+/// than the next tick if the deadline had passed when it was set.
 #[derive(Debug)]
 pub struct Wheel {
     /// Every slot up to this time, in ticks, has been emptied.
     tick: u64,
+    /// The latest time that it was told, in ticks: `tick <= told`. While they differ, slots in
+    /// between wait to be emptied.
+    told: u64,
     entries: Vec<Entry>,
     /// First entry of each slot.
-    firsts: Box<[u32; LEVELS * SLOTS as usize]>,
+    firsts: Box<[u32; BESIDE as usize + 1]>,
     /// A bit for each slot that is not empty.
     occupied: [[u64; WORDS]; LEVELS],
 }
@@ -58,8 +67,9 @@ impl Wheel {
     pub fn new(now: Instant, capacity: usize) -> Wheel {
         Wheel {
             tick: now.as_millis() / TICK_MS,
+            told: now.as_millis() / TICK_MS,
             entries: Vec::with_capacity(capacity),
-            firsts: Box::new([NONE; LEVELS * SLOTS as usize]),
+            firsts: Box::new([NONE; BESIDE as usize + 1]),
             occupied: [[0; WORDS]; LEVELS],
         }
     }
@@ -80,8 +90,14 @@ impl Wheel {
         }
         let place = self.entries[key as usize].place;
         self.entries[key as usize].deadline = deadline;
+        if place == BESIDE {
+            return;
+        }
         if place != NOWHERE {
-            if self.time_of(place).saturating_mul(TICK_MS) <= deadline.as_millis() {
+            let time = self.time_of(place);
+            // A slot that is due anyway is left alone as well: moved beside again and again, by one
+            // who is read in every turn, an entry would never fire.
+            if time <= self.told || time.saturating_mul(TICK_MS) <= deadline.as_millis() {
                 return;
             }
             self.unlink(key);
@@ -99,10 +115,22 @@ impl Wheel {
         }
     }
 
+    /// Tells the time before deadlines are set. Only how exact they will be depends on it.
+    pub fn tell(&mut self, now: Instant) {
+        let until = now.as_millis() / TICK_MS;
+        if until > self.told {
+            self.told = until;
+            if self.is_beside_empty() && self.earliest().is_none_or(|(time, _)| time > until) {
+                self.tick = until;
+            }
+        }
+    }
+
     /// The next key whose deadline has been reached, disarmed. Call until `None`. Constant work
     /// per call, except that entries whose deadline had been put off go back in on the way.
     pub fn expire(&mut self, now: Instant) -> Option<u32> {
-        let until = now.as_millis() / TICK_MS;
+        self.told = self.told.max(now.as_millis() / TICK_MS);
+        let until = self.told;
         while let Some((time, place)) = self.earliest() {
             if time > until {
                 break;
@@ -117,12 +145,20 @@ impl Wheel {
             }
             self.link(key);
         }
-        self.tick = self.tick.max(until);
+        self.tick = until;
+        while !self.is_beside_empty() {
+            let key = self.firsts[usize::from(BESIDE)];
+            self.unlink(key);
+            self.link(key);
+        }
         None
     }
 
     /// When [`Wheel::expire`] is worth calling next, if ever.
     pub fn next(&self) -> Option<Instant> {
+        if !self.is_beside_empty() {
+            return Some(Instant::from_millis(self.told.saturating_mul(TICK_MS)));
+        }
         self.earliest().map(|(time, _)| Instant::from_millis(time.saturating_mul(TICK_MS)))
     }
 
@@ -130,14 +166,13 @@ impl Wheel {
     pub fn check(&self) {
         for (key, entry) in self.entries.iter().enumerate() {
             assert_eq!(entry.place == NOWHERE, entry.deadline == Instant::NEVER, "key {key}");
-            if entry.place != NOWHERE {
+            if entry.place != NOWHERE && entry.place != BESIDE {
                 let time = self.time_of(entry.place);
                 assert!(time > self.tick);
                 let level = u32::from(entry.place) / SLOTS as u32;
                 let width_ms = TICK_MS << (level * LEVEL_SHIFT);
-                // A deadline that has passed already waits for the tick that comes.
-                let latest_ms = entry.deadline.as_millis().saturating_add(width_ms);
-                assert!(time * TICK_MS <= latest_ms || time == self.tick + 1);
+                let by_ms = entry.deadline.as_millis().saturating_add(width_ms);
+                assert!(time * TICK_MS < by_ms || time == self.tick + 1);
             }
         }
     }
@@ -167,7 +202,30 @@ impl Wheel {
         (current + ahead) << shift
     }
 
+    fn is_beside_empty(&self) -> bool {
+        self.firsts[usize::from(BESIDE)] == NONE
+    }
+
     fn link(&mut self, key: u32) {
+        let place = if self.tick < self.told { BESIDE } else { self.slot_for(key) };
+        let first = self.firsts[usize::from(place)];
+        let entry = &mut self.entries[key as usize];
+        entry.place = place;
+        entry.next = first;
+        entry.previous = NONE;
+        if first != NONE {
+            self.entries[first as usize].previous = key;
+        }
+        self.firsts[usize::from(place)] = key;
+        if place != BESIDE {
+            let bit = u64::from(place) % SLOTS;
+            let level = usize::from(place) / SLOTS as usize;
+            self.occupied[level][bit as usize / 64] |= 1 << (bit % 64);
+        }
+    }
+
+    /// The place of the finest slot that reaches the deadline of `key`.
+    fn slot_for(&self, key: u32) -> u16 {
         let due = self.entries[key as usize].deadline.as_millis().div_ceil(TICK_MS);
         let due = due.max(self.tick + 1);
         let mut level = 0;
@@ -184,18 +242,7 @@ impl Wheel {
             }
             level += 1;
         };
-        let place = level * SLOTS as usize + (slot % SLOTS) as usize;
-        let first = self.firsts[place];
-        let entry = &mut self.entries[key as usize];
-        entry.place = place as u16;
-        entry.next = first;
-        entry.previous = NONE;
-        if first != NONE {
-            self.entries[first as usize].previous = key;
-        }
-        self.firsts[place] = key;
-        let bit = slot % SLOTS;
-        self.occupied[level][bit as usize / 64] |= 1 << (bit % 64);
+        (level as u64 * SLOTS + slot % SLOTS) as u16
     }
 
     fn unlink(&mut self, key: u32) {
@@ -207,7 +254,7 @@ impl Wheel {
             self.entries[previous as usize].next = next;
         } else {
             self.firsts[usize::from(place)] = next;
-            if next == NONE {
+            if next == NONE && place != BESIDE {
                 let level = usize::from(place) / SLOTS as usize;
                 let bit = u64::from(place) % SLOTS;
                 self.occupied[level][bit as usize / 64] &= !(1 << (bit % 64));
@@ -252,6 +299,15 @@ mod tests {
     }
 
     #[test]
+    fn a_deadline_that_has_passed_is_due_with_the_next_tick() {
+        let mut wheel = Wheel::new(at(1000), 1);
+        wheel.set(0, at(900));
+        wheel.check();
+        assert_eq!(wheel.next(), Some(at(1008)));
+        assert_eq!(wheel.expire(at(1008)), Some(0));
+    }
+
+    #[test]
     fn a_deadline_put_off_costs_one_wake_up() {
         let mut wheel = Wheel::new(at(0), 1);
         wheel.set(0, at(1000));
@@ -287,6 +343,48 @@ mod tests {
         let fired: Vec<u32> = core::iter::from_fn(|| wheel.expire(at(10_000_000))).collect();
         assert_eq!(fired.len(), 100);
         assert_eq!(wheel.next(), None);
+    }
+
+    #[test]
+    fn setting_it_again_in_every_turn_does_not_put_off_what_is_due() {
+        let mut wheel = Wheel::new(at(0), 1);
+        wheel.set(0, at(1000));
+        let mut now = 0;
+        loop {
+            wheel.tell(at(now));
+            wheel.set(0, at(1000));
+            if wheel.expire(at(now)).is_some() {
+                break;
+            }
+            now += 40;
+        }
+        assert!((1000..1200).contains(&now), "{now}");
+    }
+
+    #[test]
+    fn after_a_long_sleep_deadlines_are_as_exact_as_ever() {
+        const DAY_MS: u64 = 86_400_000;
+        for missed in [false, true] {
+            let mut wheel = Wheel::new(at(0), 3);
+            if missed {
+                wheel.set(0, at(1000));
+                wheel.set(1, at(1000));
+            }
+            wheel.tell(at(DAY_MS));
+            // A newcomer, and one that was heard of just now.
+            wheel.set(2, at(DAY_MS + 5000));
+            wheel.set(1, at(DAY_MS + 5000));
+            wheel.check();
+            assert_eq!(wheel.expire(at(DAY_MS)), missed.then_some(0));
+            assert_eq!(wheel.expire(at(DAY_MS)), None);
+            wheel.check();
+            let mut fired = 0;
+            while let Some(next) = wheel.next() {
+                assert!(next <= at(DAY_MS + 5000 + 5000 / 8 + 32), "{next:?}");
+                fired += core::iter::from_fn(|| wheel.expire(next)).count();
+            }
+            assert_eq!(fired, 2);
+        }
     }
 
     #[test]

@@ -388,7 +388,7 @@ fn what_clap_refuses_is_one_line_with_its_suggestion() {
 
 #[test]
 fn what_later_versions_bring_is_not_taken_now() {
-    for flag in ["--admin-listen", "--admin-token", "--events", "--io-uring"] {
+    for flag in ["--admin-listen", "--admin-token", "--io-uring"] {
         let (exit_code, line) = failure(&[flag, "off"], &[]);
         assert_eq!(exit_code, 2);
         assert!(line.starts_with(&format!("unexpected argument '{flag}' found")), "{line}");

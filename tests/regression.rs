@@ -9,8 +9,8 @@ use std::io;
 use std::rc::Rc;
 
 use elbow::id::ConnId;
-use elbow::limits::Limits;
-use elbow::server::{Listener, Readiness, Server, Socket};
+use elbow::limits::{Limits, READ_BUFFER_BYTES};
+use elbow::server::{Event, Listener, Readiness, Server, Socket};
 use elbow::settings::{ProxyMode, Settings, Trust};
 use elbow::site::Site;
 use elbow::time::{Duration, Instant, Now};
@@ -133,7 +133,11 @@ impl World {
 
     /// Runs the server until it has nothing more to do now.
     fn settle(&mut self) {
-        for _ in 0..1_000 {
+        self.settle_after(1_000);
+    }
+
+    fn settle_after(&mut self, turns_max: u32) {
+        for _ in 0..turns_max {
             let more = self.server.run(self.now);
             self.server.check();
             while self.server.poll_event().is_some() {}
@@ -230,4 +234,90 @@ fn pings_that_come_together_are_each_answered_in_moderation() {
     let heard = client.heard();
     assert!(heard.len() < 2048, "{} bytes were kept for one that does not read", heard.len());
     assert!(heard.ends_with(&[255; 125]), "the latest ping is answered");
+}
+
+#[test]
+fn newcomers_cannot_keep_a_drain_from_ending() {
+    let mut world = World::new();
+    let began = world.now.mono;
+    world.server.drain(world.now, began.plus(Duration::from_secs(5)));
+    // A client at each turn, as when all that another server had comes here.
+    while world.now.mono <= began.plus(Duration::from_millis(8_050)) {
+        if world.server.vacancy().is_some() {
+            world.connect();
+        }
+        world.server.run(world.now);
+        while let Some(event) = world.server.poll_event() {
+            if event == Event::Drained {
+                return;
+            }
+        }
+        world.now.mono = world.now.mono.plus(Duration::from_millis(10));
+    }
+    panic!("the drain has no end");
+}
+
+#[test]
+fn requests_behind_one_that_is_being_answered_wait_in_their_socket() {
+    let mut world = World::new();
+    let (client, id) = world.connect();
+    client.stop_reading();
+    let request = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
+    // More than the server's buffer, while the first answer cannot leave.
+    let count = 2 * READ_BUFFER_BYTES / request.len();
+    for _ in 0..8 {
+        world.say(&client, id, &request.repeat(count / 8));
+    }
+    assert!(world.server.pool().lent_bytes() < READ_BUFFER_BYTES as u64);
+    client.0.borrow_mut().room = usize::MAX;
+    world.server.ready(world.now, id, Readiness { writable: true, ..Readiness::default() });
+    world.settle_after(100_000);
+    let answers = client.heard();
+    assert_eq!(answers.windows(6).filter(|six| six == b"\r\n\r\nok").count(), count / 8 * 8);
+}
+
+#[test]
+fn a_peer_whose_answer_waits_to_be_read_has_not_vanished() {
+    let mut world = World::new();
+    let (client, id) = world.session();
+    world.pass(Duration::from_secs(26));
+    assert_eq!(client.heard(), [0x89, 0], "a ping");
+    // The machine sleeps; what has come meanwhile is reported after other things.
+    client.0.borrow_mut().to_server.extend(frame(10, b""));
+    world.pass(Duration::from_secs(40));
+    assert!(!client.0.borrow().dropped);
+    world.say(&client, id, &frame(1, b"hello"));
+    assert!(client.heard().ends_with(b"\x81\x05hello"));
+}
+
+#[test]
+fn a_publisher_that_has_caught_up_in_a_waiting_room_is_read_after_the_grace() {
+    let mut world = World::new();
+    let (publisher, id) = world.session();
+    let (other, other_id) = world.session();
+    let deaf: Vec<_> = (0..8).map(|_| world.session()).collect();
+    deaf.iter().for_each(|(client, _)| client.stop_reading());
+    other.stop_reading();
+    for number in 0..4 {
+        world.say(&publisher, id, &frame(2, &[number; 500]));
+    }
+    // Not read: it lags itself. Then it catches up, while the room is waited for.
+    world.say(&other, other_id, &frame(1, b"hello"));
+    world.say(&publisher, id, &frame(2, &[4; 500]));
+    other.0.borrow_mut().room = usize::MAX;
+    world.server.ready(world.now, other_id, Readiness { writable: true, ..Readiness::default() });
+    world.settle();
+    assert_eq!(publisher.heard().len(), 5 * 504, "the room is waited for");
+    world.pass(Duration::from_secs(2));
+    assert_eq!(publisher.heard(), b"\x81\x05hello");
+}
+
+#[test]
+fn a_connection_that_ends_is_counted_once() {
+    let mut world = World::new();
+    let (client, id) = world.session();
+    world.say(&client, id, &frame(8, b""));
+    world.pass(Duration::from_secs(3));
+    assert!(client.0.borrow().dropped);
+    assert_eq!(world.server.metrics().closed.iter().sum::<u64>(), 1);
 }

@@ -351,8 +351,8 @@ impl Conn {
         self.out.start_feed(channel, dialect, mark);
     }
 
-    /// Begins the closing handshake of a WebSocket; the frame waits until everything before `barrier`
-    /// has gone. Nothing happens if it has begun already.
+    /// Begins the closing handshake of a WebSocket; the frame waits until everything before
+    /// `barrier` has gone. Nothing happens if it has begun already.
     pub fn close(
         &mut self,
         cx: &mut Cx<'_>,

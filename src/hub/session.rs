@@ -1,10 +1,10 @@
 //! Engine.IO sessions, which outlive the connections that carry them.
 //!
 //! A session is known to its client by an id that cannot be guessed, and is carried either by
-//! polls, one held request at a time, or by a WebSocket. It is a member of up to eight channels, its
-//! *spaces*, and keeps its place in each feed: a session that polls owns its cursors itself, one on
-//! a WebSocket has lent the cursor of one space, the *current*, to that connection's outbound half
-//! and keeps those of the others, always between two records.
+//! polls, one held request at a time, or by a WebSocket. It is a member of up to eight channels,
+//! its *spaces*, and keeps its place in each feed: a session that polls owns its cursors itself,
+//! one on a WebSocket has lent the cursor of one space, the *current*, to that connection's
+//! outbound half and keeps those of the others, always between two records.
 //!
 //! Packets for the client alone wait here while there is no request to answer, as the WebSocket
 //! frames that they would be: when the transport changes they need no translation.
@@ -329,6 +329,11 @@ impl Sessions {
     pub fn arm(&mut self, id: SessionId, settings: &Settings) {
         let deadline = self.table[id.0 as usize].deadline(settings);
         self.wheel.set(id.0, deadline);
+    }
+
+    /// Tells the time before deadlines are set.
+    pub fn tell(&mut self, now: Instant) {
+        self.wheel.tell(now);
     }
 
     /// The next session whose deadline was reached.

@@ -66,8 +66,16 @@ impl<S: Socket> Server<S> {
         self.drain.as_ref().map(|drain| drain.total)
     }
 
-    /// The batch that is due.
+    /// The batch that is due, and the word that nobody is left.
+    ///
+    /// In this order: whoever came since the last call is told before the count, or a steady stream
+    /// of newcomers would keep the process alive beyond its time.
     pub(super) fn run_drain(&mut self, now: Now) {
+        let Some(drain) = &mut self.drain else { return };
+        if now.mono >= drain.next {
+            drain.next = now.mono.plus(STEP);
+            self.tell(now);
+        }
         let Some(drain) = &mut self.drain else { return };
         // Whoever polls may be between two polls, and is told with the next.
         if self.entries.is_empty() && (self.engine.is_empty() || now.mono >= drain.ends) {
@@ -76,12 +84,12 @@ impl<S: Socket> Server<S> {
                 self.end_sessions(now);
                 self.events.push_back(Event::Drained);
             }
-            return;
         }
-        if now.mono < drain.next {
-            return;
-        }
-        drain.next = now.mono.plus(STEP);
+    }
+
+    /// Tells those who should have been told by now.
+    fn tell(&mut self, now: Now) {
+        let Some(drain) = &mut self.drain else { return };
         // At the end everybody is told once more: who came late, who was busy when their turn came.
         if now.mono >= drain.ends {
             drain.looked = 0;

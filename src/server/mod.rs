@@ -189,6 +189,8 @@ impl<S: Socket> Server<S> {
     /// Without a vacancy.
     pub fn accept(&mut self, now: Now, from: Listener, peer: SocketAddr, socket: S) -> ConnId {
         let id = self.vacancy().expect("accepting waits for a vacancy");
+        self.wheel.tell(now.mono);
+        self.engine.tell(now.mono);
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let conn = Conn::new(&self.cx(now), from, peer);
         self.generation = id.generation;
@@ -215,11 +217,17 @@ impl<S: Socket> Server<S> {
     ///
     /// Bounded work: [`limits::READS_PER_TURN`] reads and one flush.
     pub fn ready(&mut self, now: Now, id: ConnId, readiness: Readiness) {
+        self.wheel.tell(now.mono);
+        self.engine.tell(now.mono);
         let Some(entry) = self.entry(id) else { return };
         entry.readable |= readiness.readable;
         entry.read_closed |= readiness.read_closed;
         if readiness.writable && entry.blocked {
-            entry.blocked = false;
+            if self.must_wait(id.slot) == Wait::ForItself {
+                // We chose not to read it; that it takes what we send says that it lives.
+                self.entries[id.slot as usize].conn.heard(now.mono);
+            }
+            self.entries[id.slot as usize].blocked = false;
             self.flush(now, id);
         }
         if readiness.readable || readiness.read_closed {
@@ -357,22 +365,23 @@ impl<S: Socket> Server<S> {
     }
 
     fn expire(&mut self, now: Now) {
+        // First, so that nobody is found silent who was not listened to.
+        let (entries, resume) = (&mut self.entries, &mut self.resume);
+        self.hub.expire_graces(now.mono, |id| resume_paused(entries, resume, id));
         for _ in 0..limits::SENDS_PER_TURN {
             let Some(slot) = self.wheel.expire(now.mono) else { break };
             let id = self.id(slot);
             if self.lapped(now, slot) {
                 continue;
             }
-            let waits = self.waits(slot);
             let (entry, mut cx) = self.parts(now, slot);
-            if waits && entry.readable {
-                // It has said something that we chose not to read: it lives.
-                entry.conn.heard(now.mono);
-            }
             // The peer's bytes may have put the deadline off since it was set.
             if entry.conn.deadline(cx.settings) <= now.mono {
                 let step = entry.conn.handle_timeout(&mut cx);
-                self.apply(now, id, step);
+                let vanished = matches!(step, Step::Cut(CloseReason::PingTimeout));
+                if !vanished || !self.is_heard(now, id) {
+                    self.apply(now, id, step);
+                }
             }
             if self.entry(id).is_some() {
                 self.arm(slot);
@@ -382,9 +391,22 @@ impl<S: Socket> Server<S> {
             let Some(session) = self.engine.expire(now.mono) else { break };
             self.session_timeout(now, session);
         }
-        let resume = &mut self.resume;
-        let entries = &mut self.entries;
-        self.hub.expire_graces(now.mono, |id| resume_paused(entries, resume, id));
+    }
+
+    /// A last look at a socket whose peer seems to have vanished: after the machine has slept,
+    /// what everybody has sent meanwhile waits to be read, and deadlines come before most of it.
+    fn is_heard(&mut self, now: Now, id: ConnId) -> bool {
+        let Some(entry) = self.entry(id) else { return true };
+        entry.readable = true;
+        if matches!(self.must_wait(id.slot), Wait::ForTheRoom(_)) {
+            // Not its fault, and soon over: it is looked at again with the next tick.
+            return true;
+        }
+        self.read(now, id);
+        match self.entry(id) {
+            Some(_) => self.entries[id.slot as usize].conn.deadline(&self.settings) > now.mono,
+            None => true,
+        }
     }
 
     /// Does what a connection asks for. Whether it is worth calling again with the rest.
@@ -609,11 +631,6 @@ impl<S: Socket> Server<S> {
     fn uncount_choked_in(&mut self, channel: ChannelId) {
         let (entries, resume) = (&mut self.entries, &mut self.resume);
         self.hub.channel_mut(channel).uncount_choked(|id| resume_paused(entries, resume, id));
-    }
-
-    /// Whether a connection's bytes are left unread for the time being.
-    fn waits(&self, slot: u32) -> bool {
-        self.must_wait(slot) != Wait::Not
     }
 
     /// Whether what this connection has to say must wait: for the room, or until it has read

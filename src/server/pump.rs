@@ -65,6 +65,11 @@ impl<S: Socket> Server<S> {
             return self.entry(id).is_some_and(|entry| entry.readable && entry.conn.wants_input());
         }
         let entry = &mut self.entries[id.slot as usize];
+        // What a client sends behind a request that is being answered waits in its socket: kept
+        // here, it would fill the buffer, and a read into no room would look like the end.
+        if !entry.conn.wants_input() {
+            return false;
+        }
         let kept = entry.conn.take_input(&mut self.pool, buffer);
         let arrived = match read_socket(entry, &mut buffer[kept..]) {
             Ok(arrived) => arrived,
@@ -287,8 +292,8 @@ impl<S: Socket> Server<S> {
         true
     }
 
-    /// A reader that the ring has overtaken is told so, or cut if it stands inside a record. Whether
-    /// that was so.
+    /// A reader that the ring has overtaken is told so, or cut if it stands inside a record.
+    /// Whether that was so.
     pub(super) fn lapped(&mut self, now: Now, slot: u32) -> bool {
         let entry = &self.entries[slot as usize];
         let Source::Feed { channel, dialect, cursor, .. } = entry.conn.out.source() else {
@@ -397,7 +402,8 @@ impl<S: Socket> Server<S> {
             return;
         }
         let publishes = self.entries[id.slot as usize].conn.is_publishing();
-        if unread && !resuming && publishes && !self.waits(id.slot) {
+        // If it must wait for the room now, the attempt to read puts it on the room's list.
+        if unread && !resuming && publishes && self.must_wait(id.slot) != Wait::ForItself {
             resume_later(&mut self.entries, &mut self.resume, id);
         }
     }

@@ -5,8 +5,8 @@
 //! everyone and the sender, and acknowledged once they are there; others are counted and forgotten.
 //!
 //! A session on a WebSocket sends from one feed at a time: when the connection has nothing left to
-//! send of its current space, it turns to the next that has. At shutdown it is the transport that is
-//! closed, never a namespace: clients stay away from a namespace that was closed on them.
+//! send of its current space, it turns to the next that has. At shutdown it is the transport that
+//! is closed, never a namespace: clients stay away from a namespace that was closed on them.
 
 use super::engine::Farewell;
 use super::pump::reason_of_refusal;

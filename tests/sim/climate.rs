@@ -1,0 +1,226 @@
+//! The only source of chance, and what the weather is like in one run.
+//!
+//! A seed first draws a climate: how sockets and the clock behave, who comes, what the operator
+//! decided. Drawing it once, instead of a dice per event, makes runs differ from each other: in one
+//! everything is small and slow, in another only the clock jumps. Most rates are zero in most runs,
+//! so that what a run shows can be told from the rest.
+
+use elbow::limits::Limits;
+use elbow::settings::{ProxyMode, Settings, Trust};
+use elbow::time::Duration;
+
+/// A small generator (splitmix64): the same seed, the same numbers.
+#[derive(Debug)]
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Dice {
+        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
+    }
+
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// One of `0..n`.
+    pub(crate) fn below(&mut self, n: u64) -> u64 {
+        self.next() % n.max(1)
+    }
+
+    /// One of `low..=high`.
+    pub(crate) fn between(&mut self, low: u64, high: u64) -> u64 {
+        low + self.below(high - low + 1)
+    }
+
+    pub(crate) fn chance(&mut self, per_mille: u64) -> bool {
+        per_mille > 0 && self.below(1000) < per_mille
+    }
+
+    pub(crate) fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len() as u64) as usize]
+    }
+
+    /// A rate that is zero more often than not.
+    fn rate(&mut self, often_per_mille: u64, highest: u64) -> u64 {
+        if self.chance(often_per_mille) { self.between(1, highest) } else { 0 }
+    }
+}
+
+/// How sockets behave. Rates per mille and call.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Temper {
+    pub(crate) short_writes: u64,
+    pub(crate) refused_writes: u64,
+    pub(crate) tiny_reads: u64,
+    pub(crate) refused_reads: u64,
+    pub(crate) interrupts: u64,
+    /// Readiness without anything being ready.
+    pub(crate) false_alarms: u64,
+    pub(crate) latency_ms_max: u64,
+    /// What the way to a client holds.
+    pub(crate) send_bytes: usize,
+    /// What the way to the server holds.
+    pub(crate) receive_bytes: usize,
+}
+
+/// Who comes and what they are like. Rates per mille.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct People {
+    /// At the same time.
+    pub(crate) clients_max: u64,
+    /// Who leaves is replaced.
+    pub(crate) newcomers: u64,
+    /// Time between arrivals.
+    pub(crate) arrival_ms: u64,
+    /// Everyone comes at once, and again after a mass disconnect.
+    pub(crate) crowds: bool,
+    pub(crate) web: u64,
+    pub(crate) silent: u64,
+    pub(crate) odd_headers: u64,
+    pub(crate) flooders: u64,
+    pub(crate) slow_readers: u64,
+    pub(crate) sleepers: u64,
+    pub(crate) never_readers: u64,
+    /// Sessions that end in another way than by a closing handshake.
+    pub(crate) rude: u64,
+    pub(crate) mutes: u64,
+    pub(crate) think_ms: u64,
+    /// Messages of one act.
+    pub(crate) burst: u64,
+    pub(crate) channels: u64,
+}
+
+/// Everything that is drawn from the seed before anything happens.
+#[derive(Clone, Debug)]
+pub(crate) struct Climate {
+    pub(crate) temper: Temper,
+    pub(crate) people: People,
+    pub(crate) settings: Settings,
+    pub(crate) jumps: u64,
+    pub(crate) jump_ms_max: u64,
+    /// What one turn takes at most.
+    pub(crate) turn_ms_max: u64,
+    /// Rate of turns in which the system has no descriptor for a newcomer.
+    pub(crate) exhausted: u64,
+    pub(crate) health_listener: bool,
+    pub(crate) tiny_memory: bool,
+    pub(crate) user_timeout: bool,
+    pub(crate) length_ms: u64,
+    pub(crate) turns_max: u64,
+    pub(crate) drain_at_ms: Option<u64>,
+    pub(crate) replace_every_ms: Option<u64>,
+    /// The files are small, or one is larger than all buffers.
+    pub(crate) big_file_bytes: usize,
+}
+
+impl Climate {
+    pub(crate) fn draw(dice: &mut Dice) -> Climate {
+        let settings = draw_settings(dice);
+        let length_ms = dice.pick(&[2_000, 8_000, 30_000, 90_000]);
+        let temper = draw_temper(dice);
+        let tiny_memory = settings.limits.memory_bytes < 1 << 20;
+        Climate {
+            temper,
+            people: draw_people(dice, settings.limits.connections_max),
+            jumps: dice.rate(200, 5),
+            jump_ms_max: dice.pick(&[2_000, 20_000, 120_000]),
+            turn_ms_max: dice.pick(&[0, 1, 1, 3, 20]),
+            exhausted: dice.rate(100, 200),
+            health_listener: dice.chance(300),
+            tiny_memory,
+            user_timeout: dice.chance(500),
+            length_ms,
+            turns_max: 1500,
+            drain_at_ms: dice.chance(250).then(|| dice.below(length_ms)),
+            replace_every_ms: dice.chance(250).then(|| dice.between(100, 4000)),
+            big_file_bytes: dice.pick(&[300, 5000, 40_000]).min(temper.send_bytes * 50),
+            settings,
+        }
+    }
+}
+
+fn draw_temper(dice: &mut Dice) -> Temper {
+    let mild = dice.chance(200);
+    let mut rate = |highest| if mild { 0 } else { dice.rate(400, highest) };
+    let (short_writes, refused_writes) = (rate(500), rate(100));
+    let (tiny_reads, refused_reads) = (rate(400), rate(100));
+    let (interrupts, false_alarms) = (rate(100), rate(100));
+    Temper {
+        short_writes,
+        refused_writes,
+        tiny_reads,
+        refused_reads,
+        interrupts,
+        false_alarms,
+        latency_ms_max: dice.pick(&[0, 2, 30, 200]),
+        send_bytes: dice.pick(&[64, 500, 2000, 16_000, 100_000]),
+        receive_bytes: dice.pick(&[128, 1000, 8000, 64_000, 300_000]),
+    }
+}
+
+fn draw_people(dice: &mut Dice, connections_max: usize) -> People {
+    let clients_max = if connections_max < 8 && dice.chance(300) {
+        // More than sessions and spare places together.
+        connections_max as u64 + 80
+    } else {
+        // A sweep over the most does not fit into one turn.
+        dice.pick(&[2, 5, 12, 30, 60, 150])
+    };
+    People {
+        clients_max,
+        newcomers: dice.pick(&[100, 500, 1000]),
+        arrival_ms: dice.pick(&[1, 20, 200]),
+        crowds: dice.chance(200),
+        web: dice.pick(&[0, 100, 400, 900]),
+        silent: dice.rate(300, 200),
+        odd_headers: dice.rate(300, 300),
+        flooders: dice.rate(400, 500),
+        slow_readers: dice.rate(400, 500),
+        sleepers: dice.rate(400, 900),
+        never_readers: dice.rate(300, 300),
+        rude: dice.pick(&[0, 100, 500, 1000]),
+        mutes: dice.rate(200, 300),
+        think_ms: dice.pick(&[5, 50, 500, 5000]),
+        burst: dice.pick(&[1, 1, 4, 20]),
+        channels: dice.pick(&[1, 1, 2, 5]),
+    }
+}
+
+fn draw_settings(dice: &mut Dice) -> Settings {
+    let feed_bytes = dice.pick(&[1024, 1024, 2048, 4096, 65_536]);
+    let feed_cost = feed_bytes + Limits::feed_index_bytes(feed_bytes);
+    let memory_bytes = match dice.below(6) {
+        // Room for some rings and hardly anything beside them.
+        0 => dice.between(1, 3) * feed_cost + dice.below(3000),
+        1 => 6 * feed_cost + dice.below(20_000),
+        _ => 16 << 20,
+    };
+    let connections_max = dice.pick(&[1, 3, 6, 40, 200, 200]);
+    Settings {
+        limits: Limits {
+            connections_max,
+            connections_per_ip_max: dice.chance(150).then(|| dice.between(1, 3) as usize),
+            channels_max: dice.pick(&[1, 2, 32]),
+            message_bytes_max: feed_bytes / dice.pick(&[4, 4, 8]),
+            feed_bytes,
+            memory_bytes,
+            send_buffer_bytes: 4096,
+            receive_buffer_bytes: 4096,
+            ping_interval: Duration::from_millis(dice.pick(&[1_000, 5_000, 25_000])),
+            // Longer than a room may be held back for others.
+            ping_timeout: Duration::from_millis(dice.pick(&[3_000, 5_000, 20_000])),
+            drain: Duration::from_millis(dice.pick(&[0, 1_000, 5_000])),
+        },
+        proxy: dice.pick(&[ProxyMode::Off, ProxyMode::Optional, ProxyMode::Required]),
+        trust: Trust(vec!["10.0.0.0/8".parse().expect("a network")]),
+        forwarded_for: false,
+        origins: Vec::new(),
+        keep_alive: Duration::from_millis(dice.pick(&[15_000, 75_000])),
+        events: elbow::settings::Events::Named(vec!["chat message".into()]),
+        report_messages: true,
+    }
+}

@@ -1,0 +1,406 @@
+//! What must be true, whatever happens.
+//!
+//! The server reports every message that it publishes; from that and from what the clients say they
+//! have sent, the oracle knows each channel's log. Every unit that the server writes is held
+//! against it at once, not when somebody reads it, so a reader that never reads is checked as well.
+//! An end is held against what the client did, what the operator did, and what the clock says.
+
+use core::net::SocketAddr;
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hasher};
+
+use elbow::limits;
+use elbow::reason::CloseReason;
+use elbow::server::Event;
+
+use super::client::{Client, Expected, Message, Notice, Page, SESSION_CLOSED, Session};
+use super::climate::Climate;
+use super::decode::{Response, Unit};
+
+#[derive(Debug, Default)]
+pub(crate) struct Oracle {
+    pub(crate) channels: BTreeMap<Box<str>, Vec<Message>>,
+    pub(crate) addresses: BTreeMap<SocketAddr, usize>,
+    /// Of every event.
+    pub(crate) trace: DefaultHasher,
+    pub(crate) events: u64,
+    pub(crate) published: u64,
+    pub(crate) delivered: u64,
+    pub(crate) opened: u64,
+    pub(crate) ended: u64,
+    pub(crate) pings: u64,
+    pub(crate) drain_began_ms: Option<u64>,
+    pub(crate) drained: bool,
+    pub(crate) replaced: u64,
+    pub(crate) big_file_bytes: usize,
+}
+
+/// What must wait until everything that was written has been looked at.
+#[derive(Debug)]
+pub(crate) enum Later {
+    Closed { client: usize, reason: CloseReason, duration_ms: u64, counts: (u64, u64) },
+    Ended { client: usize, reason: CloseReason },
+}
+
+impl Oracle {
+    pub(crate) fn introduce(&mut self, client: &Client) {
+        for address in [client.peer, client.claimed] {
+            assert!(self.addresses.insert(address, client.number).is_none());
+        }
+    }
+
+    pub(crate) fn event(
+        &mut self,
+        now_ms: u64,
+        climate: &Climate,
+        clients: &mut [Client],
+        event: &Event,
+    ) -> Option<Later> {
+        self.events += 1;
+        let of = |address: &SocketAddr| self.addresses[address];
+        match event {
+            Event::Opened { client, channel } => {
+                let number = of(client);
+                self.opened(now_ms, &mut clients[number], channel);
+            }
+            Event::Message { client, text } => {
+                let number = of(client);
+                self.message(&mut clients[number], text);
+            }
+            Event::Lapped { client, channel, lag_bytes } => {
+                let number = of(client);
+                self.lapped(climate, &mut clients[number], channel, *lag_bytes);
+            }
+            Event::Closed { client, channel, reason, duration, messages_in, messages_out } => {
+                let number = of(client);
+                let session = clients[number].session.as_ref().expect("it was opened");
+                assert_eq!(*channel, session.channel);
+                return Some(Later::Closed {
+                    client: number,
+                    reason: *reason,
+                    duration_ms: duration.as_millis(),
+                    counts: (*messages_in, *messages_out),
+                });
+            }
+            Event::Ended { client, reason } => {
+                return Some(Later::Ended { client: of(client), reason: *reason });
+            }
+            Event::Refused { client, why } => {
+                clients[of(client)].refused = true;
+                self.refused(climate, why);
+            }
+            Event::Request(access) => {
+                let client = &clients[of(&access.client)];
+                assert!(client.is_named(access.client), "{} is not its address", access.client);
+            }
+            Event::Endpoint { .. } => panic!("no header names an endpoint"),
+            Event::Drained => {
+                assert!(self.drain_began_ms.is_some(), "drained without a drain");
+                assert!(!self.drained, "drained twice");
+                self.drained = true;
+            }
+        }
+        None
+    }
+
+    fn opened(&mut self, now_ms: u64, client: &mut Client, channel: &str) {
+        assert!(client.session.is_none(), "opened twice");
+        self.opened += 1;
+        let joined = self.channels.entry(channel.into()).or_default().len();
+        client.session = Some(Session {
+            channel: channel.into(),
+            joined,
+            got: 0,
+            own_behind: joined,
+            published: 0,
+            opened_at_ms: now_ms,
+            pinged_at_ms: None,
+            pings: 0,
+            close_code: None,
+            is_lapped: false,
+            is_closed: false,
+        });
+    }
+
+    fn message(&mut self, client: &mut Client, text: &str) {
+        self.published += 1;
+        let message = client.sent.pop_front().expect("somebody sent it");
+        if message.is_text {
+            assert_eq!(text.as_bytes(), &message.payload[..], "what was sent, in order");
+        } else {
+            assert_eq!(*text, format!("({} bytes)", message.payload.len()));
+        }
+        let session = client.session.as_mut().expect("only sessions publish");
+        assert!(!session.is_closed, "published after the end");
+        session.published += 1;
+        let log = self.channels.get_mut(&session.channel).expect("it was joined");
+        log.push(message);
+        session.own_behind = log.len();
+    }
+
+    fn lapped(&self, climate: &Climate, client: &mut Client, channel: &str, lag_bytes: u64) {
+        let state = client.link.state.borrow();
+        let session = client.session.as_mut().expect("only members are lapped");
+        session.is_lapped = true;
+        let log = &self.channels[channel];
+        let lag_records = (log.len() - session.joined - session.got) as u64;
+        let feed = climate.settings.limits.feed_bytes;
+        // A ring holds at least half of itself when it evicts, and its index so many records.
+        let entries = feed / limits::RECORD_BYTES_TYPICAL as u64;
+        assert!(
+            lag_bytes > feed / 2 || lag_records >= entries,
+            "lapped while only {lag_bytes} bytes, {lag_records} records behind"
+        );
+        let blocked = state.blocked || state.blocked_at_ms.is_some();
+        assert!(blocked, "a reader whose socket took everything was lapped");
+    }
+
+    fn refused(&self, climate: &Climate, why: &str) {
+        let limits = &climate.settings.limits;
+        let legitimate = match why {
+            "draining" => self.drain_began_ms.is_some(),
+            "--max-connections are in use" => {
+                limits.connections_max < climate.people.clients_max as usize
+            }
+            "--max-connections-per-ip of this address are in use" => {
+                limits.connections_per_ip_max.is_some()
+            }
+            "--memory is used up" => climate.tiny_memory,
+            "--max-channels are in use" => limits.channels_max < climate.people.channels as usize,
+            _ => false,
+        };
+        assert!(legitimate, "refused: {why}");
+    }
+
+    /// The server has written a whole unit, which ends at `at`.
+    pub(crate) fn unit(&mut self, now_ms: u64, client: &mut Client, at: u64, unit: Unit) {
+        match unit {
+            Unit::Response(response) => self.response(client, at, &response),
+            Unit::Message { is_text, payload } => {
+                let session = client.session.as_mut().expect("frames come in sessions");
+                let log = &self.channels[&session.channel];
+                let place = session.joined + session.got;
+                let expected = log.get(place).expect("a message that nobody published");
+                assert_eq!(is_text, expected.is_text, "message {place} of {}", session.channel);
+                assert!(
+                    payload == expected.payload[..],
+                    "message {place} of {} is {:?} and not {:?}",
+                    session.channel,
+                    String::from_utf8_lossy(&payload),
+                    String::from_utf8_lossy(&expected.payload),
+                );
+                session.got += 1;
+                self.delivered += 1;
+            }
+            Unit::Ping => {
+                self.pings += 1;
+                let session = client.session.as_mut().expect("frames come in sessions");
+                session.pinged_at_ms = Some(now_ms);
+                session.pings += 1;
+                client.notices.push_back((at, Notice::Ping));
+            }
+            Unit::Pong(payload) => {
+                let place = client.pings.iter().position(|ping| *ping == payload);
+                let place = place.expect("a pong of no ping, of an old one, or a second one");
+                client.pings.drain(..=place);
+            }
+            Unit::Close(code) => {
+                let session = client.session.as_mut().expect("frames come in sessions");
+                session.close_code = Some(code);
+                let by_client = client.sent_code == Some(code);
+                if by_client && !session.is_lapped {
+                    assert!(
+                        session.joined + session.got >= session.own_behind,
+                        "closed before its own messages came back"
+                    );
+                }
+                client.notices.push_back((at, Notice::Close(code)));
+            }
+        }
+    }
+
+    fn response(&mut self, client: &mut Client, at: u64, response: &Response) {
+        client.answered += 1;
+        let status = response.status;
+        let Some(expected) = client.expected.pop_front() else {
+            assert!(client.lenient && response.closes, "a {status} that answers nothing");
+            return;
+        };
+        // A head that came too slowly.
+        let late = status == 408 && response.closes;
+        let expected = Expected { text: expected.text.filter(|_| !late), ..expected };
+        let statuses = expected.statuses;
+        assert!(late || statuses.contains(&status), "{status} is none of {statuses:?}");
+        if expected.last {
+            assert!(response.closes, "the last answer says so");
+        }
+        if statuses == SESSION_CLOSED && status == 503 {
+            assert!(client.refused, "503 without a reason");
+        }
+        if let Some(text) = expected.text {
+            assert_eq!(response.body, text.as_bytes());
+        }
+        if let Some(page) = expected.page
+            && !late
+            && !expected.to_head
+        {
+            self.page(page, expected.generation, &response.body);
+        }
+        let notice = if status == 101 {
+            Notice::Upgraded
+        } else if response.closes {
+            Notice::LastAnswer
+        } else if statuses.contains(&101) || statuses == [403] || statuses == [426] {
+            Notice::Refused
+        } else {
+            return;
+        };
+        client.notices.push_back((at, notice));
+    }
+
+    fn page(&self, page: Page, since: u64, body: &[u8]) {
+        let known = (since..=self.replaced)
+            .any(|generation| body == file(page, generation, self.big_file_bytes));
+        assert!(known, "{page:?} is none of the generations {since}..={}", self.replaced);
+    }
+
+    /// An end, once everything that was written before it has been looked at.
+    pub(crate) fn end(&mut self, now_ms: u64, climate: &Climate, client: &mut Client, end: Later) {
+        let reason = match end {
+            Later::Closed { reason, duration_ms, counts, .. } => {
+                let session = client.session.as_mut().expect("it was opened");
+                assert!(!session.is_closed, "closed twice");
+                session.is_closed = true;
+                assert_eq!(now_ms - session.opened_at_ms, duration_ms);
+                assert_eq!((session.published, session.got as u64), counts);
+                self.close_code(client, reason);
+                client.session_end = Some(reason);
+                reason
+            }
+            Later::Ended { reason, .. } => {
+                assert!(client.ended.is_none(), "ended twice");
+                client.ended = Some(reason);
+                reason
+            }
+        };
+        self.reason(now_ms, climate, client, reason);
+    }
+
+    fn close_code(&self, client: &Client, reason: CloseReason) {
+        let session = client.session.as_ref().expect("it was opened");
+        let state = client.link.state.borrow();
+        let told = [
+            (CloseReason::ProtocolError, 1002),
+            (CloseReason::InvalidText, 1007),
+            (CloseReason::MessageTimeout, 1008),
+            (CloseReason::TooSlow, 1008),
+            (CloseReason::MessageTooBig, 1009),
+            (CloseReason::NoMemory, 1013),
+            (CloseReason::GoingAway, 1001),
+        ];
+        let code = if reason == CloseReason::ClosedByClient {
+            client.sent_code.expect("it closed")
+        } else {
+            let ours = told.iter().find(|(why, _)| *why == reason);
+            let Some((_, code)) = ours else { return };
+            Some(*code)
+        };
+        if !state.cut {
+            // Before the answer to the upgrade there is nobody to tell.
+            let untold = reason == CloseReason::NoMemory && client.answered == 0;
+            assert!(untold || session.close_code == Some(code), "closed without a word");
+        }
+    }
+
+    fn reason(&self, now_ms: u64, climate: &Climate, client: &Client, reason: CloseReason) {
+        use CloseReason as R;
+        let state = client.link.state.borrow();
+        let settings = &climate.settings;
+        let passed_ms = |since_ms: u64| now_ms - since_ms;
+        let accepted_ms = passed_ms(client.accepted_at_ms.expect("it was accepted"));
+        let idle_ms = passed_ms(state.wrote_at_ms);
+        let silent_ms = passed_ms(state.read_at_ms);
+        let keep_alive_ms = settings.keep_alive.as_millis();
+        let pong_ms = settings.limits.ping_interval.half().as_millis()
+            + settings.limits.ping_timeout.as_millis();
+        let in_session = |session: &Session| !session.is_lapped;
+        let legitimate = match reason {
+            R::Answered => client.decoder.is_closed(),
+            R::PeerGone | R::ProbeOnly => state.is_over(),
+            R::PeerReset => client.reasons.allows(reason) && state.is_over(),
+            R::Silent => accepted_ms >= 5000 && state.written == 0,
+            R::ProxyTimeout => accepted_ms >= 5000 && state.written == 0,
+            R::KeepAliveTimeout => idle_ms >= keep_alive_ms,
+            R::BodyTimeout => idle_ms >= limits::BODY_LIMIT.as_millis(),
+            R::ResponseTimeout => state.blocked && idle_ms >= limits::RESPONSE_LIMIT.as_millis(),
+            R::PingTimeout => {
+                let looked = state.is_drained() || state.refused_at_ms == now_ms;
+                silent_ms >= pong_ms && (looked || state.blocked)
+            }
+            R::MessageTimeout => {
+                // What came while the close frame was waiting for room does not count.
+                let silent_ms = silent_ms.max(state.longest_silence_ms);
+                silent_ms >= limits::MESSAGE_STALL_LIMIT.as_millis()
+                    || accepted_ms >= limits::MESSAGE_LIMIT.as_millis()
+            }
+            R::TooSlow => client.session.as_ref().is_some_and(|session| !in_session(session)),
+            R::TransportTimeout => climate.user_timeout && state.vanished,
+            R::NoMemory => climate.tiny_memory,
+            R::GoingAway => self.drain_began_ms.is_some(),
+            R::Replaced => self.replaced >= 2,
+            R::ClosedByClient
+            | R::ProxyInvalid
+            | R::ProxyMissing
+            | R::ProxyUntrusted
+            | R::ProtocolError
+            | R::InvalidText
+            | R::MessageTooBig => client.reasons.allows(reason),
+            R::HeadTimeout | R::CloseTimeout | R::SocketFailed => false,
+        };
+        assert!(
+            legitimate,
+            "#{}: {reason:?} after {accepted_ms} ms, silent for {silent_ms}, idle for {idle_ms}",
+            client.number
+        );
+        let answered = reason != R::PeerGone
+            || client.session.is_some()
+            || client.expected.is_empty()
+            || client.reasons.allows(R::PeerReset);
+        assert!(answered, "#{} asked and got no answer: {:?}", client.number, client.expected);
+        self.last_words(now_ms, client, reason);
+    }
+
+    /// A reset must not destroy what was said last, while the peer speaks within limits.
+    fn last_words(&self, now_ms: u64, client: &Client, reason: CloseReason) {
+        let state = client.link.state.borrow();
+        let Some(shut_at_ms) = state.shut_at_ms else { return };
+        if state.dropped && state.left_unread && reason != CloseReason::PeerReset {
+            let patient = now_ms - shut_at_ms >= limits::LINGER_LIMIT.as_millis()
+                || state.lingered_bytes() > u64::from(limits::LINGER_BYTES_MAX)
+                || self.drain_began_ms.is_some();
+            assert!(patient, "dropped with unread input, {} ms after", now_ms - shut_at_ms);
+        }
+    }
+
+    /// How many messages a session has not been given yet.
+    pub(crate) fn behind(&self, session: &Session) -> usize {
+        self.channels[&session.channel].len() - session.joined - session.got
+    }
+}
+
+/// What a page holds.
+pub(crate) fn file(page: Page, generation: u64, big_file_bytes: usize) -> Vec<u8> {
+    let mut bytes = format!("{page:?} {generation}\n").into_bytes();
+    if page == Page::Big {
+        let filler = |at: usize| (at as u64 * (generation + 7) % 251) as u8;
+        bytes.extend((bytes.len()..big_file_bytes).map(filler));
+    }
+    bytes
+}
+
+impl Oracle {
+    pub(crate) fn hash(&mut self, now_ms: u64, event: &Event) {
+        self.trace.write_u64(now_ms);
+        self.trace.write(format!("{event:?}").as_bytes());
+    }
+}

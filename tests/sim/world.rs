@@ -1,0 +1,702 @@
+//! Virtual time, the fake network, and the turns of a loop like the shell's.
+//!
+//! ```text
+//!   storm ──► calm ──► farewell (everyone leaves, or a drain) ──► nothing is left
+//! ```
+//!
+//! A turn is the shell's: readiness, accept, `run`, events; in between the agenda says what else
+//! happens by now. After each turn what the server wrote is decoded and judged, and what must hold
+//! at rest is held against every connection. Time only moves when the server says that it has
+//! nothing to do, or a little with each turn.
+
+use std::cell::RefCell;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::hash::Hasher;
+use std::io;
+use std::rc::Rc;
+
+use elbow::id::ConnId;
+use elbow::limits;
+use elbow::server::{Listener, Readiness, Server};
+use elbow::settings::ProxyMode;
+use elbow::site::{File, Site};
+use elbow::time::{Instant, Now};
+
+use super::client::{Client, Page, Scene};
+use super::climate::{Climate, Dice};
+use super::oracle::{Later, Oracle, file};
+use super::socket::{FakeSocket, Link, Net};
+
+/// Turns in a row that may do nothing without time passing.
+const IDLE_TURNS_MAX: u32 = 100;
+/// A deadline that was due so many turns ago has been served: 64 are, in each.
+const TURNS_KEPT: usize = 8;
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Action {
+    Breathe(usize),
+    Act(usize),
+    Arrive,
+    Drain,
+    Replace,
+    Leave(usize),
+}
+
+/// What a run has come to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) turns: u64,
+    pub(crate) events: u64,
+    pub(crate) calls: u64,
+    pub(crate) published: u64,
+    pub(crate) delivered: u64,
+    pub(crate) connections: u64,
+    /// Ends by reason.
+    pub(crate) reasons: u32,
+    /// Of every byte written and of every event.
+    pub(crate) hash: u64,
+}
+
+/// The last things that happened, for whoever must find out why.
+pub(crate) type Journal = Rc<RefCell<VecDeque<String>>>;
+
+pub(crate) struct World {
+    climate: Climate,
+    dice: Dice,
+    net: Rc<Net>,
+    server: Server<FakeSocket>,
+    clients: Vec<Client>,
+    ids: Vec<Option<ConnId>>,
+    /// Clients that have connected and were not accepted.
+    backlog: VecDeque<usize>,
+    accept_again_ms: u64,
+    agenda: BinaryHeap<Reverse<(u64, u64, Action)>>,
+    agenda_count: u64,
+    /// Links of which epoll has something to say.
+    edges: VecDeque<usize>,
+    oracle: Oracle,
+    quiet: bool,
+    pending: bool,
+    turns: u64,
+    turn_times: [u64; TURNS_KEPT],
+    idle_turns: u32,
+    acts: u64,
+    /// Nothing but a deadline of the server begins this turn.
+    woken: bool,
+    /// Turns that began so and in which nothing was done.
+    empty_turns: u64,
+    drain_ends_ms: u64,
+    calm_ms: u64,
+    /// When the machine last woke up.
+    woke_ms: u64,
+    /// … and when it had gone to sleep.
+    slept_ms: u64,
+    journal: Option<Journal>,
+}
+
+/// Runs a seed to its end.
+pub(crate) fn run(seed: u64, journal: Option<Journal>) -> Outcome {
+    let mut world = World::new(seed, journal);
+    world.storm();
+    world.calm();
+    world.farewell();
+    world.finish()
+}
+
+impl World {
+    fn new(seed: u64, journal: Option<Journal>) -> World {
+        let mut dice = Dice::new(seed);
+        let climate = Climate::draw(&mut dice);
+        let net = Net::new(Dice::new(dice.next()), climate.temper);
+        let mut birth = [0; 32];
+        birth.fill_with(|| dice.next() as u8);
+        let site = Site::new(files(0, climate.big_file_bytes), false);
+        let began_ms = dice.below(100_000);
+        net.now_ms.set(began_ms);
+        let mut world = World {
+            server: Server::new(climate.settings.clone(), site, birth, now(began_ms)),
+            oracle: Oracle { big_file_bytes: climate.big_file_bytes, ..Oracle::default() },
+            net,
+            clients: Vec::new(),
+            ids: Vec::new(),
+            backlog: VecDeque::new(),
+            accept_again_ms: 0,
+            agenda: BinaryHeap::new(),
+            agenda_count: 0,
+            edges: VecDeque::new(),
+            quiet: false,
+            pending: false,
+            turns: 0,
+            turn_times: [0; TURNS_KEPT],
+            idle_turns: 0,
+            acts: 0,
+            woken: false,
+            empty_turns: 0,
+            drain_ends_ms: u64::MAX,
+            calm_ms: 0,
+            woke_ms: 0,
+            slept_ms: 0,
+            journal,
+            dice,
+            climate,
+        };
+        world.note(|world| format!("{:?}", world.climate));
+        world.plan(began_ms, Action::Arrive);
+        if let Some(at_ms) = world.climate.drain_at_ms {
+            world.plan(began_ms + at_ms, Action::Drain);
+        }
+        if let Some(every_ms) = world.climate.replace_every_ms {
+            world.plan(began_ms + every_ms, Action::Replace);
+        }
+        world
+    }
+
+    fn now_ms(&self) -> u64 {
+        self.net.now_ms.get()
+    }
+
+    fn note(&self, what: impl FnOnce(&World) -> String) {
+        if let Some(journal) = &self.journal {
+            let line = format!("{:>8} {}", self.now_ms(), what(self));
+            journal.borrow_mut().push_back(line);
+        }
+    }
+
+    fn plan(&mut self, at_ms: u64, action: Action) {
+        self.agenda_count += 1;
+        self.agenda.push(Reverse((at_ms, self.agenda_count, action)));
+    }
+
+    // The three parts of a run.
+
+    fn storm(&mut self) {
+        let until_ms = self.now_ms() + self.climate.length_ms;
+        while self.turns < self.climate.turns_max && !self.oracle.drained {
+            self.turn(until_ms);
+            if self.now_ms() >= until_ms {
+                break;
+            }
+        }
+    }
+
+    /// Nobody says anything new and everyone reads: in a while everyone has everything.
+    fn calm(&mut self) {
+        self.note(|_| "calm".to_owned());
+        self.quiet = true;
+        self.calm_ms = self.now_ms();
+        for client in 0..self.clients.len() {
+            self.plan_act(client, self.now_ms());
+        }
+        let until_ms = self.now_ms() + self.dice.pick(&[5_000, 5_000, 60_000]);
+        let turns_max = self.turns + 40_000;
+        while self.now_ms() < until_ms && !self.oracle.drained {
+            assert!(self.turns < turns_max, "it does not come to rest");
+            self.turn(until_ms);
+        }
+        if !self.oracle.drained {
+            self.judge_calm();
+            self.idle();
+        }
+    }
+
+    /// While nothing happens the server is woken by deadlines alone, and seldom for nothing.
+    fn idle(&mut self) {
+        let interval_ms = self.climate.settings.limits.ping_interval.as_millis();
+        let (began, until_ms) = (self.empty_turns, self.now_ms() + 4 * interval_ms);
+        let connections = self.server.connections() as u64;
+        while self.now_ms() < until_ms && !self.oracle.drained {
+            self.turn(until_ms);
+        }
+        // A deadline that was put off fires once at its old place (decisions.md 25).
+        let allowed = connections * 8 + 16;
+        let empty = self.empty_turns - began;
+        let draining = self.oracle.drain_began_ms.is_some();
+        assert!(
+            draining || empty <= allowed,
+            "{connections} idle, woken {empty} times for nothing"
+        );
+    }
+
+    fn farewell(&mut self) {
+        self.note(|_| "farewell".to_owned());
+        if self.oracle.drain_began_ms.is_none() && self.dice.chance(300) {
+            self.begin_drain();
+        }
+        for client in 0..self.clients.len() {
+            let at_ms = self.now_ms() + self.dice.below(3000);
+            self.plan(at_ms, Action::Leave(client));
+        }
+        let limits = &self.climate.settings.limits;
+        let patience_ms = limits.ping_interval.plus(limits.ping_timeout).as_millis()
+            + self.climate.settings.keep_alive.as_millis();
+        let until_ms = self.now_ms() + patience_ms * 9 / 8 + 600_000;
+        let is_over = |world: &World| {
+            let left = world.server.connections() + world.backlog.len();
+            world.oracle.drained || (left == 0 && world.oracle.drain_began_ms.is_none())
+        };
+        while !is_over(self) {
+            assert!(self.now_ms() < until_ms, "{} are left", self.server.connections());
+            self.turn(until_ms);
+        }
+    }
+
+    fn finish(&mut self) -> Outcome {
+        self.server.check();
+        let metrics = self.server.metrics();
+        assert_eq!(self.server.connections(), 0);
+        assert_eq!(self.server.sessions(), 0);
+        assert_eq!(self.server.pool().lent_bytes(), 0, "memory that nobody holds");
+        assert_eq!(metrics.connections_accepted, self.oracle.ended, "each has an end");
+        assert_eq!(metrics.sessions_opened, self.oracle.opened);
+        assert_eq!(metrics.messages_published, self.oracle.published);
+        assert_eq!(metrics.messages_delivered, self.oracle.delivered);
+        assert_eq!(metrics.closed.iter().sum::<u64>(), self.oracle.ended, "counted once");
+        let mut reasons = 0;
+        for reason in self.clients.iter().filter_map(|client| client.ended) {
+            reasons |= 1 << reason as u32;
+        }
+        let mut hash = self.net.trace.borrow().clone();
+        hash.write_u64(self.oracle.trace.finish());
+        Outcome {
+            turns: self.turns,
+            events: self.oracle.events,
+            calls: self.net.calls.get(),
+            published: self.oracle.published,
+            delivered: self.oracle.delivered,
+            connections: metrics.connections_accepted,
+            reasons,
+            hash: hash.finish(),
+        }
+    }
+
+    // A turn.
+
+    fn turn(&mut self, until_ms: u64) {
+        self.turns += 1;
+        let began_ms = self.now_ms();
+        let work_before = self.work();
+        self.happen();
+        self.deliver();
+        self.accept();
+        self.pending = self.server.run(now(self.now_ms()));
+        self.judge();
+        self.turn_times.rotate_left(1);
+        self.turn_times[TURNS_KEPT - 1] = began_ms;
+        self.server.check();
+        self.advance(until_ms);
+        self.empty_turns += u64::from(self.woken && self.work() == work_before);
+        let idle = self.work() == work_before && self.now_ms() == began_ms;
+        self.idle_turns = if idle { self.idle_turns + 1 } else { 0 };
+        assert!(
+            self.idle_turns < IDLE_TURNS_MAX,
+            "it spins: pending {}, {} edges, deadline {:?}, agenda {:?}",
+            self.pending,
+            self.edges.len(),
+            self.server.poll_timeout(),
+            self.agenda.peek()
+        );
+    }
+
+    fn work(&self) -> u64 {
+        self.net.calls.get() + self.acts + self.oracle.events
+    }
+
+    fn happen(&mut self) {
+        while let Some(Reverse((at_ms, _, action))) = self.agenda.peek().copied()
+            && at_ms <= self.now_ms()
+        {
+            self.agenda.pop();
+            match action {
+                Action::Breathe(link) => self.breathe(link),
+                Action::Act(client) if self.clients[client].next_ms == at_ms => self.act(client),
+                Action::Act(_) => {}
+                Action::Leave(client) => self.leave(client),
+                Action::Arrive => self.arrive(),
+                Action::Drain => self.begin_drain(),
+                Action::Replace => self.replace(),
+            }
+        }
+        let false_alarm = self.dice.chance(self.climate.temper.false_alarms);
+        if false_alarm && !self.clients.is_empty() {
+            let client = self.dice.below(self.clients.len() as u64) as usize;
+            if let Some(id) = self.ids[client] {
+                let readiness = Readiness { readable: true, read_closed: false, writable: true };
+                self.clients[client].link.state.borrow_mut().alarmed();
+                self.server.ready(now(self.now_ms()), id, readiness);
+            }
+        }
+    }
+
+    fn deliver(&mut self) {
+        let most = self.dice.between(1, 64);
+        for _ in 0..most {
+            let Some(link) = self.edges.pop_front() else { break };
+            let Some(id) = self.ids[link] else { continue };
+            if self.clients[link].link.state.borrow().dropped {
+                // As late as an event can be: its generation is dead.
+                self.server.ready(now(self.now_ms()), id, Readiness::default());
+            } else if let Some(readiness) = self.clients[link].link.readiness() {
+                self.note(|_| format!("#{link} {readiness:?}"));
+                self.server.ready(now(self.now_ms()), id, readiness);
+            }
+        }
+    }
+
+    fn accept(&mut self) {
+        if self.now_ms() < self.accept_again_ms {
+            return;
+        }
+        for _ in 0..limits::ACCEPTS_PER_TURN {
+            let (Some(client), Some(id)) = (self.backlog.front().copied(), self.server.vacancy())
+            else {
+                return;
+            };
+            if self.dice.chance(self.climate.exhausted) {
+                self.accept_again_ms = self.now_ms() + 1000;
+                return;
+            }
+            self.backlog.pop_front();
+            let Client { link, listener, peer, .. } = &self.clients[client];
+            let (socket, listener, peer) = (FakeSocket(Rc::clone(link)), *listener, *peer);
+            let accepted = self.server.accept(now(self.now_ms()), listener, peer, socket);
+            assert_eq!(accepted, id);
+            self.note(|_| format!("#{client} accepted from {peer}"));
+            self.ids[client] = Some(id);
+            self.clients[client].accepted_at_ms = Some(self.now_ms());
+            let mut state = self.clients[client].link.state.borrow_mut();
+            state.read_at_ms = self.net.now_ms.get();
+            state.wrote_at_ms = self.net.now_ms.get();
+            // A socket that is new to epoll is reported at once: it can be written to.
+            state.edge = true;
+            drop(state);
+            self.edges.push_back(client);
+        }
+    }
+
+    fn advance(&mut self, until_ms: u64) {
+        let can_accept = !self.backlog.is_empty()
+            && self.server.vacancy().is_some()
+            && self.now_ms() >= self.accept_again_ms;
+        let mut woken = false;
+        let mut next_ms = self.now_ms() + self.dice.below(self.climate.turn_ms_max + 1);
+        if !self.pending && self.edges.is_empty() && !can_accept {
+            let agenda = self.agenda.peek().map(|Reverse((at_ms, ..))| *at_ms);
+            let deadline = self.server.poll_timeout().map(Instant::as_millis);
+            let accepting = (!self.backlog.is_empty() && self.server.vacancy().is_some())
+                .then_some(self.accept_again_ms);
+            let wake = [agenda, deadline, accepting].into_iter().flatten().min();
+            next_ms = next_ms.max(wake.unwrap_or(u64::MAX).min(until_ms));
+            woken = deadline == Some(next_ms) && agenda.is_none_or(|at_ms| at_ms > next_ms);
+            if !self.quiet && self.dice.chance(self.climate.jumps) {
+                next_ms += self.dice.below(self.climate.jump_ms_max);
+                self.slept_ms = if self.woke_ms + 64 < self.now_ms() {
+                    self.turn_times[0].min(self.now_ms().saturating_sub(64))
+                } else {
+                    self.slept_ms
+                };
+                self.woke_ms = next_ms;
+                self.note(|_| "the machine sleeps".to_owned());
+            }
+        }
+        self.woken = woken;
+        self.net.now_ms.set(next_ms);
+    }
+
+    // What happens.
+
+    fn arrive(&mut self) {
+        let live = self.clients.iter().filter(|client| client.ended.is_none()).count() as u64;
+        let people = self.climate.people;
+        let crowd = people.crowds && live < people.clients_max / 4;
+        let many = if crowd || self.clients.is_empty() { people.clients_max } else { 1 };
+        for _ in 0..many.min(people.clients_max.saturating_sub(live)) {
+            if self.clients.len() < 1000 && (crowd || self.dice.chance(people.newcomers)) {
+                self.connect();
+            }
+        }
+        let again_ms = self.now_ms() + 1 + self.dice.below(people.arrival_ms * 2);
+        if !self.quiet {
+            self.plan(again_ms, Action::Arrive);
+        }
+    }
+
+    fn connect(&mut self) {
+        let number = self.clients.len();
+        let link = Link::new(number, &self.net);
+        let mut scene = self.scene();
+        let mut client = Client::new(number, link, &mut scene);
+        client.begin(&mut scene);
+        self.oracle.introduce(&client);
+        self.clients.push(client);
+        self.ids.push(None);
+        self.backlog.push_back(number);
+        self.plan_act(number, self.now_ms());
+    }
+
+    fn scene(&mut self) -> Scene<'_> {
+        Scene {
+            now_ms: self.net.now_ms.get(),
+            dice: &mut self.dice,
+            climate: &self.climate,
+            quiet: self.quiet,
+            generation: self.oracle.replaced,
+        }
+    }
+
+    fn act(&mut self, number: usize) {
+        self.acts += 1;
+        self.clients[number].next_ms = u64::MAX;
+        let mut scene = Scene {
+            now_ms: self.net.now_ms.get(),
+            dice: &mut self.dice,
+            climate: &self.climate,
+            quiet: self.quiet,
+            generation: self.oracle.replaced,
+        };
+        let next = self.clients[number].act(&mut scene);
+        self.breathe(number);
+        if let Some(at_ms) = next {
+            self.plan_act(number, at_ms.max(self.now_ms() + 1));
+        }
+    }
+
+    fn leave(&mut self, number: usize) {
+        let mut scene = Scene {
+            now_ms: self.net.now_ms.get(),
+            dice: &mut self.dice,
+            climate: &self.climate,
+            quiet: self.quiet,
+            generation: self.oracle.replaced,
+        };
+        self.clients[number].leave(&mut scene);
+        self.breathe(number);
+        self.plan_act(number, self.now_ms() + 1);
+    }
+
+    fn plan_act(&mut self, number: usize, at_ms: u64) {
+        if at_ms < self.clients[number].next_ms {
+            self.clients[number].next_ms = at_ms;
+            self.plan(at_ms, Action::Act(number));
+        }
+    }
+
+    fn breathe(&mut self, number: usize) {
+        let (edge, next) = self.clients[number].link.breathe();
+        if edge && self.ids[number].is_some() {
+            self.edges.push_back(number);
+        }
+        if let Some(at_ms) = next {
+            self.plan(at_ms, Action::Breathe(number));
+        }
+    }
+
+    fn begin_drain(&mut self) {
+        if self.quiet && self.oracle.drain_began_ms.is_some() {
+            return;
+        }
+        let now_ms = self.now_ms();
+        self.note(|_| "drain".to_owned());
+        let limit = self.climate.settings.limits.drain;
+        self.server.drain(now(now_ms), Instant::from_millis(now_ms).plus(limit));
+        self.oracle.drain_began_ms = Some(now_ms);
+        self.drain_ends_ms = now_ms + limit.as_millis();
+    }
+
+    fn replace(&mut self) {
+        self.oracle.replaced += 1;
+        let files = files(self.oracle.replaced, self.climate.big_file_bytes);
+        self.note(|world| format!("generation {}", world.oracle.replaced));
+        self.server.replace_files(now(self.now_ms()), files);
+        if let (Some(every_ms), false) = (self.climate.replace_every_ms, self.quiet) {
+            self.plan(self.now_ms() + every_ms, Action::Replace);
+        }
+    }
+
+    // What must hold.
+
+    /// After `run`: events, then what was written, then ends, then what holds at rest.
+    fn judge(&mut self) {
+        let now_ms = self.now_ms();
+        let mut later = Vec::new();
+        while let Some(event) = self.server.poll_event() {
+            self.note(|_| format!("{event:?}"));
+            self.oracle.hash(now_ms, &event);
+            later.extend(self.oracle.event(now_ms, &self.climate, &mut self.clients, &event));
+        }
+        let mut touched = std::mem::take(&mut *self.net.touched.borrow_mut());
+        for number in touched.drain(..) {
+            self.judge_written(number);
+        }
+        *self.net.touched.borrow_mut() = touched;
+        for end in later {
+            let (Later::Closed { client, .. } | Later::Ended { client, .. }) = end;
+            self.oracle.end(now_ms, &self.climate, &mut self.clients[client], end);
+        }
+        let served_ms = self.served_ms();
+        for number in 0..self.clients.len() {
+            if self.clients[number].accepted_at_ms.is_some()
+                && self.clients[number].judged_end.is_none()
+            {
+                self.judge_rest(number, served_ms);
+            }
+        }
+        let cut_ms = self.drain_ends_ms.saturating_add(limits::DRAIN_CUT_LIMIT.as_millis() + 100);
+        assert!(self.oracle.drained || served_ms < cut_ms, "the drain does not end");
+    }
+
+    /// Deadlines up to this time have been served: some turns ago, or before the machine slept.
+    fn served_ms(&self) -> u64 {
+        let served_ms = self.turn_times[0];
+        if served_ms < self.woke_ms + 64 { self.slept_ms } else { served_ms }
+    }
+
+    /// Decodes what the server wrote to a link, and lets the client know in time.
+    fn judge_written(&mut self, number: usize) {
+        let now_ms = self.now_ms();
+        let client = &mut self.clients[number];
+        let mut state = client.link.state.borrow_mut();
+        state.untouch();
+        let fresh = std::mem::take(&mut state.fresh);
+        let written = state.written;
+        drop(state);
+        if !fresh.is_empty() {
+            client.decoder.feed(&fresh);
+            let to_head = |client: &Client| client.expected.front().is_some_and(|e| e.to_head);
+            while let Some(unit) = client.decoder.next(to_head(client)) {
+                if let Some(journal) = &self.journal {
+                    let line = format!("{now_ms:>8} #{number} <- {unit:?}");
+                    journal.borrow_mut().push_back(line);
+                }
+                let at = written - client.decoder.rest() as u64;
+                self.oracle.unit(now_ms, client, at, unit);
+            }
+        }
+        let act_ms = client.link.client_due_ms().max(now_ms);
+        if !client.gone {
+            self.plan_act(number, act_ms);
+        }
+        self.plan(now_ms, Action::Breathe(number));
+    }
+
+    fn judge_rest(&mut self, number: usize, served_ms: u64) {
+        let now_ms = self.net.now_ms.get();
+        let client = &mut self.clients[number];
+        let mut state = client.link.state.borrow_mut();
+        if state.dropped {
+            // A session that was dropped at once has had its word.
+            client.ended = client.ended.or(client.session_end);
+            assert!(client.ended.is_some(), "#{number} was dropped without a word");
+            client.judged_end = client.ended;
+            self.oracle.ended += 1;
+            return;
+        }
+        assert!(client.ended.is_none(), "#{number} ended and was not dropped");
+        if state.unread_bytes() == 0 || state.blocked {
+            state.unread_since_ms = None;
+        } else {
+            let since_ms = *state.unread_since_ms.get_or_insert(now_ms);
+            let last_ms = since_ms.max(state.read_at_ms);
+            assert!(self.pending || served_ms < last_ms + 2500, "#{number} is not read any more");
+        }
+        if state.is_over() && !state.blocked {
+            let last_ms = state.over_at_ms.max(state.read_at_ms).max(state.wrote_at_ms);
+            assert!(served_ms < last_ms + 2500, "#{number}: its end is not noticed");
+        }
+        if let Some(shut_at_ms) = state.shut_at_ms {
+            assert!(served_ms < shut_at_ms + 2000 * 9 / 8 + 100, "#{number} lingers for ever");
+        }
+        if self.climate.user_timeout && state.vanished && state.written > state.taken {
+            let limits = &self.climate.settings.limits;
+            let patience = limits.ping_interval.plus(limits.ping_timeout).as_millis();
+            if now_ms >= state.wrote_at_ms + patience && !state.gave_up {
+                state.gave_up = true;
+                drop(state);
+                client.link.reset(io::ErrorKind::TimedOut);
+                self.plan(now_ms, Action::Breathe(number));
+                return;
+            }
+        }
+        drop(state);
+        match self.clients[number].session.as_ref().is_some_and(|session| !session.is_closed) {
+            true => self.judge_session(number, served_ms),
+            false => self.judge_request(number, served_ms),
+        }
+    }
+
+    /// Deadlines before a session: none lets anyone stay for ever.
+    fn judge_request(&self, number: usize, served_ms: u64) {
+        let client = &self.clients[number];
+        let state = client.link.state.borrow();
+        let settings = &self.climate.settings;
+        let last_ms = state.wrote_at_ms.max(state.read_at_ms);
+        let keep_alive_ms = settings.keep_alive.as_millis();
+        let mut limit_ms = keep_alive_ms.max(10_000);
+        let headed = settings.proxy == ProxyMode::Required || client.listener == Listener::Health;
+        if headed && state.read_bytes == 0 {
+            limit_ms = limits::PROXY_LIMIT.as_millis();
+        }
+        assert!(served_ms < last_ms + limit_ms * 9 / 8 + 100, "#{number} may stay for ever");
+    }
+
+    fn judge_session(&self, number: usize, served_ms: u64) {
+        let client = &self.clients[number];
+        let state = client.link.state.borrow();
+        let session = client.session.as_ref().expect("the caller looked");
+        let limits = &self.climate.settings.limits;
+        // Whoever is not read until it has read more lives by what it takes.
+        let took_ms = state.blocked_at_ms.unwrap_or(0);
+        let heard_ms = state.read_at_ms.max(session.opened_at_ms).max(self.woke_ms).max(took_ms);
+        let ping_ms = limits.ping_interval.as_millis() * 9 / 8 + 100;
+        let pong_ms = limits.ping_timeout.as_millis() * 9 / 8 + 100;
+        let close_ms = limits::CLOSE_LIMIT.as_millis() * 9 / 8 + 100;
+        let gone_ms = heard_ms + ping_ms + pong_ms + close_ms;
+        assert!(served_ms < gone_ms, "#{number} vanished and stays");
+        let pinged = session.pinged_at_ms.is_some_and(|at| at >= state.read_at_ms);
+        if !state.blocked && session.close_code.is_none() {
+            let ping_due_ms = heard_ms.max(state.blocked_at_ms.unwrap_or(0)) + ping_ms;
+            assert!(pinged || served_ms < ping_due_ms, "#{number} was not pinged in time");
+        }
+        if !self.pending && !state.blocked && session.close_code.is_none() {
+            let behind = self.oracle.behind(session);
+            assert_eq!(behind, 0, "#{number} is not sent what there is");
+            assert_eq!(client.decoder.rest(), 0, "#{number} has half a frame");
+        }
+    }
+
+    /// In the calm everyone who reads has been read and answered.
+    fn judge_calm(&self) {
+        for client in self.clients.iter().filter(|client| !client.gone && client.ended.is_none()) {
+            let number = client.number;
+            let state = client.link.state.borrow();
+            if client.accepted_at_ms.is_none() || client.never_reads() || state.blocked {
+                continue;
+            }
+            if !client.outbox.is_empty() || !state.is_quiet() {
+                // It has much to say on a slow way, or has just begun.
+                let last_ms = state.read_at_ms.max(state.wrote_at_ms).max(self.calm_ms);
+                let patient = self.now_ms() < last_ms + 3000;
+                assert!(patient, "#{number} cannot send");
+                continue;
+            }
+            let Some(session) = &client.session else { continue };
+            if session.close_code.is_none() {
+                assert!(client.sent.is_empty(), "#{number}: {} unpublished", client.sent.len());
+                assert!(client.pings.is_empty(), "#{number} has no pong");
+            }
+        }
+    }
+}
+
+fn now(mono_ms: u64) -> Now {
+    Now { mono: Instant::from_millis(mono_ms), unix_s: 1_700_000_000 + mono_ms / 1000 }
+}
+
+fn files(generation: u64, big_file_bytes: usize) -> Vec<File> {
+    [("/index.html", Page::Index), ("/big.bin", Page::Big)]
+        .map(|(path, page)| File {
+            path: path.to_owned(),
+            bytes: file(page, generation, big_file_bytes),
+        })
+        .into()
+}
