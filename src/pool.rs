@@ -15,9 +15,12 @@ use crate::limits::BUFFER_BYTES_MIN;
 /// Sizes from 256 bytes up to 2^40: more than any `--memory`.
 const CLASSES: usize = 33;
 
-/// What a buffer costs beside its bytes: its place in the table and in a list, and the allocator's
-/// header.
-const OVERHEAD_BYTES: u64 = 48;
+/// What a buffer costs beside its bytes: the allocator's header and rounding.
+const OVERHEAD_BYTES: u64 = 32;
+
+/// What a number costs, in use or not: its place in the table and in a list, twice, since both
+/// double when they grow. It is never given back, so it is paid for once and for all.
+const NUMBER_BYTES: u64 = 96;
 
 /// A buffer that was lent. It is given back exactly once, which [`Pool::give`] asserts; a type that
 /// gave itself back would need a reference to the pool in every connection.
@@ -32,7 +35,7 @@ struct Buffer {
 
 /// The budget and the buffers.
 ///
-/// `lent + kept <= limit`, in bytes with overhead.
+/// `lent + kept + numbers <= limit`, in bytes with overhead.
 #[derive(Debug)]
 pub struct Pool {
     limit_bytes: u64,
@@ -88,7 +91,10 @@ impl Pool {
         }
         let capacity = BUFFER_BYTES_MIN << class;
         let mut storage = Vec::new();
-        if !self.make_room(cost_bytes(capacity)) || storage.try_reserve_exact(capacity).is_err() {
+        let number_bytes = if self.vacant.is_empty() { NUMBER_BYTES } else { 0 };
+        if !self.make_room(cost_bytes(capacity) + number_bytes)
+            || storage.try_reserve_exact(capacity).is_err()
+        {
             return None;
         }
         // An allocator may give more than asked for; what it gave is what is counted.
@@ -186,7 +192,16 @@ impl Pool {
 
     /// Bytes in use or kept: never over the limit.
     pub fn held_bytes(&self) -> u64 {
-        self.lent_bytes + self.kept_bytes
+        self.lent_bytes + self.kept_bytes + self.numbers_bytes()
+    }
+
+    /// What could still be reserved, if everything kept were let go.
+    pub fn free_bytes(&self) -> u64 {
+        self.limit_bytes.saturating_sub(self.lent_bytes + self.numbers_bytes())
+    }
+
+    fn numbers_bytes(&self) -> u64 {
+        self.buffers.len() as u64 * NUMBER_BYTES
     }
 
     /// The budget.
@@ -196,7 +211,8 @@ impl Pool {
 
     /// Lets kept buffers go, largest first, until `bytes` more fit; whether they do.
     fn make_room(&mut self, bytes: u64) -> bool {
-        let Some(needed) = self.lent_bytes.checked_add(bytes) else { return false };
+        let taken_bytes = self.lent_bytes + self.numbers_bytes();
+        let Some(needed) = taken_bytes.checked_add(bytes) else { return false };
         if needed > self.limit_bytes {
             return false;
         }
@@ -239,7 +255,7 @@ mod tests {
         while let Some(id) = pool.take(1000) {
             lent.push(id);
         }
-        assert_eq!(lent.len(), 9);
+        assert_eq!(lent.len(), 8);
         assert!(pool.held_bytes() <= 10_000);
         assert!(pool.take(1000).is_none());
         pool.give(lent.pop().unwrap());
@@ -252,9 +268,12 @@ mod tests {
         let small: Vec<_> = (0..3).map(|_| pool.take(256).unwrap()).collect();
         small.into_iter().for_each(|id| pool.give(id));
         assert!(pool.held_bytes() > 0);
-        assert!(pool.reserve(16 * 1024));
+        assert!(!pool.reserve(16 * 1024), "numbers are never given back");
+        let rest = pool.free_bytes();
+        assert_eq!(rest, 16 * 1024 - 3 * NUMBER_BYTES);
+        assert!(pool.reserve(rest));
         assert_eq!(pool.held_bytes(), 16 * 1024);
-        pool.release(16 * 1024);
+        pool.release(rest);
         assert_eq!(pool.lent_bytes(), 0);
     }
 

@@ -147,7 +147,7 @@ impl Hub {
         if channel.is_none() && name != DEFAULT_CHANNEL && others + 1 >= self.channels_max {
             return Err(JoinError::TooManyChannels);
         }
-        if pool.lent_bytes() + self.feed_bytes + self.index_bytes > pool.limit_bytes() {
+        if self.feed_bytes + self.index_bytes > pool.free_bytes() {
             return Err(JoinError::NoMemory);
         }
         Ok(())

@@ -88,7 +88,7 @@ impl<S: Socket> Server<S> {
             }),
             Data::Base64(coded) => {
                 let mut bytes = Vec::new();
-                let room = self.pool.limit_bytes() - self.pool.lent_bytes();
+                let room = self.pool.free_bytes();
                 if coded.bytes_max() as u64 > room || coded.append_to(&mut bytes).is_err() {
                     return self.fail(now, session);
                 }

@@ -104,7 +104,11 @@ impl Report {
     pub(super) fn reloaded(&mut self, folder: &Folder) {
         let Folder { files, strays } = folder;
         let bytes: usize = files.iter().map(|file| file.bytes.len()).sum();
-        info!(target: TARGET, "--www: {} files, {bytes} bytes", files.len());
+        let count = files.len();
+        info!(
+            target: TARGET,
+            "--www: {count} files, {bytes} bytes on top of the ceiling, twice that after a reload",
+        );
         if let Some(stray) = strays.first() {
             let (count, stray) = (strays.len(), stray.display().to_string());
             let stray = shown_text(&stray);
