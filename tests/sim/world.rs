@@ -189,7 +189,7 @@ impl World {
             self.plan_act(client, self.now_ms());
         }
         let until_ms = self.now_ms() + self.dice.pick(&[5_000, 5_000, 60_000]);
-        let turns_max = self.turns + 40_000;
+        let turns_max = self.turns + 1_000_000;
         while self.now_ms() < until_ms && !self.oracle.drained {
             assert!(self.turns < turns_max, "it does not come to rest");
             self.turn(until_ms);
@@ -458,6 +458,10 @@ impl World {
         self.breathe(number);
         if let Some(at_ms) = next {
             self.plan_act(number, at_ms.max(self.now_ms() + 1));
+        }
+        let due_ms = self.clients[number].link.client_due_ms();
+        if due_ms > self.now_ms() && !self.clients[number].gone {
+            self.plan_act(number, due_ms);
         }
     }
 
