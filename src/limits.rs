@@ -49,7 +49,8 @@ pub const ACCEPTS_PER_TURN: usize = 64;
 /// The listen backlog asked for; the kernel cuts it to `net.core.somaxconn`.
 pub const BACKLOG: i32 = 4096;
 
-/// A cached response head never needs more: status line, six fields, two of ours.
+/// What a response head usually needs: status line, six fields, two of ours. A longer one, such as
+/// a redirect to a long path, makes the buffer grow once.
 pub const RESPONSE_HEAD_BYTES_MAX: usize = 1024;
 
 /// Smallest piece of memory that the pool lends: a pong and the rest of another (2 × 127).
@@ -90,8 +91,6 @@ pub const MESSAGE_LIMIT: Duration = Duration::from_secs(60);
 pub const GRACE_LIMIT: Duration = Duration::from_secs(1);
 /// After the drain's end, when whatever is left is cut.
 pub const DRAIN_CUT_LIMIT: Duration = Duration::from_secs(3);
-/// What `Retry-After` says, in seconds.
-pub const RETRY_AFTER_S: u32 = 5;
 
 const _: () = {
     assert!(READ_BUFFER_BYTES >= READ_BYTES_MAX + 64 * 1024);

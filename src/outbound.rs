@@ -157,9 +157,10 @@ impl Outbound {
         appended
     }
 
-    /// Appends a pong. While [`OWN_BYTES_CALM`] wait already, one that waits whole is replaced: only
-    /// the latest ping needs an answer (RFC 6455 §5.5.3), which bounds what a flood of pings can ask
-    /// of us. `false` when the pool is empty; the pong that was to be replaced may be lost then.
+    /// Appends a pong. While `OWN_BYTES_CALM` wait already, one that waits whole is replaced:
+    /// only the latest ping needs an answer (RFC 6455 §5.5.3), which bounds what a flood of pings
+    /// can ask of us. `false` when the pool is empty; the pong that was to be replaced may be lost
+    /// then.
     #[must_use]
     pub fn push_pong(&mut self, pool: &mut Pool, payload: &[u8]) -> bool {
         // FIN, opcode 10; a control frame's payload is at most 125 bytes, so one byte tells it.

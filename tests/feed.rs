@@ -104,7 +104,10 @@ impl Reader {
 
     fn push_pong(&mut self, bytes: Vec<u8>) {
         let waits_whole = self.own.len() > 1 || self.own_sent == 0;
-        if self.own.back().is_some_and(|last| last.is_pong) && waits_whole {
+        let left = self.own.iter().map(|own| own.bytes.len()).sum::<usize>() - self.own_sent;
+        // Up to nine of the longest pongs wait side by side; only then the latest replaces one.
+        let replaces = waits_whole && left > 9 * 127;
+        if self.own.back().is_some_and(|last| last.is_pong) && replaces {
             self.own.pop_back();
         }
         self.own.push_back(Own { bytes, is_pong: true });

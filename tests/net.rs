@@ -4,8 +4,6 @@
 //! no standard promises. Method: the binary runs, a client connects, and the server's end of that
 //! connection is fetched out of the process (pidfd_getfd(2)) and asked with `getsockopt`.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -33,11 +31,20 @@ impl Drop for Server {
 impl Server {
     /// Runs `command` and waits until it says where it listens.
     fn start(command: &mut Command) -> Server {
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut child =
+            command.stdout(Stdio::piped()).spawn().expect("the world of the test works");
+        let lines =
+            BufReader::new(child.stdout.take().expect("the world of the test works")).lines();
         let address = lines
             .map(Result::unwrap)
-            .find_map(|line| Some(line.split_once("listening on ")?.1.parse().unwrap()))
+            .find_map(|line| {
+                Some(
+                    line.split_once("listening on ")?
+                        .1
+                        .parse()
+                        .expect("the world of the test works"),
+                )
+            })
             .expect("it says where it listens before its log ends");
         Server { child, address }
     }
@@ -45,10 +52,14 @@ impl Server {
     /// The server's end of a connection; `None` where this process may not take it.
     fn end_of(&self, client: &TcpStream) -> Option<Socket> {
         let pid = Pid::from_child(&self.child);
-        let process = pidfd_open(pid, PidfdFlags::empty()).unwrap();
-        for entry in fs::read_dir(format!("/proc/{pid}/fd")).unwrap() {
-            let name = entry.unwrap().file_name();
-            let number = name.to_str().unwrap().parse::<ForeignRawFd>().unwrap();
+        let process = pidfd_open(pid, PidfdFlags::empty()).expect("the world of the test works");
+        for entry in fs::read_dir(format!("/proc/{pid}/fd")).expect("the world of the test works") {
+            let name = entry.expect("the world of the test works").file_name();
+            let number = name
+                .to_str()
+                .expect("the world of the test works")
+                .parse::<ForeignRawFd>()
+                .expect("the world of the test works");
             let descriptor = match pidfd_getfd(&process, number, PidfdGetfdFlags::empty()) {
                 Ok(descriptor) => descriptor,
                 Err(Errno::PERM | Errno::NOSYS) => return None,
@@ -56,7 +67,7 @@ impl Server {
             };
             let socket = Socket::from(descriptor);
             let peer = socket.peer_addr().ok().and_then(|address| address.as_socket());
-            if peer == Some(client.local_addr().unwrap()) {
+            if peer == Some(client.local_addr().expect("the world of the test works")) {
                 return Some(socket);
             }
         }
@@ -66,25 +77,33 @@ impl Server {
 
 /// Connects, sees to it that the server has accepted, and asserts what its end has.
 fn assert_inherited(server: &Server, patience: Duration, send_bytes: usize, receive_bytes: usize) {
-    let mut client = TcpStream::connect(server.address).unwrap();
-    client.write_all(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
-    client.read_exact(&mut [0; 15]).unwrap();
+    let mut client = TcpStream::connect(server.address).expect("the world of the test works");
+    client
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
+        .expect("the world of the test works");
+    client.read_exact(&mut [0; 15]).expect("the world of the test works");
     let Some(socket) = server.end_of(&client) else {
         let lack = "NOT TESTED here: a process may not see its child's sockets on this system";
         let _ = writeln!(io::stderr(), "{lack}");
         return;
     };
-    assert!(socket.nonblocking().unwrap());
-    assert!(socket.tcp_nodelay().unwrap());
-    assert_eq!(socket.tcp_notsent_lowat().unwrap(), 16 * 1024);
-    assert_eq!(socket.tcp_user_timeout().unwrap(), Some(patience));
-    assert!(socket.keepalive().unwrap());
-    assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(60));
-    assert_eq!(socket.tcp_keepalive_interval().unwrap(), Duration::from_secs(15));
-    assert_eq!(socket.tcp_keepalive_retries().unwrap(), 4);
+    assert!(socket.nonblocking().expect("the world of the test works"));
+    assert!(socket.tcp_nodelay().expect("the world of the test works"));
+    assert_eq!(socket.tcp_notsent_lowat().expect("the world of the test works"), 16 * 1024);
+    assert_eq!(socket.tcp_user_timeout().expect("the world of the test works"), Some(patience));
+    assert!(socket.keepalive().expect("the world of the test works"));
+    assert_eq!(
+        socket.tcp_keepalive_time().expect("the world of the test works"),
+        Duration::from_secs(60)
+    );
+    assert_eq!(
+        socket.tcp_keepalive_interval().expect("the world of the test works"),
+        Duration::from_secs(15)
+    );
+    assert_eq!(socket.tcp_keepalive_retries().expect("the world of the test works"), 4);
     // The kernel doubles what it is asked for (socket(7)).
-    assert_eq!(socket.send_buffer_size().unwrap(), 2 * send_bytes);
-    assert_eq!(socket.recv_buffer_size().unwrap(), 2 * receive_bytes);
+    assert_eq!(socket.send_buffer_size().expect("the world of the test works"), 2 * send_bytes);
+    assert_eq!(socket.recv_buffer_size().expect("the world of the test works"), 2 * receive_bytes);
 }
 
 #[test]
@@ -101,8 +120,8 @@ fn an_accepted_socket_has_every_option_of_its_listener() {
 
 #[test]
 fn one_from_a_listener_that_was_handed_over_too() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("the world of the test works");
+    let address = listener.local_addr().expect("the world of the test works");
     // The process that the sockets are meant for is named in the environment: by its own number,
     // which only a shell that becomes it knows in time.
     let script = "exec 3<&0 </dev/null; LISTEN_FDS=1 LISTEN_PID=$$ exec \"$0\"";

@@ -3,8 +3,6 @@
 //!
 //! Leaves real sockets and processes to `tests/e2e`.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
@@ -110,7 +108,7 @@ impl World {
 
     fn connect(&mut self) -> (Client, ConnId) {
         let wire = Rc::new(RefCell::new(Wire { room: usize::MAX, ..Wire::default() }));
-        let peer = "192.0.2.1:1234".parse().unwrap();
+        let peer = "192.0.2.1:1234".parse().expect("the world of the test works");
         let end = End(Rc::clone(&wire));
         let id = self.server.accept(self.now, Listener::Public, peer, end);
         (Client(wire), id)
@@ -176,7 +174,7 @@ impl Client {
 
 /// A client's frame with a mask of zeros, which leaves the payload readable.
 fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(payload.len()).unwrap();
+    let length = u16::try_from(payload.len()).expect("the world of the test works");
     let head = match u8::try_from(length) {
         Ok(short @ 0..=125) => vec![0x80 | opcode, 0x80 | short],
         _ => [&[0x80 | opcode, 0x80 | 126][..], &length.to_be_bytes()].concat(),

@@ -6,7 +6,7 @@
 //! will be. What was appended during a sweep is new to those that it had visited by then, so the
 //! next sweep stops where this one stood at the last append.
 //!
-//! Publishers are held back for three reasons, each bounded: the sweep must not be lapped by what
+//! Publishers are held back for two reasons, each bounded: the sweep must not be lapped by what
 //! it distributes; a room most of whose readers do not read gets a second per half ring to catch up
 //! (who does not read is not read from, but cannot silence a room either).
 

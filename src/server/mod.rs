@@ -84,8 +84,8 @@ struct Entry<S> {
     choked: bool,
     /// It is counted as a session.
     session: bool,
-    /// Its end is counted: a session's, when it ends, although the connection lingers.
-    counted: bool,
+    /// Its end as a session was counted and told; what is left is taking leave.
+    told: bool,
 }
 
 // Everything that an idle session takes: its entry in the table, its timer, its place in its
@@ -190,7 +190,7 @@ impl<S: Socket> Server<S> {
             resuming: false,
             choked: false,
             session: false,
-            counted: false,
+            told: false,
         });
         self.metrics.connections_accepted += 1;
         self.arm(id.slot);
@@ -335,7 +335,12 @@ impl<S: Socket> Server<S> {
             if self.lapped(now, slot) {
                 continue;
             }
+            let waits = self.waits(slot);
             let (entry, mut cx) = self.parts(now, slot);
+            if waits && entry.readable {
+                // It has said something that we chose not to read: it lives.
+                entry.conn.heard(now.mono);
+            }
             // The peer's bytes may have put the deadline off since it was set.
             if entry.conn.deadline(cx.settings) <= now.mono {
                 let step = entry.conn.handle_timeout(&mut cx);
@@ -354,13 +359,13 @@ impl<S: Socket> Server<S> {
     /// what everybody has sent meanwhile waits to be read, and deadlines come before most of it.
     fn is_heard(&mut self, now: Now, id: ConnId) -> bool {
         let Some(entry) = self.entry(id) else { return true };
-        entry.readable = true;
         if let Some(channel) = entry.conn.publishes_to()
             && self.must_wait(id.slot, channel) == Wait::ForTheRoom
         {
             // Not its fault, and soon over: it is looked at again with the next tick.
             return true;
         }
+        self.entries[id.slot as usize].readable = true;
         self.read(now, id);
         match self.entry(id) {
             Some(_) => self.entries[id.slot as usize].conn.deadline(&self.settings) > now.mono,
@@ -439,7 +444,7 @@ impl<S: Socket> Server<S> {
         let duration = now.mono.since(entry.conn.opened_at());
         let cursor = entry.conn.out.cursor();
         entry.session = false;
-        entry.counted = true;
+        entry.told = true;
         self.uncount_choked(slot);
         let channel = self.hub.channel(member.channel).name().into();
         if let Some(Moved { slot, position }) =
@@ -471,8 +476,7 @@ impl<S: Socket> Server<S> {
 
     /// Drops a connection, with a reset if `cut`.
     fn remove(&mut self, now: Now, slot: u32, reason: CloseReason, cut: bool) {
-        let was_session = self.entries[slot as usize].session;
-        if was_session {
+        if self.entries[slot as usize].session {
             self.end_session(now, slot, reason);
         }
         self.wheel.clear(slot);
@@ -481,10 +485,8 @@ impl<S: Socket> Server<S> {
         if cut {
             entry.socket.cut();
         }
-        if !entry.counted {
+        if !entry.told {
             self.metrics.count_closed(reason);
-        }
-        if !was_session {
             let client = entry.conn.client().address();
             self.events.push_back(Event::Ended { client, reason });
         }
@@ -537,6 +539,12 @@ impl<S: Socket> Server<S> {
                 .channel_mut(member.channel)
                 .uncount_choked(|id| resume_paused(entries, resume, id));
         }
+    }
+
+    /// Whether a session's bytes are left unread for the time being.
+    fn waits(&self, slot: u32) -> bool {
+        let channel = self.entries[slot as usize].conn.publishes_to();
+        channel.is_some_and(|channel| self.must_wait(slot, channel) != Wait::Not)
     }
 
     /// Whether what this session has to say must wait: for the room, or until it has read itself.

@@ -108,7 +108,7 @@ impl Report {
         if let Some(stray) = strays.first() {
             let (count, stray) = (strays.len(), stray.display().to_string());
             let stray = shown_text(&stray);
-            warn!(target: TARGET, "--www: links that leave it are not served: {count}, {stray} first");
+            warn!(target: TARGET, "--www: {count} links that leave it are not served: {stray} …");
         }
     }
 

@@ -344,7 +344,7 @@ impl Oracle {
                     || accepted_ms >= limits::MESSAGE_LIMIT.as_millis()
             }
             R::TooSlow => client.session.as_ref().is_some_and(|session| !in_session(session)),
-            R::TransportTimeout => climate.user_timeout && state.vanished,
+            R::TransportTimeout => state.gave_up,
             R::NoMemory => climate.tiny_memory,
             R::GoingAway => self.drain_began_ms.is_some(),
             R::Replaced => self.replaced >= 2,
