@@ -446,6 +446,11 @@ impl<S: Socket> Server<S> {
         entry.session = false;
         entry.told = true;
         self.uncount_choked(slot);
+        // Nothing holds it back any more: what it still sends is to be read and discarded.
+        let id = self.id(slot);
+        if self.hub.channel_mut(member.channel).forget(id) {
+            self.entries[slot as usize].resuming = false;
+        }
         let channel = self.hub.channel(member.channel).name().into();
         if let Some(Moved { slot, position }) =
             self.hub.leave(&mut self.pool, member.channel, member.position)
