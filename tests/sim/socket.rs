@@ -97,6 +97,8 @@ pub(crate) struct State {
     wants_room: bool,
     /// The server was told that it may read, and has not tried.
     alarmed: bool,
+    /// … and when it did.
+    pub(crate) alarmed_until_ms: u64,
     touched: bool,
 
     /// The server knows that it cannot write.
@@ -107,7 +109,6 @@ pub(crate) struct State {
     pub(crate) read_at_ms: u64,
     pub(crate) wrote_at_ms: u64,
     pub(crate) shut_at_ms: Option<u64>,
-    read_bytes_at_shut: u64,
     pub(crate) dropped: bool,
     pub(crate) cut: bool,
     pub(crate) left_unread: bool,
@@ -313,11 +314,6 @@ impl State {
     pub(crate) fn is_quiet(&self) -> bool {
         self.flying.is_empty() && self.inbound.is_empty() && !self.edge
     }
-
-    /// Bytes discarded behind the server's last word.
-    pub(crate) fn lingered_bytes(&self) -> u64 {
-        self.read_bytes - self.read_bytes_at_shut
-    }
 }
 
 /// The server's hold of a link.
@@ -329,7 +325,10 @@ impl Socket for FakeSocket {
         let (net, mut state) = (&self.0.net, self.0.state.borrow_mut());
         let temper = net.temper.get();
         self.0.touch(&mut state);
-        state.alarmed = false;
+        if state.alarmed {
+            state.alarmed = false;
+            state.alarmed_until_ms = net.now_ms.get();
+        }
         assert!(!buffer.is_empty(), "reading into nothing would look like the end");
         if net.chance(temper.interrupts) {
             return Err(io::ErrorKind::Interrupted.into());
@@ -410,7 +409,6 @@ impl Socket for FakeSocket {
         let (net, mut state) = (&self.0.net, self.0.state.borrow_mut());
         self.0.touch(&mut state);
         state.shut_at_ms = Some(net.now_ms.get());
-        state.read_bytes_at_shut = state.read_bytes;
         let last = state.arrivals.back().map_or(0, |(due, _)| *due);
         state.server_end_ms = Some(last.max(net.due_ms()));
     }

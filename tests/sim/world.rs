@@ -204,7 +204,7 @@ impl World {
     fn idle(&mut self) {
         let interval_ms = self.climate.settings.limits.ping_interval.as_millis();
         let (began, until_ms) = (self.empty_turns, self.now_ms() + 4 * interval_ms);
-        let connections = self.server.connections() as u64;
+        let connections = (self.server.connections() + self.backlog.len()) as u64;
         while self.now_ms() < until_ms && !self.oracle.drained {
             self.turn(until_ms);
         }
@@ -655,7 +655,9 @@ impl World {
         // either, it is the kernel that gives up.
         let unread = state.seems_unread();
         let stuck_ms = state.took_at_ms.max(state.wrote_at_ms) + self.patience_ms();
-        let heard_ms = state.read_at_ms.max(session.opened_at_ms).max(self.woke_ms);
+        let heard_ms =
+            [state.read_at_ms, state.alarmed_until_ms, session.opened_at_ms, self.woke_ms];
+        let heard_ms = heard_ms.into_iter().max().expect("there are four");
         let ping_ms = limits.ping_interval.as_millis() * 9 / 8 + 100;
         let pong_ms = limits.ping_timeout.as_millis() * 9 / 8 + 100;
         let close_ms = limits::CLOSE_LIMIT.as_millis() * 9 / 8 + 100;
@@ -680,7 +682,8 @@ impl World {
         for client in self.clients.iter().filter(|client| !client.gone && client.ended.is_none()) {
             let number = client.number;
             let state = client.link.state.borrow();
-            if client.accepted_at_ms.is_none() || client.never_reads() || state.blocked {
+            let busy = self.pending || state.blocked;
+            if client.accepted_at_ms.is_none() || client.never_reads() || busy {
                 continue;
             }
             if !client.outbox.is_empty() || !state.is_quiet() {
