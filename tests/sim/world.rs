@@ -653,7 +653,7 @@ impl World {
         let limits = &self.climate.settings.limits;
         // Whoever has said something that is not read for now counts as heard; if it does not read
         // either, it is the kernel that gives up.
-        let unread = state.seems_unread();
+        let unread = state.seems_unread() || !client.sent.is_empty();
         let stuck_ms = state.took_at_ms.max(state.wrote_at_ms) + self.patience_ms();
         let heard_ms =
             [state.read_at_ms, state.alarmed_until_ms, session.opened_at_ms, self.woke_ms];
