@@ -321,3 +321,20 @@ fn a_connection_that_ends_is_counted_once() {
     assert!(client.0.borrow().dropped);
     assert_eq!(world.server.metrics().closed.iter().sum::<u64>(), 1);
 }
+
+#[test]
+fn what_a_held_publisher_has_sent_is_discarded_behind_its_close() {
+    let mut world = World::new();
+    let (publisher, id) = world.session();
+    let deaf: Vec<_> = (0..8).map(|_| world.session()).collect();
+    deaf.iter().for_each(|(client, _)| client.stop_reading());
+    for number in 0..12 {
+        world.say(&publisher, id, &frame(2, &[number; 500]));
+    }
+    assert!(!publisher.0.borrow().to_server.is_empty(), "the room is waited for");
+    publisher.heard();
+    world.server.drain(world.now, world.now.mono);
+    world.settle();
+    assert_eq!(publisher.heard(), b"\x88\x0c\x03\xe9going away");
+    assert!(publisher.0.borrow().to_server.is_empty(), "or the drop would be a reset");
+}

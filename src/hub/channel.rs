@@ -212,6 +212,13 @@ impl Channel {
         self.paused.push(publisher);
     }
 
+    /// A publisher is no longer one; whether it was among those that are not read.
+    pub fn forget(&mut self, publisher: ConnId) -> bool {
+        let before = self.paused.len();
+        self.paused.retain(|paused| *paused != publisher);
+        self.paused.len() < before
+    }
+
     /// A member was found blocked with more than half a ring of lag.
     pub fn count_choked(&mut self) {
         self.choked += 1;

@@ -223,11 +223,7 @@ impl<S: Socket> Server<S> {
         entry.readable |= readiness.readable;
         entry.read_closed |= readiness.read_closed;
         if readiness.writable && entry.blocked {
-            if self.must_wait(id.slot) == Wait::ForItself {
-                // We chose not to read it; that it takes what we send says that it lives.
-                self.entries[id.slot as usize].conn.heard(now.mono);
-            }
-            self.entries[id.slot as usize].blocked = false;
+            entry.blocked = false;
             self.flush(now, id);
         }
         if readiness.readable || readiness.read_closed {
@@ -374,7 +370,13 @@ impl<S: Socket> Server<S> {
             if self.lapped(now, slot) {
                 continue;
             }
+            let waits = self.must_wait(slot) != Wait::Not;
             let (entry, mut cx) = self.parts(now, slot);
+            if waits && entry.readable {
+                // It has said something that we chose not to read: it lives, as far as we know. If
+                // it does not take what we send either, the kernel gives up on it.
+                entry.conn.heard(now.mono);
+            }
             // The peer's bytes may have put the deadline off since it was set.
             if entry.conn.deadline(cx.settings) <= now.mono {
                 let step = entry.conn.handle_timeout(&mut cx);
@@ -396,12 +398,14 @@ impl<S: Socket> Server<S> {
     /// A last look at a socket whose peer seems to have vanished: after the machine has slept,
     /// what everybody has sent meanwhile waits to be read, and deadlines come before most of it.
     fn is_heard(&mut self, now: Now, id: ConnId) -> bool {
-        let Some(entry) = self.entry(id) else { return true };
-        entry.readable = true;
+        if self.entry(id).is_none() {
+            return true;
+        }
         if matches!(self.must_wait(id.slot), Wait::ForTheRoom(_)) {
             // Not its fault, and soon over: it is looked at again with the next tick.
             return true;
         }
+        self.entries[id.slot as usize].readable = true;
         self.read(now, id);
         match self.entry(id) {
             Some(_) => self.entries[id.slot as usize].conn.deadline(&self.settings) > now.mono,
@@ -508,6 +512,11 @@ impl<S: Socket> Server<S> {
         entry.session = false;
         entry.told = true;
         self.uncount_choked(slot);
+        // Nothing holds it back any more: what it still sends is to be read and discarded.
+        let id = self.id(slot);
+        if self.hub.channel_mut(place.channel).forget(id) {
+            self.entries[slot as usize].resuming = false;
+        }
         let channel = self.hub.channel(place.channel).name().into();
         self.leave(place.channel, place.position, Dialect::Plain);
         // The role ends with the place, so that nobody takes it for a member any more.

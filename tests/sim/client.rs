@@ -486,7 +486,6 @@ impl Client {
             }
             End::Reset | End::CloseAndReset => self.reset(),
             End::Vanishes => {
-                self.link.state.borrow_mut().vanished = true;
                 self.outbox.clear();
                 self.over = true;
                 self.gone = true;

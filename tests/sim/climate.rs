@@ -108,7 +108,6 @@ pub(crate) struct Climate {
     pub(crate) exhausted: u64,
     pub(crate) health_listener: bool,
     pub(crate) tiny_memory: bool,
-    pub(crate) user_timeout: bool,
     pub(crate) length_ms: u64,
     pub(crate) turns_max: u64,
     pub(crate) drain_at_ms: Option<u64>,
@@ -121,7 +120,9 @@ impl Climate {
     pub(crate) fn draw(dice: &mut Dice) -> Climate {
         let settings = draw_settings(dice);
         let length_ms = dice.pick(&[2_000, 8_000, 30_000, 90_000]);
-        let temper = draw_temper(dice);
+        let mut temper = draw_temper(dice);
+        // A ring takes no more than a minute or so on the slowest way.
+        temper.send_bytes = temper.send_bytes.max(settings.limits.feed_bytes as usize / 64);
         let tiny_memory = settings.limits.memory_bytes < 1 << 20;
         Climate {
             temper,
@@ -132,7 +133,6 @@ impl Climate {
             exhausted: dice.rate(100, 200),
             health_listener: dice.chance(300),
             tiny_memory,
-            user_timeout: dice.chance(500),
             length_ms,
             turns_max: 1500,
             drain_at_ms: dice.chance(250).then(|| dice.below(length_ms)),

@@ -344,7 +344,7 @@ impl Oracle {
                     || accepted_ms >= limits::MESSAGE_LIMIT.as_millis()
             }
             R::TooSlow => client.session.as_ref().is_some_and(|session| !in_session(session)),
-            R::TransportTimeout => climate.user_timeout && state.vanished,
+            R::TransportTimeout => state.gave_up,
             R::NoMemory => climate.tiny_memory,
             R::GoingAway => self.drain_began_ms.is_some(),
             R::Replaced => self.replaced >= 2,
@@ -376,9 +376,10 @@ impl Oracle {
         let Some(shut_at_ms) = state.shut_at_ms else { return };
         if state.dropped && state.left_unread && reason != CloseReason::PeerReset {
             let patient = now_ms - shut_at_ms >= limits::LINGER_LIMIT.as_millis()
-                || state.lingered_bytes() > u64::from(limits::LINGER_BYTES_MAX)
+                // What had been read before and kept counts as discarded, too.
+                || state.read_bytes > u64::from(limits::LINGER_BYTES_MAX)
                 || self.drain_began_ms.is_some();
-            assert!(patient, "dropped with unread input, {} ms after", now_ms - shut_at_ms);
+            assert!(patient, "{reason:?}: unread input, {} ms after", now_ms - shut_at_ms);
         }
     }
 

@@ -95,6 +95,10 @@ pub(crate) struct State {
     /// An event is due a moment later.
     nudge: bool,
     wants_room: bool,
+    /// The server was told that it may read, and has not tried.
+    alarmed: bool,
+    /// … and when it did.
+    pub(crate) alarmed_until_ms: u64,
     touched: bool,
 
     /// The server knows that it cannot write.
@@ -105,15 +109,14 @@ pub(crate) struct State {
     pub(crate) read_at_ms: u64,
     pub(crate) wrote_at_ms: u64,
     pub(crate) shut_at_ms: Option<u64>,
-    read_bytes_at_shut: u64,
     pub(crate) dropped: bool,
     pub(crate) cut: bool,
     pub(crate) left_unread: bool,
     /// Since when there is input that is not read although nothing is blocked.
     pub(crate) unread_since_ms: Option<u64>,
-    /// The client is gone without a word: nothing is acknowledged any more.
-    pub(crate) vanished: bool,
-    /// … and the kernel has waited long enough for it.
+    /// When the client last took something.
+    pub(crate) took_at_ms: u64,
+    /// It takes nothing, and the kernel has waited long enough for it.
     pub(crate) gave_up: bool,
     /// When it was last said that there was nothing to read although there was.
     pub(crate) refused_at_ms: u64,
@@ -168,6 +171,9 @@ impl Link {
         }
         let taken = most.min(state.arrived - state.taken);
         state.taken += taken;
+        if taken > 0 {
+            state.took_at_ms = now;
+        }
         state.taken
     }
 
@@ -283,9 +289,15 @@ impl State {
         self.inbound.len()
     }
 
-    /// The server is told that it may write.
+    /// The server is told that it may read and write.
     pub(crate) fn alarmed(&mut self) {
         self.blocked = false;
+        self.alarmed = true;
+    }
+
+    /// Whether the server must believe that there is something to read.
+    pub(crate) fn seems_unread(&self) -> bool {
+        self.alarmed || !self.inbound.is_empty()
     }
 
     /// Whether the server has read all that came, or left nothing when it went.
@@ -302,11 +314,6 @@ impl State {
     pub(crate) fn is_quiet(&self) -> bool {
         self.flying.is_empty() && self.inbound.is_empty() && !self.edge
     }
-
-    /// Bytes discarded behind the server's last word.
-    pub(crate) fn lingered_bytes(&self) -> u64 {
-        self.read_bytes - self.read_bytes_at_shut
-    }
 }
 
 /// The server's hold of a link.
@@ -318,6 +325,10 @@ impl Socket for FakeSocket {
         let (net, mut state) = (&self.0.net, self.0.state.borrow_mut());
         let temper = net.temper.get();
         self.0.touch(&mut state);
+        if state.alarmed {
+            state.alarmed = false;
+            state.alarmed_until_ms = net.now_ms.get();
+        }
         assert!(!buffer.is_empty(), "reading into nothing would look like the end");
         if net.chance(temper.interrupts) {
             return Err(io::ErrorKind::Interrupted.into());
@@ -398,7 +409,6 @@ impl Socket for FakeSocket {
         let (net, mut state) = (&self.0.net, self.0.state.borrow_mut());
         self.0.touch(&mut state);
         state.shut_at_ms = Some(net.now_ms.get());
-        state.read_bytes_at_shut = state.read_bytes;
         let last = state.arrivals.back().map_or(0, |(due, _)| *due);
         state.server_end_ms = Some(last.max(net.due_ms()));
     }

@@ -189,7 +189,7 @@ impl World {
             self.plan_act(client, self.now_ms());
         }
         let until_ms = self.now_ms() + self.dice.pick(&[5_000, 5_000, 60_000]);
-        let turns_max = self.turns + 400_000;
+        let turns_max = self.turns + 1_000_000;
         while self.now_ms() < until_ms && !self.oracle.drained {
             assert!(self.turns < turns_max, "it does not come to rest");
             self.turn(until_ms);
@@ -204,7 +204,7 @@ impl World {
     fn idle(&mut self) {
         let interval_ms = self.climate.settings.limits.ping_interval.as_millis();
         let (began, until_ms) = (self.empty_turns, self.now_ms() + 4 * interval_ms);
-        let connections = self.server.connections() as u64;
+        let connections = (self.server.connections() + self.backlog.len()) as u64;
         while self.now_ms() < until_ms && !self.oracle.drained {
             self.turn(until_ms);
         }
@@ -227,11 +227,8 @@ impl World {
             let at_ms = self.now_ms() + self.dice.below(3000);
             self.plan(at_ms, Action::Leave(client));
         }
-        let limits = &self.climate.settings.limits;
-        let patience_ms = limits.ping_interval.plus(limits.ping_timeout).as_millis()
-            + self.climate.settings.keep_alive.as_millis();
-        // Who takes what is sent lives, be it a byte at a time, until its lag is small again.
-        let until_ms = self.now_ms() + patience_ms * 9 / 8 + 6_000_000;
+        let patience_ms = self.patience_ms() + self.climate.settings.keep_alive.as_millis();
+        let until_ms = self.now_ms() + patience_ms * 9 / 8 + 600_000;
         let is_over = |world: &World| {
             let left = world.server.connections() + world.backlog.len();
             world.oracle.drained || (left == 0 && world.oracle.drain_began_ms.is_none())
@@ -297,6 +294,12 @@ impl World {
             self.server.poll_timeout(),
             self.agenda.peek()
         );
+    }
+
+    /// What the kernel and the pings allow a peer that does not react.
+    fn patience_ms(&self) -> u64 {
+        let limits = &self.climate.settings.limits;
+        limits.ping_interval.plus(limits.ping_timeout).as_millis()
     }
 
     fn work(&self) -> u64 {
@@ -460,6 +463,10 @@ impl World {
         if let Some(at_ms) = next {
             self.plan_act(number, at_ms.max(self.now_ms() + 1));
         }
+        let due_ms = self.clients[number].link.client_due_ms();
+        if due_ms > self.now_ms() && !self.clients[number].gone {
+            self.plan_act(number, due_ms);
+        }
     }
 
     fn leave(&mut self, number: usize) {
@@ -582,6 +589,7 @@ impl World {
 
     fn judge_rest(&mut self, number: usize, served_ms: u64) {
         let now_ms = self.net.now_ms.get();
+        let patience_ms = self.patience_ms();
         let client = &mut self.clients[number];
         let mut state = client.link.state.borrow_mut();
         if state.dropped {
@@ -607,16 +615,14 @@ impl World {
         if let Some(shut_at_ms) = state.shut_at_ms {
             assert!(served_ms < shut_at_ms + 2000 * 9 / 8 + 100, "#{number} lingers for ever");
         }
-        if self.climate.user_timeout && state.vanished && state.written > state.taken {
-            let limits = &self.climate.settings.limits;
-            let patience = limits.ping_interval.plus(limits.ping_timeout).as_millis();
-            if now_ms >= state.wrote_at_ms + patience && !state.gave_up {
-                state.gave_up = true;
-                drop(state);
-                client.link.reset(io::ErrorKind::TimedOut);
-                self.plan(now_ms, Action::Breathe(number));
-                return;
-            }
+        // `TCP_USER_TIMEOUT`, which the shell sets on every socket.
+        let stuck_ms = state.took_at_ms.max(state.wrote_at_ms) + patience_ms;
+        if state.written > state.taken && now_ms >= stuck_ms && !state.gave_up {
+            state.gave_up = true;
+            drop(state);
+            client.link.reset(io::ErrorKind::TimedOut);
+            self.plan(now_ms, Action::Breathe(number));
+            return;
         }
         drop(state);
         match self.clients[number].session.as_ref().is_some_and(|session| !session.is_closed) {
@@ -645,16 +651,22 @@ impl World {
         let state = client.link.state.borrow();
         let session = client.session.as_ref().expect("the caller looked");
         let limits = &self.climate.settings.limits;
-        // Whoever is not read until it has read more lives by what it takes.
-        let took_ms = state.blocked_at_ms.unwrap_or(0);
-        let heard_ms = state.read_at_ms.max(session.opened_at_ms).max(self.woke_ms).max(took_ms);
+        // Whoever has said something that is not read for now counts as heard; if it does not read
+        // either, it is the kernel that gives up.
+        let unread = state.seems_unread() || !client.sent.is_empty();
+        let stuck_ms = state.took_at_ms.max(state.wrote_at_ms) + self.patience_ms();
+        let heard_ms =
+            [state.read_at_ms, state.alarmed_until_ms, session.opened_at_ms, self.woke_ms];
+        let heard_ms = heard_ms.into_iter().max().expect("there are four");
         let ping_ms = limits.ping_interval.as_millis() * 9 / 8 + 100;
         let pong_ms = limits.ping_timeout.as_millis() * 9 / 8 + 100;
         let close_ms = limits::CLOSE_LIMIT.as_millis() * 9 / 8 + 100;
-        let gone_ms = heard_ms + ping_ms + pong_ms + close_ms;
+        let held = unread || state.blocked;
+        let silent_ms = if held { heard_ms.max(stuck_ms) } else { heard_ms };
+        let gone_ms = silent_ms + ping_ms + pong_ms + close_ms;
         assert!(served_ms < gone_ms, "#{number} vanished and stays");
         let pinged = session.pinged_at_ms.is_some_and(|at| at >= state.read_at_ms);
-        if !state.blocked && session.close_code.is_none() {
+        if !state.blocked && session.close_code.is_none() && !unread {
             let ping_due_ms = heard_ms.max(state.blocked_at_ms.unwrap_or(0)) + ping_ms;
             assert!(pinged || served_ms < ping_due_ms, "#{number} was not pinged in time");
         }
@@ -670,7 +682,8 @@ impl World {
         for client in self.clients.iter().filter(|client| !client.gone && client.ended.is_none()) {
             let number = client.number;
             let state = client.link.state.borrow();
-            if client.accepted_at_ms.is_none() || client.never_reads() || state.blocked {
+            let busy = self.pending || state.blocked;
+            if client.accepted_at_ms.is_none() || client.never_reads() || busy {
                 continue;
             }
             if !client.outbox.is_empty() || !state.is_quiet() {
