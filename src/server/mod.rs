@@ -485,6 +485,7 @@ impl<S: Socket> Server<S> {
         entry.conn.close(&mut cx, frame, barrier, reason);
         self.enqueue(slot);
         self.arm(slot);
+        self.begin_close_of_session(slot);
     }
 
     /// A connection has said its last word, or is gone: whatever it was to a channel or a session
