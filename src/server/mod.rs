@@ -224,14 +224,23 @@ impl<S: Socket> Server<S> {
         entry.read_closed |= readiness.read_closed;
         if readiness.writable && entry.blocked {
             if self.must_wait(id.slot) == Wait::ForItself {
-                // We chose not to read it; that it takes what we send says that it lives.
-                self.entries[id.slot as usize].conn.heard(now.mono);
+                self.heard_by_reading(now, id.slot);
             }
             self.entries[id.slot as usize].blocked = false;
             self.flush(now, id);
         }
         if readiness.readable || readiness.read_closed {
             self.read(now, id);
+        }
+    }
+
+    /// We chose not to read it; that it takes what we send says that it lives.
+    fn heard_by_reading(&mut self, now: Now, slot: u32) {
+        let conn = &mut self.entries[slot as usize].conn;
+        conn.heard(now.mono);
+        if let Some(session) = conn.session() {
+            self.engine.get_mut(session).heard(now.mono, true);
+            self.engine.arm(session, &self.settings);
         }
     }
 
