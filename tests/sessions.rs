@@ -59,6 +59,10 @@ fn asked(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().expect("a number"))
 }
 
+fn text_of(payload: &[u8]) -> &str {
+    str::from_utf8(payload).expect("text is UTF-8")
+}
+
 struct World {
     server: Server<End>,
     now: Now,
@@ -414,7 +418,7 @@ impl World {
             _ if opcode > 2 => {}
             Role::Plain(channel) => {
                 let name = match opcode {
-                    1 => people::name_of(str::from_utf8(&payload).unwrap()).expect("a name"),
+                    1 => people::name_of(text_of(&payload)).expect("a name"),
                     _ => format!("({} bytes)", payload.len()),
                 };
                 self.order.advance(&mut link.reading, channel, true, &name);
@@ -422,7 +426,7 @@ impl World {
             Role::Session(person) | Role::Probe(person) => {
                 let person = &mut self.people[person];
                 let packet = match opcode {
-                    1 => Packet::Text(String::from_utf8(payload).unwrap()),
+                    1 => Packet::Text(text_of(&payload).to_owned()),
                     _ => Packet::Binary(payload.len() - usize::from(person.version == 3)),
                 };
                 if !person.over {
@@ -468,7 +472,9 @@ impl World {
         };
         match ask {
             Ask::Socket(_) => self.ask_socket(number, &path, ask),
-            _ => self.ask(number, &format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n"), ask),
+            Ask::Handshake(_) | Ask::Poll(_) | Ask::Post(_) | Ask::Other => {
+                self.ask(number, &format!("GET {path} HTTP/1.1\r\nHost: h\r\n\r\n"), ask)
+            }
         }
     }
 

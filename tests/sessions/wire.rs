@@ -104,7 +104,9 @@ pub(crate) fn frame(bytes: &[u8]) -> Option<(u8, Vec<u8>, usize)> {
     assert!([1, 2, 8, 9, 10].contains(&(first & 15)), "no such frame: {bytes:?}");
     let (length, head) = match second {
         126 => (usize::from(u16::from_be_bytes([*bytes.get(2)?, *bytes.get(3)?])), 4),
-        127 => (u64::from_be_bytes(bytes.get(2..10)?.try_into().unwrap()) as usize, 10),
+        127 => {
+            (u64::from_be_bytes(bytes.get(2..10)?.try_into().expect("eight bytes")) as usize, 10)
+        }
         short => (usize::from(short), 2),
     };
     let payload = bytes.get(head..head + length)?.to_vec();
@@ -126,8 +128,10 @@ pub(crate) fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
 pub(crate) fn response(bytes: &[u8]) -> Option<(u16, Vec<u8>, usize)> {
     let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
     let text = str::from_utf8(&bytes[..head]).expect("a head is text");
-    let status = text.strip_prefix("HTTP/1.1 ").expect("a status line")[..3].parse().unwrap();
-    let field = |line: &str| line.strip_prefix("Content-Length: ").map(|n| n.parse().unwrap());
+    let status =
+        text.strip_prefix("HTTP/1.1 ").expect("a status line")[..3].parse().expect("a number");
+    let field =
+        |line: &str| line.strip_prefix("Content-Length: ").map(|n| n.parse().expect("a number"));
     let length: usize = text.lines().find_map(field).unwrap_or(0);
     let body = bytes.get(head..head + length)?.to_vec();
     Some((status, body, head + length))
