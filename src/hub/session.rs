@@ -114,6 +114,8 @@ pub struct Session {
     pub unfinished: Option<Unfinished>,
     /// Stands in the queue of polls to answer.
     pub queued: bool,
+    /// Its WebSocket's close frame is under way; nothing is said or due any more.
+    closing: bool,
     heard_at: Instant,
     pinged_at: Instant,
     wait: Duration,
@@ -162,6 +164,7 @@ impl Session {
             decoder: Decoder::new(),
             unfinished: None,
             queued: false,
+            closing: false,
             heard_at: now,
             pinged_at: Instant::NEVER,
             wait: first_ping,
@@ -197,14 +200,25 @@ impl Session {
         self.upgrade = Some(Upgrade { conn, probed: false, by: now.plus(UPGRADE_LIMIT) });
     }
 
+    /// Its WebSocket was told to close. From now on the time for that is the only one that counts.
+    pub fn begin_close(&mut self) {
+        self.closing = true;
+    }
+
     /// The next thing that time brings.
     pub fn deadline(&self, settings: &Settings) -> Instant {
+        if self.closing {
+            return Instant::NEVER;
+        }
         let upgrade = self.upgrade.map_or(Instant::NEVER, |upgrade| upgrade.by);
         self.ping_deadline(settings).min(self.connect_by).min(upgrade)
     }
 
     /// Time has come; what for.
     pub fn handle_timeout(&mut self, now: Instant, settings: &Settings) -> Due {
+        if self.closing {
+            return Due::Nothing;
+        }
         if self.connect_by <= now {
             return Due::Unconnected;
         }

@@ -188,8 +188,9 @@ impl<S: Socket> Server<S> {
 
     fn later(&self, slot: u32, request: &Request<'_, '_>) -> Later {
         let persistent = match self.what_follows(slot, request) {
-            Next::Request | Next::Body(_) => true,
-            Next::Close => false,
+            Next::Request => true,
+            // A body would be taken for the next request: what has one is the last.
+            Next::Body(_) | Next::Close => false,
         };
         let is_1_0 = request.version == http::Version::Http10;
         Later { persistent, is_1_0, origin: self.listed_origin(request) }
@@ -411,10 +412,15 @@ impl<S: Socket> Server<S> {
             let version = self.engine.get(session).version;
             Body::new(version, &mut out).push(Frame::text("6"));
         }
+        self.recover_session(session);
         if !kept_up {
             self.close_session(now, session, CloseReason::TooSlow, Farewell::Close);
         } else if !out.is_empty() {
             self.send_poll(now, session, id, &out);
+            if self.entry(id).is_none() {
+                // No memory for the answer, and what was in it is not kept.
+                self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
+            }
         }
         out.shrink_to(4 * POLL_BYTES_MAX);
         self.body = out;
@@ -506,9 +512,12 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Queues own bytes on a WebSocket.
+    /// Queues own bytes on a WebSocket; none any more if it is closing.
     fn say_on(&mut self, now: Now, id: ConnId, parts: &[&[u8]]) {
         let Some(entry) = self.entries.get_mut(id.slot as usize) else { return };
+        if entry.generation != id.generation || !entry.conn.is_open() {
+            return;
+        }
         let mut frame = Vec::new();
         let told = match parts {
             [only] => entry.conn.out.push_own(&mut self.pool, only),
@@ -577,6 +586,12 @@ impl<S: Socket> Server<S> {
         if !self.engine.contains(session) || self.entry(id).is_none() {
             return;
         }
+        if let Transport::Polling { posting: Some(post), .. } = self.engine.get(session).transport {
+            // Nor does it wait for what it posts: that is told not to have come.
+            self.forget_post(session);
+            let gone = Answer { content: Content::Text(b""), ..Answer::plain(400) };
+            self.send_answer(now, post.slot, gone, Next::Close, false, false);
+        }
         let entry = self.engine.get_mut(session);
         entry.upgrade = None;
         entry.transport = Transport::WebSocket(id);
@@ -632,6 +647,9 @@ impl<S: Socket> Server<S> {
                 self.metrics.pings += 1;
                 self.say(now, session, b"2");
             }
+            Due::Gone if self.says_unread(session) => {
+                self.engine.get_mut(session).heard(now.mono, true);
+            }
             Due::Gone => {
                 self.close_session(now, session, CloseReason::PingTimeout, Farewell::Cut);
             }
@@ -649,7 +667,27 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Ends a session: its places, its transport, its name.
+    /// A WebSocket was told to close: if a session is carried by it, that waits for nothing else.
+    pub(super) fn begin_close_of_session(&mut self, slot: u32) {
+        let id = self.id(slot);
+        let Some(session) = self.entries[slot as usize].conn.session() else { return };
+        if self.engine.get(session).transport == Transport::WebSocket(id) {
+            self.engine.get_mut(session).begin_close();
+            self.engine.arm(session, &self.settings);
+        }
+    }
+
+    /// Whether its WebSocket has said something that we chose not to read.
+    fn says_unread(&self, session: SessionId) -> bool {
+        match self.engine.get(session).transport {
+            Transport::WebSocket(id) => self.waits_unread(id.slot),
+            Transport::Polling { .. } => false,
+        }
+    }
+
+    /// Ends a session: its places, its transport, its name. On a WebSocket that can still be told,
+    /// it lasts until the close frame has gone, behind what was published before: that frame may
+    /// not stand inside of a record.
     pub(super) fn close_session(
         &mut self,
         now: Now,
@@ -657,20 +695,22 @@ impl<S: Socket> Server<S> {
         reason: CloseReason,
         farewell: Farewell,
     ) {
+        if let (Transport::WebSocket(id), Farewell::Close | Farewell::Noop) =
+            (self.engine.get(session).transport, farewell)
+        {
+            return self.close(now, id.slot, farewell_frame(reason), reason);
+        }
         while !self.engine.get(session).spaces.is_empty() {
             self.end_space(now, session, 0, reason);
         }
         let entry = self.engine.get(session);
         let (transport, upgrade, client) = (entry.transport, entry.upgrade, entry.client);
         match transport {
-            Transport::WebSocket(id) => match farewell {
-                Farewell::None => {}
-                Farewell::Cut => {
-                    self.entries[id.slot as usize].conn.orphan();
-                    self.remove(now, id.slot, reason, true);
-                }
-                Farewell::Close | Farewell::Noop => self.let_go(now, id, reason),
-            },
+            Transport::WebSocket(id) if farewell == Farewell::Cut => {
+                self.entries[id.slot as usize].conn.orphan();
+                self.remove(now, id.slot, reason, true);
+            }
+            Transport::WebSocket(_) => {}
             Transport::Polling { held, posting } => {
                 if let Some(id) = held {
                     let version = entry.version;
@@ -698,11 +738,14 @@ impl<S: Socket> Server<S> {
             return;
         }
         self.entries[id.slot as usize].conn.orphan();
-        let frame = match reason.close_frame() {
-            Some(_) => CloseFrame::Reason(reason),
-            None => CloseFrame::Empty,
-        };
-        self.close(now, id.slot, frame, reason);
+        self.close(now, id.slot, farewell_frame(reason), reason);
+    }
+}
+
+fn farewell_frame(reason: CloseReason) -> CloseFrame {
+    match reason.close_frame() {
+        Some(_) => CloseFrame::Reason(reason),
+        None => CloseFrame::Empty,
     }
 }
 

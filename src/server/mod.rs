@@ -231,6 +231,12 @@ impl<S: Socket> Server<S> {
         }
     }
 
+    /// Whether a connection has said something that we chose not to read: it lives, as far as we
+    /// know. If it does not take what we send either, the kernel gives up on it.
+    fn waits_unread(&self, slot: u32) -> bool {
+        self.entries[slot as usize].readable && self.must_wait(slot) != Wait::Not
+    }
+
     /// Does what is due: deadlines, reads that were put off, sends. Whether more is waiting, so
     /// that the next poll should not.
     ///
@@ -370,11 +376,9 @@ impl<S: Socket> Server<S> {
             if self.lapped(now, slot) {
                 continue;
             }
-            let waits = self.must_wait(slot) != Wait::Not;
+            let waits_unread = self.waits_unread(slot);
             let (entry, mut cx) = self.parts(now, slot);
-            if waits && entry.readable {
-                // It has said something that we chose not to read: it lives, as far as we know. If
-                // it does not take what we send either, the kernel gives up on it.
+            if waits_unread {
                 entry.conn.heard(now.mono);
             }
             // The peer's bytes may have put the deadline off since it was set.
@@ -489,6 +493,7 @@ impl<S: Socket> Server<S> {
         entry.conn.close(&mut cx, frame, barrier, reason);
         self.enqueue(slot);
         self.arm(slot);
+        self.begin_close_of_session(slot);
     }
 
     /// A connection has said its last word, or is gone: whatever it was to a channel or a session

@@ -39,6 +39,10 @@ impl<S: Socket> Server<S> {
         let version = self.engine.get(session).version;
         let is_pong = packet.kind == PacketType::Pong;
         self.engine.get_mut(session).heard(now.mono, is_pong);
+        if is_pong {
+            // The next ping may be due before the end of the time for this answer.
+            self.engine.arm(session, &self.settings);
+        }
         match (packet.kind, version) {
             (PacketType::Message, _) => self.take_engine_message(now, session, packet.data),
             (PacketType::Ping, Version::V3) => self.answer_ping(now, session, packet.data),
@@ -193,6 +197,12 @@ impl<S: Socket> Server<S> {
     }
 
     fn space_of(&self, session: SessionId, namespace: &str) -> Option<usize> {
+        let space = self.space_left_or_not(session, namespace)?;
+        (!self.engine.get(session).spaces[space].leaving).then_some(space)
+    }
+
+    /// The same, and one that was left while its connection is in the middle of a record of it.
+    fn space_left_or_not(&self, session: SessionId, namespace: &str) -> Option<usize> {
         let channel = self.hub.find(channel_of(namespace)?)?;
         self.engine.get(session).space(channel)
     }
@@ -201,8 +211,9 @@ impl<S: Socket> Server<S> {
     pub(super) fn enter(&mut self, now: Now, session: SessionId, namespace: &str) {
         let version = self.engine.get(session).version;
         let mut packet = vec![PacketType::Message.digit()];
-        if self.space_of(session, namespace).is_some() {
-            // Twice is once; the client that asks again is told again.
+        if let Some(space) = self.space_left_or_not(session, namespace) {
+            // Twice is once; the client that asks again is told again, and stays if it was leaving.
+            self.engine.get_mut(session).spaces[space].leaving = false;
         } else if let Err(why) = self.join_space(now, session, namespace) {
             socketio::refused(version, namespace, why, &mut packet);
             return self.say(now, session, &packet);
@@ -350,6 +361,8 @@ impl<S: Socket> Server<S> {
             }
             if let Some(next) = next.filter(|_| !out.is_closing()) {
                 out.start_feed(next.channel, dialect, next.cursor);
+                // Nobody else sends what waits there already.
+                self.enqueue(id.slot);
             }
         }
         if space.choked {
@@ -383,6 +396,12 @@ impl<S: Socket> Server<S> {
         let (transport, dialect) = (entry.transport, entry.dialect());
         let behind = self.hub.feed(channel, dialect);
         match transport {
+            // It was told why already, and has nothing more to get from the others.
+            Transport::WebSocket(id)
+                if entry.current != number && !self.entries[id.slot as usize].conn.is_open() =>
+            {
+                false
+            }
             Transport::WebSocket(id) => {
                 let is_current = entry.current == number;
                 let overtaken = !is_current && entry.spaces[number].cursor.offset < behind.tail();
@@ -456,11 +475,17 @@ impl<S: Socket> Server<S> {
             return;
         }
         self.recover_session(session);
-        let entry = self.engine.get(session);
-        let leaving = entry.spaces.get(entry.current).is_some_and(|space| space.leaving);
-        if leaving && !self.entries[id.slot as usize].conn.out.is_inside_record() {
-            let current = self.engine.get(session).current;
-            self.end_space(now, session, current, CloseReason::ClosedByClient);
+        let inside = self.entries[id.slot as usize].conn.out.is_inside_record();
+        let left = |server: &Self| {
+            let entry = server.engine.get(session);
+            let is_over = |(number, space): (usize, &Space)| {
+                space.leaving && !(inside && entry.current == number)
+            };
+            entry.spaces.iter().enumerate().position(|(number, space)| is_over((number, space)))
+        };
+        // It may have turned to another space meanwhile.
+        while let Some(number) = left(self) {
+            self.end_space(now, session, number, CloseReason::ClosedByClient);
         }
     }
 
