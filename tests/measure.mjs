@@ -219,7 +219,8 @@ async function holdPoll(tcp) {
  * is said when the speaker, who joined first and is served last, has heard the one before.
  */
 async function broadcast(dialect) {
-  const server = new Server([], {});
+  // Nobody is pinged meanwhile.
+  const server = new Server(['--ping-interval', '10m'], {});
   await server.listening();
   const open = dialect === 'plain' ? openPlain : openEngineSocket;
   const text = dialect === 'plain' ? MESSAGE : `42["chat message","${MESSAGE}"]`;
