@@ -1,6 +1,6 @@
 //! elbow: a broadcast server that stands behind a load balancer. It reads the balancer's PROXY
-//! header, serves a page, upgrades to WebSocket, and gives every message to everyone in the
-//! channel. One thread, one event loop, memory with a ceiling.
+//! header, serves a page, speaks WebSocket and Socket.IO, and gives every message to everyone in
+//! the channel. One thread, one event loop, memory with a ceiling.
 //!
 //! The library is the program without its `main`: it exists so that tests, benches and this
 //! documentation can reach the parts. How the program is used is in `README.md`, why it is built
@@ -18,14 +18,15 @@
 //!          ▼
 //!   5   server                          the core's one face: Server<S: Socket>, driven with `now`
 //!          ▼
-//!   4   hub                             channels, members, publishing, the sweep
+//!   4   hub                             channels, publishing, the sweep, Engine.IO sessions
 //!          ▼
 //!   3   conn                            one connection: phases, bytes in, steps out
 //!          ▼
 //!   2   feed outbound pool wheel        mechanisms without policy
 //!       site metrics settings
 //!          ▼
-//!   1   wire                            bytes ⇄ values: PROXY, HTTP, WebSocket, origins
+//!   1   wire                            bytes ⇄ values: PROXY, HTTP, origins, WebSocket,
+//!                                       Engine.IO, Socket.IO
 //!          ▼
 //!   0   time limits id reason           words that everybody shares
 //! ```
@@ -35,13 +36,13 @@
 //! | [`cli`] | carries out the command that was given: run, `check`, `health`, help |
 //! | [`config`] | flags, variables, presets and defaults, until they agree with each other |
 //! | [`shell`] | the turn of the loop, listeners, the log's pipe, `--www`, signals |
-//! | [`server`] | admission, reading and sending, answers, limits, drain, events |
-//! | [`hub`] | publishes: encodes a message once and appends it to its channel's feed |
-//! | [`conn`] | PROXY header, request, response, WebSocket, closing, lingering |
+//! | [`server`] | admission, reading and sending, answers, Engine.IO, Socket.IO, drain, events |
+//! | [`hub`] | publishes: encodes a message once per dialect that is read; keeps the sessions |
+//! | [`conn`] | PROXY header, request, response, held poll, POST, WebSocket, closing, lingering |
 //! | [`feed`] | the ring of encoded records that a whole channel reads from |
 //! | [`outbound`] | what goes next to one socket: own bytes, a file, or the feed |
 //! | [`pool`] | the budget of everything that varies with load |
-//! | [`wheel`] | one deadline per connection |
+//! | [`wheel`] | one deadline per connection, and one per session |
 //! | [`site`] | the files that are served, in memory, in two generations |
 //! | [`metrics`] | counters |
 //! | [`settings`] | what the operator decided, as plain data |
@@ -51,9 +52,9 @@
 //! # The feed
 //!
 //! No connection has a queue. A message is encoded once, as the frame that goes on the wire, and
-//! appended to its channel's ring. A connection holds a cursor into that ring, and one send gives
-//! it everything from there to the head. Server frames carry no mask, so all may get the same
-//! bytes.
+//! appended to its channel's ring, one for each dialect that a member reads. A connection holds a
+//! cursor into that ring, and one send gives it everything from there to the head. Server frames
+//! carry no mask, so all may get the same bytes.
 //!
 //! ```text
 //!             tail                                                  head

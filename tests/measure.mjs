@@ -1,16 +1,19 @@
 // Figures of the release binary that no test asserts, since a machine that is busy with something
 // else would fail it: how fast it starts, what it does while nothing happens, and what ten thousand
-// idle WebSockets cost. They are compared with the budgets of the design by whoever reads them.
+// idle WebSockets cost, and what Socket.IO costs on top. They are compared with the budgets of the
+// design by whoever reads them.
 //
 //   cargo build --release
-//   node tests/measure.mjs              everything: about two minutes
-//   node tests/measure.mjs start idle crowd      or some of it
+//   node tests/measure.mjs              everything: about three minutes
+//   node tests/measure.mjs start idle crowd socketio     or some of it
 //
 // - start: from `exec` to the log line `listening on`, as it arrives here. Median of 21; ≤ 10 ms.
 // - idle:  wake-ups and processor time in 20 s without connections. 0 wake-ups.
 // - crowd: 10,000 WebSockets that say nothing and answer pings, held by another process:
 //   memory of the server per connection (≤ 256 bytes), how their first pings are spread (they came
 //   at once, and are due in the second half of the interval), and processor time in a minute.
+// - socketio: memory per idle Socket.IO session, 2,000 on WebSockets and 2,000 that hold a poll; and
+//   processor time per delivery to WebSockets, Socket.IO's dialect against the plain one.
 //
 // Needs 10,100 descriptors per process (`ulimit -n`), bash, and the npm packages (tests/run install).
 
@@ -19,14 +22,22 @@ import fs from 'node:fs';
 import net from 'node:net';
 import { fileURLToPath } from 'node:url';
 import { Server } from './e2e/elbow.mjs';
+import { requestHead } from './e2e/socketio.mjs';
 import { sleep } from './e2e/wait.mjs';
-import { frame, PONG, upgradeHead } from './e2e/wire.mjs';
+import { frame, PONG, Tcp, TEXT, upgradeHead } from './e2e/wire.mjs';
 
 const CONNECTIONS = 10_000;
 const IDLE_MS = 20_000;
 const WATCHED_MS = 60_000;
 /** The default of --ping-interval. */
 const INTERVAL_MS = 25_000;
+const ENGINE_SESSIONS = 2_000;
+const READERS = 300;
+const MESSAGES = 2_000;
+/** What is said, in either dialect. */
+const MESSAGE = 'm'.repeat(64);
+/** Pairs of runs, one of each dialect. */
+const ROUNDS = 3;
 
 const line = (what, figure) => console.log(`${`${what} `.padEnd(58, '.')} ${figure}`);
 
@@ -101,6 +112,147 @@ async function crowd() {
   line('  anonymous memory per connection, added by that', `${grown.toFixed(0)} bytes`);
   spread(pings.first);
   await server.end();
+}
+
+async function socketio() {
+  await idleSessions('on a WebSocket', openEngineSocket, () => {});
+  await idleSessions('with a held poll', openPoller, holdPoll);
+  const costs = { plain: [], 'Socket.IO': [] };
+  for (let round = 0; round < ROUNDS; round += 1) {
+    for (const [dialect, cost] of Object.entries(costs)) cost.push(await broadcast(dialect));
+  }
+  const medians = Object.entries(costs).map(([dialect, cost]) => {
+    cost.sort((a, b) => a - b);
+    const range = `(${cost[0].toFixed(2)} to ${cost.at(-1).toFixed(2)})`;
+    const median = quantile(cost, 0.5);
+    line(`processor time per delivery, ${dialect}`, `${median.toFixed(2)} µs ${range}`);
+    return median;
+  });
+  line('  Socket.IO in comparison', `${((medians[1] / medians[0] - 1) * 100).toFixed(1)} % more`);
+}
+
+/**
+ * What a session takes that is in the default channel and says nothing: everything that grew, so
+ * also, in the ring, the ten bytes that greeted it. What the pool keeps warm grows as well, by a
+ * sixteenth of --memory at most, which is therefore small.
+ */
+async function idleSessions(way, open, settle) {
+  // Nobody is pinged meanwhile.
+  const args = ['--ping-interval', '10m', '--feed', '256KiB', '--memory', '4MiB'];
+  const server = new Server(args, {});
+  await server.listening();
+  const held = [];
+  const add = async (count) => {
+    const added = await inParallel(count, 50, () => open(server.port));
+    held.push(...added);
+  };
+  await add(50);
+  await inParallel(held.length, 4, (number) => settle(held[number]));
+  await sleep(500);
+  const before = memory(server);
+  await add(ENGINE_SESSIONS);
+  // Whoever polls has been told of the others and asks again: that poll stays.
+  await inParallel(held.length, 4, (number) => settle(held[number]));
+  await sleep(500);
+  const after = memory(server);
+  for (const kind of ['anonymous', 'resident']) {
+    const bytes = (after[kind] - before[kind]) / ENGINE_SESSIONS;
+    line(`${kind} memory per idle session ${way}`, `${bytes.toFixed(0)} bytes`);
+  }
+  await server.end();
+  for (const { socket } of held) socket.destroy();
+}
+
+/** Calls `make` `count` times, `width` at a time. */
+async function inParallel(count, width, make) {
+  const made = [];
+  while (made.length < count) {
+    const first = made.length;
+    const batch = Array.from({ length: Math.min(width, count - first) }, (_, n) => make(first + n));
+    made.push(...(await Promise.all(batch)));
+  }
+  return made;
+}
+
+async function openPlain(port) {
+  const tcp = await Tcp.connect(port);
+  tcp.send(upgradeHead('/ws'));
+  await tcp.response();
+  return tcp;
+}
+
+/** A Socket.IO session of protocol 4 on a WebSocket, in the default channel. */
+async function openEngineSocket(port) {
+  const tcp = await Tcp.connect(port);
+  tcp.send(upgradeHead('/socket.io/?EIO=4&transport=websocket'));
+  await tcp.response();
+  await tcp.frame();
+  tcp.send(frame(TEXT, '40'));
+  await tcp.frame();
+  return tcp;
+}
+
+/** One that polls, on one connection; at the moment without a request. */
+async function openPoller(port) {
+  const tcp = await Tcp.connect(port);
+  tcp.target = '/socket.io/?EIO=4&transport=polling';
+  tcp.send(requestHead('GET', tcp.target, 0));
+  const { body } = await tcp.response();
+  tcp.target += `&sid=${JSON.parse(body.subarray(1)).sid}`;
+  tcp.send(`${requestHead('POST', tcp.target, 2)}40`);
+  await tcp.response();
+  return tcp;
+}
+
+/** Polls for what there is, and once more. */
+async function holdPoll(tcp) {
+  if (!tcp.polls) {
+    tcp.send(requestHead('GET', tcp.target, 0));
+    tcp.polls = true;
+  }
+  await tcp.response();
+  tcp.send(requestHead('GET', tcp.target, 0));
+}
+
+/**
+ * Microseconds of the server per message and reader. Each message is a send per reader: the next
+ * is said when the speaker, who joined first and is served last, has heard the one before.
+ */
+async function broadcast(dialect) {
+  // Nobody is pinged meanwhile.
+  const server = new Server(['--ping-interval', '10m'], {});
+  await server.listening();
+  const open = dialect === 'plain' ? openPlain : openEngineSocket;
+  const text = dialect === 'plain' ? MESSAGE : `42["chat message","${MESSAGE}"]`;
+  const readers = [await open(server.port)];
+  readers.push(...(await inParallel(READERS - 1, 50, () => open(server.port))));
+  await sleep(500);
+  const [speaker] = readers;
+  const said = frame(TEXT, text);
+  const heardBytes = 2 + text.length;
+  const before = server.scheduling();
+  await new Promise((resolve) => {
+    let waiting = readers.length;
+    for (const { socket } of readers) {
+      let bytes = 0;
+      socket.removeAllListeners('data');
+      socket.on('data', (data) => {
+        bytes += data.length;
+        const whole = bytes % heardBytes === 0;
+        if (whole && bytes === MESSAGES * heardBytes) {
+          waiting -= 1;
+          if (waiting === 0) resolve();
+        } else if (whole && socket === speaker.socket) {
+          socket.write(said);
+        }
+      });
+    }
+    speaker.send(said);
+  });
+  const after = server.scheduling();
+  await server.end();
+  for (const { socket } of readers) socket.destroy();
+  return ((after.cpuMs - before.cpuMs) * 1000) / (READERS * MESSAGES);
 }
 
 const share = (before, after) => {
@@ -187,7 +339,7 @@ const [first, ...rest] = process.argv.slice(2);
 if (first === '--hold') {
   await holdHere(...rest.map(Number));
 } else {
-  const parts = { start, idle, crowd };
+  const parts = { start, idle, crowd, socketio };
   const asked = first ? [first, ...rest] : Object.keys(parts);
   for (const name of asked) {
     if (!parts[name]) {

@@ -47,7 +47,7 @@ mutant "own bytes inside a record" src/outbound.rs \
     's/cursor.offset < boundary \&\& (own_left > 0 || self.close.is_some())/false/'
 # A close frame does not wait for what was published before it.
 mutant "close before its barrier" src/server/mod.rs \
-    's/let barrier = self.hub.feed(member.channel).head();/let barrier = crate::id::Offset(0);/'
+    's/{ channel, dialect, .. } => self.hub.feed(channel, dialect).head()/{ .. } => Offset(0)/'
 # Members that were appended for behind a sweep are not visited again.
 mutant "a sweep without a second one" src/hub/channel.rs \
     's/sweep.again = Some(sweep.position);/sweep.again = None;/'
