@@ -3,7 +3,7 @@
 //! Goal: the vectors H01 to H52, and some of our own, get the verdict they should get, however
 //! their bytes are cut; and no bytes at all can make the codec panic or disagree with itself.
 //!
-//! Method: [`Reader`] is the smallest thing that reads a connection: it scans, parses and decodes
+//! Method: `Reader` is the smallest thing that reads a connection: it scans, parses and decodes
 //! request after request and renders each in one line. The tables say which lines are expected.
 //! Every row is read whole, cut in two at every place, and byte by byte.
 //!
@@ -12,112 +12,13 @@
 //! skipped by a resource that does not want it, and that H46's and H47's answers survive the input
 //! that was not read.
 
-use elbow::wire::Status;
-use elbow::wire::http::{Body, Chunk, FIELDS_MAX, Framing, HeadScan, Method, Version, parse};
+use elbow::wire::http::{Body, Chunk, FIELDS_MAX, Framing, Method, parse};
 use proptest::prelude::*;
 
-/// Reads requests from a connection and renders them.
-#[derive(Default)]
-struct Reader {
-    /// What has arrived and was not consumed.
-    input: Vec<u8>,
-    scan: HeadScan,
-    /// The body that is being read; its request is the last line.
-    body: Option<Body>,
-    /// A line per request: method, path, query, authority, version, what becomes of the connection,
-    /// framing, content. Or the status with which it was refused.
-    lines: Vec<String>,
-    /// Nothing more is interpreted.
-    is_closed: bool,
-}
+use reader::read;
 
-impl Reader {
-    fn feed(&mut self, bytes: &[u8]) {
-        self.input.extend(bytes);
-        while !self.is_closed {
-            let step = match self.body {
-                Some(body) => self.read_body(body),
-                None => self.read_head(),
-            };
-            match step {
-                Ok(true) => {}
-                Ok(false) => return,
-                Err(status) => {
-                    self.lines.push(status.to_string());
-                    self.is_closed = true;
-                }
-            }
-        }
-    }
-
-    /// Whether there was a whole head, or the status of a refusal.
-    fn read_head(&mut self) -> Result<bool, u16> {
-        let length = match self.scan.advance(&self.input).map_err(|error| error.status())? {
-            Status::Complete(length) => length,
-            Status::Partial => return Ok(false),
-        };
-        let mut storage = [httparse::EMPTY_HEADER; FIELDS_MAX];
-        let request = parse(&self.input[..length], &mut storage).map_err(|error| error.status())?;
-        let query = request.query.map_or(String::new(), |query| format!("?{query}"));
-        let version = match request.version {
-            Version::Http10 => "1.0",
-            Version::Http11 => "1.1",
-        };
-        let framing = match request.framing {
-            Framing::None => "none".to_string(),
-            Framing::Length(length) => length.to_string(),
-            Framing::Chunked => "chunked".to_string(),
-        };
-        self.lines.push(format!(
-            "{} {}{query} {} {version} {} {framing}{} ",
-            request.method.as_str(),
-            request.path,
-            request.authority.unwrap_or("-"),
-            if request.persistent { "stay" } else { "close" },
-            if request.expects_continue { " 100" } else { "" },
-        ));
-        self.is_closed = !request.persistent && request.framing == Framing::None;
-        self.body = Some(Body::new(request.framing));
-        self.scan = HeadScan::default();
-        self.input.drain(..length);
-        Ok(true)
-    }
-
-    /// Whether the body went on, or the status of a refusal.
-    fn read_body(&mut self, mut body: Body) -> Result<bool, u16> {
-        let (consumed, chunk) = body.decode(&self.input).map_err(|error| error.status())?;
-        let line = self.lines.last_mut().expect("a body has a request");
-        let goes_on = match chunk {
-            Chunk::Data(data) => {
-                line.push_str(&String::from_utf8_lossy(data));
-                true
-            }
-            Chunk::Partial => false,
-            Chunk::End => {
-                self.is_closed = line.contains(" close ");
-                true
-            }
-        };
-        self.body = if chunk == Chunk::End { None } else { Some(body) };
-        self.input.drain(..consumed);
-        Ok(goes_on)
-    }
-
-    /// The lines; a request that is not over shows as `…`.
-    fn finish(mut self) -> Vec<String> {
-        if !self.is_closed && (self.body.is_some() || !self.input.is_empty()) {
-            self.lines.push("…".to_string());
-        }
-        self.lines.iter().map(|line| line.trim_end().to_string()).collect()
-    }
-}
-
-/// What is read if the bytes come in these pieces.
-fn read<'p>(pieces: impl IntoIterator<Item = &'p [u8]>) -> Vec<String> {
-    let mut reader = Reader::default();
-    pieces.into_iter().for_each(|piece| reader.feed(piece));
-    reader.finish()
-}
+#[path = "http/reader.rs"]
+mod reader;
 
 /// A request as bytes, and the lines that are expected of it.
 type Row<'r> = (&'r str, &'r [u8], &'r [&'r str]);

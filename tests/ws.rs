@@ -16,91 +16,16 @@ use proptest::prelude::*;
 use tungstenite::Message;
 use tungstenite::protocol::{Role, WebSocket};
 
+use reader::{Event, Reader, read};
+
+#[path = "ws/reader.rs"]
+mod reader;
+
 /// The limit under which the vectors were recorded.
 const MESSAGE_BYTES_MAX: u64 = 1000;
 
-#[derive(Clone, PartialEq, Eq, Debug)]
-enum Event {
-    Message(Kind, Vec<u8>),
-    Ping(Vec<u8>),
-    Pong,
-    Close(Option<u16>),
-    Failed(u16),
-}
-
 fn text(payload: &str) -> Event {
     Event::Message(Kind::Text, payload.as_bytes().to_vec())
-}
-
-/// What a connection does around a deframer.
-struct Reader {
-    deframer: Deframer,
-    message_bytes_max: u64,
-    /// Arrived and not consumed.
-    pending: Vec<u8>,
-    /// The message that arrives in parts.
-    joined: Option<(Kind, Vec<u8>)>,
-    events: Vec<Event>,
-    ended: bool,
-}
-
-impl Reader {
-    fn new(message_bytes_max: u64) -> Reader {
-        Reader {
-            deframer: Deframer::new(),
-            message_bytes_max,
-            pending: Vec::new(),
-            joined: None,
-            events: Vec::new(),
-            ended: false,
-        }
-    }
-
-    fn receive(&mut self, segment: &[u8]) {
-        self.pending.extend_from_slice(segment);
-        while !self.ended {
-            let (consumed, input) = self.deframer.next(&mut self.pending, self.message_bytes_max);
-            let event = match input {
-                Ok(Status::Partial) => {
-                    self.pending.drain(..consumed);
-                    assert!(self.pending.len() < ws::CONTROL_BYTES_MAX, "too much is left over");
-                    return;
-                }
-                Ok(Status::Complete(Input::Message(kind, payload))) => {
-                    assert_eq!(self.joined, None, "a message inside another");
-                    Some(Event::Message(kind, payload.to_vec()))
-                }
-                Ok(Status::Complete(Input::Part { kind, payload, first, last })) => {
-                    assert_eq!(first, self.joined.is_none(), "parts out of order");
-                    let (joined_kind, joined) = self.joined.get_or_insert((kind, Vec::new()));
-                    assert_eq!(*joined_kind, kind);
-                    joined.extend_from_slice(payload);
-                    let whole = if last { self.joined.take() } else { None };
-                    whole.map(|(kind, payload)| Event::Message(kind, payload))
-                }
-                Ok(Status::Complete(Input::Ping(payload))) => Some(Event::Ping(payload.to_vec())),
-                Ok(Status::Complete(Input::Pong)) => Some(Event::Pong),
-                Ok(Status::Complete(Input::Close(code))) => {
-                    self.ended = true;
-                    Some(Event::Close(code))
-                }
-                Err(error) => {
-                    self.ended = true;
-                    Some(Event::Failed(error.code()))
-                }
-            };
-            self.events.extend(event);
-            self.pending.drain(..consumed);
-        }
-    }
-}
-
-fn read<'s>(segments: impl IntoIterator<Item = &'s [u8]>, message_bytes_max: u64) -> Vec<Event> {
-    let mut reader = Reader::new(message_bytes_max);
-    for segment in segments {
-        reader.receive(segment);
-    }
-    reader.events
 }
 
 /// The bytes that hexadecimal digits stand for; spaces are for the reader.
