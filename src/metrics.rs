@@ -7,7 +7,7 @@ use crate::reason::CloseReason;
 pub struct Metrics {
     /// Connections accepted, on any listener.
     pub connections_accepted: u64,
-    /// WebSocket sessions opened.
+    /// Sessions opened: plain WebSockets and Engine.IO sessions.
     pub sessions_opened: u64,
     /// Requests answered, upgrades and probes included.
     pub requests: u64,

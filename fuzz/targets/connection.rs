@@ -37,8 +37,10 @@ use libfuzzer_sys::fuzz_target;
 /// Clients at one time.
 const CLIENTS: usize = 4;
 
-/// In front of the id of a session, in the packet that opens it.
-const SID: &[u8] = b"\"sid\":\"";
+/// In front of the id of a session in the packet that opens it, and behind it. What a member is
+/// called in a namespace is followed by something else.
+const SID_BEGIN: &[u8] = b"0{\"sid\":\"";
+const SID_END: &[u8] = b"\",";
 const SID_BYTES: usize = 20;
 
 fuzz_target!(|input: &[u8]| {
@@ -247,9 +249,10 @@ impl World {
     fn listen(&mut self) {
         for client in self.clients.iter().flatten() {
             let heard = core::mem::take(&mut client.wire.borrow_mut().to_client);
-            let found = heard.windows(SID.len() + SID_BYTES).rfind(|bytes| bytes.starts_with(SID));
-            if let Some(sid) = found {
-                self.sid.copy_from_slice(&sid[SID.len()..]);
+            let opens = |bytes: &&[u8]| bytes.starts_with(SID_BEGIN) && bytes.ends_with(SID_END);
+            let length = SID_BEGIN.len() + SID_BYTES + SID_END.len();
+            if let Some(opened) = heard.windows(length).rfind(opens) {
+                self.sid.copy_from_slice(&opened[SID_BEGIN.len()..][..SID_BYTES]);
             }
         }
     }
@@ -290,7 +293,7 @@ fn settings(choice: u8) -> Settings {
     let origin = "https://chat.example";
     Settings {
         limits: Limits {
-            connections_max: if choice & 16 == 0 { 100 } else { 2 },
+            connections_max: if choice & 16 == 0 { 8 } else { 2 },
             connections_per_ip_max: (choice & 16 != 0).then_some(1),
             channels_max: 2,
             message_bytes_max: 256,

@@ -274,7 +274,9 @@ impl<S: Socket> Server<S> {
         self.forget_post(session);
         let empty = Answer { content: Content::Text(b""), ..Answer::plain(status) };
         self.send_answer(now, id.slot, empty, Next::Close, false, false);
-        self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
+        let too_big = status == 413;
+        let reason = if too_big { CloseReason::MessageTooBig } else { CloseReason::ProtocolError };
+        self.close_session(now, session, reason, Farewell::Close);
     }
 
     fn forget_post(&mut self, session: SessionId) {

@@ -1,8 +1,7 @@
 //! The smallest thing that reads requests from a connection, for the tests of HTTP and for fuzzing.
 //!
-//! Deals with: a head, its body, the next head, until one is refused or asks to be the last;
-//! each is
-//! rendered in one line. Leaves to others: answers, time, limits of a body.
+//! Deals with: a head, its body, the next head, until one is refused or asks to be the last; each
+//! is rendered in one line. Leaves to others: answers, time, limits of a body.
 //!
 //! The surprise: it keeps nothing that depends on how the bytes were cut, so that two readers of
 //! the same bytes can be compared.
