@@ -338,3 +338,46 @@ fn what_a_held_publisher_has_sent_is_discarded_behind_its_close() {
     assert_eq!(publisher.heard(), b"\x88\x0c\x03\xe9going away");
     assert!(publisher.0.borrow().to_server.is_empty(), "or the drop would be a reset");
 }
+
+/// The id of a session that a polling handshake has just opened.
+fn sid_of(answer: &[u8]) -> String {
+    let text = String::from_utf8_lossy(answer);
+    let (_, rest) = text.split_once("\"sid\":\"").expect("a handshake names its session");
+    rest[..20].to_owned()
+}
+
+#[test]
+fn a_body_behind_a_poll_is_not_taken_for_the_next_request() {
+    let mut world = World::new();
+    let (client, id) = world.connect();
+    let target = "/socket.io/?EIO=4&transport=polling";
+    world.say(&client, id, format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+    let sid = sid_of(&client.heard());
+    let smuggled = "GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
+    let length = smuggled.len();
+    let head = format!("GET {target}&sid={sid} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}");
+    world.say(&client, id, format!("{head}\r\n\r\n{smuggled}").as_bytes());
+    world.pass(Duration::from_secs(60));
+    let answers = String::from_utf8_lossy(&client.heard()).into_owned();
+    assert_eq!(answers.matches("HTTP/1.1 ").count(), 1, "{answers}");
+    assert!(!answers.contains("\r\n\r\nok"), "{answers}");
+}
+
+#[test]
+fn a_post_that_is_whole_is_answered_without_waiting_for_more() {
+    let mut world = World::new();
+    let (client, id) = world.connect();
+    let target = "/socket.io/?EIO=4&transport=polling";
+    world.say(&client, id, format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+    let sid = sid_of(&client.heard());
+    let head = format!("POST {target}&sid={sid} HTTP/1.1\r\nHost: h\r\nContent-Length: 2");
+    world.say(&client, id, format!("{head}\r\n\r\n40").as_bytes());
+    assert!(client.heard().ends_with(b"\r\n\r\nok"));
+    // The same for a body that nobody wants: the next request is heard at once, and later.
+    let unwanted = "GET /healthz HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc";
+    world.say(&client, id, unwanted.as_bytes());
+    assert!(client.heard().ends_with(b"\r\n\r\nok"));
+    world.pass(Duration::from_secs(12));
+    world.say(&client, id, b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(client.heard().ends_with(b"\r\n\r\nok"), "a body that was whole has no deadline");
+}
