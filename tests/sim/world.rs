@@ -228,7 +228,7 @@ impl World {
             self.plan(at_ms, Action::Leave(client));
         }
         let patience_ms = self.patience_ms() + self.climate.settings.keep_alive.as_millis();
-        let until_ms = self.now_ms() + patience_ms * 9 / 8 + 600_000;
+        let until_ms = self.now_ms() + patience_ms * 9 / 8 + 6_000_000;
         let is_over = |world: &World| {
             let left = world.server.connections() + world.backlog.len();
             world.oracle.drained || (left == 0 && world.oracle.drain_began_ms.is_none())
@@ -653,11 +653,13 @@ impl World {
         let limits = &self.climate.settings.limits;
         // Whoever has said something that is not read for now counts as heard; if it does not read
         // either, it is the kernel that gives up.
+        // Whoever reads lives by what it takes, until its lag is small again.
         let unread = state.seems_unread() || !client.sent.is_empty();
         let stuck_ms = state.took_at_ms.max(state.wrote_at_ms) + self.patience_ms();
+        let took_ms = state.blocked_at_ms.unwrap_or(0);
         let heard_ms =
-            [state.read_at_ms, state.alarmed_until_ms, session.opened_at_ms, self.woke_ms];
-        let heard_ms = heard_ms.into_iter().max().expect("there are four");
+            [state.read_at_ms, state.alarmed_until_ms, session.opened_at_ms, self.woke_ms, took_ms];
+        let heard_ms = heard_ms.into_iter().max().expect("there are five");
         let ping_ms = limits.ping_interval.as_millis() * 9 / 8 + 100;
         let pong_ms = limits.ping_timeout.as_millis() * 9 / 8 + 100;
         let close_ms = limits::CLOSE_LIMIT.as_millis() * 9 / 8 + 100;
