@@ -290,15 +290,21 @@ impl World {
 }
 
 fn settings(choice: u8) -> Settings {
+    // The feeds of one channel are the least memory that may be configured. There a message must
+    // outgrow the smallest buffer, else nothing ever fails to grow.
+    let (feed_bytes, memory_bytes) = match choice & 32 {
+        0 => (1024, 1 << 20),
+        _ => (2048, 3 * (2048 + Limits::feed_index_bytes(2048))),
+    };
     let origin = "https://chat.example";
     Settings {
         limits: Limits {
             connections_max: if choice & 16 == 0 { 8 } else { 2 },
             connections_per_ip_max: (choice & 16 != 0).then_some(1),
             channels_max: 2,
-            message_bytes_max: 256,
-            feed_bytes: 1024,
-            memory_bytes: if choice & 32 == 0 { 1 << 20 } else { 8192 },
+            message_bytes_max: feed_bytes / 4,
+            feed_bytes,
+            memory_bytes,
             send_buffer_bytes: 4096,
             receive_buffer_bytes: 4096,
             ping_interval: Duration::from_secs(25),
