@@ -23,6 +23,8 @@ pub struct Metrics {
     pub publishers_paused: u64,
     /// Socket.IO events that are not among those relayed.
     pub events_ignored: u64,
+    /// `hi`s that nobody was told, for want of memory.
+    pub greetings_dropped: u64,
     /// Upgrades refused with 503.
     pub sessions_refused: u64,
     /// PROXY headers whose family is not TCP over IP; the socket's own address stood.

@@ -200,12 +200,6 @@ impl Outbound {
         self.source = Source::Feed { channel, dialect, cursor: mark, boundary: mark.offset };
     }
 
-    /// Leaves the feed where the cursor stands, which must be between two records.
-    pub fn stop_feed(&mut self) {
-        debug_assert!(!self.is_inside_record());
-        self.source = Source::Nothing;
-    }
-
     /// Forgets the feed wherever the cursor stands. In the middle of a record only somebody who
     /// sends nothing any more may do that.
     pub fn abandon_feed(&mut self) {
