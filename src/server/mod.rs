@@ -4,14 +4,17 @@
 //! and the clock, a test with fakes and an invented time, and the same calls give the same bytes.
 //! It allocates nothing while messages flow.
 //!
-//! Beside this file: `pump` alone reads and writes sockets, `answer` decides what a request gets,
-//! `drain` takes leave. The surprise: a connection's end may happen inside almost any call, so
-//! everything that waits its turn is remembered as a [`ConnId`] and looked up again.
+//! Beside this file: `pump` alone reads sockets and `flush` alone writes them, `answer` decides
+//! what a request gets, `drain` takes leave. The surprise: a connection's end may happen inside
+//! almost any call, so everything that waits its turn is remembered as a [`ConnId`] and looked up
+//! again.
 
 mod answer;
+mod batch;
 mod drain;
 mod engine;
 mod event;
+mod flush;
 mod pump;
 mod socketio;
 
@@ -24,6 +27,7 @@ use chacha20::rand_core::{Rng, SeedableRng};
 use slab::Slab;
 
 pub use crate::conn::Listener;
+pub use batch::{Batch, OneByOne, Send};
 pub use event::{Access, Event};
 
 use crate::conn::{Client, Conn, Cx, Place, Step};
@@ -242,6 +246,11 @@ impl<S: Socket> Server<S> {
     ///
     /// Bounded work: [`limits::SENDS_PER_TURN`] sends and as many deadlines and reads.
     pub fn run(&mut self, now: Now) -> bool {
+        self.run_with(now, &mut OneByOne)
+    }
+
+    /// The same, with a way to do many sends at once.
+    pub fn run_with(&mut self, now: Now, batch: &mut impl Batch<S>) -> bool {
         self.expire(now);
         self.run_drain(now);
         for _ in 0..self.resume.len().min(limits::SENDS_PER_TURN) {
@@ -251,7 +260,7 @@ impl<S: Socket> Server<S> {
                 self.read(now, id);
             }
         }
-        self.flush_pass(now);
+        self.flush_pass(now, batch);
         !self.queue.is_empty()
             || !self.resume.is_empty()
             || !self.polls.is_empty()
