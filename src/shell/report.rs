@@ -100,6 +100,14 @@ impl Report {
         }
     }
 
+    /// How portions are sent.
+    pub(super) fn sender(&self, batched: bool) {
+        match batched {
+            true => info!(target: TARGET, "sends: many in one call, through io_uring"),
+            false => info!(target: TARGET, "sends: a call for each"),
+        }
+    }
+
     /// `--www` was read.
     pub(super) fn reloaded(&mut self, folder: &Folder) {
         let Folder { files, strays } = folder;
