@@ -114,12 +114,13 @@ impl<S: Socket> Server<S> {
         if self.hub.is_gone(channel) {
             return true;
         }
+        if !through {
+            return false;
+        }
         let (entries, resume) = (&mut self.entries, &mut self.resume);
-        through
-            && !self
-                .hub
-                .channel_mut(channel)
-                .finish_sweep(now.mono, |id| resume_paused(entries, resume, id))
+        let swept = self.hub.channel_mut(channel);
+        self.flushed_us.extend(swept.sweep_since_us());
+        !swept.finish_sweep(now.mono, |id| resume_paused(entries, resume, id))
     }
 
     /// Visits members until the budget is spent or there are no more, which it returns.

@@ -137,6 +137,7 @@ impl Shell {
                 return 1;
             }
             let now = self.clock.now();
+            self.server.begin_turn(self.clock.elapsed_us());
             let mut signalled = false;
             for event in &events {
                 match event.token() {
@@ -164,6 +165,7 @@ impl Shell {
                 return 0;
             }
             self.log.carry();
+            self.server.end_turn(self.clock.elapsed_us());
         }
     }
 
