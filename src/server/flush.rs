@@ -20,7 +20,7 @@ use super::{Batch, Event, Send, Server, Socket, Wait, resume_later, resume_pause
 use crate::conn::Progress;
 use crate::feed::Feed;
 use crate::hub::Hub;
-use crate::id::{ChannelId, ConnId, Reader};
+use crate::id::{ChannelId, ConnId, Member, Reader};
 use crate::limits;
 use crate::outbound::{CloseFrame, Source};
 use crate::reason::CloseReason;
@@ -134,19 +134,42 @@ impl<S: Socket> Server<S> {
         while !budget.is_spent() && !self.hub.is_gone(channel) {
             budget.visits -= 1;
             let Some(member) = self.hub.channel_mut(channel).visit() else { return true };
-            let sender = match member.reader() {
-                Reader::Conn(slot) => self.visit_conn(now, slot, channel),
-                Reader::Session(session) => self.visit_session(now, session, channel),
+            let (id, length) = match self.calm_sender(member, channel) {
+                Some(calm) => calm,
+                None => match self.sender(now, member, channel) {
+                    Some(id) => (id, self.sendable_bytes(id)),
+                    None => continue,
+                },
             };
-            if let Some(id) = sender
-                && let length = self.sendable_bytes(id)
-                && length > 0
-            {
+            if length > 0 {
                 portion.push(id, length);
                 budget.sends -= 1;
             }
         }
         false
+    }
+
+    /// The shortcut for nearly every member at nearly every visit: it reads one channel and was not
+    /// overtaken, its socket is not full, and it has nothing of its own to say. `None` if anything
+    /// of that is not so.
+    fn calm_sender(&self, member: Member, channel: ChannelId) -> Option<(ConnId, usize)> {
+        let slot = match member.reader() {
+            Reader::Conn(slot) => slot,
+            Reader::Session(session) => self.sole_transport(session)?.slot,
+        };
+        let entry = &self.entries[slot as usize];
+        let (dialect, cursor) = entry.conn.out.follows()?;
+        let behind = self.hub.feed(channel, dialect).behind_bytes(cursor)?;
+        let id = ConnId { slot, generation: entry.generation };
+        (!entry.blocked).then_some((id, behind as usize))
+    }
+
+    /// Who is to send for a member, in every other case.
+    fn sender(&mut self, now: Now, member: Member, channel: ChannelId) -> Option<ConnId> {
+        match member.reader() {
+            Reader::Conn(slot) => self.visit_conn(now, slot, channel),
+            Reader::Session(session) => self.visit_session(now, session, channel),
+        }
     }
 
     /// Hands a portion over and acts on what came of it.
@@ -162,15 +185,36 @@ impl<S: Socket> Server<S> {
         });
         batch.send(sends, results);
         for ((id, length), result) in portion.sends().iter().zip(results) {
-            // What came of one send does not concern the others, but for its end.
-            if self.entry(*id).is_none() {
+            if matches!(result, Ok(taken) if taken == length) && self.catch_up(*id) {
                 continue;
             }
+            // What came of one send does not concern the others, but for its end.
             let result = core::mem::replace(result, Ok(0));
-            if self.sent(now, *id, *length, result) {
+            if self.entry(*id).is_some() && self.sent(now, *id, *length, result) {
                 self.flush(now, *id);
             }
         }
+    }
+
+    /// The shortcut for nearly every send: the socket took everything, and nothing was waiting for
+    /// that. `false`, with nothing changed, if something may have been.
+    fn catch_up(&mut self, id: ConnId) -> bool {
+        let Some(entry) = self.entries.get(id.slot as usize) else { return false };
+        let unread = entry.readable || entry.ended || entry.conn.has_input();
+        let alone = match entry.conn.session() {
+            Some(session) => self.sole_transport(session) == Some(id),
+            None => true,
+        };
+        if entry.generation != id.generation || entry.choked || unread || !alone {
+            return false;
+        }
+        let Source::Feed { channel, dialect, .. } = entry.conn.out.source() else { return false };
+        if entry.conn.out.follows().is_none() {
+            return false;
+        }
+        let head = self.hub.feed(channel, dialect).mark();
+        self.entries[id.slot as usize].conn.out.caught_up(head);
+        true
     }
 
     /// Who is to send for a member: nobody if it waits to be writable, or was overtaken.

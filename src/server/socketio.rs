@@ -433,6 +433,18 @@ impl<S: Socket> Server<S> {
         }
     }
 
+    /// The WebSocket of a session that is in one channel, or has none.
+    pub(super) fn sole_transport(&self, session: SessionId) -> Option<ConnId> {
+        let entry = self.engine.get(session);
+        match entry.transport {
+            Transport::WebSocket(id) if entry.spaces.len() == 1 => {
+                let leaving = entry.spaces[0].leaving;
+                (!leaving && !entry.spaces[0].choked).then_some(id)
+            }
+            Transport::WebSocket(_) | Transport::Polling { .. } => None,
+        }
+    }
+
     fn close_lapped(&mut self, now: Now, session: SessionId, channel: ChannelId) {
         let entry = self.engine.get(session);
         let feed = self.hub.feed(channel, entry.dialect());
