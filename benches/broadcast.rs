@@ -104,10 +104,10 @@ fn lines(case: Case, all: &[Contestant], turns: &[Vec<Turn>]) -> String {
         );
     }
     for (contestant, other) in all.iter().zip(turns).skip(1) {
-        let [middle, least, largest] = ratio(&turns[0], other);
+        let [lower, middle, upper] = ratio(&turns[0], other);
         let _ = writeln!(
             text,
-            "  elbow / {:<16}{middle:.3}  (rounds: {least:.3} to {largest:.3})",
+            "  elbow / {:<16}{middle:.3}  (half of the rounds: {lower:.3} to {upper:.3})",
             contestant.name
         );
     }
@@ -134,7 +134,8 @@ fn plots() {
                     bencher.iter_custom(|count| {
                         let messages_max = count * window as u64;
                         let pace = Pace::Window(window);
-                        let run = Run { bytes, pace, messages_max, limit_ms: 60_000 };
+                        let limit_ms = 60_000;
+                        let run = Run { bytes, pace, messages_max, limit_ms, nap_us: 0 };
                         Duration::from_nanos(contestant.load.run(run).elapsed_ns)
                     });
                 });

@@ -13,6 +13,9 @@ use super::say;
 /// After a run a server may still be on its way to sleep, and only then is its time exact.
 const SETTLE: Duration = Duration::from_millis(3);
 
+/// How often the load looks, so that the server's sends need not wake it.
+const NAP_US: u64 = 100;
+
 /// A server and its crowd.
 pub(crate) struct Contestant {
     /// As it is shown.
@@ -113,7 +116,9 @@ pub(crate) fn rounds(
     limit_ms: u64,
 ) -> Vec<Vec<Turn>> {
     let pace = Pace::Window(case.window);
-    let run = Run { bytes: case.bytes, pace, messages_max: u64::MAX, limit_ms };
+    // With few readers a nap would be most of the time that a message takes.
+    let nap_us = if case.readers < 1_000 { 0 } else { NAP_US };
+    let run = Run { bytes: case.bytes, pace, messages_max: u64::MAX, limit_ms, nap_us };
     let mut turns = vec![Vec::with_capacity(rounds); all.len()];
     for round in 0..=rounds {
         let mut order: Vec<usize> = (0..all.len()).collect();
@@ -139,12 +144,12 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
     values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
-/// The quotients of two contestants' turns, round by round: the middle one, the least, the largest.
+/// The quotients of two contestants' turns, round by round: their quartiles.
 pub(crate) fn ratio(one: &[Turn], other: &[Turn]) -> [f64; 3] {
     let quotient = |(a, b): (&Turn, &Turn)| a.cpu_per_delivery_ns() / b.cpu_per_delivery_ns();
-    let all: Vec<f64> = one.iter().zip(other).map(quotient).collect();
-    let least = all.iter().copied().fold(f64::INFINITY, f64::min);
-    [median(all.iter().copied()), least, all.iter().copied().fold(0.0, f64::max)]
+    let mut all: Vec<f64> = one.iter().zip(other).map(quotient).collect();
+    all.sort_by(f64::total_cmp);
+    [1, 2, 3].map(|quarter| all[all.len() * quarter / 4])
 }
 
 /// Leaves `text` as a file in cargo's target folder, where criterion's plots are too.

@@ -1,10 +1,11 @@
 //! The yardstick: the least that a WebSocket broadcast server on epoll can do.
 //!
-//! It shakes hands, unmasks what a client says and sends it to all, and nothing else: no limits, no
-//! deadlines, no validation, one channel. `floor` sends one prebuilt frame per reader and message
-//! with one `send(2)`; `floor-coalesce` gathers what one turn of its loop has received and sends
-//! that with one call per reader. Edge-triggered, one thread, no allocation per message. As lean
-//! as honest C would be: a reader that is not blocked costs 16 bytes, a test and the call.
+//! It shakes hands (whoever wants none is told `ok`), unmasks what a client says and sends it to
+//! all, and nothing else: no limits, no deadlines, no validation, one channel. `floor` sends one
+//! prebuilt frame per reader and message with one `send(2)`; `floor-coalesce` gathers what one turn
+//! of its loop has received and sends that with one call per reader. Edge-triggered, one thread, no
+//! allocation per message. As lean as honest C would be: a reader that is not blocked costs 16
+//! bytes, a test and the call.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -172,13 +173,17 @@ impl Floor {
         true
     }
 
-    /// Answers a whole head; the bytes used, 0 if it is not whole, `None` if it is none of ours.
+    /// Answers a whole head; the bytes used, 0 if it is not whole, `None` if it is not text.
     fn handshake(&mut self, key: usize, bytes: &[u8]) -> Option<usize> {
         let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
             return Some(0);
         };
         let head = core::str::from_utf8(&bytes[..end]).ok()?;
-        let nonce = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "))?;
+        let nonce = head.lines().find_map(|line| line.strip_prefix("Sec-WebSocket-Key: "));
+        let Some(nonce) = nonce else {
+            self.clients[key].send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+            return Some(end + 4);
+        };
         let accept = derive_accept_key(nonce.as_bytes());
         let answer = format!(
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

@@ -6,11 +6,13 @@
 //! 20,000 descriptors of its own, and so that the time of a server is its own process's and nobody
 //! else's.
 
+pub(crate) mod chart;
 pub(crate) mod clock;
 pub(crate) mod contest;
 pub(crate) mod floor;
 pub(crate) mod histogram;
 pub(crate) mod load;
+pub(crate) mod probe;
 pub(crate) mod process;
 pub(crate) mod roles;
 pub(crate) mod say;

@@ -2,6 +2,7 @@
 //! with a line, and ends when there are no more.
 
 use std::io::{self, BufRead, Write};
+use std::thread::sleep;
 use std::time::Duration;
 
 use mio::net::TcpStream;
@@ -159,7 +160,7 @@ impl Crowd {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut missing = self.readers.len();
         while missing > 0 {
-            self.wait(&mut events)?;
+            self.wait(&mut events, Duration::ZERO)?;
             for event in &events {
                 let Some(reader) = self.readers.get_mut(event.token().0) else { continue };
                 while event.is_readable() {
@@ -198,6 +199,7 @@ impl Crowd {
 
     fn run(&mut self, run: Run) -> Result<Outcome, String> {
         self.begin(run.bytes);
+        let nap = Duration::from_micros(run.nap_us);
         let mut events = Events::with_capacity(EVENTS_MAX);
         match run.pace {
             Pace::Window(_) => {
@@ -208,7 +210,7 @@ impl Crowd {
             Pace::Rate(rate) => self.set_timer(1_000_000_000 / u64::from(rate))?,
         }
         while !(self.tally.closing && self.is_complete()) {
-            self.wait(&mut events)?;
+            self.wait(&mut events, nap)?;
             for event in &events {
                 if event.token() == TIMER {
                     let _ = rustix::io::read(&self.timer, &mut [0; 8]);
@@ -243,26 +245,35 @@ impl Crowd {
     }
 
     /// Waits for events; an error if nothing has moved for too long.
-    fn wait(&mut self, events: &mut Events) -> Result<(), String> {
-        match self.poll.poll(events, Some(Duration::from_secs(1))) {
-            Err(error) if error.kind() != io::ErrorKind::Interrupted => {
-                return Err(format!("epoll: {error}"));
+    fn wait(&mut self, events: &mut Events, nap: Duration) -> Result<(), String> {
+        let patience = if nap.is_zero() { Duration::from_secs(1) } else { Duration::ZERO };
+        loop {
+            match self.poll.poll(events, Some(patience)) {
+                Err(error) if error.kind() != io::ErrorKind::Interrupted => {
+                    return Err(format!("epoll: {error}"));
+                }
+                Ok(()) | Err(_) => {}
             }
-            Ok(()) | Err(_) => {}
+            if !events.is_empty() {
+                return Ok(());
+            }
+            if clock::now_ns() - self.tally.last_ns > STALL_LIMIT_NS {
+                return Err(self.stalled());
+            }
+            sleep(nap);
         }
-        if events.is_empty() && clock::now_ns() - self.tally.last_ns > STALL_LIMIT_NS {
-            let channel = &self.channels[0];
-            let lagging =
-                |reader: &&Reader| reader.offset < self.channels[reader.channel].log.len();
-            let behind = self.readers.iter().filter(lagging).count();
-            return Err(format!(
-                "nothing arrives; {behind} readers lack something; of the first channel {} of {} \
-                 messages have reached all",
-                channel.completed,
-                channel.sent_ns.len()
-            ));
-        }
-        Ok(())
+    }
+
+    /// Who waits for what.
+    fn stalled(&self) -> String {
+        let channel = &self.channels[0];
+        let lagging = |reader: &&Reader| reader.offset < self.channels[reader.channel].log.len();
+        let behind = self.readers.iter().filter(lagging).count();
+        let (completed, sent) = (channel.completed, channel.sent_ns.len());
+        format!(
+            "nothing arrives; {behind} readers lack something; of the first channel {completed} of \
+             {sent} messages have reached all"
+        )
     }
 
     fn is_complete(&self) -> bool {

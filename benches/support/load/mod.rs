@@ -98,11 +98,16 @@ pub(crate) struct Run {
     pub(crate) messages_max: u64,
     /// … or after this time. The run ends when all have arrived.
     pub(crate) limit_ms: u64,
+    /// 0: the load sleeps until something arrives, which makes its latencies exact. But then the
+    /// server's `send` wakes it, which no client on another machine would cost, and which is half
+    /// of what a delivery takes. Else it looks, and sleeps so many microseconds when there is
+    /// nothing.
+    pub(crate) nap_us: u64,
 }
 
 impl Run {
     fn from_words(words: &[&str]) -> Option<Run> {
-        let [bytes, pace, count, messages_max, limit_ms] = words else { return None };
+        let [bytes, pace, count, messages_max, limit_ms, nap_us] = words else { return None };
         let pace = match *pace {
             "window" => Pace::Window(count.parse().ok()?),
             "rate" => Pace::Rate(count.parse().ok()?),
@@ -113,6 +118,7 @@ impl Run {
             pace,
             messages_max: messages_max.parse().ok()?,
             limit_ms: limit_ms.parse().ok()?,
+            nap_us: nap_us.parse().ok()?,
         })
     }
 }
@@ -123,7 +129,8 @@ impl Display for Run {
             Pace::Window(count) => ("window", count),
             Pace::Rate(count) => ("rate", count as usize),
         };
-        write!(f, "{} {pace} {count} {} {}", self.bytes, self.messages_max, self.limit_ms)
+        let Run { bytes, messages_max, limit_ms, nap_us, .. } = self;
+        write!(f, "{bytes} {pace} {count} {messages_max} {limit_ms} {nap_us}")
     }
 }
 
