@@ -145,13 +145,13 @@ impl Outbound {
         debug_assert!(self.close.is_none());
         let mut own = match self.own {
             Some(own) => own,
-            None => match pool.take(bytes.len()) {
+            None => match pool.take_briefly(bytes.len()) {
                 Some(own) => own,
                 None => return false,
             },
         };
         // An empty buffer that was just taken is large enough, so it is never left behind.
-        let appended = pool.append(&mut own, bytes);
+        let appended = pool.append_briefly(&mut own, bytes);
         self.own = Some(own);
         if appended {
             self.pong_at = NO_PONG;
@@ -175,7 +175,7 @@ impl Outbound {
             && self.own_sent <= self.pong_at
             && self.own_left(pool) > OWN_BYTES_CALM
         {
-            pool.bytes_mut(own).truncate(self.pong_at as usize);
+            pool.truncate(own, self.pong_at as usize);
         }
         let at = self.own.map_or(0, |own| pool.bytes(own).len()) as u32;
         let pushed = self.push_own(pool, &frame[..length]);

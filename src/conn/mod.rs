@@ -424,10 +424,10 @@ impl Conn {
         if rest.is_empty() {
             return true;
         }
-        let Some(id) = pool.take(rest.len()) else { return false };
-        pool.bytes_mut(id).extend_from_slice(rest);
+        let Some(mut id) = pool.take(rest.len()) else { return false };
+        let kept = pool.append(&mut id, rest);
         self.input = Some(id);
-        true
+        kept
     }
 
     /// Moves what was kept to the front of `buffer`; how many bytes that are.

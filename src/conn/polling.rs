@@ -134,7 +134,13 @@ impl Conn {
                 if so_far + data.len() > max {
                     return (bytes.len(), Step::PostTooBig);
                 }
-                let Some(mut buffer) = post.buffer.or_else(|| cx.pool.take(data.len())) else {
+                // What is whole is taken in at once; what is not can be kept waiting by anyone.
+                let taken = match post.buffer {
+                    Some(buffer) => Some(buffer),
+                    None if post.body.is_over() => cx.pool.take_briefly(data.len()),
+                    None => cx.pool.take(data.len()),
+                };
+                let Some(mut buffer) = taken else {
                     return (bytes.len(), Step::End(CloseReason::NoMemory));
                 };
                 let collected = cx.pool.append(&mut buffer, data);
@@ -155,7 +161,7 @@ impl Conn {
 
     fn finish_post<'b>(&mut self, cx: &mut Cx<'_>, used: usize) -> (usize, Step<'b>) {
         let Phase::Post(post) = &self.phase else { return (used, Step::Continue) };
-        let Some(buffer) = post.buffer.or_else(|| cx.pool.take(0)) else {
+        let Some(buffer) = post.buffer.or_else(|| cx.pool.take_briefly(0)) else {
             return (used, Step::End(CloseReason::NoMemory));
         };
         let Post { session, later, binary, .. } = *post;

@@ -323,6 +323,10 @@ impl<S: Socket> Server<S> {
             self.answer_post(now, id);
         } else {
             self.entries[id.slot as usize].conn.set_posted(at);
+            // It waits for the room, perhaps in memory that was there for a moment only.
+            if self.pool.is_strained() {
+                self.remove(now, id.slot, CloseReason::NoMemory, false);
+            }
         }
     }
 

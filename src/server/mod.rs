@@ -312,7 +312,8 @@ impl<S: Socket> Server<S> {
         let mut lent = self.hub.reserved_bytes();
         let mut sessions = self.engine.len();
         for (slot, entry) in &self.entries {
-            lent += entry.conn.buffers().map(|buffer| self.pool.cost_bytes(buffer)).sum::<u64>();
+            lent +=
+                entry.conn.buffers().map(|buffer| self.pool.capacity(buffer) as u64).sum::<u64>();
             sessions += usize::from(entry.session);
             assert_eq!(entry.conn.place().is_some(), entry.session);
             if let Some(place) = entry.conn.place() {
@@ -324,14 +325,14 @@ impl<S: Socket> Server<S> {
         }
         for (id, session) in self.engine.iter() {
             lent += SESSION_BYTES;
-            lent += session.buffers().map(|buffer| self.pool.cost_bytes(buffer)).sum::<u64>();
+            lent += session.buffers().map(|buffer| self.pool.capacity(buffer) as u64).sum::<u64>();
             for space in &session.spaces {
                 self.check_member(space.channel, space.position, Reader::Session(id));
             }
         }
         assert_eq!(sessions, self.sessions);
         assert_eq!(lent, self.pool.lent_bytes());
-        assert!(self.pool.held_bytes() <= self.pool.limit_bytes());
+        assert!(self.pool.held_bytes() <= self.pool.bound_bytes());
         self.hub.check();
         self.wheel.check();
     }

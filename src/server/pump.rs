@@ -52,6 +52,7 @@ impl<S: Socket> Server<S> {
             }
             self.arm(id.slot);
         }
+        self.relieve(now);
     }
 
     /// One read and what follows from it; whether another is worth while.
@@ -206,6 +207,25 @@ impl<S: Socket> Server<S> {
         }
     }
 
+    /// While the pool's reserve is in use, what was queued leaves at once: it is there for no
+    /// longer than that.
+    fn relieve(&mut self, now: Now) {
+        while self.pool.is_strained()
+            && let Some(slot) = self.queue.pop_front()
+        {
+            self.flush_queued(now, slot);
+        }
+    }
+
+    /// Flushes who stood in the queue of those with own bytes to send; whether anybody did.
+    fn flush_queued(&mut self, now: Now, slot: u32) -> bool {
+        // A slot that was filled again in the meantime has nothing to send, or has it sent.
+        let Some(entry) = self.entries.get_mut(slot as usize) else { return false };
+        entry.queued = false;
+        self.flush(now, self.id(slot));
+        true
+    }
+
     /// One portion of sends: own bytes first, since few wait for them and somebody waits for each;
     /// then the channels in turn.
     pub(super) fn flush_pass(&mut self, now: Now) {
@@ -213,12 +233,7 @@ impl<S: Socket> Server<S> {
         while sends > 0
             && let Some(slot) = self.queue.pop_front()
         {
-            // A slot that was filled again in the meantime has nothing to send, or has it sent.
-            if let Some(entry) = self.entries.get_mut(slot as usize) {
-                entry.queued = false;
-                self.flush(now, self.id(slot));
-                sends -= 1;
-            }
+            sends -= usize::from(self.flush_queued(now, slot));
         }
         while sends > 0
             && let Some(session) = self.polls.pop_front()
@@ -226,6 +241,7 @@ impl<S: Socket> Server<S> {
             if self.engine.contains(session) {
                 self.engine.get_mut(session).queued = false;
                 self.answer_poll(now, session);
+                self.relieve(now);
                 sends -= 1;
             }
         }
@@ -391,6 +407,11 @@ impl<S: Socket> Server<S> {
 
     /// After sending: who lags less may be read again, and counts as reading.
     fn recover(&mut self, now: Now, id: ConnId) {
+        let Some(entry) = self.entry(id) else { return };
+        // What waits for a socket that is full must not hold what is there for the others' words.
+        if entry.blocked && entry.conn.out.buffer().is_some() && self.pool.is_strained() {
+            return self.remove(now, id.slot, CloseReason::NoMemory, true);
+        }
         let Some(entry) = self.entry(id) else { return };
         let unread = entry.readable || entry.conn.has_input() || entry.ended;
         let (choked, resuming) = (entry.choked, entry.resuming);
