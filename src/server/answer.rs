@@ -4,7 +4,7 @@
 //! behind the answer. Paths lead into a table of files that were read before, never to the file
 //! system.
 
-use super::{Access, Event, Server, Socket, has_room};
+use super::{Access, Event, Server, Socket};
 use crate::conn::{Next, Requester, Role};
 use crate::hub::{DEFAULT_CHANNEL, JoinError, is_channel_name};
 use crate::id::Dialect;
@@ -266,22 +266,6 @@ impl<S: Socket> Server<S> {
             self.enqueue(slot);
         } else {
             self.remove(now, slot, CloseReason::NoMemory, false);
-        }
-    }
-
-    /// What there is not enough of for one more session, if anything.
-    pub(super) fn lacks_room(&self, slot: u32) -> Option<&'static str> {
-        let limits = &self.settings.limits;
-        let ip = self.entries[slot as usize].conn.client().ip();
-        let of_address = self.per_ip.get(&ip).copied().unwrap_or(0);
-        if self.drain.is_some() {
-            Some("draining")
-        } else if self.sessions >= limits.connections_max {
-            Some("--max-connections are in use")
-        } else if !has_room(limits, of_address) {
-            Some("--max-connections-per-ip of this address are in use")
-        } else {
-            None
         }
     }
 

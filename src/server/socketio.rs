@@ -8,7 +8,7 @@
 //! send of its current space, it turns to the next that has. At shutdown it is the transport that
 //! is closed, never a namespace: clients stay away from a namespace that was closed on them.
 
-use super::engine::Farewell;
+use super::carrier::Farewell;
 use super::pump::reason_of_refusal;
 use super::{Event, Server, Socket};
 use crate::hub::{
