@@ -35,13 +35,14 @@ struct Buffer {
 
 /// The budget and the buffers.
 ///
-/// `lent + kept + numbers <= limit`, in bytes with overhead.
+/// `lent + kept + spent + numbers <= limit`, in bytes with overhead.
 #[derive(Debug)]
 pub struct Pool {
     limit_bytes: u64,
     lent_bytes: u64,
     kept_bytes: u64,
     kept_bytes_max: u64,
+    spent_bytes: u64,
     buffers: Vec<Buffer>,
     /// Numbers without memory behind them.
     vacant: Vec<u32>,
@@ -72,6 +73,7 @@ impl Pool {
             lent_bytes: 0,
             kept_bytes: 0,
             kept_bytes_max: limit_bytes / 16,
+            spent_bytes: 0,
             buffers: Vec::new(),
             vacant: Vec::new(),
             kept: [const { Vec::new() }; CLASSES],
@@ -131,8 +133,23 @@ impl Pool {
     /// Appends to a lent buffer, moving it to a larger one when it is full. Nothing is changed when
     /// the budget does not allow that: `false`.
     pub fn append(&mut self, id: &mut BufferId, bytes: &[u8]) -> bool {
+        self.append_all(id, &[bytes])
+    }
+
+    /// Appends several pieces, or none of them when the budget does not allow it: `false`.
+    pub fn append_all(&mut self, id: &mut BufferId, parts: &[&[u8]]) -> bool {
+        let grown = self.grow(id, parts.iter().map(|part| part.len()).sum());
+        if grown {
+            parts.iter().for_each(|part| self.bytes_mut(*id).extend_from_slice(part));
+        }
+        grown
+    }
+
+    /// Makes room for so many `bytes` more, moving what a lent buffer holds to a larger one if need
+    /// be. Nothing is changed when the budget does not allow that: `false`.
+    pub fn grow(&mut self, id: &mut BufferId, bytes: usize) -> bool {
         let current = &self.buffers[(id.0.get() - 1) as usize].bytes;
-        let needed = current.len() + bytes.len();
+        let needed = current.len() + bytes;
         if needed > current.capacity() {
             let Some(larger) = self.take(needed) else { return false };
             let mut storage = core::mem::take(self.bytes_mut(larger));
@@ -141,7 +158,6 @@ impl Pool {
             self.give(*id);
             *id = larger;
         }
-        self.bytes_mut(*id).extend_from_slice(bytes);
         true
     }
 
@@ -150,7 +166,7 @@ impl Pool {
         &self.buffers[(id.0.get() - 1) as usize].bytes
     }
 
-    /// The same, to change. It must not grow past its capacity; [`Pool::append`] is for that.
+    /// The same, to change. It must not grow past its capacity; [`Pool::grow`] is for that.
     pub fn bytes_mut(&mut self, id: BufferId) -> &mut Vec<u8> {
         &mut self.buffers[(id.0.get() - 1) as usize].bytes
     }
@@ -180,6 +196,15 @@ impl Pool {
         self.lent_bytes -= bytes;
     }
 
+    /// Sets `bytes` of the budget aside for good: for a table that never shrinks.
+    pub fn spend(&mut self, bytes: u64) -> bool {
+        let enough = self.make_room(bytes);
+        if enough {
+            self.spent_bytes += bytes;
+        }
+        enough
+    }
+
     /// What a lent buffer takes of the budget.
     pub fn cost_bytes(&self, id: BufferId) -> u64 {
         cost_bytes(self.buffers[(id.0.get() - 1) as usize].bytes.capacity())
@@ -192,16 +217,17 @@ impl Pool {
 
     /// Bytes in use or kept: never over the limit.
     pub fn held_bytes(&self) -> u64 {
-        self.lent_bytes + self.kept_bytes + self.numbers_bytes()
+        self.lent_bytes + self.kept_bytes + self.gone_bytes()
     }
 
     /// What could still be reserved, if everything kept were let go.
     pub fn free_bytes(&self) -> u64 {
-        self.limit_bytes.saturating_sub(self.lent_bytes + self.numbers_bytes())
+        self.limit_bytes.saturating_sub(self.lent_bytes + self.gone_bytes())
     }
 
-    fn numbers_bytes(&self) -> u64 {
-        self.buffers.len() as u64 * NUMBER_BYTES
+    /// What does not come back: spent bytes, and numbers.
+    fn gone_bytes(&self) -> u64 {
+        self.spent_bytes + self.buffers.len() as u64 * NUMBER_BYTES
     }
 
     /// The budget.
@@ -211,7 +237,7 @@ impl Pool {
 
     /// Lets kept buffers go, largest first, until `bytes` more fit; whether they do.
     fn make_room(&mut self, bytes: u64) -> bool {
-        let taken_bytes = self.lent_bytes + self.numbers_bytes();
+        let taken_bytes = self.lent_bytes + self.gone_bytes();
         let Some(needed) = taken_bytes.checked_add(bytes) else { return false };
         if needed > self.limit_bytes {
             return false;
@@ -294,9 +320,20 @@ mod tests {
     fn appending_beyond_the_budget_changes_nothing() {
         let mut pool = Pool::new(600);
         let mut id = pool.take(256).unwrap();
-        assert!(pool.append(&mut id, &[1; 256]));
-        assert!(!pool.append(&mut id, &[2; 1]));
-        assert_eq!(pool.bytes(id), [1; 256]);
+        assert!(pool.append(&mut id, &[1; 255]));
+        assert!(!pool.append_all(&mut id, &[&[2], &[3]]));
+        assert_eq!(pool.bytes(id), [1; 255]);
+    }
+
+    #[test]
+    fn what_is_spent_does_not_come_back() {
+        let mut pool = Pool::new(1000);
+        let kept = pool.take(256).unwrap();
+        pool.give(kept);
+        assert!(pool.spend(900 - NUMBER_BYTES));
+        assert_eq!((pool.lent_bytes(), pool.free_bytes()), (0, 100));
+        assert!(!pool.spend(101) && !pool.reserve(101) && pool.reserve(100));
+        assert_eq!(pool.held_bytes(), 1000);
     }
 
     #[test]
