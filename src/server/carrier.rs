@@ -12,68 +12,68 @@
 //! The surprise: a session on a WebSocket ends later than it is closed. It lasts until the close
 //! frame has gone, behind what was published before.
 
-use super::answer::{Answer, Content};
 use super::{Server, Socket};
-use crate::conn::Next;
 use crate::hub::{OWN_BYTES_MAX, Space, Transport};
 use crate::id::{ConnId, SessionId};
 use crate::outbound::CloseFrame;
 use crate::reason::CloseReason;
 use crate::time::Now;
-use crate::wire::engine::{self, Body, Frame};
+use crate::wire::engine;
 use crate::wire::ws::{self, Kind};
 
 impl<S: Socket> Server<S> {
-    /// Tells the client one text packet of Engine.IO: on its WebSocket, or with its next poll.
-    pub(super) fn say(&mut self, now: Now, session: SessionId, packet: &[u8]) {
+    /// Tells the client one text packet of Engine.IO, given in two pieces: on its WebSocket, or with
+    /// its next poll.
+    pub(super) fn say(&mut self, now: Now, session: SessionId, [first, rest]: [&[u8]; 2]) {
+        let packet_bytes = first.len() + rest.len();
         let mut header = [0; ws::HEADER_BYTES_MAX];
-        let length = ws::header(Kind::Text, packet.len(), &mut header);
-        match self.engine.get(session).transport {
-            Transport::WebSocket(id) => {
-                self.say_on(now, id, &[&header[..length], packet]);
-            }
-            Transport::Polling { .. } => {
-                let entry = self.engine.get_mut(session);
-                let Some(mut own) = entry.own.or_else(|| self.pool.take(length + packet.len()))
-                else {
-                    return self.close_session(
-                        now,
-                        session,
-                        CloseReason::NoMemory,
-                        Farewell::Close,
-                    );
-                };
-                let full = self.pool.bytes(own).len() + packet.len() > OWN_BYTES_MAX;
-                let told = self.pool.append(&mut own, &header[..length])
-                    && self.pool.append(&mut own, packet);
-                entry.own = Some(own);
-                if full || !told {
-                    let reason = if full { CloseReason::TooSlow } else { CloseReason::NoMemory };
-                    // Half a packet must not be seen.
-                    entry.own = None;
-                    self.pool.give(own);
-                    return self.close_session(now, session, reason, Farewell::Close);
-                }
-                self.enqueue_poll(session);
-            }
+        let header_bytes = ws::header(Kind::Text, packet_bytes, &mut header);
+        let frame = [&header[..header_bytes], first, rest];
+        let entry = self.engine.get_mut(session);
+        if let Transport::WebSocket(id) = entry.transport {
+            return self.say_on(now, id, &frame);
         }
+        let waits = entry.own.map_or(0, |own| self.pool.bytes(own).len());
+        let reason = if waits + packet_bytes > OWN_BYTES_MAX {
+            CloseReason::TooSlow
+        } else {
+            let own = entry.own.or_else(|| self.pool.take(header_bytes + packet_bytes));
+            let told = own.map(|mut own| (self.pool.append_all(&mut own, &frame), own));
+            entry.own = told.map(|(_, own)| own);
+            if let Some((true, _)) = told {
+                return self.enqueue_poll(session);
+            }
+            CloseReason::NoMemory
+        };
+        self.close_session(now, session, reason, Farewell::Close);
     }
 
-    /// Queues own bytes on a WebSocket; none any more if it is closing.
+    /// The same with a packet that `write` appends to an empty buffer: at most `bytes_max`.
+    pub(super) fn say_written(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        bytes_max: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let Some(buffer) = self.pool.take(bytes_max) else {
+            return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
+        };
+        let mut packet = self.pool.borrow_out(buffer);
+        write(&mut packet);
+        debug_assert!(packet.len() <= bytes_max, "what is written is bounded");
+        self.say(now, session, [&packet, &[]]);
+        self.pool.put_back(buffer, packet);
+        self.pool.give(buffer);
+    }
+
+    /// Queues own bytes on a WebSocket, all of the pieces or none; none any more if it is closing.
     fn say_on(&mut self, now: Now, id: ConnId, parts: &[&[u8]]) {
         let Some(entry) = self.entries.get_mut(id.slot as usize) else { return };
         if entry.generation != id.generation || !entry.conn.is_open() {
             return;
         }
-        let mut frame = Vec::new();
-        let told = match parts {
-            [only] => entry.conn.out.push_own(&mut self.pool, only),
-            _ => {
-                frame.extend(parts.iter().copied().flatten());
-                entry.conn.out.push_own(&mut self.pool, &frame)
-            }
-        };
-        if told {
+        if entry.conn.out.push_own_parts(&mut self.pool, parts) {
             self.enqueue(id.slot);
         } else {
             let reason = CloseReason::NoMemory;
@@ -136,8 +136,7 @@ impl<S: Socket> Server<S> {
         if let Transport::Polling { posting: Some(post), .. } = self.engine.get(session).transport {
             // Nor does it wait for what it posts: that is told not to have come.
             self.forget_post(session);
-            let gone = Answer { content: Content::Text(b""), ..Answer::plain(400) };
-            self.send_answer(now, post.slot, gone, Next::Close, false, false);
+            self.answer_last(now, post, 400);
         }
         let entry = self.engine.get_mut(session);
         entry.upgrade = None;
@@ -223,15 +222,15 @@ impl<S: Socket> Server<S> {
             Transport::WebSocket(_) => {}
             Transport::Polling { held, posting } => {
                 if let Some(id) = held {
-                    let version = entry.version;
-                    let mut out = Vec::with_capacity(4);
-                    let packet = if farewell == Farewell::Noop { "6" } else { "1" };
-                    Body::new(version, &mut out).push(Frame::text(packet));
-                    self.send_poll(now, session, id, &out);
+                    let body = if farewell == Farewell::Noop {
+                        engine::noop_body(entry.version)
+                    } else {
+                        engine::close_body(entry.version)
+                    };
+                    self.send_poll(now, session, id, body);
                 }
                 if let Some(id) = posting.filter(|id| self.posting != Some(*id)) {
-                    let gone = Answer { content: Content::Text(b""), ..Answer::plain(400) };
-                    self.send_answer(now, id.slot, gone, Next::Close, false, false);
+                    self.answer_last(now, id, 400);
                 }
             }
         }

@@ -73,7 +73,7 @@ impl<S: Socket> Server<S> {
             Due::Nothing => {}
             Due::Ping => {
                 self.metrics.pings += 1;
-                self.say(now, session, b"2");
+                self.say(now, session, [b"2", b""]);
             }
             Due::Gone if self.says_unread(session) => {
                 self.engine.get_mut(session).heard(now.mono, true);

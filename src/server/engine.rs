@@ -15,7 +15,6 @@ use crate::wire::{http, origin, ws};
 use chacha20::rand_core::Rng;
 
 const JSON: Option<&str> = Some("application/json");
-pub(super) const NO_STORE: (&str, &str) = ("Cache-Control", "no-store");
 
 impl<S: Socket> Server<S> {
     /// Answers a request for `/socket.io/`.
@@ -91,9 +90,8 @@ impl<S: Socket> Server<S> {
             ping_timeout_ms: limits.ping_timeout.as_millis(),
             body_bytes_max: limits.message_bytes_max,
         };
-        let mut packet = Vec::with_capacity(192);
-        open.append_to(version, &mut packet);
-        self.say(now, session, &packet);
+        let write = |packet: &mut Vec<u8>| open.append_to(version, packet);
+        self.say_written(now, session, engine::OPEN_BYTES_MAX, write);
         if version == Version::V3 && self.engine.contains(session) {
             // Protocol 3 puts everybody into `/` unasked.
             self.enter(now, session, "/");
@@ -174,22 +172,16 @@ impl<S: Socket> Server<S> {
         listed.and_then(|number| u16::try_from(number).ok())
     }
 
-    pub(super) fn origin_text(&self, listed: Option<u16>) -> Option<String> {
-        let listed = self.settings.origins.get(usize::from(listed?))?;
-        Some(listed.to_string())
-    }
-
     fn answer_preflight(&mut self, now: Now, slot: u32, request: &Request<'_, '_>) {
-        let origin = self.origin_text(self.listed_origin(request));
-        if origin.is_none() {
+        let Some(listed) = self.listed_origin(request) else {
             return self.refuse_engine(now, slot, request, Refusal::HandshakeMethod);
-        }
-        let mut fields = cors_fields(origin.as_deref());
-        fields.extend([
-            ("Access-Control-Allow-Methods", "GET, POST"),
-            ("Access-Control-Allow-Headers", "Content-Type"),
-            ("Access-Control-Max-Age", "600"),
-        ]);
+        };
+        let origin = self.origins[usize::from(listed)].clone();
+        let mut fields = Fields::default();
+        fields.let_read(Some(&origin));
+        fields.push("Access-Control-Allow-Methods", "GET, POST");
+        fields.push("Access-Control-Allow-Headers", "Content-Type");
+        fields.push("Access-Control-Max-Age", "600");
         self.respond(now, slot, request, Answer::plain(204).with(&fields));
     }
 
@@ -200,8 +192,10 @@ impl<S: Socket> Server<S> {
         request: &Request<'_, '_>,
         refusal: Refusal,
     ) {
-        let origin = self.origin_text(self.listed_origin(request));
-        let fields = cors_fields(origin.as_deref());
+        let listed = self.listed_origin(request);
+        let origin = listed.map(|listed| self.origins[usize::from(listed)].clone());
+        let mut fields = Fields::default();
+        fields.let_read(origin.as_deref());
         let answer = Answer { fields: &fields, ..Answer::plain(refusal.status()) };
         if request.has_token("upgrade", "websocket") {
             // As the reference refuses an upgrade: in plain words, and that is the end of it.
@@ -213,15 +207,41 @@ impl<S: Socket> Server<S> {
     }
 }
 
-/// What lets a page of another origin read an answer.
-pub(super) fn cors_fields(origin: Option<&str>) -> Vec<(&str, &str)> {
-    match origin {
-        None => Vec::new(),
-        Some("*") => vec![("Access-Control-Allow-Origin", "*")],
-        Some(origin) => vec![
-            ("Access-Control-Allow-Origin", origin),
-            ("Access-Control-Allow-Credentials", "true"),
-            ("Vary", "Origin"),
-        ],
+/// The most fields that an answer of Engine.IO has of its own.
+const FIELDS_MAX: usize = 6;
+
+/// Fields of an answer, without a heap.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Fields<'a> {
+    list: [(&'a str, &'a str); FIELDS_MAX],
+    count: usize,
+}
+
+impl<'a> Fields<'a> {
+    /// Adds one.
+    ///
+    /// # Panics
+    /// If there are [`FIELDS_MAX`].
+    pub(super) fn push(&mut self, name: &'a str, value: &'a str) {
+        self.list[self.count] = (name, value);
+        self.count += 1;
+    }
+
+    /// Adds what lets a page of a listed origin read the answer.
+    pub(super) fn let_read(&mut self, origin: Option<&'a str>) {
+        let Some(origin) = origin else { return };
+        self.push("Access-Control-Allow-Origin", origin);
+        if origin != "*" {
+            self.push("Access-Control-Allow-Credentials", "true");
+            self.push("Vary", "Origin");
+        }
+    }
+}
+
+impl<'a> core::ops::Deref for Fields<'a> {
+    type Target = [(&'a str, &'a str)];
+
+    fn deref(&self) -> &[(&'a str, &'a str)] {
+        &self.list[..self.count]
     }
 }

@@ -30,10 +30,10 @@ use chacha20::rand_core::{Rng, SeedableRng};
 use slab::Slab;
 
 pub use crate::conn::Listener;
-pub use event::{Access, Event};
+pub use event::{AGENT_BYTES_MAX, Access, Event};
 
 use crate::conn::{Conn, Cx, Step};
-use crate::hub::{HashKey, Hub, OWN_BYTES_MAX, SESSION_BYTES, Sessions};
+use crate::hub::{HashKey, Hub, OWN_BYTES_MAX, Sessions};
 use crate::id::{ChannelId, ConnId, Offset, Reader, SessionId};
 use crate::limits;
 use crate::metrics::Metrics;
@@ -46,6 +46,7 @@ use crate::time::{Instant, Now};
 use crate::wheel::{self, Wheel};
 use crate::wire::http;
 use drain::Drain;
+use event::Spare;
 
 /// A stream socket that never blocks. Methods take `&self`, as a socket's do in the kernel.
 pub trait Socket {
@@ -107,6 +108,8 @@ const _: () = assert!(
 #[derive(Debug)]
 pub struct Server<S> {
     settings: Settings,
+    /// `--allow-origin` as answers name them.
+    origins: Box<[Box<str>]>,
     entries: Slab<Entry<S>>,
     generation: u32,
     wheel: Wheel,
@@ -129,12 +132,11 @@ pub struct Server<S> {
     /// The connection whose posted packets are being taken in.
     posting: Option<ConnId>,
     events: VecDeque<Event>,
+    spare: Spare,
     /// The one buffer that every read goes into.
     buffer: Vec<u8>,
     /// Where response heads are put together.
     scratch: Vec<u8>,
-    /// Where polling bodies are put together.
-    body: Vec<u8>,
     date: (u64, [u8; http::DATE_BYTES]),
     random: ChaCha20Rng,
     drain: Option<Drain>,
@@ -154,6 +156,7 @@ impl<S: Socket> Server<S> {
         let limits = &settings.limits;
         let slots = limits.slots();
         Server {
+            origins: settings.origins.iter().map(|origin| origin.to_string().into()).collect(),
             entries: Slab::with_capacity(slots),
             generation: 0,
             wheel: Wheel::new(now.mono, slots),
@@ -169,9 +172,9 @@ impl<S: Socket> Server<S> {
             polls: VecDeque::new(),
             posting: None,
             events: VecDeque::new(),
+            spare: Spare::default(),
             buffer: vec![0; limits::READ_BUFFER_BYTES],
             scratch: Vec::with_capacity(limits::RESPONSE_HEAD_BYTES_MAX),
-            body: Vec::new(),
             date: (now.unix_s, http::date(now.unix_s)),
             random,
             drain: None,
@@ -263,6 +266,14 @@ impl<S: Socket> Server<S> {
         self.events.pop_front()
     }
 
+    /// Takes back an event that was written down, for what it is made of. Whoever keeps them has the
+    /// server allocate for the next.
+    pub fn recycle(&mut self, event: Event) {
+        if let Event::Request(access) = event {
+            self.spare.give(access);
+        }
+    }
+
     /// When [`Server::run`] is worth calling although nothing has happened.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let drain = self.drain.as_ref().map(Drain::next);
@@ -323,9 +334,9 @@ impl<S: Socket> Server<S> {
             }
         }
         for (id, session) in self.engine.iter() {
-            lent += SESSION_BYTES;
+            lent += session.reserved_bytes();
             lent += session.buffers().map(|buffer| self.pool.cost_bytes(buffer)).sum::<u64>();
-            for space in &session.spaces {
+            for space in session.spaces.iter() {
                 self.check_member(space.channel, space.position, Reader::Session(id));
             }
         }

@@ -8,21 +8,22 @@
 //! The surprise: nothing is queued for a session between two polls. It lags, as a reader does whose
 //! socket is full.
 
-use super::answer::{Answer, Content};
+use super::answer::{Answer, Content, TEXT, connection_of};
 use super::carrier::Farewell;
-use super::engine::{NO_STORE, cors_fields};
-use super::{Access, Event, Server, Socket};
+use super::engine::Fields;
+use super::{AGENT_BYTES_MAX, Event, Server, Socket};
 use crate::conn::{Later, Next};
-use crate::hub::Transport;
+use crate::feed::Mark;
+use crate::hub::{SPACES_MAX, Transport};
 use crate::id::{ConnId, SessionId};
 use crate::reason::CloseReason;
 use crate::time::Now;
-use crate::wire::engine::{self, Body, Frame, Refusal, Version};
-use crate::wire::http;
-use crate::wire::http::{Framing, Request};
+use crate::wire::engine::{self, Body, BodyLength, Refusal, SID_BYTES, Sid, Version};
+use crate::wire::http::{self, Framing, Request, ResponseHead};
 
 /// Records are put into a poll's answer up to this length; one always is.
 const POLL_BYTES_MAX: usize = 64 * 1024;
+const OCTET_STREAM: &[u8] = b"application/octet-stream";
 const BODY_TYPE: Option<&str> = Some("text/plain; charset=UTF-8");
 
 impl<S: Socket> Server<S> {
@@ -37,14 +38,21 @@ impl<S: Socket> Server<S> {
         self.arm(slot);
     }
 
-    fn later(&self, slot: u32, request: &Request<'_, '_>) -> Later {
+    fn later(&mut self, slot: u32, request: &Request<'_, '_>) -> Later {
+        let agent = request.field("user-agent").unwrap_or_default();
+        let agent = &agent[..agent.len().min(AGENT_BYTES_MAX)];
+        // A line without it is better than no answer.
+        let agent = (!agent.is_empty())
+            .then(|| self.pool.take(agent.len()))
+            .flatten()
+            .inspect(|buffer| self.pool.bytes_mut(*buffer).extend_from_slice(agent));
         let persistent = match self.what_follows(slot, request) {
             Next::Request => true,
             // A body would be taken for the next request: what has one is the last.
             Next::Body(_) | Next::Close => false,
         };
         let is_1_0 = request.version == http::Version::Http10;
-        Later { persistent, is_1_0, origin: self.listed_origin(request) }
+        Later { persistent, is_1_0, origin: self.listed_origin(request), agent }
     }
 
     pub(super) fn poll(
@@ -75,7 +83,9 @@ impl<S: Socket> Server<S> {
         let version = self.engine.get(session).version;
         let id = self.id(slot);
         let media = request.field("content-type").unwrap_or_default();
-        let is_binary = media.to_ascii_lowercase().starts_with(b"application/octet-stream");
+        let is_binary = media
+            .get(..OCTET_STREAM.len())
+            .is_some_and(|media| media.eq_ignore_ascii_case(OCTET_STREAM));
         if is_binary && version == Version::V4 {
             return self.refuse_engine(now, slot, request, Refusal::BadRequest);
         }
@@ -121,11 +131,16 @@ impl<S: Socket> Server<S> {
     pub(super) fn refuse_post(&mut self, now: Now, id: ConnId, status: u16) {
         let Some(session) = self.entries[id.slot as usize].conn.session() else { return };
         self.forget_post(session);
-        let empty = Answer { content: Content::Text(b""), ..Answer::plain(status) };
-        self.send_answer(now, id.slot, empty, Next::Close, false, false);
+        self.answer_last(now, id, status);
         let too_big = status == 413;
         let reason = if too_big { CloseReason::MessageTooBig } else { CloseReason::ProtocolError };
         self.close_session(now, session, reason, Farewell::Close);
+    }
+
+    /// Answers a POST with nothing but a status, and closes.
+    pub(super) fn answer_last(&mut self, now: Now, id: ConnId, status: u16) {
+        let answer = Late { status, content_type: TEXT, cookie: None, body: b"", is_last: true };
+        self.send_late(now, id.slot, &answer);
     }
 
     pub(super) fn forget_post(&mut self, session: SessionId) {
@@ -176,34 +191,45 @@ impl<S: Socket> Server<S> {
     }
 
     fn answer_post(&mut self, now: Now, id: ConnId) {
-        let Some(later) = self.entries[id.slot as usize].conn.later() else { return };
-        let answer = Answer {
-            status: 200,
-            content_type: Some("text/html"),
-            fields: &[NO_STORE],
-            content: Content::Text(b"ok"),
-        };
-        self.send_later(now, id.slot, later, "POST", answer);
+        let content_type = Some("text/html");
+        let answer = Late { status: 200, content_type, cookie: None, body: b"ok", is_last: false };
+        self.send_late(now, id.slot, &answer);
     }
 
-    /// Answers a request that had to wait, with what its origin needs to be let read it.
-    fn send_later(&mut self, now: Now, slot: u32, later: Later, method: &str, answer: Answer<'_>) {
-        let origin = self.origin_text(later.origin);
-        let mut fields = answer.fields.to_vec();
-        fields.extend(cors_fields(origin.as_deref()));
-        let next = if self.drain.is_some() { Next::Close } else { later.next() };
-        let Content::Text(body) = answer.content else { return };
+    /// Answers a request that had to wait, with what its origin needs to be let read it, and reports
+    /// that.
+    fn send_late(&mut self, now: Now, slot: u32, answer: &Late<'_>) {
+        let conn = &self.entries[slot as usize].conn;
+        let (Some(later), client) = (conn.later(), conn.client().address()) else { return };
+        let Late { status, content_type, cookie, body, is_last } = *answer;
+        let mut access = self.spare.take(client, status, body.len() as u64);
+        let method = if conn.is_held() { "GET" } else { "POST" };
         let version = if later.is_1_0 { "HTTP/1.0" } else { "HTTP/1.1" };
-        self.events.push_back(Event::Request(Box::new(Access {
-            client: self.client(slot),
-            line: format!("{method} /socket.io/ {version}").into(),
-            status: answer.status,
-            body_bytes: body.len() as u64,
-            agent: Box::default(),
-            is_probe: false,
-        })));
-        let answer = Answer { fields: &fields, ..answer };
-        self.send_answer(now, slot, answer, next, later.is_1_0, false);
+        access.line.extend([method, " /socket.io/ ", version]);
+        let agent = later.agent.map_or(&[][..], |agent| self.pool.bytes(agent));
+        access.agent.extend_from_slice(agent);
+        self.events.push_back(Event::Request(access));
+        let next = if is_last || self.drain.is_some() { Next::Close } else { later.next() };
+        let date = self.date(now);
+        let mut head = core::mem::take(&mut self.scratch);
+        head.clear();
+        let mut fields = Fields::default();
+        fields.push("Cache-Control", "no-store");
+        if let Some(cookie) = cookie {
+            fields.push("Set-Cookie", cookie);
+        }
+        fields.let_read(later.origin.map(|listed| &*self.origins[usize::from(listed)]));
+        let response = ResponseHead {
+            status,
+            date: &date,
+            connection: connection_of(next, later.is_1_0),
+            content_type,
+            content_length: Some(body.len() as u64),
+            fields: &fields,
+        };
+        response.write(&mut head);
+        self.send(now, slot, &head, body, None, next);
+        self.scratch = head;
     }
 
     /// Has a session's poll answered soon.
@@ -223,26 +249,35 @@ impl<S: Socket> Server<S> {
         let Transport::Polling { held: Some(id), .. } = self.engine.get(session).transport else {
             return;
         };
-        let mut out = core::mem::take(&mut self.body);
-        out.clear();
-        let kept_up = self.write_poll(session, &mut out);
-        let probed = self.engine.get(session).upgrade.is_some_and(|upgrade| upgrade.probed);
-        if out.is_empty() && probed {
-            let version = self.engine.get(session).version;
-            Body::new(version, &mut out).push(Frame::text("6"));
+        let Some(plan) = self.plan_poll(session) else {
+            self.recover_session(session);
+            return self.close_session(now, session, CloseReason::TooSlow, Farewell::Close);
+        };
+        let entry = self.engine.get(session);
+        if plan.bytes > 0 {
+            self.answer_with_plan(now, session, id, &plan);
+        } else if entry.upgrade.is_some_and(|upgrade| upgrade.probed) {
+            let noop = engine::noop_body(entry.version);
+            self.send_poll(now, session, id, noop);
         }
+    }
+
+    /// Answers the held request with what was planned.
+    fn answer_with_plan(&mut self, now: Now, session: SessionId, id: ConnId, plan: &Plan) {
+        let Some(buffer) = self.pool.take(plan.bytes) else {
+            return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
+        };
+        let mut body = self.pool.borrow_out(buffer);
+        self.write_poll(session, plan, &mut body);
+        debug_assert_eq!(body.len(), plan.bytes, "a plan is kept");
         self.recover_session(session);
-        if !kept_up {
-            self.close_session(now, session, CloseReason::TooSlow, Farewell::Close);
-        } else if !out.is_empty() {
-            self.send_poll(now, session, id, &out);
-            if self.entry(id).is_none() {
-                // No memory for the answer, and what was in it is not kept.
-                self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
-            }
+        self.send_poll(now, session, id, &body);
+        self.pool.put_back(buffer, body);
+        self.pool.give(buffer);
+        if self.entry(id).is_none() && self.engine.contains(session) {
+            // No memory for the answer, and what was in it is not kept.
+            self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
         }
-        out.shrink_to(4 * POLL_BYTES_MAX);
-        self.body = out;
     }
 
     /// Answers the held request with `body`.
@@ -251,25 +286,45 @@ impl<S: Socket> Server<S> {
         if let Transport::Polling { held, .. } = &mut entry.transport {
             *held = None;
         }
-        let cookie = match entry.version {
-            Version::V3 => Some(format!("io={}; Path=/; HttpOnly", entry.sid.as_str())),
-            Version::V4 => None,
-        };
-        let Some(later) = self.entries[id.slot as usize].conn.later() else { return };
-        let cookie = cookie.as_deref().map(|cookie| ("Set-Cookie", cookie));
-        let fields: Vec<_> = [NO_STORE].into_iter().chain(cookie).collect();
-        let answer = Answer {
-            status: 200,
-            content_type: BODY_TYPE,
-            fields: &fields,
-            content: Content::Text(body),
-        };
-        self.send_later(now, id.slot, later, "GET", answer);
+        let mut cookie = [0; COOKIE_BYTES];
+        let cookie = (entry.version == Version::V3).then(|| cookie_of(&entry.sid, &mut cookie));
+        let content_type = BODY_TYPE;
+        let answer = Late { status: 200, content_type, cookie, body, is_last: false };
+        self.send_late(now, id.slot, &answer);
     }
 
-    /// Writes own packets and then as many records as fit, and advances the cursors past them.
-    /// `false` if the ring has overtaken one.
-    fn write_poll(&mut self, session: SessionId, out: &mut Vec<u8>) -> bool {
+    /// What a poll is answered with: own packets and then as many records as fit. `None` if the
+    /// ring has overtaken the session in one of its spaces.
+    fn plan_poll(&self, session: SessionId) -> Option<Plan> {
+        let session = self.engine.get(session);
+        let mut length = BodyLength::new(session.version);
+        if let Some(own) = session.own {
+            engine::frames(self.pool.bytes(own), &[]).for_each(|frame| length.add(frame));
+        }
+        let mut plan = Plan { bytes: 0, until: [Mark::default(); SPACES_MAX] };
+        let mut full = false;
+        for (space, until) in session.spaces.iter().zip(&mut plan.until) {
+            let feed = self.hub.feed(space.channel, session.dialect());
+            if space.cursor.offset < feed.tail() && !full {
+                return None;
+            }
+            *until = space.cursor;
+            while !full && let Some(next) = feed.next(*until) {
+                let (first, second) = feed.slices(until.offset, next.offset);
+                let mut longer = length;
+                engine::frames(first, second).for_each(|frame| longer.add(frame));
+                full = length.bytes() > 0 && longer.bytes() > POLL_BYTES_MAX;
+                if !full {
+                    (length, *until) = (longer, next);
+                }
+            }
+        }
+        plan.bytes = length.bytes();
+        Some(plan)
+    }
+
+    /// Writes what was planned, gives own packets back and advances the cursors.
+    fn write_poll(&mut self, session: SessionId, plan: &Plan, out: &mut Vec<u8>) {
         let session = self.engine.get_mut(session);
         let dialect = session.dialect();
         let mut body = Body::new(session.version, out);
@@ -277,24 +332,45 @@ impl<S: Socket> Server<S> {
             engine::frames(self.pool.bytes(own), &[]).for_each(|frame| body.push(frame));
             self.pool.give(own);
         }
-        for space in &mut session.spaces {
-            let feed = self.hub.feed(space.channel, dialect);
-            if space.cursor.offset < feed.tail() {
-                return false;
-            }
-            while let Some(next) = feed.next(space.cursor) {
-                let (first, second) = feed.slices(space.cursor.offset, next.offset);
-                let frames = engine::frames(first, second);
-                let bytes: usize = frames.clone().map(|frame| body.bytes_with(frame)).sum();
-                if !body.is_empty() && body.len() + bytes > POLL_BYTES_MAX {
-                    return true;
-                }
-                frames.for_each(|frame| body.push(frame));
-                space.cursor = next;
+        for (space, until) in session.spaces.iter_mut().zip(plan.until) {
+            if space.cursor != until {
+                let feed = self.hub.feed(space.channel, dialect);
+                let (first, second) = feed.slices(space.cursor.offset, until.offset);
+                engine::frames(first, second).for_each(|frame| body.push(frame));
+                space.cursor = until;
             }
         }
-        true
     }
+}
+
+/// What a poll will be answered with. It is measured first, because a Content-Length stands in
+/// front, and so that the buffer it is written to is taken whole.
+struct Plan {
+    bytes: usize,
+    /// Up to where each space is sent, in their order.
+    until: [Mark; SPACES_MAX],
+}
+
+/// The answer to a request that had to wait.
+struct Late<'a> {
+    status: u16,
+    content_type: Option<&'a str>,
+    cookie: Option<&'a str>,
+    body: &'a [u8],
+    /// The connection ends behind it.
+    is_last: bool,
+}
+
+const COOKIE_BEGIN: &str = "io=";
+const COOKIE_END: &str = "; Path=/; HttpOnly";
+const COOKIE_BYTES: usize = COOKIE_BEGIN.len() + SID_BYTES + COOKIE_END.len();
+
+/// The cookie by which clients of protocol 3 may keep a balancer at one target.
+fn cookie_of<'o>(sid: &Sid, out: &'o mut [u8; COOKIE_BYTES]) -> &'o str {
+    let parts = [COOKIE_BEGIN, sid.as_str(), COOKIE_END];
+    let bytes = parts.iter().flat_map(|part| part.bytes());
+    out.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
+    core::str::from_utf8(out).expect("ASCII in three parts")
 }
 
 fn overlap_status(version: Version) -> u16 {

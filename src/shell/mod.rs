@@ -260,7 +260,8 @@ impl Shell {
                 | Event::Message { .. }
                 | Event::Refused { .. } => {}
             }
-            self.report.event(now, event);
+            self.report.event(now, &event);
+            self.server.recycle(event);
         }
         drained
     }
