@@ -101,12 +101,17 @@ pub(super) struct Spare(Vec<Box<Access>>);
 
 const SPARE_MAX: usize = 128;
 
+/// A poll's or a POST's line, and the line of most files.
+const LINE_BYTES_TYPICAL: usize = 64;
+
 impl Spare {
     /// An entry with empty texts.
     pub(super) fn take(&mut self, client: SocketAddr, status: u16, body_bytes: u64) -> Box<Access> {
         let spare = self.0.pop();
         let Some(mut access) = spare else {
-            let (line, agent) = (String::new(), Vec::new());
+            // Room at once for what most have, so that one that comes again need not grow.
+            let line = String::with_capacity(LINE_BYTES_TYPICAL);
+            let agent = Vec::with_capacity(AGENT_BYTES_MAX);
             return Box::new(Access { client, line, status, body_bytes, agent, is_probe: false });
         };
         access.line.clear();
