@@ -22,7 +22,7 @@ use crate::wire::engine;
 use crate::wire::ws::{self, Kind};
 
 impl<S: Socket> Server<S> {
-    /// Tells the client one text packet of Engine.IO, given in two pieces: on its WebSocket, or with
+    /// Tells the client one text packet of Engine.IO, given in two pieces: on its WebSocket, or by
     /// its next poll.
     pub(super) fn say(&mut self, now: Now, session: SessionId, [first, rest]: [&[u8]; 2]) {
         let packet_bytes = first.len() + rest.len();

@@ -266,8 +266,8 @@ impl<S: Socket> Server<S> {
         self.events.pop_front()
     }
 
-    /// Takes back an event that was written down, for what it is made of. Whoever keeps them has the
-    /// server allocate for the next.
+    /// Takes back an event that was written down, for what it is made of. Whoever keeps them has
+    /// the server allocate for the next.
     pub fn recycle(&mut self, event: Event) {
         if let Event::Request(access) = event {
             self.spare.give(access);
