@@ -49,6 +49,10 @@ const PAGE_BYTES: u64 = 4096;
 /// What each place of a block costs beside its bytes: the length of what is there.
 const PLACE_BYTES: u64 = 4;
 
+/// Copies of small buffers that are kept to be used again. More are made if need be; a POST that is
+/// taken in, a packet in it and the answer are three.
+const SPARES_MAX: usize = 4;
+
 /// A place that is not lent: the rest is the number of the next such place.
 const FREE: u32 = 1 << 31;
 
@@ -81,7 +85,7 @@ struct Block {
 
 /// The budget and the buffers.
 ///
-/// In bytes with overhead: `reserved + blocks <= limit`, and with what is needed briefly `<= bound`.
+/// In bytes with overhead: `reserved + spent + blocks <= limit`, and `<= bound` for a moment.
 #[derive(Debug)]
 pub struct Pool {
     limit_bytes: u64,
@@ -91,6 +95,7 @@ pub struct Pool {
     reserved_bytes: u64,
     /// What lent buffers can hold.
     lent_bytes: u64,
+    spent_bytes: u64,
     blocks_bytes: u64,
     /// What those of them cost that have no lent buffer.
     kept_bytes: u64,
@@ -99,7 +104,7 @@ pub struct Pool {
     /// Blocks with a free place, by class.
     open: [Vec<u32>; CLASSES],
     /// What [`Pool::borrow_out`] copies small buffers to.
-    spare: Vec<u8>,
+    spares: Vec<Vec<u8>>,
 }
 
 /// The class of the smallest buffer that holds `bytes`.
@@ -190,12 +195,13 @@ impl Pool {
             block_bytes: block_bytes as usize,
             reserved_bytes: 0,
             lent_bytes: 0,
+            spent_bytes: 0,
             blocks_bytes: 0,
             kept_bytes: 0,
             kept_bytes_max: limit_bytes / 16,
             blocks: Slab::new(),
             open: [const { Vec::new() }; CLASSES],
-            spare: Vec::new(),
+            spares: Vec::with_capacity(SPARES_MAX),
         }
     }
 
@@ -253,19 +259,54 @@ impl Pool {
     /// Appends to a lent buffer, moving it to a larger one when it is full. Nothing is changed when
     /// the budget does not allow that: `false`.
     pub fn append(&mut self, id: &mut BufferId, bytes: &[u8]) -> bool {
-        self.append_within(id, bytes, self.limit_bytes)
+        self.append_all(id, &[bytes])
+    }
+
+    /// Appends several pieces, or none of them when the budget does not allow it: `false`.
+    pub fn append_all(&mut self, id: &mut BufferId, parts: &[&[u8]]) -> bool {
+        self.append_within(id, parts, self.limit_bytes)
     }
 
     /// The same from the reserve too; see [`Pool::take_briefly`].
-    pub fn append_briefly(&mut self, id: &mut BufferId, bytes: &[u8]) -> bool {
-        self.append_within(id, bytes, self.bound_bytes)
+    pub fn append_briefly(&mut self, id: &mut BufferId, parts: &[&[u8]]) -> bool {
+        self.append_within(id, parts, self.bound_bytes)
     }
 
-    fn append_within(&mut self, id: &mut BufferId, bytes: &[u8], limit_bytes: u64) -> bool {
-        let length = self.bytes(*id).len();
+    fn append_within(&mut self, id: &mut BufferId, parts: &[&[u8]], limit_bytes: u64) -> bool {
+        let grown = self.grow(id, parts.iter().map(|part| part.len()).sum(), limit_bytes);
+        if grown {
+            let (number, place) = self.place_of(*id);
+            parts.iter().for_each(|part| self.blocks[number].append(place, part));
+        }
+        grown
+    }
+
+    /// Appends what `write` appends to a vector that is empty: at most `bytes_max`. Nothing is
+    /// written when the budget does not allow it: `None`.
+    pub fn write<T>(
+        &mut self,
+        id: &mut BufferId,
+        bytes_max: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> T,
+    ) -> Option<T> {
+        if !self.grow(id, bytes_max, self.limit_bytes) {
+            return None;
+        }
+        let mut bytes = self.spares.pop().unwrap_or_default();
+        let written = write(&mut bytes);
+        assert!(bytes.len() <= bytes_max);
         let (number, place) = self.place_of(*id);
-        if length + bytes.len() > self.blocks[number].size() {
-            let needed = length + bytes.len();
+        self.blocks[number].append(place, &bytes);
+        self.keep_spare(bytes);
+        Some(written)
+    }
+
+    /// Makes room for so many `bytes` more, moving what a lent buffer holds to a larger one if need
+    /// be.
+    fn grow(&mut self, id: &mut BufferId, bytes: usize, limit_bytes: u64) -> bool {
+        let (number, place) = self.place_of(*id);
+        let needed = self.blocks[number].length(place) + bytes;
+        if needed > self.blocks[number].size() {
             let Some(larger) = self.take_within(needed, limit_bytes) else { return false };
             let (to, place_there) = self.place_of(larger);
             // They are in different blocks, for they differ in size.
@@ -274,8 +315,6 @@ impl Pool {
             self.give(*id);
             *id = larger;
         }
-        let (number, place) = self.place_of(*id);
-        self.blocks[number].append(place, bytes);
         true
     }
 
@@ -288,6 +327,17 @@ impl Pool {
         let block = &mut self.blocks[number];
         assert!(length <= block.length(place));
         block.places[place] = length as u32;
+    }
+
+    /// Empties a lent buffer for other bytes, few at first: a large one is given back for one of
+    /// the smallest, if there is any.
+    pub fn emptied(&mut self, id: BufferId) -> Option<BufferId> {
+        if self.capacity(id) == BUFFER_BYTES_MIN {
+            self.truncate(id, 0);
+            return Some(id);
+        }
+        self.give(id);
+        self.take(0)
     }
 
     /// What a lent buffer holds. Not while it is borrowed out.
@@ -308,8 +358,7 @@ impl Pool {
             bytes.truncate(length);
             bytes
         } else {
-            let mut bytes = core::mem::take(&mut self.spare);
-            bytes.clear();
+            let mut bytes = self.spares.pop().unwrap_or_default();
             bytes.extend_from_slice(block.held(place));
             bytes
         }
@@ -321,8 +370,15 @@ impl Pool {
         let block = &mut self.blocks[number];
         if block.bytes.capacity() == 0 {
             block.bytes = bytes;
-        } else if bytes.capacity() <= self.block_bytes {
-            self.spare = bytes;
+        } else {
+            self.keep_spare(bytes);
+        }
+    }
+
+    fn keep_spare(&mut self, mut bytes: Vec<u8>) {
+        if self.spares.len() < SPARES_MAX && bytes.capacity() <= self.block_bytes {
+            bytes.clear();
+            self.spares.push(bytes);
         }
     }
 
@@ -340,6 +396,15 @@ impl Pool {
     pub fn release(&mut self, bytes: u64) {
         self.reserved_bytes -= bytes;
         self.lent_bytes -= bytes;
+    }
+
+    /// Sets `bytes` of the budget aside for good: for a table that never shrinks.
+    pub fn spend(&mut self, bytes: u64) -> bool {
+        let enough = self.make_room(bytes, self.limit_bytes);
+        if enough {
+            self.spent_bytes += bytes;
+        }
+        enough
     }
 
     /// Whether the budget is used up so far that the reserve is in use: what was taken briefly must
@@ -360,7 +425,7 @@ impl Pool {
 
     /// Bytes occupied, with overhead: never over [`Pool::bound_bytes`].
     pub fn held_bytes(&self) -> u64 {
-        self.reserved_bytes + self.blocks_bytes
+        self.reserved_bytes + self.spent_bytes + self.blocks_bytes
     }
 
     /// What could still be reserved, if everything kept were let go.
@@ -559,9 +624,20 @@ mod tests {
     fn appending_beyond_the_budget_changes_nothing() {
         let mut pool = Pool::new(600);
         let mut id = pool.take(256).unwrap();
-        assert!(pool.append(&mut id, &[1; 256]));
-        assert!(!pool.append(&mut id, &[2; 1]));
-        assert_eq!(pool.bytes(id), [1; 256]);
+        assert!(pool.append(&mut id, &[1; 255]));
+        assert!(!pool.append_all(&mut id, &[&[2], &[3]]));
+        assert_eq!(pool.bytes(id), [1; 255]);
+    }
+
+    #[test]
+    fn what_is_spent_does_not_come_back() {
+        let mut pool = Pool::new(1000);
+        let kept = pool.take(256).unwrap();
+        pool.give(kept);
+        assert!(pool.spend(900));
+        assert_eq!((pool.lent_bytes(), pool.free_bytes()), (0, 100));
+        assert!(!pool.spend(101) && !pool.reserve(101) && pool.reserve(100));
+        assert_eq!(pool.held_bytes(), 1000);
     }
 
     #[test]
@@ -591,7 +667,7 @@ mod tests {
         assert!(!pool.is_strained() && pool.take(256).is_none());
         let mut id = pool.take_briefly(256).unwrap();
         assert!(pool.is_strained());
-        assert!(!pool.append(&mut id, &[1; 2049]) && !pool.append_briefly(&mut id, &[1; 9000]));
+        assert!(!pool.append(&mut id, &[1; 2049]) && !pool.append_briefly(&mut id, &[&[1; 9000]]));
         assert!(pool.held_bytes() <= pool.bound_bytes());
         pool.give(id);
         assert!(!pool.is_strained());

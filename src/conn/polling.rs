@@ -20,6 +20,8 @@ pub struct Later {
     pub is_1_0: bool,
     /// Which of `--allow-origin` the request came from, if from another origin.
     pub origin: Option<u16>,
+    /// Its `User-Agent`, for the log; the connection gives it back.
+    pub agent: Option<BufferId>,
 }
 
 impl Later {
@@ -45,7 +47,7 @@ pub(super) struct Post {
 #[derive(Debug)]
 pub(super) struct Posted {
     pub(super) session: SessionId,
-    later: Later,
+    pub(super) later: Later,
     pub(super) buffer: BufferId,
     binary: bool,
     at: u32,

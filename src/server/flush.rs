@@ -124,7 +124,7 @@ impl<S: Socket> Server<S> {
     ) -> bool {
         let mut portion = Portion::new();
         let through = self.gather(now, channel, budget, &mut portion);
-        self.send(now, &portion, batch);
+        self.send_portion(now, &portion, batch);
         // Somebody's end may have been the channel's, if they were alone there.
         if self.hub.is_gone(channel) {
             return true;
@@ -188,7 +188,7 @@ impl<S: Socket> Server<S> {
     }
 
     /// Hands a portion over and acts on what came of it.
-    fn send(&mut self, now: Now, portion: &Portion, batch: &mut impl Batch<S>) {
+    fn send_portion(&mut self, now: Now, portion: &Portion, batch: &mut impl Batch<S>) {
         let mut results = [const { Ok(0) }; limits::SENDS_PER_TURN];
         let results = &mut results[..portion.count];
         let (entries, hub, site, pool) = (&self.entries, &self.hub, &self.site, &self.pool);
