@@ -166,16 +166,23 @@ impl Outbound {
     /// was decided: they could land inside of the close frame.
     #[must_use]
     pub fn push_own(&mut self, pool: &mut Pool, bytes: &[u8]) -> bool {
+        self.push_own_parts(pool, &[bytes])
+    }
+
+    /// The same with several pieces, of which all or none are appended.
+    #[must_use]
+    pub fn push_own_parts(&mut self, pool: &mut Pool, parts: &[&[u8]]) -> bool {
         debug_assert!(self.close.is_none());
+        let length = parts.iter().map(|part| part.len()).sum();
         let mut own = match self.own {
             Some(own) => own,
-            None => match pool.take(bytes.len()) {
+            None => match pool.take_briefly(length) {
                 Some(own) => own,
                 None => return false,
             },
         };
         // An empty buffer that was just taken is large enough, so it is never left behind.
-        let appended = pool.append(&mut own, bytes);
+        let appended = pool.append_briefly(&mut own, parts);
         self.own = Some(own);
         if appended {
             self.pong_at = NO_PONG;
@@ -199,7 +206,7 @@ impl Outbound {
             && self.own_sent <= self.pong_at
             && self.own_left(pool) > OWN_BYTES_CALM
         {
-            pool.bytes_mut(own).truncate(self.pong_at as usize);
+            pool.truncate(own, self.pong_at as usize);
         }
         let at = self.own.map_or(0, |own| pool.bytes(own).len()) as u32;
         let pushed = self.push_own(pool, &frame[..length]);

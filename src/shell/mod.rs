@@ -269,7 +269,8 @@ impl Shell {
                 | Event::Message { .. }
                 | Event::Refused { .. } => {}
             }
-            self.report.event(now, event);
+            self.report.event(now, &event);
+            self.server.recycle(event);
         }
         drained
     }
