@@ -196,8 +196,8 @@ impl<S: Socket> Server<S> {
         self.send_late(now, id.slot, &answer);
     }
 
-    /// Answers a request that had to wait, with what its origin needs to be let read it, and says so
-    /// in the log.
+    /// Answers a request that had to wait, with what its origin needs to be let read it, and says
+    /// so in the log.
     fn send_late(&mut self, now: Now, slot: u32, answer: &Late<'_>) {
         let conn = &self.entries[slot as usize].conn;
         let (Some(later), client) = (conn.later(), conn.client().address()) else { return };
@@ -228,7 +228,7 @@ impl<S: Socket> Server<S> {
             fields: &fields,
         };
         response.write(&mut head);
-        self.send(now, slot, &head, body, None, next);
+        self.send_response(now, slot, &head, body, None, next);
         self.scratch = head;
     }
 

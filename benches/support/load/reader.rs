@@ -1,0 +1,156 @@
+//! One reader: its socket, and how far it has come in what its channel said.
+
+use std::io::{self, Read, Write};
+
+use mio::net::TcpStream;
+
+use super::dialect::{Between, Dialect};
+use super::handshakes::find;
+
+/// A connection of the crowd.
+pub(crate) struct Reader {
+    /// Its socket.
+    pub(crate) stream: TcpStream,
+    /// The number of its channel.
+    pub(crate) channel: usize,
+    /// Bytes of the channel's log that it has; what comes next must be what stands there.
+    pub(crate) offset: usize,
+    /// Not read any more.
+    pub(crate) stopped: bool,
+    /// What was too short to tell what it is.
+    carry: Vec<u8>,
+    /// What it wants to say and has not.
+    unsent: Vec<u8>,
+    /// It has heard the mark, and counts from there.
+    synced: bool,
+}
+
+/// What a channel said: records of one length each, back to back.
+pub(crate) struct Log {
+    /// All of it.
+    pub(crate) bytes: Vec<u8>,
+    /// The length of each.
+    pub(crate) record_bytes: usize,
+}
+
+impl Reader {
+    /// A reader that has `heard` something during its handshake.
+    pub(crate) fn new(stream: TcpStream, channel: usize, heard: Vec<u8>) -> Reader {
+        Reader {
+            stream,
+            channel,
+            offset: 0,
+            stopped: false,
+            carry: heard,
+            unsent: Vec::new(),
+            synced: false,
+        }
+    }
+
+    /// One read.
+    pub(crate) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        (&self.stream).read(buffer)
+    }
+
+    /// Takes what was read, which must go on where it stands.
+    pub(crate) fn take(&mut self, dialect: Dialect, log: &Log, bytes: &[u8]) -> Result<(), String> {
+        let end = self.offset + bytes.len();
+        if self.carry.is_empty() && log.bytes.get(self.offset..end) == Some(bytes) {
+            self.offset = end;
+            return Ok(());
+        }
+        self.carry.extend_from_slice(bytes);
+        let bytes = core::mem::take(&mut self.carry);
+        let used = self.take_slowly(dialect, log, &bytes)?;
+        self.carry.extend_from_slice(&bytes[used..]);
+        Ok(())
+    }
+
+    /// The same where a ping may stand between two records, or half of one; the bytes used.
+    fn take_slowly(&mut self, dialect: Dialect, log: &Log, bytes: &[u8]) -> Result<usize, String> {
+        let mut at = 0;
+        while at < bytes.len() {
+            let rest = &bytes[at..];
+            let inside = self.offset % log.record_bytes;
+            let due = log.record_bytes - inside;
+            let due = log.bytes.get(self.offset..self.offset + due).unwrap_or_default();
+            let equal = rest.iter().zip(due).take_while(|(read, due)| read == due).count();
+            // Two bytes tell a message from a ping.
+            if equal == due.len().min(rest.len()) && equal + inside >= 2 {
+                self.offset += equal;
+                at += equal;
+                continue;
+            }
+            match if inside == 0 { dialect.between(rest) } else { Between::Unknown } {
+                Between::Partial => break,
+                Between::Ping(length, answer) => {
+                    self.send(&answer)?;
+                    at += length;
+                }
+                Between::Unknown => {
+                    let number = self.offset / log.record_bytes;
+                    let read = String::from_utf8_lossy(&rest[..rest.len().min(80)]);
+                    return Err(format!("byte {inside} of message {number}: {read:?}"));
+                }
+            }
+        }
+        Ok(at)
+    }
+
+    /// Discards what comes before `mark` and answers no pings; whether the mark has come.
+    pub(crate) fn sync(&mut self, mark: &[u8], bytes: &[u8]) -> Result<bool, String> {
+        self.carry.extend_from_slice(bytes);
+        if let Some(at) = find(&self.carry, mark) {
+            let behind = self.carry.split_off(at + mark.len());
+            if !behind.is_empty() {
+                return Err(format!("{:?} behind the mark", String::from_utf8_lossy(&behind)));
+            }
+            self.carry.clear();
+            self.synced = true;
+        } else {
+            let useless = self.carry.len().saturating_sub(mark.len());
+            self.carry.drain(..useless);
+        }
+        Ok(self.synced)
+    }
+
+    /// Whether it has heard the mark.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.synced
+    }
+
+    /// Says something; what the socket does not take waits for [`Reader::send_rest`].
+    pub(crate) fn send(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let sent = if self.unsent.is_empty() {
+            match (&self.stream).write(bytes) {
+                Ok(sent) => sent,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+                Err(error) => return Err(format!("cannot publish: {error}")),
+            }
+        } else {
+            0
+        };
+        self.unsent.extend_from_slice(&bytes[sent..]);
+        Ok(())
+    }
+
+    /// The socket may take more.
+    pub(crate) fn send_rest(&mut self) -> Result<(), String> {
+        if self.unsent.is_empty() {
+            return Ok(());
+        }
+        let unsent = core::mem::take(&mut self.unsent);
+        self.send(&unsent)
+    }
+
+    /// For a stopped reader: reads all there is; whether the server has ended the connection.
+    pub(crate) fn is_closed(&mut self, buffer: &mut [u8]) -> bool {
+        loop {
+            match self.read(buffer) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) => return error.kind() != io::ErrorKind::WouldBlock,
+            }
+        }
+    }
+}
