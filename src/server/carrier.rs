@@ -12,7 +12,7 @@
 //! The surprise: a session on a WebSocket ends later than it is closed. It lasts until the close
 //! frame has gone, behind what was published before.
 
-use super::{Server, Socket};
+use super::{Event, Server, Socket};
 use crate::hub::{OWN_BYTES_MAX, Space, Transport};
 use crate::id::{ConnId, SessionId};
 use crate::outbound::CloseFrame;
@@ -236,6 +236,11 @@ impl<S: Socket> Server<S> {
         }
         if let Some(upgrade) = upgrade {
             self.let_go(now, upgrade.conn, reason);
+        }
+        if let Some(duration) = self.engine.get(session).unconnected_for(now.mono) {
+            let client = client.address();
+            self.metrics.count_closed(reason);
+            self.events.push_back(Event::Unentered { client, reason, duration });
         }
         self.engine.close(&mut self.pool, session);
         self.uncount_session(client);
