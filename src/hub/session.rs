@@ -393,8 +393,9 @@ impl Session {
     }
 
     /// Its WebSocket was told to close. From now on the time for that is the only one that counts.
-    pub fn begin_close(&mut self) {
-        self.closing = true;
+    /// Whether that is new.
+    pub fn begin_close(&mut self) -> bool {
+        !core::mem::replace(&mut self.closing, true)
     }
 
     /// The next thing that time brings.

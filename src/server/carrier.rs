@@ -188,8 +188,11 @@ impl<S: Socket> Server<S> {
     pub(super) fn begin_close_of_session(&mut self, slot: u32) {
         let id = self.id(slot);
         let Some(session) = self.entries[slot as usize].conn.session() else { return };
-        if self.engine.get(session).transport == Transport::WebSocket(id) {
-            self.engine.get_mut(session).begin_close();
+        let entry = self.engine.get_mut(session);
+        if entry.transport == Transport::WebSocket(id) && entry.begin_close() {
+            // What was published in the other namespaces comes before the frame, too.
+            let several = entry.spaces.len() > 1;
+            self.entries[slot as usize].conn.out.hold_close(several);
             self.engine.arm(session, &self.settings);
         }
     }

@@ -3,7 +3,7 @@
 use super::{Client, World, frame, sid_of};
 use elbow::id::ConnId;
 use elbow::reason::CloseReason;
-use elbow::server::Event;
+use elbow::server::{Event, Readiness};
 use elbow::time::Duration;
 
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
@@ -37,6 +37,12 @@ impl World {
         let head = format!("{method} {target} HTTP/1.1\r\nHost: h\r\nUser-Agent: a test\r\n");
         let body = format!("Content-Length: {length}\r\n\r\n{body}");
         self.say(client, id, format!("{head}{body}").as_bytes());
+    }
+
+    fn makes_room(&mut self, client: &Client, id: ConnId) {
+        client.0.borrow_mut().room = usize::MAX;
+        self.server.ready(self.now, id, Readiness { writable: true, ..Readiness::default() });
+        self.settle();
     }
 }
 
@@ -81,4 +87,26 @@ fn a_session_that_enters_no_namespace_has_a_line_at_its_end() {
         unentered.collect::<Vec<_>>(),
         [(CloseReason::ClosedByClient, 3), (CloseReason::Silent, 45)]
     );
+}
+
+#[test]
+fn a_close_waits_for_what_was_published_in_every_namespace() {
+    let mut world = World::new();
+    let (reader, reader_id) = world.socket(&["", "/a,", "/b,"]);
+    let (writer, writer_id) = world.socket(&["", "/a,", "/b,"]);
+    reader.heard();
+    reader.0.borrow_mut().room = 5;
+    for namespace in ["", "/a,", "/b,"] {
+        let event = format!("42{namespace}[\"chat message\",\"last words\"]");
+        world.say(&writer, writer_id, &frame(1, event.as_bytes()));
+    }
+    world.server.drain(world.now, world.now.mono);
+    world.settle();
+    world.makes_room(&reader, reader_id);
+    let heard = String::from_utf8_lossy(&reader.heard()).into_owned();
+    for namespace in ["", "/a,", "/b,"] {
+        let event = format!("42{namespace}[\"chat message\",\"last words\"]");
+        assert_eq!(heard.matches(&event).count(), 1, "{namespace}: {heard}");
+    }
+    assert!(heard.ends_with("going away"), "{heard}");
 }
