@@ -262,6 +262,7 @@ impl Shell {
                 }
                 Event::Closed { .. }
                 | Event::Ended { .. }
+                | Event::Unentered { .. }
                 | Event::Opened { .. }
                 | Event::Lapped { .. }
                 | Event::Request(_)
