@@ -153,6 +153,11 @@ impl Feed {
             .then(|| Mark { offset: Offset(self.end_of(place.seq.0)), seq: Seq(place.seq.0 + 1) })
     }
 
+    /// How much a reader at `place` has still to get; `None` if it was overtaken.
+    pub fn behind_bytes(&self, place: Mark) -> Option<u64> {
+        (place.offset.0 >= self.tail).then(|| self.head - place.offset.0)
+    }
+
     /// Whether a reader at `place` is behind by more than 1/`parts` of what the feed can hold, in
     /// bytes or in records.
     pub fn lags_more_than(&self, place: Mark, parts: u64) -> bool {

@@ -138,6 +138,30 @@ impl Outbound {
         Outbound { source: Source::Nothing, close: None, own: None, own_sent: 0, pong_at: NO_PONG }
     }
 
+    /// Which feed it follows and from where, if that is all there is to send: it has no bytes of
+    /// its own, and no end was decided.
+    pub fn follows(&self) -> Option<(Dialect, Mark)> {
+        match self.source {
+            Source::Feed { dialect, cursor, .. } if self.own.is_none() && self.close.is_none() => {
+                Some((dialect, cursor))
+            }
+            Source::Feed { .. } | Source::Nothing | Source::Body { .. } => None,
+        }
+    }
+
+    /// Everything up to `head`, the feed's, has gone: what [`Outbound::transmitted`] comes to when
+    /// all of what it [`follows`](Outbound::follows) was taken.
+    ///
+    /// # Panics
+    /// If it follows nothing.
+    pub fn caught_up(&mut self, head: Mark) {
+        let Source::Feed { cursor, boundary, .. } = &mut self.source else {
+            panic!("only who follows a feed catches up with it");
+        };
+        *cursor = head;
+        *boundary = head.offset;
+    }
+
     /// Appends own bytes; `false`, and nothing is changed, when the pool is empty. Not once an end
     /// was decided: they could land inside of the close frame.
     #[must_use]
@@ -232,6 +256,11 @@ impl Outbound {
         body: &'a [u8],
         pool: &'a Pool,
     ) -> Transmit<'a> {
+        if let (Some((_, cursor)), Some(feed)) = (self.follows(), feed) {
+            // Nearly every time, and nothing of what follows could matter.
+            let (first, second) = feed.slices(cursor.offset, feed.head());
+            return Transmit { slices: [first, second, &[], &[]] };
+        }
         let own = self.own.map_or(&[][..], |own| &pool.bytes(own)[self.own_sent as usize..]);
         let slices = match self.source {
             Source::Nothing => [own, self.close_bytes(), &[], &[]],

@@ -47,6 +47,7 @@ const REFUSED: [(&str, &str, &str); OPTIONS.len()] = [
     ),
     ("send-buffer", "4095", BUFFER),
     ("receive-buffer", "64kb", BUFFER),
+    ("io-uring", "on", "allowed is one of auto, off, require"),
     ("log-level", "off", "allowed is one of error, warn, info, debug, trace"),
 ];
 
@@ -76,6 +77,7 @@ const TAKEN: [(&str, &str, &str); OPTIONS.len()] = [
     ("memory", "1024MiB", "1GiB"),
     ("send-buffer", "64MiB", "64MiB"),
     ("receive-buffer", "4096", "4KiB"),
+    ("io-uring", "Require", "require"),
     ("log-level", "Trace", "trace"),
 ];
 
@@ -195,6 +197,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(config.settings.origins, []);
     assert_eq!(config.listen, ["0.0.0.0:3000".parse().unwrap()]);
     assert_eq!((config.health_listen, config.www), (None, None));
+    assert_eq!(config.io_uring, config::IoUring::Auto);
     assert_eq!(config.log_level, LevelFilter::Info);
     assert!(config.values.iter().all(|value| value.origin == config::Origin::Default));
 }
@@ -388,7 +391,7 @@ fn what_clap_refuses_is_one_line_with_its_suggestion() {
 
 #[test]
 fn what_later_versions_bring_is_not_taken_now() {
-    for flag in ["--admin-listen", "--admin-token", "--io-uring"] {
+    for flag in ["--admin-listen", "--admin-token"] {
         let (exit_code, line) = failure(&[flag, "off"], &[]);
         assert_eq!(exit_code, 2);
         assert!(line.starts_with(&format!("unexpected argument '{flag}' found")), "{line}");

@@ -17,13 +17,14 @@ use log::LevelFilter;
 
 use super::contradictions::{MESSAGES_PER_FEED, descriptors};
 use super::options::{
-    ALLOW_ORIGIN, DRAIN, EVENTS, FEED, HEALTH_LISTEN, LB, LISTEN, LISTENERS_MAX, LOG_LEVEL,
-    MAX_CHANNELS, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_IP, MAX_MESSAGE, MEMORY, OPTIONS, Opt,
-    PING_INTERVAL, PING_TIMEOUT, PROXY_PROTOCOL, PROXY_TRUST, RECEIVE_BUFFER, SEND_BUFFER, WWW,
+    ALLOW_ORIGIN, DRAIN, EVENTS, FEED, HEALTH_LISTEN, IO_URING, LB, LISTEN, LISTENERS_MAX,
+    LOG_LEVEL, MAX_CHANNELS, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_IP, MAX_MESSAGE, MEMORY, OPTIONS,
+    Opt, PING_INTERVAL, PING_TIMEOUT, PROXY_PROTOCOL, PROXY_TRUST, RECEIVE_BUFFER, SEND_BUFFER,
+    WWW,
 };
 use super::report::{Shown, joined};
 use super::value::{self, GIB, KIB, MIB, size_text};
-use super::{Config, Failure, Found, Lb, Machine, Origin, Reader, words};
+use super::{Config, Failure, Found, IoUring, Lb, Machine, Origin, Reader, words};
 use crate::limits::{CONNECTIONS_DEFAULT_MAX, KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
 use crate::settings::{Events, ProxyMode, Settings, Trust};
 use crate::time::Duration;
@@ -83,6 +84,7 @@ pub(super) struct Asked {
     pub(super) memory: Found<u64>,
     pub(super) send_buffer: Found<u64>,
     pub(super) receive_buffer: Found<u64>,
+    pub(super) io_uring: Found<IoUring>,
     pub(super) log_level: Found<LevelFilter>,
 }
 
@@ -129,6 +131,7 @@ impl Asked {
             memory: size(&MEMORY, MEMORY_BOUNDS)?,
             send_buffer: size(&SEND_BUFFER, BUFFER_BOUNDS)?,
             receive_buffer: size(&RECEIVE_BUFFER, BUFFER_BOUNDS)?,
+            io_uring: reader.read(&IO_URING, None, words::io_uring)?,
             log_level: reader.read(&LOG_LEVEL, None, words::log_level)?,
         })
     }
@@ -186,6 +189,7 @@ impl Asked {
             listen: self.listen.value,
             health_listen: self.health_listen.value,
             www: self.www.value,
+            io_uring: self.io_uring.value,
             log_level: self.log_level.value,
             lb: self.lb.value,
             values,
@@ -233,6 +237,7 @@ impl Asked {
             self.memory.shown(&MEMORY, size),
             self.send_buffer.shown(&SEND_BUFFER, size),
             self.receive_buffer.shown(&RECEIVE_BUFFER, size),
+            self.io_uring.shown(&IO_URING, |mode| mode.name().to_owned()),
             self.log_level.shown(&LOG_LEVEL, level),
         ]
     }

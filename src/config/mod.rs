@@ -38,7 +38,7 @@ pub use health::{HEALTH_LIMIT, HealthUrl};
 pub use help::{help, readme_table};
 pub use options::{OPTIONS, Opt};
 pub use report::Shown;
-pub use words::Lb;
+pub use words::{IoUring, Lb};
 
 use asked::Asked;
 
@@ -139,6 +139,8 @@ pub struct Config {
     pub health_listen: Option<SocketAddr>,
     /// Files to serve instead of the built-in page; whether they can be read is not known yet.
     pub www: Option<PathBuf>,
+    /// Whether many sends are one system call.
+    pub io_uring: IoUring,
     /// The least important level that is logged.
     pub log_level: LevelFilter,
     /// The balancer in front.

@@ -267,6 +267,18 @@ pub(super) const RECEIVE_BUFFER: Opt = Opt {
     heading: "Limits",
     help: "The kernel's buffer for what a connection receives; part of the memory ceiling.",
 };
+/// `--io-uring`
+pub(super) const IO_URING: Opt = Opt {
+    name: "io-uring",
+    value: "auto|off|require",
+    default: "auto",
+    default_words: "",
+    repeatable: false,
+    heading: "Kernel",
+    help: "Send to many connections with one system call, through io_uring. auto: where the kernel \
+           and its policy allow it, else a call for each; the log says which. require: do not \
+           start without it.",
+};
 /// `--log-level`
 pub(super) const LOG_LEVEL: Opt = Opt {
     name: "log-level",
@@ -279,7 +291,7 @@ pub(super) const LOG_LEVEL: Opt = Opt {
 };
 
 /// All of them, in the order in which they are shown; options of one heading stand together.
-pub const OPTIONS: [&Opt; 20] = [
+pub const OPTIONS: [&Opt; 21] = [
     &LISTEN,
     &HEALTH_LISTEN,
     &LB,
@@ -299,6 +311,7 @@ pub const OPTIONS: [&Opt; 20] = [
     &MEMORY,
     &SEND_BUFFER,
     &RECEIVE_BUFFER,
+    &IO_URING,
     &LOG_LEVEL,
 ];
 

@@ -1,5 +1,5 @@
 //! The options that take one of a few words: the balancers with all that is known about them, the
-//! modes of the PROXY protocol, the levels of the log.
+//! modes of the PROXY protocol, whether to use io_uring, the levels of the log.
 //!
 //! Words are read in any case and shown in lower case. What follows from a preset for other options
 //! is decided where these are read.
@@ -83,6 +83,34 @@ pub(super) fn proxy_mode_text(mode: &ProxyMode) -> String {
         ProxyMode::Required => "required",
     };
     text.to_owned()
+}
+
+/// Whether many sends are one system call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IoUring {
+    /// Where the kernel allows it.
+    Auto,
+    /// Never.
+    Off,
+    /// Rather not start than do without.
+    Require,
+}
+
+impl IoUring {
+    /// As it is typed.
+    pub fn name(self) -> &'static str {
+        match self {
+            IoUring::Auto => "auto",
+            IoUring::Off => "off",
+            IoUring::Require => "require",
+        }
+    }
+}
+
+/// One of them, by its name.
+pub(super) fn io_uring(text: &str) -> Result<IoUring, String> {
+    let modes = [IoUring::Auto, IoUring::Off, IoUring::Require];
+    value::word(text, &modes.map(|mode| (mode.name(), mode)))
 }
 
 /// A level of the log. Off is none of them: a server that says nothing cannot be operated.

@@ -55,8 +55,17 @@ struct Sweep {
     stop: usize,
     /// The heads when the sweep began.
     began: Marks,
-    /// Where the next sweep may stop, if something was appended during this one.
-    again: Option<usize>,
+    /// When its first message was read, in microseconds of the turns' clock.
+    since_us: u64,
+    /// The next sweep, if something was appended during this one.
+    again: Option<Again>,
+}
+
+/// What is known of a sweep before it begins.
+#[derive(Clone, Copy, Debug)]
+struct Again {
+    stop: usize,
+    since_us: u64,
 }
 
 impl Channel {
@@ -102,7 +111,9 @@ impl Channel {
             // Whoever fills the gap may not have been visited: let both sweeps pass it.
             sweep.position = sweep.position.min(self.members.len());
             sweep.stop = sweep.stop.min(gap).min(sweep.position);
-            sweep.again = sweep.again.map(|again| again.min(gap));
+            if let Some(again) = &mut sweep.again {
+                again.stop = again.stop.min(gap);
+            }
         }
         let number = dialect as usize;
         self.readers[number] -= 1;
@@ -113,11 +124,12 @@ impl Channel {
         (last, self.members.get(gap).map(|member| Moved { member: *member, position }))
     }
 
-    /// Appends a message to every feed in which it has a form; whether that begins a sweep. Nothing
-    /// is appended anywhere on an error.
+    /// Appends a message, read at `read_us`, to every feed in which it has a form; whether that
+    /// begins a sweep. Nothing is appended anywhere on an error.
     pub(super) fn publish(
         &mut self,
         pool: &mut Pool,
+        read_us: u64,
         message: &Message<'_>,
     ) -> Result<bool, PublishError> {
         let mut encoded_bytes = 0;
@@ -151,21 +163,22 @@ impl Channel {
             let length = ws::header(kind, payload.len(), &mut header);
             feed.append(&[&header[..length], payload]);
         }
-        Ok(told && self.appended())
+        Ok(told && self.appended(read_us))
     }
 
     /// Something was appended: every member is to be visited. Whether that begins a sweep.
-    fn appended(&mut self) -> bool {
+    fn appended(&mut self, read_us: u64) -> bool {
         match &mut self.sweep {
             Some(sweep) => {
                 // Those above have been visited and need another sweep; those below will be visited
                 // in this one, which may not stop short of them any more.
-                sweep.again = Some(sweep.position);
+                let since_us = sweep.again.map_or(read_us, |again| again.since_us);
+                sweep.again = Some(Again { stop: sweep.position, since_us });
                 sweep.stop = 0;
                 false
             }
             None => {
-                self.begin_sweep(0);
+                self.begin_sweep(Again { stop: 0, since_us: read_us });
                 true
             }
         }
@@ -186,8 +199,8 @@ impl Channel {
     pub fn finish_sweep(&mut self, now: Instant, mut resume: impl FnMut(ConnId)) -> bool {
         let Some(sweep) = self.sweep.take() else { return false };
         self.completed = sweep.began;
-        if let Some(stop) = sweep.again {
-            self.begin_sweep(stop);
+        if let Some(again) = sweep.again {
+            self.begin_sweep(again);
         } else {
             self.completed = self.marks();
         }
@@ -199,6 +212,11 @@ impl Channel {
             self.paused.drain(..).for_each(&mut resume);
         }
         self.sweep.is_some()
+    }
+
+    /// When the first message that the sweep brings was read, in microseconds of the turns' clock.
+    pub fn sweep_since_us(&self) -> Option<u64> {
+        self.sweep.map(|sweep| sweep.since_us)
     }
 
     /// Whether publishers must not be read now.
@@ -317,10 +335,12 @@ impl Channel {
         self.feeds.each_ref().map(|feed| feed.as_ref().map_or(Mark::default(), Feed::mark))
     }
 
-    fn begin_sweep(&mut self, stop: usize) {
+    fn begin_sweep(&mut self, next: Again) {
         let position = self.members.len();
         let began = self.marks();
-        self.sweep = Some(Sweep { position, stop: stop.min(position), began, again: None });
+        let Again { stop, since_us } = next;
+        let stop = stop.min(position);
+        self.sweep = Some(Sweep { position, stop, began, since_us, again: None });
     }
 }
 
@@ -381,7 +401,7 @@ mod tests {
                         }
                     }
                     3 => {
-                        channel.publish(&mut pool, &Message::Text(b"x")).unwrap();
+                        channel.publish(&mut pool, 0, &Message::Text(b"x")).unwrap();
                     }
                     _ => visit(&mut channel, &mut model, 1 + dice.below(3)),
                 }
@@ -418,7 +438,7 @@ mod tests {
         }
         let publish = |channel: &mut Channel, now| {
             let message = Message::Binary(&[0; 198]);
-            channel.publish(&mut Pool::new(0), &message).unwrap();
+            channel.publish(&mut Pool::new(0), 0, &message).unwrap();
             while channel.visit().is_some() {}
             channel.finish_sweep(now, |_| panic!("nobody waits"));
         };
@@ -447,7 +467,7 @@ mod tests {
         channel.join(conn(0), PLAIN, 1024);
         let position = channel.join(conn(1), Dialect::SocketIo4, 1024);
         assert_eq!(channel.feeds(), 2);
-        channel.publish(&mut Pool::new(1024), &Message::Text(b"x")).unwrap();
+        channel.publish(&mut Pool::new(1024), 0, &Message::Text(b"x")).unwrap();
         assert_eq!(channel.feed(Dialect::SocketIo4).unwrap().mark().seq.0, 1);
         assert_eq!(channel.leave(position, Dialect::SocketIo4), (true, None));
         assert_eq!(channel.feeds(), 1);

@@ -89,6 +89,8 @@ pub struct Hub {
     channels_max: usize,
     feed_bytes: u64,
     index_bytes: u64,
+    /// When this turn began, in microseconds of the turns' clock.
+    turn_us: u64,
 }
 
 /// Whether `name` can be a channel's: 1 to 64 of `A-Z a-z 0-9 . _ -`.
@@ -107,7 +109,18 @@ impl Hub {
             channels_max: limits.channels_max,
             feed_bytes: limits.feed_bytes,
             index_bytes: Limits::feed_index_bytes(limits.feed_bytes),
+            turn_us: 0,
         }
+    }
+
+    /// A turn begins: what is published from now on was read in it.
+    pub fn begin_turn(&mut self, now_us: u64) {
+        self.turn_us = now_us;
+    }
+
+    /// When this turn began.
+    pub fn turn_us(&self) -> u64 {
+        self.turn_us
     }
 
     /// Makes `member` a member of `name`, which is made if nobody was there.
@@ -185,7 +198,7 @@ impl Hub {
         id: ChannelId,
         message: &Message<'_>,
     ) -> Result<(), PublishError> {
-        if self.channels[id.0 as usize].publish(pool, message)? {
+        if self.channels[id.0 as usize].publish(pool, self.turn_us, message)? {
             self.active.push_back(id);
         }
         Ok(())

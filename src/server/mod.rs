@@ -4,14 +4,17 @@
 //! and the clock, a test with fakes and an invented time, and the same calls give the same bytes.
 //! It allocates nothing while messages flow.
 //!
-//! Beside this file: `pump` alone reads and writes sockets, `answer` decides what a request gets,
-//! `drain` takes leave. The surprise: a connection's end may happen inside almost any call, so
-//! everything that waits its turn is remembered as a [`ConnId`] and looked up again.
+//! Beside this file: `pump` alone reads sockets and `flush` alone writes them, `answer` decides
+//! what a request gets, `drain` takes leave. The surprise: a connection's end may happen inside
+//! almost any call, so everything that waits its turn is remembered as a [`ConnId`] and looked up
+//! again.
 
 mod answer;
+mod batch;
 mod drain;
 mod engine;
 mod event;
+mod flush;
 mod pump;
 mod socketio;
 
@@ -24,6 +27,7 @@ use chacha20::rand_core::{Rng, SeedableRng};
 use slab::Slab;
 
 pub use crate::conn::Listener;
+pub use batch::{Batch, OneByOne, Send};
 pub use event::{Access, Event};
 
 use crate::conn::{Client, Conn, Cx, Place, Step};
@@ -132,6 +136,9 @@ pub struct Server<S> {
     date: (u64, [u8; http::DATE_BYTES]),
     random: ChaCha20Rng,
     drain: Option<Drain>,
+    /// Since when those messages were under way that everybody has been sent in this turn. A
+    /// channel ends two sweeps in a turn at most: what begins the next is read before the pass.
+    flushed_us: Vec<u64>,
 }
 
 impl<S: Socket> Server<S> {
@@ -169,6 +176,7 @@ impl<S: Socket> Server<S> {
             date: (now.unix_s, http::date(now.unix_s)),
             random,
             drain: None,
+            flushed_us: Vec::with_capacity(2 * limits.channels_max),
             settings,
         }
     }
@@ -242,6 +250,12 @@ impl<S: Socket> Server<S> {
     ///
     /// Bounded work: [`limits::SENDS_PER_TURN`] sends and as many deadlines and reads.
     pub fn run(&mut self, now: Now) -> bool {
+        self.run_with(now, &mut OneByOne)
+    }
+
+    /// The same, with a way to do many sends at once.
+    pub fn run_with(&mut self, now: Now, batch: &mut impl Batch<S>) -> bool {
+        self.flushed_us.clear();
         self.expire(now);
         self.run_drain(now);
         for _ in 0..self.resume.len().min(limits::SENDS_PER_TURN) {
@@ -251,11 +265,25 @@ impl<S: Socket> Server<S> {
                 self.read(now, id);
             }
         }
-        self.flush_pass(now);
+        self.flush_pass(now, batch);
         !self.queue.is_empty()
             || !self.resume.is_empty()
             || !self.polls.is_empty()
             || self.hub.is_active()
+    }
+
+    /// A turn of the loop begins, at `now_us` microseconds of a clock that never goes back. Only
+    /// how long things take is measured by it; a test may leave it out.
+    pub fn begin_turn(&mut self, now_us: u64) {
+        self.hub.begin_turn(now_us);
+    }
+
+    /// The turn is over: records how long it took, and how long what it has finished was under way.
+    pub fn end_turn(&mut self, now_us: u64) {
+        self.metrics.turns.record(now_us.saturating_sub(self.hub.turn_us()));
+        for since_us in self.flushed_us.drain(..) {
+            self.metrics.fan_outs.record(now_us.saturating_sub(since_us));
+        }
     }
 
     /// The next thing to write down or to do, until there is none.

@@ -1,33 +1,24 @@
-//! The only code that reads and writes a [`Socket`].
+//! The only code that reads a [`Socket`], and what follows from what was read.
 //!
 //! ```text
-//!  per message in:   1 read   1 copy (payload into the ring)          0 allocations
-//!  per delivery:     1 write  0 copies (the ring is what is written)  0 allocations
+//!  per message in:   1 read   1 copy (payload into the ring)   0 allocations
 //! ```
 //!
-//! Reading: all reads go into one buffer, behind what the connection had left unread. The kernel
-//! reports readiness once, so a connection that is left before it would block is remembered and
-//! read again later. Writing: the flush pass gives each member of a channel one write from its own
-//! place up to the head *of that moment*, in portions of [`limits::SENDS_PER_TURN`], so that what
-//! arrives during a pass reaches the rest of it at once and nobody waits for a broadcast to end.
+//! All reads go into one buffer, behind what the connection had left unread. The kernel reports
+//! readiness once, so a connection that is left before it would block is remembered and read again
+//! later. What others get of it is the flush pass's business (`flush.rs`).
 
-use super::{Entry, Event, Server, Socket, Wait, resume_later, resume_paused};
-use crate::conn::{Payload, Progress, Step};
-use crate::feed::Feed;
-use crate::hub::{Hub, Message, PublishError};
-use crate::id::{ChannelId, ConnId, Dialect, Reader};
+use super::{Entry, Event, Server, Socket, Wait, resume_later};
+use crate::conn::{Payload, Step};
+use crate::hub::{Message, PublishError};
+use crate::id::{ChannelId, ConnId};
 use crate::limits;
-use crate::outbound::{CloseFrame, Source};
+use crate::outbound::CloseFrame;
 use crate::reason::CloseReason;
-use crate::site::Site;
 use crate::time::Now;
 use crate::wire::ws::Kind;
 use core::net::SocketAddr;
 use std::io;
-
-/// Visits of a sweep that send nothing (to the blocked and the caught-up) cost this little of a
-/// send's share of the turn.
-const VISITS_PER_SEND: usize = 16;
 
 impl<S: Socket> Server<S> {
     /// Reads what there is, up to the turn's budget, and acts on it.
@@ -205,208 +196,6 @@ impl<S: Socket> Server<S> {
             self.events.push_back(Event::Message { client, text });
         }
     }
-
-    /// One portion of sends: own bytes first, since few wait for them and somebody waits for each;
-    /// then the channels in turn.
-    pub(super) fn flush_pass(&mut self, now: Now) {
-        let mut sends = limits::SENDS_PER_TURN;
-        while sends > 0
-            && let Some(slot) = self.queue.pop_front()
-        {
-            // A slot that was filled again in the meantime has nothing to send, or has it sent.
-            if let Some(entry) = self.entries.get_mut(slot as usize) {
-                entry.queued = false;
-                self.flush(now, self.id(slot));
-                sends -= 1;
-            }
-        }
-        while sends > 0
-            && let Some(session) = self.polls.pop_front()
-        {
-            if self.engine.contains(session) {
-                self.engine.get_mut(session).queued = false;
-                self.answer_poll(now, session);
-                sends -= 1;
-            }
-        }
-        let mut visits = limits::SENDS_PER_TURN * VISITS_PER_SEND;
-        while sends > 0
-            && visits > 0
-            && let Some(channel) = self.hub.next_active()
-        {
-            let finished = self.sweep(now, channel, &mut sends, &mut visits);
-            if !finished {
-                self.hub.stay_active(channel);
-            }
-        }
-    }
-
-    /// Goes on with a channel's sweep; whether it is through and no other has begun.
-    fn sweep(
-        &mut self,
-        now: Now,
-        channel: ChannelId,
-        sends: &mut usize,
-        visits: &mut usize,
-    ) -> bool {
-        while *sends > 0 && *visits > 0 {
-            *visits -= 1;
-            let Some(member) = self.hub.channel_mut(channel).visit() else {
-                let (entries, resume) = (&mut self.entries, &mut self.resume);
-                return !self
-                    .hub
-                    .channel_mut(channel)
-                    .finish_sweep(now.mono, |id| resume_paused(entries, resume, id));
-            };
-            let sent = match member.reader() {
-                Reader::Conn(slot) => self.visit_conn(now, slot, channel),
-                Reader::Session(session) => self.visit_session(now, session, channel),
-            };
-            *sends -= usize::from(sent);
-            // Somebody's end may have been the channel's, if they were alone there.
-            if self.hub.is_gone(channel) {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Lets a member send; whether that took a call.
-    fn visit_conn(&mut self, now: Now, slot: u32, channel: ChannelId) -> bool {
-        if self.lapped(now, slot) {
-            return false;
-        }
-        let entry = &self.entries[slot as usize];
-        if entry.blocked {
-            if !entry.choked && entry.conn.is_open() && self.lags(slot, 2) {
-                self.entries[slot as usize].choked = true;
-                self.hub.channel_mut(channel).count_choked();
-            }
-            return false;
-        }
-        let feed = self.hub.feed(channel, Dialect::Plain);
-        if !entry.conn.out.is_pending(Some(feed)) {
-            return false;
-        }
-        self.flush(now, self.id(slot));
-        true
-    }
-
-    /// A reader that the ring has overtaken is told so, or cut if it stands inside a record.
-    /// Whether that was so.
-    pub(super) fn lapped(&mut self, now: Now, slot: u32) -> bool {
-        let entry = &self.entries[slot as usize];
-        let Source::Feed { channel, dialect, cursor, .. } = entry.conn.out.source() else {
-            return false;
-        };
-        let channel = self.hub.channel(channel);
-        let feed = channel.feed(dialect).expect("a feed lives as long as its readers");
-        if !entry.conn.out.is_lapped(feed) {
-            return false;
-        }
-        self.events.push_back(Event::Lapped {
-            client: entry.conn.client().address(),
-            channel: channel.name().into(),
-            lag_bytes: feed.head().since(cursor.offset),
-        });
-        let reason = CloseReason::TooSlow;
-        if entry.conn.out.is_inside_record() {
-            self.remove(now, slot, reason, true);
-        } else {
-            self.close(now, slot, CloseFrame::Reason(reason), reason);
-            self.entries[slot as usize].conn.out.skip_to_close();
-        }
-        true
-    }
-
-    /// Sends until nothing is left or the socket is full, and acts on what was reached by that.
-    pub(super) fn flush(&mut self, now: Now, id: ConnId) {
-        while let Some(entry) = self.entry(id)
-            && !entry.blocked
-        {
-            if self.lapped(now, id.slot) && self.entry(id).is_none() {
-                return;
-            }
-            let entry = &mut self.entries[id.slot as usize];
-            let (feed, body) = sources(&self.hub, &self.site, entry.conn.out.source());
-            let transmit = entry.conn.out.transmit(feed, body, &self.pool);
-            let length = transmit.len();
-            if length == 0 {
-                if self.turn_to_next_space(id) {
-                    continue;
-                }
-                break;
-            }
-            let written = entry.socket.write(&transmit.slices);
-            match written {
-                Ok(taken) => {
-                    entry.blocked = taken < length;
-                    entry.conn.out.transmitted(taken, feed, &mut self.pool);
-                    if !self.progressed(now, id) {
-                        return;
-                    }
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => entry.blocked = true,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.remove(now, id.slot, reason_of(&error), false);
-                    return;
-                }
-            }
-        }
-        self.recover(now, id);
-    }
-
-    /// After bytes have gone: the next phase, if that was all. Whether the connection lives.
-    fn progressed(&mut self, now: Now, id: ConnId) -> bool {
-        let entry = &self.entries[id.slot as usize];
-        let (feed, _) = sources(&self.hub, &self.site, entry.conn.out.source());
-        let is_pending = entry.conn.out.is_pending(feed);
-        let (entry, mut cx) = self.parts(now, id.slot);
-        match entry.conn.progressed(&mut cx, is_pending) {
-            Progress::Ongoing => {}
-            Progress::Resumed => {
-                if entry.conn.has_input() || entry.readable || entry.ended {
-                    resume_later(&mut self.entries, &mut self.resume, id);
-                }
-                self.arm(id.slot);
-            }
-            Progress::Sent(reason) => {
-                self.detach(now, id.slot, reason);
-                let (entry, mut cx) = self.parts(now, id.slot);
-                if entry.ended {
-                    self.remove(now, id.slot, reason, false);
-                    return false;
-                }
-                entry.socket.shutdown_write();
-                entry.conn.linger(&mut cx, reason);
-                if entry.conn.has_input() || entry.readable {
-                    resume_later(&mut self.entries, &mut self.resume, id);
-                }
-                self.arm(id.slot);
-            }
-        }
-        true
-    }
-
-    /// After sending: who lags less may be read again, and counts as reading.
-    fn recover(&mut self, now: Now, id: ConnId) {
-        let Some(entry) = self.entry(id) else { return };
-        let unread = entry.readable || entry.conn.has_input() || entry.ended;
-        let (choked, resuming) = (entry.choked, entry.resuming);
-        if choked && !self.lags(id.slot, 2) {
-            self.uncount_choked(id.slot);
-        }
-        self.recover_spaces(now, id);
-        if self.entry(id).is_none() {
-            return;
-        }
-        let publishes = self.entries[id.slot as usize].conn.is_publishing();
-        // If it must wait for the room now, the attempt to read puts it on the room's list.
-        if unread && !resuming && publishes && self.must_wait(id.slot) != Wait::ForItself {
-            resume_later(&mut self.entries, &mut self.resume, id);
-        }
-    }
 }
 
 /// Reads once; 0 if there was nothing, or the end, which is noted.
@@ -436,15 +225,6 @@ fn read_socket<S: Socket>(entry: &mut Entry<S>, buffer: &mut [u8]) -> io::Result
     }
 }
 
-/// What a source refers to.
-fn sources<'a>(hub: &'a Hub, site: &'a Site, source: Source) -> (Option<&'a Feed>, &'a [u8]) {
-    match source {
-        Source::Nothing => (None, &[]),
-        Source::Body { asset, .. } => (None, &site.asset(asset).bytes),
-        Source::Feed { channel, dialect, .. } => (Some(hub.feed(channel, dialect)), &[]),
-    }
-}
-
 pub(super) fn reason_of_refusal(error: PublishError) -> CloseReason {
     match error {
         PublishError::TooBig => CloseReason::MessageTooBig,
@@ -452,7 +232,7 @@ pub(super) fn reason_of_refusal(error: PublishError) -> CloseReason {
     }
 }
 
-fn reason_of(error: &io::Error) -> CloseReason {
+pub(super) fn reason_of(error: &io::Error) -> CloseReason {
     use io::ErrorKind;
     let kind = error.kind();
     if matches!(

@@ -383,16 +383,16 @@ impl<S: Socket> Server<S> {
         });
     }
 
-    /// Lets a session's transport send what the sweep of `channel` has found; whether that took a
-    /// call.
+    /// Who is to send what the sweep of `channel` has found for a session: nobody if it polls, or
+    /// if it has to wait.
     pub(super) fn visit_session(
         &mut self,
         now: Now,
         session: SessionId,
         channel: ChannelId,
-    ) -> bool {
+    ) -> Option<ConnId> {
         let entry = self.engine.get(session);
-        let Some(number) = entry.space(channel) else { return false };
+        let number = entry.space(channel)?;
         let (transport, dialect) = (entry.transport, entry.dialect());
         let behind = self.hub.feed(channel, dialect);
         match transport {
@@ -400,28 +400,27 @@ impl<S: Socket> Server<S> {
             Transport::WebSocket(id)
                 if entry.current != number && !self.entries[id.slot as usize].conn.is_open() =>
             {
-                false
+                None
             }
             Transport::WebSocket(id) => {
                 let is_current = entry.current == number;
                 let overtaken = !is_current && entry.spaces[number].cursor.offset < behind.tail();
                 if overtaken {
                     self.close_lapped(now, session, channel);
-                    return false;
+                    return None;
                 }
                 if self.lapped(now, id.slot) {
-                    return false;
+                    return None;
                 }
                 if self.entries[id.slot as usize].blocked {
                     self.count_choked_space(session, number);
-                    return false;
+                    return None;
                 }
-                self.flush(now, id);
-                true
+                Some(id)
             }
             Transport::Polling { held: Some(_), .. } => {
                 self.enqueue_poll(session);
-                false
+                None
             }
             Transport::Polling { held: None, .. } => {
                 if entry.spaces[number].cursor.offset < behind.tail() {
@@ -429,8 +428,20 @@ impl<S: Socket> Server<S> {
                 } else {
                     self.count_choked_space(session, number);
                 }
-                false
+                None
             }
+        }
+    }
+
+    /// The WebSocket of a session that is in one channel, or has none.
+    pub(super) fn sole_transport(&self, session: SessionId) -> Option<ConnId> {
+        let entry = self.engine.get(session);
+        match entry.transport {
+            Transport::WebSocket(id) if entry.spaces.len() == 1 => {
+                let leaving = entry.spaces[0].leaving;
+                (!leaving && !entry.spaces[0].choked).then_some(id)
+            }
+            Transport::WebSocket(_) | Transport::Polling { .. } => None,
         }
     }
 

@@ -17,6 +17,11 @@ impl Clock {
         Clock { started: Instant::now() }
     }
 
+    /// Microseconds since the beginning, for measuring what a turn takes.
+    pub(super) fn elapsed_us(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
     /// Both clocks.
     #[expect(clippy::disallowed_methods, reason = "this file reads the clock for everybody")]
     pub(super) fn now(&self) -> Now {

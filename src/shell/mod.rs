@@ -15,6 +15,7 @@ mod files;
 mod log;
 mod net;
 mod report;
+mod ring;
 mod signal;
 mod system;
 
@@ -35,6 +36,7 @@ use clock::Clock;
 use log::Log;
 use net::{Listeners, Stream};
 use report::Report;
+use ring::Sender;
 use signal::{Signal, Signals};
 
 /// Events taken from one poll. The rest comes with the next, which does not wait.
@@ -70,6 +72,7 @@ struct Shell {
     signals: Signals,
     listeners: Listeners,
     server: Server<Stream>,
+    sender: Sender,
     config: Config,
     /// The server has work: do not wait in the next poll.
     pending: bool,
@@ -97,8 +100,11 @@ impl Shell {
         // From here on standard output is the log's.
         let log = Log::start(config.log_level, registry, STDOUT)
             .map_err(|error| format!("standard output: {error}"))?;
+        let sender =
+            Sender::new(config.io_uring).map_err(|error| format!("--io-uring require: {error}"))?;
         let mut report = Report::default();
         report.start(&config, &machine, &listeners, &folder);
+        report.sender(sender.is_batched());
         let site = Site::new(folder.files, config.www.is_none());
         let server = Server::new(config.settings.clone(), site, seed, clock.now());
         Ok(Shell {
@@ -109,6 +115,7 @@ impl Shell {
             signals,
             listeners,
             server,
+            sender,
             config,
             pending: false,
             accept_again: None,
@@ -130,6 +137,7 @@ impl Shell {
                 return 1;
             }
             let now = self.clock.now();
+            self.server.begin_turn(self.clock.elapsed_us());
             let mut signalled = false;
             for event in &events {
                 match event.token() {
@@ -147,7 +155,7 @@ impl Shell {
                 }
             }
             self.accept(now);
-            self.pending = self.server.run(now);
+            self.pending = self.server.run_with(now, &mut self.sender);
             if signalled && self.handle_signals(now) {
                 self.finish("second signal");
                 return 0;
@@ -157,6 +165,7 @@ impl Shell {
                 return 0;
             }
             self.log.carry();
+            self.server.end_turn(self.clock.elapsed_us());
         }
     }
 

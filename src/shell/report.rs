@@ -13,6 +13,7 @@ use log::{Level, debug, info, log, warn};
 use super::files::Folder;
 use super::net::{Listeners, Stream};
 use crate::config::{Config, Machine};
+use crate::metrics::Histogram;
 use crate::reason::CloseReason;
 use crate::server::{Access, Event, Listener, Server};
 use crate::time::{Duration, Instant, Now};
@@ -62,6 +63,18 @@ impl Display for Shown {
     }
 }
 
+/// How long something took, in a line.
+struct Times<'a>(&'a Histogram);
+
+impl Display for Times<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Times(times) = self;
+        let [p50, p99, p999] = [500, 990, 999].map(|parts| times.quantile_us(parts));
+        let (count, max) = (times.count(), times.max_us());
+        write!(f, "{count}, µs: p50 {p50}, p99 {p99}, p99.9 {p999}, max {max}")
+    }
+}
+
 /// The beginning of an outside value, with everything escaped that is not visible ASCII.
 fn shown(bytes: &[u8]) -> impl Display + '_ {
     bytes[..bytes.len().min(SHOWN_BYTES_MAX)].escape_ascii()
@@ -100,6 +113,14 @@ impl Report {
         }
     }
 
+    /// How portions are sent.
+    pub(super) fn sender(&self, batched: bool) {
+        match batched {
+            true => info!(target: TARGET, "sends: many in one call, through io_uring"),
+            false => info!(target: TARGET, "sends: a call for each"),
+        }
+    }
+
     /// `--www` was read.
     pub(super) fn reloaded(&mut self, folder: &Folder) {
         let Folder { files, strays } = folder;
@@ -134,6 +155,8 @@ impl Report {
             metrics.messages_delivered,
             server.connections(),
         );
+        info!(target: TARGET, "turns: {}", Times(&metrics.turns));
+        info!(target: TARGET, "from read to sent to everybody: {}", Times(&metrics.fan_outs));
     }
 
     /// Accepting failed for want of something.

@@ -1,4 +1,9 @@
-//! Counters, as fields of a plain struct: whoever has something to count counts it in place.
+//! Counters, as fields of a plain struct: whoever has something to count counts it in place. And
+//! how long things took, in histograms.
+
+mod histogram;
+
+pub use histogram::Histogram;
 
 use crate::reason::CloseReason;
 
@@ -31,6 +36,11 @@ pub struct Metrics {
     pub proxy_unknown: u64,
     /// Connections that ended, by reason.
     pub closed: [u64; CloseReason::ALL.len()],
+    /// How long the turns of the loop took, without their waiting.
+    pub turns: Histogram,
+    /// From the beginning of the turn that read a message to the end of the one in which everybody
+    /// who could take it had been sent it; messages that a sweep had in common count once.
+    pub fan_outs: Histogram,
 }
 
 impl Metrics {

@@ -1,0 +1,109 @@
+//! A histogram of times in microseconds: fixed memory, no allocation, a few instructions to record.
+//!
+//! Four classes to each doubling, so a quantile is known to within a quarter of its value; from
+//! 1 µs to beyond an hour. Counting is all it does: reading the clock is the shell's.
+
+/// Classes to a doubling, as bits of the value behind its first one.
+const FINE_BITS: u32 = 2;
+/// Times from 2^32 µs (71 minutes) on share the last class.
+const CLASSES: usize = (32 << FINE_BITS) as usize;
+
+/// How often times of each class were seen.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Histogram {
+    counts: [u64; CLASSES],
+    max_us: u64,
+}
+
+impl Default for Histogram {
+    fn default() -> Histogram {
+        Histogram { counts: [0; CLASSES], max_us: 0 }
+    }
+}
+
+impl Histogram {
+    /// Counts a time of `us` microseconds.
+    pub fn record(&mut self, us: u64) {
+        self.counts[class_of(us)] += 1;
+        self.max_us = self.max_us.max(us);
+    }
+
+    /// How many were recorded.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// The longest, exactly, in microseconds; 0 if there is none.
+    pub fn max_us(&self) -> u64 {
+        self.max_us
+    }
+
+    /// The least time that at least `parts` of a thousand did not exceed, in microseconds: rounded
+    /// up to the end of its class. 0 if nothing was recorded.
+    ///
+    /// # Panics
+    /// If `parts` is more than a thousand.
+    pub fn quantile_us(&self, parts: u64) -> u64 {
+        assert!(parts <= 1000, "a part of a thousand");
+        let wanted = u128::from(self.count()) * u128::from(parts);
+        let mut seen = 0;
+        for (class, count) in self.counts.iter().enumerate() {
+            seen += u128::from(*count) * 1000;
+            if *count > 0 && seen >= wanted {
+                return end_of(class).min(self.max_us);
+            }
+        }
+        self.max_us
+    }
+}
+
+/// The class of a time: up to 3 µs one each, then by the first one bit and the two behind it.
+fn class_of(us: u64) -> usize {
+    let us = us.min(u64::from(u32::MAX)) as u32;
+    if us < 1 << FINE_BITS {
+        return us as usize;
+    }
+    let doubling = us.ilog2() - FINE_BITS;
+    let fine = (us >> doubling) as usize & ((1 << FINE_BITS) - 1);
+    ((doubling as usize + 1) << FINE_BITS) + fine
+}
+
+/// The longest time of a class, in microseconds.
+fn end_of(class: usize) -> u64 {
+    if class < 1 << FINE_BITS {
+        return class as u64;
+    }
+    let doubling = (class >> FINE_BITS) - 1;
+    let fine = (class & ((1 << FINE_BITS) - 1)) as u64;
+    (((1 << FINE_BITS) + fine + 1) << doubling) - 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_ends_where_the_next_begins() {
+        for us in (0..100_000).chain([1 << 20, (1 << 31) + 7, u64::from(u32::MAX)]) {
+            let class = class_of(us);
+            assert!(us <= end_of(class) && class < CLASSES, "{us}");
+            assert!(class == 0 || end_of(class - 1) < us, "{us}");
+            assert!(end_of(class) <= us + us / 4, "{us}: known to within a quarter");
+        }
+        assert_eq!(class_of(u64::MAX), class_of(u64::from(u32::MAX)));
+    }
+
+    #[test]
+    fn quantiles_are_those_of_what_was_recorded() {
+        let mut histogram = Histogram::default();
+        assert_eq!((histogram.quantile_us(990), histogram.max_us()), (0, 0));
+        for us in 1..=1000 {
+            histogram.record(us);
+        }
+        assert_eq!(histogram.count(), 1000);
+        assert_eq!(histogram.quantile_us(500), 511);
+        assert_eq!(histogram.quantile_us(1), 1);
+        assert_eq!(histogram.quantile_us(1000), 1000);
+        assert_eq!(histogram.max_us(), 1000);
+    }
+}

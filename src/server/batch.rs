@@ -1,0 +1,51 @@
+//! Sends handed over together, and the plain way to do them.
+//!
+//! A flush pass gathers a portion of sends and gives it away as a whole, so that whoever knows a
+//! cheaper way than a system call for each can take it. A batch is scoped: every send is complete,
+//! with its result, before the call returns, so the bytes may be borrowed from the ring and nothing
+//! outlives the call.
+
+use std::io;
+
+use super::Socket;
+
+/// What goes to one socket.
+#[derive(Debug)]
+pub struct Send<'a, S> {
+    /// The connection's place in the table: the same socket has the same as long as it lives.
+    pub slot: u32,
+    /// Where to. No socket appears twice in a batch.
+    pub socket: &'a S,
+    /// What, in this order; some may be empty, never all.
+    pub slices: [&'a [u8]; 4],
+}
+
+/// A way to do many sends.
+pub trait Batch<S> {
+    /// Does all of `sends`, of which there are as many as `results`, without ever waiting for a
+    /// peer. A result is how much of the slices the socket took, or `WouldBlock` if it was full.
+    fn send<'a>(
+        &mut self,
+        sends: impl ExactSizeIterator<Item = Send<'a, S>>,
+        results: &mut [io::Result<usize>],
+    ) where
+        S: 'a;
+}
+
+/// A system call for each.
+#[derive(Clone, Copy, Debug)]
+pub struct OneByOne;
+
+impl<S: Socket> Batch<S> for OneByOne {
+    fn send<'a>(
+        &mut self,
+        sends: impl ExactSizeIterator<Item = Send<'a, S>>,
+        results: &mut [io::Result<usize>],
+    ) where
+        S: 'a,
+    {
+        for (send, result) in sends.zip(results) {
+            *result = send.socket.write(&send.slices);
+        }
+    }
+}

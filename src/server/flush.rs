@@ -1,0 +1,377 @@
+//! The only code that writes to a [`Socket`]: the flush pass.
+//!
+//! ```text
+//!  per delivery:   a 64th of a poll   1 send   0 copies (the ring is what is sent)   0 allocations
+//! ```
+//!
+//! After something was appended to a channel, each member is visited and sends from its own place
+//! up to the head *of that moment*. That goes in portions of [`limits::SENDS_PER_TURN`], with a
+//! poll between two, so that what arrives during a pass reaches the rest of it at once and nobody
+//! waits for a broadcast to end. A portion is gathered first, then handed over whole ([`Batch`]),
+//! then what came of each send is acted on.
+//!
+//! The surprise: acting on one send may end a connection, and with it a channel, so what was
+//! gathered is remembered by [`ConnId`] and looked up again.
+
+use std::io;
+
+use super::pump::reason_of;
+use super::{Batch, Event, Send, Server, Socket, Wait, resume_later, resume_paused};
+use crate::conn::Progress;
+use crate::feed::Feed;
+use crate::hub::Hub;
+use crate::id::{ChannelId, ConnId, Member, Reader};
+use crate::limits;
+use crate::outbound::{CloseFrame, Source};
+use crate::reason::CloseReason;
+use crate::site::Site;
+use crate::time::Now;
+
+/// Visits of a sweep that send nothing (to the blocked and the caught-up) cost this little of a
+/// send's share of the turn.
+const VISITS_PER_SEND: usize = 16;
+
+/// What is left of a turn's share.
+struct Budget {
+    sends: usize,
+    visits: usize,
+}
+
+impl Budget {
+    fn is_spent(&self) -> bool {
+        self.sends == 0 || self.visits == 0
+    }
+}
+
+/// Connections that are to send, each with how many bytes it has.
+struct Portion {
+    sends: [(ConnId, usize); limits::SENDS_PER_TURN],
+    count: usize,
+}
+
+impl Portion {
+    fn new() -> Portion {
+        let nobody = (ConnId { slot: 0, generation: 0 }, 0);
+        Portion { sends: [nobody; limits::SENDS_PER_TURN], count: 0 }
+    }
+
+    fn push(&mut self, id: ConnId, length: usize) {
+        self.sends[self.count] = (id, length);
+        self.count += 1;
+    }
+
+    fn sends(&self) -> &[(ConnId, usize)] {
+        &self.sends[..self.count]
+    }
+}
+
+impl<S: Socket> Server<S> {
+    /// One portion of sends: own bytes first, since few wait for them and somebody waits for each;
+    /// then the channels in turn.
+    pub(super) fn flush_pass(&mut self, now: Now, batch: &mut impl Batch<S>) {
+        let sends = limits::SENDS_PER_TURN;
+        let mut budget = Budget { sends, visits: sends * VISITS_PER_SEND };
+        while budget.sends > 0
+            && let Some(slot) = self.queue.pop_front()
+        {
+            // A slot that was filled again in the meantime has nothing to send, or has it sent.
+            if let Some(entry) = self.entries.get_mut(slot as usize) {
+                entry.queued = false;
+                self.flush(now, self.id(slot));
+                budget.sends -= 1;
+            }
+        }
+        while budget.sends > 0
+            && let Some(session) = self.polls.pop_front()
+        {
+            if self.engine.contains(session) {
+                self.engine.get_mut(session).queued = false;
+                self.answer_poll(now, session);
+                budget.sends -= 1;
+            }
+        }
+        while !budget.is_spent()
+            && let Some(channel) = self.hub.next_active()
+        {
+            if !self.sweep(now, channel, &mut budget, batch) {
+                self.hub.stay_active(channel);
+            }
+        }
+    }
+
+    /// Goes on with a channel's sweep; whether it is through and no other has begun.
+    fn sweep(
+        &mut self,
+        now: Now,
+        channel: ChannelId,
+        budget: &mut Budget,
+        batch: &mut impl Batch<S>,
+    ) -> bool {
+        let mut portion = Portion::new();
+        let through = self.gather(now, channel, budget, &mut portion);
+        self.send(now, &portion, batch);
+        // Somebody's end may have been the channel's, if they were alone there.
+        if self.hub.is_gone(channel) {
+            return true;
+        }
+        if !through {
+            return false;
+        }
+        let (entries, resume) = (&mut self.entries, &mut self.resume);
+        let swept = self.hub.channel_mut(channel);
+        self.flushed_us.extend(swept.sweep_since_us());
+        !swept.finish_sweep(now.mono, |id| resume_paused(entries, resume, id))
+    }
+
+    /// Visits members until the budget is spent or there are no more, which it returns.
+    fn gather(
+        &mut self,
+        now: Now,
+        channel: ChannelId,
+        budget: &mut Budget,
+        portion: &mut Portion,
+    ) -> bool {
+        while !budget.is_spent() && !self.hub.is_gone(channel) {
+            budget.visits -= 1;
+            let Some(member) = self.hub.channel_mut(channel).visit() else { return true };
+            let (id, length) = match self.calm_sender(member, channel) {
+                Some(calm) => calm,
+                None => match self.sender(now, member, channel) {
+                    Some(id) => (id, self.sendable_bytes(id)),
+                    None => continue,
+                },
+            };
+            if length > 0 {
+                portion.push(id, length);
+                budget.sends -= 1;
+            }
+        }
+        false
+    }
+
+    /// The shortcut for nearly every member at nearly every visit: it reads one channel and was not
+    /// overtaken, its socket is not full, and it has nothing of its own to say. `None` if anything
+    /// of that is not so.
+    fn calm_sender(&self, member: Member, channel: ChannelId) -> Option<(ConnId, usize)> {
+        let slot = match member.reader() {
+            Reader::Conn(slot) => slot,
+            Reader::Session(session) => self.sole_transport(session)?.slot,
+        };
+        let entry = &self.entries[slot as usize];
+        let (dialect, cursor) = entry.conn.out.follows()?;
+        let behind = self.hub.feed(channel, dialect).behind_bytes(cursor)?;
+        let id = ConnId { slot, generation: entry.generation };
+        (!entry.blocked).then_some((id, behind as usize))
+    }
+
+    /// Who is to send for a member, in every other case.
+    fn sender(&mut self, now: Now, member: Member, channel: ChannelId) -> Option<ConnId> {
+        match member.reader() {
+            Reader::Conn(slot) => self.visit_conn(now, slot, channel),
+            Reader::Session(session) => self.visit_session(now, session, channel),
+        }
+    }
+
+    /// Hands a portion over and acts on what came of it.
+    fn send(&mut self, now: Now, portion: &Portion, batch: &mut impl Batch<S>) {
+        let mut results = [const { Ok(0) }; limits::SENDS_PER_TURN];
+        let results = &mut results[..portion.count];
+        let (entries, hub, site, pool) = (&self.entries, &self.hub, &self.site, &self.pool);
+        let sends = portion.sends().iter().map(|(id, _)| {
+            let entry = &entries[id.slot as usize];
+            let (feed, body) = sources(hub, site, entry.conn.out.source());
+            let slices = entry.conn.out.transmit(feed, body, pool).slices;
+            Send { slot: id.slot, socket: &entry.socket, slices }
+        });
+        batch.send(sends, results);
+        for ((id, length), result) in portion.sends().iter().zip(results) {
+            if matches!(result, Ok(taken) if taken == length) && self.catch_up(*id) {
+                continue;
+            }
+            // What came of one send does not concern the others, but for its end.
+            let result = core::mem::replace(result, Ok(0));
+            if self.entry(*id).is_some() && self.sent(now, *id, *length, result) {
+                self.flush(now, *id);
+            }
+        }
+    }
+
+    /// The shortcut for nearly every send: the socket took everything, and nothing was waiting for
+    /// that. `false`, with nothing changed, if something may have been.
+    fn catch_up(&mut self, id: ConnId) -> bool {
+        let Some(entry) = self.entries.get(id.slot as usize) else { return false };
+        let unread = entry.readable || entry.ended || entry.conn.has_input();
+        let alone = match entry.conn.session() {
+            Some(session) => self.sole_transport(session) == Some(id),
+            None => true,
+        };
+        if entry.generation != id.generation || entry.choked || unread || !alone {
+            return false;
+        }
+        let Source::Feed { channel, dialect, .. } = entry.conn.out.source() else { return false };
+        if entry.conn.out.follows().is_none() {
+            return false;
+        }
+        let head = self.hub.feed(channel, dialect).mark();
+        self.entries[id.slot as usize].conn.out.caught_up(head);
+        true
+    }
+
+    /// Who is to send for a member: nobody if it waits to be writable, or was overtaken.
+    fn visit_conn(&mut self, now: Now, slot: u32, channel: ChannelId) -> Option<ConnId> {
+        if self.lapped(now, slot) {
+            return None;
+        }
+        let entry = &self.entries[slot as usize];
+        if !entry.blocked {
+            return Some(self.id(slot));
+        }
+        if !entry.choked && entry.conn.is_open() && self.lags(slot, 2) {
+            self.entries[slot as usize].choked = true;
+            self.hub.channel_mut(channel).count_choked();
+        }
+        None
+    }
+
+    /// A reader that the ring has overtaken is told so, or cut if it stands inside a record.
+    /// Whether that was so.
+    pub(super) fn lapped(&mut self, now: Now, slot: u32) -> bool {
+        let entry = &self.entries[slot as usize];
+        let Source::Feed { channel, dialect, cursor, .. } = entry.conn.out.source() else {
+            return false;
+        };
+        let channel = self.hub.channel(channel);
+        let feed = channel.feed(dialect).expect("a feed lives as long as its readers");
+        if !entry.conn.out.is_lapped(feed) {
+            return false;
+        }
+        self.events.push_back(Event::Lapped {
+            client: entry.conn.client().address(),
+            channel: channel.name().into(),
+            lag_bytes: feed.head().since(cursor.offset),
+        });
+        let reason = CloseReason::TooSlow;
+        if entry.conn.out.is_inside_record() {
+            self.remove(now, slot, reason, true);
+        } else {
+            self.close(now, slot, CloseFrame::Reason(reason), reason);
+            self.entries[slot as usize].conn.out.skip_to_close();
+        }
+        true
+    }
+
+    /// Sends until nothing is left or the socket is full, and acts on what was reached by that.
+    pub(super) fn flush(&mut self, now: Now, id: ConnId) {
+        while let Some(entry) = self.entry(id)
+            && !entry.blocked
+        {
+            if self.lapped(now, id.slot) && self.entry(id).is_none() {
+                return;
+            }
+            let length = self.sendable_bytes(id);
+            if length == 0 {
+                break;
+            }
+            let entry = &self.entries[id.slot as usize];
+            let (feed, body) = sources(&self.hub, &self.site, entry.conn.out.source());
+            let transmit = entry.conn.out.transmit(feed, body, &self.pool);
+            let result = entry.socket.write(&transmit.slices);
+            if !self.sent(now, id, length, result) {
+                return;
+            }
+        }
+        self.recover(now, id);
+    }
+
+    /// How much one send would be given; a session turns to a space that has something.
+    fn sendable_bytes(&mut self, id: ConnId) -> usize {
+        loop {
+            let entry = &self.entries[id.slot as usize];
+            let (feed, body) = sources(&self.hub, &self.site, entry.conn.out.source());
+            let length = entry.conn.out.transmit(feed, body, &self.pool).len();
+            if length > 0 || !self.turn_to_next_space(id) {
+                return length;
+            }
+        }
+    }
+
+    /// Acts on the result of a send of `length` bytes. Whether the connection lives.
+    fn sent(&mut self, now: Now, id: ConnId, length: usize, result: io::Result<usize>) -> bool {
+        let entry = &mut self.entries[id.slot as usize];
+        match result {
+            Ok(taken) => {
+                entry.blocked = taken < length;
+                let (feed, _) = sources(&self.hub, &self.site, entry.conn.out.source());
+                entry.conn.out.transmitted(taken, feed, &mut self.pool);
+                return self.progressed(now, id);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => entry.blocked = true,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => {
+                self.remove(now, id.slot, reason_of(&error), false);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// After bytes have gone: the next phase, if that was all. Whether the connection lives.
+    fn progressed(&mut self, now: Now, id: ConnId) -> bool {
+        let entry = &self.entries[id.slot as usize];
+        let (feed, _) = sources(&self.hub, &self.site, entry.conn.out.source());
+        let is_pending = entry.conn.out.is_pending(feed);
+        let (entry, mut cx) = self.parts(now, id.slot);
+        match entry.conn.progressed(&mut cx, is_pending) {
+            Progress::Ongoing => {}
+            Progress::Resumed => {
+                if entry.conn.has_input() || entry.readable || entry.ended {
+                    resume_later(&mut self.entries, &mut self.resume, id);
+                }
+                self.arm(id.slot);
+            }
+            Progress::Sent(reason) => {
+                self.detach(now, id.slot, reason);
+                let (entry, mut cx) = self.parts(now, id.slot);
+                if entry.ended {
+                    self.remove(now, id.slot, reason, false);
+                    return false;
+                }
+                entry.socket.shutdown_write();
+                entry.conn.linger(&mut cx, reason);
+                if entry.conn.has_input() || entry.readable {
+                    resume_later(&mut self.entries, &mut self.resume, id);
+                }
+                self.arm(id.slot);
+            }
+        }
+        true
+    }
+
+    /// After sending: who lags less may be read again, and counts as reading.
+    fn recover(&mut self, now: Now, id: ConnId) {
+        let Some(entry) = self.entry(id) else { return };
+        let unread = entry.readable || entry.conn.has_input() || entry.ended;
+        let (choked, resuming) = (entry.choked, entry.resuming);
+        if choked && !self.lags(id.slot, 2) {
+            self.uncount_choked(id.slot);
+        }
+        self.recover_spaces(now, id);
+        if self.entry(id).is_none() {
+            return;
+        }
+        let publishes = self.entries[id.slot as usize].conn.is_publishing();
+        // If it must wait for the room now, the attempt to read puts it on the room's list.
+        if unread && !resuming && publishes && self.must_wait(id.slot) != Wait::ForItself {
+            resume_later(&mut self.entries, &mut self.resume, id);
+        }
+    }
+}
+
+/// What a source refers to.
+fn sources<'a>(hub: &'a Hub, site: &'a Site, source: Source) -> (Option<&'a Feed>, &'a [u8]) {
+    match source {
+        Source::Nothing => (None, &[]),
+        Source::Body { asset, .. } => (None, &site.asset(asset).bytes),
+        Source::Feed { channel, dialect, .. } => (Some(hub.feed(channel, dialect)), &[]),
+    }
+}
