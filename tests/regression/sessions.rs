@@ -149,3 +149,24 @@ fn a_session_that_polls_is_waited_for_a_little_after_a_sleep_of_the_machine() {
         assert_eq!(world.server.sessions(), usize::from(answers));
     }
 }
+
+#[test]
+fn a_drain_does_not_wait_for_sessions_that_do_not_poll_again() {
+    let mut world = World::new();
+    let (_, _, gone) = world.polling();
+    let (client, id, target) = world.polling();
+    world.request(&client, id, "POST", &target, "40");
+    world.request(&client, id, "GET", &target, "");
+    client.heard();
+    let began = world.now.mono;
+    world.server.drain(world.now, began.plus(Duration::from_secs(60)));
+    world.pass(Duration::from_secs(4));
+    // One was between two polls, and comes back to be told.
+    let (client, id) = world.connect();
+    world.request(&client, id, "GET", &target, "");
+    assert!(client.heard().ends_with(b"\r\n\r\n1"));
+    world.pass(Duration::from_secs(3));
+    assert!(!world.events.contains(&Event::Drained), "somebody may still come");
+    world.pass(Duration::from_secs(8));
+    assert!(world.events.contains(&Event::Drained), "{gone} has not polled for a while");
+}
