@@ -11,7 +11,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use log::{LevelFilter, Metadata, Record};
 use mio::unix::SourceFd;
@@ -28,6 +28,10 @@ const FINISH: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
 /// Lines that found no room.
 static DROPPED: AtomicU64 = AtomicU64::new(0);
+
+/// The pipe was written to since it was last found empty: most turns log nothing, and should not
+/// have to ask the kernel for it.
+static WAITING: AtomicBool = AtomicBool::new(false);
 
 /// Passes a line on if the pipe has room.
 struct Gate {
@@ -49,6 +53,7 @@ impl log::Log for Gate {
             return;
         }
         self.lines.log(record);
+        WAITING.store(true, Ordering::Relaxed);
     }
 
     fn flush(&self) {}
@@ -123,9 +128,10 @@ impl Log {
 
     /// Whether there is a piece to write.
     fn fill(&mut self) -> bool {
-        if self.start == self.end {
+        if self.start == self.end && WAITING.load(Ordering::Relaxed) {
             self.start = 0;
             self.end = rustix::io::read(&self.pipe, &mut self.piece).unwrap_or(0);
+            WAITING.store(self.end > 0, Ordering::Relaxed);
         }
         self.start < self.end
     }
