@@ -93,6 +93,9 @@ pub const MESSAGE_STALL_LIMIT: Duration = Duration::from_secs(10);
 pub const MESSAGE_LIMIT: Duration = Duration::from_secs(60);
 /// How long the publishers of a room whose readers do not read are held back, per half ring.
 pub const GRACE_LIMIT: Duration = Duration::from_secs(1);
+/// A client that polls asks again at once. While draining, sessions between two polls are waited
+/// for until none has come for this long.
+pub const POLL_GAP_LIMIT: Duration = Duration::from_secs(5);
 /// After the drain's end, when whatever is left is cut.
 pub const DRAIN_CUT_LIMIT: Duration = Duration::from_secs(3);
 

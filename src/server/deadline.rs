@@ -75,9 +75,7 @@ impl<S: Socket> Server<S> {
                 self.metrics.pings += 1;
                 self.say(now, session, [b"2", b""]);
             }
-            Due::Gone if self.says_unread(session) => {
-                self.engine.get_mut(session).heard(now.mono, true);
-            }
+            Due::Gone if self.is_session_heard(now, session) => {}
             Due::Gone => {
                 self.close_session(now, session, CloseReason::PingTimeout, Farewell::Cut);
             }
@@ -95,12 +93,30 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Whether its WebSocket has said something that we chose not to read.
-    fn says_unread(&self, session: SessionId) -> bool {
-        match self.engine.get(session).transport {
-            Transport::WebSocket(id) => self.waits_unread(id.slot),
-            Transport::Polling { .. } => false,
+    /// A last look at what may bring the answer of a session that seems to have vanished. A poll's
+    /// client may answer by a connection that is still to be accepted: after a sleep of the machine
+    /// it has a little more time.
+    fn is_session_heard(&mut self, now: Now, session: SessionId) -> bool {
+        let entry = self.engine.get(session);
+        let sid = entry.sid;
+        let (carrier, polls) = match entry.transport {
+            Transport::WebSocket(id) => (Some(id), false),
+            Transport::Polling { posting, .. } => (posting, true),
+        };
+        if let Some(id) = carrier {
+            if self.waits_unread(id.slot) {
+                self.engine.get_mut(session).heard(now.mono, true);
+                return true;
+            }
+            self.entries[id.slot as usize].readable = true;
+            self.read(now, id);
         }
+        // What it said may have been its end.
+        if self.engine.find(&sid) != Some(session) {
+            return true;
+        }
+        let entry = self.engine.get_mut(session);
+        !entry.is_gone(now.mono, &self.settings) || polls && entry.put_off(now.mono, &self.settings)
     }
 
     /// Whether a connection has said something that we chose not to read: it lives, as far as we
