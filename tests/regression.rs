@@ -12,7 +12,7 @@ use std::io;
 use std::rc::Rc;
 
 use elbow::id::ConnId;
-use elbow::limits::{Limits, READ_BUFFER_BYTES};
+use elbow::limits::{Limits, READ_BUFFER_BYTES, READ_BYTES_PER_TURN, SENDS_PER_TURN};
 use elbow::server::{Event, Listener, Readiness, Server, Socket};
 use elbow::settings::{ProxyMode, Settings, Trust};
 use elbow::site::Site;
@@ -236,6 +236,7 @@ fn pings_that_come_together_are_each_answered_in_moderation() {
     }
     client.0.borrow_mut().room = usize::MAX;
     world.server.ready(world.now, id, Readiness { writable: true, ..Readiness::default() });
+    world.server.run(world.now);
     let heard = client.heard();
     assert!(heard.len() < 2048, "{} bytes were kept for one that does not read", heard.len());
     assert!(heard.ends_with(&[255; 125]), "the latest ping is answered");
@@ -385,4 +386,47 @@ fn a_post_that_is_whole_is_answered_without_waiting_for_more() {
     world.pass(Duration::from_secs(12));
     world.say(&client, id, b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n");
     assert!(client.heard().ends_with(b"\r\n\r\nok"), "a body that was whole has no deadline");
+}
+
+#[test]
+fn a_turn_reads_publishers_for_no_more_than_its_share() {
+    let mut world = World::new();
+    let publishers: Vec<_> = (0..60).map(|_| world.session()).collect();
+    // The room takes half a ring at a time; one in which nobody waits takes what the turn gives.
+    let message = frame(9, &[b'x'; 100]);
+    let each = 40;
+    for (client, id) in &publishers {
+        client.0.borrow_mut().to_server.extend(message.repeat(each));
+        world.server.ready(world.now, *id, READABLE);
+    }
+    let read = |publishers: &[(Client, ConnId)]| -> usize {
+        let left = |client: &Client| client.0.borrow().to_server.len();
+        publishers.iter().map(|(client, _)| message.len() * each - left(client)).sum()
+    };
+    let at_once = read(&publishers);
+    assert!(at_once > 0 && at_once <= READ_BYTES_PER_TURN + message.len() * each, "{at_once}");
+    world.settle();
+    assert_eq!(read(&publishers), publishers.len() * message.len() * each);
+}
+
+#[test]
+fn a_crowd_that_reads_again_is_served_in_portions() {
+    let mut world = World::new();
+    let (publisher, id) = world.session();
+    let crowd: Vec<_> = (0..90).map(|_| world.session()).collect();
+    crowd.iter().for_each(|(client, _)| client.stop_reading());
+    world.say(&publisher, id, &frame(2, &[7; 500]));
+    for (client, id) in &crowd {
+        client.0.borrow_mut().room = usize::MAX;
+        let writable = Readiness { writable: true, ..Readiness::default() };
+        world.server.ready(world.now, *id, writable);
+    }
+    let served = |crowd: &[(Client, ConnId)]| {
+        crowd.iter().filter(|(client, _)| client.0.borrow().to_client.len() == 504).count()
+    };
+    assert_eq!(served(&crowd), 0, "nobody is served outside of a pass");
+    world.server.run(world.now);
+    assert_eq!(served(&crowd), SENDS_PER_TURN);
+    world.settle();
+    assert_eq!(served(&crowd), crowd.len());
 }

@@ -25,6 +25,10 @@ impl<S: Socket> Server<S> {
             if self.lapped(now, slot) {
                 continue;
             }
+            self.attend_to(now, id);
+            if self.entry(id).is_none() {
+                continue;
+            }
             let waits_unread = self.waits_unread(slot);
             let (entry, mut cx) = self.parts(now, slot);
             if waits_unread {
@@ -45,6 +49,18 @@ impl<S: Socket> Server<S> {
         for _ in 0..limits::SENDS_PER_TURN {
             let Some(session) = self.engine.expire(now.mono) else { break };
             self.session_timeout(now, session);
+        }
+    }
+
+    /// Does what the kernel has said to be possible and what only waits for its turn: a deadline is
+    /// about what the peer has not done, not about what we have not.
+    fn attend_to(&mut self, now: Now, id: ConnId) {
+        if self.entries[id.slot as usize].queued {
+            self.flush(now, id);
+        }
+        let Some(entry) = self.entry(id) else { return };
+        if entry.resuming && entry.readable && self.must_wait(id.slot) == Wait::Not {
+            self.read(now, id);
         }
     }
 
