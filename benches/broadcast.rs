@@ -120,6 +120,7 @@ fn plots() {
         .warm_up_time(Duration::from_millis(100))
         .measurement_time(Duration::from_millis(800))
         .sample_size(10)
+        .nresamples(1_000)
         .configure_from_args();
     for readers in READERS {
         let mut all = contestants(readers);

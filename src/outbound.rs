@@ -93,6 +93,8 @@ struct Close {
     barrier: Offset,
     frame: CloseFrame,
     sent: u8,
+    /// Something of another feed comes before the frame.
+    held: bool,
 }
 
 /// Borrowed slices in the order in which they go out; handed to one vectored write.
@@ -241,7 +243,36 @@ impl Outbound {
     /// decision stands.
     pub fn start_close(&mut self, frame: CloseFrame, barrier: Offset) {
         if self.close.is_none() {
-            self.close = Some(Close { barrier, frame, sent: 0 });
+            self.close = Some(Close { barrier, frame, sent: 0, held: false });
+        }
+    }
+
+    /// Keeps the close frame back until other feeds were sent as well, or lets it go. Nothing of it
+    /// has gone yet.
+    pub fn hold_close(&mut self, held: bool) {
+        if let Some(close) = &mut self.close {
+            debug_assert_eq!(close.sent, 0);
+            close.held = held;
+        }
+    }
+
+    /// Whether the close frame is kept back.
+    pub fn holds_close(&self) -> bool {
+        self.close.is_some_and(|close| close.held)
+    }
+
+    /// Turns to another feed before a close frame that is kept back: up to `barrier`.
+    pub fn turn_closing(
+        &mut self,
+        channel: ChannelId,
+        dialect: Dialect,
+        mark: Mark,
+        barrier: Offset,
+    ) {
+        debug_assert!(self.holds_close() && !self.is_inside_record());
+        self.start_feed(channel, dialect, mark);
+        if let Some(close) = &mut self.close {
+            close.barrier = barrier;
         }
     }
 
@@ -439,7 +470,10 @@ impl Outbound {
     }
 
     fn close_bytes(&self) -> &[u8] {
-        self.close.as_ref().map_or(&[], |close| &close.frame.bytes()[usize::from(close.sent)..])
+        match &self.close {
+            Some(close) if !close.held => &close.frame.bytes()[usize::from(close.sent)..],
+            Some(_) | None => &[],
+        }
     }
 }
 

@@ -121,3 +121,54 @@ fn line(svg: &mut String, from: (f64, f64), to: (f64, f64)) {
 fn text(svg: &mut String, x: f64, y: f64, anchor: &str, what: &str) {
     let _ = writeln!(svg, "<text x=\"{x:.1}\" y=\"{y:.1}\" text-anchor=\"{anchor}\">{what}</text>");
 }
+
+/// A group of bars: one quantity, a bar for each name.
+pub(crate) struct Bars<'a> {
+    pub(crate) title: &'a str,
+    pub(crate) bars: Vec<(String, f64)>,
+}
+
+const BAR_HEIGHT: f64 = 16.0;
+const GROUP_GAP: f64 = 34.0;
+const BARS_LEFT: f64 = 190.0;
+const BARS_WIDTH: f64 = 460.0;
+
+/// Groups of horizontal bars below each other, each with a scale of its own that begins at 0. The
+/// shorter the better, and the first name is the one that is compared.
+pub(crate) fn bars(groups: &[Bars<'_>]) -> String {
+    let rows: usize = groups.iter().map(|group| group.bars.len()).sum();
+    let height = rows as f64 * BAR_HEIGHT + groups.len() as f64 * GROUP_GAP + 10.0;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" \
+         font-family=\"sans-serif\" font-size=\"12\" fill=\"#868e96\">\n"
+    );
+    let mut y = 0.0;
+    for group in groups {
+        y += GROUP_GAP;
+        text(&mut svg, 10.0, y - 10.0, "start", group.title);
+        let most = group.bars.iter().map(|(_, value)| *value).fold(f64::MIN_POSITIVE, f64::max);
+        for (at, (name, value)) in group.bars.iter().enumerate() {
+            let width = (value / most * BARS_WIDTH).max(1.0);
+            let colour = COLOURS[usize::from(at > 0)];
+            text(&mut svg, BARS_LEFT - 8.0, y + 11.0, "end", name);
+            let _ = writeln!(
+                svg,
+                "<rect x=\"{BARS_LEFT}\" y=\"{y}\" width=\"{width:.1}\" height=\"{}\" \
+                 fill=\"{colour}\"/>",
+                BAR_HEIGHT - 4.0
+            );
+            text(&mut svg, BARS_LEFT + width + 6.0, y + 11.0, "start", &short(*value));
+            y += BAR_HEIGHT;
+        }
+    }
+    svg + "</svg>\n"
+}
+
+/// Three digits or so.
+pub(crate) fn short(value: f64) -> String {
+    match value {
+        100.0.. => format!("{value:.0}"),
+        10.0..100.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}

@@ -17,7 +17,7 @@ use super::histogram::Histogram;
 use super::{clock, say};
 
 /// An unanswered stranger is waited for so long after the last one came.
-const ANSWER_LIMIT_NS: u64 = 10_000_000_000;
+const ANSWER_LIMIT_NS: u64 = 60_000_000_000;
 
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -18,6 +18,8 @@ pub(crate) struct Process {
     child: Child,
     /// Where it listens.
     pub(crate) address: SocketAddr,
+    /// What it is the proxy of: a part of what is measured.
+    behind: Option<Box<Process>>,
 }
 
 impl Process {
@@ -43,7 +45,7 @@ impl Process {
         let child = command
             .spawn()
             .unwrap_or_else(|error| say::fail(&format!("cannot start {command:?}: {error}")));
-        let mut process = Process { child, address };
+        let mut process = Process { child, address, behind: None };
         let begun_ns = clock::now_ns();
         while TcpStream::connect(address).is_err() {
             if let Ok(Some(status)) = process.child.try_wait() {
@@ -57,6 +59,12 @@ impl Process {
         process
     }
 
+    /// The same with `server` behind it, which is measured with it.
+    pub(crate) fn before(mut self, server: Process) -> Process {
+        self.behind = Some(Box::new(server));
+        self
+    }
+
     /// The system's number of it.
     pub(crate) fn id(&self) -> u32 {
         self.child.id()
@@ -65,7 +73,7 @@ impl Process {
     /// CPU time of all its threads so far. The kernel brings it up to date when a thread goes to
     /// sleep, so it is exact for a server that waits.
     pub(crate) fn cpu_ns(&self) -> u64 {
-        cpu_ns(self.id())
+        cpu_ns(self.id()) + self.behind.as_ref().map_or(0, |behind| behind.cpu_ns())
     }
 
     /// Resident memory.
@@ -74,7 +82,8 @@ impl Process {
         let text = fs::read_to_string(path).unwrap_or_default();
         let line = text.lines().find(|line| line.starts_with("VmRSS:"));
         let number = line.and_then(|line| line.split_whitespace().nth(1));
-        number.and_then(|kib| kib.parse::<u64>().ok()).map_or(0, |kib| kib * 1024)
+        let own = number.and_then(|kib| kib.parse::<u64>().ok()).map_or(0, |kib| kib * 1024);
+        own + self.behind.as_ref().map_or(0, |behind| behind.resident_bytes())
     }
 }
 

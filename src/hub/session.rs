@@ -373,14 +373,26 @@ impl Session {
         self.connect_by = Instant::NEVER;
     }
 
+    /// How long it has been there, if it has never joined a namespace.
+    pub fn unconnected_for(&self, now: Instant) -> Option<Duration> {
+        if self.connect_by == Instant::NEVER {
+            return None;
+        }
+        let left = self.connect_by.since(now);
+        let late = now.since(self.connect_by);
+        let ms = CONNECT_LIMIT.as_millis() - left.as_millis() + late.as_millis();
+        Some(Duration::from_millis(ms))
+    }
+
     /// A WebSocket begins to take over.
     pub fn begin_upgrade(&mut self, now: Instant, conn: ConnId) {
         self.upgrade = Some(Upgrade { conn, probed: false, by: now.plus(UPGRADE_LIMIT) });
     }
 
     /// Its WebSocket was told to close. From now on the time for that is the only one that counts.
-    pub fn begin_close(&mut self) {
-        self.closing = true;
+    /// Whether that is new.
+    pub fn begin_close(&mut self) -> bool {
+        !core::mem::replace(&mut self.closing, true)
     }
 
     /// The next thing that time brings.

@@ -398,12 +398,12 @@ impl<S: Socket> Server<S> {
             Content::Reason if answer.status == 204 => (&[][..], None),
             Content::Reason => (http::reason(answer.status).as_bytes(), None),
         };
-        self.send(now, slot, &head, text, file, next);
+        self.send_response(now, slot, &head, text, file, next);
         self.scratch = head;
     }
 
     /// Puts a head and what follows it on their way.
-    pub(super) fn send(
+    pub(super) fn send_response(
         &mut self,
         now: Now,
         slot: u32,

@@ -12,7 +12,7 @@
 //! The surprise: a session on a WebSocket ends later than it is closed. It lasts until the close
 //! frame has gone, behind what was published before.
 
-use super::{Server, Socket};
+use super::{Event, Server, Socket};
 use crate::hub::{OWN_BYTES_MAX, Space, Transport};
 use crate::id::{ConnId, SessionId};
 use crate::outbound::CloseFrame;
@@ -190,8 +190,11 @@ impl<S: Socket> Server<S> {
     pub(super) fn begin_close_of_session(&mut self, slot: u32) {
         let id = self.id(slot);
         let Some(session) = self.entries[slot as usize].conn.session() else { return };
-        if self.engine.get(session).transport == Transport::WebSocket(id) {
-            self.engine.get_mut(session).begin_close();
+        let entry = self.engine.get_mut(session);
+        if entry.transport == Transport::WebSocket(id) && entry.begin_close() {
+            // What was published in the other namespaces comes before the frame, too.
+            let several = entry.spaces.len() > 1;
+            self.entries[slot as usize].conn.out.hold_close(several);
             self.engine.arm(session, &self.settings);
         }
     }
@@ -238,6 +241,11 @@ impl<S: Socket> Server<S> {
         }
         if let Some(upgrade) = upgrade {
             self.let_go(now, upgrade.conn, reason);
+        }
+        if let Some(duration) = self.engine.get(session).unconnected_for(now.mono) {
+            let client = client.address();
+            self.metrics.count_closed(reason);
+            self.events.push_back(Event::Unentered { client, reason, duration });
         }
         self.engine.close(&mut self.pool, session);
         self.uncount_session(client);

@@ -82,7 +82,7 @@ impl<S: Socket> Server<S> {
                 self.close_session(now, session, CloseReason::PingTimeout, Farewell::Cut);
             }
             Due::Unconnected => {
-                self.close_session(now, session, CloseReason::HeadTimeout, Farewell::Close);
+                self.close_session(now, session, CloseReason::Silent, Farewell::Close);
             }
             Due::Upgrade => {
                 if let Some(upgrade) = self.engine.get_mut(session).upgrade.take() {

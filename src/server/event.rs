@@ -30,6 +30,15 @@ pub enum Event {
         /// Records it was sent whole.
         messages_out: u64,
     },
+    /// A session ended that had never entered a channel, so that nothing else told of it.
+    Unentered {
+        /// The client's real address.
+        client: SocketAddr,
+        /// Why.
+        reason: CloseReason,
+        /// How long it lasted.
+        duration: Duration,
+    },
     /// The ring overtook a reader, which is closed for it.
     Lapped {
         /// The client's real address.

@@ -7,9 +7,8 @@
 //! Beside this file: `pump` alone reads sockets and `flush` alone writes them, `answer` decides
 //! what a request gets, `admission` who may stay; `engine`, `polling`, `carrier` and `socketio`
 //! deal with sessions, `deadline` with time, `drain` with leaving. The surprise: a connection's end
-//! may happen inside
-//! almost any call, so everything that waits its turn is remembered as a [`ConnId`] and looked up
-//! again.
+//! may happen inside almost any call, so everything that waits its turn is remembered as a
+//! [`ConnId`] and looked up again.
 
 mod admission;
 mod answer;

@@ -232,7 +232,7 @@ impl<S: Socket> Server<S> {
             fields: &fields,
         };
         response.write(&mut head);
-        self.send(now, slot, &head, body, None, next);
+        self.send_response(now, slot, &head, body, None, next);
         self.scratch = head;
     }
 

@@ -382,6 +382,8 @@ impl<S: Socket> Server<S> {
                 out.start_feed(next.channel, dialect, next.cursor);
                 // Nobody else sends what waits there already.
                 self.enqueue(id.slot);
+            } else if out.holds_close() {
+                self.enqueue(id.slot);
             }
         }
         if space.choked {
@@ -556,6 +558,10 @@ impl<S: Socket> Server<S> {
     /// that has something. Whether there was one.
     pub(super) fn turn_to_next_space(&mut self, id: ConnId) -> bool {
         let conn = &self.entries[id.slot as usize].conn;
+        if conn.out.holds_close() {
+            self.turn_in_closing(id);
+            return true;
+        }
         if !conn.is_open() || conn.out.is_inside_record() {
             return false;
         }
@@ -580,5 +586,28 @@ impl<S: Socket> Server<S> {
         let Space { channel, cursor, .. } = entry.spaces[next];
         self.entries[id.slot as usize].conn.follow(channel, dialect, cursor);
         true
+    }
+    /// The same before a close: what every other space has by now is sent once, and then the frame
+    /// goes.
+    fn turn_in_closing(&mut self, id: ConnId) {
+        let conn = &mut self.entries[id.slot as usize].conn;
+        let cursor = conn.out.cursor();
+        let Some(session) = conn.session() else { return conn.out.hold_close(false) };
+        let entry = self.engine.get_mut(session);
+        let (current, dialect) = (entry.current, entry.dialect());
+        if let (Some(space), Some(cursor)) = (entry.spaces.get_mut(current), cursor) {
+            (space.cursor, space.finished) = (cursor, true);
+        }
+        let next = entry.spaces.iter().position(|space| {
+            let feed = self.hub.feed(space.channel, dialect);
+            let has_something =
+                feed.tail() <= space.cursor.offset && space.cursor.offset < feed.head();
+            has_something && !space.finished
+        });
+        let out = &mut self.entries[id.slot as usize].conn.out;
+        let Some(next) = next else { return out.hold_close(false) };
+        entry.current = next;
+        let Space { channel, cursor, .. } = entry.spaces[next];
+        out.turn_closing(channel, dialect, cursor, self.hub.feed(channel, dialect).head());
     }
 }

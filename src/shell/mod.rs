@@ -263,6 +263,7 @@ impl Shell {
                 }
                 Event::Closed { .. }
                 | Event::Ended { .. }
+                | Event::Unentered { .. }
                 | Event::Opened { .. }
                 | Event::Lapped { .. }
                 | Event::Request(_)

@@ -184,6 +184,14 @@ impl Report {
                     self.warn(now, Kind::Memory, line);
                 }
             }
+            Event::Unentered { client, reason, duration } => {
+                let (reason, ms) = (reason.text(), duration.as_millis());
+                info!(
+                    target: TARGET,
+                    "close {} without a channel: {reason} after {}.{:03}s",
+                    Shown(client), ms / 1000, ms % 1000,
+                );
+            }
             Event::Lapped { client, ref channel, lag_bytes } => {
                 let client = Shown(client);
                 let line = format_args!(

@@ -20,12 +20,16 @@ use super::{Outcome, Pace, Run, Setup, handshakes};
 
 const TIMER: Token = Token(usize::MAX);
 const EVENTS_MAX: usize = 1024;
+/// Connections that join at a time.
+const TOGETHER: usize = 64;
 /// Large enough that one read takes all that a socket holds.
 const BUFFER_BYTES: usize = 1024 * 1024;
 /// A run ends early rather than remember more than this of what was said.
 const LOG_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Nothing was delivered for this long: the run has failed.
 const STALL_LIMIT_NS: u64 = 20_000_000_000;
+/// How often it is seen whether a silence has lasted long enough.
+const SILENCE_LOOK_NS: u64 = 100_000_000;
 /// The number of a message, in decimal, so that it is text in every dialect.
 const NUMBER_BYTES: usize = 12;
 
@@ -122,14 +126,17 @@ impl Crowd {
             .register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)
             .map_err(failed)?;
         let mut readers = Vec::with_capacity(setup.readers);
-        for at in 0..setup.readers {
-            let channel = at % setup.channels;
-            let (stream, heard) = handshakes::join(&setup, channel)?;
-            stream.set_nonblocking(true).map_err(failed)?;
-            let mut stream = TcpStream::from_std(stream);
-            let interest = Interest::READABLE | Interest::WRITABLE;
-            poll.registry().register(&mut stream, Token(at), interest).map_err(failed)?;
-            readers.push(Reader::new(stream, channel, heard));
+        while readers.len() < setup.readers {
+            let more = readers.len()..setup.readers.min(readers.len() + TOGETHER);
+            let joined = handshakes::join(&setup, more.map(|at| at % setup.channels))?;
+            for (stream, channel, heard) in joined {
+                stream.set_nonblocking(true).map_err(failed)?;
+                let mut stream = TcpStream::from_std(stream);
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                let token = Token(readers.len());
+                poll.registry().register(&mut stream, token, interest).map_err(failed)?;
+                readers.push(Reader::new(stream, channel, heard));
+            }
         }
         let channels = (0..setup.channels).map(|number| Channel::new(&setup, number)).collect();
         let mut crowd = Crowd {
@@ -152,10 +159,8 @@ impl Crowd {
     /// is known to hear, and whatever greets newcomers is behind them.
     fn sync(&mut self) -> Result<(), String> {
         self.begin(64);
-        let mut marks = Vec::new();
         for channel in 0..self.channels.len() {
             self.publish(channel, clock::now_ns())?;
-            marks.push(self.channels[channel].log.bytes.clone());
         }
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut missing = self.readers.len();
@@ -164,7 +169,7 @@ impl Crowd {
             for event in &events {
                 let Some(reader) = self.readers.get_mut(event.token().0) else { continue };
                 while event.is_readable() {
-                    let mark = &marks[reader.channel];
+                    let log = &self.channels[reader.channel].log;
                     let count = match reader.read(&mut self.buffer) {
                         Ok(0) => return Err("closed before the first message".to_owned()),
                         Ok(count) => count,
@@ -172,7 +177,7 @@ impl Crowd {
                         Err(error) => return Err(format!("read: {error}")),
                     };
                     let before = reader.is_synced();
-                    let synced = reader.sync(mark, &self.buffer[..count])?;
+                    let synced = reader.sync(self.setup.dialect, log, &self.buffer[..count])?;
                     missing -= usize::from(synced && !before);
                 }
             }
@@ -208,9 +213,15 @@ impl Crowd {
                 }
             }
             Pace::Rate(rate) => self.set_timer(1_000_000_000 / u64::from(rate))?,
+            Pace::Silence => self.set_timer(SILENCE_LOOK_NS)?,
         }
         while !(self.tally.closing && self.is_complete()) {
             self.wait(&mut events, nap)?;
+            if let Pace::Silence = run.pace {
+                // Nothing is to arrive, so nothing is late.
+                self.tally.last_ns = clock::now_ns();
+                self.close_when_due(run, self.tally.last_ns);
+            }
             for event in &events {
                 if event.token() == TIMER {
                     let _ = rustix::io::read(&self.timer, &mut [0; 8]);

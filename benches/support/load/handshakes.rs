@@ -63,16 +63,30 @@ pub(crate) fn answer(stream: &mut TcpStream) -> Result<Vec<u8>, String> {
     Ok(bytes.split_off(end))
 }
 
-/// A reader of `channel`, with what it has heard already.
-pub(crate) fn join(setup: &Setup, channel: usize) -> Result<(TcpStream, Vec<u8>), String> {
-    let mut stream = connect(setup, setup.source)?;
-    request(setup, channel, &mut stream)?;
-    let mut heard = answer(&mut stream)?;
-    if let Some((greeting, answered)) = setup.dialect.greeting(channel, setup.channels) {
-        stream.write_all(&greeting).map_err(|error| format!("cannot greet: {error}"))?;
-        heard = read_until(&mut stream, heard, answered)?;
+/// Readers of these channels, each with what it has heard already. All ask before the first answer
+/// is waited for, so that a busy machine is not made to switch for each.
+pub(crate) fn join(
+    setup: &Setup,
+    channels: impl Iterator<Item = usize>,
+) -> Result<Vec<(TcpStream, usize, Vec<u8>)>, String> {
+    let mut joined = Vec::new();
+    for channel in channels {
+        let mut stream = connect(setup, setup.source)?;
+        request(setup, channel, &mut stream)?;
+        joined.push((stream, channel, Vec::new()));
     }
-    Ok((stream, heard))
+    for (stream, channel, heard) in &mut joined {
+        *heard = answer(stream)?;
+        if let Some((greeting, _)) = setup.dialect.greeting(*channel, setup.channels) {
+            stream.write_all(&greeting).map_err(|error| format!("cannot greet: {error}"))?;
+        }
+    }
+    for (stream, channel, heard) in &mut joined {
+        if let Some((_, answered)) = setup.dialect.greeting(*channel, setup.channels) {
+            *heard = read_until(stream, core::mem::take(heard), answered)?;
+        }
+    }
+    Ok(joined)
 }
 
 /// Connects, upgrades and closes `count` times, `together` at a time; nanoseconds in all. The

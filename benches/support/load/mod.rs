@@ -28,7 +28,7 @@ use core::fmt::{self, Display, Formatter};
 use std::net::{Ipv4Addr, SocketAddr};
 
 /// Whom to connect, and how.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Setup {
     /// The server, or the proxy before it.
     pub(crate) address: SocketAddr,
@@ -85,6 +85,8 @@ pub(crate) enum Pace {
     Window(usize),
     /// So many a second in all, whatever has arrived.
     Rate(u32),
+    /// Nothing is published; pings are answered.
+    Silence,
 }
 
 /// A run of messages.
@@ -111,6 +113,7 @@ impl Run {
         let pace = match *pace {
             "window" => Pace::Window(count.parse().ok()?),
             "rate" => Pace::Rate(count.parse().ok()?),
+            "silence" => Pace::Silence,
             _ => return None,
         };
         Some(Run {
@@ -128,6 +131,7 @@ impl Display for Run {
         let (pace, count) = match self.pace {
             Pace::Window(count) => ("window", count),
             Pace::Rate(count) => ("rate", count as usize),
+            Pace::Silence => ("silence", 0),
         };
         let Run { bytes, messages_max, limit_ms, nap_us, .. } = self;
         write!(f, "{bytes} {pace} {count} {messages_max} {limit_ms} {nap_us}")

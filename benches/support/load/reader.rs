@@ -5,7 +5,6 @@ use std::io::{self, Read, Write};
 use mio::net::TcpStream;
 
 use super::dialect::{Between, Dialect};
-use super::handshakes::find;
 
 /// A connection of the crowd.
 pub(crate) struct Reader {
@@ -97,20 +96,32 @@ impl Reader {
         Ok(at)
     }
 
-    /// Discards what comes before `mark` and answers no pings; whether the mark has come.
-    pub(crate) fn sync(&mut self, mark: &[u8], bytes: &[u8]) -> Result<bool, String> {
+    /// Passes over what comes before the mark, which is all that `log` says, and answers pings.
+    /// Whether the mark has come.
+    pub(crate) fn sync(
+        &mut self,
+        dialect: Dialect,
+        log: &Log,
+        bytes: &[u8],
+    ) -> Result<bool, String> {
         self.carry.extend_from_slice(bytes);
-        if let Some(at) = find(&self.carry, mark) {
-            let behind = self.carry.split_off(at + mark.len());
-            if !behind.is_empty() {
-                return Err(format!("{:?} behind the mark", String::from_utf8_lossy(&behind)));
+        let bytes = core::mem::take(&mut self.carry);
+        let mut at = 0;
+        while !self.synced
+            && let Some(length) = frame_length(&bytes[at..])
+        {
+            let frame = &bytes[at..at + length];
+            self.synced = frame == log.bytes;
+            if let Between::Ping(_, answer) = dialect.between(frame) {
+                self.send(&answer)?;
             }
-            self.carry.clear();
-            self.synced = true;
-        } else {
-            let useless = self.carry.len().saturating_sub(mark.len());
-            self.carry.drain(..useless);
+            at += length;
         }
+        if self.synced {
+            self.offset = log.bytes.len();
+            at += self.take_slowly(dialect, log, &bytes[at..])?;
+        }
+        self.carry.extend_from_slice(&bytes[at..]);
         Ok(self.synced)
     }
 
@@ -153,4 +164,14 @@ impl Reader {
             }
         }
     }
+}
+
+/// The length of the server's frame that `bytes` begin with, if it is whole.
+fn frame_length(bytes: &[u8]) -> Option<usize> {
+    let length = match *bytes {
+        [_, 126, high, low, ..] => 4 + usize::from(u16::from_be_bytes([high, low])),
+        [_, length @ ..126, ..] => 2 + usize::from(length),
+        _ => return None,
+    };
+    (bytes.len() >= length).then_some(length)
 }

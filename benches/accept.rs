@@ -1,0 +1,94 @@
+//! Handshakes: connect, upgrade, answer, close; elbow next to the bare loop.
+//!
+//! Both accept, take the SHA-1 of the key, answer 101 and close when the client does; elbow also
+//! checks the whole head, the origin and its limits, sets a deadline, and joins and leaves a
+//! channel. Compared is the CPU time of the server per handshake, in rounds in which they take
+//! turns. The client makes 32 at a time, from many addresses.
+//!
+//! `cargo bench --bench accept`, or `cargo bench --bench accept -- ratio` for the table alone.
+
+#[expect(dead_code, reason = "each bench uses a part of what they share")]
+mod support;
+
+use std::fmt::Write as _;
+use std::thread::sleep;
+use std::time::Duration;
+
+use criterion::{Criterion, SamplingMode, Throughput};
+
+use support::contest::{self, median};
+use support::load::{Driver, Setup};
+use support::process::Process;
+use support::{roles, say};
+
+const TOGETHER: usize = 32;
+const ROUNDS: usize = 21;
+/// Handshakes of a turn.
+const TURN: usize = 2_048;
+/// Until the server has seen that the last clients are gone.
+const SETTLE: Duration = Duration::from_millis(20);
+
+fn main() {
+    let Some(arguments) = roles::play() else { return };
+    let mut servers = vec![
+        ("elbow", Process::elbow(&contest::elbow_path(), &[])),
+        ("floor", Process::floor(false)),
+    ];
+    if let Some(path) = contest::other_elbow_path() {
+        servers.push(("elbow-b", Process::elbow(&path, &[])));
+    }
+    let mut load = Driver::start();
+    table(&mut load, &servers);
+    if arguments.iter().all(|argument| argument != "ratio") {
+        plots(&mut load, &servers);
+    }
+}
+
+fn table(load: &mut Driver, servers: &[(&str, Process)]) {
+    let mut costs = vec![Vec::with_capacity(ROUNDS); servers.len()];
+    for round in 0..=ROUNDS {
+        for step in 0..servers.len() {
+            let at = if round % 2 == 0 { step } else { servers.len() - 1 - step };
+            let server = &servers[at].1;
+            let before_ns = server.cpu_ns();
+            load.handshakes(&Setup::plain(server.address, 0), TURN, TOGETHER);
+            sleep(SETTLE);
+            if round > 0 {
+                costs[at].push((server.cpu_ns() - before_ns) as f64 / TURN as f64);
+            }
+        }
+    }
+    let mut text = String::from("handshakes: connect, upgrade, close\n");
+    for ((name, _), costs) in servers.iter().zip(&costs) {
+        let middle = median(costs.iter().copied());
+        let _ = writeln!(text, "  {name:<10}{middle:>8.0} ns CPU/handshake");
+    }
+    for ((name, _), other) in servers.iter().zip(&costs).skip(1) {
+        let quotients = costs[0].iter().zip(other).map(|(one, other)| one / other);
+        let _ = writeln!(text, "  elbow / {name:<10}{:.3}", median(quotients));
+    }
+    say::say(&text);
+    contest::leave("accept.txt", &text);
+}
+
+fn plots(load: &mut Driver, servers: &[(&str, Process)]) {
+    let mut criterion = Criterion::default()
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_secs(1))
+        .sample_size(10)
+        .nresamples(1_000)
+        .configure_from_args();
+    let mut group = criterion.benchmark_group("accept");
+    group.sampling_mode(SamplingMode::Flat).throughput(Throughput::Elements(TOGETHER as u64));
+    for (name, server) in servers {
+        let setup = Setup::plain(server.address, 0);
+        group.bench_function(*name, |bencher| {
+            bencher.iter_custom(|count| {
+                let count = count as usize * TOGETHER;
+                Duration::from_nanos(load.handshakes(&setup, count, TOGETHER))
+            });
+        });
+    }
+    group.finish();
+    criterion.final_summary();
+}
