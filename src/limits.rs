@@ -25,6 +25,11 @@ pub const CONNECTION_BYTES: usize = 256;
 /// Measured as slab growth per loopback connection on Linux 6; not exact and not ours to bound.
 pub const CONNECTION_KERNEL_BYTES: u64 = 4096;
 
+/// How far a socket's buffer may be over its size: the kernel looks before it adds a segment, not
+/// behind it, and what it adds may be 64 KiB and its bookkeeping. Seen on a full send buffer of
+/// 128 KiB: 177 KiB; on a full receive buffer of 64 KiB: 126 KiB.
+pub const SEGMENT_KERNEL_BYTES: u64 = 68 * 1024;
+
 /// What does not vary: the program's own pages, its stack, the read buffer, the log's buffers, and
 /// the pool's reserve.
 pub const BASE_BYTES: u64 = 8 * 1024 * 1024;
@@ -170,7 +175,8 @@ impl Limits {
     pub fn ceiling(&self) -> Ceiling {
         let tables_bytes = (self.slots() * CONNECTION_BYTES) as u64;
         let kernel_connection_bytes = CONNECTION_KERNEL_BYTES
-            + 2 * (u64::from(self.send_buffer_bytes) + u64::from(self.receive_buffer_bytes));
+            + 2 * (u64::from(self.send_buffer_bytes) + u64::from(self.receive_buffer_bytes))
+            + 2 * SEGMENT_KERNEL_BYTES;
         Ceiling {
             base_bytes: BASE_BYTES,
             memory_bytes: self.memory_bytes,

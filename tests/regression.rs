@@ -87,7 +87,7 @@ impl World {
     fn new() -> World {
         let settings = Settings {
             limits: Limits {
-                connections_max: 100,
+                connections_max: 400,
                 connections_per_ip_max: None,
                 channels_max: 4,
                 message_bytes_max: 1024,
@@ -429,4 +429,76 @@ fn a_crowd_that_reads_again_is_served_in_portions() {
     assert_eq!(served(&crowd), SENDS_PER_TURN);
     world.settle();
     assert_eq!(served(&crowd), crowd.len());
+}
+
+/// Connections whose half requests leave no memory to anybody.
+fn halves(world: &mut World) -> Vec<(Client, ConnId)> {
+    let half = [b"GET / HTTP/1.1\r\nHost: h\r\nX: ".as_slice(), &[b'x'; 15_000]].concat();
+    let mut clients = Vec::new();
+    for bytes in [&half[..], &half[..200]] {
+        loop {
+            let (client, id) = world.connect();
+            world.say(&client, id, bytes);
+            if client.0.borrow().dropped {
+                break;
+            }
+            clients.push((client, id));
+        }
+    }
+    assert!(clients.len() > 32);
+    clients
+}
+
+#[test]
+fn halves_of_strangers_silence_nobody() {
+    let mut world = World::new();
+    let (ann, ann_id) = world.session();
+    let (bob, bob_id) = world.connect();
+    let head =
+        b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\
+        \r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: ZWxib3ctdGVzdC1rZXktMQ==\r\n\r\n";
+    world.say(&bob, bob_id, head);
+    world.say(&bob, bob_id, &frame(1, b"40"));
+    let _strangers = halves(&mut world);
+    bob.heard();
+    world.say(&ann, ann_id, &frame(1, b"hello"));
+    assert_eq!(ann.heard(), b"\x81\x05hello");
+    assert_eq!(bob.heard(), b"\x81\x1a42[\"chat message\",\"hello\"]");
+    world.say(&ann, ann_id, &frame(9, b"?"));
+    assert_eq!(ann.heard(), b"\x8a\x01?");
+    let (probe, probe_id) = world.connect();
+    world.say(&probe, probe_id, b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(probe.heard().starts_with(b"HTTP/1.1 200 "));
+    world.server.check();
+}
+
+#[test]
+fn a_session_between_two_polls_outlives_the_halves_of_strangers() {
+    let mut world = World::new();
+    let (client, id) = world.connect();
+    let open = b"GET /socket.io/?EIO=3&transport=polling&b64=1 HTTP/1.1\r\nHost: h\r\n\r\n";
+    world.say(&client, id, open);
+    let sid = sid_of(&client.heard());
+    let target = format!("/socket.io/?EIO=3&transport=polling&b64=1&sid={sid}");
+    let _strangers = halves(&mut world);
+    let ping = format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n1:2");
+    world.say(&client, id, ping.as_bytes());
+    assert!(client.heard().ends_with(b"\r\n\r\nok"));
+    world.say(&client, id, format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+    assert!(client.heard().ends_with(b"1:3"), "the pong waited for the poll");
+    world.server.check();
+}
+
+#[test]
+fn who_does_not_take_its_words_keeps_nothing_of_the_reserve() {
+    let mut world = World::new();
+    let (deaf, id) = world.session();
+    let strangers = halves(&mut world);
+    deaf.stop_reading();
+    world.say(&deaf, id, &frame(9, &[b'?'; 125]));
+    assert!(deaf.0.borrow().dropped);
+    assert!(!world.server.pool().is_strained());
+    drop(strangers);
+    world.server.check();
 }
