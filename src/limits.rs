@@ -25,8 +25,12 @@ pub const CONNECTION_BYTES: usize = 256;
 /// Measured as slab growth per loopback connection on Linux 6; not exact and not ours to bound.
 pub const CONNECTION_KERNEL_BYTES: u64 = 4096;
 
-/// What does not vary: the program's own pages, its stack, the read buffer, the log's buffers.
+/// What does not vary: the program's own pages, its stack, the read buffer, the log's buffers, and
+/// the pool's reserve.
 pub const BASE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// The most that is set aside for what is needed briefly; see [`Limits::reserve_bytes`].
+pub const RESERVE_BYTES_MAX: u64 = 2 * 1024 * 1024;
 
 /// Bytes of the one buffer that every read goes into. What a connection left unread before
 /// (an unfinished head, the rest of a paused publisher) is put in front of what is read next, so
@@ -96,6 +100,7 @@ const _: () = {
     assert!(READ_BUFFER_BYTES >= READ_BYTES_MAX + 64 * 1024);
     assert!(BUFFER_BYTES_MIN >= 2 * 127, "the rest of one control frame and the next");
     assert!(BUFFER_BYTES_MIN.is_power_of_two());
+    assert!(RESERVE_BYTES_MAX * 2 <= BASE_BYTES);
     assert!(KEEP_ALIVE_ALB_LIMIT.as_millis() > 60_000);
     assert!(PROXY_LIMIT.as_millis() >= 3000);
 };
@@ -141,6 +146,12 @@ impl Limits {
     /// The index of one feed: a `u64` for each [`RECORD_BYTES_TYPICAL`] bytes of its ring.
     pub fn feed_index_bytes(feed_bytes: u64) -> u64 {
         feed_bytes / RECORD_BYTES_TYPICAL as u64 * 8
+    }
+
+    /// Beside `--memory`: what answers, pings and records may take on their way out when strangers
+    /// have used it up. It is part of [`BASE_BYTES`].
+    pub fn reserve_bytes(memory_bytes: u64) -> u64 {
+        (memory_bytes / 16).min(RESERVE_BYTES_MAX)
     }
 
     /// What memory adds up to at the worst.

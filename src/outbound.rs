@@ -93,6 +93,8 @@ struct Close {
     barrier: Offset,
     frame: CloseFrame,
     sent: u8,
+    /// Something of another feed comes before the frame.
+    held: bool,
 }
 
 /// Borrowed slices in the order in which they go out; handed to one vectored write.
@@ -166,16 +168,23 @@ impl Outbound {
     /// was decided: they could land inside of the close frame.
     #[must_use]
     pub fn push_own(&mut self, pool: &mut Pool, bytes: &[u8]) -> bool {
+        self.push_own_parts(pool, &[bytes])
+    }
+
+    /// The same with several pieces, of which all or none are appended.
+    #[must_use]
+    pub fn push_own_parts(&mut self, pool: &mut Pool, parts: &[&[u8]]) -> bool {
         debug_assert!(self.close.is_none());
+        let length = parts.iter().map(|part| part.len()).sum();
         let mut own = match self.own {
             Some(own) => own,
-            None => match pool.take(bytes.len()) {
+            None => match pool.take_briefly(length) {
                 Some(own) => own,
                 None => return false,
             },
         };
         // An empty buffer that was just taken is large enough, so it is never left behind.
-        let appended = pool.append(&mut own, bytes);
+        let appended = pool.append_briefly(&mut own, parts);
         self.own = Some(own);
         if appended {
             self.pong_at = NO_PONG;
@@ -199,7 +208,7 @@ impl Outbound {
             && self.own_sent <= self.pong_at
             && self.own_left(pool) > OWN_BYTES_CALM
         {
-            pool.bytes_mut(own).truncate(self.pong_at as usize);
+            pool.truncate(own, self.pong_at as usize);
         }
         let at = self.own.map_or(0, |own| pool.bytes(own).len()) as u32;
         let pushed = self.push_own(pool, &frame[..length]);
@@ -234,7 +243,36 @@ impl Outbound {
     /// decision stands.
     pub fn start_close(&mut self, frame: CloseFrame, barrier: Offset) {
         if self.close.is_none() {
-            self.close = Some(Close { barrier, frame, sent: 0 });
+            self.close = Some(Close { barrier, frame, sent: 0, held: false });
+        }
+    }
+
+    /// Keeps the close frame back until other feeds were sent as well, or lets it go. Nothing of it
+    /// has gone yet.
+    pub fn hold_close(&mut self, held: bool) {
+        if let Some(close) = &mut self.close {
+            debug_assert_eq!(close.sent, 0);
+            close.held = held;
+        }
+    }
+
+    /// Whether the close frame is kept back.
+    pub fn holds_close(&self) -> bool {
+        self.close.is_some_and(|close| close.held)
+    }
+
+    /// Turns to another feed before a close frame that is kept back: up to `barrier`.
+    pub fn turn_closing(
+        &mut self,
+        channel: ChannelId,
+        dialect: Dialect,
+        mark: Mark,
+        barrier: Offset,
+    ) {
+        debug_assert!(self.holds_close() && !self.is_inside_record());
+        self.start_feed(channel, dialect, mark);
+        if let Some(close) = &mut self.close {
+            close.barrier = barrier;
         }
     }
 
@@ -432,7 +470,10 @@ impl Outbound {
     }
 
     fn close_bytes(&self) -> &[u8] {
-        self.close.as_ref().map_or(&[], |close| &close.frame.bytes()[usize::from(close.sent)..])
+        match &self.close {
+            Some(close) if !close.held => &close.frame.bytes()[usize::from(close.sent)..],
+            Some(_) | None => &[],
+        }
     }
 }
 

@@ -19,7 +19,8 @@ pub enum CloseReason {
     /// The peer opened the connection and closed it without a byte, or after a PROXY header alone:
     /// a health check or a speculative connection.
     ProbeOnly,
-    /// No byte came in time: a speculative connection, held open.
+    /// No byte came in time: a speculative connection, held open; or a session that entered no
+    /// namespace.
     Silent,
 
     /// The PROXY header breaks the protocol.

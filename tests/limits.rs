@@ -8,6 +8,15 @@
 //! allocator that counts per thread, so that tests beside this one do not disturb. Each scene is
 //! played twice to warm up, then counted; and it checks that everybody got what they should, since
 //! a server that does nothing allocates nothing.
+//!
+//! Plain WebSockets are here, the sessions of Socket.IO in `tests/limits/sessions.rs`.
+//!
+//! ```text
+//! cargo test --test limits -- --nocapture     prints what an idle connection and session take
+//! ```
+
+#[path = "limits/sessions.rs"]
+mod sessions;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
@@ -147,7 +156,8 @@ fn settings(connections_max: usize) -> Settings {
         trust: Trust::default(),
         forwarded_for: false,
         origins: Vec::new(),
-        keep_alive: Duration::from_secs(15),
+        // So that clients that poll need not come anew.
+        keep_alive: Duration::from_secs(1_000_000),
         events: elbow::settings::Events::Named(vec!["chat message".into()]),
         report_messages: false,
     }
@@ -162,29 +172,39 @@ struct World {
 impl World {
     /// A server with so many idle members of one channel.
     fn new(members: usize) -> World {
+        let mut world = World::empty(members);
+        for number in 0..members {
+            world.connect();
+            world.say(number, REQUEST);
+            world.settle();
+            let answer = taken(number);
+            assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", answer.escape_ascii());
+        }
+        world
+    }
+
+    /// A server with room for so many connections.
+    fn empty(connections: usize) -> World {
         let pipe = || Pipe {
             inward: Vec::with_capacity(4096),
             outward: Vec::with_capacity(4096),
             room: usize::MAX,
         };
-        PIPES.replace((0..members).map(|_| pipe()).collect());
+        PIPES.replace((0..connections).map(|_| pipe()).collect());
         let now = Now { mono: Instant::from_millis(1_000_000), unix_s: 1_700_000_000 };
         let site = Site::new(Vec::new(), true);
-        let server = Server::new(settings(members), site, [7; 32], now);
-        let mut world = World { server, ids: Vec::with_capacity(members), now };
-        (0..members).for_each(|number| world.join(number));
-        world
+        let server = Server::new(settings(connections), site, [7; 32], now);
+        World { server, ids: Vec::with_capacity(connections), now }
     }
 
-    fn join(&mut self, number: usize) {
+    /// The next connection; its number.
+    fn connect(&mut self) -> usize {
+        let number = self.ids.len();
         let port = (number % 60_000) as u16;
         let peer = ([192, 0, 2, (number % 250) as u8], port).into();
         let socket = Fake(number as u32);
         self.ids.push(self.server.accept(self.now, Listener::Public, peer, socket));
-        self.say(number, REQUEST);
-        self.settle();
-        let answer = taken(number);
-        assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", answer.escape_ascii());
+        number
     }
 
     /// Bytes from a client.
@@ -192,6 +212,7 @@ impl World {
         pipe(number, |pipe| pipe.inward.extend_from_slice(bytes));
         let readable = Readiness { readable: true, ..Readiness::default() };
         self.server.ready(self.now, self.ids[number], readable);
+        self.write_down();
     }
 
     /// A socket takes so many bytes more.
@@ -203,8 +224,17 @@ impl World {
 
     /// Turns until nothing is left to do.
     fn settle(&mut self) {
-        while self.server.run(self.now) {}
-        while self.server.poll_event().is_some() {}
+        while self.server.run(self.now) {
+            self.write_down();
+        }
+        self.write_down();
+    }
+
+    /// What the shell does with events, at the end of each turn.
+    fn write_down(&mut self) {
+        while let Some(event) = self.server.poll_event() {
+            self.server.recycle(event);
+        }
     }
 
     /// Everybody, and nobody more, gets exactly `frame`.
@@ -246,7 +276,7 @@ fn allocations(world: &mut World, scene: impl Fn(&mut World)) -> u64 {
     scene(world);
     let allocated = ALLOCATIONS.get() - before;
     world.server.check();
-    assert_eq!(world.server.sessions(), world.ids.len(), "nobody was lost");
+    assert_eq!(world.server.connections(), world.ids.len(), "nobody was lost");
     allocated
 }
 
@@ -357,7 +387,7 @@ fn a_flush_in_portions_allocates_nothing() {
 
 #[test]
 #[expect(clippy::disallowed_macros, reason = "the number is what one runs this test for")]
-fn an_idle_session_fits_its_budget() {
+fn an_idle_websocket_fits_its_budget() {
     let server_bytes = |members: usize| {
         let mut world = World::new(members);
         // A life before: everybody got a message and the answer to a ping.
@@ -378,7 +408,7 @@ fn an_idle_session_fits_its_budget() {
     };
     // What does not depend on the number of sessions falls out of the difference.
     let per_session = (server_bytes(9 * MEMBERS) - server_bytes(MEMBERS)) / (8 * MEMBERS as i64);
-    println!("{per_session} bytes per idle session");
-    assert!(per_session <= CONNECTION_BYTES as i64, "{per_session} bytes per idle session");
+    println!("{per_session} bytes per idle WebSocket");
+    assert!(per_session <= CONNECTION_BYTES as i64, "{per_session} bytes per idle WebSocket");
     assert!(per_session >= 64, "{per_session} bytes: something was not counted");
 }

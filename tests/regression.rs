@@ -3,6 +3,9 @@
 //!
 //! Leaves real sockets and processes to `tests/e2e`.
 
+#[path = "regression/sessions.rs"]
+mod sessions;
+
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
@@ -74,6 +77,8 @@ impl Drop for End {
 struct World {
     server: Server<End>,
     now: Now,
+    /// What the log would tell.
+    events: Vec<Event>,
 }
 
 const READABLE: Readiness = Readiness { readable: true, read_closed: false, writable: false };
@@ -104,7 +109,7 @@ impl World {
         };
         let now = Now { mono: Instant::from_millis(1_000), unix_s: 1_000 };
         let server = Server::new(settings, Site::new(Vec::new(), false), [7; 32], now);
-        World { server, now }
+        World { server, now, events: Vec::new() }
     }
 
     fn connect(&mut self) -> (Client, ConnId) {
@@ -140,7 +145,7 @@ impl World {
         for _ in 0..turns_max {
             let more = self.server.run(self.now);
             self.server.check();
-            while self.server.poll_event().is_some() {}
+            self.events.extend(core::iter::from_fn(|| self.server.poll_event()));
             if !more {
                 return;
             }

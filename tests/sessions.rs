@@ -191,6 +191,7 @@ impl World {
                 Event::Lapped { .. }
                 | Event::Request(_)
                 | Event::Ended { .. }
+                | Event::Unentered { .. }
                 | Event::Endpoint { .. }
                 | Event::Refused { .. }
                 | Event::Drained => {}

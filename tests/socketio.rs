@@ -462,6 +462,25 @@ proptest! {
     }
 
     #[test]
+    fn what_is_json_is_what_serde_json_says(
+        (value, _) in any_json(),
+        scraps in concat!(
+            r#"([\[\]{}:, \t\n]|-|[0-9]{1,3}|\.|[eE]|true|nul?l|fals|"#,
+            r#""(a|\\[n"u]|00e|\x1f)*"){0,12}"#,
+        ),
+        at in any::<prop::sample::Index>(), instead in any::<char>(),
+    ) {
+        let at = at.index(value.chars().count().max(1));
+        let changed = |(n, c)| if n == at { instead } else { c };
+        let mutilated: String = value.chars().enumerate().map(changed).collect();
+        for text in [value, mutilated, scraps] {
+            let text = format!("[{text}]");
+            let theirs = serde_json::from_str::<&serde_json::value::RawValue>(&text).is_ok();
+            prop_assert_eq!(decode(V4, &format!("30{text}")).is_ok(), theirs, "{}", text);
+        }
+    }
+
+    #[test]
     fn garbage_does_no_harm(version in versions(), text in any::<String>(), kind in 0..7) {
         for text in [text.clone(), format!("{kind}{text}"), format!("5{kind}-[\"a\",{text}]")] {
             if let Ok(packet) = decode(version, &text) {

@@ -314,26 +314,24 @@ impl Conn {
         }
     }
 
-    /// Begins to answer the request whose head was just consumed: `own` is the head and perhaps a
-    /// short body, `body` a file. `false`: the pool is empty.
+    /// Begins to answer a request: `own` is the head and perhaps a body, `file` a body as well.
+    /// `false`: the pool is empty.
     #[must_use]
     pub fn reply(
         &mut self,
         cx: &mut Cx<'_>,
-        own: &[u8],
-        body: Option<(AssetId, u32)>,
+        own: [&[u8]; 2],
+        file: Option<(AssetId, u32)>,
         next: Next,
     ) -> bool {
         let requester = self.requester();
-        if let Some(buffer) = self.phase_buffer() {
-            cx.pool.give(buffer);
-        }
+        self.phase_buffers().for_each(|buffer| cx.pool.give(buffer));
         // Entered first, so that a buffer that was just given back is not held any more.
         self.enter(Phase::Response(Response { progress_at: cx.now.mono, next, requester }));
-        if !self.out.push_own(cx.pool, own) {
+        if !self.out.push_own_parts(cx.pool, &own) {
             return false;
         }
-        if let Some((asset, length)) = body {
+        if let Some((asset, length)) = file {
             self.out.start_body(asset, length);
         }
         true
@@ -424,10 +422,10 @@ impl Conn {
         if rest.is_empty() {
             return true;
         }
-        let Some(id) = pool.take(rest.len()) else { return false };
-        pool.bytes_mut(id).extend_from_slice(rest);
+        let Some(mut id) = pool.take(rest.len()) else { return false };
+        let kept = pool.append(&mut id, rest);
         self.input = Some(id);
-        true
+        kept
     }
 
     /// Moves what was kept to the front of `buffer`; how many bytes that are.
@@ -444,9 +442,7 @@ impl Conn {
         if let Some(input) = self.input.take() {
             pool.give(input);
         }
-        if let Some(buffer) = self.phase_buffer() {
-            pool.give(buffer);
-        }
+        self.phase_buffers().for_each(|buffer| pool.give(buffer));
         self.out.release(pool);
     }
 
@@ -611,22 +607,24 @@ impl Conn {
 
     /// The buffers that are held, for the server's account of the pool.
     pub fn buffers(&self) -> impl Iterator<Item = BufferId> {
-        [self.input, self.out.buffer(), self.phase_buffer()].into_iter().flatten()
+        let own = [self.input, self.out.buffer()];
+        own.into_iter().flatten().chain(self.phase_buffers())
     }
 
-    fn phase_buffer(&self) -> Option<BufferId> {
-        match &self.phase {
-            Phase::WebSocket(ws) => ws.buffer(),
-            Phase::Post(post) => post.buffer,
-            Phase::Posted(posted) => Some(posted.buffer),
+    fn phase_buffers(&self) -> impl Iterator<Item = BufferId> + use<> {
+        let buffers = match &self.phase {
+            Phase::WebSocket(ws) => [ws.buffer(), None],
+            Phase::Held { later, .. } => [None, later.agent],
+            Phase::Post(post) => [post.buffer, post.later.agent],
+            Phase::Posted(posted) => [Some(posted.buffer), posted.later.agent],
             Phase::Proxy { .. }
             | Phase::Request(_)
             | Phase::Response(_)
             | Phase::Body { .. }
-            | Phase::Held { .. }
             | Phase::Closing { .. }
-            | Phase::Lingering { .. } => None,
-        }
+            | Phase::Lingering { .. } => [None, None],
+        };
+        buffers.into_iter().flatten()
     }
 
     /// Counts a message that was published.

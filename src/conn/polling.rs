@@ -20,6 +20,8 @@ pub struct Later {
     pub is_1_0: bool,
     /// Which of `--allow-origin` the request came from, if from another origin.
     pub origin: Option<u16>,
+    /// Its `User-Agent`, for the log; the connection gives it back.
+    pub agent: Option<BufferId>,
 }
 
 impl Later {
@@ -45,7 +47,7 @@ pub(super) struct Post {
 #[derive(Debug)]
 pub(super) struct Posted {
     pub(super) session: SessionId,
-    later: Later,
+    pub(super) later: Later,
     pub(super) buffer: BufferId,
     binary: bool,
     at: u32,
@@ -134,7 +136,13 @@ impl Conn {
                 if so_far + data.len() > max {
                     return (bytes.len(), Step::PostTooBig);
                 }
-                let Some(mut buffer) = post.buffer.or_else(|| cx.pool.take(data.len())) else {
+                // What is whole is taken in at once; what is not can be kept waiting by anyone.
+                let taken = match post.buffer {
+                    Some(buffer) => Some(buffer),
+                    None if post.body.is_over() => cx.pool.take_briefly(data.len()),
+                    None => cx.pool.take(data.len()),
+                };
+                let Some(mut buffer) = taken else {
                     return (bytes.len(), Step::End(CloseReason::NoMemory));
                 };
                 let collected = cx.pool.append(&mut buffer, data);
@@ -155,7 +163,7 @@ impl Conn {
 
     fn finish_post<'b>(&mut self, cx: &mut Cx<'_>, used: usize) -> (usize, Step<'b>) {
         let Phase::Post(post) = &self.phase else { return (used, Step::Continue) };
-        let Some(buffer) = post.buffer.or_else(|| cx.pool.take(0)) else {
+        let Some(buffer) = post.buffer.or_else(|| cx.pool.take_briefly(0)) else {
             return (used, Step::End(CloseReason::NoMemory));
         };
         let Post { session, later, binary, .. } = *post;

@@ -147,14 +147,15 @@ impl Channel {
         }
         if encoded_bytes > 0 {
             // Encoding beside the ring costs one more copy per message, not per delivery.
-            let buffer = pool.take(encoded_bytes).ok_or(PublishError::NoMemory)?;
+            let buffer = pool.take_briefly(encoded_bytes).ok_or(PublishError::NoMemory)?;
+            let mut record = pool.borrow_out(buffer);
             for (dialect, feed) in Dialect::ALL.into_iter().zip(&mut self.feeds).skip(1) {
                 let Some(feed) = feed else { continue };
-                let record = pool.bytes_mut(buffer);
                 record.clear();
-                message.encode(dialect, &self.namespace, record);
-                feed.append(&[record]);
+                message.encode(dialect, &self.namespace, &mut record);
+                feed.append(&[&record]);
             }
+            pool.put_back(buffer, record);
             pool.give(buffer);
         }
         let plain = self.feeds[Dialect::Plain as usize].as_mut();

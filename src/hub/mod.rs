@@ -17,7 +17,8 @@ use slab::Slab;
 pub use channel::Channel;
 pub use message::{Message, write_header};
 pub use session::{
-    Due, OWN_BYTES_MAX, SESSION_BYTES, SPACES_MAX, Session, Sessions, Space, Transport, Unfinished,
+    Due, MORE_SPACES_BYTES, OWN_BYTES_MAX, PLACE_BYTES, SESSION_BYTES, SPACES_MAX, Session,
+    Sessions, Space, Spaces, Transport, Unfinished, pieces,
 };
 
 use crate::feed::{Feed, Mark};

@@ -9,6 +9,7 @@
 //! Packets for the client alone wait here while there is no request to answer, as the WebSocket
 //! frames that they would be: when the transport changes they need no translation.
 
+use core::ops::{Deref, DerefMut};
 use std::collections::HashMap;
 
 use slab::Slab;
@@ -20,12 +21,35 @@ use crate::id::{ChannelId, ConnId, Dialect, Seq, SessionId};
 use crate::pool::{BufferId, Pool};
 use crate::settings::Settings;
 use crate::time::{Duration, Instant};
-use crate::wheel::Wheel;
+use crate::wheel::{self, Wheel};
 use crate::wire::engine::{Sid, Version};
 use crate::wire::socketio::Decoder;
 
-/// Bytes of the pool that a session reserves: its entry, its timer, its key, its first spaces.
-pub const SESSION_BYTES: u64 = 512;
+/// What the allocator takes beside the bytes that were asked for.
+const OVERHEAD_BYTES: u64 = 16;
+
+/// Bytes of the pool that a session reserves: itself, with its first space.
+pub const SESSION_BYTES: u64 = size_of::<Session>() as u64 + OVERHEAD_BYTES + MEMBER_BYTES;
+
+/// … and what it reserves for further spaces.
+pub const MORE_SPACES_BYTES: u64 =
+    SPACES_MAX as u64 * (size_of::<Space>() as u64 + MEMBER_BYTES) + OVERHEAD_BYTES;
+
+/// Bytes of the pool that are spent for good on a place in the tables of sessions, of which there
+/// are as many as there were sessions at one time: tables do not shrink. Twice what it takes, since
+/// they double when they grow; the table of ids fills sixteen sevenths of itself at the least, and
+/// while it is made anew the old one, half as large, is there as well.
+pub const PLACE_BYTES: u64 = {
+    let key_bytes = size_of::<(Sid, SessionId)>() + 1;
+    let lists_bytes = size_of::<(usize, Box<Session>)>() + wheel::ENTRY_BYTES + POLL_BYTES;
+    (2 * lists_bytes + (key_bytes * 24).div_ceil(7)) as u64
+};
+
+/// A place in a channel's list of members, which doubles when it grows.
+const MEMBER_BYTES: u64 = 2 * size_of::<crate::id::Member>() as u64;
+
+/// A place in the queue of polls to answer.
+const POLL_BYTES: usize = size_of::<SessionId>();
 
 /// Namespaces of a session.
 pub const SPACES_MAX: usize = 8;
@@ -78,15 +102,169 @@ pub struct Space {
     pub choked: bool,
     /// The client has left it in the middle of a record.
     pub leaving: bool,
+    /// Everything that a close waits for here was sent.
+    pub finished: bool,
 }
 
-/// An event whose binary arguments have not all come.
-#[derive(Debug)]
-pub struct Unfinished {
-    /// The packet's text.
-    pub text: BufferId,
-    /// Those that have come.
-    pub attachments: Vec<BufferId>,
+/// The spaces of a session: a slice of at most [`SPACES_MAX`].
+///
+/// Most sessions have one, which is kept inline. With the second all of them move to memory of
+/// their own, which is reserved in the pool, and back when one is left.
+#[derive(Debug, Default)]
+pub struct Spaces(Held);
+
+#[derive(Debug, Default)]
+enum Held {
+    #[default]
+    None,
+    One(Space),
+    /// With room for [`SPACES_MAX`].
+    Many(Vec<Space>),
+}
+
+impl Spaces {
+    /// Makes sure that [`Spaces::push`] will find room. `false`: there are [`SPACES_MAX`], or the
+    /// pool is empty.
+    #[must_use]
+    pub fn make_room(&mut self, pool: &mut Pool) -> bool {
+        match &self.0 {
+            Held::None => true,
+            Held::Many(spaces) => spaces.len() < SPACES_MAX,
+            Held::One(_) if !pool.reserve(MORE_SPACES_BYTES) => false,
+            Held::One(first) => {
+                let mut spaces = Vec::with_capacity(SPACES_MAX);
+                spaces.push(*first);
+                self.0 = Held::Many(spaces);
+                true
+            }
+        }
+    }
+
+    /// Adds one.
+    ///
+    /// # Panics
+    /// Unless room was made.
+    pub fn push(&mut self, space: Space) {
+        match &mut self.0 {
+            Held::None => self.0 = Held::One(space),
+            Held::One(_) => panic!("room is made for a second space"),
+            Held::Many(spaces) => {
+                assert!(spaces.len() < SPACES_MAX);
+                spaces.push(space);
+            }
+        }
+    }
+
+    /// Takes one away; the last fills its place.
+    ///
+    /// # Panics
+    /// If there is none of that number.
+    pub fn swap_remove(&mut self, pool: &mut Pool, number: usize) -> Space {
+        match &mut self.0 {
+            Held::Many(spaces) => {
+                let space = spaces.swap_remove(number);
+                self.settle(pool);
+                space
+            }
+            Held::One(space) if number == 0 => {
+                let space = *space;
+                self.0 = Held::None;
+                space
+            }
+            Held::One(_) | Held::None => panic!("no space has the number {number}"),
+        }
+    }
+
+    /// Gives room back that is not needed.
+    pub fn settle(&mut self, pool: &mut Pool) {
+        if let Held::Many(spaces) = &self.0
+            && let [only] = spaces[..]
+        {
+            self.0 = Held::One(only);
+            pool.release(MORE_SPACES_BYTES);
+        }
+    }
+
+    /// What is reserved for them in the pool, beside [`SESSION_BYTES`].
+    pub fn reserved_bytes(&self) -> u64 {
+        match &self.0 {
+            Held::None | Held::One(_) => 0,
+            Held::Many(_) => MORE_SPACES_BYTES,
+        }
+    }
+}
+
+impl Deref for Spaces {
+    type Target = [Space];
+
+    fn deref(&self) -> &[Space] {
+        match &self.0 {
+            Held::None => &[],
+            Held::One(space) => core::slice::from_ref(space),
+            Held::Many(spaces) => spaces,
+        }
+    }
+}
+
+impl DerefMut for Spaces {
+    fn deref_mut(&mut self) -> &mut [Space] {
+        match &mut self.0 {
+            Held::None => &mut [],
+            Held::One(space) => core::slice::from_mut(space),
+            Held::Many(spaces) => spaces,
+        }
+    }
+}
+
+/// An event whose binary arguments have not all come: its text and those that have, one behind the
+/// other in one buffer of the pool, each behind its length.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Unfinished(BufferId);
+
+/// Bytes of a length.
+const LENGTH_BYTES: usize = 4;
+
+impl Unfinished {
+    /// One of which only the text has come; `None` if the pool is empty.
+    pub fn new(pool: &mut Pool, text: &str) -> Option<Unfinished> {
+        let buffer = pool.take(LENGTH_BYTES + text.len())?;
+        let mut unfinished = Unfinished(buffer);
+        let write = |out: &mut Vec<u8>| out.extend_from_slice(text.as_bytes());
+        let added = unfinished.add(pool, text.len(), write);
+        assert!(added.is_some(), "a buffer has the room that was asked for");
+        Some(unfinished)
+    }
+
+    /// Adds the piece that `write` appends, at most `bytes_max`; `None` if the pool is empty.
+    pub fn add<T>(
+        &mut self,
+        pool: &mut Pool,
+        bytes_max: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> T,
+    ) -> Option<T> {
+        pool.write(&mut self.0, LENGTH_BYTES + bytes_max, |bytes| {
+            bytes.extend_from_slice(&[0; LENGTH_BYTES]);
+            let written = write(bytes);
+            let length = (bytes.len() - LENGTH_BYTES) as u32;
+            bytes[..LENGTH_BYTES].copy_from_slice(&length.to_le_bytes());
+            written
+        })
+    }
+
+    /// Where it is kept.
+    pub fn buffer(self) -> BufferId {
+        self.0
+    }
+}
+
+/// The pieces of a buffer of [`Unfinished`]: the text first.
+pub fn pieces(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    core::iter::from_fn(move || {
+        let (length, rest) = bytes.split_first_chunk::<LENGTH_BYTES>()?;
+        let (piece, rest) = rest.split_at(u32::from_le_bytes(*length) as usize);
+        bytes = rest;
+        Some(piece)
+    })
 }
 
 /// One session.
@@ -103,7 +281,7 @@ pub struct Session {
     /// What wants to.
     pub upgrade: Option<Upgrade>,
     /// Where it is.
-    pub spaces: Vec<Space>,
+    pub spaces: Spaces,
     /// The space whose cursor its WebSocket has.
     pub current: usize,
     /// Frames for the client alone, while it polls.
@@ -158,7 +336,7 @@ impl Session {
             client,
             transport,
             upgrade: None,
-            spaces: Vec::new(),
+            spaces: Spaces::default(),
             current: 0,
             own: None,
             decoder: Decoder::new(),
@@ -195,14 +373,26 @@ impl Session {
         self.connect_by = Instant::NEVER;
     }
 
+    /// How long it has been there, if it has never joined a namespace.
+    pub fn unconnected_for(&self, now: Instant) -> Option<Duration> {
+        if self.connect_by == Instant::NEVER {
+            return None;
+        }
+        let left = self.connect_by.since(now);
+        let late = now.since(self.connect_by);
+        let ms = CONNECT_LIMIT.as_millis() - left.as_millis() + late.as_millis();
+        Some(Duration::from_millis(ms))
+    }
+
     /// A WebSocket begins to take over.
     pub fn begin_upgrade(&mut self, now: Instant, conn: ConnId) {
         self.upgrade = Some(Upgrade { conn, probed: false, by: now.plus(UPGRADE_LIMIT) });
     }
 
     /// Its WebSocket was told to close. From now on the time for that is the only one that counts.
-    pub fn begin_close(&mut self) {
-        self.closing = true;
+    /// Whether that is new.
+    pub fn begin_close(&mut self) -> bool {
+        !core::mem::replace(&mut self.closing, true)
     }
 
     /// The next thing that time brings.
@@ -254,69 +444,81 @@ impl Session {
 
     /// Gives back what it holds.
     pub fn release(&mut self, pool: &mut Pool) {
-        if let Some(own) = self.own.take() {
-            pool.give(own);
-        }
-        self.forget_unfinished(pool);
-    }
-
-    /// Gives up a binary event.
-    pub fn forget_unfinished(&mut self, pool: &mut Pool) {
-        if let Some(unfinished) = self.unfinished.take() {
-            pool.give(unfinished.text);
-            unfinished.attachments.into_iter().for_each(|attachment| pool.give(attachment));
-        }
+        let unfinished = self.unfinished.take().map(Unfinished::buffer);
+        self.own.take().into_iter().chain(unfinished).for_each(|buffer| pool.give(buffer));
     }
 
     /// The buffers that are held, for the account of the pool.
     pub fn buffers(&self) -> impl Iterator<Item = BufferId> {
-        let unfinished = self
-            .unfinished
-            .iter()
-            .flat_map(|unfinished| unfinished.attachments.iter().copied().chain([unfinished.text]));
-        self.own.into_iter().chain(unfinished)
+        self.own.into_iter().chain(self.unfinished.map(Unfinished::buffer))
+    }
+
+    /// What is reserved for it, for the account of the pool.
+    pub fn reserved_bytes(&self) -> u64 {
+        SESSION_BYTES + self.spaces.reserved_bytes()
     }
 }
 
 /// All sessions.
 #[derive(Debug)]
 pub struct Sessions {
-    table: Slab<Session>,
+    /// Boxes, so that the memory of those that have gone is given back.
+    table: Slab<Box<Session>>,
     sids: HashMap<Sid, SessionId, HashKey>,
     wheel: Wheel,
+    /// Places in the tables that are paid for: `len() <= places`.
+    places: usize,
 }
 
 impl Sessions {
     /// None yet. Nothing is set aside: sessions are paid for from the pool.
     pub fn new(now: Instant, key: HashKey) -> Sessions {
-        Sessions { table: Slab::new(), sids: HashMap::with_hasher(key), wheel: Wheel::new(now, 0) }
+        let (table, sids) = (Slab::new(), HashMap::with_hasher(key));
+        Sessions { table, sids, wheel: Wheel::new(now, 0), places: 0 }
     }
 
-    /// Adds one, for which [`SESSION_BYTES`] are reserved; `None` if the pool has no room.
+    /// Adds one, for which [`SESSION_BYTES`] are reserved, and [`PLACE_BYTES`] spent if there were
+    /// never so many; `None` if the pool has no room.
+    ///
+    /// One that polls is lent its first buffer here, and keeps one while it polls: a ping or a pong
+    /// that finds no poll must not be what ends it when strangers have used up the memory.
     pub fn open(
         &mut self,
         pool: &mut Pool,
         settings: &Settings,
-        session: Session,
+        mut session: Session,
     ) -> Option<SessionId> {
+        if self.table.len() == self.places {
+            if !pool.spend(PLACE_BYTES) {
+                return None;
+            }
+            self.places += 1;
+        }
         if !pool.reserve(SESSION_BYTES) {
             return None;
         }
+        if matches!(session.transport, Transport::Polling { .. }) {
+            session.own = pool.take(0);
+            if session.own.is_none() {
+                pool.release(SESSION_BYTES);
+                return None;
+            }
+        }
         let (sid, deadline) = (session.sid, session.deadline(settings));
-        let id = SessionId(self.table.insert(session) as u32);
+        let id = SessionId(self.table.insert(Box::new(session)) as u32);
         self.sids.insert(sid, id);
         self.wheel.set(id.0, deadline);
         Some(id)
     }
 
     /// Takes one away that has left its channels.
-    pub fn close(&mut self, pool: &mut Pool, id: SessionId) -> Session {
+    pub fn close(&mut self, pool: &mut Pool, id: SessionId) {
         let mut session = self.table.remove(id.0 as usize);
+        assert!(session.spaces.is_empty(), "it has left its channels");
         session.release(pool);
         self.sids.remove(&session.sid);
         self.wheel.clear(id.0);
         pool.release(SESSION_BYTES);
-        session
     }
 
     /// Who calls itself `sid`.
@@ -362,7 +564,7 @@ impl Sessions {
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
-        self.table.iter().map(|(number, session)| (SessionId(number as u32), session))
+        self.table.iter().map(|(number, session)| (SessionId(number as u32), &**session))
     }
 
     /// How many.

@@ -4,7 +4,7 @@
 //! behind the answer. Paths lead into a table of files that were read before, never to the file
 //! system.
 
-use super::{Access, Event, Server, Socket, has_room};
+use super::{Event, Server, Socket};
 use crate::conn::{Next, Requester, Role};
 use crate::hub::{DEFAULT_CHANNEL, JoinError, is_channel_name};
 use crate::id::Dialect;
@@ -18,7 +18,7 @@ use crate::wire::http::{
 use crate::wire::{origin, ws};
 use core::net::{IpAddr, SocketAddr};
 
-const TEXT: Option<&str> = Some("text/plain; charset=utf-8");
+pub(super) const TEXT: Option<&str> = Some("text/plain; charset=utf-8");
 const ALLOW_READ: (&str, &str) = ("Allow", "GET, HEAD");
 const RETRY_AFTER: (&str, &str) = ("Retry-After", "5");
 const NO_SNIFF: (&str, &str) = ("X-Content-Type-Options", "nosniff");
@@ -269,22 +269,6 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// What there is not enough of for one more session, if anything.
-    pub(super) fn lacks_room(&self, slot: u32) -> Option<&'static str> {
-        let limits = &self.settings.limits;
-        let ip = self.entries[slot as usize].conn.client().ip();
-        let of_address = self.per_ip.get(&ip).copied().unwrap_or(0);
-        if self.drain.is_some() {
-            Some("draining")
-        } else if self.sessions >= limits.connections_max {
-            Some("--max-connections are in use")
-        } else if !has_room(limits, of_address) {
-            Some("--max-connections-per-ip of this address are in use")
-        } else {
-            None
-        }
-    }
-
     pub(super) fn refuse_session(
         &mut self,
         now: Now,
@@ -366,23 +350,19 @@ impl<S: Socket> Server<S> {
     ) {
         let is_1_0 = request.is_some_and(|request| request.version == Version::Http10);
         let bodiless = request.is_some_and(|request| request.method == Method::Head);
-        let line = request.map_or_else(String::new, |request| {
+        let body_bytes = if bodiless { 0 } else { self.content_bytes(&answer) as u64 };
+        let client = self.client(slot);
+        let mut access = self.spare.take(client, answer.status, body_bytes);
+        if let Some(request) = request {
             // A session's id, which is in the query there, speaks for the session.
             let is_engine = request.path.starts_with("/socket.io");
             let target = if is_engine { request.path } else { request.target };
-            format!("{} {target} {}", request.method.as_str(), request.version.as_str())
-        });
-        let agent = request.and_then(|request| request.field("user-agent")).unwrap_or_default();
-        let is_probe = request.is_some_and(|request| probe_of(request.path).is_some());
-        let body_bytes = if bodiless { 0 } else { self.content_bytes(&answer) as u64 };
-        self.events.push_back(Event::Request(Box::new(Access {
-            client: self.client(slot),
-            line: line.into(),
-            status: answer.status,
-            body_bytes,
-            agent: agent.into(),
-            is_probe,
-        })));
+            let words = [request.method.as_str(), " ", target, " ", request.version.as_str()];
+            access.line.extend(words);
+            access.agent.extend_from_slice(request.field("user-agent").unwrap_or_default());
+            access.is_probe = probe_of(request.path).is_some();
+        }
+        self.events.push_back(Event::Request(access));
         self.send_answer(now, slot, answer, next, is_1_0, bodiless);
     }
 
@@ -396,17 +376,13 @@ impl<S: Socket> Server<S> {
         is_1_0: bool,
         bodiless: bool,
     ) {
-        let connection = match next {
-            Next::Close => Connection::Close,
-            Next::Request | Next::Body(_) if is_1_0 => Connection::KeepAlive,
-            Next::Request | Next::Body(_) => Connection::Unsaid,
-        };
+        let connection = connection_of(next, is_1_0);
         let date = self.date(now);
         let length = self.content_bytes(&answer);
-        let mut own = core::mem::take(&mut self.scratch);
-        own.clear();
+        let mut head = core::mem::take(&mut self.scratch);
+        head.clear();
         // A 426 has a `Connection: Upgrade` of its own; both words may stand there.
-        let head = ResponseHead {
+        let response = ResponseHead {
             status: answer.status,
             date: &date,
             connection,
@@ -414,22 +390,31 @@ impl<S: Socket> Server<S> {
             content_length: Some(length as u64),
             fields: answer.fields,
         };
-        head.write(&mut own);
-        let mut body = None;
-        match answer.content {
-            _ if bodiless => {}
-            Content::File(asset) => body = Some((asset, length as u32)),
-            Content::Text(text) => own.extend_from_slice(text),
-            Content::Reason if answer.status == 204 => {}
-            Content::Reason => own.extend_from_slice(http::reason(answer.status).as_bytes()),
-        }
+        response.write(&mut head);
+        let (text, file) = match answer.content {
+            _ if bodiless => (&[][..], None),
+            Content::File(asset) => (&[][..], Some((asset, length as u32))),
+            Content::Text(text) => (text, None),
+            Content::Reason if answer.status == 204 => (&[][..], None),
+            Content::Reason => (http::reason(answer.status).as_bytes(), None),
+        };
+        self.send_response(now, slot, &head, text, file, next);
+        self.scratch = head;
+    }
+
+    /// Puts a head and what follows it on their way.
+    pub(super) fn send_response(
+        &mut self,
+        now: Now,
+        slot: u32,
+        head: &[u8],
+        text: &[u8],
+        file: Option<(AssetId, u32)>,
+        next: Next,
+    ) {
         self.metrics.requests += 1;
         let (entry, mut cx) = self.parts(now, slot);
-        let told = entry.conn.reply(&mut cx, &own, body, next);
-        // A poll's answer may have made it large; that is not kept.
-        own.shrink_to(limits::READ_BUFFER_BYTES);
-        self.scratch = own;
-        if told {
+        if entry.conn.reply(&mut cx, [head, text], file, next) {
             self.enqueue(slot);
         } else {
             self.remove(now, slot, CloseReason::NoMemory, false);
@@ -461,19 +446,27 @@ impl<S: Socket> Server<S> {
         if !self.settings.forwarded_for || !entry.conn.is_trusted() {
             return;
         }
-        let mut client = None;
         // The rightmost entry was written by the peer itself, the next by whom that one names, and
-        // so on: the first that is not trusted is the client, and what is left of it is hearsay.
-        let mut entries: Vec<&[u8]> = request.tokens("x-forwarded-for").collect();
-        while let Some(address) = entries.pop().and_then(forwarded_address) {
-            client = Some(address);
-            if !self.settings.trust.contains(address.ip()) {
-                break;
-            }
+        // so on: the first from there that is not trusted is the client, and what is left of it is
+        // hearsay, as is what stands before something that is no address.
+        let mut client = None;
+        for entry in request.tokens("x-forwarded-for") {
+            let address = forwarded_address(entry);
+            let trusted = address.is_some_and(|address| self.settings.trust.contains(address.ip()));
+            client = if trusted { client.or(address) } else { address };
         }
         if let Some(client) = client {
             entry.conn.set_client(client);
         }
+    }
+}
+
+/// What is said about the connection behind an answer.
+pub(super) fn connection_of(next: Next, is_1_0: bool) -> Connection {
+    match next {
+        Next::Close => Connection::Close,
+        Next::Request | Next::Body(_) if is_1_0 => Connection::KeepAlive,
+        Next::Request | Next::Body(_) => Connection::Unsaid,
     }
 }
 

@@ -5,7 +5,7 @@
 //! 503, `/healthz` with 200: to an NLB a failing health check means that it may reset what still
 //! lives. At the end of the time everybody has been told; a little later whoever did not go is cut.
 
-use super::engine::Farewell;
+use super::carrier::Farewell;
 use super::{Event, Server, Socket};
 use crate::id::SessionId;
 use crate::limits;

@@ -74,12 +74,7 @@ impl<S: Socket> Server<S> {
         while budget.sends > 0
             && let Some(slot) = self.queue.pop_front()
         {
-            // A slot that was filled again in the meantime has nothing to send, or has it sent.
-            if let Some(entry) = self.entries.get_mut(slot as usize) {
-                entry.queued = false;
-                self.flush(now, self.id(slot));
-                budget.sends -= 1;
-            }
+            budget.sends -= usize::from(self.flush_queued(now, slot));
         }
         while budget.sends > 0
             && let Some(session) = self.polls.pop_front()
@@ -87,6 +82,7 @@ impl<S: Socket> Server<S> {
             if self.engine.contains(session) {
                 self.engine.get_mut(session).queued = false;
                 self.answer_poll(now, session);
+                self.relieve(now);
                 budget.sends -= 1;
             }
         }
@@ -99,6 +95,25 @@ impl<S: Socket> Server<S> {
         }
     }
 
+    /// While the pool's reserve is in use, what was queued leaves at once: it is there for no
+    /// longer than that.
+    pub(super) fn relieve(&mut self, now: Now) {
+        while self.pool.is_strained()
+            && let Some(slot) = self.queue.pop_front()
+        {
+            self.flush_queued(now, slot);
+        }
+    }
+
+    /// Flushes who stood in the queue of those with own bytes to send; whether anybody did.
+    fn flush_queued(&mut self, now: Now, slot: u32) -> bool {
+        // A slot that was filled again in the meantime has nothing to send, or has it sent.
+        let Some(entry) = self.entries.get_mut(slot as usize) else { return false };
+        entry.queued = false;
+        self.flush(now, self.id(slot));
+        true
+    }
+
     /// Goes on with a channel's sweep; whether it is through and no other has begun.
     fn sweep(
         &mut self,
@@ -109,7 +124,7 @@ impl<S: Socket> Server<S> {
     ) -> bool {
         let mut portion = Portion::new();
         let through = self.gather(now, channel, budget, &mut portion);
-        self.send(now, &portion, batch);
+        self.send_portion(now, &portion, batch);
         // Somebody's end may have been the channel's, if they were alone there.
         if self.hub.is_gone(channel) {
             return true;
@@ -173,7 +188,7 @@ impl<S: Socket> Server<S> {
     }
 
     /// Hands a portion over and acts on what came of it.
-    fn send(&mut self, now: Now, portion: &Portion, batch: &mut impl Batch<S>) {
+    fn send_portion(&mut self, now: Now, portion: &Portion, batch: &mut impl Batch<S>) {
         let mut results = [const { Ok(0) }; limits::SENDS_PER_TURN];
         let results = &mut results[..portion.count];
         let (entries, hub, site, pool) = (&self.entries, &self.hub, &self.site, &self.pool);
@@ -349,6 +364,11 @@ impl<S: Socket> Server<S> {
 
     /// After sending: who lags less may be read again, and counts as reading.
     fn recover(&mut self, now: Now, id: ConnId) {
+        let Some(entry) = self.entry(id) else { return };
+        // What waits for a socket that is full must not hold what is there for the others' words.
+        if entry.blocked && entry.conn.out.buffer().is_some() && self.pool.is_strained() {
+            return self.remove(now, id.slot, CloseReason::NoMemory, true);
+        }
         let Some(entry) = self.entry(id) else { return };
         let unread = entry.readable || entry.conn.has_input() || entry.ended;
         let (choked, resuming) = (entry.choked, entry.resuming);

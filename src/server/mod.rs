@@ -5,16 +5,21 @@
 //! It allocates nothing while messages flow.
 //!
 //! Beside this file: `pump` alone reads sockets and `flush` alone writes them, `answer` decides
-//! what a request gets, `drain` takes leave. The surprise: a connection's end may happen inside
-//! almost any call, so everything that waits its turn is remembered as a [`ConnId`] and looked up
-//! again.
+//! what a request gets, `admission` who may stay; `engine`, `polling`, `carrier` and `socketio`
+//! deal with sessions, `deadline` with time, `drain` with leaving. The surprise: a connection's end
+//! may happen inside almost any call, so everything that waits its turn is remembered as a
+//! [`ConnId`] and looked up again.
 
+mod admission;
 mod answer;
 mod batch;
+mod carrier;
+mod deadline;
 mod drain;
 mod engine;
 mod event;
 mod flush;
+mod polling;
 mod pump;
 mod socketio;
 
@@ -28,22 +33,23 @@ use slab::Slab;
 
 pub use crate::conn::Listener;
 pub use batch::{Batch, OneByOne, Send};
-pub use event::{Access, Event};
+pub use event::{AGENT_BYTES_MAX, Access, Event};
 
-use crate::conn::{Client, Conn, Cx, Place, Step};
-use crate::hub::{HashKey, Hub, JoinError, Moved, OWN_BYTES_MAX, SESSION_BYTES, Sessions};
-use crate::id::{ChannelId, ConnId, Dialect, Member, Offset, Reader, SessionId};
-use crate::limits::{self, Limits};
+use crate::conn::{Conn, Cx, Step};
+use crate::hub::{HashKey, Hub, OWN_BYTES_MAX, Sessions};
+use crate::id::{ChannelId, ConnId, Offset, Reader, SessionId};
+use crate::limits;
 use crate::metrics::Metrics;
 use crate::outbound::{CloseFrame, Source};
 use crate::pool::Pool;
 use crate::reason::CloseReason;
 use crate::settings::Settings;
 use crate::site::{File, Site};
-use crate::time::{Duration, Instant, Now};
+use crate::time::{Instant, Now};
 use crate::wheel::{self, Wheel};
 use crate::wire::http;
 use drain::Drain;
+use event::Spare;
 
 /// A stream socket that never blocks. Methods take `&self`, as a socket's do in the kernel.
 pub trait Socket {
@@ -105,6 +111,8 @@ const _: () = assert!(
 #[derive(Debug)]
 pub struct Server<S> {
     settings: Settings,
+    /// `--allow-origin` as answers name them.
+    origins: Box<[Box<str>]>,
     entries: Slab<Entry<S>>,
     generation: u32,
     wheel: Wheel,
@@ -127,12 +135,11 @@ pub struct Server<S> {
     /// The connection whose posted packets are being taken in.
     posting: Option<ConnId>,
     events: VecDeque<Event>,
+    spare: Spare,
     /// The one buffer that every read goes into.
     buffer: Vec<u8>,
     /// Where response heads are put together.
     scratch: Vec<u8>,
-    /// Where polling bodies are put together.
-    body: Vec<u8>,
     date: (u64, [u8; http::DATE_BYTES]),
     random: ChaCha20Rng,
     drain: Option<Drain>,
@@ -155,6 +162,7 @@ impl<S: Socket> Server<S> {
         let limits = &settings.limits;
         let slots = limits.slots();
         Server {
+            origins: settings.origins.iter().map(|origin| origin.to_string().into()).collect(),
             entries: Slab::with_capacity(slots),
             generation: 0,
             wheel: Wheel::new(now.mono, slots),
@@ -170,9 +178,9 @@ impl<S: Socket> Server<S> {
             polls: VecDeque::new(),
             posting: None,
             events: VecDeque::new(),
+            spare: Spare::default(),
             buffer: vec![0; limits::READ_BUFFER_BYTES],
             scratch: Vec::with_capacity(limits::RESPONSE_HEAD_BYTES_MAX),
-            body: Vec::new(),
             date: (now.unix_s, http::date(now.unix_s)),
             random,
             drain: None,
@@ -239,12 +247,6 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Whether a connection has said something that we chose not to read: it lives, as far as we
-    /// know. If it does not take what we send either, the kernel gives up on it.
-    fn waits_unread(&self, slot: u32) -> bool {
-        self.entries[slot as usize].readable && self.must_wait(slot) != Wait::Not
-    }
-
     /// Does what is due: deadlines, reads that were put off, sends. Whether more is waiting, so
     /// that the next poll should not.
     ///
@@ -289,6 +291,14 @@ impl<S: Socket> Server<S> {
     /// The next thing to write down or to do, until there is none.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// Takes back an event that was written down, for what it is made of. Whoever keeps them has
+    /// the server allocate for the next.
+    pub fn recycle(&mut self, event: Event) {
+        if let Event::Request(access) = event {
+            self.spare.give(access);
+        }
     }
 
     /// When [`Server::run`] is worth calling although nothing has happened.
@@ -340,7 +350,8 @@ impl<S: Socket> Server<S> {
         let mut lent = self.hub.reserved_bytes();
         let mut sessions = self.engine.len();
         for (slot, entry) in &self.entries {
-            lent += entry.conn.buffers().map(|buffer| self.pool.cost_bytes(buffer)).sum::<u64>();
+            lent +=
+                entry.conn.buffers().map(|buffer| self.pool.capacity(buffer) as u64).sum::<u64>();
             sessions += usize::from(entry.session);
             assert_eq!(entry.conn.place().is_some(), entry.session);
             if let Some(place) = entry.conn.place() {
@@ -351,15 +362,15 @@ impl<S: Socket> Server<S> {
             }
         }
         for (id, session) in self.engine.iter() {
-            lent += SESSION_BYTES;
-            lent += session.buffers().map(|buffer| self.pool.cost_bytes(buffer)).sum::<u64>();
-            for space in &session.spaces {
+            lent += session.reserved_bytes();
+            lent += session.buffers().map(|buffer| self.pool.capacity(buffer) as u64).sum::<u64>();
+            for space in session.spaces.iter() {
                 self.check_member(space.channel, space.position, Reader::Session(id));
             }
         }
         assert_eq!(sessions, self.sessions);
         assert_eq!(lent, self.pool.lent_bytes());
-        assert!(self.pool.held_bytes() <= self.pool.limit_bytes());
+        assert!(self.pool.held_bytes() <= self.pool.bound_bytes());
         self.hub.check();
         self.wheel.check();
     }
@@ -392,57 +403,6 @@ impl<S: Socket> Server<S> {
     fn arm(&mut self, slot: u32) {
         let deadline = self.entries[slot as usize].conn.deadline(&self.settings);
         self.wheel.set(slot, deadline);
-    }
-
-    fn expire(&mut self, now: Now) {
-        // First, so that nobody is found silent who was not listened to.
-        let (entries, resume) = (&mut self.entries, &mut self.resume);
-        self.hub.expire_graces(now.mono, |id| resume_paused(entries, resume, id));
-        for _ in 0..limits::SENDS_PER_TURN {
-            let Some(slot) = self.wheel.expire(now.mono) else { break };
-            let id = self.id(slot);
-            if self.lapped(now, slot) {
-                continue;
-            }
-            let waits_unread = self.waits_unread(slot);
-            let (entry, mut cx) = self.parts(now, slot);
-            if waits_unread {
-                entry.conn.heard(now.mono);
-            }
-            // The peer's bytes may have put the deadline off since it was set.
-            if entry.conn.deadline(cx.settings) <= now.mono {
-                let step = entry.conn.handle_timeout(&mut cx);
-                let vanished = matches!(step, Step::Cut(CloseReason::PingTimeout));
-                if !vanished || !self.is_heard(now, id) {
-                    self.apply(now, id, step);
-                }
-            }
-            if self.entry(id).is_some() {
-                self.arm(slot);
-            }
-        }
-        for _ in 0..limits::SENDS_PER_TURN {
-            let Some(session) = self.engine.expire(now.mono) else { break };
-            self.session_timeout(now, session);
-        }
-    }
-
-    /// A last look at a socket whose peer seems to have vanished: after the machine has slept,
-    /// what everybody has sent meanwhile waits to be read, and deadlines come before most of it.
-    fn is_heard(&mut self, now: Now, id: ConnId) -> bool {
-        if self.entry(id).is_none() {
-            return true;
-        }
-        if matches!(self.must_wait(id.slot), Wait::ForTheRoom(_)) {
-            // Not its fault, and soon over: it is looked at again with the next tick.
-            return true;
-        }
-        self.entries[id.slot as usize].readable = true;
-        self.read(now, id);
-        match self.entry(id) {
-            Some(_) => self.entries[id.slot as usize].conn.deadline(&self.settings) > now.mono,
-            None => true,
-        }
     }
 
     /// Does what a connection asks for. Whether it is worth calling again with the rest.
@@ -536,57 +496,6 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Takes a plain WebSocket out of its channel and says that it ended.
-    fn end_member(&mut self, now: Now, slot: u32, place: Place, reason: CloseReason) {
-        let entry = &mut self.entries[slot as usize];
-        let client = entry.conn.client();
-        let duration = now.mono.since(entry.conn.opened_at());
-        let cursor = entry.conn.out.cursor();
-        entry.session = false;
-        entry.told = true;
-        self.uncount_choked(slot);
-        // Nothing holds it back any more: what it still sends is to be read and discarded.
-        let id = self.id(slot);
-        if self.hub.channel_mut(place.channel).forget(id) {
-            self.entries[slot as usize].resuming = false;
-        }
-        let channel = self.hub.channel(place.channel).name().into();
-        self.leave(place.channel, place.position, Dialect::Plain);
-        // The role ends with the place, so that nobody takes it for a member any more.
-        self.entries[slot as usize].conn.orphan();
-        self.uncount_session(client);
-        let messages_out =
-            cursor.map_or(0, |cursor| (cursor.seq.0 as u32).wrapping_sub(place.joined));
-        let messages_out = u64::from(messages_out);
-        self.metrics.messages_delivered += messages_out;
-        self.metrics.count_closed(reason);
-        self.events.push_back(Event::Closed {
-            client: client.address(),
-            channel,
-            reason,
-            duration,
-            messages_in: u64::from(place.messages_in),
-            messages_out,
-        });
-    }
-
-    /// Gives a place in a channel up, and tells the member that fills the gap.
-    fn leave(&mut self, channel: ChannelId, position: u32, dialect: Dialect) {
-        let (entries, resume) = (&mut self.entries, &mut self.resume);
-        let resume = |id| resume_paused(entries, resume, id);
-        let moved = self.hub.leave(&mut self.pool, channel, position, dialect, resume);
-        let Some(Moved { member, position }) = moved else { return };
-        match member.reader() {
-            Reader::Conn(slot) => self.entries[slot as usize].conn.set_position(position),
-            Reader::Session(session) => {
-                let session = self.engine.get_mut(session);
-                if let Some(space) = session.space(channel) {
-                    session.spaces[space].position = position;
-                }
-            }
-        }
-    }
-
     /// Drops a connection, with a reset if `cut`.
     fn remove(&mut self, now: Now, slot: u32, reason: CloseReason, cut: bool) {
         self.detach(now, slot, reason);
@@ -601,50 +510,6 @@ impl<S: Socket> Server<S> {
             let client = entry.conn.client().address();
             self.events.push_back(Event::Ended { client, reason });
         }
-    }
-
-    /// Makes a plain WebSocket a member of `channel` and counts it.
-    fn join(&mut self, slot: u32, channel: &str) -> Result<Place, JoinError> {
-        let member = Member::new(Reader::Conn(slot));
-        let joined = self.hub.join(&mut self.pool, channel, member, Dialect::Plain)?;
-        let entry = &mut self.entries[slot as usize];
-        entry.session = true;
-        entry.conn.follow(joined.channel, Dialect::Plain, joined.mark);
-        let client = entry.conn.client();
-        self.count_session(client);
-        Ok(Place {
-            channel: joined.channel,
-            position: joined.position,
-            messages_in: 0,
-            joined: joined.mark.seq.0 as u32,
-        })
-    }
-
-    fn count_session(&mut self, client: Client) {
-        self.sessions += 1;
-        self.metrics.sessions_opened += 1;
-        if self.settings.limits.connections_per_ip_max.is_some() {
-            *self.per_ip.entry(client.ip()).or_insert(0) += 1;
-        }
-    }
-
-    fn uncount_session(&mut self, client: Client) {
-        self.sessions -= 1;
-        if let Some(count) = self.per_ip.get_mut(&client.ip()) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_ip.remove(&client.ip());
-            }
-        }
-    }
-
-    /// How long after the last byte heard a session's first ping is due: within the last half of
-    /// the interval, so that a crowd that came at once is not pinged at once.
-    fn first_ping(&mut self) -> Duration {
-        let half_ms = self.settings.limits.ping_interval.half().as_millis();
-        let spread_ms = self.random.next_u64() % (half_ms + 1);
-        let interval_ms = self.settings.limits.ping_interval.as_millis();
-        Duration::from_millis(interval_ms - spread_ms)
     }
 
     fn client(&self, slot: u32) -> SocketAddr {
@@ -738,9 +603,4 @@ fn resume_paused<S>(entries: &mut Slab<Entry<S>>, resume: &mut VecDeque<ConnId>,
         debug_assert!(entry.resuming);
         resume.push_back(id);
     }
-}
-
-/// Whether `limits` leave room for one more session of this address.
-fn has_room(limits: &Limits, of_address: u32) -> bool {
-    limits.connections_per_ip_max.is_none_or(|max| (of_address as usize) < max)
 }

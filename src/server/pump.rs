@@ -43,6 +43,7 @@ impl<S: Socket> Server<S> {
             }
             self.arm(id.slot);
         }
+        self.relieve(now);
     }
 
     /// One read and what follows from it; whether another is worth while.

@@ -8,11 +8,12 @@
 //! send of its current space, it turns to the next that has. At shutdown it is the transport that
 //! is closed, never a namespace: clients stay away from a namespace that was closed on them.
 
-use super::engine::Farewell;
+use super::carrier::Farewell;
 use super::pump::reason_of_refusal;
 use super::{Event, Server, Socket};
 use crate::hub::{
     DEFAULT_CHANNEL, JoinError, Message, SPACES_MAX, Space, Transport, Unfinished, is_channel_name,
+    pieces,
 };
 use crate::id::{ChannelId, ConnId, Member, Reader, SessionId};
 use crate::outbound::{CloseFrame, Source};
@@ -20,7 +21,7 @@ use crate::reason::CloseReason;
 use crate::settings::Events;
 use crate::time::Now;
 use crate::wire::engine::{self, Data, PacketType, SID_RANDOM_BYTES, Sid, Version};
-use crate::wire::socketio::{self, Argument, CHAT_MESSAGE, Name, Packet};
+use crate::wire::socketio::{self, ATTACHMENTS_MAX, Argument, CHAT_MESSAGE, Name, Packet};
 use crate::wire::ws::Kind;
 use chacha20::rand_core::Rng;
 
@@ -67,11 +68,8 @@ impl<S: Socket> Server<S> {
     }
 
     fn answer_ping(&mut self, now: Now, session: SessionId, data: Data<'_>) {
-        let mut pong = vec![PacketType::Pong.digit()];
-        if let Data::Text(text) = data {
-            pong.extend_from_slice(text.as_bytes());
-        }
-        self.say(now, session, &pong);
+        let text = if let Data::Text(text) = data { text } else { "" };
+        self.say(now, session, [&[PacketType::Pong.digit()], text.as_bytes()]);
     }
 
     fn take_engine_message(&mut self, now: Now, session: SessionId, data: Data<'_>) {
@@ -86,53 +84,46 @@ impl<S: Socket> Server<S> {
                     Err(_) => self.fail(now, session),
                 }
             }
-            Data::Binary(bytes) => self.take_attachment(now, session, |pool| {
-                let mut buffer = pool.take(bytes.len())?;
-                pool.append(&mut buffer, bytes).then_some(buffer)
+            Data::Binary(bytes) => self.take_attachment(now, session, bytes.len(), |out| {
+                out.extend_from_slice(bytes);
+                Ok(())
             }),
             Data::Base64(coded) => {
-                let mut bytes = Vec::new();
-                let room = self.pool.free_bytes();
-                if coded.bytes_max() as u64 > room || coded.append_to(&mut bytes).is_err() {
-                    return self.fail(now, session);
-                }
-                self.take_attachment(now, session, |pool| {
-                    let mut buffer = pool.take(bytes.len())?;
-                    pool.append(&mut buffer, &bytes).then_some(buffer)
-                });
+                self.take_attachment(now, session, coded.bytes_max(), |out| coded.append_to(out));
             }
         }
     }
 
     /// Keeps the text of a packet until its attachments have come.
     fn keep_unfinished(&mut self, now: Now, session: SessionId, text: &str) {
-        let Some(mut buffer) = self.pool.take(text.len()) else {
+        let Some(unfinished) = Unfinished::new(&mut self.pool, text) else {
             return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
         };
-        let kept = self.pool.append(&mut buffer, text.as_bytes());
-        assert!(kept, "a buffer has the room that was asked for");
-        let attachments = Vec::new();
-        self.engine.get_mut(session).unfinished = Some(Unfinished { text: buffer, attachments });
+        let owed = self.engine.get_mut(session).unfinished.replace(unfinished);
+        assert!(owed.is_none(), "the decoder refuses a text while attachments are owed");
     }
 
+    /// An attachment has come, which `write` appends: at most `bytes_max`.
     fn take_attachment(
         &mut self,
         now: Now,
         session: SessionId,
-        store: impl FnOnce(&mut crate::pool::Pool) -> Option<crate::pool::BufferId>,
+        bytes_max: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), engine::Error>,
     ) {
         let entry = self.engine.get_mut(session);
-        let Ok(last) = entry.decoder.binary() else { return self.fail(now, session) };
-        let Some(buffer) = store(&mut self.pool) else {
-            return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
+        let (Ok(last), Some(unfinished)) = (entry.decoder.binary(), &mut entry.unfinished) else {
+            return self.fail(now, session);
         };
-        let Some(unfinished) = &mut entry.unfinished else {
-            self.pool.give(buffer);
-            return;
-        };
-        unfinished.attachments.push(buffer);
-        let held = unfinished.attachments.iter().chain([&unfinished.text]);
-        let bytes: usize = held.map(|buffer| self.pool.bytes(*buffer).len()).sum();
+        match unfinished.add(&mut self.pool, bytes_max, write) {
+            Some(Ok(())) => {}
+            Some(Err(_)) => return self.fail(now, session),
+            None => {
+                return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
+            }
+        }
+        let held = pieces(self.pool.bytes(unfinished.buffer()));
+        let bytes: usize = held.map(<[u8]>::len).sum();
         if bytes as u64 > self.settings.limits.message_bytes_max {
             let reason = CloseReason::MessageTooBig;
             return self.close_session(now, session, reason, Farewell::Close);
@@ -146,22 +137,17 @@ impl<S: Socket> Server<S> {
     fn finish_unfinished(&mut self, now: Now, session: SessionId) {
         let entry = self.engine.get_mut(session);
         let version = entry.version;
-        let Some(Unfinished { text, attachments }) = entry.unfinished.take() else { return };
-        let bytes = self.pool.borrow_out(text);
-        let parts: Vec<Vec<u8>> =
-            attachments.iter().map(|buffer| self.pool.borrow_out(*buffer)).collect();
-        let slices: Vec<&[u8]> = parts.iter().map(Vec::as_slice).collect();
-        let packet =
-            core::str::from_utf8(&bytes).ok().and_then(|text| socketio::decode(version, text).ok());
-        if let Some(packet) = packet {
-            self.take_socketio(now, session, &packet, &slices);
+        let Some(buffer) = entry.unfinished.take().map(Unfinished::buffer) else { return };
+        let bytes = self.pool.borrow_out(buffer);
+        let mut held = pieces(&bytes);
+        let text = held.next().and_then(|text| core::str::from_utf8(text).ok());
+        let mut attachments: [&[u8]; ATTACHMENTS_MAX] = [&[]; ATTACHMENTS_MAX];
+        let count = attachments.iter_mut().zip(held).map(|(place, piece)| *place = piece).count();
+        if let Some(packet) = text.and_then(|text| socketio::decode(version, text).ok()) {
+            self.take_socketio(now, session, &packet, &attachments[..count]);
         }
-        self.pool.put_back(text, bytes);
-        self.pool.give(text);
-        for (buffer, bytes) in attachments.into_iter().zip(parts) {
-            self.pool.put_back(buffer, bytes);
-            self.pool.give(buffer);
-        }
+        self.pool.put_back(buffer, bytes);
+        self.pool.give(buffer);
     }
 
     /// A whole Socket.IO packet.
@@ -210,18 +196,23 @@ impl<S: Socket> Server<S> {
     /// Enters a namespace, or says why not.
     pub(super) fn enter(&mut self, now: Now, session: SessionId, namespace: &str) {
         let version = self.engine.get(session).version;
-        let mut packet = vec![PacketType::Message.digit()];
+        let bytes_max = 1 + namespace.len() + socketio::ANSWER_BYTES_MAX;
         if let Some(space) = self.space_left_or_not(session, namespace) {
             // Twice is once; the client that asks again is told again, and stays if it was leaving.
             self.engine.get_mut(session).spaces[space].leaving = false;
         } else if let Err(why) = self.join_space(now, session, namespace) {
-            socketio::refused(version, namespace, why, &mut packet);
-            return self.say(now, session, &packet);
+            return self.say_written(now, session, bytes_max, |packet| {
+                packet.push(PacketType::Message.digit());
+                socketio::refused(version, namespace, why, packet);
+            });
         }
         let mut random = [0; SID_RANDOM_BYTES];
         self.random.fill_bytes(&mut random);
-        socketio::connected(version, namespace, Sid::new(random).as_str(), &mut packet);
-        self.say(now, session, &packet);
+        let sid = Sid::new(random);
+        self.say_written(now, session, bytes_max, |packet| {
+            packet.push(PacketType::Message.digit());
+            socketio::connected(version, namespace, sid.as_str(), packet);
+        });
     }
 
     fn join_space(
@@ -234,13 +225,19 @@ impl<S: Socket> Server<S> {
         if self.engine.get(session).spaces.len() >= SPACES_MAX {
             return Err("Too many namespaces");
         }
-        let dialect = self.engine.get(session).dialect();
+        let entry = self.engine.get_mut(session);
+        if !entry.spaces.make_room(&mut self.pool) {
+            return Err("Out of memory");
+        }
+        let dialect = entry.dialect();
         let member = Member::new(Reader::Session(session));
-        let joined =
-            self.hub.join(&mut self.pool, name, member, dialect).map_err(|error| match error {
+        let joined = self.hub.join(&mut self.pool, name, member, dialect).map_err(|error| {
+            entry.spaces.settle(&mut self.pool);
+            match error {
                 JoinError::TooManyChannels => "Too many channels",
                 JoinError::NoMemory => "Out of memory",
-            })?;
+            }
+        })?;
         // Everyone else is told; the newcomer begins behind it. A room that has no memory for a
         // greeting does without.
         let told = self.hub.publish(&mut self.pool, joined.channel, &Message::Hi);
@@ -257,6 +254,7 @@ impl<S: Socket> Server<S> {
             opened_at: now.mono,
             choked: false,
             leaving: false,
+            finished: false,
         });
         let (client, first) = (entry.client.address(), entry.spaces.len() == 1);
         if let (Transport::WebSocket(id), true) = (entry.transport, first) {
@@ -287,34 +285,55 @@ impl<S: Socket> Server<S> {
             return;
         }
         let is_chat = matches!(event.name, Name::Text(name) if name == *CHAT_MESSAGE);
-        let mut unescaped = Vec::new();
-        let plain = match event.sole.filter(|_| is_chat) {
-            Some(Argument::Text(text)) => match text.plain() {
-                Some(text) => Some((Kind::Text, text.as_bytes())),
-                None => {
-                    text.append_to(&mut unescaped);
-                    Some((Kind::Text, &unescaped[..]))
-                }
-            },
+        let argument = event.sole.filter(|_| is_chat);
+        let text = if let Some(Argument::Text(text)) = argument { Some(text) } else { None };
+        if let Some(escaped) = text.filter(|text| text.plain().is_none()) {
+            let Some(buffer) = self.pool.take_briefly(escaped.bytes_max()) else {
+                return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
+            };
+            let mut bytes = self.pool.borrow_out(buffer);
+            escaped.append_to(&mut bytes);
+            let message =
+                Message::Event { args: event.args, attachments, plain: Some((Kind::Text, &bytes)) };
+            self.publish_event(now, session, space, packet, &message);
+            self.pool.put_back(buffer, bytes);
+            return self.pool.give(buffer);
+        }
+        let plain = match argument {
+            Some(Argument::Text(text)) => text.plain().map(|text| (Kind::Text, text.as_bytes())),
             Some(Argument::Attachment(number)) => {
                 attachments.get(number).map(|bytes| (Kind::Binary, *bytes))
             }
             Some(Argument::Other) | None => None,
         };
         let message = Message::Event { args: event.args, attachments, plain };
-        let entry = self.engine.get_mut(session);
+        self.publish_event(now, session, space, packet, &message);
+    }
+
+    /// Appends an event to its channel, and acknowledges it if that was asked for.
+    fn publish_event(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        space: usize,
+        packet: &Packet<'_>,
+        message: &Message<'_>,
+    ) {
+        let entry = self.engine.get(session);
         let (channel, client) = (entry.spaces[space].channel, entry.client.address());
-        if let Err(error) = self.hub.publish(&mut self.pool, channel, &message) {
+        if let Err(error) = self.hub.publish(&mut self.pool, channel, message) {
             let reason = reason_of_refusal(error);
             return self.close_session(now, session, reason, Farewell::Close);
         }
         let entry = self.engine.get_mut(session);
         entry.spaces[space].messages_in = entry.spaces[space].messages_in.saturating_add(1);
-        self.count_published(client, &message);
+        self.count_published(client, message);
         if let Some(id) = packet.id {
-            let mut ack = vec![PacketType::Message.digit()];
-            socketio::acknowledgement(packet.namespace, id, &mut ack);
-            self.say(now, session, &ack);
+            let bytes_max = 1 + packet.namespace.len() + socketio::ANSWER_BYTES_MAX;
+            self.say_written(now, session, bytes_max, |ack| {
+                ack.push(PacketType::Message.digit());
+                socketio::acknowledgement(packet.namespace, id, ack);
+            });
         }
     }
 
@@ -343,7 +362,7 @@ impl<S: Socket> Server<S> {
     ) {
         let entry = self.engine.get_mut(session);
         let (dialect, client) = (entry.dialect(), entry.client.address());
-        let mut space = entry.spaces.swap_remove(number);
+        let mut space = entry.spaces.swap_remove(&mut self.pool, number);
         let was_current = entry.current == number;
         if entry.current == entry.spaces.len() {
             // The last one has taken the gap's place.
@@ -362,6 +381,8 @@ impl<S: Socket> Server<S> {
             if let Some(next) = next.filter(|_| !out.is_closing()) {
                 out.start_feed(next.channel, dialect, next.cursor);
                 // Nobody else sends what waits there already.
+                self.enqueue(id.slot);
+            } else if out.holds_close() {
                 self.enqueue(id.slot);
             }
         }
@@ -537,6 +558,10 @@ impl<S: Socket> Server<S> {
     /// that has something. Whether there was one.
     pub(super) fn turn_to_next_space(&mut self, id: ConnId) -> bool {
         let conn = &self.entries[id.slot as usize].conn;
+        if conn.out.holds_close() {
+            self.turn_in_closing(id);
+            return true;
+        }
         if !conn.is_open() || conn.out.is_inside_record() {
             return false;
         }
@@ -561,5 +586,28 @@ impl<S: Socket> Server<S> {
         let Space { channel, cursor, .. } = entry.spaces[next];
         self.entries[id.slot as usize].conn.follow(channel, dialect, cursor);
         true
+    }
+    /// The same before a close: what every other space has by now is sent once, and then the frame
+    /// goes.
+    fn turn_in_closing(&mut self, id: ConnId) {
+        let conn = &mut self.entries[id.slot as usize].conn;
+        let cursor = conn.out.cursor();
+        let Some(session) = conn.session() else { return conn.out.hold_close(false) };
+        let entry = self.engine.get_mut(session);
+        let (current, dialect) = (entry.current, entry.dialect());
+        if let (Some(space), Some(cursor)) = (entry.spaces.get_mut(current), cursor) {
+            (space.cursor, space.finished) = (cursor, true);
+        }
+        let next = entry.spaces.iter().position(|space| {
+            let feed = self.hub.feed(space.channel, dialect);
+            let has_something =
+                feed.tail() <= space.cursor.offset && space.cursor.offset < feed.head();
+            has_something && !space.finished
+        });
+        let out = &mut self.entries[id.slot as usize].conn.out;
+        let Some(next) = next else { return out.hold_close(false) };
+        entry.current = next;
+        let Space { channel, cursor, .. } = entry.spaces[next];
+        out.turn_closing(channel, dialect, cursor, self.hub.feed(channel, dialect).head());
     }
 }

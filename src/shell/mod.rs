@@ -262,6 +262,7 @@ impl Shell {
                 }
                 Event::Closed { .. }
                 | Event::Ended { .. }
+                | Event::Unentered { .. }
                 | Event::Opened { .. }
                 | Event::Lapped { .. }
                 | Event::Request(_)
@@ -269,7 +270,8 @@ impl Shell {
                 | Event::Message { .. }
                 | Event::Refused { .. } => {}
             }
-            self.report.event(now, event);
+            self.report.event(now, &event);
+            self.server.recycle(event);
         }
         drained
     }

@@ -165,12 +165,12 @@ impl Report {
     }
 
     /// Something happened.
-    pub(super) fn event(&mut self, now: Now, event: Event) {
-        match event {
-            Event::Opened { client, channel } => {
+    pub(super) fn event(&mut self, now: Now, event: &Event) {
+        match *event {
+            Event::Opened { client, ref channel } => {
                 info!(target: TARGET, "open {} channel {channel}", Shown(client));
             }
-            Event::Closed { client, channel, reason, duration, messages_in, messages_out } => {
+            Event::Closed { client, ref channel, reason, duration, messages_in, messages_out } => {
                 let ms = duration.as_millis();
                 info!(
                     target: TARGET,
@@ -184,22 +184,30 @@ impl Report {
                     self.warn(now, Kind::Memory, line);
                 }
             }
-            Event::Lapped { client, channel, lag_bytes } => {
+            Event::Unentered { client, reason, duration } => {
+                let (reason, ms) = (reason.text(), duration.as_millis());
+                info!(
+                    target: TARGET,
+                    "close {} without a channel: {reason} after {}.{:03}s",
+                    Shown(client), ms / 1000, ms % 1000,
+                );
+            }
+            Event::Lapped { client, ref channel, lag_bytes } => {
                 let client = Shown(client);
                 let line = format_args!(
                     "{client} channel {channel} is too slow: {lag_bytes} bytes behind"
                 );
                 self.warn(now, Kind::Lapped, line);
             }
-            Event::Request(access) => access_line(&access),
+            Event::Request(ref access) => access_line(access),
             Event::Ended { client, reason } => self.ended(now, client, reason),
-            Event::Endpoint { client, vpc_endpoint } => {
+            Event::Endpoint { client, ref vpc_endpoint } => {
                 if self.admits(now, Kind::Endpoint) {
                     info!(target: TARGET, "{} came through {vpc_endpoint}", Shown(client));
                 }
             }
-            Event::Message { client, text } => {
-                debug!(target: TARGET, "message: {} ({})", shown_text(&text), Shown(client));
+            Event::Message { client, ref text } => {
+                debug!(target: TARGET, "message: {} ({})", shown_text(text), Shown(client));
             }
             Event::Refused { client, why } => {
                 let client = Shown(client);

@@ -94,6 +94,7 @@ impl Oracle {
                 assert!(client.is_named(access.client), "{} is not its address", access.client);
             }
             Event::Endpoint { .. } => panic!("no header names an endpoint"),
+            Event::Unentered { .. } => panic!("nobody here speaks Socket.IO"),
             Event::Drained => {
                 assert!(self.drain_began_ms.is_some(), "drained without a drain");
                 assert!(!self.drained, "drained twice");

@@ -142,18 +142,9 @@ impl<'o> Body<'o> {
 
     /// By how many bytes [`Body::push`] would lengthen it, exactly.
     pub fn bytes_with(&self, frame: Frame<'_>) -> usize {
-        let (before, length) = match (self.version, frame.kind) {
-            (Version::V4, Kind::Text) => (0, frame.payload_bytes()),
-            (Version::V4, Kind::Binary) => (1, BASE64.encode_len(frame.payload_bytes())),
-            (Version::V3, Kind::Text) => {
-                (prefix_bytes(units(frame.payload)), frame.payload_bytes())
-            }
-            (Version::V3, Kind::Binary) => {
-                let length = 2 + BASE64.encode_len(bytes_of(frame.without_type()));
-                (prefix_bytes(length), length)
-            }
-        };
-        usize::from(self.separated()) + before + length
+        let mut length = BodyLength { version: self.version, bytes: self.len() };
+        length.add(frame);
+        length.bytes - self.len()
     }
 
     /// Appends a frame as a packet. With [`Body::bytes_with`] of capacity to spare it does not
@@ -223,6 +214,58 @@ impl<'o> Body<'o> {
             self.out.resize(before + BASE64.encode_len(part.len()), 0);
             BASE64.encode_mut(part, &mut self.out[before..]);
         }
+    }
+}
+
+/// The length of a body that is still to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLength {
+    version: Version,
+    bytes: usize,
+}
+
+impl BodyLength {
+    /// That of a body without packets.
+    pub const fn new(version: Version) -> BodyLength {
+        BodyLength { version, bytes: 0 }
+    }
+
+    /// Adds what [`Body::push`] would append, exactly.
+    pub fn add(&mut self, frame: Frame<'_>) {
+        let (before, length) = match (self.version, frame.kind) {
+            (Version::V4, Kind::Text) => (0, frame.payload_bytes()),
+            (Version::V4, Kind::Binary) => (1, BASE64.encode_len(frame.payload_bytes())),
+            (Version::V3, Kind::Text) => {
+                (prefix_bytes(units(frame.payload)), frame.payload_bytes())
+            }
+            (Version::V3, Kind::Binary) => {
+                let length = 2 + BASE64.encode_len(bytes_of(frame.without_type()));
+                (prefix_bytes(length), length)
+            }
+        };
+        let separated = self.version == Version::V4 && self.bytes > 0;
+        self.bytes += usize::from(separated) + before + length;
+    }
+
+    /// In bytes.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// A whole body that says nothing: it only gives a poll back.
+pub const fn noop_body(version: Version) -> &'static [u8] {
+    match version {
+        Version::V3 => b"1:6",
+        Version::V4 => b"6",
+    }
+}
+
+/// A whole body that says that the session is over.
+pub const fn close_body(version: Version) -> &'static [u8] {
+    match version {
+        Version::V3 => b"1:1",
+        Version::V4 => b"1",
     }
 }
 

@@ -21,6 +21,9 @@ pub const SID_BYTES: usize = 20;
 /// The random bytes that make a session id.
 pub const SID_RANDOM_BYTES: usize = 15;
 
+/// The longest open packet.
+pub const OPEN_BYTES_MAX: usize = 192;
+
 /// A session id: 20 characters of `A-Za-z0-9_-`, 120 bits, like those of the reference servers.
 /// Who knows it speaks for the session: it comes from a secure source and stays out of the log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -200,7 +203,7 @@ pub struct Open {
 }
 
 impl Open {
-    /// Appends the packet to `out`, type digit included; at most 192 bytes.
+    /// Appends the packet to `out`, type digit included; at most [`OPEN_BYTES_MAX`].
     pub fn append_to(&self, version: Version, out: &mut Vec<u8>) {
         let Open { sid, ping_interval_ms, ping_timeout_ms, body_bytes_max, .. } = self;
         let upgrades = if self.upgrade { r#"["websocket"]"# } else { "[]" };

@@ -29,8 +29,10 @@ mod handshake;
 mod packet;
 mod payload;
 
-pub use body::{Body, Frame, Frames, frames};
-pub use handshake::{Asked, Open, Query, Refusal, SID_BYTES, SID_RANDOM_BYTES, Sid, Transport};
+pub use body::{Body, BodyLength, Frame, Frames, close_body, frames, noop_body};
+pub use handshake::{
+    Asked, OPEN_BYTES_MAX, Open, Query, Refusal, SID_BYTES, SID_RANDOM_BYTES, Sid, Transport,
+};
 pub use packet::{Base64, Data, Packet};
 pub use payload::{Form, Packets, packets};
 

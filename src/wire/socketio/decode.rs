@@ -118,9 +118,7 @@ impl<'b> Packet<'b> {
 
 /// Reads one text message of Engine.IO.
 ///
-/// Bounded by `text`: it is gone through a few times, without recursion. Allocates nothing unless
-/// arrays and objects are nested in each other; then at most [`DEPTH_MAX`](super::DEPTH_MAX) bytes
-/// for a moment.
+/// Bounded by `text`: it is gone through a few times, without recursion and without allocating.
 ///
 /// # Errors
 ///

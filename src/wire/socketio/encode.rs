@@ -12,6 +12,10 @@ use std::io::Write;
 use super::PacketType;
 use crate::wire::engine::Version;
 
+/// The most bytes that [`connected`], [`refused`] and [`acknowledgement`] append beside the
+/// namespace.
+pub const ANSWER_BYTES_MAX: usize = 64;
+
 /// The event as which a plain client's message appears.
 pub const CHAT_MESSAGE: &str = "chat message";
 
@@ -29,7 +33,7 @@ pub fn connected(version: Version, namespace: &str, id: &str, out: &mut Vec<u8>)
     }
 }
 
-/// Appends the answer to a client that may not enter `namespace`.
+/// Appends the answer to a client that may not enter `namespace`. The message is ours, and short.
 pub fn refused(version: Version, namespace: &str, message: &str, out: &mut Vec<u8>) {
     head(PacketType::ConnectError, 0, namespace, out);
     match version {

@@ -1,41 +1,188 @@
-//! JSON (RFC 8259) as text: checked by serde_json, then walked token by token.
+//! JSON (RFC 8259) as text: checked against the grammar, then walked token by token.
 //!
 //! Deals with: validity and depth, the strings' meaning, placeholders of attachments. Leaves to
-//! others: what an array means. Nothing recurses, nothing is built; beside serde_json's one byte
-//! per level of nesting beyond the first, nothing is allocated.
+//! others: what an array means. Nothing recurses, nothing is built, nothing is allocated.
 //!
-//! The surprise: serde_json's typed reading is not used, because it refuses what JavaScript
-//! accepts: half a surrogate pair in a string, numbers too large for a double. Its check of raw
-//! values follows the grammar alone.
+//! The surprise: the check is our own. serde_json's typed reading refuses what JavaScript accepts
+//! (half a surrogate pair in a string, numbers too large for a double), and its check of raw values
+//! allocates for every array or object inside of another, which is in most events. A test asks it
+//! all the same whether we agree.
 
 use std::fmt;
 use std::iter::FusedIterator;
 use std::str::Chars;
 
-use serde_json::value::RawValue;
-
 use super::{DEPTH_MAX, Error};
 
-/// `text` without the white space around it, if it is one JSON value and nothing else.
+/// `text` without the white space around it, if it is one JSON value and nothing else. One pass.
 ///
 /// # Errors
 ///
-/// [`Error::Depth`], which is found first; [`Error::Payload`].
+/// [`Error::Depth`] or [`Error::Payload`], whichever is found first.
 pub(super) fn value(text: &str) -> Result<&str, Error> {
-    // Before serde_json, so that its list of open brackets stays short.
-    let mut depth = 0_usize;
-    for token in Tokens::new(text) {
-        match token {
-            Token::Array | Token::Object => depth += 1,
-            Token::End => depth = depth.saturating_sub(1),
-            Token::Key(_) | Token::Text(_) | Token::Scalar(_) => {}
-        }
-        if depth > DEPTH_MAX {
-            return Err(Error::Depth);
+    let text = text.trim_matches(is_space);
+    let mut check = Check { rest: text.as_bytes(), objects: 0, depth: 0 };
+    check.value()?;
+    if check.rest.is_empty() { Ok(text) } else { Err(Error::Payload) }
+}
+
+/// A check of the grammar, as far as it has come.
+struct Check<'b> {
+    rest: &'b [u8],
+    /// A bit for each open array or object, the innermost the lowest: 1 is an object.
+    objects: u128,
+    depth: usize,
+}
+
+const _: () = assert!(DEPTH_MAX <= u128::BITS as usize, "a bit for each level");
+
+impl Check<'_> {
+    /// One value and everything in it.
+    fn value(&mut self) -> Result<(), Error> {
+        loop {
+            self.space();
+            let is_over = match self.byte()? {
+                b'[' => self.open(false)?,
+                b'{' => self.open(true)?,
+                b'"' => self.string().map(|()| true)?,
+                b't' => self.word(b"rue").map(|()| true)?,
+                b'f' => self.word(b"alse").map(|()| true)?,
+                b'n' => self.word(b"ull").map(|()| true)?,
+                b'-' => {
+                    let first = self.byte()?;
+                    self.number(first).map(|()| true)?
+                }
+                first => self.number(first).map(|()| true)?,
+            };
+            if is_over && self.is_last()? {
+                return Ok(());
+            }
         }
     }
-    let value: &RawValue = serde_json::from_str(text).map_err(|_| Error::Payload)?;
-    Ok(value.get())
+
+    /// An array or object begins; whether it is over at once. In an object its first key is read.
+    fn open(&mut self, object: bool) -> Result<bool, Error> {
+        if self.depth == DEPTH_MAX {
+            return Err(Error::Depth);
+        }
+        self.space();
+        if self.take(if object { b'}' } else { b']' }) {
+            return Ok(true);
+        }
+        self.depth += 1;
+        self.objects = self.objects << 1 | u128::from(object);
+        if object {
+            self.key()?;
+        }
+        Ok(false)
+    }
+
+    /// Behind a value: closes what it was the last of, or goes to the next one. Whether that was
+    /// all.
+    fn is_last(&mut self) -> Result<bool, Error> {
+        while self.depth > 0 {
+            let object = self.objects & 1 == 1;
+            self.space();
+            match self.byte()? {
+                b',' if object => return self.key().map(|()| false),
+                b',' => return Ok(false),
+                b'}' if object => {}
+                b']' if !object => {}
+                _ => return Err(Error::Payload),
+            }
+            self.depth -= 1;
+            self.objects >>= 1;
+        }
+        Ok(true)
+    }
+
+    /// The name of a member, and its colon.
+    fn key(&mut self) -> Result<(), Error> {
+        self.space();
+        self.expect(b'"')?;
+        self.string()?;
+        self.space();
+        self.expect(b':')
+    }
+
+    /// A string behind its opening quote.
+    fn string(&mut self) -> Result<(), Error> {
+        loop {
+            match self.byte()? {
+                b'"' => return Ok(()),
+                b'\\' => match self.byte()? {
+                    b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
+                    b'u' => {
+                        for _ in 0..4 {
+                            if !self.byte()?.is_ascii_hexdigit() {
+                                return Err(Error::Payload);
+                            }
+                        }
+                    }
+                    _ => return Err(Error::Payload),
+                },
+                0..=0x1f => return Err(Error::Payload),
+                _ => {}
+            }
+        }
+    }
+
+    /// A number behind its sign, `first` being its first digit.
+    fn number(&mut self, first: u8) -> Result<(), Error> {
+        match first {
+            b'0' => {}
+            b'1'..=b'9' => self.digits(),
+            _ => return Err(Error::Payload),
+        }
+        if self.take(b'.') {
+            self.digit()?;
+            self.digits();
+        }
+        if self.take(b'e') || self.take(b'E') {
+            let _sign = self.take(b'+') || self.take(b'-');
+            self.digit()?;
+            self.digits();
+        }
+        Ok(())
+    }
+
+    fn digit(&mut self) -> Result<(), Error> {
+        if self.byte()?.is_ascii_digit() { Ok(()) } else { Err(Error::Payload) }
+    }
+
+    fn digits(&mut self) {
+        while let [b'0'..=b'9', rest @ ..] = self.rest {
+            self.rest = rest;
+        }
+    }
+
+    fn word(&mut self, rest_of_it: &[u8]) -> Result<(), Error> {
+        self.rest = self.rest.strip_prefix(rest_of_it).ok_or(Error::Payload)?;
+        Ok(())
+    }
+
+    fn space(&mut self) {
+        while let [b' ' | b'\t' | b'\n' | b'\r', rest @ ..] = self.rest {
+            self.rest = rest;
+        }
+    }
+
+    fn expect(&mut self, byte: u8) -> Result<(), Error> {
+        if self.take(byte) { Ok(()) } else { Err(Error::Payload) }
+    }
+
+    /// Goes behind the next byte if it is this one.
+    fn take(&mut self, byte: u8) -> bool {
+        let rest = self.rest.strip_prefix(&[byte]);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
+    fn byte(&mut self) -> Result<u8, Error> {
+        let (first, rest) = self.rest.split_first().ok_or(Error::Payload)?;
+        self.rest = rest;
+        Ok(*first)
+    }
 }
 
 /// Whether each placeholder in `value` stands for one of so many attachments. Several may stand for

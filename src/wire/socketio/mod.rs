@@ -30,8 +30,8 @@ mod json;
 
 pub use decode::{Argument, Decoder, Event, Name, Packet, decode};
 pub use encode::{
-    BINARY_ARGS, CHAT_MESSAGE, HI_ARGS, acknowledgement, connected, event, event_bytes, refused,
-    text_event, text_event_bytes,
+    ANSWER_BYTES_MAX, BINARY_ARGS, CHAT_MESSAGE, HI_ARGS, acknowledgement, connected, event,
+    event_bytes, refused, text_event, text_event_bytes,
 };
 pub use json::Text;
 

@@ -6,10 +6,10 @@
 //! the client offers of them is only checked for being well formed.
 //!
 //! The surprise: tungstenite's own check refuses what the RFC allows (`Upgrade: websocket, h2c`,
-//! two `Connection` fields, a tab behind a comma), so the lists are read here.
+//! two `Connection` fields, a tab behind a comma), so the lists are read here, and all that is
+//! taken from it is the answer to the key.
 
-use tungstenite::handshake::server::create_response;
-use tungstenite::http::{HeaderValue, Request, header};
+use tungstenite::handshake::derive_accept_key;
 
 /// The length of a `Sec-WebSocket-Accept`: the base64 of a SHA-1.
 pub const ACCEPT_BYTES: usize = 28;
@@ -148,24 +148,15 @@ where
 
 /// The `Sec-WebSocket-Accept` that answers the key of an [`Upgrade`].
 ///
-/// tungstenite answers a request of ours that says what the client's said, in the one way that it
-/// understands: so its check of the key stands behind ours. Measured: 0.5 µs and 9,100 instructions
-/// against the 0.1 µs and 3,400 of its `derive_accept_key` alone. Allocates.
+/// tungstenite's `create_response` would check the key once more, on a request made for it: 5,700
+/// instructions of a handshake's 22,600, some 3 % of its time. Allocates.
 ///
 /// # Panics
 ///
-/// If `key` is not the base64 of 16 bytes, as every key that [`check`] lets through is.
+/// Never: a SHA-1 always has 28 digits.
 pub fn accept(key: &str) -> [u8; ACCEPT_BYTES] {
-    let mut request = Request::new(());
-    let fields = request.headers_mut();
-    fields.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
-    fields.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    fields.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-    let key = HeaderValue::from_str(key).expect("base64 may be in a field");
-    fields.insert(header::SEC_WEBSOCKET_KEY, key);
-    let response = create_response(&request).expect("the request is canonical, its key checked");
-    let accept = response.headers()[header::SEC_WEBSOCKET_ACCEPT].as_bytes();
-    accept.try_into().expect("the base64 of a SHA-1 has 28 digits")
+    let accept = derive_accept_key(key.as_bytes());
+    accept.as_bytes().try_into().expect("the base64 of a SHA-1 has 28 digits")
 }
 
 /// True if the list that the fields make up together contains `token`, in any case.

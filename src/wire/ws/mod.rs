@@ -3,7 +3,7 @@
 //! ```text
 //! handshake   an HTTP request's fields ─► Upgrade or Refusal; the accept key      (section 4.2)
 //! frame       masked client bytes ─► messages, pings, closes                       (section 5)
-//! render      kind, length, code ─► server frame headers, pongs, closes            (section 5)
+//! render      kind, length ─► server frame headers; which close codes are valid    (section 5)
 //! utf8        text that arrives in pieces, refused at the first wrong byte         (section 8.1)
 //! ```
 //!
@@ -21,10 +21,7 @@ mod utf8;
 
 pub use frame::{Deframer, Error, Input};
 pub use handshake::{ACCEPT_BYTES, Offer, Refusal, Upgrade, accept, check};
-pub use render::{
-    CLOSE_FRAME_BYTES_MAX, CONTROL_BYTES_MAX, Control, HEADER_BYTES_MAX, REASON_BYTES_MAX,
-    close_code_valid, close_frame, control, header, header_bytes,
-};
+pub use render::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, close_code_valid, header, header_bytes};
 pub use utf8::{Invalid, Utf8};
 
 /// What a message carries.

@@ -1,0 +1,282 @@
+//! What carries a session: what is said to it, upgrades from polls to a WebSocket, and its end.
+//!
+//! An upgrade is a WebSocket that proves itself before it takes the session over:
+//!
+//! ```text
+//!   client               WebSocket       poll
+//!     │  GET …websocket&sid  ──►  101      │ held
+//!     │  2probe  ─────────────►  3probe    │ ──► 6 (or data): the client stops polling
+//!     │  5  ──────────────────►  from here on everything goes here
+//! ```
+//!
+//! The surprise: a session on a WebSocket ends later than it is closed. It lasts until the close
+//! frame has gone, behind what was published before.
+
+use super::{Event, Server, Socket};
+use crate::hub::{OWN_BYTES_MAX, Space, Transport};
+use crate::id::{ConnId, SessionId};
+use crate::outbound::CloseFrame;
+use crate::reason::CloseReason;
+use crate::time::Now;
+use crate::wire::engine;
+use crate::wire::ws::{self, Kind};
+
+impl<S: Socket> Server<S> {
+    /// Tells the client one text packet of Engine.IO, given in two pieces: on its WebSocket, or by
+    /// its next poll.
+    pub(super) fn say(&mut self, now: Now, session: SessionId, [first, rest]: [&[u8]; 2]) {
+        let packet_bytes = first.len() + rest.len();
+        let mut header = [0; ws::HEADER_BYTES_MAX];
+        let header_bytes = ws::header(Kind::Text, packet_bytes, &mut header);
+        let frame = [&header[..header_bytes], first, rest];
+        let entry = self.engine.get_mut(session);
+        if let Transport::WebSocket(id) = entry.transport {
+            return self.say_on(now, id, &frame);
+        }
+        let waits = entry.own.map_or(0, |own| self.pool.bytes(own).len());
+        let reason = if waits + packet_bytes > OWN_BYTES_MAX {
+            CloseReason::TooSlow
+        } else {
+            let own = entry.own.or_else(|| self.pool.take(header_bytes + packet_bytes));
+            let told = own.map(|mut own| (self.pool.append_all(&mut own, &frame), own));
+            entry.own = told.map(|(_, own)| own);
+            if let Some((true, _)) = told {
+                return self.enqueue_poll(session);
+            }
+            CloseReason::NoMemory
+        };
+        self.close_session(now, session, reason, Farewell::Close);
+    }
+
+    /// The same with a packet that `write` appends to an empty buffer: at most `bytes_max`.
+    pub(super) fn say_written(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        bytes_max: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let Some(buffer) = self.pool.take_briefly(bytes_max) else {
+            return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
+        };
+        let mut packet = self.pool.borrow_out(buffer);
+        write(&mut packet);
+        debug_assert!(packet.len() <= bytes_max, "what is written is bounded");
+        self.say(now, session, [&packet, &[]]);
+        self.pool.put_back(buffer, packet);
+        self.pool.give(buffer);
+    }
+
+    /// Queues own bytes on a WebSocket, all of the pieces or none; none any more if it is closing.
+    fn say_on(&mut self, now: Now, id: ConnId, parts: &[&[u8]]) {
+        let Some(entry) = self.entries.get_mut(id.slot as usize) else { return };
+        if entry.generation != id.generation || !entry.conn.is_open() {
+            return;
+        }
+        if entry.conn.out.push_own_parts(&mut self.pool, parts) {
+            self.enqueue(id.slot);
+        } else {
+            let reason = CloseReason::NoMemory;
+            self.close(now, id.slot, CloseFrame::Reason(reason), reason);
+        }
+    }
+
+    /// A frame has come on a WebSocket that carries a session, or wants to.
+    pub(super) fn take_frame(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        session: SessionId,
+        kind: Kind,
+        bytes: &[u8],
+    ) {
+        let entry = self.engine.get(session);
+        let Ok(packet) = engine::Packet::from_frame(entry.version, kind, bytes) else {
+            let reason = CloseReason::ProtocolError;
+            return self.close(now, id.slot, CloseFrame::Reason(reason), reason);
+        };
+        if entry.upgrade.is_some_and(|upgrade| upgrade.conn == id) {
+            self.take_upgrade_packet(now, id, session, packet);
+        } else {
+            self.take_packet(now, session, packet);
+        }
+    }
+
+    fn take_upgrade_packet(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        session: SessionId,
+        packet: engine::Packet<'_>,
+    ) {
+        let probed = self.engine.get(session).upgrade.is_some_and(|upgrade| upgrade.probed);
+        match (packet.kind, packet.data) {
+            (engine::PacketType::Ping, engine::Data::Text("probe")) => {
+                if let Some(upgrade) = &mut self.engine.get_mut(session).upgrade {
+                    upgrade.probed = true;
+                }
+                self.say_on(now, id, &[b"\x81\x063probe"]);
+                // The client finishes only when its poll has come back.
+                self.enqueue_poll(session);
+            }
+            (engine::PacketType::Upgrade, _) if probed => self.finish_upgrade(now, id, session),
+            _ => {
+                let reason = CloseReason::ProtocolError;
+                self.close(now, id.slot, CloseFrame::Reason(reason), reason);
+            }
+        }
+    }
+
+    fn finish_upgrade(&mut self, now: Now, id: ConnId, session: SessionId) {
+        // A client that does not wait for its poll gets it back all the same.
+        self.answer_poll(now, session);
+        if !self.engine.contains(session) || self.entry(id).is_none() {
+            return;
+        }
+        if let Transport::Polling { posting: Some(post), .. } = self.engine.get(session).transport {
+            // Nor does it wait for what it posts: that is told not to have come.
+            self.forget_post(session);
+            self.answer_last(now, post, 400);
+        }
+        let entry = self.engine.get_mut(session);
+        entry.upgrade = None;
+        entry.transport = Transport::WebSocket(id);
+        entry.current = 0;
+        let (own, dialect) = (entry.own.take(), entry.dialect());
+        let first = entry.spaces.first().copied();
+        self.engine.arm(session, &self.settings);
+        if let Some(Space { channel, cursor, .. }) = first {
+            self.entries[id.slot as usize].conn.follow(channel, dialect, cursor);
+        }
+        if let Some(own) = own.filter(|own| self.pool.bytes(*own).is_empty()) {
+            self.pool.give(own);
+        } else if let Some(own) = own {
+            let bytes = self.pool.borrow_out(own);
+            self.say_on(now, id, &[&bytes]);
+            self.pool.put_back(own, bytes);
+            self.pool.give(own);
+        }
+        if self.entry(id).is_some() {
+            self.enqueue(id.slot);
+        }
+    }
+
+    /// A connection that carried a session, or wanted to, is gone.
+    pub(super) fn carrier_gone(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        id: ConnId,
+        reason: CloseReason,
+    ) {
+        let entry = self.engine.get_mut(session);
+        if entry.upgrade.is_some_and(|upgrade| upgrade.conn == id) {
+            entry.upgrade = None;
+            self.entries[id.slot as usize].conn.orphan();
+            return;
+        }
+        match &mut entry.transport {
+            Transport::Polling { held, posting } => {
+                *held = held.filter(|held| *held != id);
+                *posting = posting.filter(|posting| *posting != id);
+            }
+            Transport::WebSocket(_) => {}
+        }
+        self.close_session(now, session, reason, Farewell::None);
+        self.entries[id.slot as usize].conn.orphan();
+    }
+
+    /// A WebSocket was told to close: if a session is carried by it, that waits for nothing else.
+    pub(super) fn begin_close_of_session(&mut self, slot: u32) {
+        let id = self.id(slot);
+        let Some(session) = self.entries[slot as usize].conn.session() else { return };
+        let entry = self.engine.get_mut(session);
+        if entry.transport == Transport::WebSocket(id) && entry.begin_close() {
+            // What was published in the other namespaces comes before the frame, too.
+            let several = entry.spaces.len() > 1;
+            self.entries[slot as usize].conn.out.hold_close(several);
+            self.engine.arm(session, &self.settings);
+        }
+    }
+
+    /// Ends a session: its places, its transport, its name. On a WebSocket that can still be told,
+    /// it lasts until the close frame has gone, behind what was published before: that frame may
+    /// not stand inside of a record.
+    pub(super) fn close_session(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        reason: CloseReason,
+        farewell: Farewell,
+    ) {
+        if let (Transport::WebSocket(id), Farewell::Close | Farewell::Noop) =
+            (self.engine.get(session).transport, farewell)
+        {
+            return self.close(now, id.slot, farewell_frame(reason), reason);
+        }
+        while !self.engine.get(session).spaces.is_empty() {
+            self.end_space(now, session, 0, reason);
+        }
+        let entry = self.engine.get(session);
+        let (transport, upgrade, client) = (entry.transport, entry.upgrade, entry.client);
+        match transport {
+            Transport::WebSocket(id) if farewell == Farewell::Cut => {
+                self.entries[id.slot as usize].conn.orphan();
+                self.remove(now, id.slot, reason, true);
+            }
+            Transport::WebSocket(_) => {}
+            Transport::Polling { held, posting } => {
+                if let Some(id) = held {
+                    let body = if farewell == Farewell::Noop {
+                        engine::noop_body(entry.version)
+                    } else {
+                        engine::close_body(entry.version)
+                    };
+                    self.send_poll(now, session, id, body);
+                }
+                if let Some(id) = posting.filter(|id| self.posting != Some(*id)) {
+                    self.answer_last(now, id, 400);
+                }
+            }
+        }
+        if let Some(upgrade) = upgrade {
+            self.let_go(now, upgrade.conn, reason);
+        }
+        if let Some(duration) = self.engine.get(session).unconnected_for(now.mono) {
+            let client = client.address();
+            self.metrics.count_closed(reason);
+            self.events.push_back(Event::Unentered { client, reason, duration });
+        }
+        self.engine.close(&mut self.pool, session);
+        self.uncount_session(client);
+    }
+
+    /// Closes a WebSocket whose session does without it from now on.
+    pub(super) fn let_go(&mut self, now: Now, id: ConnId, reason: CloseReason) {
+        if self.entry(id).is_none() {
+            return;
+        }
+        self.entries[id.slot as usize].conn.orphan();
+        self.close(now, id.slot, farewell_frame(reason), reason);
+    }
+}
+
+fn farewell_frame(reason: CloseReason) -> CloseFrame {
+    match reason.close_frame() {
+        Some(_) => CloseFrame::Reason(reason),
+        None => CloseFrame::Empty,
+    }
+}
+
+/// How a session's transport learns of its end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Farewell {
+    /// It is gone itself.
+    None,
+    /// Engine.IO's close, or the WebSocket's.
+    Close,
+    /// The client closed: its held poll is answered with nothing.
+    Noop,
+    /// A reset: nobody is there.
+    Cut,
+}

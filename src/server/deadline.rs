@@ -1,0 +1,120 @@
+//! Deadlines that were reached: of connections, of sessions, of rooms that are waited for.
+//!
+//! What a deadline asks for is decided by the connection or the session; here it is found out
+//! whether it still does. After a sleep of the machine deadlines come before what has arrived
+//! meanwhile, so nobody is given up for silence whose words wait to be read.
+
+use super::carrier::Farewell;
+use super::{Server, Socket, Wait, resume_paused};
+use crate::conn::Step;
+use crate::hub::{Due, Transport};
+use crate::id::{ConnId, SessionId};
+use crate::limits;
+use crate::reason::CloseReason;
+use crate::time::{Duration, Now};
+use chacha20::rand_core::Rng;
+
+impl<S: Socket> Server<S> {
+    pub(super) fn expire(&mut self, now: Now) {
+        // First, so that nobody is found silent who was not listened to.
+        let (entries, resume) = (&mut self.entries, &mut self.resume);
+        self.hub.expire_graces(now.mono, |id| resume_paused(entries, resume, id));
+        for _ in 0..limits::SENDS_PER_TURN {
+            let Some(slot) = self.wheel.expire(now.mono) else { break };
+            let id = self.id(slot);
+            if self.lapped(now, slot) {
+                continue;
+            }
+            let waits_unread = self.waits_unread(slot);
+            let (entry, mut cx) = self.parts(now, slot);
+            if waits_unread {
+                entry.conn.heard(now.mono);
+            }
+            // The peer's bytes may have put the deadline off since it was set.
+            if entry.conn.deadline(cx.settings) <= now.mono {
+                let step = entry.conn.handle_timeout(&mut cx);
+                let vanished = matches!(step, Step::Cut(CloseReason::PingTimeout));
+                if !vanished || !self.is_heard(now, id) {
+                    self.apply(now, id, step);
+                }
+            }
+            if self.entry(id).is_some() {
+                self.arm(slot);
+            }
+        }
+        for _ in 0..limits::SENDS_PER_TURN {
+            let Some(session) = self.engine.expire(now.mono) else { break };
+            self.session_timeout(now, session);
+        }
+    }
+
+    /// A last look at a socket whose peer seems to have vanished: after the machine has slept,
+    /// what everybody has sent meanwhile waits to be read, and deadlines come before most of it.
+    fn is_heard(&mut self, now: Now, id: ConnId) -> bool {
+        if self.entry(id).is_none() {
+            return true;
+        }
+        if matches!(self.must_wait(id.slot), Wait::ForTheRoom(_)) {
+            // Not its fault, and soon over: it is looked at again with the next tick.
+            return true;
+        }
+        self.entries[id.slot as usize].readable = true;
+        self.read(now, id);
+        match self.entry(id) {
+            Some(_) => self.entries[id.slot as usize].conn.deadline(&self.settings) > now.mono,
+            None => true,
+        }
+    }
+
+    /// A session's time has come.
+    pub(super) fn session_timeout(&mut self, now: Now, session: SessionId) {
+        let due = self.engine.get_mut(session).handle_timeout(now.mono, &self.settings);
+        match due {
+            Due::Nothing => {}
+            Due::Ping => {
+                self.metrics.pings += 1;
+                self.say(now, session, [b"2", b""]);
+            }
+            Due::Gone if self.says_unread(session) => {
+                self.engine.get_mut(session).heard(now.mono, true);
+            }
+            Due::Gone => {
+                self.close_session(now, session, CloseReason::PingTimeout, Farewell::Cut);
+            }
+            Due::Unconnected => {
+                self.close_session(now, session, CloseReason::Silent, Farewell::Close);
+            }
+            Due::Upgrade => {
+                if let Some(upgrade) = self.engine.get_mut(session).upgrade.take() {
+                    self.let_go(now, upgrade.conn, CloseReason::CloseTimeout);
+                }
+            }
+        }
+        if self.engine.contains(session) {
+            self.engine.arm(session, &self.settings);
+        }
+    }
+
+    /// Whether its WebSocket has said something that we chose not to read.
+    fn says_unread(&self, session: SessionId) -> bool {
+        match self.engine.get(session).transport {
+            Transport::WebSocket(id) => self.waits_unread(id.slot),
+            Transport::Polling { .. } => false,
+        }
+    }
+
+    /// Whether a connection has said something that we chose not to read: it lives, as far as we
+    /// know. If it does not take what we send either, the kernel gives up on it.
+    fn waits_unread(&self, slot: u32) -> bool {
+        self.entries[slot as usize].readable && self.must_wait(slot) != Wait::Not
+    }
+
+    /// How long after the last byte heard a session's first ping is due: within the last half of
+    /// the interval, so that a crowd that came at once is not pinged at once.
+    pub(super) fn first_ping(&mut self) -> Duration {
+        let half_ms = self.settings.limits.ping_interval.half().as_millis();
+        let spread_ms = self.random.next_u64() % (half_ms + 1);
+        let interval_ms = self.settings.limits.ping_interval.as_millis();
+        Duration::from_millis(interval_ms - spread_ms)
+    }
+}

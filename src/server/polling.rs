@@ -1,0 +1,385 @@
+//! Polls and POSTs: how a session without a WebSocket hears and speaks (Engine.IO 3 and 4).
+//!
+//! A poll is answered as soon as there is something to say, with as many whole records of the
+//! session's feeds as fit, own packets first; until then its connection holds the request. A POST
+//! brings packets, which are acted on one by one; while the room holds its publishers back, the
+//! rest of them waits, and so does the answer.
+//!
+//! The surprise: nothing is queued for a session between two polls. It lags, as a reader does whose
+//! socket is full.
+
+use super::answer::{Answer, Content, TEXT, connection_of};
+use super::carrier::Farewell;
+use super::engine::Fields;
+use super::{AGENT_BYTES_MAX, Event, Server, Socket};
+use crate::conn::{Later, Next};
+use crate::feed::Mark;
+use crate::hub::{SPACES_MAX, Transport};
+use crate::id::{ConnId, SessionId};
+use crate::reason::CloseReason;
+use crate::time::Now;
+use crate::wire::engine::{self, Body, BodyLength, Refusal, SID_BYTES, Sid, Version};
+use crate::wire::http::{self, Framing, Request, ResponseHead};
+
+/// Records are put into a poll's answer up to this length; one always is.
+const POLL_BYTES_MAX: usize = 64 * 1024;
+const OCTET_STREAM: &[u8] = b"application/octet-stream";
+const BODY_TYPE: Option<&str> = Some("text/plain; charset=UTF-8");
+
+impl<S: Socket> Server<S> {
+    /// Holds a request until there is something to answer.
+    pub(super) fn hold(&mut self, slot: u32, request: &Request<'_, '_>, session: SessionId) {
+        let later = self.later(slot, request);
+        let id = self.id(slot);
+        if let Transport::Polling { held, .. } = &mut self.engine.get_mut(session).transport {
+            *held = Some(id);
+        }
+        self.entries[slot as usize].conn.hold(session, later);
+        self.arm(slot);
+    }
+
+    fn later(&mut self, slot: u32, request: &Request<'_, '_>) -> Later {
+        let agent = request.field("user-agent").unwrap_or_default();
+        let agent = &agent[..agent.len().min(AGENT_BYTES_MAX)];
+        // A line without it is better than no answer.
+        let agent = (!agent.is_empty())
+            .then(|| self.pool.take(agent.len()))
+            .flatten()
+            .inspect(|buffer| assert!(self.pool.append(&mut { *buffer }, agent)));
+        let persistent = match self.what_follows(slot, request) {
+            Next::Request => true,
+            // A body would be taken for the next request: what has one is the last.
+            Next::Body(_) | Next::Close => false,
+        };
+        let is_1_0 = request.version == http::Version::Http10;
+        Later { persistent, is_1_0, origin: self.listed_origin(request), agent }
+    }
+
+    pub(super) fn poll(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+        session: SessionId,
+    ) {
+        let Transport::Polling { held, .. } = self.engine.get(session).transport else { return };
+        if held.is_some() {
+            let status = overlap_status(self.engine.get(session).version);
+            self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
+            let answer = Answer { content: Content::Text(b""), ..Answer::plain(status) };
+            return self.respond(now, slot, request, answer);
+        }
+        self.hold(slot, request, session);
+        self.enqueue_poll(session);
+    }
+
+    pub(super) fn post(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+        session: SessionId,
+    ) {
+        let version = self.engine.get(session).version;
+        let id = self.id(slot);
+        let media = request.field("content-type").unwrap_or_default();
+        let is_binary = media
+            .get(..OCTET_STREAM.len())
+            .is_some_and(|media| media.eq_ignore_ascii_case(OCTET_STREAM));
+        if is_binary && version == Version::V4 {
+            return self.refuse_engine(now, slot, request, Refusal::BadRequest);
+        }
+        let Transport::Polling { posting, .. } = &mut self.engine.get_mut(session).transport else {
+            return;
+        };
+        if posting.is_some() {
+            let status = overlap_status(version);
+            self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
+            let answer = Answer { content: Content::Text(b""), ..Answer::plain(status) };
+            return self.respond(now, slot, request, answer);
+        }
+        *posting = Some(id);
+        let announced = match request.framing {
+            Framing::Length(bytes) => bytes,
+            Framing::None | Framing::Chunked => 0,
+        };
+        let later = Later { persistent: request.persistent, ..self.later(slot, request) };
+        let framing = request.framing;
+        let (entry, cx) = self.parts(now, slot);
+        entry.conn.begin_post(&cx, session, framing, is_binary, later);
+        if announced > self.settings.limits.message_bytes_max {
+            return self.refuse_post(now, id, 413);
+        }
+        if matches!(framing, Framing::None | Framing::Length(0)) {
+            let (entry, mut cx) = self.parts(now, slot);
+            let step = entry.conn.finish_empty_post(&mut cx);
+            self.apply(now, id, step);
+            return;
+        }
+        if request.expects_continue {
+            let entry = &mut self.entries[slot as usize];
+            if !entry.conn.out.push_own(&mut self.pool, http::CONTINUE) {
+                return self.remove(now, slot, CloseReason::NoMemory, false);
+            }
+            self.enqueue(slot);
+        }
+        self.arm(slot);
+    }
+
+    /// A POST that cannot be taken in: the session ends, and so does the connection, whose body was
+    /// not read to its end.
+    pub(super) fn refuse_post(&mut self, now: Now, id: ConnId, status: u16) {
+        let Some(session) = self.entries[id.slot as usize].conn.session() else { return };
+        self.forget_post(session);
+        self.answer_last(now, id, status);
+        let too_big = status == 413;
+        let reason = if too_big { CloseReason::MessageTooBig } else { CloseReason::ProtocolError };
+        self.close_session(now, session, reason, Farewell::Close);
+    }
+
+    /// Answers a POST with nothing but a status, and closes.
+    pub(super) fn answer_last(&mut self, now: Now, id: ConnId, status: u16) {
+        let answer = Late { status, content_type: TEXT, cookie: None, body: b"", is_last: true };
+        self.send_late(now, id.slot, &answer);
+    }
+
+    pub(super) fn forget_post(&mut self, session: SessionId) {
+        if let Transport::Polling { posting, .. } = &mut self.engine.get_mut(session).transport {
+            *posting = None;
+        }
+    }
+
+    /// Takes in what a POST has brought, as far as the room lets it, and answers it when that is
+    /// done.
+    pub(super) fn take_posted(&mut self, now: Now, id: ConnId) {
+        let conn = &self.entries[id.slot as usize].conn;
+        let (Some((buffer, is_binary, mut at)), Some(session)) = (conn.posted(), conn.session())
+        else {
+            return;
+        };
+        let (version, sid) = (self.engine.get(session).version, self.engine.get(session).sid);
+        let Some(form) = engine::Form::new(version, is_binary) else { return };
+        let body = self.pool.borrow_out(buffer);
+        // While this runs nobody else answers the connection or gives the buffer back.
+        self.posting = Some(id);
+        let mut finished = false;
+        let lives = |server: &Self| server.engine.find(&sid) == Some(session);
+        while !finished && lives(self) && !self.is_held(id) {
+            let mut packets = engine::packets(form, &body[at..]);
+            match packets.next() {
+                None => finished = true,
+                Some(Ok(packet)) => self.take_packet(now, session, packet),
+                Some(Err(_)) => {
+                    self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
+                }
+            }
+            match packets.left_bytes() {
+                Some(left) => at = body.len() - left,
+                None => finished = true,
+            }
+        }
+        self.posting = None;
+        self.pool.put_back(buffer, body);
+        if finished || !lives(self) {
+            if lives(self) {
+                self.forget_post(session);
+            }
+            self.answer_post(now, id);
+        } else {
+            self.entries[id.slot as usize].conn.set_posted(at);
+            // It waits for the room, perhaps in memory that was there for a moment only.
+            if self.pool.is_strained() {
+                self.remove(now, id.slot, CloseReason::NoMemory, false);
+            }
+        }
+    }
+
+    fn answer_post(&mut self, now: Now, id: ConnId) {
+        let content_type = Some("text/html");
+        let answer = Late { status: 200, content_type, cookie: None, body: b"ok", is_last: false };
+        self.send_late(now, id.slot, &answer);
+    }
+
+    /// Answers a request that had to wait, with what its origin needs to be let read it, and says
+    /// so in the log.
+    fn send_late(&mut self, now: Now, slot: u32, answer: &Late<'_>) {
+        let conn = &self.entries[slot as usize].conn;
+        let (Some(later), client) = (conn.later(), conn.client().address()) else { return };
+        let Late { status, content_type, cookie, body, is_last } = *answer;
+        let mut access = self.spare.take(client, status, body.len() as u64);
+        let method = if conn.is_held() { "GET" } else { "POST" };
+        let version = if later.is_1_0 { "HTTP/1.0" } else { "HTTP/1.1" };
+        access.line.extend([method, " /socket.io/ ", version]);
+        let agent = later.agent.map_or(&[][..], |agent| self.pool.bytes(agent));
+        access.agent.extend_from_slice(agent);
+        self.events.push_back(Event::Request(access));
+        let next = if is_last || self.drain.is_some() { Next::Close } else { later.next() };
+        let date = self.date(now);
+        let mut head = core::mem::take(&mut self.scratch);
+        head.clear();
+        let mut fields = Fields::default();
+        fields.push("Cache-Control", "no-store");
+        if let Some(cookie) = cookie {
+            fields.push("Set-Cookie", cookie);
+        }
+        fields.let_read(later.origin.map(|listed| &*self.origins[usize::from(listed)]));
+        let response = ResponseHead {
+            status,
+            date: &date,
+            connection: connection_of(next, later.is_1_0),
+            content_type,
+            content_length: Some(body.len() as u64),
+            fields: &fields,
+        };
+        response.write(&mut head);
+        self.send_response(now, slot, &head, body, None, next);
+        self.scratch = head;
+    }
+
+    /// Has a session's poll answered soon.
+    pub(super) fn enqueue_poll(&mut self, session: SessionId) {
+        let entry = self.engine.get_mut(session);
+        if !entry.queued {
+            entry.queued = true;
+            self.polls.push_back(session);
+        }
+    }
+
+    /// Answers the held poll of a session, if there is one and something to say.
+    pub(super) fn answer_poll(&mut self, now: Now, session: SessionId) {
+        if !self.engine.contains(session) {
+            return;
+        }
+        let Transport::Polling { held: Some(id), .. } = self.engine.get(session).transport else {
+            return;
+        };
+        let Some(plan) = self.plan_poll(session) else {
+            self.recover_session(session);
+            return self.close_session(now, session, CloseReason::TooSlow, Farewell::Close);
+        };
+        let entry = self.engine.get(session);
+        if plan.bytes > 0 {
+            self.answer_with_plan(now, session, id, &plan);
+        } else if entry.upgrade.is_some_and(|upgrade| upgrade.probed) {
+            let noop = engine::noop_body(entry.version);
+            self.send_poll(now, session, id, noop);
+        }
+    }
+
+    /// Answers the held request with what was planned.
+    fn answer_with_plan(&mut self, now: Now, session: SessionId, id: ConnId, plan: &Plan) {
+        let Some(buffer) = self.pool.take_briefly(plan.bytes) else {
+            return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
+        };
+        let mut body = self.pool.borrow_out(buffer);
+        self.write_poll(session, plan, &mut body);
+        debug_assert_eq!(body.len(), plan.bytes, "a plan is kept");
+        self.recover_session(session);
+        self.send_poll(now, session, id, &body);
+        self.pool.put_back(buffer, body);
+        self.pool.give(buffer);
+        if self.entry(id).is_none() && self.engine.contains(session) {
+            // No memory for the answer, and what was in it is not kept.
+            self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
+        }
+    }
+
+    /// Answers the held request with `body`.
+    pub(super) fn send_poll(&mut self, now: Now, session: SessionId, id: ConnId, body: &[u8]) {
+        let entry = self.engine.get_mut(session);
+        if let Transport::Polling { held, .. } = &mut entry.transport {
+            *held = None;
+        }
+        let mut cookie = [0; COOKIE_BYTES];
+        let cookie = (entry.version == Version::V3).then(|| cookie_of(&entry.sid, &mut cookie));
+        let content_type = BODY_TYPE;
+        let answer = Late { status: 200, content_type, cookie, body, is_last: false };
+        self.send_late(now, id.slot, &answer);
+    }
+
+    /// What a poll is answered with: own packets and then as many records as fit. `None` if the
+    /// ring has overtaken the session in one of its spaces.
+    fn plan_poll(&self, session: SessionId) -> Option<Plan> {
+        let session = self.engine.get(session);
+        let mut length = BodyLength::new(session.version);
+        if let Some(own) = session.own {
+            engine::frames(self.pool.bytes(own), &[]).for_each(|frame| length.add(frame));
+        }
+        let mut plan = Plan { bytes: 0, until: [Mark::default(); SPACES_MAX] };
+        let mut full = false;
+        for (space, until) in session.spaces.iter().zip(&mut plan.until) {
+            let feed = self.hub.feed(space.channel, session.dialect());
+            if space.cursor.offset < feed.tail() && !full {
+                return None;
+            }
+            *until = space.cursor;
+            while !full && let Some(next) = feed.next(*until) {
+                let (first, second) = feed.slices(until.offset, next.offset);
+                let mut longer = length;
+                engine::frames(first, second).for_each(|frame| longer.add(frame));
+                full = length.bytes() > 0 && longer.bytes() > POLL_BYTES_MAX;
+                if !full {
+                    (length, *until) = (longer, next);
+                }
+            }
+        }
+        plan.bytes = length.bytes();
+        Some(plan)
+    }
+
+    /// Writes what was planned, gives own packets back and advances the cursors.
+    fn write_poll(&mut self, session: SessionId, plan: &Plan, out: &mut Vec<u8>) {
+        let session = self.engine.get_mut(session);
+        let dialect = session.dialect();
+        let mut body = Body::new(session.version, out);
+        if let Some(own) = session.own {
+            engine::frames(self.pool.bytes(own), &[]).for_each(|frame| body.push(frame));
+            session.own = self.pool.emptied(own);
+        }
+        for (space, until) in session.spaces.iter_mut().zip(plan.until) {
+            if space.cursor != until {
+                let feed = self.hub.feed(space.channel, dialect);
+                let (first, second) = feed.slices(space.cursor.offset, until.offset);
+                engine::frames(first, second).for_each(|frame| body.push(frame));
+                space.cursor = until;
+            }
+        }
+    }
+}
+
+/// What a poll will be answered with. It is measured first, because a Content-Length stands in
+/// front, and so that the buffer it is written to is taken whole.
+struct Plan {
+    bytes: usize,
+    /// Up to where each space is sent, in their order.
+    until: [Mark; SPACES_MAX],
+}
+
+/// The answer to a request that had to wait.
+struct Late<'a> {
+    status: u16,
+    content_type: Option<&'a str>,
+    cookie: Option<&'a str>,
+    body: &'a [u8],
+    /// The connection ends behind it.
+    is_last: bool,
+}
+
+const COOKIE_BEGIN: &str = "io=";
+const COOKIE_END: &str = "; Path=/; HttpOnly";
+const COOKIE_BYTES: usize = COOKIE_BEGIN.len() + SID_BYTES + COOKIE_END.len();
+
+/// The cookie by which clients of protocol 3 may keep a balancer at one target.
+fn cookie_of<'o>(sid: &Sid, out: &'o mut [u8; COOKIE_BYTES]) -> &'o str {
+    let parts = [COOKIE_BEGIN, sid.as_str(), COOKIE_END];
+    let bytes = parts.iter().flat_map(|part| part.bytes());
+    out.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
+    core::str::from_utf8(out).expect("ASCII in three parts")
+}
+
+fn overlap_status(version: Version) -> u16 {
+    match version {
+        Version::V3 => 500,
+        Version::V4 => 400,
+    }
+}

@@ -1,0 +1,112 @@
+//! What once went wrong with sessions of Engine.IO and Socket.IO.
+
+use super::{Client, World, frame, sid_of};
+use elbow::id::ConnId;
+use elbow::reason::CloseReason;
+use elbow::server::{Event, Readiness};
+use elbow::time::Duration;
+
+const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
+
+impl World {
+    /// A session that polls, with the connection of its handshake, which is free again.
+    fn polling(&mut self) -> (Client, ConnId, String) {
+        let (client, id) = self.connect();
+        self.request(&client, id, "GET", POLLING, "");
+        let sid = sid_of(&client.heard());
+        (client, id, format!("{POLLING}&sid={sid}"))
+    }
+
+    /// A session on a WebSocket that has entered these namespaces.
+    fn socket(&mut self, namespaces: &[&str]) -> (Client, ConnId) {
+        let (client, id) = self.connect();
+        let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+            Sec-WebSocket-Key: ZWxib3ctdGVzdC1rZXktMQ==\r\n";
+        let target = "/socket.io/?EIO=4&transport=websocket";
+        let head = format!("GET {target} HTTP/1.1\r\nHost: h\r\n{upgrade}\r\n");
+        self.say(&client, id, head.as_bytes());
+        for namespace in namespaces {
+            self.say(&client, id, &frame(1, format!("40{namespace}").as_bytes()));
+        }
+        client.heard();
+        (client, id)
+    }
+
+    fn request(&mut self, client: &Client, id: ConnId, method: &str, target: &str, body: &str) {
+        let length = body.len();
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: h\r\nUser-Agent: a test\r\n");
+        let body = format!("Content-Length: {length}\r\n\r\n{body}");
+        self.say(client, id, format!("{head}{body}").as_bytes());
+    }
+
+    fn makes_room(&mut self, client: &Client, id: ConnId) {
+        client.0.borrow_mut().room = usize::MAX;
+        self.server.ready(self.now, id, Readiness { writable: true, ..Readiness::default() });
+        self.settle();
+    }
+}
+
+#[test]
+fn the_line_of_a_poll_or_a_post_names_the_user_agent() {
+    let mut world = World::new();
+    let (client, id, target) = world.polling();
+    world.request(&client, id, "POST", &target, "40");
+    world.request(&client, id, "GET", &target, "");
+    world.request(&client, id, "POST", &target, &"x".repeat(2_000));
+    let lines = world.events.iter().filter_map(|event| {
+        let Event::Request(access) = event else { return None };
+        Some((access.line.as_str(), access.status, access.agent.as_slice()))
+    });
+    let agent = b"a test".as_slice();
+    let expected = [
+        ("GET /socket.io/ HTTP/1.1", 200, agent),
+        ("POST /socket.io/ HTTP/1.1", 200, agent),
+        ("GET /socket.io/ HTTP/1.1", 200, agent),
+        ("POST /socket.io/ HTTP/1.1", 413, agent),
+    ];
+    assert_eq!(lines.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_session_that_enters_no_namespace_has_a_line_at_its_end() {
+    let mut world = World::new();
+    let (client, id, target) = world.polling();
+    let (idle, idle_id) = world.socket(&[]);
+    world.socket(&[""]);
+    // The first one goes by itself; the second answers its ping and enters nothing; the third does.
+    world.pass(Duration::from_secs(3));
+    world.request(&client, id, "POST", &target, "1");
+    world.pass(Duration::from_secs(27));
+    world.say(&idle, idle_id, &frame(1, b"3"));
+    world.pass(Duration::from_secs(60));
+    let unentered = world.events.iter().filter_map(|event| {
+        let Event::Unentered { reason, duration, .. } = event else { return None };
+        Some((*reason, duration.as_millis() / 1_000))
+    });
+    assert_eq!(
+        unentered.collect::<Vec<_>>(),
+        [(CloseReason::ClosedByClient, 3), (CloseReason::Silent, 45)]
+    );
+}
+
+#[test]
+fn a_close_waits_for_what_was_published_in_every_namespace() {
+    let mut world = World::new();
+    let (reader, reader_id) = world.socket(&["", "/a,", "/b,"]);
+    let (writer, writer_id) = world.socket(&["", "/a,", "/b,"]);
+    reader.heard();
+    reader.0.borrow_mut().room = 5;
+    for namespace in ["", "/a,", "/b,"] {
+        let event = format!("42{namespace}[\"chat message\",\"last words\"]");
+        world.say(&writer, writer_id, &frame(1, event.as_bytes()));
+    }
+    world.server.drain(world.now, world.now.mono);
+    world.settle();
+    world.makes_room(&reader, reader_id);
+    let heard = String::from_utf8_lossy(&reader.heard()).into_owned();
+    for namespace in ["", "/a,", "/b,"] {
+        let event = format!("42{namespace}[\"chat message\",\"last words\"]");
+        assert_eq!(heard.matches(&event).count(), 1, "{namespace}: {heard}");
+    }
+    assert!(heard.ends_with("going away"), "{heard}");
+}
