@@ -9,7 +9,8 @@
 //! cargo bench --bench broadcast                        the table, then criterion
 //! cargo bench --bench broadcast -- table               the table
 //! cargo bench --bench broadcast -- ratio 1000 64 1     one case (readers, bytes, window) in 10 s
-//! ELBOW_BIN=a ELBOW_BIN_B=b cargo bench …              other builds of elbow, and two of them
+//! ELBOW_BIN=a ELBOW_BIN_B=b cargo bench …              another build of elbow, and one beside it
+//! ELBOW_ARGS_B="--flag value" cargo bench …            the same build with other flags beside it
 //! ```
 
 #[expect(dead_code, reason = "each bench uses a part of what they share")]
