@@ -13,7 +13,7 @@ use std::rc::Rc;
 
 use elbow::id::ConnId;
 use elbow::limits::{Limits, READ_BUFFER_BYTES, READ_BYTES_PER_TURN, SENDS_PER_TURN};
-use elbow::server::{Event, Listener, Readiness, Server, Socket};
+use elbow::server::{Batch, Event, Listener, Readiness, Send, Server, Socket};
 use elbow::settings::{ProxyMode, Settings, Trust};
 use elbow::site::Site;
 use elbow::time::{Duration, Instant, Now};
@@ -501,4 +501,40 @@ fn who_does_not_take_its_words_keeps_nothing_of_the_reserve() {
     assert!(!world.server.pool().is_strained());
     drop(strangers);
     world.server.check();
+}
+
+/// A way to do many sends that does the last one first, and of the others only every second.
+struct Fickle;
+
+impl Batch<End> for Fickle {
+    fn send<'a>(
+        &mut self,
+        sends: impl ExactSizeIterator<Item = Send<'a, End>>,
+        results: &mut [io::Result<usize>],
+    ) {
+        let sends: Vec<_> = sends.collect();
+        assert_eq!(sends.len(), results.len());
+        for (number, (send, result)) in sends.iter().zip(results).enumerate().rev() {
+            *result = match number % 2 {
+                0 => send.socket.write(&send.slices),
+                _ => Err(io::ErrorKind::Interrupted.into()),
+            };
+        }
+    }
+}
+
+#[test]
+fn what_a_batch_did_not_take_is_sent_by_itself() {
+    let mut world = World::new();
+    let (publisher, id) = world.session();
+    let readers: Vec<_> = (0..50).map(|_| world.session().0).collect();
+    for text in [b"one", b"two"] {
+        publisher.0.borrow_mut().to_server.extend(frame(1, text));
+        world.server.ready(world.now, id, READABLE);
+        while world.server.run_with(world.now, &mut Fickle) {}
+        world.server.check();
+    }
+    for reader in readers.iter().chain([&publisher]) {
+        assert_eq!(reader.heard(), b"\x81\x03one\x81\x03two");
+    }
 }
