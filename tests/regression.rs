@@ -538,3 +538,43 @@ fn what_a_batch_did_not_take_is_sent_by_itself() {
         assert_eq!(reader.heard(), b"\x81\x03one\x81\x03two");
     }
 }
+
+/// A polling session of protocol 4 in the default channel: its connection and its target.
+fn polling(world: &mut World) -> (Client, ConnId, String) {
+    let (client, id) = world.connect();
+    let target = "/socket.io/?EIO=4&transport=polling";
+    world.say(&client, id, format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+    let target = format!("{target}&sid={}", sid_of(&client.heard()));
+    let head = format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: 2");
+    world.say(&client, id, format!("{head}\r\n\r\n40").as_bytes());
+    world.say(&client, id, format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+    assert!(client.heard().ends_with(b"\"}"), "it is in the channel");
+    (client, id, target)
+}
+
+#[test]
+fn a_poll_that_comes_too_late_is_told_with_its_lag() {
+    let mut world = World::new();
+    let (poller, id, target) = polling(&mut world);
+    let (publisher, publisher_id) = world.session();
+    // Nearly a ring, in portions that each have their sweep; and what is too much comes together
+    // with the poll.
+    for number in 0..7 {
+        world.say(&publisher, publisher_id, &frame(1, &[b'0' + number; 500]));
+    }
+    let poll = format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n");
+    poller.0.borrow_mut().to_server.extend(poll.as_bytes());
+    world.server.ready(world.now, id, READABLE);
+    publisher.0.borrow_mut().to_server.extend(frame(1, &[b'x'; 900]));
+    world.server.ready(world.now, publisher_id, READABLE);
+    world.server.run(world.now);
+    let events: Vec<Event> = core::iter::from_fn(|| world.server.poll_event()).collect();
+    let lag = |event: &Event| match event {
+        Event::Lapped { lag_bytes, .. } => Some(*lag_bytes),
+        _ => None,
+    };
+    let lags: Vec<u64> = events.iter().filter_map(lag).collect();
+    assert!(lags.len() == 1 && lags[0] > 4096, "{lags:?}");
+    world.settle();
+    assert!(poller.heard().ends_with(b"\r\n\r\n1"), "Engine.IO's close");
+}
