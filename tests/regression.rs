@@ -578,3 +578,15 @@ fn a_poll_that_comes_too_late_is_told_with_its_lag() {
     world.settle();
     assert!(poller.heard().ends_with(b"\r\n\r\n1"), "Engine.IO's close");
 }
+
+#[test]
+fn an_answer_to_a_held_poll_that_nobody_takes_has_a_deadline() {
+    let mut world = World::new();
+    let (poller, id, target) = polling(&mut world);
+    let (publisher, publisher_id) = world.session();
+    world.say(&poller, id, format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+    poller.stop_reading();
+    world.say(&publisher, publisher_id, &frame(1, b"hello"));
+    world.pass(Duration::from_secs(11));
+    assert!(poller.0.borrow().dropped);
+}
