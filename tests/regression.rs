@@ -590,3 +590,29 @@ fn an_answer_to_a_held_poll_that_nobody_takes_has_a_deadline() {
     world.pass(Duration::from_secs(11));
     assert!(poller.0.borrow().dropped);
 }
+
+#[test]
+fn a_pong_that_was_read_and_waits_to_be_taken_in_counts() {
+    let mut world = World::new();
+    let (client, id) = world.connect();
+    let head = b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: h\r\n\
+        Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: ZWxib3ctdGVzdC1rZXktMQ==\r\n\r\n";
+    world.say(&client, id, head);
+    world.say(&client, id, &frame(1, b"40"));
+    let (publisher, publisher_id) = world.session();
+    world.pass(Duration::from_secs(26));
+    assert!(client.heard().ends_with(b"\x81\x012"), "a ping");
+    // It stops reading, a little behind; its own event makes that more than a quarter ring, and
+    // what it says behind it is not taken in.
+    client.stop_reading();
+    world.say(&publisher, publisher_id, &frame(1, &[b'x'; 900]));
+    let event = format!("42[\"chat message\",\"{}\"]", "y".repeat(300));
+    world.say(&client, id, &[frame(1, event.as_bytes()), frame(1, b"3")].concat());
+    world.pass(Duration::from_secs(60));
+    assert!(!client.0.borrow().dropped);
+    client.0.borrow_mut().room = usize::MAX;
+    world.server.ready(world.now, id, Readiness { writable: true, ..Readiness::default() });
+    world.settle();
+    assert!(client.heard().ends_with(b"yyy\"]"), "it is told everything");
+}
