@@ -8,14 +8,18 @@
 //! event and every state of rest. The same seed gives the same bytes, so a failure can be repeated:
 //!
 //! ```text
-//! cargo test --release --test sim                    a short sweep
-//! SEEDS=2000 cargo test --release --test sim         a longer one, from SEEDS_FROM (0) on
-//! HOURS=8 SEEDS_FROM=… cargo test --release --test sim -- --nocapture    until time is over
-//! SEED=1234 cargo test --release --test sim          one seed, with its journal if it fails
+//! cargo test --profile sweep --test sim                    a short sweep
+//! SEEDS=2000 cargo test --profile sweep --test sim         a longer one, from SEEDS_FROM (0) on
+//! SEED=1234 cargo test --profile sweep --test sim          one seed, with its journal if it fails
 //! ```
 //!
+//! With `SEEDS` all of the processor's cores take part. The long run that remembers where it
+//! stopped is `long_run`, below; `tests/long-sim` starts it.
+//!
 //! In `tests/sim/`: `climate` is the weather of one run, `socket` the fake network, `client` the
-//! people, `decode` what they understand, `oracle` what must be true, `world` the turns.
+//! people and `speech` what they say, `person` those who speak Socket.IO and `parting` how they
+//! go, `decode` and `packet` what they understand, `oracle` what must be true, `attend` and
+//! `hearing` the same of sessions, `world` the turns and `rest` what must hold after each.
 
 #[path = "sim/attend.rs"]
 mod attend;
@@ -35,38 +39,81 @@ mod packet;
 mod person;
 #[path = "sim/socket.rs"]
 mod socket;
+#[path = "sim/tally.rs"]
+mod tally;
 #[path = "sim/world.rs"]
 mod world;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use elbow::reason::CloseReason;
-use world::{Journal, Outcome};
+use tally::Tally;
+use world::Journal;
 
 /// Lines of the journal that are shown.
 const LINES_SHOWN: usize = 80;
 /// Seeds of a sweep if nobody says.
 const SEEDS: u64 = 150;
+/// Seeds of the long run between two notes of how far it has come.
+const PART: u64 = 1000;
+/// Failing seeds after which the long run stops, since one fault may fail many.
+const FAILURES_MAX: usize = 20;
 
 #[test]
 fn whatever_happens() {
     if let Some(seed) = asked("SEED") {
-        told(seed);
-        return;
+        return told(seed);
     }
     let from = asked("SEEDS_FROM").unwrap_or(0);
-    match asked("HOURS") {
-        Some(hours) => sweep_for(from, hours),
-        None => {
-            let seeds = asked("SEEDS").unwrap_or(SEEDS);
-            let total = sweep(from, from + seeds);
-            say(&format!("seeds {from}..{}: {}", from + seeds, told_total(&total)));
-            if seeds >= SEEDS {
-                assert_variety(&total);
-            }
-        }
+    let seeds = asked("SEEDS").unwrap_or(SEEDS);
+    let tally = sweep(from, seeds);
+    say(&format!("seeds {from}..{}: {tally}", from + seeds));
+    if let Some(seed) = tally.failed.first() {
+        say(&format!("failed: {:?}", tally.failed));
+        // Once more, with a journal: the same seed takes the same way.
+        told(*seed);
+        panic!("seed {seed} failed, and then did not");
     }
+    if seeds >= SEEDS {
+        assert_variety(&tally);
+    }
+}
+
+/// Seeds that were never run before, for hours, on all cores. It notes how far it has come in
+/// cargo's target folder, so that it can be stopped at any time and goes on from there; what failed
+/// is noted too, and does not stop it before there is too much of that.
+///
+/// Asked for by `HOURS`, `SEEDS` or both, whichever is reached first.
+#[test]
+#[ignore = "for hours"]
+#[expect(clippy::disallowed_methods, reason = "how long to go on, not what happens")]
+fn long_run() {
+    let began = std::time::Instant::now();
+    let hours = asked("HOURS");
+    let seeds = asked("SEEDS").unwrap_or(u64::MAX);
+    assert!(hours.is_some() || seeds < u64::MAX, "HOURS=… or SEEDS=… bounds it");
+    let mut total = Tally::load();
+    let first = total.next_seed;
+    let is_over = |total: &Tally| {
+        let ran_s = began.elapsed().as_secs();
+        hours.is_some_and(|hours| ran_s >= hours * 3600) || total.next_seed - first >= seeds
+    };
+    while !is_over(&total) && total.failed.len() < FAILURES_MAX {
+        let part_began = std::time::Instant::now();
+        let left = seeds.saturating_sub(total.next_seed - first);
+        let part = sweep(total.next_seed, PART.min(left));
+        if !part.failed.is_empty() {
+            say(&format!("failed: {:?}", part.failed));
+        }
+        total.add(part);
+        total.ran_ms += part_began.elapsed().as_millis() as u64;
+        total.save();
+        say(&total.in_all());
+    }
+    assert!(total.failed.is_empty(), "SEED={:?}", total.failed);
 }
 
 #[test]
@@ -77,28 +124,36 @@ fn the_same_seed_gives_the_same_bytes() {
     }
 }
 
-fn sweep(from: u64, until: u64) -> Outcome {
-    let mut total = Outcome::default();
-    for seed in from..until {
-        match catch_unwind(|| world::run(seed, None)) {
-            Ok(outcome) => add(&mut total, outcome),
-            Err(_) if asked("SURVEY").is_some() => say(&format!("seed {seed} fails")),
-            // Once more, with a journal: the same seed takes the same way.
-            Err(_) => told(seed),
+/// Runs so many seeds, each core the next that nobody has taken.
+fn sweep(from: u64, seeds: u64) -> Tally {
+    let next = AtomicU64::new(from);
+    let until = from + seeds;
+    let share = || {
+        let mut tally = Tally::default();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= until {
+                return tally;
+            }
+            match catch_unwind(|| world::run(seed, None)) {
+                Ok(outcome) => tally.count(outcome),
+                Err(_) => tally.failed.push(seed),
+            }
         }
-    }
+    };
+    let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
+    let mut total = thread::scope(|scope| {
+        let shares: Vec<_> = (0..cores).map(|_| scope.spawn(share)).collect();
+        let mut total = Tally::default();
+        for share in shares {
+            total.add(share.join().expect("a seed that fails is caught"));
+        }
+        total
+    });
+    total.seeds = seeds;
+    total.next_seed = until;
+    total.failed.sort_unstable();
     total
-}
-
-#[expect(clippy::disallowed_methods, reason = "how long to go on, not what happens")]
-fn sweep_for(from: u64, hours: u64) {
-    let began = std::time::Instant::now();
-    let mut seed = from;
-    while began.elapsed().as_secs() < hours * 3600 {
-        let total = sweep(seed, seed + 1000);
-        seed += 1000;
-        say(&format!("up to SEEDS_FROM={seed}: {}", told_total(&total)));
-    }
 }
 
 /// Runs a seed with a journal, and shows its end if it fails.
@@ -115,41 +170,20 @@ fn told(seed: u64) {
         {
             say(line);
         }
-        panic!("SEED={seed} cargo test --release --test sim");
+        panic!("SEED={seed} cargo test --profile sweep --test sim");
     }
-}
-
-fn add(total: &mut Outcome, outcome: Outcome) {
-    total.turns += outcome.turns;
-    total.events += outcome.events;
-    total.calls += outcome.calls;
-    total.published += outcome.published;
-    total.delivered += outcome.delivered;
-    total.connections += outcome.connections;
-    total.sessions += outcome.sessions;
-    total.told += outcome.told;
-    total.upgrades += outcome.upgrades;
-    total.reasons |= outcome.reasons;
 }
 
 /// A sweep in which some end never happens has not looked everywhere.
-fn assert_variety(total: &Outcome) {
-    let never = [CloseReason::HeadTimeout, CloseReason::CloseTimeout, CloseReason::SocketFailed];
+fn assert_variety(tally: &Tally) {
     for reason in CloseReason::ALL {
-        let seen = total.reasons & 1 << reason as u32 != 0;
-        assert!(seen || never.contains(&reason), "nothing ended as {reason:?}");
+        let seen = tally.reasons & 1 << reason as u32 != 0;
+        assert!(seen || NEVER.contains(&reason), "nothing ended as {reason:?}");
     }
 }
 
-fn told_total(total: &Outcome) -> String {
-    let Outcome { turns, events, calls, published, delivered, connections, .. } = total;
-    let Outcome { sessions, told, upgrades, .. } = total;
-    format!(
-        "{turns} turns, {connections} connections, {sessions} Socket.IO sessions ({upgrades} \
-         upgraded), {calls} socket calls, {events} events, {published} messages published, \
-         {delivered} delivered ({told} to Socket.IO)"
-    )
-}
+/// Half a head is answered, and then that was the reason.
+const NEVER: [CloseReason; 1] = [CloseReason::HeadTimeout];
 
 #[expect(clippy::disallowed_methods, reason = "the way to ask a test for more")]
 fn asked(name: &str) -> Option<u64> {

@@ -233,7 +233,10 @@ impl Oracle {
                 person.hearing.pinged_at_ms = Some(now_ms);
                 Heard::Ping
             }
-            Some(Said::Pong(data)) if data == "probe" => Heard::Proved,
+            Some(Said::Pong(data)) if data == "probe" => {
+                person.hearing.proved_on = Some(client.number);
+                Heard::Proved
+            }
             Some(Said::Pong(_)) => return,
             Some(Said::Connected(channel)) => Heard::Connected(channel),
             Some(Said::Refused(channel, why)) => {

@@ -97,6 +97,8 @@ pub(crate) struct Hearing {
     /// When the connection was accepted on which it was asked for.
     pub(crate) accepted_ms: u64,
     pub(crate) pinged_at_ms: Option<u64>,
+    /// The WebSocket that is to take over, once it has been told that it may.
+    pub(crate) proved_on: Option<usize>,
     /// Something of the session has come on its WebSocket.
     pub(crate) on_socket: bool,
     /// The server has said that it is over.
@@ -163,6 +165,7 @@ impl Hearing {
             opened_at_ms: None,
             accepted_ms: 0,
             pinged_at_ms: None,
+            proved_on: None,
             on_socket: false,
             told_close: false,
             end: None,
@@ -198,6 +201,12 @@ impl Hearing {
     pub(crate) fn missing(&self, logs: &BTreeMap<Box<str>, Log>, channel: &str) -> u64 {
         let stint = self.stints[channel].last().expect("it is there");
         (logs[channel].spoken.len() - stint.place) as u64
+    }
+
+    /// Channels that it is in, as the server has reported.
+    pub(crate) fn channels(&self) -> impl Iterator<Item = &str> {
+        let is_in = |stints: &Vec<Stint>| stints.iter().any(|stint| !stint.ended);
+        self.stints.iter().filter(move |(_, stints)| is_in(stints)).map(|(channel, _)| &**channel)
     }
 
     /// Whether it ever was.

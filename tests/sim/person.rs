@@ -236,6 +236,11 @@ impl Person {
         !self.over && self.is_talking() && self.sid.is_some() && self.reads != Reads::Never
     }
 
+    /// Whether it is in this channel, as far as it knows.
+    pub(crate) fn is_in(&self, channel: &str) -> bool {
+        self.spaces.contains(channel) || !self.asking.is_empty()
+    }
+
     pub(crate) fn has_upgraded(&self) -> bool {
         self.way == Way::Upgrade && self.socket.is_some()
     }

@@ -261,6 +261,11 @@ impl World {
             assert_eq!(behind, 0, "@{number} is not told what there is: {}", stand());
             assert!(hearing.acks.is_empty(), "@{number} gets no {:?}", hearing.acks);
         }
+        if let (true, None, Some(probe)) = (receptive, person.socket, hearing.proved_on) {
+            let probe = &self.clients[probe];
+            let is_over = probe.close_code.is_some() || probe.link.state.borrow().is_over();
+            assert!(is_over || self.pending, "@{number} waits for its poll and cannot upgrade");
+        }
         let busy = |carrier: &usize| {
             let state = self.clients[*carrier].link.state.borrow();
             !state.dropped && (state.blocked || state.seems_unread())
@@ -308,6 +313,8 @@ impl World {
             assert!(hearing.sent.is_empty(), "@{number}: {} unpublished", hearing.sent.len());
             assert!(hearing.asked.is_empty(), "@{number} waits for {:?}", hearing.asked);
             assert!(hearing.pings.is_empty(), "@{number} has no pong");
+            let stays = hearing.channels().find(|channel| !person.is_in(channel));
+            assert_eq!(stays, None, "@{number} has left it");
         }
     }
 

@@ -53,6 +53,8 @@ enum Action {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Outcome {
     pub(crate) turns: u64,
+    /// What clients did.
+    pub(crate) acts: u64,
     pub(crate) events: u64,
     pub(crate) calls: u64,
     pub(crate) published: u64,
@@ -318,6 +320,7 @@ impl World {
         hash.write_u64(self.oracle.trace.finish());
         Outcome {
             turns: self.turns,
+            acts: self.acts,
             events: self.oracle.events,
             calls: self.net.calls.get(),
             published: self.oracle.published,
