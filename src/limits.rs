@@ -25,6 +25,11 @@ pub const CONNECTION_BYTES: usize = 256;
 /// Measured as slab growth per loopback connection on Linux 6; not exact and not ours to bound.
 pub const CONNECTION_KERNEL_BYTES: u64 = 4096;
 
+/// How far a socket's buffer may be over its size: the kernel looks before it adds a segment, not
+/// behind it, and what it adds may be 64 KiB and its bookkeeping. Seen on a full send buffer of
+/// 128 KiB: 177 KiB; on a full receive buffer of 64 KiB: 126 KiB.
+pub const SEGMENT_KERNEL_BYTES: u64 = 68 * 1024;
+
 /// What does not vary: the program's own pages, its stack, the read buffer, the log's buffers, and
 /// the pool's reserve.
 pub const BASE_BYTES: u64 = 8 * 1024 * 1024;
@@ -42,6 +47,14 @@ pub const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// Reads of one connection in a turn; then the others have theirs. The rest is resumed next turn.
 pub const READS_PER_TURN: usize = 4;
+
+/// Bytes that publishers are read for in a turn, all together; then the rest of them waits for the
+/// next. Ten thousand of the smallest messages or two of the largest: some 500 µs of work. Requests
+/// are not counted: each is small, and strangers should not wait for a flood.
+pub const READ_BYTES_PER_TURN: usize = 128 * 1024;
+
+/// Bytes that count as one send more: copying so many costs about what a send does by itself.
+pub const SEND_BYTES: usize = 32 * 1024;
 
 /// Sends of a flush pass between two polls. With 64 a pass over 10,000 readers polls 150 times,
 /// which keeps a stranger's wait near the cost of 64 sends, and costs under 2 % of the pass.
@@ -93,11 +106,15 @@ pub const MESSAGE_STALL_LIMIT: Duration = Duration::from_secs(10);
 pub const MESSAGE_LIMIT: Duration = Duration::from_secs(60);
 /// How long the publishers of a room whose readers do not read are held back, per half ring.
 pub const GRACE_LIMIT: Duration = Duration::from_secs(1);
+/// A client that polls asks again at once. While draining, sessions between two polls are waited
+/// for until none has come for this long.
+pub const POLL_GAP_LIMIT: Duration = Duration::from_secs(5);
 /// After the drain's end, when whatever is left is cut.
 pub const DRAIN_CUT_LIMIT: Duration = Duration::from_secs(3);
 
 const _: () = {
     assert!(READ_BUFFER_BYTES >= READ_BYTES_MAX + 64 * 1024);
+    assert!(READ_BYTES_PER_TURN >= READ_BYTES_MAX);
     assert!(BUFFER_BYTES_MIN >= 2 * 127, "the rest of one control frame and the next");
     assert!(BUFFER_BYTES_MIN.is_power_of_two());
     assert!(RESERVE_BYTES_MAX * 2 <= BASE_BYTES);
@@ -158,7 +175,8 @@ impl Limits {
     pub fn ceiling(&self) -> Ceiling {
         let tables_bytes = (self.slots() * CONNECTION_BYTES) as u64;
         let kernel_connection_bytes = CONNECTION_KERNEL_BYTES
-            + 2 * (u64::from(self.send_buffer_bytes) + u64::from(self.receive_buffer_bytes));
+            + 2 * (u64::from(self.send_buffer_bytes) + u64::from(self.receive_buffer_bytes))
+            + 2 * SEGMENT_KERNEL_BYTES;
         Ceiling {
             base_bytes: BASE_BYTES,
             memory_bytes: self.memory_bytes,

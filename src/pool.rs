@@ -32,7 +32,7 @@ const CLASSES: usize = 23;
 
 /// From this size on an allocator gets memory from the system for one block alone and gives it back
 /// as soon as the block is freed. musl does so; the shell makes glibc do it too.
-const MAPPED_BYTES: usize = 128 * 1024;
+pub const MAPPED_BYTES: usize = 128 * 1024;
 
 /// Blocks that the budget should have room for at least, so that every size can be had.
 const BLOCKS_MIN: u64 = 32;

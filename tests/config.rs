@@ -436,12 +436,12 @@ client addresses: from the PROXY header of trusted peers, or else the socket
 idle HTTP connections: closed after 15s (default)
 memory ceiling, user space: 72.2 MiB (75769856 bytes): --memory, 266 KiB for tables, 8 MiB for \
          the program
-memory ceiling, kernel share per connection: 196 KiB (200704 bytes)
-memory ceiling, kernel share in all: 203.6 MiB (213549056 bytes)
-memory ceiling, total: 275.9 MiB (289318912 bytes)
+memory ceiling, kernel share per connection: 332 KiB (339968 bytes)
+memory ceiling, kernel share in all: 344.9 MiB (361725952 bytes)
+memory ceiling, total: 417.2 MiB (437495808 bytes)
 capacity: 1000 sessions, and 64 connections more for pages, probes and refusals; 32 channels; \
          memory for 56 feeds
-warning: the memory ceiling, 275.9 MiB, is more than the machine or its control group has, 256 \
+warning: the memory ceiling, 417.2 MiB, is more than the machine or its control group has, 256 \
          MiB: lower --max-connections, --memory, --send-buffer or --receive-buffer
 warning: --proxy-protocol optional is less safe than required: who reaches the port past the \
          balancer speaks under any name that a trusted network gives it

@@ -12,8 +12,8 @@ use std::io;
 use std::rc::Rc;
 
 use elbow::id::ConnId;
-use elbow::limits::{Limits, READ_BUFFER_BYTES};
-use elbow::server::{Event, Listener, Readiness, Server, Socket};
+use elbow::limits::{Limits, READ_BUFFER_BYTES, READ_BYTES_PER_TURN, SENDS_PER_TURN};
+use elbow::server::{Batch, Event, Listener, Readiness, Send, Server, Socket};
 use elbow::settings::{ProxyMode, Settings, Trust};
 use elbow::site::Site;
 use elbow::time::{Duration, Instant, Now};
@@ -87,7 +87,7 @@ impl World {
     fn new() -> World {
         let settings = Settings {
             limits: Limits {
-                connections_max: 100,
+                connections_max: 400,
                 connections_per_ip_max: None,
                 channels_max: 4,
                 message_bytes_max: 1024,
@@ -236,6 +236,7 @@ fn pings_that_come_together_are_each_answered_in_moderation() {
     }
     client.0.borrow_mut().room = usize::MAX;
     world.server.ready(world.now, id, Readiness { writable: true, ..Readiness::default() });
+    world.server.run(world.now);
     let heard = client.heard();
     assert!(heard.len() < 2048, "{} bytes were kept for one that does not read", heard.len());
     assert!(heard.ends_with(&[255; 125]), "the latest ping is answered");
@@ -385,4 +386,155 @@ fn a_post_that_is_whole_is_answered_without_waiting_for_more() {
     world.pass(Duration::from_secs(12));
     world.say(&client, id, b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n");
     assert!(client.heard().ends_with(b"\r\n\r\nok"), "a body that was whole has no deadline");
+}
+
+#[test]
+fn a_turn_reads_publishers_for_no_more_than_its_share() {
+    let mut world = World::new();
+    let publishers: Vec<_> = (0..60).map(|_| world.session()).collect();
+    // The room takes half a ring at a time; one in which nobody waits takes what the turn gives.
+    let message = frame(9, &[b'x'; 100]);
+    let each = 40;
+    for (client, id) in &publishers {
+        client.0.borrow_mut().to_server.extend(message.repeat(each));
+        world.server.ready(world.now, *id, READABLE);
+    }
+    let read = |publishers: &[(Client, ConnId)]| -> usize {
+        let left = |client: &Client| client.0.borrow().to_server.len();
+        publishers.iter().map(|(client, _)| message.len() * each - left(client)).sum()
+    };
+    let at_once = read(&publishers);
+    assert!(at_once > 0 && at_once <= READ_BYTES_PER_TURN + message.len() * each, "{at_once}");
+    world.settle();
+    assert_eq!(read(&publishers), publishers.len() * message.len() * each);
+}
+
+#[test]
+fn a_crowd_that_reads_again_is_served_in_portions() {
+    let mut world = World::new();
+    let (publisher, id) = world.session();
+    let crowd: Vec<_> = (0..90).map(|_| world.session()).collect();
+    crowd.iter().for_each(|(client, _)| client.stop_reading());
+    world.say(&publisher, id, &frame(2, &[7; 500]));
+    for (client, id) in &crowd {
+        client.0.borrow_mut().room = usize::MAX;
+        let writable = Readiness { writable: true, ..Readiness::default() };
+        world.server.ready(world.now, *id, writable);
+    }
+    let served = |crowd: &[(Client, ConnId)]| {
+        crowd.iter().filter(|(client, _)| client.0.borrow().to_client.len() == 504).count()
+    };
+    assert_eq!(served(&crowd), 0, "nobody is served outside of a pass");
+    world.server.run(world.now);
+    assert_eq!(served(&crowd), SENDS_PER_TURN);
+    world.settle();
+    assert_eq!(served(&crowd), crowd.len());
+}
+
+/// Connections whose half requests leave no memory to anybody.
+fn halves(world: &mut World) -> Vec<(Client, ConnId)> {
+    let half = [b"GET / HTTP/1.1\r\nHost: h\r\nX: ".as_slice(), &[b'x'; 15_000]].concat();
+    let mut clients = Vec::new();
+    for bytes in [&half[..], &half[..200]] {
+        loop {
+            let (client, id) = world.connect();
+            world.say(&client, id, bytes);
+            if client.0.borrow().dropped {
+                break;
+            }
+            clients.push((client, id));
+        }
+    }
+    assert!(clients.len() > 32);
+    clients
+}
+
+#[test]
+fn halves_of_strangers_silence_nobody() {
+    let mut world = World::new();
+    let (ann, ann_id) = world.session();
+    let (bob, bob_id) = world.connect();
+    let head =
+        b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\
+        \r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: ZWxib3ctdGVzdC1rZXktMQ==\r\n\r\n";
+    world.say(&bob, bob_id, head);
+    world.say(&bob, bob_id, &frame(1, b"40"));
+    let _strangers = halves(&mut world);
+    bob.heard();
+    world.say(&ann, ann_id, &frame(1, b"hello"));
+    assert_eq!(ann.heard(), b"\x81\x05hello");
+    assert_eq!(bob.heard(), b"\x81\x1a42[\"chat message\",\"hello\"]");
+    world.say(&ann, ann_id, &frame(9, b"?"));
+    assert_eq!(ann.heard(), b"\x8a\x01?");
+    let (probe, probe_id) = world.connect();
+    world.say(&probe, probe_id, b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert!(probe.heard().starts_with(b"HTTP/1.1 200 "));
+    world.server.check();
+}
+
+#[test]
+fn a_session_between_two_polls_outlives_the_halves_of_strangers() {
+    let mut world = World::new();
+    let (client, id) = world.connect();
+    let open = b"GET /socket.io/?EIO=3&transport=polling&b64=1 HTTP/1.1\r\nHost: h\r\n\r\n";
+    world.say(&client, id, open);
+    let sid = sid_of(&client.heard());
+    let target = format!("/socket.io/?EIO=3&transport=polling&b64=1&sid={sid}");
+    let _strangers = halves(&mut world);
+    let ping = format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\n1:2");
+    world.say(&client, id, ping.as_bytes());
+    assert!(client.heard().ends_with(b"\r\n\r\nok"));
+    world.say(&client, id, format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+    assert!(client.heard().ends_with(b"1:3"), "the pong waited for the poll");
+    world.server.check();
+}
+
+#[test]
+fn who_does_not_take_its_words_keeps_nothing_of_the_reserve() {
+    let mut world = World::new();
+    let (deaf, id) = world.session();
+    let strangers = halves(&mut world);
+    deaf.stop_reading();
+    world.say(&deaf, id, &frame(9, &[b'?'; 125]));
+    assert!(deaf.0.borrow().dropped);
+    assert!(!world.server.pool().is_strained());
+    drop(strangers);
+    world.server.check();
+}
+
+/// A way to do many sends that does the last one first, and of the others only every second.
+struct Fickle;
+
+impl Batch<End> for Fickle {
+    fn send<'a>(
+        &mut self,
+        sends: impl ExactSizeIterator<Item = Send<'a, End>>,
+        results: &mut [io::Result<usize>],
+    ) {
+        let sends: Vec<_> = sends.collect();
+        assert_eq!(sends.len(), results.len());
+        for (number, (send, result)) in sends.iter().zip(results).enumerate().rev() {
+            *result = match number % 2 {
+                0 => send.socket.write(&send.slices),
+                _ => Err(io::ErrorKind::Interrupted.into()),
+            };
+        }
+    }
+}
+
+#[test]
+fn what_a_batch_did_not_take_is_sent_by_itself() {
+    let mut world = World::new();
+    let (publisher, id) = world.session();
+    let readers: Vec<_> = (0..50).map(|_| world.session().0).collect();
+    for text in [b"one", b"two"] {
+        publisher.0.borrow_mut().to_server.extend(frame(1, text));
+        world.server.ready(world.now, id, READABLE);
+        while world.server.run_with(world.now, &mut Fickle) {}
+        world.server.check();
+    }
+    for reader in readers.iter().chain([&publisher]) {
+        assert_eq!(reader.heard(), b"\x81\x03one\x81\x03two");
+    }
 }

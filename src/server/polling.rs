@@ -69,6 +69,9 @@ impl<S: Socket> Server<S> {
             let answer = Answer { content: Content::Text(b""), ..Answer::plain(status) };
             return self.respond(now, slot, request, answer);
         }
+        if let Some(drain) = &mut self.drain {
+            drain.polled(now.mono);
+        }
         self.hold(slot, request, session);
         self.enqueue_poll(session);
     }
@@ -263,6 +266,9 @@ impl<S: Socket> Server<S> {
         } else if entry.upgrade.is_some_and(|upgrade| upgrade.probed) {
             let noop = engine::noop_body(entry.version);
             self.send_poll(now, session, id, noop);
+        } else if self.drain.as_ref().is_some_and(|drain| drain.has_passed(id.slot)) {
+            // It was between two polls when its turn came.
+            self.close_session(now, session, CloseReason::GoingAway, Farewell::Close);
         }
     }
 

@@ -83,6 +83,7 @@ struct Shell {
 
 impl Shell {
     fn start(config: Config, machine: Machine) -> Result<Shell, String> {
+        system::map_large_memory();
         let clock = Clock::start();
         let needed = config.settings.limits.descriptors();
         system::raise_descriptors(needed)

@@ -34,6 +34,23 @@ pub(super) fn raise_descriptors(needed: u64) -> io::Result<()> {
     }
 }
 
+/// Makes glibc map every large piece of memory by itself, as musl does, so that it goes back to the
+/// system whole when it is freed. Left alone it raises the size from which on it does that with the
+/// largest piece freed so far, and memory that is free by our account stays with the process.
+/// Measured with ten thousand attackers: 67.6 MiB resident and rising, 62.6 with this.
+#[cfg(target_env = "gnu")]
+pub(super) fn map_large_memory() {
+    let bytes = crate::pool::MAPPED_BYTES as libc::c_int;
+    #[expect(unsafe_code, reason = "an option of the allocator has no safe wrapper")]
+    // SAFETY: it takes two numbers and changes how later allocations are made, nothing else.
+    let taken = unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, bytes) };
+    assert_eq!(taken, 1, "the threshold is within glibc's bounds");
+}
+
+/// musl does so unasked.
+#[cfg(not(target_env = "gnu"))]
+pub(super) fn map_large_memory() {}
+
 /// 32 bytes from the system's random source: all the chance that the server ever gets.
 pub(super) fn seed() -> io::Result<[u8; 32]> {
     let mut seed = [0; 32];
