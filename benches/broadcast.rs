@@ -105,10 +105,12 @@ fn lines(case: Case, all: &[Contestant], turns: &[Vec<Turn>]) -> String {
         );
     }
     for (contestant, other) in all.iter().zip(turns).skip(1) {
-        let [lower, middle, upper] = ratio(&turns[0], other);
+        let [lower, middle, upper] = ratio(&turns[0], other, Turn::cpu_per_delivery_ns);
+        let [_, both, _] = ratio(&turns[0], other, Turn::both_per_delivery_ns);
         let _ = writeln!(
             text,
-            "  elbow / {:<16}{middle:.3}  (half of the rounds: {lower:.3} to {upper:.3})",
+            "  elbow / {:<16}{middle:.3}  (half of the rounds: {lower:.3} to {upper:.3}; \
+             with the load's own CPU time: {both:.3})",
             contestant.name
         );
     }
