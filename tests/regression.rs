@@ -569,9 +569,8 @@ fn a_poll_that_comes_too_late_is_told_with_its_lag() {
     world.server.ready(world.now, publisher_id, READABLE);
     world.server.run(world.now);
     let events: Vec<Event> = core::iter::from_fn(|| world.server.poll_event()).collect();
-    let lag = |event: &Event| match event {
-        Event::Lapped { lag_bytes, .. } => Some(*lag_bytes),
-        _ => None,
+    let lag = |event: &Event| {
+        if let Event::Lapped { lag_bytes, .. } = event { Some(*lag_bytes) } else { None }
     };
     let lags: Vec<u64> = events.iter().filter_map(lag).collect();
     assert!(lags.len() == 1 && lags[0] > 4096, "{lags:?}");
