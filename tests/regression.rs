@@ -538,3 +538,80 @@ fn what_a_batch_did_not_take_is_sent_by_itself() {
         assert_eq!(reader.heard(), b"\x81\x03one\x81\x03two");
     }
 }
+
+/// A polling session of protocol 4 in the default channel: its connection and its target.
+fn polling(world: &mut World) -> (Client, ConnId, String) {
+    let (client, id) = world.connect();
+    let target = "/socket.io/?EIO=4&transport=polling";
+    world.say(&client, id, format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+    let target = format!("{target}&sid={}", sid_of(&client.heard()));
+    let head = format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: 2");
+    world.say(&client, id, format!("{head}\r\n\r\n40").as_bytes());
+    world.say(&client, id, format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+    assert!(client.heard().ends_with(b"\"}"), "it is in the channel");
+    (client, id, target)
+}
+
+#[test]
+fn a_poll_that_comes_too_late_is_told_with_its_lag() {
+    let mut world = World::new();
+    let (poller, id, target) = polling(&mut world);
+    let (publisher, publisher_id) = world.session();
+    // Nearly a ring, in portions that each have their sweep; and what is too much comes together
+    // with the poll.
+    for number in 0..7 {
+        world.say(&publisher, publisher_id, &frame(1, &[b'0' + number; 500]));
+    }
+    let poll = format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n");
+    poller.0.borrow_mut().to_server.extend(poll.as_bytes());
+    world.server.ready(world.now, id, READABLE);
+    publisher.0.borrow_mut().to_server.extend(frame(1, &[b'x'; 900]));
+    world.server.ready(world.now, publisher_id, READABLE);
+    world.server.run(world.now);
+    let events: Vec<Event> = core::iter::from_fn(|| world.server.poll_event()).collect();
+    let lag = |event: &Event| {
+        if let Event::Lapped { lag_bytes, .. } = event { Some(*lag_bytes) } else { None }
+    };
+    let lags: Vec<u64> = events.iter().filter_map(lag).collect();
+    assert!(lags.len() == 1 && lags[0] > 4096, "{lags:?}");
+    world.settle();
+    assert!(poller.heard().ends_with(b"\r\n\r\n1"), "Engine.IO's close");
+}
+
+#[test]
+fn an_answer_to_a_held_poll_that_nobody_takes_has_a_deadline() {
+    let mut world = World::new();
+    let (poller, id, target) = polling(&mut world);
+    let (publisher, publisher_id) = world.session();
+    world.say(&poller, id, format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+    poller.stop_reading();
+    world.say(&publisher, publisher_id, &frame(1, b"hello"));
+    world.pass(Duration::from_secs(11));
+    assert!(poller.0.borrow().dropped);
+}
+
+#[test]
+fn a_pong_that_was_read_and_waits_to_be_taken_in_counts() {
+    let mut world = World::new();
+    let (client, id) = world.connect();
+    let head = b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: h\r\n\
+        Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: ZWxib3ctdGVzdC1rZXktMQ==\r\n\r\n";
+    world.say(&client, id, head);
+    world.say(&client, id, &frame(1, b"40"));
+    let (publisher, publisher_id) = world.session();
+    world.pass(Duration::from_secs(26));
+    assert!(client.heard().ends_with(b"\x81\x012"), "a ping");
+    // It stops reading, a little behind; its own event makes that more than a quarter ring, and
+    // what it says behind it is not taken in.
+    client.stop_reading();
+    world.say(&publisher, publisher_id, &frame(1, &[b'x'; 900]));
+    let event = format!("42[\"chat message\",\"{}\"]", "y".repeat(300));
+    world.say(&client, id, &[frame(1, event.as_bytes()), frame(1, b"3")].concat());
+    world.pass(Duration::from_secs(60));
+    assert!(!client.0.borrow().dropped);
+    client.0.borrow_mut().room = usize::MAX;
+    world.server.ready(world.now, id, Readiness { writable: true, ..Readiness::default() });
+    world.settle();
+    assert!(client.heard().ends_with(b"yyy\"]"), "it is told everything");
+}

@@ -135,10 +135,13 @@ impl<S: Socket> Server<S> {
         !entry.is_gone(now.mono, &self.settings) || polls && entry.put_off(now.mono, &self.settings)
     }
 
-    /// Whether a connection has said something that we chose not to read: it lives, as far as we
-    /// know. If it does not take what we send either, the kernel gives up on it.
+    /// Whether a connection has said something that we chose not to take in, be it in its socket or
+    /// read already: it lives, as far as we know. If it does not take what we send either, the
+    /// kernel gives up on it.
     fn waits_unread(&self, slot: u32) -> bool {
-        self.entries[slot as usize].readable && self.must_wait(slot) != Wait::Not
+        let entry = &self.entries[slot as usize];
+        let unread = entry.readable || entry.conn.has_input() || entry.conn.posted().is_some();
+        unread && self.must_wait(slot) != Wait::Not
     }
 
     /// How long after the last byte heard a session's first ping is due: within the last half of
