@@ -34,8 +34,8 @@ fn main() {
         ("elbow", Process::elbow(&contest::elbow_path(), &[])),
         ("floor", Process::floor(false)),
     ];
-    if let Some(path) = contest::other_elbow_path() {
-        servers.push(("elbow-b", Process::elbow(&path, &[])));
+    if let Some(other) = contest::other_elbow() {
+        servers.push(("elbow-b", other));
     }
     let mut load = Driver::start();
     table(&mut load, &servers);

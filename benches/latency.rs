@@ -33,8 +33,9 @@ const STRANGERS_LENGTH: Duration = Duration::from_secs(8);
 
 /// Readers and messages a second.
 const RATES: [(usize, u32); 2] = [(1_000, 100), (5_000, 20)];
-const RATES_ROUNDS: usize = 3;
-const RATES_LIMIT_MS: u64 = 3_000;
+/// They take turns, so that a moment's disturbance is no one's alone.
+const RATES_ROUNDS: usize = 7;
+const RATES_LIMIT_MS: u64 = 1_000;
 
 const CLOSED_WITHIN: Duration = Duration::from_secs(8);
 

@@ -33,7 +33,7 @@ const END: &str = "<!-- until here -->\n";
 /// Rounds in which all take a turn, and the length of one.
 const ROUNDS: usize = 5;
 const TURN_MS: u64 = 300;
-const STEADY_MS: u64 = 3_000;
+const STEADY_MS: u64 = 1_500;
 const CROWD: usize = 10_000;
 const STRANGER_INTERVAL: Duration = Duration::from_millis(10);
 const STRANGERS_LENGTH: Duration = Duration::from_secs(5);
@@ -48,8 +48,8 @@ struct Peer {
     start: fn(tokio: &str) -> Process,
 }
 
-/// What is measured of each, in the order of the table's columns.
-const COLUMNS: [&str; 9] = [
+/// What is measured of each, in the order of the table's lines.
+const QUANTITIES: [&str; 10] = [
     "µs CPU per delivery, 1 outstanding",
     "µs CPU per delivery, 32 outstanding",
     "thousand deliveries/s, 32 outstanding",
@@ -58,6 +58,7 @@ const COLUMNS: [&str; 9] = [
     "ms p50, 5,000 × 20/s",
     "ms p99, 5,000 × 20/s",
     "ms p99 of a stranger's WebSocket, 10,000 served",
+    "… of an idle elbow's meanwhile",
     "bytes resident per idle connection",
 ];
 
@@ -85,7 +86,7 @@ fn plain_peers() -> Vec<Peer> {
     };
     vec![
         peer("elbow", env!("CARGO_PKG_VERSION").to_owned(), |_| elbow(&[])),
-        peer("floor-coalesce", "the bare loop".to_owned(), |_| Process::floor(true)),
+        peer("floor-coalesce", String::new(), |_| Process::floor(true)),
         peer("Bun (uWebSockets)", version_of(&bun(), &["--version"]), |_| {
             script(&bun(), "bun.mjs")
         }),
@@ -174,11 +175,11 @@ fn between(text: &str, begin: &str, end: &str) -> String {
     found.unwrap_or("unknown").to_owned()
 }
 
-/// The measured figures of a peer, one for each column; `NaN` where there is none.
+/// The measured figures of a peer, one for each quantity; `NaN` where there is none.
 struct Row {
     name: &'static str,
     version: String,
-    figures: [f64; COLUMNS.len()],
+    figures: [f64; QUANTITIES.len()],
 }
 
 fn measure(peers: &[Peer], tokio: &str) -> Vec<Row> {
@@ -187,24 +188,12 @@ fn measure(peers: &[Peer], tokio: &str) -> Vec<Row> {
         .map(|peer| Row {
             name: peer.name,
             version: peer.version.clone(),
-            figures: [f64::NAN; COLUMNS.len()],
+            figures: [f64::NAN; QUANTITIES.len()],
         })
         .collect();
     windows(peers, tokio, &mut rows);
-    for (column, readers, rate) in [(3, 1_000, 100), (5, 5_000, 20)] {
-        for (peer, row) in peers.iter().zip(&mut rows) {
-            let mut contestant = join(peer, tokio, readers);
-            let pace = Pace::Rate(rate);
-            let messages_max = u64::MAX;
-            let run = Run { bytes: 64, pace, messages_max, limit_ms: STEADY_MS, nap_us: 0 };
-            let turns: Vec<Turn> = (0..3).map(|_| contestant.turn(run)).collect();
-            let latency = |at: usize| {
-                median(turns.iter().map(|turn| turn.outcome.latency_ns[at] as f64 / 1e6))
-            };
-            row.figures[column] = latency(0);
-            row.figures[column + 1] = latency(1);
-            say::say(&format!("{}: {readers} × {rate}/s: p50 {:.1} ms", peer.name, latency(0)));
-        }
+    for (first, readers, rate) in [(3, 1_000, 100), (5, 5_000, 20)] {
+        steady(peers, tokio, &mut rows, (first, readers, rate));
     }
     for (peer, row) in peers.iter().zip(&mut rows) {
         crowd(peer, tokio, row);
@@ -220,15 +209,15 @@ fn join(peer: &Peer, tokio: &str, readers: usize) -> Contestant {
     Contestant { name: peer.name, server, load }
 }
 
-/// The first three columns: all take turns.
+/// The first three quantities: all take turns.
 fn windows(peers: &[Peer], tokio: &str, rows: &mut [Row]) {
     let mut all: Vec<Contestant> = peers.iter().map(|peer| join(peer, tokio, 1_000)).collect();
-    for (column, window) in [(0, 1), (1, 32)] {
+    for (first, window) in [(0, 1), (1, 32)] {
         let case = contest::Case { readers: 1_000, bytes: 64, window };
         let turns = contest::rounds(&mut all, case, ROUNDS, TURN_MS);
         for (row, turns) in rows.iter_mut().zip(&turns) {
             let cpu = median(turns.iter().map(|turn| turn.cpu_per_delivery_ns() / 1e3));
-            row.figures[column] = cpu;
+            row.figures[first] = cpu;
             if window > 1 {
                 row.figures[2] = median(turns.iter().map(|turn| turn.deliveries_per_s() / 1e3));
             }
@@ -237,7 +226,33 @@ fn windows(peers: &[Peer], tokio: &str, rows: &mut [Row]) {
     }
 }
 
-/// The last two columns: many readers, idle and then busy. Socket.IO's greeting would make
+/// Two quantities: the quantiles of a steady rate; all take turns.
+fn steady(
+    peers: &[Peer],
+    tokio: &str,
+    rows: &mut [Row],
+    (first, readers, rate): (usize, usize, u32),
+) {
+    let mut all: Vec<Contestant> = peers.iter().map(|peer| join(peer, tokio, readers)).collect();
+    let (pace, messages_max) = (Pace::Rate(rate), u64::MAX);
+    let run = Run { bytes: 64, pace, messages_max, limit_ms: STEADY_MS, nap_us: 0 };
+    let mut turns: Vec<Vec<Turn>> = vec![Vec::new(); all.len()];
+    for _ in 0..ROUNDS {
+        for (contestant, turns) in all.iter_mut().zip(&mut turns) {
+            turns.push(contestant.turn(run));
+        }
+    }
+    for (row, turns) in rows.iter_mut().zip(&turns) {
+        for at in [0, 1] {
+            let latency = turns.iter().map(|turn| turn.outcome.latency_ns[at] as f64 / 1e6);
+            row.figures[first + at] = median(latency);
+        }
+        let p50 = row.figures[first];
+        say::say(&format!("{}: {readers} × {rate}/s: p50 {p50:.1} ms", row.name));
+    }
+}
+
+/// The last quantities: many readers, idle and then busy. Socket.IO's greeting would make
 /// thousands of millions of messages of so many joins, so there are fewer.
 fn crowd(peer: &Peer, tokio: &str, row: &mut Row) {
     let readers = if peer.dialect == Dialect::Plain { CROWD } else { CROWD / 10 };
@@ -247,19 +262,25 @@ fn crowd(peer: &Peer, tokio: &str, row: &mut Row) {
     let plain = Setup::plain(server.address, readers);
     load.open(&Setup { dialect: peer.dialect, proxied: peer.proxied, ..plain });
     sleep(Duration::from_secs(1));
-    row.figures[8] = (server.resident_bytes() - start_bytes) as f64 / readers as f64;
+    row.figures[9] = (server.resident_bytes() - start_bytes) as f64 / readers as f64;
     if peer.dialect == Dialect::Plain {
+        let idle = elbow(&[]);
         let limit_ms = STRANGERS_LENGTH.as_millis() as u64 + 500;
         let (pace, messages_max) = (Pace::Window(32), u64::MAX);
         load.begin(Run { bytes: 64, pace, messages_max, limit_ms, nap_us: 0 });
         sleep(Duration::from_millis(500));
-        let probe = probe::start(server.address, Ask::Upgrade, STRANGER_INTERVAL, STRANGERS_LENGTH);
-        let waited = probe.join().unwrap_or_else(|_| say::fail("the probe has failed"));
-        row.figures[7] = waited.quantile(0.99) as f64 / 1e6;
+        let probes = [server.address, idle.address].map(|address| {
+            probe::start(address, Ask::Upgrade, STRANGER_INTERVAL, STRANGERS_LENGTH)
+        });
+        for (figure, probe) in row.figures[7..9].iter_mut().zip(probes) {
+            let waited = probe.join().unwrap_or_else(|_| say::fail("the probe has failed"));
+            *figure = waited.quantile(0.99) as f64 / 1e6;
+        }
         load.end();
     }
-    let [.., stranger, bytes] = row.figures;
-    say::say(&format!("{}: stranger p99 {stranger:.1} ms, {bytes:.0} B idle", peer.name));
+    let [.., stranger, idle, bytes] = row.figures;
+    let name = peer.name;
+    say::say(&format!("{name}: stranger p99 {stranger:.1} ms ({idle:.1}), {bytes:.0} B idle"));
 }
 
 /// Puts table and chart into `docs/`.
@@ -276,14 +297,16 @@ fn write_down(plain: &[Row], socketio: &[Row]) {
         version_of("nginx", &["-v"]).replace("nginx/", ""),
     );
     for rows in [plain, socketio] {
-        let _ = writeln!(text, "| |{}|", COLUMNS.join("|"));
-        let _ = writeln!(text, "|---|{}", "--:|".repeat(COLUMNS.len()));
-        for Row { name, version, figures } in rows {
-            let cells: Vec<String> = figures
-                .iter()
-                .map(|figure| if figure.is_nan() { "–".into() } else { short(*figure) })
-                .collect();
-            let _ = writeln!(text, "|{name} ({version})|{}|", cells.join("|"));
+        let names = rows.iter().map(|row| format!("{} {}", row.name, row.version));
+        let _ = writeln!(text, "| |{}|", names.collect::<Vec<_>>().join("|"));
+        let _ = writeln!(text, "|---|{}", "--:|".repeat(rows.len()));
+        for (at, quantity) in QUANTITIES.iter().enumerate() {
+            let figures = rows.iter().map(|row| row.figures[at]);
+            if figures.clone().all(f64::is_nan) {
+                continue;
+            }
+            let cells: Vec<String> = figures.map(short).collect();
+            let _ = writeln!(text, "|{quantity}|{}|", cells.join("|"));
         }
         text += "\n";
     }
@@ -294,15 +317,16 @@ fn write_down(plain: &[Row], socketio: &[Row]) {
         say::fail("docs/BENCHMARKS.md has lost its marks");
     };
     let page = [&page[..begin + BEGIN.len()], &text, &page[end..]].concat();
-    let group = |title, rows: &[Row], column: usize| Bars {
+    let group = |title, rows: &[Row], at: usize| Bars {
         title,
-        bars: rows.iter().map(|row| (row.name.to_owned(), row.figures[column])).collect(),
+        bars: rows.iter().map(|row| (row.name.to_owned(), row.figures[at])).collect(),
     };
     let svg = chart::bars(&[
         group("µs CPU per delivery, one message outstanding", plain, 0),
         group("µs CPU per delivery, 32 outstanding", plain, 1),
+        group("ms p50 at 5,000 readers × 20 messages/s", plain, 5),
         group("ms until a stranger has a WebSocket while 10,000 are served, p99", plain, 7),
-        group("bytes resident per idle WebSocket", plain, 8),
+        group("bytes resident per idle WebSocket", plain, 9),
         group("Socket.IO: µs CPU per delivery, one message outstanding", socketio, 0),
         group("Socket.IO: µs CPU per delivery, 32 outstanding", socketio, 1),
     ]);

@@ -48,6 +48,14 @@ pub const READ_BYTES_MAX: usize = 64 * 1024;
 /// Reads of one connection in a turn; then the others have theirs. The rest is resumed next turn.
 pub const READS_PER_TURN: usize = 4;
 
+/// Bytes that publishers are read for in a turn, all together; then the rest of them waits for the
+/// next. Ten thousand of the smallest messages or two of the largest: some 500 µs of work. Requests
+/// are not counted: each is small, and strangers should not wait for a flood.
+pub const READ_BYTES_PER_TURN: usize = 128 * 1024;
+
+/// Bytes that count as one send more: copying so many costs about what a send does by itself.
+pub const SEND_BYTES: usize = 32 * 1024;
+
 /// Sends of a flush pass between two polls. With 64 a pass over 10,000 readers polls 150 times,
 /// which keeps a stranger's wait near the cost of 64 sends, and costs under 2 % of the pass.
 pub const SENDS_PER_TURN: usize = 64;
@@ -98,11 +106,15 @@ pub const MESSAGE_STALL_LIMIT: Duration = Duration::from_secs(10);
 pub const MESSAGE_LIMIT: Duration = Duration::from_secs(60);
 /// How long the publishers of a room whose readers do not read are held back, per half ring.
 pub const GRACE_LIMIT: Duration = Duration::from_secs(1);
+/// A client that polls asks again at once. While draining, sessions between two polls are waited
+/// for until none has come for this long.
+pub const POLL_GAP_LIMIT: Duration = Duration::from_secs(5);
 /// After the drain's end, when whatever is left is cut.
 pub const DRAIN_CUT_LIMIT: Duration = Duration::from_secs(3);
 
 const _: () = {
     assert!(READ_BUFFER_BYTES >= READ_BYTES_MAX + 64 * 1024);
+    assert!(READ_BYTES_PER_TURN >= READ_BYTES_MAX);
     assert!(BUFFER_BYTES_MIN >= 2 * 127, "the rest of one control frame and the next");
     assert!(BUFFER_BYTES_MIN.is_power_of_two());
     assert!(RESERVE_BYTES_MAX * 2 <= BASE_BYTES);

@@ -12,8 +12,8 @@ use std::io;
 use std::rc::Rc;
 
 use elbow::id::ConnId;
-use elbow::limits::{Limits, READ_BUFFER_BYTES};
-use elbow::server::{Event, Listener, Readiness, Server, Socket};
+use elbow::limits::{Limits, READ_BUFFER_BYTES, READ_BYTES_PER_TURN, SENDS_PER_TURN};
+use elbow::server::{Batch, Event, Listener, Readiness, Send, Server, Socket};
 use elbow::settings::{ProxyMode, Settings, Trust};
 use elbow::site::Site;
 use elbow::time::{Duration, Instant, Now};
@@ -236,6 +236,7 @@ fn pings_that_come_together_are_each_answered_in_moderation() {
     }
     client.0.borrow_mut().room = usize::MAX;
     world.server.ready(world.now, id, Readiness { writable: true, ..Readiness::default() });
+    world.server.run(world.now);
     let heard = client.heard();
     assert!(heard.len() < 2048, "{} bytes were kept for one that does not read", heard.len());
     assert!(heard.ends_with(&[255; 125]), "the latest ping is answered");
@@ -387,6 +388,49 @@ fn a_post_that_is_whole_is_answered_without_waiting_for_more() {
     assert!(client.heard().ends_with(b"\r\n\r\nok"), "a body that was whole has no deadline");
 }
 
+#[test]
+fn a_turn_reads_publishers_for_no_more_than_its_share() {
+    let mut world = World::new();
+    let publishers: Vec<_> = (0..60).map(|_| world.session()).collect();
+    // The room takes half a ring at a time; one in which nobody waits takes what the turn gives.
+    let message = frame(9, &[b'x'; 100]);
+    let each = 40;
+    for (client, id) in &publishers {
+        client.0.borrow_mut().to_server.extend(message.repeat(each));
+        world.server.ready(world.now, *id, READABLE);
+    }
+    let read = |publishers: &[(Client, ConnId)]| -> usize {
+        let left = |client: &Client| client.0.borrow().to_server.len();
+        publishers.iter().map(|(client, _)| message.len() * each - left(client)).sum()
+    };
+    let at_once = read(&publishers);
+    assert!(at_once > 0 && at_once <= READ_BYTES_PER_TURN + message.len() * each, "{at_once}");
+    world.settle();
+    assert_eq!(read(&publishers), publishers.len() * message.len() * each);
+}
+
+#[test]
+fn a_crowd_that_reads_again_is_served_in_portions() {
+    let mut world = World::new();
+    let (publisher, id) = world.session();
+    let crowd: Vec<_> = (0..90).map(|_| world.session()).collect();
+    crowd.iter().for_each(|(client, _)| client.stop_reading());
+    world.say(&publisher, id, &frame(2, &[7; 500]));
+    for (client, id) in &crowd {
+        client.0.borrow_mut().room = usize::MAX;
+        let writable = Readiness { writable: true, ..Readiness::default() };
+        world.server.ready(world.now, *id, writable);
+    }
+    let served = |crowd: &[(Client, ConnId)]| {
+        crowd.iter().filter(|(client, _)| client.0.borrow().to_client.len() == 504).count()
+    };
+    assert_eq!(served(&crowd), 0, "nobody is served outside of a pass");
+    world.server.run(world.now);
+    assert_eq!(served(&crowd), SENDS_PER_TURN);
+    world.settle();
+    assert_eq!(served(&crowd), crowd.len());
+}
+
 /// Connections whose half requests leave no memory to anybody.
 fn halves(world: &mut World) -> Vec<(Client, ConnId)> {
     let half = [b"GET / HTTP/1.1\r\nHost: h\r\nX: ".as_slice(), &[b'x'; 15_000]].concat();
@@ -457,4 +501,117 @@ fn who_does_not_take_its_words_keeps_nothing_of_the_reserve() {
     assert!(!world.server.pool().is_strained());
     drop(strangers);
     world.server.check();
+}
+
+/// A way to do many sends that does the last one first, and of the others only every second.
+struct Fickle;
+
+impl Batch<End> for Fickle {
+    fn send<'a>(
+        &mut self,
+        sends: impl ExactSizeIterator<Item = Send<'a, End>>,
+        results: &mut [io::Result<usize>],
+    ) {
+        let sends: Vec<_> = sends.collect();
+        assert_eq!(sends.len(), results.len());
+        for (number, (send, result)) in sends.iter().zip(results).enumerate().rev() {
+            *result = match number % 2 {
+                0 => send.socket.write(&send.slices),
+                _ => Err(io::ErrorKind::Interrupted.into()),
+            };
+        }
+    }
+}
+
+#[test]
+fn what_a_batch_did_not_take_is_sent_by_itself() {
+    let mut world = World::new();
+    let (publisher, id) = world.session();
+    let readers: Vec<_> = (0..50).map(|_| world.session().0).collect();
+    for text in [b"one", b"two"] {
+        publisher.0.borrow_mut().to_server.extend(frame(1, text));
+        world.server.ready(world.now, id, READABLE);
+        while world.server.run_with(world.now, &mut Fickle) {}
+        world.server.check();
+    }
+    for reader in readers.iter().chain([&publisher]) {
+        assert_eq!(reader.heard(), b"\x81\x03one\x81\x03two");
+    }
+}
+
+/// A polling session of protocol 4 in the default channel: its connection and its target.
+fn polling(world: &mut World) -> (Client, ConnId, String) {
+    let (client, id) = world.connect();
+    let target = "/socket.io/?EIO=4&transport=polling";
+    world.say(&client, id, format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+    let target = format!("{target}&sid={}", sid_of(&client.heard()));
+    let head = format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: 2");
+    world.say(&client, id, format!("{head}\r\n\r\n40").as_bytes());
+    world.say(&client, id, format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+    assert!(client.heard().ends_with(b"\"}"), "it is in the channel");
+    (client, id, target)
+}
+
+#[test]
+fn a_poll_that_comes_too_late_is_told_with_its_lag() {
+    let mut world = World::new();
+    let (poller, id, target) = polling(&mut world);
+    let (publisher, publisher_id) = world.session();
+    // Nearly a ring, in portions that each have their sweep; and what is too much comes together
+    // with the poll.
+    for number in 0..7 {
+        world.say(&publisher, publisher_id, &frame(1, &[b'0' + number; 500]));
+    }
+    let poll = format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n");
+    poller.0.borrow_mut().to_server.extend(poll.as_bytes());
+    world.server.ready(world.now, id, READABLE);
+    publisher.0.borrow_mut().to_server.extend(frame(1, &[b'x'; 900]));
+    world.server.ready(world.now, publisher_id, READABLE);
+    world.server.run(world.now);
+    let events: Vec<Event> = core::iter::from_fn(|| world.server.poll_event()).collect();
+    let lag = |event: &Event| {
+        if let Event::Lapped { lag_bytes, .. } = event { Some(*lag_bytes) } else { None }
+    };
+    let lags: Vec<u64> = events.iter().filter_map(lag).collect();
+    assert!(lags.len() == 1 && lags[0] > 4096, "{lags:?}");
+    world.settle();
+    assert!(poller.heard().ends_with(b"\r\n\r\n1"), "Engine.IO's close");
+}
+
+#[test]
+fn an_answer_to_a_held_poll_that_nobody_takes_has_a_deadline() {
+    let mut world = World::new();
+    let (poller, id, target) = polling(&mut world);
+    let (publisher, publisher_id) = world.session();
+    world.say(&poller, id, format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n").as_bytes());
+    poller.stop_reading();
+    world.say(&publisher, publisher_id, &frame(1, b"hello"));
+    world.pass(Duration::from_secs(11));
+    assert!(poller.0.borrow().dropped);
+}
+
+#[test]
+fn a_pong_that_was_read_and_waits_to_be_taken_in_counts() {
+    let mut world = World::new();
+    let (client, id) = world.connect();
+    let head = b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: h\r\n\
+        Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: ZWxib3ctdGVzdC1rZXktMQ==\r\n\r\n";
+    world.say(&client, id, head);
+    world.say(&client, id, &frame(1, b"40"));
+    let (publisher, publisher_id) = world.session();
+    world.pass(Duration::from_secs(26));
+    assert!(client.heard().ends_with(b"\x81\x012"), "a ping");
+    // It stops reading, a little behind; its own event makes that more than a quarter ring, and
+    // what it says behind it is not taken in.
+    client.stop_reading();
+    world.say(&publisher, publisher_id, &frame(1, &[b'x'; 900]));
+    let event = format!("42[\"chat message\",\"{}\"]", "y".repeat(300));
+    world.say(&client, id, &[frame(1, event.as_bytes()), frame(1, b"3")].concat());
+    world.pass(Duration::from_secs(60));
+    assert!(!client.0.borrow().dropped);
+    client.0.borrow_mut().room = usize::MAX;
+    world.server.ready(world.now, id, Readiness { writable: true, ..Readiness::default() });
+    world.settle();
+    assert!(client.heard().ends_with(b"yyy\"]"), "it is told everything");
 }

@@ -87,13 +87,20 @@ pub(crate) fn elbow_path() -> PathBuf {
     env::var_os("ELBOW_BIN").map_or_else(|| env!("CARGO_BIN_EXE_elbow").into(), PathBuf::from)
 }
 
-/// A second elbow to compare it with: `ELBOW_BIN_B`.
+/// A second elbow to compare it with, if `ELBOW_BIN_B` names one, or `ELBOW_ARGS_B` flags for it.
 #[expect(clippy::disallowed_methods, reason = "which binary is measured is the caller's choice")]
-pub(crate) fn other_elbow_path() -> Option<PathBuf> {
-    env::var_os("ELBOW_BIN_B").map(PathBuf::from)
+pub(crate) fn other_elbow() -> Option<Process> {
+    let path = env::var_os("ELBOW_BIN_B").map(PathBuf::from);
+    let flags = env::var("ELBOW_ARGS_B").ok();
+    if path.is_none() && flags.is_none() {
+        return None;
+    }
+    let flags = flags.unwrap_or_default();
+    let flags: Vec<&str> = flags.split_whitespace().collect();
+    Some(Process::elbow(&path.unwrap_or_else(elbow_path), &flags))
 }
 
-/// elbow, both floors, and another elbow if one was named, with so many readers each.
+/// elbow, both floors, and another elbow if one is wanted, with so many readers each.
 pub(crate) fn contestants(readers: usize) -> Vec<Contestant> {
     let elbow = Process::elbow(&elbow_path(), &[]);
     let mut all = vec![
@@ -101,8 +108,8 @@ pub(crate) fn contestants(readers: usize) -> Vec<Contestant> {
         Contestant::new("floor", Process::floor(false), readers),
         Contestant::new("floor-coalesce", Process::floor(true), readers),
     ];
-    if let Some(path) = other_elbow_path() {
-        all.push(Contestant::new("elbow-b", Process::elbow(&path, &[]), readers));
+    if let Some(other) = other_elbow() {
+        all.push(Contestant::new("elbow-b", other, readers));
     }
     all
 }

@@ -40,7 +40,8 @@ impl Process {
     }
 
     /// Starts `command`, which is to listen on `address`, and waits until it does.
-    pub(crate) fn start(mut command: Command, address: SocketAddr) -> Process {
+    pub(crate) fn start(command: Command, address: SocketAddr) -> Process {
+        let mut command = roles::bound(&command);
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let child = command
             .spawn()

@@ -1,5 +1,6 @@
 //! The parts that a bench plays when it has started itself again.
 
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::process::{Signal, set_parent_process_death_signal};
@@ -18,6 +19,14 @@ pub(crate) fn again(role: &str, arguments: &[&str]) -> Command {
     command
 }
 
+/// A process that becomes `command`, and ends with this one however that ends.
+pub(crate) fn bound(command: &Command) -> Command {
+    let words = [command.get_program()].into_iter().chain(command.get_args());
+    let mut bound = again("become", &[]);
+    bound.args(words);
+    bound
+}
+
 /// Plays a part, if that is what this process was started for, and ends it. Otherwise the
 /// arguments, without what cargo adds; `None` if it is `cargo test` that runs the bench.
 pub(crate) fn play() -> Option<Vec<String>> {
@@ -31,6 +40,11 @@ pub(crate) fn play() -> Option<Vec<String>> {
             ["load"] => load::serve(),
             ["floor", port] => floor::serve(port, false),
             ["floor-coalesce", port] => floor::serve(port, true),
+            // What was asked of the system above outlives `exec`.
+            ["become", program, ref arguments @ ..] => {
+                let error = Command::new(program).args(arguments).exec();
+                say::fail(&format!("cannot start {program}: {error}"));
+            }
             _ => say::fail("no such role"),
         }
     }

@@ -319,6 +319,8 @@ pub enum Due {
 const CONNECT_LIMIT: Duration = Duration::from_secs(45);
 /// … and to finish an upgrade.
 const UPGRADE_LIMIT: Duration = Duration::from_secs(10);
+/// Silence that is found so late is looked at again after as long.
+const LATE_LIMIT: Duration = Duration::from_secs(2);
 
 impl Session {
     /// A session that begins now and is first pinged after `first_ping`.
@@ -418,7 +420,7 @@ impl Session {
         if self.ping_deadline(settings) > now {
             return Due::Nothing;
         }
-        if self.version == Version::V3 || self.pinged_at != Instant::NEVER {
+        if self.is_gone(now, settings) {
             return Due::Gone;
         }
         self.pinged_at = now;
@@ -426,6 +428,32 @@ impl Session {
         self.heard_at = now;
         self.wait = settings.limits.ping_interval;
         Due::Ping
+    }
+
+    /// Whether nothing has come back in time.
+    pub fn is_gone(&self, now: Instant, settings: &Settings) -> bool {
+        let is_asked = self.version == Version::V3 || self.pinged_at != Instant::NEVER;
+        is_asked && self.ping_deadline(settings) <= now
+    }
+
+    /// Gives a client a little more time to be heard, if its silence is found late: the machine has
+    /// slept, and what has come meanwhile is still to be read. Whether that was so.
+    pub fn put_off(&mut self, now: Instant, settings: &Settings) -> bool {
+        let late = now.since(self.ping_deadline(settings)) >= LATE_LIMIT;
+        if late {
+            let limits = &settings.limits;
+            let patience = match self.version {
+                Version::V3 => limits.ping_interval.plus(limits.ping_timeout),
+                Version::V4 => limits.ping_timeout,
+            };
+            let until_ms = now.plus(LATE_LIMIT).as_millis();
+            let since = Instant::from_millis(until_ms.saturating_sub(patience.as_millis()));
+            match self.version {
+                Version::V3 => self.heard_at = since,
+                Version::V4 => self.pinged_at = since,
+            }
+        }
+        late
     }
 
     fn ping_deadline(&self, settings: &Settings) -> Instant {

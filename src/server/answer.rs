@@ -416,6 +416,8 @@ impl<S: Socket> Server<S> {
         let (entry, mut cx) = self.parts(now, slot);
         if entry.conn.reply(&mut cx, [head, text], file, next) {
             self.enqueue(slot);
+            // A request that waited had no deadline; its answer has.
+            self.arm(slot);
         } else {
             self.remove(now, slot, CloseReason::NoMemory, false);
         }

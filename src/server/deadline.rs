@@ -25,6 +25,10 @@ impl<S: Socket> Server<S> {
             if self.lapped(now, slot) {
                 continue;
             }
+            self.attend_to(now, id);
+            if self.entry(id).is_none() {
+                continue;
+            }
             let waits_unread = self.waits_unread(slot);
             let (entry, mut cx) = self.parts(now, slot);
             if waits_unread {
@@ -45,6 +49,18 @@ impl<S: Socket> Server<S> {
         for _ in 0..limits::SENDS_PER_TURN {
             let Some(session) = self.engine.expire(now.mono) else { break };
             self.session_timeout(now, session);
+        }
+    }
+
+    /// Does what the kernel has said to be possible and what only waits for its turn: a deadline is
+    /// about what the peer has not done, not about what we have not.
+    fn attend_to(&mut self, now: Now, id: ConnId) {
+        if self.entries[id.slot as usize].queued {
+            self.flush(now, id);
+        }
+        let Some(entry) = self.entry(id) else { return };
+        if entry.resuming && entry.readable && self.must_wait(id.slot) == Wait::Not {
+            self.read(now, id);
         }
     }
 
@@ -75,9 +91,7 @@ impl<S: Socket> Server<S> {
                 self.metrics.pings += 1;
                 self.say(now, session, [b"2", b""]);
             }
-            Due::Gone if self.says_unread(session) => {
-                self.engine.get_mut(session).heard(now.mono, true);
-            }
+            Due::Gone if self.is_session_heard(now, session) => {}
             Due::Gone => {
                 self.close_session(now, session, CloseReason::PingTimeout, Farewell::Cut);
             }
@@ -95,18 +109,39 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Whether its WebSocket has said something that we chose not to read.
-    fn says_unread(&self, session: SessionId) -> bool {
-        match self.engine.get(session).transport {
-            Transport::WebSocket(id) => self.waits_unread(id.slot),
-            Transport::Polling { .. } => false,
+    /// A last look at what may bring the answer of a session that seems to have vanished. A poll's
+    /// client may answer by a connection that is still to be accepted: after a sleep of the machine
+    /// it has a little more time.
+    fn is_session_heard(&mut self, now: Now, session: SessionId) -> bool {
+        let entry = self.engine.get(session);
+        let sid = entry.sid;
+        let (carrier, polls) = match entry.transport {
+            Transport::WebSocket(id) => (Some(id), false),
+            Transport::Polling { posting, .. } => (posting, true),
+        };
+        if let Some(id) = carrier {
+            if self.waits_unread(id.slot) {
+                self.engine.get_mut(session).heard(now.mono, true);
+                return true;
+            }
+            self.entries[id.slot as usize].readable = true;
+            self.read(now, id);
         }
+        // What it said may have been its end.
+        if self.engine.find(&sid) != Some(session) {
+            return true;
+        }
+        let entry = self.engine.get_mut(session);
+        !entry.is_gone(now.mono, &self.settings) || polls && entry.put_off(now.mono, &self.settings)
     }
 
-    /// Whether a connection has said something that we chose not to read: it lives, as far as we
-    /// know. If it does not take what we send either, the kernel gives up on it.
+    /// Whether a connection has said something that we chose not to take in, be it in its socket or
+    /// read already: it lives, as far as we know. If it does not take what we send either, the
+    /// kernel gives up on it.
     fn waits_unread(&self, slot: u32) -> bool {
-        self.entries[slot as usize].readable && self.must_wait(slot) != Wait::Not
+        let entry = &self.entries[slot as usize];
+        let unread = entry.readable || entry.conn.has_input() || entry.conn.posted().is_some();
+        unread && self.must_wait(slot) != Wait::Not
     }
 
     /// How long after the last byte heard a session's first ping is due: within the last half of

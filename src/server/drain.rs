@@ -28,6 +28,8 @@ pub(super) struct Drain {
     /// Slots below this have been looked at.
     looked: usize,
     next: Instant,
+    /// When the last poll came.
+    polled_at: Instant,
     reported: bool,
 }
 
@@ -35,6 +37,16 @@ impl Drain {
     /// When the next batch is due.
     pub(super) fn next(&self) -> Instant {
         self.next
+    }
+
+    /// A poll has come.
+    pub(super) fn polled(&mut self, now: Instant) {
+        self.polled_at = now;
+    }
+
+    /// Whether the turn of whoever has this slot is over.
+    pub(super) fn has_passed(&self, slot: u32) -> bool {
+        (slot as usize) < self.looked
     }
 
     /// How many connections should have been told by `now`: the first at once, the others evenly
@@ -56,8 +68,16 @@ impl<S: Socket> Server<S> {
         if self.drain.is_none() {
             let total = self.entries.len();
             let (began, next) = (now.mono, now.mono);
-            let (told, looked) = (0, 0);
-            self.drain = Some(Drain { began, ends, total, told, looked, next, reported: false });
+            self.drain = Some(Drain {
+                began,
+                ends,
+                total,
+                told: 0,
+                looked: 0,
+                next,
+                polled_at: began,
+                reported: false,
+            });
         }
     }
 
@@ -77,8 +97,9 @@ impl<S: Socket> Server<S> {
             self.tell(now);
         }
         let Some(drain) = &mut self.drain else { return };
-        // Whoever polls may be between two polls, and is told with the next.
-        if self.entries.is_empty() && (self.engine.is_empty() || now.mono >= drain.ends) {
+        // Whoever polls may be between two polls, and is told with the next, which comes at once.
+        let until = drain.polled_at.plus(limits::POLL_GAP_LIMIT).min(drain.ends);
+        if self.entries.is_empty() && (self.engine.is_empty() || now.mono >= until) {
             drain.next = Instant::NEVER;
             if !core::mem::replace(&mut drain.reported, true) {
                 self.end_sessions(now);

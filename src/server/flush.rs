@@ -38,6 +38,11 @@ struct Budget {
 }
 
 impl Budget {
+    /// Takes the cost of sending `bytes` from it.
+    fn spend(&mut self, bytes: usize) {
+        self.sends = self.sends.saturating_sub(1 + bytes / limits::SEND_BYTES);
+    }
+
     fn is_spent(&self) -> bool {
         self.sends == 0 || self.visits == 0
     }
@@ -67,14 +72,16 @@ impl Portion {
 
 impl<S: Socket> Server<S> {
     /// One portion of sends: own bytes first, since few wait for them and somebody waits for each;
-    /// then the channels in turn.
+    /// then those that were blocked, with half of the rest at most; then the channels in turn.
     pub(super) fn flush_pass(&mut self, now: Now, batch: &mut impl Batch<S>) {
         let sends = limits::SENDS_PER_TURN;
         let mut budget = Budget { sends, visits: sends * VISITS_PER_SEND };
         while budget.sends > 0
             && let Some(slot) = self.queue.pop_front()
         {
-            budget.sends -= usize::from(self.flush_queued(now, slot));
+            if let Some(bytes) = self.flush_queued(now, slot) {
+                budget.spend(bytes);
+            }
         }
         while budget.sends > 0
             && let Some(session) = self.polls.pop_front()
@@ -86,6 +93,7 @@ impl<S: Socket> Server<S> {
                 budget.sends -= 1;
             }
         }
+        self.flush_unblocked(now, &mut budget);
         while !budget.is_spent()
             && let Some(channel) = self.hub.next_active()
         {
@@ -99,19 +107,29 @@ impl<S: Socket> Server<S> {
     /// longer than that.
     pub(super) fn relieve(&mut self, now: Now) {
         while self.pool.is_strained()
-            && let Some(slot) = self.queue.pop_front()
+            && let Some(slot) = self.queue.pop_front().or_else(|| self.unblocked.pop_front())
         {
             self.flush_queued(now, slot);
         }
     }
 
-    /// Flushes who stood in the queue of those with own bytes to send; whether anybody did.
-    fn flush_queued(&mut self, now: Now, slot: u32) -> bool {
+    /// Flushes who stood in a queue; how many bytes that were, if anybody did.
+    fn flush_queued(&mut self, now: Now, slot: u32) -> Option<usize> {
         // A slot that was filled again in the meantime has nothing to send, or has it sent.
-        let Some(entry) = self.entries.get_mut(slot as usize) else { return false };
+        let entry = self.entries.get_mut(slot as usize)?;
         entry.queued = false;
-        self.flush(now, self.id(slot));
-        true
+        Some(self.flush(now, self.id(slot)))
+    }
+
+    fn flush_unblocked(&mut self, now: Now, budget: &mut Budget) {
+        let others = if self.hub.is_active() { budget.sends / 2 } else { 0 };
+        while budget.sends > others
+            && let Some(slot) = self.unblocked.pop_front()
+        {
+            if let Some(bytes) = self.flush_queued(now, slot) {
+                budget.spend(bytes);
+            }
+        }
     }
 
     /// Goes on with a channel's sweep; whether it is through and no other has begun.
@@ -158,7 +176,7 @@ impl<S: Socket> Server<S> {
             };
             if length > 0 {
                 portion.push(id, length);
-                budget.sends -= 1;
+                budget.spend(length);
             }
         }
         false
@@ -275,13 +293,15 @@ impl<S: Socket> Server<S> {
         true
     }
 
-    /// Sends until nothing is left or the socket is full, and acts on what was reached by that.
-    pub(super) fn flush(&mut self, now: Now, id: ConnId) {
+    /// Sends until nothing is left or the socket is full, and acts on what was reached by that. How
+    /// many bytes the socket was given to choose from.
+    pub(super) fn flush(&mut self, now: Now, id: ConnId) -> usize {
+        let mut offered_bytes = 0;
         while let Some(entry) = self.entry(id)
             && !entry.blocked
         {
             if self.lapped(now, id.slot) && self.entry(id).is_none() {
-                return;
+                return offered_bytes;
             }
             let length = self.sendable_bytes(id);
             if length == 0 {
@@ -291,11 +311,13 @@ impl<S: Socket> Server<S> {
             let (feed, body) = sources(&self.hub, &self.site, entry.conn.out.source());
             let transmit = entry.conn.out.transmit(feed, body, &self.pool);
             let result = entry.socket.write(&transmit.slices);
+            offered_bytes += length;
             if !self.sent(now, id, length, result) {
-                return;
+                return offered_bytes;
             }
         }
         self.recover(now, id);
+        offered_bytes
     }
 
     /// How much one send would be given; a session turns to a space that has something.

@@ -101,9 +101,9 @@ struct Entry<S> {
 }
 
 // Everything that an idle session takes: its entry in the table, its timer, its place in its
-// channel's list and in the two queues. (The slab's tag fits into the entry.)
+// channel's list and in the three queues. (The slab's tag fits into the entry.)
 const _: () = assert!(
-    size_of::<Entry<core::ffi::c_int>>() + wheel::ENTRY_BYTES + 8 + size_of::<ConnId>()
+    size_of::<Entry<core::ffi::c_int>>() + wheel::ENTRY_BYTES + 12 + size_of::<ConnId>()
         <= limits::CONNECTION_BYTES
 );
 
@@ -130,6 +130,10 @@ pub struct Server<S> {
     queue: VecDeque<u32>,
     /// Connections to be read again: their budget was spent, or what held them back is gone.
     resume: VecDeque<ConnId>,
+    /// Connections that can be written to again, with more to send than their own bytes.
+    unblocked: VecDeque<u32>,
+    /// What may still be read from publishers in this turn.
+    read_bytes_left: usize,
     /// Sessions with something to answer a poll with.
     polls: VecDeque<SessionId>,
     /// The connection whose posted packets are being taken in.
@@ -175,6 +179,8 @@ impl<S: Socket> Server<S> {
             per_ip: HashMap::with_hasher(addresses),
             queue: VecDeque::with_capacity(slots),
             resume: VecDeque::with_capacity(slots),
+            unblocked: VecDeque::with_capacity(slots),
+            read_bytes_left: limits::READ_BYTES_PER_TURN,
             polls: VecDeque::new(),
             posting: None,
             events: VecDeque::new(),
@@ -231,7 +237,8 @@ impl<S: Socket> Server<S> {
 
     /// Something may be possible with a socket. Ids of connections that are gone are ignored.
     ///
-    /// Bounded work: [`limits::READS_PER_TURN`] reads and one flush.
+    /// Bounded work: [`limits::READS_PER_TURN`] reads. A publisher is read only while the turn's
+    /// share lasts and nobody waits in front of it; who can be written to again waits for the pass.
     pub fn ready(&mut self, now: Now, id: ConnId, readiness: Readiness) {
         self.wheel.tell(now.mono);
         self.engine.tell(now.mono);
@@ -240,10 +247,15 @@ impl<S: Socket> Server<S> {
         entry.read_closed |= readiness.read_closed;
         if readiness.writable && entry.blocked {
             entry.blocked = false;
-            self.flush(now, id);
+            self.enqueue_unblocked(id.slot);
         }
         if readiness.readable || readiness.read_closed {
-            self.read(now, id);
+            let waits = self.read_bytes_left == 0 || !self.resume.is_empty();
+            if waits && self.entries[id.slot as usize].conn.is_publishing() {
+                resume_later(&mut self.entries, &mut self.resume, id);
+            } else {
+                self.read(now, id);
+            }
         }
     }
 
@@ -261,6 +273,9 @@ impl<S: Socket> Server<S> {
         self.expire(now);
         self.run_drain(now);
         for _ in 0..self.resume.len().min(limits::SENDS_PER_TURN) {
+            if self.read_bytes_left == 0 {
+                break;
+            }
             let Some(id) = self.resume.pop_front() else { break };
             if let Some(entry) = self.entry(id) {
                 entry.resuming = false;
@@ -268,7 +283,9 @@ impl<S: Socket> Server<S> {
             }
         }
         self.flush_pass(now, batch);
+        self.read_bytes_left = limits::READ_BYTES_PER_TURN;
         !self.queue.is_empty()
+            || !self.unblocked.is_empty()
             || !self.resume.is_empty()
             || !self.polls.is_empty()
             || self.hub.is_active()
@@ -522,6 +539,18 @@ impl<S: Socket> Server<S> {
         if !entry.queued && !entry.blocked {
             entry.queued = true;
             self.queue.push_back(slot);
+        }
+    }
+
+    /// The same for one that was blocked. Own bytes go first; who lags behind a feed or is in the
+    /// middle of a file has a share of the pass, so that a crowd of them keeps nobody waiting.
+    fn enqueue_unblocked(&mut self, slot: u32) {
+        let entry = &mut self.entries[slot as usize];
+        if matches!(entry.conn.out.source(), Source::Nothing) {
+            self.enqueue(slot);
+        } else if !entry.queued {
+            entry.queued = true;
+            self.unblocked.push_back(slot);
         }
     }
 

@@ -15,7 +15,7 @@ use super::{AGENT_BYTES_MAX, Event, Server, Socket};
 use crate::conn::{Later, Next};
 use crate::feed::Mark;
 use crate::hub::{SPACES_MAX, Transport};
-use crate::id::{ConnId, SessionId};
+use crate::id::{ChannelId, ConnId, SessionId};
 use crate::reason::CloseReason;
 use crate::time::Now;
 use crate::wire::engine::{self, Body, BodyLength, Refusal, SID_BYTES, Sid, Version};
@@ -68,6 +68,9 @@ impl<S: Socket> Server<S> {
             self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
             let answer = Answer { content: Content::Text(b""), ..Answer::plain(status) };
             return self.respond(now, slot, request, answer);
+        }
+        if let Some(drain) = &mut self.drain {
+            drain.polled(now.mono);
         }
         self.hold(slot, request, session);
         self.enqueue_poll(session);
@@ -253,9 +256,12 @@ impl<S: Socket> Server<S> {
         let Transport::Polling { held: Some(id), .. } = self.engine.get(session).transport else {
             return;
         };
-        let Some(plan) = self.plan_poll(session) else {
-            self.recover_session(session);
-            return self.close_session(now, session, CloseReason::TooSlow, Farewell::Close);
+        let plan = match self.plan_poll(session) {
+            Ok(plan) => plan,
+            Err(overtaken) => {
+                self.recover_session(session);
+                return self.close_lapped(now, session, overtaken);
+            }
         };
         let entry = self.engine.get(session);
         if plan.bytes > 0 {
@@ -263,6 +269,9 @@ impl<S: Socket> Server<S> {
         } else if entry.upgrade.is_some_and(|upgrade| upgrade.probed) {
             let noop = engine::noop_body(entry.version);
             self.send_poll(now, session, id, noop);
+        } else if self.drain.as_ref().is_some_and(|drain| drain.has_passed(id.slot)) {
+            // It was between two polls when its turn came.
+            self.close_session(now, session, CloseReason::GoingAway, Farewell::Close);
         }
     }
 
@@ -297,9 +306,9 @@ impl<S: Socket> Server<S> {
         self.send_late(now, id.slot, &answer);
     }
 
-    /// What a poll is answered with: own packets and then as many records as fit. `None` if the
-    /// ring has overtaken the session in one of its spaces.
-    fn plan_poll(&self, session: SessionId) -> Option<Plan> {
+    /// What a poll is answered with: own packets and then as many records as fit. An error is the
+    /// channel whose ring has overtaken the session.
+    fn plan_poll(&self, session: SessionId) -> Result<Plan, ChannelId> {
         let session = self.engine.get(session);
         let mut length = BodyLength::new(session.version);
         if let Some(own) = session.own {
@@ -310,7 +319,7 @@ impl<S: Socket> Server<S> {
         for (space, until) in session.spaces.iter().zip(&mut plan.until) {
             let feed = self.hub.feed(space.channel, session.dialect());
             if space.cursor.offset < feed.tail() && !full {
-                return None;
+                return Err(space.channel);
             }
             *until = space.cursor;
             while !full && let Some(next) = feed.next(*until) {
@@ -324,7 +333,7 @@ impl<S: Socket> Server<S> {
             }
         }
         plan.bytes = length.bytes();
-        Some(plan)
+        Ok(plan)
     }
 
     /// Writes what was planned, gives own packets back and advances the cursors.

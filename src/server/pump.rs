@@ -31,6 +31,9 @@ impl<S: Socket> Server<S> {
                 spent = false;
                 break;
             }
+            if self.read_bytes_left == 0 {
+                break;
+            }
         }
         self.buffer = buffer;
         if let Some(entry) = self.entry(id) {
@@ -71,6 +74,9 @@ impl<S: Socket> Server<S> {
                 return false;
             }
         };
+        if entry.conn.is_publishing() {
+            self.read_bytes_left = self.read_bytes_left.saturating_sub(arrived);
+        }
         if arrived > 0 {
             entry.conn.heard(now.mono);
         }

@@ -466,7 +466,7 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    fn close_lapped(&mut self, now: Now, session: SessionId, channel: ChannelId) {
+    pub(super) fn close_lapped(&mut self, now: Now, session: SessionId, channel: ChannelId) {
         let entry = self.engine.get(session);
         let feed = self.hub.feed(channel, entry.dialect());
         let space = entry.space(channel).map(|number| entry.spaces[number]);

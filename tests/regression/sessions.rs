@@ -110,3 +110,63 @@ fn a_close_waits_for_what_was_published_in_every_namespace() {
     }
     assert!(heard.ends_with("going away"), "{heard}");
 }
+
+#[test]
+fn a_session_whose_answer_waits_in_its_socket_has_not_vanished() {
+    let mut world = World::new();
+    let (client, id) = world.socket(&[""]);
+    world.pass(Duration::from_secs(26));
+    assert_eq!(client.heard(), [0x81, 1, b'2'], "a ping");
+    // The machine sleeps; what has come meanwhile is reported after other things.
+    client.0.borrow_mut().to_server.extend(frame(1, b"3"));
+    world.now.mono = world.now.mono.plus(Duration::from_secs(40));
+    world.settle();
+    assert!(!client.0.borrow().dropped);
+    world.say(&client, id, &frame(1, b"42[\"chat message\",\"hello\"]"));
+    assert!(client.heard().ends_with(b"42[\"chat message\",\"hello\"]"));
+}
+
+#[test]
+fn a_session_that_polls_is_waited_for_a_little_after_a_sleep_of_the_machine() {
+    for answers in [true, false] {
+        let mut world = World::new();
+        let (client, id, target) = world.polling();
+        world.request(&client, id, "POST", &target, "40");
+        let (held, held_id) = world.connect();
+        world.request(&held, held_id, "GET", &target, "");
+        world.request(&held, held_id, "GET", &target, "");
+        world.pass(Duration::from_secs(26));
+        assert!(held.heard().ends_with(b"\r\n\r\n2"), "a ping");
+        world.now.mono = world.now.mono.plus(Duration::from_secs(40));
+        world.settle();
+        if answers {
+            // On a connection of its own, since its others have been idle for too long.
+            let (client, id) = world.connect();
+            world.request(&client, id, "POST", &target, "3");
+            assert!(client.heard().ends_with(b"\r\n\r\nok"));
+        }
+        world.pass(Duration::from_secs(3));
+        assert_eq!(world.server.sessions(), usize::from(answers));
+    }
+}
+
+#[test]
+fn a_drain_does_not_wait_for_sessions_that_do_not_poll_again() {
+    let mut world = World::new();
+    let (_, _, gone) = world.polling();
+    let (client, id, target) = world.polling();
+    world.request(&client, id, "POST", &target, "40");
+    world.request(&client, id, "GET", &target, "");
+    client.heard();
+    let began = world.now.mono;
+    world.server.drain(world.now, began.plus(Duration::from_secs(60)));
+    world.pass(Duration::from_secs(4));
+    // One was between two polls, and comes back to be told.
+    let (client, id) = world.connect();
+    world.request(&client, id, "GET", &target, "");
+    assert!(client.heard().ends_with(b"\r\n\r\n1"));
+    world.pass(Duration::from_secs(3));
+    assert!(!world.events.contains(&Event::Drained), "somebody may still come");
+    world.pass(Duration::from_secs(8));
+    assert!(world.events.contains(&Event::Drained), "{gone} has not polled for a while");
+}
