@@ -17,14 +17,22 @@
 //! In `tests/sim/`: `climate` is the weather of one run, `socket` the fake network, `client` the
 //! people, `decode` what they understand, `oracle` what must be true, `world` the turns.
 
+#[path = "sim/attend.rs"]
+mod attend;
 #[path = "sim/client.rs"]
 mod client;
 #[path = "sim/climate.rs"]
 mod climate;
 #[path = "sim/decode.rs"]
 mod decode;
+#[path = "sim/hearing.rs"]
+mod hearing;
 #[path = "sim/oracle.rs"]
 mod oracle;
+#[path = "sim/packet.rs"]
+mod packet;
+#[path = "sim/person.rs"]
+mod person;
 #[path = "sim/socket.rs"]
 mod socket;
 #[path = "sim/world.rs"]
@@ -118,6 +126,9 @@ fn add(total: &mut Outcome, outcome: Outcome) {
     total.published += outcome.published;
     total.delivered += outcome.delivered;
     total.connections += outcome.connections;
+    total.sessions += outcome.sessions;
+    total.told += outcome.told;
+    total.upgrades += outcome.upgrades;
     total.reasons |= outcome.reasons;
 }
 
@@ -132,9 +143,11 @@ fn assert_variety(total: &Outcome) {
 
 fn told_total(total: &Outcome) -> String {
     let Outcome { turns, events, calls, published, delivered, connections, .. } = total;
+    let Outcome { sessions, told, upgrades, .. } = total;
     format!(
-        "{turns} turns, {connections} connections, {calls} socket calls, {events} events, \
-         {published} messages published, {delivered} delivered"
+        "{turns} turns, {connections} connections, {sessions} Socket.IO sessions ({upgrades} \
+         upgraded), {calls} socket calls, {events} events, {published} messages published, \
+         {delivered} delivered ({told} to Socket.IO)"
     )
 }
 

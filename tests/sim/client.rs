@@ -5,6 +5,9 @@
 //! the oracle holds against what the server does. A client reacts only to what has arrived and what
 //! it has taken: one that does not read answers no ping.
 
+#[path = "speech.rs"]
+mod speech;
+
 use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::collections::VecDeque;
 use std::io;
@@ -14,9 +17,11 @@ use elbow::reason::CloseReason;
 use elbow::server::Listener;
 use elbow::settings::ProxyMode;
 
-use super::climate::{Climate, Dice};
+use super::climate::{Climate, Dice, People};
 use super::decode::Decoder;
+use super::person::{Heard, Purpose};
 use super::socket::Link;
+pub(crate) use speech::payload;
 
 /// What a client may use of the world while it acts.
 pub(crate) struct Scene<'a> {
@@ -53,16 +58,19 @@ pub(crate) struct Expected {
     /// The server must say `Connection: close`.
     pub(crate) last: bool,
     pub(crate) text: Option<&'static str>,
+    pub(crate) purpose: Purpose,
 }
 
 /// What the client learns of what it has taken.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Notice {
     Upgraded,
     Refused,
     LastAnswer,
     Ping,
     Close(Option<u16>),
+    /// Something for the person whose connection this is.
+    Carried(Heard),
 }
 
 /// A set of reasons for which a connection may end.
@@ -80,7 +88,7 @@ impl Reasons {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Reads {
+pub(crate) enum Reads {
     AtOnce,
     Slowly,
     /// Not in every other period, and all sleepers sleep in the same.
@@ -116,6 +124,8 @@ enum Role {
     Socket,
     /// Its header ends everything: it only waits.
     Doomed,
+    /// It does what a person has it do.
+    Carrier,
 }
 
 #[derive(Debug)]
@@ -166,7 +176,15 @@ pub(crate) struct Client {
     /// Answers to what it did not ask may come.
     pub(crate) lenient: bool,
     pub(crate) answered: u64,
+    /// The last answer was that it asks too slowly.
+    pub(crate) late: bool,
     pub(crate) outbox: VecDeque<u8>,
+    /// Whose connection it is, and what that person has not taken note of.
+    pub(crate) person: Option<usize>,
+    pub(crate) heard: Vec<Heard>,
+    /// It is, or is to be, a person's WebSocket.
+    pub(crate) is_socket: bool,
+    pub(crate) close_code: Option<Option<u16>>,
     /// When it acts next, as the world has it.
     pub(crate) next_ms: u64,
     pub(crate) sent_code: Option<Option<u16>>,
@@ -189,6 +207,19 @@ pub(crate) struct Client {
 
 pub(crate) const SESSION_CLOSED: &[u16] = &[101, 503];
 
+/// How fast somebody reads.
+pub(crate) fn draw_reads(dice: &mut Dice, people: &People) -> Reads {
+    if dice.chance(people.slow_readers) {
+        Reads::Slowly
+    } else if dice.chance(people.sleepers) {
+        Reads::InPeriods
+    } else if dice.chance(people.never_readers) {
+        Reads::Never
+    } else {
+        Reads::AtOnce
+    }
+}
+
 impl Client {
     pub(crate) fn new(number: usize, link: Rc<Link>, scene: &mut Scene<'_>) -> Client {
         let people = scene.climate.people;
@@ -201,22 +232,17 @@ impl Client {
         } else {
             Role::Socket
         };
-        let reads = if dice.chance(people.slow_readers) {
-            Reads::Slowly
-        } else if dice.chance(people.sleepers) {
-            Reads::InPeriods
-        } else if dice.chance(people.never_readers) {
-            Reads::Never
-        } else {
-            Reads::AtOnce
-        };
+        let reads = draw_reads(dice, &people);
         let end = if dice.chance(people.rude) {
             use End::{Breaks, BreaksText, CloseAndReset, Fin, Reset, Stalls, TooBig, Vanishes};
             dice.pick(&[Fin, Reset, Vanishes, Stalls, Breaks, BreaksText, TooBig, CloseAndReset])
         } else {
             dice.pick(&[End::Politely, End::Politely, End::Stays])
         };
-        let [_, _, high, low] = (number as u32).to_be_bytes();
+        // Where addresses are counted, some clients share one.
+        let shared = scene.climate.settings.limits.connections_per_ip_max.is_some();
+        let host = if shared { number as u32 % 4 } else { number as u32 };
+        let [_, _, high, low] = host.to_be_bytes();
         let address = |a, b| {
             let ip = Ipv4Addr::new(a, b, high, low);
             SocketAddr::V4(SocketAddrV4::new(ip, 1024 + number as u16))
@@ -242,7 +268,12 @@ impl Client {
             refused: false,
             lenient: false,
             answered: 0,
+            late: false,
             outbox: VecDeque::new(),
+            person: None,
+            heard: Vec::new(),
+            is_socket: false,
+            close_code: None,
             next_ms: u64::MAX,
             sent_code: None,
             over: false,
@@ -297,7 +328,8 @@ impl Client {
         if self.link.is_ended() && !self.over {
             self.hang_up();
         }
-        if !self.over && scene.now_ms >= self.speak_again_ms && !scene.quiet {
+        let speaks = !self.over && !scene.quiet && self.role != Role::Carrier;
+        if speaks && scene.now_ms >= self.speak_again_ms {
             self.speak(scene);
             let think_ms = scene.climate.people.think_ms;
             self.speak_again_ms = scene.now_ms + scene.dice.between(1, think_ms * 2);
@@ -307,7 +339,7 @@ impl Client {
             return None;
         }
         let mut next = u64::MAX;
-        if !self.over && !scene.quiet {
+        if speaks && !self.over {
             next = self.speak_again_ms;
         }
         if self.reads != Reads::AtOnce && !scene.quiet {
@@ -321,7 +353,7 @@ impl Client {
 
     /// Leaves, one way or another.
     pub(crate) fn leave(&mut self, scene: &mut Scene<'_>) {
-        if self.gone || self.over {
+        if self.gone || self.over || self.role == Role::Carrier {
             return;
         }
         self.end = match scene.dice.below(6) {
@@ -361,10 +393,7 @@ impl Client {
             }
         };
         let taken = self.link.take(most);
-        while let Some((at, notice)) = self.notices.front().copied()
-            && at <= taken
-        {
-            self.notices.pop_front();
+        while let Some((_, notice)) = self.notices.pop_front_if(|(at, _)| *at <= taken) {
             self.react(notice);
         }
     }
@@ -379,7 +408,17 @@ impl Client {
                 self.end = End::Fin;
                 self.life = if self.lenient { 0 } else { self.life.min(1) };
             }
+            Notice::LastAnswer if self.role == Role::Carrier => self.end = End::Fin,
             Notice::LastAnswer => {}
+            Notice::Carried(heard) => self.heard.push(heard),
+            Notice::Close(code) if self.role == Role::Carrier => {
+                if self.sent_code.is_none() && !self.over {
+                    self.put_close(code);
+                    self.over = true;
+                    self.end = End::Fin;
+                }
+                self.heard.push(Heard::SocketClosed);
+            }
             Notice::Ping if self.mute || self.sent_code.is_some() || self.over => {}
             Notice::Ping => self.put_frame(0x8a, b""),
             Notice::Close(code) if self.sent_code.is_none() && !self.over => {
@@ -430,7 +469,7 @@ impl Client {
 
     fn speak(&mut self, scene: &mut Scene<'_>) {
         match self.role {
-            Role::Doomed => {}
+            Role::Doomed | Role::Carrier => {}
             Role::Socket if !self.open => {}
             Role::Silent | Role::Web | Role::Socket if self.life == 0 => self.finish(scene),
             Role::Silent => self.life -= 1,
@@ -455,12 +494,13 @@ impl Client {
     }
 
     fn reset(&mut self) {
-        let kind = match self.number % 3 {
-            0 => io::ErrorKind::BrokenPipe,
-            _ => io::ErrorKind::ConnectionReset,
+        let (kind, reason) = match self.number % 8 {
+            0 => (io::ErrorKind::Other, CloseReason::SocketFailed),
+            1..=3 => (io::ErrorKind::BrokenPipe, CloseReason::PeerReset),
+            _ => (io::ErrorKind::ConnectionReset, CloseReason::PeerReset),
         };
         self.link.reset(kind);
-        self.reasons.allow(CloseReason::PeerReset);
+        self.reasons.allow(reason);
         self.over = true;
         self.gone = true;
     }
@@ -521,363 +561,107 @@ impl Client {
     }
 }
 
-/// Before HTTP.
+/// What a person has its connections do.
 impl Client {
-    fn introduce(&mut self, scene: &mut Scene<'_>) {
-        let mode = scene.climate.settings.proxy;
-        let public = self.listener == Listener::Public;
-        if public && mode == ProxyMode::Off {
-            return;
+    pub(crate) fn carrier(
+        number: usize,
+        link: Rc<Link>,
+        scene: &mut Scene<'_>,
+        person: usize,
+        reads: Reads,
+    ) -> Client {
+        let mut client = Client {
+            role: Role::Carrier,
+            listener: Listener::Public,
+            reads,
+            end: End::Stays,
+            person: Some(person),
+            ..Client::new(number, link, scene)
+        };
+        match scene.climate.settings.proxy {
+            ProxyMode::Off => {}
+            ProxyMode::Optional if scene.dice.chance(500) => {}
+            ProxyMode::Optional | ProxyMode::Required => client.put_header(scene),
         }
-        if scene.dice.chance(scene.climate.people.odd_headers) {
-            return self.introduce_oddly(scene);
-        }
-        if public && mode == ProxyMode::Required || scene.dice.chance(500) {
-            self.put_header(scene);
-        }
+        client
     }
 
-    fn put_header(&mut self, scene: &mut Scene<'_>) {
-        let (SocketAddr::V4(client), true) = (self.claimed, true) else { return };
-        match scene.dice.below(4) {
-            0 => self.outbox.extend(b"PROXY UNKNOWN\r\n"),
-            1 => {
-                let line = format!("PROXY TCP4 {} 10.0.0.1 {} 80\r\n", client.ip(), client.port());
-                self.outbox.extend(line.as_bytes());
-                self.header_counts = self.listener == Listener::Public;
-            }
-            2 => self.outbox.extend(b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00"),
-            _ => {
-                self.outbox.extend(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x10");
-                self.outbox.extend(client.ip().octets());
-                self.outbox.extend([10, 0, 0, 1]);
-                self.outbox.extend(client.port().to_be_bytes());
-                self.outbox.extend([0, 80]);
-                // A TLV that says nothing.
-                self.outbox.extend([4, 0, 1, 0]);
-                self.header_counts = self.listener == Listener::Public;
-            }
-        }
+    /// Whether it can carry one more request.
+    pub(crate) fn is_free(&self) -> bool {
+        let begun = self.over || self.gone || self.is_socket || self.end == End::Fin;
+        // A PROXY header may still wait to be sent.
+        !begun && self.expected.is_empty() && self.notices.is_empty()
     }
 
-    fn introduce_oddly(&mut self, scene: &mut Scene<'_>) {
-        let required = scene.climate.settings.proxy == ProxyMode::Required;
-        let public = self.listener == Listener::Public;
-        match scene.dice.below(5) {
-            0 if public => {
-                self.put_header(scene);
-                self.header_counts = false;
-                self.peer.set_ip(Ipv4Addr::new(203, 0, 113, self.number as u8).into());
-                self.reasons.allow(CloseReason::ProxyUntrusted);
-            }
-            1 => {
-                let nonsense = scene.dice.pick(&[
-                    &b"PROXY TCP4 300.1.1.1 10.0.0.1 1 2\r\n"[..],
-                    b"PROXY TCP4 1.1.1.1 10.0.0.1 1\r\n",
-                    b"\r\n\r\n\0\r\nQUIT\n\x31\x11\x00\x00",
-                    b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x04abcd",
-                ]);
-                self.outbox.extend(nonsense);
-                self.reasons.allow(CloseReason::ProxyInvalid);
-            }
-            2 => {
-                // Half a header, and then nothing.
-                let half = scene.dice.pick(&[&b"PROXY TC"[..], b"\r\n\r\n\0\r\nQU", b"P"]);
-                self.outbox.extend(half);
-            }
-            3 if public && required => {
-                self.outbox.extend(b"GET / HTTP/1.1\r\nHost: sim\r\n\r\n");
-                self.reasons.allow(CloseReason::ProxyMissing);
-            }
-            4 if public && required => {
-                self.outbox.extend(b"GET /healthz HTTP/1.1\r\nHost: sim\r\n\r\n");
-                self.expect(scene, &[200], Some("ok")).last = true;
-                self.reasons.allow(CloseReason::Answered);
-            }
-            _ => return self.put_header(scene),
-        }
-        self.role = Role::Doomed;
-        self.over = true;
+    /// Whether it has something to send, or its end.
+    pub(crate) fn wants_to_act(&self) -> bool {
+        !self.gone && (!self.outbox.is_empty() || (self.over && !self.half_closed))
     }
-}
 
-/// HTTP.
-impl Client {
-    fn expect(
+    /// Who never reads does so from the time on when it is in a channel.
+    pub(crate) fn let_be(&mut self, is_in: bool) {
+        self.open = is_in;
+    }
+
+    /// How many bytes it has said, when all that waits has gone.
+    pub(crate) fn said_bytes(&self) -> u64 {
+        self.link.state.borrow().sent_bytes + self.outbox.len() as u64
+    }
+
+    pub(crate) fn ask_carrier(
         &mut self,
         scene: &Scene<'_>,
+        request: &[u8],
         statuses: &'static [u16],
-        text: Option<&'static str>,
+        purpose: Purpose,
     ) -> &mut Expected {
-        let generation = scene.generation;
-        self.expected.push_back(Expected {
-            statuses,
-            to_head: false,
-            page: None,
-            generation,
-            last: false,
-            text,
-        });
-        self.expected.back_mut().expect("it was just put there")
-    }
-
-    fn ask(&mut self, scene: &mut Scene<'_>) {
-        // What the health listener does not have.
-        let public: &'static [u16] =
-            if self.listener == Listener::Public { &[200] } else { &[404] };
-        match scene.dice.below(9) {
-            0 | 1 => self.ask_page(scene, Page::Index, public),
-            2 => self.ask_page(scene, Page::Big, public),
-            3 => {
-                self.outbox.extend(b"GET /none HTTP/1.1\r\nHost: sim\r\n\r\n");
-                self.expect(scene, &[404], None);
-            }
-            4 => {
-                self.outbox.extend(b"GET /healthz HTTP/1.1\r\nHost: sim\r\n\r\n");
-                self.expect(scene, &[200], Some("ok"));
-            }
-            5 => {
-                self.outbox.extend(b"HEAD /readyz HTTP/1.1\r\nHost: sim\r\n\r\n");
-                self.expect(scene, &[200, 503], None).to_head = true;
-            }
-            6 => {
-                let length = scene.dice.below(3000) as usize;
-                let head =
-                    format!("POST / HTTP/1.1\r\nHost: sim\r\nContent-Length: {length}\r\n\r\n");
-                self.outbox.extend(head.as_bytes());
-                self.outbox.extend(std::iter::repeat_n(b'G', length));
-                self.expect(scene, if public == [200] { &[405] } else { &[404] }, None);
-            }
-            7 => {
-                self.outbox.extend(
-                    b"PUT /none HTTP/1.1\r\nHost: sim\r\nTransfer-Encoding: chunked\r\n\r\n\
-                      5\r\nhello\r\n10;x=y\r\n0123456789abcdef\r\n0\r\n\r\n",
-                );
-                self.expect(scene, &[404], None);
-            }
-            _ => {
-                self.outbox.extend(b"GET /ws HTTP/1.1\r\nHost: sim\r\n\r\n");
-                self.expect(scene, if public == [200] { &[426] } else { &[404] }, None);
-            }
-        }
-    }
-
-    fn ask_page(&mut self, scene: &mut Scene<'_>, page: Page, statuses: &'static [u16]) {
-        let to_head = scene.dice.chance(200);
-        let method = if to_head { "HEAD" } else { "GET" };
-        let path = match page {
-            Page::Index => "/",
-            Page::Big => "/big.bin",
-        };
-        let head = format!("{method} {path} HTTP/1.1\r\nHost: sim\r\nUser-Agent: model\r\n\r\n");
-        self.outbox.extend(head.as_bytes());
+        self.outbox.extend(request);
         let expected = self.expect(scene, statuses, None);
-        expected.to_head = to_head;
-        expected.page = (statuses == [200]).then_some(page);
+        expected.purpose = purpose;
+        expected
     }
 
-    fn ask_last(&mut self, scene: &mut Scene<'_>) {
-        let public = self.listener == Listener::Public;
-        let head = scene.dice.pick(&[
-            "GET / HTTP/1.1\r\nHost: sim\r\nConnection: close\r\n\r\n",
-            "GET / HTTP/1.0\r\n\r\n",
-        ]);
-        self.outbox.extend(head.as_bytes());
-        let expected = self.expect(scene, if public { &[200] } else { &[404] }, None);
-        expected.last = true;
-        expected.page = public.then_some(Page::Index);
-        self.reasons.allow(CloseReason::Answered);
-        if scene.dice.chance(300) {
-            // Nobody will read this, and it must not cost the answer.
-            self.outbox.extend(b"GET / HTTP/1.1\r\n".repeat(scene.dice.below(100) as usize));
-        }
-    }
-
-    fn ask_half(&mut self, scene: &mut Scene<'_>) {
-        if scene.dice.chance(500) {
-            self.outbox.extend(b"GET / HTTP/1.1\r\nHo");
-            self.expect(scene, &[408], None).last = true;
-            self.reasons.allow(CloseReason::Answered);
-        } else {
-            self.outbox.extend(b"POST /none HTTP/1.1\r\nHost: sim\r\nContent-Length: 9\r\n\r\nhal");
-            self.expect(scene, &[404], None);
-        }
-    }
-
-    fn ask_nonsense(&mut self, scene: &mut Scene<'_>) {
-        let nonsense = scene.dice.pick(&[
-            &b"GET / HTTP/1.1\r\nHost : sim\r\n\r\n"[..],
-            b"GET / HTTP/1.1\nHost: sim\n\n",
-            b"POST / HTTP/1.1\r\nHost: sim\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03 and so on\r\n\r\n",
-            b"GET / HTTP/1.1\r\n\r\n",
-        ]);
-        self.outbox.extend(nonsense);
-        self.expect(scene, &[400], None).last = true;
-        self.reasons.allow(CloseReason::Answered);
-    }
-
-    fn ask_upgrade(&mut self, scene: &mut Scene<'_>) {
-        let path = match self.channel {
-            0 => scene.dice.pick(&["/", "/ws", "/ws/default"]).to_owned(),
-            n => format!("/ws/room{n}"),
-        };
-        let (origin, version, statuses): (_, _, &'static [u16]) = match scene.dice.below(40) {
-            0 => ("Origin: http://elsewhere\r\n", "13", &[403]),
-            1 => ("", "8", &[426]),
-            2..10 => ("Origin: https://sim\r\n", "13", SESSION_CLOSED),
-            _ => ("", "13", SESSION_CLOSED),
-        };
+    pub(crate) fn ask_socket(
+        &mut self,
+        scene: &Scene<'_>,
+        path: &str,
+        statuses: &'static [u16],
+        purpose: Purpose,
+    ) {
+        self.is_socket = true;
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             {origin}Sec-WebSocket-Version: {version}\r\n\
-             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
-        self.outbox.extend(head.as_bytes());
-        self.expect(scene, statuses, None);
-        if statuses == SESSION_CLOSED && scene.dice.chance(100) {
-            // It does not wait for the answer. If that is no, its frames are no requests.
-            self.lenient = true;
-            self.reasons.allow(CloseReason::Answered);
-            self.open = true;
-            for _ in 0..scene.dice.below(4) {
-                self.say(scene);
-            }
+        self.ask_carrier(scene, head.as_bytes(), statuses, purpose);
+    }
+
+    pub(crate) fn close_politely(&mut self, scene: &mut Scene<'_>) {
+        if self.sent_code.is_none() && !self.over {
+            self.put_close(scene.dice.pick(&[None, Some(1000), Some(1001)]));
         }
+        self.over = true;
     }
-}
 
-/// WebSocket.
-impl Client {
-    fn say(&mut self, scene: &mut Scene<'_>) {
-        match scene.dice.below(10) {
-            0 => self.put_ping(scene),
-            1 => self.put_frame(0x8a, b"nobody asked"),
-            _ => self.put_message(scene),
+    /// Ends in the middle of whatever it carries, with a reset or in order.
+    pub(crate) fn drop_carrier(&mut self, reset: bool) {
+        if self.gone {
+            return;
         }
-    }
-
-    fn put_ping(&mut self, scene: &mut Scene<'_>) {
-        self.count += 1;
-        let mut payload = format!("{}", self.count).into_bytes();
-        payload.resize(payload.len() + scene.dice.below(100) as usize, b'.');
-        self.put_frame(0x89, &payload);
-        self.pings.push_back(payload);
-    }
-
-    fn put_message(&mut self, scene: &mut Scene<'_>) {
-        let most = scene.climate.settings.limits.message_bytes_max;
-        let length = match scene.dice.below(8) {
-            0 => 0,
-            1 => most,
-            2 => scene.dice.below(most + 1),
-            _ => scene.dice.below(60.min(most)),
-        } as usize;
-        let is_text = scene.dice.chance(700);
-        self.count += 1;
-        let payload = payload(is_text, length, self.number, self.count);
-        let fragments = if scene.dice.chance(250) { scene.dice.between(2, 4) as usize } else { 1 };
-        let opcode = if is_text { 1 } else { 2 };
-        let mut rest = &payload[..];
-        for fragment in 0..fragments {
-            let last = fragment + 1 == fragments;
-            let cut = scene.dice.below(rest.len() as u64 + 1) as usize;
-            let (part, behind) = rest.split_at(if last { rest.len() } else { cut });
-            rest = behind;
-            let first = if fragment == 0 { opcode } else { 0 };
-            self.put_frame(first | if last { 0x80 } else { 0 }, part);
-            if !last && scene.dice.chance(200) {
-                self.put_ping(scene);
-            }
-        }
-        self.sent.push_back(Message { is_text, payload: payload.into() });
-    }
-
-    fn put_message_begun(&mut self, scene: &mut Scene<'_>) {
-        match scene.dice.below(3) {
-            0 => self.put_frame(0x01, b"to be continued"),
-            1 => self.outbox.extend(b"\x81"),
-            _ => self.outbox.extend(b"\x82\x8a\x01\x02\x03\x04half"),
+        self.reasons.allow(CloseReason::PeerGone);
+        self.reasons.allow(CloseReason::ProbeOnly);
+        if reset {
+            self.reset();
+        } else {
+            self.over = true;
+            self.end = End::Fin;
         }
     }
 
-    fn break_frames(&mut self, scene: &mut Scene<'_>) {
-        let limits = &scene.climate.settings.limits;
-        let reason = match self.end {
-            End::TooBig => {
-                self.put_frame(0x82, &vec![7; limits.message_bytes_max as usize + 1]);
-                CloseReason::MessageTooBig
-            }
-            End::BreaksText => {
-                let text =
-                    scene.dice.pick(&[&b"\xff"[..], b"\xc0\xaf", b"\xed\xa0\x80", b"\xe2\x82"]);
-                self.put_frame(0x81, text);
-                CloseReason::InvalidText
-            }
-            End::Breaks
-            | End::Politely
-            | End::Stays
-            | End::Fin
-            | End::Reset
-            | End::Vanishes
-            | End::Stalls
-            | End::CloseAndReset => {
-                match scene.dice.below(5) {
-                    0 => self.outbox.extend(b"\x81\x05hello"),
-                    1 => self.put_frame(0xc1, b"reserved"),
-                    2 => self.put_frame(0x83, b"opcode"),
-                    3 => self.put_frame(0x80, b"continues nothing"),
-                    _ => self.put_frame(0x89, &[0; 126]),
-                }
-                CloseReason::ProtocolError
-            }
-        };
-        self.reasons.allow(reason);
-        if scene.dice.chance(300) {
-            // What comes behind is nothing to anybody.
-            self.outbox.extend(std::iter::repeat_n(0x55, scene.dice.below(2000) as usize));
-        }
+    /// Is not heard of any more.
+    pub(crate) fn vanish(&mut self) {
+        self.outbox.clear();
+        self.over = true;
+        self.gone = true;
     }
-
-    fn put_close(&mut self, code: Option<u16>) {
-        match code {
-            Some(code) => self.put_frame(0x88, &code.to_be_bytes()),
-            None => self.put_frame(0x88, b""),
-        }
-        self.sent_code = Some(code);
-        self.reasons.allow(CloseReason::ClosedByClient);
-    }
-
-    fn put_frame(&mut self, first: u8, payload: &[u8]) {
-        self.count += 1;
-        let mask = (self.count as u32).wrapping_mul(0x9e37_79b1).to_be_bytes();
-        self.outbox.push_back(first);
-        match payload.len() {
-            length @ ..126 => self.outbox.push_back(0x80 | length as u8),
-            length @ ..65_536 => {
-                self.outbox.push_back(0x80 | 126);
-                self.outbox.extend((length as u16).to_be_bytes());
-            }
-            length => {
-                self.outbox.push_back(0x80 | 127);
-                self.outbox.extend((length as u64).to_be_bytes());
-            }
-        }
-        self.outbox.extend(mask);
-        self.outbox.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
-    }
-}
-
-/// Different for each message, so that a wrong one cannot pass for the right one.
-fn payload(is_text: bool, length: usize, client: usize, count: u64) -> Vec<u8> {
-    let mut text = format!("{client}.{count}:");
-    text.truncate(length);
-    let fill = if is_text { ["ä", "€", "x", "😀"] } else { ["a", "b", "c", "d"] };
-    let mut at = count as usize;
-    while text.len() < length {
-        let next = fill[at % 4];
-        text.push_str(if text.len() + next.len() > length { "." } else { next });
-        at += 1;
-    }
-    text.into_bytes()
 }

@@ -6,7 +6,7 @@
 //! so that what a run shows can be told from the rest.
 
 use elbow::limits::Limits;
-use elbow::settings::{ProxyMode, Settings, Trust};
+use elbow::settings::{Events, ProxyMode, Settings, Trust};
 use elbow::time::Duration;
 
 /// A small generator (splitmix64): the same seed, the same numbers.
@@ -79,6 +79,8 @@ pub(crate) struct People {
     /// Everyone comes at once, and again after a mass disconnect.
     pub(crate) crowds: bool,
     pub(crate) web: u64,
+    /// Those who speak Socket.IO, each over a few connections.
+    pub(crate) socket_io: u64,
     pub(crate) silent: u64,
     pub(crate) odd_headers: u64,
     pub(crate) flooders: u64,
@@ -176,6 +178,7 @@ fn draw_people(dice: &mut Dice, connections_max: usize) -> People {
         arrival_ms: dice.pick(&[1, 20, 200]),
         crowds: dice.chance(200),
         web: dice.pick(&[0, 100, 400, 900]),
+        socket_io: dice.pick(&[0, 100, 500, 900]),
         silent: dice.rate(300, 200),
         odd_headers: dice.rate(300, 300),
         flooders: dice.rate(400, 500),
@@ -220,7 +223,11 @@ fn draw_settings(dice: &mut Dice) -> Settings {
         forwarded_for: false,
         origins: Vec::new(),
         keep_alive: Duration::from_millis(dice.pick(&[15_000, 75_000])),
-        events: elbow::settings::Events::Named(vec!["chat message".into()]),
+        events: if dice.chance(150) {
+            Events::All
+        } else {
+            Events::Named(vec!["chat message".into()])
+        },
         report_messages: true,
     }
 }

@@ -4,14 +4,35 @@
 //! bits, lengths in their shortest form, nothing behind a close. Anything else panics: every byte
 //! is the server's own, so every fault is too.
 
+use std::fmt;
+
 /// One thing that the server said.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Unit {
     Response(Response),
     Message { is_text: bool, payload: Vec<u8> },
     Ping,
     Pong(Vec<u8>),
     Close(Option<u16>),
+}
+
+/// As a journal wants to show it.
+impl fmt::Debug for Unit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        match self {
+            Unit::Response(response) => {
+                write!(f, "{} {:?}", response.status, text(&response.body))?;
+                f.write_str(if response.closes { ", the last" } else { "" })
+            }
+            Unit::Message { is_text, payload } => {
+                write!(f, "{} {:?}", if *is_text { "text" } else { "binary" }, text(payload))
+            }
+            Unit::Ping => f.write_str("ping"),
+            Unit::Pong(payload) => write!(f, "pong {:?}", text(payload)),
+            Unit::Close(code) => write!(f, "close {code:?}"),
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -48,6 +69,11 @@ impl Decoder {
         self.closed
     }
 
+    /// Whether it reads frames by now.
+    pub(crate) fn is_upgraded(&self) -> bool {
+        self.upgraded
+    }
+
     /// The next unit; `to_head` if the next response answers a HEAD.
     pub(crate) fn next(&mut self, to_head: bool) -> Option<Unit> {
         let bytes = &self.bytes[self.at..];
@@ -58,6 +84,7 @@ impl Decoder {
         let (used, unit) = if self.upgraded { frame(bytes)? } else { response(bytes, to_head)? };
         self.at += used;
         match &unit {
+            Unit::Response(response) if response.status == 100 => {}
             Unit::Response(response) => {
                 self.upgraded = response.status == 101;
                 self.closed = response.closes;
@@ -124,12 +151,13 @@ fn response(bytes: &[u8], to_head: bool) -> Option<(usize, Unit)> {
     let length = lengths.next().map(|(_, value)| value.parse::<usize>().expect("a length"));
     assert!(lengths.next().is_none(), "two lengths");
     let closes = fields.contains(&("Connection", "close"));
-    assert!(fields.iter().any(|(name, _)| *name == "Date"), "no Date: {head}");
-    if status == 101 || status == 204 {
+    let has_date = fields.iter().any(|(name, _)| *name == "Date");
+    assert!(has_date || status == 100, "no Date: {head}");
+    if matches!(status, 100 | 101 | 204) {
         assert_eq!(length, None, "a length where no body may be");
     }
     // Whoever is too slow to ask is not known to ask for a head only.
-    let has_body = (!to_head || status == 408) && !matches!(status, 101 | 204 | 304);
+    let has_body = (!to_head || status == 408) && !matches!(status, 100 | 101 | 204 | 304);
     let length = if has_body { length.expect("a length") } else { 0 };
     let body = bytes.get(end + 4..end + 4 + length)?.to_vec();
     Some((end + 4 + length, Unit::Response(Response { status, closes, body })))

@@ -16,30 +16,64 @@ use elbow::server::Event;
 use super::client::{Client, Expected, Message, Notice, Page, SESSION_CLOSED, Session};
 use super::climate::Climate;
 use super::decode::{Response, Unit};
+use super::hearing::{Log, Spoken};
+use super::packet;
+use super::person::{Person, Purpose};
 
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
-    pub(crate) channels: BTreeMap<Box<str>, Vec<Message>>,
+    pub(crate) channels: BTreeMap<Box<str>, Log>,
     pub(crate) addresses: BTreeMap<SocketAddr, usize>,
     /// Of every event.
     pub(crate) trace: DefaultHasher,
     pub(crate) events: u64,
     pub(crate) published: u64,
+    /// Records that were seen on the wire …
     pub(crate) delivered: u64,
+    /// … by Socket.IO sessions …
+    pub(crate) told: u64,
+    /// … and that the server says it has delivered.
+    pub(crate) counted: u64,
     pub(crate) opened: u64,
     pub(crate) ended: u64,
+    /// Stays of Socket.IO sessions in channels that are over.
+    pub(crate) left: u64,
+    /// Greetings in logs that are marked as perhaps missing up to here.
+    pub(crate) greetings_dropped: u64,
+    /// Some of the greetings of this turn found no memory.
+    pub(crate) greetings_uncertain: bool,
     pub(crate) pings: u64,
     pub(crate) drain_began_ms: Option<u64>,
     pub(crate) drained: bool,
     pub(crate) replaced: u64,
     pub(crate) big_file_bytes: usize,
+    pub(crate) channels_max: usize,
+    pub(crate) tiny_memory: bool,
+    /// What open packets say: the ping interval and timeout in milliseconds, the largest body.
+    pub(crate) announced: [u64; 3],
 }
 
 /// What must wait until everything that was written has been looked at.
 #[derive(Debug)]
 pub(crate) enum Later {
-    Closed { client: usize, reason: CloseReason, duration_ms: u64, counts: (u64, u64) },
-    Ended { client: usize, reason: CloseReason },
+    Closed {
+        client: usize,
+        reason: CloseReason,
+        duration_ms: u64,
+        counts: (u64, u64),
+    },
+    /// A Socket.IO session is no longer in a channel.
+    Left {
+        person: usize,
+        channel: Box<str>,
+        reason: CloseReason,
+        duration_ms: u64,
+        counts: (u64, u64),
+    },
+    Ended {
+        client: usize,
+        reason: CloseReason,
+    },
 }
 
 impl Oracle {
@@ -54,10 +88,20 @@ impl Oracle {
         now_ms: u64,
         climate: &Climate,
         clients: &mut [Client],
+        people: &mut [Person],
         event: &Event,
     ) -> Option<Later> {
         self.events += 1;
         let of = |address: &SocketAddr| self.addresses[address];
+        if let Event::Opened { client, .. }
+        | Event::Message { client, .. }
+        | Event::Lapped { client, .. }
+        | Event::Unentered { client, .. }
+        | Event::Closed { client, .. } = event
+            && let Some(person) = clients[of(client)].person
+        {
+            return self.session_event(now_ms, climate, &mut people[person], event);
+        }
         match event {
             Event::Opened { client, channel } => {
                 let number = of(client);
@@ -94,7 +138,7 @@ impl Oracle {
                 assert!(client.is_named(access.client), "{} is not its address", access.client);
             }
             Event::Endpoint { .. } => panic!("no header names an endpoint"),
-            Event::Unentered { .. } => panic!("nobody here speaks Socket.IO"),
+            Event::Unentered { .. } => panic!("a plain WebSocket is in a channel"),
             Event::Drained => {
                 assert!(self.drain_began_ms.is_some(), "drained without a drain");
                 assert!(!self.drained, "drained twice");
@@ -107,7 +151,7 @@ impl Oracle {
     fn opened(&mut self, now_ms: u64, client: &mut Client, channel: &str) {
         assert!(client.session.is_none(), "opened twice");
         self.opened += 1;
-        let joined = self.channels.entry(channel.into()).or_default().len();
+        let joined = self.channels.entry(channel.into()).or_default().plain.len();
         client.session = Some(Session {
             channel: channel.into(),
             joined,
@@ -135,15 +179,16 @@ impl Oracle {
         assert!(!session.is_closed, "published after the end");
         session.published += 1;
         let log = self.channels.get_mut(&session.channel).expect("it was joined");
-        log.push(message);
-        session.own_behind = log.len();
+        log.spoken.push(spoken(&session.channel, &message));
+        log.plain.push(message);
+        session.own_behind = log.plain.len();
     }
 
     fn lapped(&self, climate: &Climate, client: &mut Client, channel: &str, lag_bytes: u64) {
         let state = client.link.state.borrow();
         let session = client.session.as_mut().expect("only members are lapped");
         session.is_lapped = true;
-        let log = &self.channels[channel];
+        let log = &self.channels[channel].plain;
         let lag_records = (log.len() - session.joined - session.got) as u64;
         let feed = climate.settings.limits.feed_bytes;
         // A ring holds at least half of itself when it evicts, and its index so many records.
@@ -167,19 +212,30 @@ impl Oracle {
                 limits.connections_per_ip_max.is_some()
             }
             "--memory is used up" => climate.tiny_memory,
-            "--max-channels are in use" => limits.channels_max < climate.people.channels as usize,
+            // Those that Socket.IO clients make up are some more.
+            "--max-channels are in use" => limits.channels_max < 32,
             _ => false,
         };
         assert!(legitimate, "refused: {why}");
     }
 
     /// The server has written a whole unit, which ends at `at`.
-    pub(crate) fn unit(&mut self, now_ms: u64, client: &mut Client, at: u64, unit: Unit) {
+    pub(crate) fn unit(
+        &mut self,
+        now_ms: u64,
+        client: &mut Client,
+        person: Option<&mut Person>,
+        at: u64,
+        unit: Unit,
+    ) {
+        if let Some(person) = person {
+            return self.carried(now_ms, client, person, at, unit);
+        }
         match unit {
             Unit::Response(response) => self.response(client, at, &response),
             Unit::Message { is_text, payload } => {
                 let session = client.session.as_mut().expect("frames come in sessions");
-                let log = &self.channels[&session.channel];
+                let log = &self.channels[&session.channel].plain;
                 let place = session.joined + session.got;
                 let expected = log.get(place).expect("a message that nobody published");
                 assert_eq!(is_text, expected.is_text, "message {place} of {}", session.channel);
@@ -221,26 +277,9 @@ impl Oracle {
     }
 
     fn response(&mut self, client: &mut Client, at: u64, response: &Response) {
-        client.answered += 1;
+        let Some((expected, late)) = self.expected(client, response) else { return };
+        let Expected { statuses, .. } = expected;
         let status = response.status;
-        let Some(expected) = client.expected.pop_front() else {
-            assert!(client.lenient && response.closes, "a {status} that answers nothing");
-            return;
-        };
-        // A head that came too slowly.
-        let late = status == 408 && response.closes;
-        let expected = Expected { text: expected.text.filter(|_| !late), ..expected };
-        let statuses = expected.statuses;
-        assert!(late || statuses.contains(&status), "{status} is none of {statuses:?}");
-        if expected.last {
-            assert!(response.closes, "the last answer says so");
-        }
-        if statuses == SESSION_CLOSED && status == 503 {
-            assert!(client.refused, "503 without a reason");
-        }
-        if let Some(text) = expected.text {
-            assert_eq!(response.body, text.as_bytes());
-        }
         if let Some(page) = expected.page
             && !late
             && !expected.to_head
@@ -259,6 +298,37 @@ impl Oracle {
         client.notices.push_back((at, notice));
     }
 
+    /// What this response is the answer to, and whether that came too slowly.
+    pub(crate) fn expected(
+        &self,
+        client: &mut Client,
+        response: &Response,
+    ) -> Option<(Expected, bool)> {
+        client.answered += 1;
+        let status = response.status;
+        let Some(expected) = client.expected.pop_front() else {
+            assert!(client.lenient && response.closes, "a {status} that answers nothing");
+            return None;
+        };
+        // A head that came too slowly.
+        let late = status == 408 && response.closes;
+        client.late = late;
+        let expected = Expected { text: expected.text.filter(|_| !late), ..expected };
+        let statuses = expected.statuses;
+        assert!(late || statuses.contains(&status), "{status} is none of {statuses:?}");
+        if expected.last {
+            assert!(response.closes, "the last answer says so");
+        }
+        let is_session = matches!(expected.purpose, Purpose::Shake | Purpose::Socket);
+        if (statuses == SESSION_CLOSED || is_session) && status == 503 {
+            assert!(client.refused, "503 without a reason");
+        }
+        if let Some(text) = expected.text {
+            assert_eq!(response.body, text.as_bytes());
+        }
+        Some((expected, late))
+    }
+
     fn page(&self, page: Page, since: u64, body: &[u8]) {
         let known = (since..=self.replaced)
             .any(|generation| body == file(page, generation, self.big_file_bytes));
@@ -266,14 +336,23 @@ impl Oracle {
     }
 
     /// An end, once everything that was written before it has been looked at.
-    pub(crate) fn end(&mut self, now_ms: u64, climate: &Climate, client: &mut Client, end: Later) {
+    pub(crate) fn end(
+        &mut self,
+        now_ms: u64,
+        climate: &Climate,
+        client: &mut Client,
+        person: Option<&Person>,
+        end: Later,
+    ) {
         let reason = match end {
+            Later::Left { .. } => return,
             Later::Closed { reason, duration_ms, counts, .. } => {
                 let session = client.session.as_mut().expect("it was opened");
                 assert!(!session.is_closed, "closed twice");
                 session.is_closed = true;
                 assert_eq!(now_ms - session.opened_at_ms, duration_ms);
                 assert_eq!((session.published, session.got as u64), counts);
+                self.counted += counts.1;
                 self.close_code(client, reason);
                 client.session_end = Some(reason);
                 reason
@@ -281,14 +360,20 @@ impl Oracle {
             Later::Ended { reason, .. } => {
                 assert!(client.ended.is_none(), "ended twice");
                 client.ended = Some(reason);
+                if client.is_socket && client.decoder.is_upgraded() {
+                    self.close_code(client, reason);
+                }
                 reason
             }
         };
-        self.reason(now_ms, climate, client, reason);
+        self.reason(now_ms, climate, client, person, reason);
     }
 
     fn close_code(&self, client: &Client, reason: CloseReason) {
-        let session = client.session.as_ref().expect("it was opened");
+        let said = match &client.session {
+            Some(session) => session.close_code,
+            None => client.close_code,
+        };
         let state = client.link.state.borrow();
         let told = [
             (CloseReason::ProtocolError, 1002),
@@ -300,20 +385,30 @@ impl Oracle {
             (CloseReason::GoingAway, 1001),
         ];
         let code = if reason == CloseReason::ClosedByClient {
-            client.sent_code.expect("it closed")
+            let Some(code) = client.sent_code else { return };
+            code
         } else {
             let ours = told.iter().find(|(why, _)| *why == reason);
             let Some((_, code)) = ours else { return };
             Some(*code)
         };
         if !state.cut {
+            // Who says Engine.IO's close on a WebSocket is answered with an empty frame.
+            let code = if client.person.is_some() && said == Some(None) { None } else { code };
             // Before the answer to the upgrade there is nobody to tell.
             let untold = reason == CloseReason::NoMemory && client.answered == 0;
-            assert!(untold || session.close_code == Some(code), "closed without a word");
+            assert!(untold || said == Some(code), "closed without a word");
         }
     }
 
-    fn reason(&self, now_ms: u64, climate: &Climate, client: &Client, reason: CloseReason) {
+    fn reason(
+        &self,
+        now_ms: u64,
+        climate: &Climate,
+        client: &Client,
+        person: Option<&Person>,
+        reason: CloseReason,
+    ) {
         use CloseReason as R;
         let state = client.link.state.borrow();
         let settings = &climate.settings;
@@ -324,8 +419,13 @@ impl Oracle {
         let keep_alive_ms = settings.keep_alive.as_millis();
         let pong_ms = settings.limits.ping_interval.half().as_millis()
             + settings.limits.ping_timeout.as_millis();
-        let in_session = |session: &Session| !session.is_lapped;
+        let is_lapped = |session: &Session| session.is_lapped;
         let legitimate = match reason {
+            _ if person
+                .is_some_and(|person| carried_until(now_ms, climate, client, person, reason)) =>
+            {
+                true
+            }
             R::Answered => client.decoder.is_closed(),
             R::PeerGone | R::ProbeOnly => state.is_over(),
             R::PeerReset => client.reasons.allows(reason) && state.is_over(),
@@ -336,7 +436,7 @@ impl Oracle {
             R::ResponseTimeout => state.blocked && idle_ms >= limits::RESPONSE_LIMIT.as_millis(),
             R::PingTimeout => {
                 let looked = state.is_drained() || state.refused_at_ms == now_ms;
-                silent_ms >= pong_ms && (looked || state.blocked)
+                silent_ms >= pong_ms && (looked || state.blocked) && person.is_none()
             }
             R::MessageTimeout => {
                 // What came while the close frame was waiting for room does not count.
@@ -344,7 +444,7 @@ impl Oracle {
                 silent_ms >= limits::MESSAGE_STALL_LIMIT.as_millis()
                     || accepted_ms >= limits::MESSAGE_LIMIT.as_millis()
             }
-            R::TooSlow => client.session.as_ref().is_some_and(|session| !in_session(session)),
+            R::TooSlow => client.session.as_ref().is_some_and(is_lapped),
             R::TransportTimeout => state.gave_up,
             R::NoMemory => climate.tiny_memory,
             R::GoingAway => self.drain_began_ms.is_some(),
@@ -355,24 +455,29 @@ impl Oracle {
             | R::ProxyUntrusted
             | R::ProtocolError
             | R::InvalidText
-            | R::MessageTooBig => client.reasons.allows(reason),
-            R::HeadTimeout | R::CloseTimeout | R::SocketFailed => false,
+            | R::SocketFailed => client.reasons.allows(reason),
+            R::MessageTooBig => client.reasons.allows(reason) || is_swollen(climate, client),
+            R::HeadTimeout => false,
+            // An upgrade that is never finished.
+            R::CloseTimeout => client.is_socket && accepted_ms >= 10_000,
         };
         assert!(
             legitimate,
             "#{}: {reason:?} after {accepted_ms} ms, silent for {silent_ms}, idle for {idle_ms}",
             client.number
         );
-        let answered = reason != R::PeerGone
-            || client.session.is_some()
-            || client.expected.is_empty()
-            || client.reasons.allows(R::PeerReset);
-        assert!(answered, "#{} asked and got no answer: {:?}", client.number, client.expected);
         self.last_words(now_ms, client, reason);
     }
 
-    /// A reset must not destroy what was said last, while the peer speaks within limits.
+    /// Who asked was answered, and a reset must not destroy what was said last, while the peer
+    /// speaks within limits.
     fn last_words(&self, now_ms: u64, client: &Client, reason: CloseReason) {
+        let answered = reason != CloseReason::PeerGone
+            || client.session.is_some()
+            || client.expected.iter().all(|expected| !matches!(expected.purpose, Purpose::Own))
+            || client.expected.is_empty()
+            || client.reasons.allows(CloseReason::PeerReset);
+        assert!(answered, "#{} asked and got no answer: {:?}", client.number, client.expected);
         let state = client.link.state.borrow();
         let Some(shut_at_ms) = state.shut_at_ms else { return };
         if state.dropped && state.left_unread && reason != CloseReason::PeerReset {
@@ -386,8 +491,45 @@ impl Oracle {
 
     /// How many messages a session has not been given yet.
     pub(crate) fn behind(&self, session: &Session) -> usize {
-        self.channels[&session.channel].len() - session.joined - session.got
+        self.channels[&session.channel].plain.len() - session.joined - session.got
     }
+}
+
+/// How Socket.IO clients get what a plain one says.
+fn spoken(channel: &str, message: &Message) -> Spoken {
+    let space = packet::prefix(channel);
+    if message.is_text {
+        let text = core::str::from_utf8(&message.payload).expect("text is UTF-8");
+        let text = format!("2{space}[\"chat message\",{}]", packet::json(text)).into();
+        return Spoken { text, attachments: Vec::new(), optional: false };
+    }
+    let text = format!("51-{space}[\"chat message\",{{\"_placeholder\":true,\"num\":0}}]").into();
+    Spoken { text, attachments: vec![message.payload.clone()], optional: false }
+}
+
+/// Whether a person's connection may end for this reason because of what it carries.
+fn carried_until(
+    now_ms: u64,
+    climate: &Climate,
+    client: &Client,
+    person: &Person,
+    reason: CloseReason,
+) -> bool {
+    // What is said of a session is said of its WebSocket. A session that has left all its channels
+    // ends without a word, and so does its upgrade.
+    let explained = person.hearing.explains(reason) || person.is_probe(client.number);
+    let silent = reason == CloseReason::PingTimeout && person.hearing.is_silent(now_ms, climate);
+    client.is_socket && (explained || silent)
+}
+
+/// Whether what it says next takes more than half a ring as Socket.IO clients would get it.
+fn is_swollen(climate: &Climate, client: &Client) -> bool {
+    let (Some(message), Some(session)) = (client.sent.front(), &client.session) else {
+        return false;
+    };
+    let spoken = spoken(&session.channel, message);
+    // With the packet's type and the frame's header.
+    spoken.text.len() + 5 > climate.settings.limits.feed_bytes as usize / 2
 }
 
 /// What a page holds.

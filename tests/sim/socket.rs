@@ -105,6 +105,10 @@ pub(crate) struct State {
     pub(crate) blocked: bool,
     /// When that was last so.
     pub(crate) blocked_at_ms: Option<u64>,
+    /// What the client has handed to the net, when it last did …
+    pub(crate) sent_bytes: u64,
+    pub(crate) sent_at_ms: u64,
+    /// … and what the server has read of it.
     pub(crate) read_bytes: u64,
     pub(crate) read_at_ms: u64,
     pub(crate) wrote_at_ms: u64,
@@ -143,6 +147,8 @@ impl Link {
         let room = room.saturating_sub(state.inbound.len() + state.flying_bytes);
         let sent = bytes.len().min(room);
         if sent > 0 {
+            state.sent_bytes += sent as u64;
+            state.sent_at_ms = self.net.now_ms.get();
             state.flying_bytes += sent;
             let packet = Packet::Bytes(bytes[..sent].to_vec());
             self.fly(&mut state, packet);
@@ -152,7 +158,9 @@ impl Link {
 
     /// Says that nothing more will come.
     pub(crate) fn end(&self) {
-        self.fly(&mut self.state.borrow_mut(), Packet::End);
+        let mut state = self.state.borrow_mut();
+        state.sent_at_ms = self.net.now_ms.get();
+        self.fly(&mut state, Packet::End);
     }
 
     pub(crate) fn reset(&self, kind: io::ErrorKind) {

@@ -9,23 +9,25 @@
 //! at rest is held against every connection. Time only moves when the server says that it has
 //! nothing to do, or a little with each turn.
 
+#[path = "rest.rs"]
+mod rest;
+
 use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::hash::Hasher;
-use std::io;
 use std::rc::Rc;
 
 use elbow::id::ConnId;
 use elbow::limits;
-use elbow::server::{Listener, Readiness, Server};
-use elbow::settings::ProxyMode;
+use elbow::server::{Readiness, Server};
 use elbow::site::{File, Site};
 use elbow::time::{Instant, Now};
 
 use super::client::{Client, Page, Scene};
 use super::climate::{Climate, Dice};
-use super::oracle::{Later, Oracle, file};
+use super::oracle::{Oracle, file};
+use super::person::Person;
 use super::socket::{FakeSocket, Link, Net};
 
 /// Turns in a row that may do nothing without time passing.
@@ -41,6 +43,10 @@ enum Action {
     Drain,
     Replace,
     Leave(usize),
+    /// A person acts …
+    Person(usize),
+    /// … or goes.
+    Depart(usize),
 }
 
 /// What a run has come to.
@@ -52,6 +58,10 @@ pub(crate) struct Outcome {
     pub(crate) published: u64,
     pub(crate) delivered: u64,
     pub(crate) connections: u64,
+    /// Socket.IO sessions, records that they were told, and upgrades that were finished.
+    pub(crate) sessions: u64,
+    pub(crate) told: u64,
+    pub(crate) upgrades: u64,
     /// Ends by reason.
     pub(crate) reasons: u32,
     /// Of every byte written and of every event.
@@ -67,6 +77,7 @@ pub(crate) struct World {
     net: Rc<Net>,
     server: Server<FakeSocket>,
     clients: Vec<Client>,
+    people: Vec<Person>,
     ids: Vec<Option<ConnId>>,
     /// Clients that have connected and were not accepted.
     backlog: VecDeque<usize>,
@@ -114,11 +125,23 @@ impl World {
         let site = Site::new(files(0, climate.big_file_bytes), false);
         let began_ms = dice.below(100_000);
         net.now_ms.set(began_ms);
+        let limits = &climate.settings.limits;
         let mut world = World {
             server: Server::new(climate.settings.clone(), site, birth, now(began_ms)),
-            oracle: Oracle { big_file_bytes: climate.big_file_bytes, ..Oracle::default() },
+            oracle: Oracle {
+                big_file_bytes: climate.big_file_bytes,
+                channels_max: limits.channels_max,
+                tiny_memory: climate.tiny_memory,
+                announced: [
+                    limits.ping_interval.as_millis(),
+                    limits.ping_timeout.as_millis(),
+                    limits.message_bytes_max,
+                ],
+                ..Oracle::default()
+            },
             net,
             clients: Vec::new(),
+            people: Vec::new(),
             ids: Vec::new(),
             backlog: VecDeque::new(),
             accept_again_ms: 0,
@@ -188,8 +211,11 @@ impl World {
         for client in 0..self.clients.len() {
             self.plan_act(client, self.now_ms());
         }
+        for person in 0..self.people.len() {
+            self.plan_person(person, self.now_ms());
+        }
         let until_ms = self.now_ms() + self.dice.pick(&[5_000, 5_000, 60_000]);
-        let turns_max = self.turns + 1_000_000;
+        let turns_max = self.turns + 300_000;
         while self.now_ms() < until_ms && !self.oracle.drained {
             assert!(self.turns < turns_max, "it does not come to rest");
             self.turn(until_ms);
@@ -204,7 +230,8 @@ impl World {
     fn idle(&mut self) {
         let interval_ms = self.climate.settings.limits.ping_interval.as_millis();
         let (began, until_ms) = (self.empty_turns, self.now_ms() + 4 * interval_ms);
-        let connections = (self.server.connections() + self.backlog.len()) as u64;
+        let connections = self.server.connections() + self.server.sessions() + self.backlog.len();
+        let connections = connections as u64;
         while self.now_ms() < until_ms && !self.oracle.drained {
             self.turn(until_ms);
         }
@@ -227,16 +254,43 @@ impl World {
             let at_ms = self.now_ms() + self.dice.below(3000);
             self.plan(at_ms, Action::Leave(client));
         }
+        for person in 0..self.people.len() {
+            let at_ms = self.now_ms() + self.dice.below(3000);
+            self.plan(at_ms, Action::Depart(person));
+        }
         let patience_ms = self.patience_ms() + self.climate.settings.keep_alive.as_millis();
         let until_ms = self.now_ms() + patience_ms * 9 / 8 + 6_000_000;
         let is_over = |world: &World| {
-            let left = world.server.connections() + world.backlog.len();
+            let server = &world.server;
+            let left = server.connections() + server.sessions() + world.backlog.len();
             world.oracle.drained || (left == 0 && world.oracle.drain_began_ms.is_none())
         };
+        let turns_max = self.turns + 300_000;
         while !is_over(self) {
-            assert!(self.now_ms() < until_ms, "{} are left", self.server.connections());
+            assert!(self.turns < turns_max, "it does not come to an end");
+            assert!(self.now_ms() < until_ms, "{}", self.left());
             self.turn(until_ms);
         }
+    }
+
+    /// Who is still there, for whoever must find out why.
+    fn left(&self) -> String {
+        let server = &self.server;
+        let is_left = |client: &&Client| client.ended.is_none() && client.accepted_at_ms.is_some();
+        let left = self.clients.iter().filter(is_left).map(|client| {
+            let state = client.link.state.borrow();
+            let (read, written, taken) = (state.read_bytes, state.written, state.taken);
+            format!(
+                "#{}: {read} read, {written} written, {taken} taken, blocked {}",
+                client.number, state.blocked
+            )
+        });
+        let left: Vec<String> = left.collect();
+        format!(
+            "{} connections and {} sessions are left: {left:?}",
+            server.connections(),
+            server.sessions()
+        )
     }
 
     fn finish(&mut self) -> Outcome {
@@ -246,12 +300,18 @@ impl World {
         assert_eq!(self.server.sessions(), 0);
         assert_eq!(self.server.pool().lent_bytes(), 0, "memory that nobody holds");
         assert_eq!(metrics.connections_accepted, self.oracle.ended, "each has an end");
-        assert_eq!(metrics.sessions_opened, self.oracle.opened);
+        // Whose first answer was never written may have had a session all the same.
+        let shaking = |person: &&Person| person.hearing.opened_at_ms.is_none();
+        let perhaps = self.people.iter().filter(shaking).count() as u64;
+        let opened = self.oracle.opened + self.people.len() as u64 - perhaps;
+        assert!((opened..=opened + perhaps).contains(&metrics.sessions_opened));
         assert_eq!(metrics.messages_published, self.oracle.published);
-        assert_eq!(metrics.messages_delivered, self.oracle.delivered);
-        assert_eq!(metrics.closed.iter().sum::<u64>(), self.oracle.ended, "counted once");
+        assert_eq!(metrics.messages_delivered, self.oracle.counted);
+        let ends = self.oracle.ended + self.oracle.left;
+        assert_eq!(metrics.closed.iter().sum::<u64>(), ends, "counted once");
         let mut reasons = 0;
-        for reason in self.clients.iter().filter_map(|client| client.ended) {
+        let ends = self.people.iter().filter_map(|person| person.hearing.end);
+        for reason in self.clients.iter().filter_map(|client| client.ended).chain(ends) {
             reasons |= 1 << reason as u32;
         }
         let mut hash = self.net.trace.borrow().clone();
@@ -263,6 +323,9 @@ impl World {
             published: self.oracle.published,
             delivered: self.oracle.delivered,
             connections: metrics.connections_accepted,
+            sessions: self.people.iter().filter(|p| p.hearing.was_in_any()).count() as u64,
+            told: self.oracle.told,
+            upgrades: self.people.iter().filter(|p| p.has_upgraded()).count() as u64,
             reasons,
             hash: hash.finish(),
         }
@@ -316,6 +379,11 @@ impl World {
                 Action::Act(client) if self.clients[client].next_ms == at_ms => self.act(client),
                 Action::Act(_) => {}
                 Action::Leave(client) => self.leave(client),
+                Action::Person(person) if self.people[person].next_ms == at_ms => {
+                    self.act_as(person);
+                }
+                Action::Person(_) => {}
+                Action::Depart(person) => self.depart(person),
                 Action::Arrive => self.arrive(),
                 Action::Drain => self.begin_drain(),
                 Action::Replace => self.replace(),
@@ -416,7 +484,11 @@ impl World {
         let many = if crowd || self.clients.is_empty() { people.clients_max } else { 1 };
         for _ in 0..many.min(people.clients_max.saturating_sub(live)) {
             if self.clients.len() < 1000 && (crowd || self.dice.chance(people.newcomers)) {
-                self.connect();
+                if self.dice.chance(people.socket_io) {
+                    self.welcome();
+                } else {
+                    self.connect();
+                }
             }
         }
         let again_ms = self.now_ms() + 1 + self.dice.below(people.arrival_ms * 2);
@@ -431,11 +503,93 @@ impl World {
         let mut scene = self.scene();
         let mut client = Client::new(number, link, &mut scene);
         client.begin(&mut scene);
+        self.introduce(client);
+    }
+
+    fn introduce(&mut self, client: Client) {
+        let number = client.number;
         self.oracle.introduce(&client);
         self.clients.push(client);
         self.ids.push(None);
         self.backlog.push_back(number);
         self.plan_act(number, self.now_ms());
+    }
+
+    /// A Socket.IO client comes.
+    fn welcome(&mut self) {
+        let number = self.people.len();
+        let mut scene = self.scene();
+        let person = Person::new(number, &mut scene);
+        self.people.push(person);
+        self.act_as(number);
+    }
+
+    /// … and gets one more connection.
+    fn connect_person(&mut self, person: usize) {
+        let number = self.clients.len();
+        let link = Link::new(number, &self.net);
+        let reads = self.people[person].reads;
+        let client = Client::carrier(number, link, &mut self.scene(), person, reads);
+        self.people[person].carriers.push(number);
+        self.introduce(client);
+    }
+
+    fn act_as(&mut self, number: usize) {
+        self.acts += 1;
+        self.people[number].next_ms = u64::MAX;
+        self.note(|world| format!("@{number} acts: {}", world.people[number].stand()));
+        loop {
+            let (person, clients, mut scene) = self.stage(number);
+            if !person.act(&mut scene, clients) {
+                break;
+            }
+            if self.clients.len() >= 1000 {
+                // The world is full.
+                self.people[number].over = true;
+                break;
+            }
+            self.connect_person(number);
+        }
+        self.plan_as(number);
+    }
+
+    fn depart(&mut self, number: usize) {
+        let (person, clients, mut scene) = self.stage(number);
+        person.leave(&mut scene, clients);
+        self.plan_as(number);
+    }
+
+    fn stage(&mut self, number: usize) -> (&mut Person, &mut [Client], Scene<'_>) {
+        let scene = Scene {
+            now_ms: self.net.now_ms.get(),
+            dice: &mut self.dice,
+            climate: &self.climate,
+            quiet: self.quiet,
+            generation: self.oracle.replaced,
+        };
+        (&mut self.people[number], &mut self.clients, scene)
+    }
+
+    /// Lets a person's connections send, and the person act again when it wants to.
+    fn plan_as(&mut self, number: usize) {
+        for place in 0..self.people[number].carriers.len() {
+            let carrier = self.people[number].carriers[place];
+            if self.clients[carrier].wants_to_act() {
+                self.plan_act(carrier, self.now_ms());
+                self.breathe(carrier);
+            }
+        }
+        let wakes_ms = self.people[number].wakes_ms(self.quiet);
+        if wakes_ms < u64::MAX {
+            self.plan_person(number, wakes_ms.max(self.now_ms() + 1));
+        }
+    }
+
+    fn plan_person(&mut self, number: usize, at_ms: u64) {
+        if at_ms < self.people[number].next_ms {
+            self.people[number].next_ms = at_ms;
+            self.plan(at_ms, Action::Person(number));
+        }
     }
 
     fn scene(&mut self) -> Scene<'_> {
@@ -451,6 +605,7 @@ impl World {
     fn act(&mut self, number: usize) {
         self.acts += 1;
         self.clients[number].next_ms = u64::MAX;
+        let was_gone = self.clients[number].gone;
         let mut scene = Scene {
             now_ms: self.net.now_ms.get(),
             dice: &mut self.dice,
@@ -466,6 +621,11 @@ impl World {
         let due_ms = self.clients[number].link.client_due_ms();
         if due_ms > self.now_ms() && !self.clients[number].gone {
             self.plan_act(number, due_ms);
+        }
+        if let Some(person) = self.clients[number].person
+            && (!self.clients[number].heard.is_empty() || self.clients[number].gone != was_gone)
+        {
+            self.act_as(person);
         }
     }
 
@@ -518,188 +678,6 @@ impl World {
         self.server.replace_files(now(self.now_ms()), files);
         if let (Some(every_ms), false) = (self.climate.replace_every_ms, self.quiet) {
             self.plan(self.now_ms() + every_ms, Action::Replace);
-        }
-    }
-
-    // What must hold.
-
-    /// After `run`: events, then what was written, then ends, then what holds at rest.
-    fn judge(&mut self) {
-        let now_ms = self.now_ms();
-        let mut later = Vec::new();
-        while let Some(event) = self.server.poll_event() {
-            self.note(|_| format!("{event:?}"));
-            self.oracle.hash(now_ms, &event);
-            later.extend(self.oracle.event(now_ms, &self.climate, &mut self.clients, &event));
-        }
-        let mut touched = std::mem::take(&mut *self.net.touched.borrow_mut());
-        for number in touched.drain(..) {
-            self.judge_written(number);
-        }
-        *self.net.touched.borrow_mut() = touched;
-        for end in later {
-            let (Later::Closed { client, .. } | Later::Ended { client, .. }) = end;
-            self.oracle.end(now_ms, &self.climate, &mut self.clients[client], end);
-        }
-        let served_ms = self.served_ms();
-        for number in 0..self.clients.len() {
-            if self.clients[number].accepted_at_ms.is_some()
-                && self.clients[number].judged_end.is_none()
-            {
-                self.judge_rest(number, served_ms);
-            }
-        }
-        let cut_ms = self.drain_ends_ms.saturating_add(limits::DRAIN_CUT_LIMIT.as_millis() + 100);
-        assert!(self.oracle.drained || served_ms < cut_ms, "the drain does not end");
-    }
-
-    /// Deadlines up to this time have been served: some turns ago, or before the machine slept.
-    fn served_ms(&self) -> u64 {
-        let served_ms = self.turn_times[0];
-        if served_ms < self.woke_ms + 64 { self.slept_ms } else { served_ms }
-    }
-
-    /// Decodes what the server wrote to a link, and lets the client know in time.
-    fn judge_written(&mut self, number: usize) {
-        let now_ms = self.now_ms();
-        let client = &mut self.clients[number];
-        let mut state = client.link.state.borrow_mut();
-        state.untouch();
-        let fresh = std::mem::take(&mut state.fresh);
-        let written = state.written;
-        drop(state);
-        if !fresh.is_empty() {
-            client.decoder.feed(&fresh);
-            let to_head = |client: &Client| client.expected.front().is_some_and(|e| e.to_head);
-            while let Some(unit) = client.decoder.next(to_head(client)) {
-                if let Some(journal) = &self.journal {
-                    let line = format!("{now_ms:>8} #{number} <- {unit:?}");
-                    journal.borrow_mut().push_back(line);
-                }
-                let at = written - client.decoder.rest() as u64;
-                self.oracle.unit(now_ms, client, at, unit);
-            }
-        }
-        let act_ms = client.link.client_due_ms().max(now_ms);
-        if !client.gone {
-            self.plan_act(number, act_ms);
-        }
-        self.plan(now_ms, Action::Breathe(number));
-    }
-
-    fn judge_rest(&mut self, number: usize, served_ms: u64) {
-        let now_ms = self.net.now_ms.get();
-        let patience_ms = self.patience_ms();
-        let client = &mut self.clients[number];
-        let mut state = client.link.state.borrow_mut();
-        if state.dropped {
-            // A session that was dropped at once has had its word.
-            client.ended = client.ended.or(client.session_end);
-            assert!(client.ended.is_some(), "#{number} was dropped without a word");
-            client.judged_end = client.ended;
-            self.oracle.ended += 1;
-            return;
-        }
-        assert!(client.ended.is_none(), "#{number} ended and was not dropped");
-        if state.unread_bytes() == 0 || state.blocked {
-            state.unread_since_ms = None;
-        } else {
-            let since_ms = *state.unread_since_ms.get_or_insert(now_ms);
-            let last_ms = since_ms.max(state.read_at_ms);
-            assert!(self.pending || served_ms < last_ms + 2500, "#{number} is not read any more");
-        }
-        if state.is_over() && !state.blocked {
-            let last_ms = state.over_at_ms.max(state.read_at_ms).max(state.wrote_at_ms);
-            assert!(served_ms < last_ms + 2500, "#{number}: its end is not noticed");
-        }
-        if let Some(shut_at_ms) = state.shut_at_ms {
-            assert!(served_ms < shut_at_ms + 2000 * 9 / 8 + 100, "#{number} lingers for ever");
-        }
-        // `TCP_USER_TIMEOUT`, which the shell sets on every socket.
-        let stuck_ms = state.took_at_ms.max(state.wrote_at_ms) + patience_ms;
-        if state.written > state.taken && now_ms >= stuck_ms && !state.gave_up {
-            state.gave_up = true;
-            drop(state);
-            client.link.reset(io::ErrorKind::TimedOut);
-            self.plan(now_ms, Action::Breathe(number));
-            return;
-        }
-        drop(state);
-        match self.clients[number].session.as_ref().is_some_and(|session| !session.is_closed) {
-            true => self.judge_session(number, served_ms),
-            false => self.judge_request(number, served_ms),
-        }
-    }
-
-    /// Deadlines before a session: none lets anyone stay for ever.
-    fn judge_request(&self, number: usize, served_ms: u64) {
-        let client = &self.clients[number];
-        let state = client.link.state.borrow();
-        let settings = &self.climate.settings;
-        let last_ms = state.wrote_at_ms.max(state.read_at_ms);
-        let keep_alive_ms = settings.keep_alive.as_millis();
-        let mut limit_ms = keep_alive_ms.max(10_000);
-        let headed = settings.proxy == ProxyMode::Required || client.listener == Listener::Health;
-        if headed && state.read_bytes == 0 {
-            limit_ms = limits::PROXY_LIMIT.as_millis();
-        }
-        assert!(served_ms < last_ms + limit_ms * 9 / 8 + 100, "#{number} may stay for ever");
-    }
-
-    fn judge_session(&self, number: usize, served_ms: u64) {
-        let client = &self.clients[number];
-        let state = client.link.state.borrow();
-        let session = client.session.as_ref().expect("the caller looked");
-        let limits = &self.climate.settings.limits;
-        // Whoever has said something that is not read for now counts as heard; if it does not read
-        // either, it is the kernel that gives up.
-        // Whoever reads lives by what it takes, until its lag is small again.
-        let unread = state.seems_unread() || !client.sent.is_empty();
-        let stuck_ms = state.took_at_ms.max(state.wrote_at_ms) + self.patience_ms();
-        let took_ms = state.blocked_at_ms.unwrap_or(0);
-        let heard_ms =
-            [state.read_at_ms, state.alarmed_until_ms, session.opened_at_ms, self.woke_ms, took_ms];
-        let heard_ms = heard_ms.into_iter().max().expect("there are five");
-        let ping_ms = limits.ping_interval.as_millis() * 9 / 8 + 100;
-        let pong_ms = limits.ping_timeout.as_millis() * 9 / 8 + 100;
-        let close_ms = limits::CLOSE_LIMIT.as_millis() * 9 / 8 + 100;
-        let held = unread || state.blocked;
-        let silent_ms = if held { heard_ms.max(stuck_ms) } else { heard_ms };
-        let gone_ms = silent_ms + ping_ms + pong_ms + close_ms;
-        assert!(served_ms < gone_ms, "#{number} vanished and stays");
-        let pinged = session.pinged_at_ms.is_some_and(|at| at >= state.read_at_ms);
-        if !state.blocked && session.close_code.is_none() && !unread {
-            let ping_due_ms = heard_ms.max(state.blocked_at_ms.unwrap_or(0)) + ping_ms;
-            assert!(pinged || served_ms < ping_due_ms, "#{number} was not pinged in time");
-        }
-        if !self.pending && !state.blocked && session.close_code.is_none() {
-            let behind = self.oracle.behind(session);
-            assert_eq!(behind, 0, "#{number} is not sent what there is");
-            assert_eq!(client.decoder.rest(), 0, "#{number} has half a frame");
-        }
-    }
-
-    /// In the calm everyone who reads has been read and answered.
-    fn judge_calm(&self) {
-        for client in self.clients.iter().filter(|client| !client.gone && client.ended.is_none()) {
-            let number = client.number;
-            let state = client.link.state.borrow();
-            let busy = self.pending || state.blocked;
-            if client.accepted_at_ms.is_none() || client.never_reads() || busy {
-                continue;
-            }
-            if !client.outbox.is_empty() || !state.is_quiet() {
-                // It has much to say on a slow way, or has just begun.
-                let last_ms = state.read_at_ms.max(state.wrote_at_ms).max(self.calm_ms);
-                let patient = self.now_ms() < last_ms + 3000;
-                assert!(patient, "#{number} cannot send");
-                continue;
-            }
-            let Some(session) = &client.session else { continue };
-            if session.close_code.is_none() {
-                assert!(client.sent.is_empty(), "#{number}: {} unpublished", client.sent.len());
-                assert!(client.pings.is_empty(), "#{number} has no pong");
-            }
         }
     }
 }

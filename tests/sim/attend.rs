@@ -1,0 +1,269 @@
+//! The oracle on Socket.IO: what the server reports of sessions, and what it says on their
+//! connections.
+//!
+//! Every unit on a person's connection goes through here: an answer must be one to what was asked,
+//! and every packet in it, or in a frame, goes to the session's [`Hearing`](super::hearing).
+
+use elbow::limits;
+use elbow::reason::CloseReason;
+use elbow::server::Event;
+
+use super::client::{Client, Notice};
+use super::climate::Climate;
+use super::decode::{Response, Unit};
+use super::hearing::Spoken;
+use super::oracle::{Later, Oracle};
+use super::packet::{self, Packet, Said};
+use super::person::{Heard, Person, Purpose};
+
+impl Oracle {
+    pub(crate) fn session_event(
+        &mut self,
+        now_ms: u64,
+        climate: &Climate,
+        person: &mut Person,
+        event: &Event,
+    ) -> Option<Later> {
+        let hearing = &mut person.hearing;
+        match event {
+            Event::Opened { channel, .. } => {
+                let log = self.channels.entry(channel.clone()).or_default();
+                let text = format!("2{}[\"hi\"]", packet::prefix(channel)).into();
+                let optional = self.greetings_uncertain;
+                log.spoken.push(Spoken { text, attachments: Vec::new(), optional });
+                hearing.entered(now_ms, channel, log.spoken.len());
+            }
+            Event::Message { text, .. } => {
+                self.published += 1;
+                let saying = hearing.published(text);
+                let log = self.channels.get_mut(&saying.channel).expect("it was entered");
+                log.spoken.push(saying.spoken);
+                log.plain.extend(saying.plain);
+            }
+            Event::Lapped { channel, lag_bytes, .. } => {
+                hearing.is_lapped = true;
+                let feed = climate.settings.limits.feed_bytes;
+                let entries = feed / limits::RECORD_BYTES_TYPICAL as u64;
+                let records = hearing.missing(&self.channels, channel);
+                assert!(
+                    *lag_bytes > feed / 2 || records >= entries,
+                    "lapped while only {lag_bytes} bytes, {records} records behind"
+                );
+            }
+            Event::Closed { channel, reason, duration, messages_in, messages_out, .. } => {
+                hearing.ended(channel, *reason);
+                return Some(Later::Left {
+                    person: person.number,
+                    channel: channel.clone(),
+                    reason: *reason,
+                    duration_ms: duration.as_millis(),
+                    counts: (*messages_in, *messages_out),
+                });
+            }
+            Event::Unentered { reason, duration, .. } => {
+                assert!(!hearing.was_in_any(), "@{} was in a channel", person.number);
+                assert!(hearing.end.replace(*reason).is_none(), "it ends once");
+                return Some(Later::Left {
+                    person: person.number,
+                    channel: "".into(),
+                    reason: *reason,
+                    duration_ms: duration.as_millis(),
+                    counts: (0, 0),
+                });
+            }
+            Event::Request(_)
+            | Event::Ended { .. }
+            | Event::Endpoint { .. }
+            | Event::Refused { .. }
+            | Event::Drained => unreachable!("the caller has looked"),
+        }
+        None
+    }
+
+    /// A stay in a channel is over, and everything that was written before is known.
+    pub(crate) fn left(
+        &mut self,
+        now_ms: u64,
+        climate: &Climate,
+        person: &mut Person,
+        clients: &[Client],
+        end: Later,
+    ) {
+        use CloseReason as R;
+        let Later::Left { channel, reason, duration_ms, counts, .. } = end else { return };
+        self.left += 1;
+        self.counted += counts.1;
+        let carriers = || person.carriers.iter().map(|number| &clients[*number]);
+        let answers = |client: &Client| {
+            let purposes = client.expected.iter().map(|expected| expected.purpose);
+            purposes.clone().any(|purpose| matches!(purpose, Purpose::Poll | Purpose::Shake))
+        };
+        let exact = !carriers().any(answers);
+        let over = carriers().any(|client| client.link.state.borrow().is_over());
+        let gave_up = carriers().any(|client| client.link.state.borrow().gave_up);
+        let closed = carriers().any(|client| client.sent_code.is_some());
+        let hearing = &mut person.hearing;
+        let legitimate = match reason {
+            // Of who does not wait it is not known which request is taken in.
+            R::PingTimeout => hearing.unchecked || hearing.is_silent(now_ms, climate),
+            R::ClosedByClient => {
+                closed || hearing.left.contains(&channel) || hearing.reasons.allows(reason)
+            }
+            R::PeerGone | R::PeerReset | R::SocketFailed => over,
+            R::TransportTimeout => gave_up,
+            R::ProtocolError | R::MessageTooBig => hearing.reasons.allows(reason),
+            R::TooSlow => hearing.is_lapped,
+            R::NoMemory => climate.tiny_memory,
+            R::GoingAway => self.drain_began_ms.is_some(),
+            R::Silent => channel.is_empty() && duration_ms >= 45_000,
+            // Its connection's end, which is held against what happened there.
+            R::BodyTimeout | R::MessageTimeout => true,
+            R::Answered
+            | R::ProbeOnly
+            | R::ProxyInvalid
+            | R::ProxyMissing
+            | R::ProxyUntrusted
+            | R::ProxyTimeout
+            | R::HeadTimeout
+            | R::ResponseTimeout
+            | R::KeepAliveTimeout
+            | R::InvalidText
+            | R::CloseTimeout
+            | R::Replaced => false,
+        };
+        let heard_ms = now_ms - hearing.heard_ms;
+        let number = person.number;
+        assert!(legitimate, "@{number} left {channel}: {reason:?}, heard {heard_ms} ms ago");
+        if !channel.is_empty() {
+            hearing.judge_end(&channel, now_ms, duration_ms, counts, exact);
+        }
+    }
+
+    /// The server has said something on a person's connection.
+    pub(crate) fn carried(
+        &mut self,
+        now_ms: u64,
+        client: &mut Client,
+        person: &mut Person,
+        at: u64,
+        unit: Unit,
+    ) {
+        match unit {
+            Unit::Response(response) if response.status == 100 => {
+                let posts = client.expected.front().is_some_and(|e| e.purpose == Purpose::Post);
+                assert!(posts, "nobody waits to go on");
+            }
+            Unit::Response(response) => self.engine_response(now_ms, client, person, at, &response),
+            Unit::Message { is_text, payload } => {
+                let packet = packet::of_frame(person.version, is_text, &payload);
+                let is_carrier = person.socket == Some(client.number);
+                let is_probe = packet == Packet::Text("3probe".to_owned());
+                assert!(is_carrier || is_probe, "{packet:?} before the upgrade");
+                person.hearing.on_socket |= !is_probe;
+                self.engine_packet(now_ms, client, person, at, &packet);
+            }
+            Unit::Ping => panic!("a session has pings of its own"),
+            Unit::Pong(_) => panic!("a pong of no ping"),
+            Unit::Close(code) => {
+                client.close_code = Some(code);
+                client.notices.push_back((at, Notice::Close(code)));
+            }
+        }
+    }
+
+    fn engine_response(
+        &mut self,
+        now_ms: u64,
+        client: &mut Client,
+        person: &mut Person,
+        at: u64,
+        response: &Response,
+    ) {
+        let Some((expected, _)) = self.expected(client, response) else { return };
+        let hearing = &mut person.hearing;
+        let (status, purpose) = (response.status, expected.purpose);
+        match (purpose, status) {
+            (Purpose::Shake, 200) | (Purpose::Socket, 101) => {
+                assert!(hearing.opened_at_ms.replace(now_ms).is_none(), "begun twice");
+                hearing.accepted_ms = client.accepted_at_ms.expect("it was accepted");
+            }
+            (Purpose::Poll | Purpose::Post, 400) => {
+                let lives = hearing.is_in_any() && !hearing.unchecked;
+                assert!(!lives, "@{}: refused although it lives", person.number);
+            }
+            (Purpose::Poll | Purpose::Post, 500) => assert!(hearing.unchecked, "500"),
+            (Purpose::Post, 200) => assert_eq!(response.body, b"ok"),
+            (Purpose::Post, 413) => {
+                assert!(hearing.reasons.allows(CloseReason::MessageTooBig), "413");
+            }
+            _ => {}
+        }
+        if matches!(purpose, Purpose::Shake | Purpose::Poll) && status == 200 {
+            for packet in packet::of_body(person.version, &response.body) {
+                self.engine_packet(now_ms, client, person, at, &packet);
+            }
+        }
+        client.notices.push_back((at, Notice::Carried(Heard::Answer(purpose, status))));
+        if response.closes {
+            client.notices.push_back((at, Notice::LastAnswer));
+        }
+    }
+
+    fn engine_packet(
+        &mut self,
+        now_ms: u64,
+        client: &mut Client,
+        person: &mut Person,
+        at: u64,
+        packet: &Packet,
+    ) {
+        let (said, delivered) = person.hearing.hear(&self.channels, packet);
+        self.delivered += u64::from(delivered);
+        self.told += u64::from(delivered);
+        let heard = match said {
+            None | Some(Said::Ack(..) | Said::Noop) => return,
+            Some(Said::Open(sid, text)) => {
+                self.open_packet(client, person, &sid, &text);
+                Heard::Open(sid)
+            }
+            Some(Said::Close) => Heard::Close,
+            Some(Said::Ping) => {
+                assert_eq!(person.version, 4, "in protocol 3 clients ping");
+                self.pings += 1;
+                person.hearing.pinged_at_ms = Some(now_ms);
+                Heard::Ping
+            }
+            Some(Said::Pong(data)) if data == "probe" => Heard::Proved,
+            Some(Said::Pong(_)) => return,
+            Some(Said::Connected(channel)) => Heard::Connected(channel),
+            Some(Said::Refused(channel, why)) => {
+                let is_name = !channel.contains(' ');
+                let legitimate = match why.as_str() {
+                    "Invalid namespace" => !is_name,
+                    "Too many namespaces" => true,
+                    "Too many channels" => self.channels_max < 32,
+                    "Out of memory" => self.tiny_memory,
+                    _ => false,
+                };
+                assert!(legitimate, "{channel}: {why}");
+                Heard::Refused
+            }
+            Some(Said::Event(..)) => unreachable!("a record"),
+        };
+        client.notices.push_back((at, Notice::Carried(heard)));
+    }
+
+    fn open_packet(&self, client: &Client, person: &Person, sid: &str, text: &str) {
+        let [interval_ms, timeout_ms, most] = self.announced;
+        let upgrades = if client.is_socket { "" } else { "\"websocket\"" };
+        let most = match person.version {
+            4 => format!(",\"maxPayload\":{most}"),
+            _ => String::new(),
+        };
+        let expected = format!(
+            "0{{\"sid\":\"{sid}\",\"upgrades\":[{upgrades}],\"pingInterval\":{interval_ms},\
+             \"pingTimeout\":{timeout_ms}{most}}}"
+        );
+        assert_eq!(text, expected);
+    }
+}

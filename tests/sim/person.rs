@@ -1,0 +1,715 @@
+//! Socket.IO clients as tiny models: Engine.IO 4 and 3, over polls, a WebSocket, or first the one
+//! and then the other.
+//!
+//! A person has connections (`Client`s of the role `Carrier`), on which it asks, posts and sends
+//! frames, and of which it learns what has arrived there and was taken. It does what
+//! socket.io-client does, one request of a kind at a time and no `5` before its poll is back, until
+//! it decides to end in one of many ways, some of which break the protocol. What it says it also
+//! notes as an expectation in its `Hearing`.
+//!
+//! A client that comes again is a new person: sessions have nothing to do with each other.
+
+#[path = "parting.rs"]
+mod parting;
+
+use std::collections::{BTreeSet, VecDeque};
+use std::rc::Rc;
+
+use elbow::reason::CloseReason;
+use elbow::settings::Events;
+
+use super::client::{Client, Message, Reads, Scene, payload};
+use super::hearing::{Hearing, Saying, Spoken};
+use super::packet::{self, Packet, json, json_escaped, prefix};
+
+/// What a request of a carrier is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    /// Nothing of a session.
+    Own,
+    /// A session by polls.
+    Shake,
+    /// A session on a WebSocket.
+    Socket,
+    Poll,
+    Post,
+    /// A WebSocket that is to take over.
+    Probe,
+    /// Something that is refused.
+    Wrong,
+}
+
+/// What a person learns of what has arrived.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Heard {
+    Answer(Purpose, u16),
+    Open(String),
+    Ping,
+    Proved,
+    Connected(Box<str>),
+    Refused,
+    Close,
+    SocketClosed,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    Polling,
+    Socket,
+    Upgrade,
+}
+
+/// How an upgrade goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Style {
+    Whole,
+    /// It never says `5`.
+    Abandoned,
+    /// `5` comes without a probe before it.
+    Unproved,
+    /// `5` does not wait for what is under way.
+    Hasty,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum End {
+    Politely,
+    Stays,
+    /// It asks for nothing any more, and keeps its connections.
+    Abandons,
+    Fin,
+    Reset,
+    Vanishes,
+    Stalls,
+    Breaks,
+    TooBig,
+    /// Two requests of a kind at a time.
+    TwoPolls,
+    TwoPosts,
+}
+
+#[derive(Debug)]
+pub(crate) struct Person {
+    pub(crate) number: usize,
+    pub(crate) version: u8,
+    pub(crate) reads: Reads,
+    pub(crate) carriers: Vec<usize>,
+    pub(crate) hearing: Hearing,
+    /// When it acts next, as the world has it.
+    pub(crate) next_ms: u64,
+    /// It says nothing any more.
+    pub(crate) over: bool,
+    /// It waits before it polls again.
+    pub(crate) lazy: bool,
+    pub(crate) mute: bool,
+    way: Way,
+    style: Style,
+    end: End,
+    /// It leaves namespaces; who does not may enter one twice.
+    leaver: bool,
+    sid: Option<String>,
+    shake: Option<usize>,
+    pub(crate) poll: Option<usize>,
+    pub(crate) post: Option<usize>,
+    pub(crate) socket: Option<usize>,
+    probe: Option<usize>,
+    probed_on: Vec<usize>,
+    probe_open: bool,
+    probed: bool,
+    proved: bool,
+    pub(crate) outgoing: VecDeque<Packet>,
+    /// Channels that it is in, as far as it knows.
+    spaces: BTreeSet<Box<str>>,
+    /// … and those that it has asked for.
+    asking: Vec<Box<str>>,
+    /// It has said its last word, which is still under way.
+    parting: bool,
+    /// It says nothing new any more, and waits to be told that this was the end.
+    silent: bool,
+    life: u64,
+    speak_again_ms: u64,
+    poll_again_ms: u64,
+    ping_again_ms: u64,
+    /// It does not connect before it was unconnected for too long.
+    shy: bool,
+    count: u64,
+}
+
+impl Person {
+    pub(crate) fn new(number: usize, scene: &mut Scene<'_>) -> Person {
+        let people = scene.climate.people;
+        let dice = &mut *scene.dice;
+        let version = dice.pick(&[3, 4, 4]);
+        let end = if dice.chance(people.rude) {
+            use End::{Abandons, Breaks, Fin, Reset, Stalls, TooBig, TwoPolls, TwoPosts, Vanishes};
+            dice.pick(&[
+                Abandons, Fin, Reset, Vanishes, Stalls, Breaks, Breaks, TooBig, TwoPolls, TwoPosts,
+            ])
+        } else {
+            dice.pick(&[End::Politely, End::Politely, End::Stays])
+        };
+        let style = if dice.chance(people.rude / 3) {
+            dice.pick(&[Style::Abandoned, Style::Unproved, Style::Hasty])
+        } else {
+            Style::Whole
+        };
+        Person {
+            number,
+            version,
+            reads: super::client::draw_reads(dice, &people),
+            carriers: Vec::new(),
+            hearing: Hearing::new(version),
+            next_ms: u64::MAX,
+            over: false,
+            lazy: dice.chance(people.slow_readers),
+            mute: dice.chance(people.mutes),
+            way: dice.pick(&[Way::Polling, Way::Socket, Way::Upgrade, Way::Upgrade]),
+            style,
+            end,
+            leaver: dice.chance(500),
+            sid: None,
+            shake: None,
+            poll: None,
+            post: None,
+            socket: None,
+            probe: None,
+            probed_on: Vec::new(),
+            probe_open: false,
+            probed: false,
+            proved: false,
+            outgoing: VecDeque::new(),
+            spaces: BTreeSet::new(),
+            asking: Vec::new(),
+            parting: false,
+            silent: false,
+            life: dice.between(1, 40),
+            speak_again_ms: 0,
+            poll_again_ms: 0,
+            ping_again_ms: u64::MAX,
+            shy: dice.chance(20),
+            count: 0,
+        }
+    }
+
+    /// Does something; whether it needs one more connection for it.
+    pub(crate) fn act(&mut self, scene: &mut Scene<'_>, clients: &mut [Client]) -> bool {
+        self.listen(scene, clients);
+        if self.over {
+            return false;
+        }
+        if self.shake.is_none() && self.socket.is_none() && self.sid.is_none() {
+            return self.shake_hands(scene, clients);
+        }
+        if self.sid.is_none() {
+            return false;
+        }
+        let mut wants = self.keep_polling(scene, clients);
+        if self.way == Way::Upgrade && self.socket.is_none() {
+            wants |= self.upgrade(scene, clients);
+        }
+        if scene.now_ms >= self.ping_again_ms {
+            self.ping_again_ms =
+                scene.now_ms + scene.climate.settings.limits.ping_interval.as_millis();
+            self.outgoing.push_back(Packet::Text("2".to_owned()));
+            self.hearing.pings.push_back(String::new());
+        }
+        if !scene.quiet && self.is_talking() && scene.now_ms >= self.speak_again_ms {
+            self.speak(scene, clients);
+            let think_ms = scene.climate.people.think_ms;
+            self.speak_again_ms = scene.now_ms + scene.dice.between(1, think_ms * 2);
+        }
+        wants | (!self.over && self.send(scene, clients))
+    }
+
+    /// When it acts again although nothing has happened.
+    pub(crate) fn wakes_ms(&self, quiet: bool) -> u64 {
+        if self.over || self.sid.is_none() {
+            return u64::MAX;
+        }
+        let speaks = if quiet || !self.is_talking() { u64::MAX } else { self.speak_again_ms };
+        let polls = self.poll.is_none() && self.socket.is_none() && !self.is_pausing();
+        speaks.min(self.ping_again_ms).min(if polls { self.poll_again_ms } else { u64::MAX })
+    }
+
+    /// Whether it will get what is published: it lives, reads, and asks.
+    pub(crate) fn is_attentive(&self) -> bool {
+        !self.over && self.is_talking() && self.sid.is_some() && self.reads != Reads::Never
+    }
+
+    pub(crate) fn has_upgraded(&self) -> bool {
+        self.way == Way::Upgrade && self.socket.is_some()
+    }
+
+    /// Whether this is a WebSocket that wanted to take over, of a session that is in no channel.
+    pub(crate) fn is_probe(&self, number: usize) -> bool {
+        let is_probe = self.socket != Some(number) && self.probed_on.contains(&number);
+        is_probe && !self.hearing.is_in_any()
+    }
+
+    fn is_talking(&self) -> bool {
+        !self.parting && !self.silent
+    }
+
+    /// For the journal.
+    pub(crate) fn stand(&self) -> String {
+        let Person { carriers, shake, poll, post, socket, probe, outgoing, .. } = self;
+        format!(
+            "on {carriers:?}, shake {shake:?}, poll {poll:?}, post {post:?}, socket {socket:?}, \
+             probe {probe:?}, {outgoing:?}"
+        )
+    }
+
+    // What it hears.
+
+    fn listen(&mut self, scene: &mut Scene<'_>, clients: &mut [Client]) {
+        for place in 0..self.carriers.len() {
+            let number = self.carriers[place];
+            let heard = std::mem::take(&mut clients[number].heard);
+            for heard in heard {
+                self.hear(scene, number, heard);
+            }
+            let needed = [self.shake, self.poll, self.post, self.socket].contains(&Some(number));
+            if clients[number].gone {
+                self.over |= needed;
+                if self.probe == Some(number) {
+                    self.forget_probe();
+                }
+            }
+            // Until it is in a channel it reads, or it would never know.
+            clients[number].let_be(!self.spaces.is_empty());
+        }
+        if self.over && !self.parting && self.end != End::Vanishes {
+            self.part(scene, clients);
+        }
+    }
+
+    fn hear(&mut self, scene: &mut Scene<'_>, number: usize, heard: Heard) {
+        match heard {
+            Heard::Answer(Purpose::Own | Purpose::Wrong, _) => {}
+            Heard::Answer(Purpose::Shake, status) => {
+                self.shake = None;
+                self.over |= status != 200;
+            }
+            Heard::Answer(Purpose::Socket, status) => self.over |= status != 101,
+            Heard::Answer(Purpose::Poll, status) => {
+                if self.poll == Some(number) {
+                    self.poll = None;
+                }
+                self.over |= status != 200;
+                // Behind a probe polls are answered at once.
+                let most = if self.probed { 50 } else { 1 };
+                self.poll_again_ms = scene.now_ms + most;
+                if self.lazy && !scene.quiet {
+                    let think_ms = scene.climate.people.think_ms;
+                    self.poll_again_ms += scene.dice.below(think_ms * 4);
+                }
+            }
+            Heard::Answer(Purpose::Post, status) => {
+                self.post = None;
+                self.over |= status != 200;
+                self.over |= self.parting && self.outgoing.is_empty();
+            }
+            Heard::Answer(Purpose::Probe, 101) => self.probe_open = true,
+            Heard::Answer(Purpose::Probe, _) => self.forget_probe(),
+            Heard::Open(sid) => self.begin(scene, sid),
+            Heard::Ping if self.mute => {}
+            Heard::Ping => self.outgoing.push_front(Packet::Text("3".to_owned())),
+            Heard::Proved => self.proved = true,
+            Heard::Connected(channel) => {
+                self.asking.retain(|asked| *asked != channel);
+                self.spaces.insert(channel);
+            }
+            Heard::Refused => {
+                self.asking.clear();
+            }
+            Heard::Close => self.over = true,
+            Heard::SocketClosed if self.socket == Some(number) => self.over = true,
+            Heard::SocketClosed => {
+                if self.probe == Some(number) {
+                    self.forget_probe();
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, scene: &mut Scene<'_>, sid: String) {
+        self.sid = Some(sid);
+        self.poll_again_ms = scene.now_ms;
+        self.speak_again_ms = scene.now_ms + scene.dice.below(50);
+        let interval_ms = scene.climate.settings.limits.ping_interval.as_millis();
+        if self.version == 3 {
+            self.asking.push("default".into());
+            if !self.mute {
+                self.ping_again_ms = scene.now_ms + interval_ms;
+            }
+        } else if !self.shy {
+            let channel = self.some_channel(scene);
+            self.enter(scene, channel);
+        }
+    }
+
+    // Connections.
+
+    /// A connection between two requests.
+    fn free(&self, clients: &[Client]) -> Option<usize> {
+        let busy = [self.shake, self.poll, self.post, self.socket, self.probe];
+        let is_free =
+            |number: &&usize| !busy.contains(&Some(**number)) && clients[**number].is_free();
+        self.carriers.iter().find(is_free).copied()
+    }
+
+    fn shake_hands(&mut self, scene: &mut Scene<'_>, clients: &mut [Client]) -> bool {
+        let Some(number) = self.free(clients) else { return true };
+        let version = self.version;
+        if self.way == Way::Socket {
+            self.socket = Some(number);
+            let path = format!("/socket.io/?EIO={version}&transport=websocket");
+            clients[number].ask_socket(scene, &path, &[101, 503], Purpose::Socket);
+        } else {
+            self.shake = Some(number);
+            let head = format!(
+                "GET /socket.io/?EIO={version}&transport=polling HTTP/1.1\r\nHost: sim\r\n\r\n"
+            );
+            clients[number].ask_carrier(scene, head.as_bytes(), &[200, 503], Purpose::Shake);
+        }
+        false
+    }
+
+    fn path(&self, transport: &str) -> String {
+        let sid = self.sid.as_deref().expect("it has begun");
+        format!("/socket.io/?EIO={}&transport={transport}&sid={sid}", self.version)
+    }
+
+    /// While its probe has succeeded nothing new is asked for by polls.
+    fn is_pausing(&self) -> bool {
+        self.proved && self.style != Style::Abandoned
+    }
+
+    fn keep_polling(&mut self, scene: &mut Scene<'_>, clients: &mut [Client]) -> bool {
+        if scene.quiet {
+            self.poll_again_ms = self.poll_again_ms.min(scene.now_ms + 50);
+        }
+        let now = scene.now_ms >= self.poll_again_ms;
+        let wants = self.socket.is_none() && self.poll.is_none() && !self.is_pausing();
+        if !wants || !now || self.shake.is_some() {
+            return false;
+        }
+        let Some(number) = self.free(clients) else { return true };
+        self.poll_on(scene, &mut clients[number]);
+        self.poll = Some(number);
+        false
+    }
+
+    fn poll_on(&mut self, scene: &mut Scene<'_>, client: &mut Client) {
+        // What has a body is the last on its connection.
+        let body = if scene.dice.chance(10) { "Content-Length: 2\r\n\r\nhi" } else { "\r\n" };
+        let head = format!("GET {} HTTP/1.1\r\nHost: sim\r\n{body}", self.path("polling"));
+        client.ask_carrier(scene, head.as_bytes(), &[200, 400, 500], Purpose::Poll);
+    }
+
+    /// The next step from polls to a WebSocket.
+    fn upgrade(&mut self, scene: &mut Scene<'_>, clients: &mut [Client]) -> bool {
+        let Some(number) = self.probe else {
+            if scene.quiet || self.parting {
+                return false;
+            }
+            let Some(number) = self.free(clients) else { return true };
+            self.probe = Some(number);
+            self.probed_on.push(number);
+            let path = self.path("websocket");
+            clients[number].ask_socket(scene, &path, &[101, 400], Purpose::Probe);
+            return false;
+        };
+        if !self.probe_open {
+            return false;
+        }
+        let probe = &mut clients[number];
+        if self.style == Style::Unproved {
+            probe.reasons.allow(CloseReason::ProtocolError);
+            probe.put_frame(0x81, b"5");
+            self.way = Way::Polling;
+        } else if self.style == Style::Abandoned && scene.dice.chance(500) {
+            self.way = Way::Polling;
+        } else if !self.probed {
+            self.probed = true;
+            probe.put_frame(0x81, b"2probe");
+        } else if self.proved && self.style != Style::Abandoned {
+            let busy = self.poll.is_some() || self.post.is_some();
+            if !busy || self.style == Style::Hasty {
+                if busy {
+                    // What it has posted may be lost, an event between two attachments among it.
+                    self.hearing.unchecked = true;
+                    self.hearing.reasons.allow(CloseReason::ProtocolError);
+                }
+                probe.put_frame(0x81, b"5");
+                (self.socket, self.probe, self.poll, self.post) = (Some(number), None, None, None);
+            }
+        }
+        false
+    }
+
+    fn forget_probe(&mut self) {
+        self.probe = None;
+        (self.probe_open, self.probed, self.proved) = (false, false, false);
+        self.way = Way::Polling;
+    }
+
+    // What it says.
+
+    fn some_channel(&mut self, scene: &mut Scene<'_>) -> Box<str> {
+        match scene.dice.below(40) {
+            0 => format!("x{}", scene.dice.below(9)).into(),
+            1 => "x y".into(),
+            _ => match scene.dice.below(scene.climate.people.channels) {
+                0 => "default".into(),
+                number => format!("room{number}").into(),
+            },
+        }
+    }
+
+    /// Asks for a channel, unless an answer to the same is under way.
+    fn enter(&mut self, scene: &mut Scene<'_>, channel: Box<str>) {
+        let is_in = self.spaces.contains(&channel);
+        if !self.asking.is_empty() || (is_in && self.leaver) {
+            return;
+        }
+        let space = prefix(&channel);
+        let extra = match (self.version, scene.dice.below(4)) {
+            (4, 0) => format!("{space}{{\"token\":\"{}\"}}", self.count),
+            (3, 0) if !space.is_empty() => format!("{}?token=x,", space.trim_end_matches(',')),
+            _ => space,
+        };
+        self.outgoing.push_back(Packet::Text(format!("40{extra}")));
+        self.asking.push(channel.clone());
+        self.hearing.asked.push_back(channel);
+    }
+
+    fn leave_channel(&mut self, scene: &mut Scene<'_>) {
+        let Some(channel) = self.some_space(scene) else { return };
+        self.spaces.remove(&channel);
+        self.outgoing.push_back(Packet::Text(format!("41{}", prefix(&channel))));
+        self.hearing.left.insert(channel);
+    }
+
+    fn some_space(&mut self, scene: &mut Scene<'_>) -> Option<Box<str>> {
+        let which = scene.dice.below(self.spaces.len() as u64) as usize;
+        self.spaces.iter().nth(which).cloned()
+    }
+
+    fn speak(&mut self, scene: &mut Scene<'_>, clients: &mut [Client]) {
+        let waits = self.outgoing.len() > 40;
+        let room = scene.climate.temper.receive_bytes * 20;
+        if waits || self.socket.is_some_and(|number| clients[number].outbox.len() > room) {
+            return;
+        }
+        if self.life == 0 {
+            return self.finish(scene, clients);
+        }
+        self.life -= 1;
+        let flood = scene.dice.chance(scene.climate.people.flooders);
+        let burst = scene.climate.people.burst * if flood { 10 } else { 1 };
+        for _ in 0..scene.dice.between(1, burst) {
+            match scene.dice.below(100) {
+                0..=6 => {
+                    let channel = self.some_channel(scene);
+                    self.enter(scene, channel);
+                }
+                7..=10 if self.leaver && self.asking.is_empty() => self.leave_channel(scene),
+                11 | 12 => self.ask_wrongly(scene, clients),
+                13 | 14 => self.say_unheard(scene),
+                _ => self.say(scene),
+            }
+        }
+    }
+
+    /// An event that is relayed, in one of its many forms.
+    fn say(&mut self, scene: &mut Scene<'_>) {
+        let Some(channel) = self.some_space(scene) else { return };
+        self.count += 1;
+        let most = scene.climate.settings.limits.message_bytes_max as usize - 70;
+        let length = match scene.dice.below(6) {
+            0 => most / 3,
+            _ => scene.dice.below(most as u64 / 3 + 1).min(40) as usize,
+        };
+        let text = payload(true, length, 100_000 + self.number, self.count);
+        let text = String::from_utf8(text).expect("text");
+        let bytes: Rc<[u8]> = payload(false, length, 100_000 + self.number, self.count).into();
+        let place = |number: usize| format!("{{\"_placeholder\":true,\"num\":{number}}}");
+        // What it posts may be lost, and one binary event looks like another.
+        let is_lossy = self.style == Style::Hasty || self.end == End::TwoPosts;
+        let form = scene.dice.below(10);
+        let (values, attachments, plain) = match if is_lossy { 9 } else { form } {
+            0 => (format!("{},7", json(&text)), Vec::new(), None),
+            1 => (format!("{{\"id\":{},\"t\":{}}}", self.count, json(&text)), Vec::new(), None),
+            2 | 3 => {
+                let plain = Message { is_text: false, payload: Rc::clone(&bytes) };
+                (place(0), vec![bytes], Some(plain))
+            }
+            4 => {
+                let half: Rc<[u8]> = bytes[..bytes.len() / 2].into();
+                (format!("{},{}", place(1), place(0)), vec![bytes, half], None)
+            }
+            other => {
+                let is_short = text.len() * 6 < most;
+                let value = if other == 5 && is_short { json_escaped(&text) } else { json(&text) };
+                let plain = Message { is_text: true, payload: text.into_bytes().into() };
+                (value, Vec::new(), Some(plain))
+            }
+        };
+        self.put_event(scene, channel, "chat message", &values, attachments, plain);
+    }
+
+    /// An event that is relayed only if all are.
+    fn say_unheard(&mut self, scene: &mut Scene<'_>) {
+        let Some(channel) = self.some_space(scene) else { return };
+        self.count += 1;
+        let value = format!("\"{}.{}\"", self.number, self.count);
+        self.put_event(scene, channel, "other", &value, Vec::new(), None);
+    }
+
+    fn put_event(
+        &mut self,
+        scene: &mut Scene<'_>,
+        channel: Box<str>,
+        name: &str,
+        values: &str,
+        attachments: Vec<Rc<[u8]>>,
+        plain: Option<Message>,
+    ) {
+        let ack = scene.dice.chance(300).then_some(self.count);
+        let id = ack.map_or(String::new(), |id| id.to_string());
+        let args = format!("[\"{name}\",{values}]");
+        let space = prefix(&channel);
+        let kind = match attachments.len() {
+            0 => "2".to_owned(),
+            count => format!("5{count}-"),
+        };
+        self.outgoing.push_back(Packet::Text(format!("4{kind}{space}{id}{args}")));
+        self.outgoing.extend(attachments.iter().map(|bytes| Packet::Binary(bytes.to_vec())));
+        let is_relayed = match &scene.climate.settings.events {
+            Events::All => true,
+            Events::Named(names) => names.iter().any(|listed| **listed == *name),
+        };
+        if is_relayed {
+            let text = format!("{kind}{space}{args}").into();
+            let spoken = Spoken { text, attachments, optional: false };
+            self.hearing.sent.push_back(Saying { channel, args, spoken, plain, ack });
+        }
+    }
+
+    /// A request that is refused and changes nothing.
+    fn ask_wrongly(&mut self, scene: &mut Scene<'_>, clients: &mut [Client]) {
+        let Some(number) = self.free(clients) else { return };
+        let other = 7 - self.version;
+        let own =
+            self.path("polling").replace(&format!("EIO={}", self.version), &format!("EIO={other}"));
+        let body = "Content-Length: 3\r\n\r\nabc";
+        let unknown = "{\"code\":1,\"message\":\"Session ID unknown\"}";
+        let (head, text) = match scene.dice.below(6) {
+            0 => {
+                ("GET /socket.io/?EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAA", Some(unknown))
+            }
+            1 => (
+                "GET /socket.io/?EIO=9&transport=polling",
+                Some("{\"code\":5,\"message\":\"Unsupported protocol version\"}"),
+            ),
+            2 => ("GET /socket.io/?EIO=4", Some("{\"code\":0,\"message\":\"Transport unknown\"}")),
+            3 => (
+                "POST /socket.io/?EIO=4&transport=polling",
+                Some("{\"code\":2,\"message\":\"Bad handshake method\"}"),
+            ),
+            // It depends on whether the session lives.
+            4 => ("own", None),
+            _ => ("GET /socket.io/?EIO=3&transport=websocket&sid=short", Some(unknown)),
+        };
+        let path = if head == "own" { format!("GET {own}") } else { head.to_owned() };
+        let tail = if head.starts_with("POST") { body } else { "\r\n" };
+        let request = format!("{path} HTTP/1.1\r\nHost: sim\r\n{tail}");
+        clients[number].ask_carrier(scene, request.as_bytes(), &[400], Purpose::Wrong).text = text;
+    }
+
+    // How it gets there.
+
+    /// Sends what waits, as far as its transport takes it; whether it needs a connection for that.
+    fn send(&mut self, scene: &mut Scene<'_>, clients: &mut [Client]) -> bool {
+        if let Some(number) = self.socket {
+            while let Some(packet) = self.outgoing.pop_front() {
+                self.put_packet(scene, &mut clients[number], &packet);
+            }
+            if self.parting && self.sid.is_some() {
+                clients[number].close_politely(scene);
+                self.over = true;
+            }
+            return false;
+        }
+        let busy = self.outgoing.is_empty() || self.post.is_some() || self.shake.is_some();
+        if busy || (self.proved && self.style != Style::Abandoned) {
+            return false;
+        }
+        let Some(number) = self.free(clients) else { return true };
+        self.post = Some(number);
+        self.post_on(scene, &mut clients[number]);
+        false
+    }
+
+    fn put_packet(&mut self, scene: &mut Scene<'_>, client: &mut Client, packet: &Packet) {
+        let head: &[u8] = if self.version == 3 { &[4] } else { &[] };
+        let (opcode, bytes) = match packet {
+            Packet::Text(text) => (1, text.as_bytes().to_vec()),
+            Packet::Binary(bytes) => (2, [head, bytes].concat()),
+        };
+        if scene.dice.chance(100) {
+            let (first, rest) = bytes.split_at(scene.dice.below(bytes.len() as u64 + 1) as usize);
+            client.put_frame(opcode, first);
+            client.put_frame(0x80, rest);
+        } else {
+            client.put_frame(0x80 | opcode, &bytes);
+        }
+        self.note_sign(client, packet);
+    }
+
+    /// The server will know from this that it lives.
+    fn note_sign(&mut self, client: &Client, packet: &Packet) {
+        if self.version == 3 || *packet == Packet::Text("3".to_owned()) {
+            self.hearing.signs.push_back((client.number, client.said_bytes()));
+        }
+    }
+
+    fn post_on(&mut self, scene: &mut Scene<'_>, client: &mut Client) {
+        let most = scene.climate.settings.limits.message_bytes_max as usize;
+        let mut packets = Vec::new();
+        let mut total = 0;
+        while let Some(packet) = self.outgoing.front()
+            && (packets.is_empty() || total + packet::body_bytes(packet) <= most)
+        {
+            total += packet::body_bytes(packet);
+            packets.extend(self.outgoing.pop_front());
+        }
+        let is_binary = self.version == 3 && scene.dice.chance(200);
+        let body = if is_binary {
+            packet::binary_body(&packets)
+        } else {
+            packet::body(self.version, &packets)
+        };
+        let media = if is_binary { "application/octet-stream" } else { "text/plain;charset=UTF-8" };
+        let length = body.len();
+        let (field, body) = match scene.dice.below(12) {
+            0 => {
+                let chunk =
+                    [format!("{length:x}\r\n").as_bytes(), &body, b"\r\n0\r\n\r\n"].concat();
+                ("Transfer-Encoding: chunked".to_owned(), chunk)
+            }
+            1 => (format!("Expect: 100-continue\r\nContent-Length: {length}"), body),
+            _ => (format!("Content-Length: {length}"), body),
+        };
+        let head = format!(
+            "POST {} HTTP/1.1\r\nHost: sim\r\nContent-Type: {media}\r\n{field}\r\n\r\n",
+            self.path("polling")
+        );
+        let request = [head.as_bytes(), &body].concat();
+        client.ask_carrier(scene, &request, &[200, 400, 413, 500], Purpose::Post);
+        for packet in &packets {
+            self.note_sign(client, packet);
+        }
+    }
+}

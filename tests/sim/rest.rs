@@ -1,0 +1,339 @@
+//! What must hold after every turn, and what when everybody has been quiet for a while.
+//!
+//! Events first, then what was written, then ends, then what holds at rest: no connection and no
+//! session may stay longer than its deadlines let it, and nobody who can be told anything is
+//! behind.
+
+use std::io;
+
+use elbow::limits;
+use elbow::server::Listener;
+use elbow::settings::ProxyMode;
+
+use super::{Action, World};
+use crate::client::Client;
+use crate::oracle::Later;
+use crate::person::{Person, Purpose};
+
+impl World {
+    /// After `run`: events, then what was written, then ends, then what holds at rest.
+    pub(super) fn judge(&mut self) {
+        let now_ms = self.now_ms();
+        let mut later = Vec::new();
+        let greetings_dropped = self.server.metrics().greetings_dropped;
+        self.oracle.greetings_uncertain = greetings_dropped > self.oracle.greetings_dropped;
+        self.oracle.greetings_dropped = greetings_dropped;
+        assert!(!self.oracle.greetings_uncertain || self.climate.tiny_memory);
+        while let Some(event) = self.server.poll_event() {
+            self.note(|_| format!("{event:?}"));
+            self.oracle.hash(now_ms, &event);
+            let (climate, clients, people) =
+                (&self.climate, &mut self.clients[..], &mut self.people[..]);
+            later.extend(self.oracle.event(now_ms, climate, clients, people, &event));
+        }
+        let mut touched = std::mem::take(&mut *self.net.touched.borrow_mut());
+        for number in touched.drain(..) {
+            self.judge_written(number);
+        }
+        *self.net.touched.borrow_mut() = touched;
+        for end in later {
+            let client = match end {
+                Later::Left { person, .. } => {
+                    let person = &mut self.people[person];
+                    self.oracle.left(now_ms, &self.climate, person, &self.clients, end);
+                    continue;
+                }
+                Later::Closed { client, .. } | Later::Ended { client, .. } => client,
+            };
+            let client = &mut self.clients[client];
+            let person = client.person.map(|number| &self.people[number]);
+            self.oracle.end(now_ms, &self.climate, client, person, end);
+        }
+        self.listen_for_signs();
+        let served_ms = self.served_ms();
+        for number in 0..self.clients.len() {
+            if self.clients[number].accepted_at_ms.is_some()
+                && self.clients[number].judged_end.is_none()
+            {
+                self.judge_rest(number, served_ms);
+            }
+        }
+        for number in 0..self.people.len() {
+            self.judge_person(number, served_ms);
+        }
+        let cut_ms = self.drain_ends_ms.saturating_add(limits::DRAIN_CUT_LIMIT.as_millis() + 100);
+        assert!(self.oracle.drained || served_ms < cut_ms, "the drain does not end");
+    }
+
+    /// Deadlines up to this time have been served: some turns ago, or before the machine slept.
+    pub(super) fn served_ms(&self) -> u64 {
+        let served_ms = self.turn_times[0];
+        if served_ms < self.woke_ms + 64 { self.slept_ms } else { served_ms }
+    }
+
+    /// Decodes what the server wrote to a link, and lets the client know in time.
+    pub(super) fn judge_written(&mut self, number: usize) {
+        let now_ms = self.now_ms();
+        let client = &mut self.clients[number];
+        let mut state = client.link.state.borrow_mut();
+        state.untouch();
+        let fresh = std::mem::take(&mut state.fresh);
+        let written = state.written;
+        drop(state);
+        if !fresh.is_empty() {
+            client.decoder.feed(&fresh);
+            let to_head = |client: &Client| client.expected.front().is_some_and(|e| e.to_head);
+            while let Some(unit) = client.decoder.next(to_head(client)) {
+                if let Some(journal) = &self.journal {
+                    let line = format!("{now_ms:>8} #{number} <- {unit:?}");
+                    journal.borrow_mut().push_back(line);
+                }
+                let at = written - client.decoder.rest() as u64;
+                let person = client.person.map(|number| &mut self.people[number]);
+                self.oracle.unit(now_ms, client, person, at, unit);
+            }
+        }
+        let act_ms = client.link.client_due_ms().max(now_ms);
+        if !client.gone {
+            self.plan_act(number, act_ms);
+        }
+        self.plan(now_ms, Action::Breathe(number));
+    }
+
+    pub(super) fn judge_rest(&mut self, number: usize, served_ms: u64) {
+        let now_ms = self.net.now_ms.get();
+        let patience_ms = self.patience_ms();
+        let client = &mut self.clients[number];
+        let mut state = client.link.state.borrow_mut();
+        if state.dropped {
+            // A session that was dropped at once has had its word.
+            client.ended = client.ended.or(client.session_end);
+            assert!(client.ended.is_some(), "#{number} was dropped without a word");
+            client.judged_end = client.ended;
+            self.oracle.ended += 1;
+            return;
+        }
+        assert!(client.ended.is_none(), "#{number} ended and was not dropped");
+        // What stands behind a request that is held waits for its answer.
+        let held = client.expected.front().is_some_and(|e| e.purpose == Purpose::Poll);
+        if state.unread_bytes() == 0 || state.blocked || held {
+            state.unread_since_ms = None;
+        } else {
+            let since_ms = *state.unread_since_ms.get_or_insert(now_ms);
+            let last_ms = since_ms.max(state.read_at_ms);
+            assert!(self.pending || served_ms < last_ms + 2500, "#{number} is not read any more");
+        }
+        if state.is_over() && !state.blocked {
+            let last_ms = state.over_at_ms.max(state.read_at_ms).max(state.wrote_at_ms);
+            assert!(served_ms < last_ms + 2500, "#{number}: its end is not noticed");
+        }
+        if let Some(shut_at_ms) = state.shut_at_ms {
+            assert!(served_ms < shut_at_ms + 2000 * 9 / 8 + 100, "#{number} lingers for ever");
+        }
+        // `TCP_USER_TIMEOUT`, which the shell sets on every socket.
+        let stuck_ms = state.took_at_ms.max(state.wrote_at_ms) + patience_ms;
+        if state.written > state.taken && now_ms >= stuck_ms && !state.gave_up {
+            state.gave_up = true;
+            drop(state);
+            client.link.reset(io::ErrorKind::TimedOut);
+            self.plan(now_ms, Action::Breathe(number));
+            return;
+        }
+        drop(state);
+        let client = &self.clients[number];
+        if client.person.is_some_and(|person| self.people[person].socket == Some(number))
+            && client.decoder.is_upgraded()
+        {
+            return;
+        }
+        match self.clients[number].session.as_ref().is_some_and(|session| !session.is_closed) {
+            true => self.judge_session(number, served_ms),
+            false => self.judge_request(number, served_ms),
+        }
+    }
+
+    /// Deadlines before a session: none lets anyone stay for ever.
+    pub(super) fn judge_request(&self, number: usize, served_ms: u64) {
+        let client = &self.clients[number];
+        let state = client.link.state.borrow();
+        let settings = &self.climate.settings;
+        let last_ms = state.wrote_at_ms.max(state.read_at_ms);
+        let keep_alive_ms = settings.keep_alive.as_millis();
+        let mut limit_ms = keep_alive_ms.max(10_000);
+        let headed = settings.proxy == ProxyMode::Required || client.listener == Listener::Health;
+        let mut last_ms = last_ms;
+        if client.person.is_some() {
+            // A poll may be held until its session's time has come, which a sleep puts off.
+            limit_ms = limit_ms.max(self.patience_ms()).max(45_000);
+            last_ms = last_ms.max(self.woke_ms);
+        }
+        if headed && state.read_bytes == 0 {
+            limit_ms = limits::PROXY_LIMIT.as_millis();
+        }
+        assert!(served_ms < last_ms + limit_ms * 9 / 8 + 100, "#{number} may stay for ever");
+    }
+
+    pub(super) fn judge_session(&self, number: usize, served_ms: u64) {
+        let client = &self.clients[number];
+        let state = client.link.state.borrow();
+        let session = client.session.as_ref().expect("the caller looked");
+        let limits = &self.climate.settings.limits;
+        // Whoever has said something that is not read for now counts as heard; if it does not read
+        // either, it is the kernel that gives up.
+        // Whoever reads lives by what it takes, until its lag is small again.
+        let unread = state.seems_unread() || !client.sent.is_empty();
+        let stuck_ms = state.took_at_ms.max(state.wrote_at_ms) + self.patience_ms();
+        let took_ms = state.blocked_at_ms.unwrap_or(0);
+        let heard_ms =
+            [state.read_at_ms, state.alarmed_until_ms, session.opened_at_ms, self.woke_ms, took_ms];
+        let heard_ms = heard_ms.into_iter().max().expect("there are five");
+        let ping_ms = limits.ping_interval.as_millis() * 9 / 8 + 100;
+        let pong_ms = limits.ping_timeout.as_millis() * 9 / 8 + 100;
+        let close_ms = limits::CLOSE_LIMIT.as_millis() * 9 / 8 + 100;
+        let held = unread || state.blocked;
+        let silent_ms = if held { heard_ms.max(stuck_ms) } else { heard_ms };
+        let gone_ms = silent_ms + ping_ms + pong_ms + close_ms;
+        assert!(served_ms < gone_ms, "#{number} vanished and stays");
+        let pinged = session.pinged_at_ms.is_some_and(|at| at >= state.read_at_ms);
+        if !state.blocked && session.close_code.is_none() && !unread {
+            let ping_due_ms = heard_ms.max(state.blocked_at_ms.unwrap_or(0)) + ping_ms;
+            assert!(pinged || served_ms < ping_due_ms, "#{number} was not pinged in time");
+        }
+        if !self.pending && !state.blocked && session.close_code.is_none() {
+            let behind = self.oracle.behind(session);
+            assert_eq!(behind, 0, "#{number} is not sent what there is");
+            assert_eq!(client.decoder.rest(), 0, "#{number} has half a frame");
+        }
+    }
+
+    /// Notes when the server has read what tells it that somebody lives.
+    pub(super) fn listen_for_signs(&mut self) {
+        let now_ms = self.now_ms();
+        for person in &mut self.people {
+            let hearing = &mut person.hearing;
+            while let Some((carrier, mark)) = hearing.signs.front().copied() {
+                let client = &self.clients[carrier];
+                let state = client.link.state.borrow();
+                if state.read_bytes >= mark {
+                    // What comes too late, or behind a close, was discarded.
+                    let discarded = client.late || client.close_code.is_some();
+                    hearing.heard_ms = if discarded { hearing.heard_ms } else { now_ms };
+                } else if !state.dropped {
+                    break;
+                }
+                drop(state);
+                hearing.signs.pop_front();
+            }
+        }
+    }
+
+    /// Whether the server can tell a session everything: its WebSocket takes it, or a poll waits.
+    pub(super) fn is_receptive(&self, person: &Person) -> bool {
+        let Some(number) = person.socket.or(person.poll) else { return false };
+        let client = &self.clients[number];
+        let asked = client.expected.front().map(|expected| expected.purpose);
+        let waits = match person.socket {
+            Some(_) => client.decoder.is_upgraded() && client.close_code.is_none(),
+            None => asked == Some(Purpose::Poll),
+        };
+        let state = client.link.state.borrow();
+        let quiet = client.outbox.is_empty() && state.is_quiet() && !state.seems_unread();
+        // Who vanishes takes with it what it was about to ask.
+        waits && quiet && !state.blocked && !state.dropped && !client.gone
+    }
+
+    pub(super) fn judge_person(&mut self, number: usize, served_ms: u64) {
+        let now_ms = self.now_ms();
+        let person = &self.people[number];
+        let hearing = &person.hearing;
+        let Some(opened_ms) = hearing.opened_at_ms else { return };
+        if !hearing.is_in_any() || hearing.end.is_some() {
+            return;
+        }
+        let receptive = self.is_receptive(person);
+        let receptive_ms = receptive.then(|| hearing.receptive_ms.unwrap_or(now_ms));
+        // The word that ends an upgrade may wait with what the room keeps from being read.
+        let certain = person.socket.is_none() || hearing.on_socket;
+        let is_late = |since_ms: u64| certain || served_ms > since_ms + 2500;
+        if receptive_ms.is_some_and(is_late) && !self.pending && !hearing.unchecked {
+            let behind = hearing.behind(&self.oracle.channels);
+            let stand = || person.stand();
+            assert_eq!(behind, 0, "@{number} is not told what there is: {}", stand());
+            assert!(hearing.acks.is_empty(), "@{number} gets no {:?}", hearing.acks);
+        }
+        let busy = |carrier: &usize| {
+            let state = self.clients[*carrier].link.state.borrow();
+            !state.dropped && (state.blocked || state.seems_unread())
+        };
+        let excused = person.carriers.iter().any(busy);
+        let limits = &self.climate.settings.limits;
+        let (interval_ms, timeout_ms) =
+            (limits.ping_interval.as_millis(), limits.ping_timeout.as_millis());
+        let excused_ms = if excused { now_ms } else { hearing.excused_ms };
+        let base_ms = opened_ms.max(hearing.heard_ms).max(excused_ms).max(self.woke_ms);
+        let gone_ms = base_ms + (interval_ms + timeout_ms) * 9 / 8 + 200;
+        assert!(served_ms < gone_ms, "@{number} vanished and stays");
+        if let Some(since_ms) = receptive_ms
+            && person.version == 4
+        {
+            let pinged_ms = hearing.pinged_at_ms.unwrap_or(0);
+            let waits = pinged_ms > hearing.heard_ms;
+            let due_ms = base_ms.max(since_ms).max(pinged_ms) + interval_ms * 9 / 8 + 100;
+            assert!(waits || served_ms < due_ms, "@{number} was not pinged in time");
+        }
+        let hearing = &mut self.people[number].hearing;
+        (hearing.excused_ms, hearing.receptive_ms) = (excused_ms, receptive_ms);
+    }
+
+    /// In the calm every session that reads has been heard and answered.
+    pub(super) fn judge_calm_people(&self) {
+        for person in self.people.iter().filter(|person| person.is_attentive()) {
+            let hearing = &person.hearing;
+            let quiet = |carrier: &usize| {
+                let client = &self.clients[*carrier];
+                client.outbox.is_empty() && client.link.state.borrow().is_quiet()
+            };
+            let still = person.carriers.iter().all(quiet) && person.outgoing.is_empty();
+            if !still || !self.is_receptive(person) || self.pending || hearing.unchecked {
+                continue;
+            }
+            let number = person.number;
+            // The room may keep what was posted from being taken in for a while.
+            let is_late = |number: usize| {
+                let Client { expected, link, .. } = &self.clients[number];
+                !expected.is_empty() && link.state.borrow().read_at_ms + 2500 < self.now_ms()
+            };
+            let posting = person.post.is_some_and(is_late);
+            assert!(!posting, "@{number}: its POST is not answered: {}", person.stand());
+            assert!(hearing.sent.is_empty(), "@{number}: {} unpublished", hearing.sent.len());
+            assert!(hearing.asked.is_empty(), "@{number} waits for {:?}", hearing.asked);
+            assert!(hearing.pings.is_empty(), "@{number} has no pong");
+        }
+    }
+
+    /// In the calm everyone who reads has been read and answered.
+    pub(super) fn judge_calm(&self) {
+        self.judge_calm_people();
+        for client in self.clients.iter().filter(|client| !client.gone && client.ended.is_none()) {
+            let number = client.number;
+            let state = client.link.state.borrow();
+            let busy = self.pending || state.blocked;
+            if client.accepted_at_ms.is_none() || client.never_reads() || busy {
+                continue;
+            }
+            if !client.outbox.is_empty() || !state.is_quiet() {
+                // It has much to say on a slow way, or has just begun.
+                let last_ms = state.read_at_ms.max(state.wrote_at_ms).max(state.sent_at_ms);
+                let last_ms = last_ms.max(self.calm_ms);
+                let patient = self.now_ms() < last_ms + 3000;
+                assert!(patient, "#{number} cannot send: {} wait, {state:?}", client.outbox.len());
+                continue;
+            }
+            let Some(session) = &client.session else { continue };
+            if session.close_code.is_none() {
+                assert!(client.sent.is_empty(), "#{number}: {} unpublished", client.sent.len());
+                assert!(client.pings.is_empty(), "#{number} has no pong");
+            }
+        }
+    }
+}
