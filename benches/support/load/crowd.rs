@@ -1,8 +1,9 @@
 //! The load generator's process: it does what the lines on its standard input say, answers each
 //! with a line, and ends when there are no more.
 
-use std::io::{self, BufRead, Write};
-use std::thread::sleep;
+use std::io::{self, BufRead};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread::{self, sleep};
 use std::time::Duration;
 
 use mio::net::TcpStream;
@@ -28,6 +29,8 @@ const BUFFER_BYTES: usize = 1024 * 1024;
 const LOG_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Nothing was delivered for this long: the run has failed.
 const STALL_LIMIT_NS: u64 = 20_000_000_000;
+/// How often pings are looked for between two orders.
+const TEND_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is seen whether a silence has lasted long enough.
 const SILENCE_LOOK_NS: u64 = 100_000_000;
 /// The number of a message, in decimal, so that it is text in every dialect.
@@ -73,18 +76,30 @@ struct Tally {
     closing: bool,
 }
 
-/// Obeys until the pipe is closed.
+/// Obeys until the pipe is closed. Between two orders pings are answered: others may have their
+/// turn for longer than a server's patience.
 pub(crate) fn serve() -> ! {
-    let mut crowd: Option<Crowd> = None;
-    for line in io::stdin().lock().lines() {
-        let Ok(line) = line else { break };
-        match obey(&mut crowd, &line) {
-            Ok(answer) => say::say(&format!("ok {answer}")),
-            Err(why) => say::say(&format!("failed {why}")),
+    let (order, orders) = channel();
+    thread::spawn(move || {
+        for line in io::stdin().lock().lines().map_while(Result::ok) {
+            // Whoever obeys is there until this thread ends.
+            let _ = order.send(line);
         }
-        let _ = io::stdout().flush();
+    });
+    let mut crowd: Option<Crowd> = None;
+    let mut failed = None;
+    loop {
+        match orders.recv_timeout(TEND_INTERVAL) {
+            Ok(line) => match failed.take().map_or_else(|| obey(&mut crowd, &line), Err) {
+                Ok(answer) => say::say(&format!("ok {answer}")),
+                Err(why) => say::say(&format!("failed {why}")),
+            },
+            Err(RecvTimeoutError::Timeout) => {
+                failed = crowd.as_mut().and_then(|crowd| crowd.tend().err());
+            }
+            Err(RecvTimeoutError::Disconnected) => std::process::exit(0),
+        }
     }
-    std::process::exit(0);
 }
 
 fn obey(crowd: &mut Option<Crowd>, line: &str) -> Result<String, String> {
@@ -198,6 +213,26 @@ impl Crowd {
             reader.offset = 0;
             if !reader.stopped {
                 self.channels[reader.channel].members += 1;
+            }
+        }
+    }
+
+    /// Answers what has come since the last run, which can only be pings.
+    fn tend(&mut self) -> Result<(), String> {
+        let silence =
+            Run { bytes: 0, pace: Pace::Silence, messages_max: u64::MAX, limit_ms: 0, nap_us: 0 };
+        let mut events = Events::with_capacity(EVENTS_MAX);
+        loop {
+            self.poll
+                .poll(&mut events, Some(Duration::ZERO))
+                .map_err(|error| format!("epoll: {error}"))?;
+            if events.is_empty() {
+                return Ok(());
+            }
+            for event in events.iter().filter(|event| event.token() != TIMER) {
+                if event.is_readable() {
+                    self.read(silence, event.token().0)?;
+                }
             }
         }
     }
