@@ -205,6 +205,8 @@ class Attack {
     this.#rows.push([what, seconds, connections, mib(highWaterBytes)]);
     this.#steady.assertWell(what);
     await this.leave('crowd');
+    const isOver = () => this.#server.descriptors() < 200;
+    await eventually(`nobody is left of: ${what}`, isOver, 20_000);
   }
 
   /** What the watcher has seen so far. */
