@@ -31,8 +31,6 @@ pub enum CloseReason {
     ProxyUntrusted,
     /// The PROXY header was not whole in time.
     ProxyTimeout,
-    /// The request head was not whole in time.
-    HeadTimeout,
     /// The request body was not whole in time.
     BodyTimeout,
     /// The client did not take the response.
@@ -69,7 +67,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All of them, in order, for counters and tests.
-    pub const ALL: [CloseReason; 26] = [
+    pub const ALL: [CloseReason; 25] = [
         CloseReason::Answered,
         CloseReason::ClosedByClient,
         CloseReason::PeerGone,
@@ -80,7 +78,6 @@ impl CloseReason {
         CloseReason::ProxyMissing,
         CloseReason::ProxyUntrusted,
         CloseReason::ProxyTimeout,
-        CloseReason::HeadTimeout,
         CloseReason::BodyTimeout,
         CloseReason::ResponseTimeout,
         CloseReason::KeepAliveTimeout,
@@ -111,7 +108,6 @@ impl CloseReason {
             CloseReason::ProxyMissing => "no PROXY header",
             CloseReason::ProxyUntrusted => "untrusted PROXY header",
             CloseReason::ProxyTimeout => "PROXY header timeout",
-            CloseReason::HeadTimeout => "request head timeout",
             CloseReason::BodyTimeout => "request body timeout",
             CloseReason::ResponseTimeout => "response timeout",
             CloseReason::KeepAliveTimeout => "keep-alive timeout",
@@ -151,7 +147,6 @@ impl CloseReason {
             | CloseReason::ProxyMissing
             | CloseReason::ProxyUntrusted
             | CloseReason::ProxyTimeout
-            | CloseReason::HeadTimeout
             | CloseReason::BodyTimeout
             | CloseReason::ResponseTimeout
             | CloseReason::KeepAliveTimeout

@@ -124,7 +124,6 @@ impl Oracle {
             | R::ProxyMissing
             | R::ProxyUntrusted
             | R::ProxyTimeout
-            | R::HeadTimeout
             | R::ResponseTimeout
             | R::KeepAliveTimeout
             | R::InvalidText

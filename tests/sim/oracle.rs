@@ -457,7 +457,6 @@ impl Oracle {
             | R::InvalidText
             | R::SocketFailed => client.reasons.allows(reason),
             R::MessageTooBig => client.reasons.allows(reason) || is_swollen(climate, client),
-            R::HeadTimeout => false,
             // An upgrade that is never finished.
             R::CloseTimeout => client.is_socket && accepted_ms >= 10_000,
         };
