@@ -182,6 +182,8 @@ pub(crate) struct Client {
     /// Whose connection it is, and what that person has not taken note of.
     pub(crate) person: Option<usize>,
     pub(crate) heard: Vec<Heard>,
+    /// Bytes stand behind a poll, so that nothing more is read before its answer.
+    pub(crate) piped: bool,
     /// It is, or is to be, a person's WebSocket.
     pub(crate) is_socket: bool,
     pub(crate) close_code: Option<Option<u16>>,
@@ -272,6 +274,7 @@ impl Client {
             outbox: VecDeque::new(),
             person: None,
             heard: Vec::new(),
+            piped: false,
             is_socket: false,
             close_code: None,
             next_ms: u64::MAX,

@@ -407,7 +407,9 @@ impl Person {
 
     fn poll_on(&mut self, scene: &mut Scene<'_>, client: &mut Client) {
         // What has a body is the last on its connection.
-        let body = if scene.dice.chance(10) { "Content-Length: 2\r\n\r\nhi" } else { "\r\n" };
+        let has_body = scene.dice.chance(10);
+        client.piped |= has_body;
+        let body = if has_body { "Content-Length: 2\r\n\r\nhi" } else { "\r\n" };
         let head = format!("GET {} HTTP/1.1\r\nHost: sim\r\n{body}", self.path("polling"));
         client.ask_carrier(scene, head.as_bytes(), &[200, 400, 500], Purpose::Poll);
     }
@@ -536,12 +538,13 @@ impl Person {
             0 => most / 3,
             _ => scene.dice.below(most as u64 / 3 + 1).min(40) as usize,
         };
+        // What it posts may be lost: then nothing that it says may look like something else.
+        let is_lossy = self.style == Style::Hasty || self.end == End::TwoPosts;
+        let length = if is_lossy { length.max(14) } else { length };
         let text = payload(true, length, 100_000 + self.number, self.count);
         let text = String::from_utf8(text).expect("text");
         let bytes: Rc<[u8]> = payload(false, length, 100_000 + self.number, self.count).into();
         let place = |number: usize| format!("{{\"_placeholder\":true,\"num\":{number}}}");
-        // What it posts may be lost, and one binary event looks like another.
-        let is_lossy = self.style == Style::Hasty || self.end == End::TwoPosts;
         let form = scene.dice.below(10);
         let (values, attachments, plain) = match if is_lossy { 9 } else { form } {
             0 => (format!("{},7", json(&text)), Vec::new(), None),
