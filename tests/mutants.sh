@@ -1,24 +1,27 @@
 #!/bin/sh
 # Small breakages of the server, each of which the simulation must notice.
 #
-# Works on a copy in cargo's target folder; the tree itself is not touched. A mutant is one line of
+# Works on copies in cargo's target folder; the tree is not touched, and may change meanwhile. A mutant is one line of
 # src changed by sed, wherever that line stands by now; one that is not found, or in more than one
 # place, is an error, so that this list follows the code. Prints for each whether the sweep failed,
 # as it must, for how many of its seeds and by which check, and at the end how many were caught.
 #
-#   tests/mutants.sh            all; SEEDS (default 300) seeds for each
+#   tests/mutants.sh            all; SEEDS (default 500) seeds for each
 #   tests/mutants.sh WORD       those with this word in their name
 set -eu
 
 cd "$(dirname "$0")/.."
-tree=$PWD
 target=${CARGO_TARGET_DIR:-$PWD/target}/mutants
-copy=$target/tree
+case $target in /*) ;; *) target=$PWD/$target ;; esac
+whole=$target/whole copy=$target/tree
 log=$target/log
 only=${1:-}
-seeds=${SEEDS:-300}
+seeds=${SEEDS:-500}
 all=0 caught=0
 mkdir -p "$target"
+rm -rf "$whole"
+mkdir "$whole"
+cp -Rp Cargo.toml Cargo.lock src tests benches www "$whole"
 # Twenty builds of the same with a line changed: quick to build is better than fast.
 export CARGO_PROFILE_SWEEP_OPT_LEVEL=1 CARGO_PROFILE_SWEEP_DEBUG=0 CARGO_INCREMENTAL=1
 # A backtrace for each failing seed tells nothing here.
@@ -29,8 +32,7 @@ mutant() {
   case $1 in *"$only"*) ;; *) return ;; esac
   all=$((all + 1))
   rm -rf "$copy"
-  mkdir "$copy"
-  cp -Rp Cargo.toml Cargo.lock src tests benches www "$copy"
+  cp -Rp "$whole" "$copy"
   find "$copy/src" -name '*.rs' -exec sed -i.before "$2" {} +
   changed=$(find "$copy/src" -name '*.before' -exec sh -c '
       for old; do diff "$old" "${old%.before}" || true; done' sh {} + | grep -c '^>' || true)
@@ -51,7 +53,7 @@ mutant() {
   fi
   status=0
   timeout 300 cargo test --profile sweep --test sim whatever_happens >"$log" 2>&1 || status=$?
-  cd "$tree"
+  cd "$target"
   if [ "$status" -eq 0 ]; then
     echo "SURVIVED  $1"
     return

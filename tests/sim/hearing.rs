@@ -332,6 +332,11 @@ impl Hearing {
         if self.unchecked {
             return true;
         }
+        // Whose end is that there was no memory has perhaps lost the word that let it in.
+        if self.end == Some(CloseReason::NoMemory) && !self.on_wire.contains_key(channel) {
+            self.unchecked = true;
+            return true;
+        }
         let current = *self.on_wire.get(channel).expect("told before it was let in");
         let spoken = &logs[channel].spoken;
         let stint = &mut self.stints.get_mut(channel).expect("it was let in")[current];

@@ -159,6 +159,7 @@ impl Oracle {
             own_behind: joined,
             published: 0,
             opened_at_ms: now_ms,
+            unread_at_ms: 0,
             pinged_at_ms: None,
             pings: 0,
             close_code: None,

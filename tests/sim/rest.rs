@@ -173,17 +173,21 @@ impl World {
         assert!(served_ms < last_ms + limit_ms * 9 / 8 + 100, "#{number} may stay for ever");
     }
 
-    pub(super) fn judge_session(&self, number: usize, served_ms: u64) {
-        let client = &self.clients[number];
+    pub(super) fn judge_session(&mut self, number: usize, served_ms: u64) {
+        let (now_ms, patience_ms) = (self.now_ms(), self.patience_ms());
+        let client = &mut self.clients[number];
         let state = client.link.state.borrow();
-        let session = client.session.as_ref().expect("the caller looked");
+        let session = client.session.as_mut().expect("the caller looked");
         let limits = &self.climate.settings.limits;
         // Whoever has said something that is not read for now counts as heard; if it does not read
         // either, it is the kernel that gives up.
         // Whoever reads lives by what it takes, until its lag is small again.
         let unread = state.seems_unread() || !client.sent.is_empty();
-        let stuck_ms = state.took_at_ms.max(state.wrote_at_ms) + self.patience_ms();
-        let took_ms = state.blocked_at_ms.unwrap_or(0);
+        if unread && !client.gone {
+            session.unread_at_ms = now_ms;
+        }
+        let stuck_ms = state.took_at_ms.max(state.wrote_at_ms) + patience_ms;
+        let took_ms = state.blocked_at_ms.unwrap_or(0).max(session.unread_at_ms);
         let heard_ms =
             [state.read_at_ms, state.alarmed_until_ms, session.opened_at_ms, self.woke_ms, took_ms];
         let heard_ms = heard_ms.into_iter().max().expect("there are five");
