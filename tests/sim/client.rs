@@ -211,6 +211,16 @@ pub(crate) struct Client {
 
 pub(crate) const SESSION_CLOSED: &[u16] = &[101, 503];
 
+/// How somebody ends.
+fn draw_end(dice: &mut Dice, people: &People) -> End {
+    if dice.chance(people.rude) {
+        use End::{Breaks, BreaksText, CloseAndReset, Fin, Reset, Stalls, TooBig, Vanishes};
+        dice.pick(&[Fin, Reset, Vanishes, Stalls, Breaks, BreaksText, TooBig, CloseAndReset])
+    } else {
+        dice.pick(&[End::Politely, End::Politely, End::Stays])
+    }
+}
+
 /// How fast somebody reads.
 pub(crate) fn draw_reads(dice: &mut Dice, people: &People) -> Reads {
     if dice.chance(people.slow_readers) {
@@ -237,12 +247,7 @@ impl Client {
             Role::Socket
         };
         let reads = draw_reads(dice, &people);
-        let end = if dice.chance(people.rude) {
-            use End::{Breaks, BreaksText, CloseAndReset, Fin, Reset, Stalls, TooBig, Vanishes};
-            dice.pick(&[Fin, Reset, Vanishes, Stalls, Breaks, BreaksText, TooBig, CloseAndReset])
-        } else {
-            dice.pick(&[End::Politely, End::Politely, End::Stays])
-        };
+        let end = draw_end(dice, &people);
         // Where addresses are counted, some clients share one.
         let shared = scene.climate.settings.limits.connections_per_ip_max.is_some();
         let host = if shared { number as u32 % 4 } else { number as u32 };
