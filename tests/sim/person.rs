@@ -236,6 +236,11 @@ impl Person {
         !self.over && self.is_talking() && self.sid.is_some() && self.reads != Reads::Never
     }
 
+    /// Whether it knows that its session has ended, or ends it.
+    pub(crate) fn is_over(&self) -> bool {
+        self.over
+    }
+
     /// Whether it is in this channel, as far as it knows.
     pub(crate) fn is_in(&self, channel: &str) -> bool {
         self.spaces.contains(channel) || !self.asking.is_empty()

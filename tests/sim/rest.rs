@@ -182,7 +182,8 @@ impl World {
         // Whoever has said something that is not read for now counts as heard; if it does not read
         // either, it is the kernel that gives up.
         // Whoever reads lives by what it takes, until its lag is small again.
-        let unread = state.seems_unread() || !client.sent.is_empty();
+        // So does whose end stands there unread, until it is.
+        let unread = state.seems_unread() || state.is_over() || !client.sent.is_empty();
         if unread && !client.gone {
             session.unread_at_ms = now_ms;
         }
@@ -282,11 +283,14 @@ impl World {
         let base_ms = opened_ms.max(hearing.heard_ms).max(excused_ms).max(self.woke_ms);
         let gone_ms = base_ms + (interval_ms + timeout_ms) * 9 / 8 + 200;
         assert!(served_ms < gone_ms, "@{number} vanished and stays");
+        // What it answers in a POST that is refused is not heard; it knows then that it is over.
         if let Some(since_ms) = receptive_ms
             && person.version == 4
+            && !person.is_over()
         {
             let pinged_ms = hearing.pinged_at_ms.unwrap_or(0);
-            let waits = pinged_ms > hearing.heard_ms;
+            // Heard late, it may be asked again in the same moment.
+            let waits = pinged_ms >= hearing.heard_ms;
             let due_ms = base_ms.max(since_ms).max(pinged_ms) + interval_ms * 9 / 8 + 100;
             assert!(waits || served_ms < due_ms, "@{number} was not pinged in time");
         }
