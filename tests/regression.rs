@@ -319,6 +319,29 @@ fn a_publisher_that_has_caught_up_in_a_waiting_room_is_read_after_the_grace() {
 }
 
 #[test]
+fn publishers_of_a_room_that_is_often_waited_for_take_turns() {
+    let mut world = World::new();
+    let (listener, _) = world.session();
+    let publishers: Vec<_> = (0..4).map(|_| world.session()).collect();
+    let long = frame(2, &[b'x'; 500]).repeat(40);
+    for (at, (publisher, _)) in publishers.iter().enumerate() {
+        let much = at == 0;
+        let word = frame(1, format!("publisher {at}").as_bytes());
+        let said = if much { &long } else { &word };
+        publisher.0.borrow_mut().to_server.extend(said);
+    }
+    // Half a ring is four of the long ones: the first is stopped before the others have a turn.
+    for (_, id) in &publishers {
+        world.server.ready(world.now, *id, READABLE);
+    }
+    world.settle();
+    let heard = listener.heard();
+    assert_eq!(heard.len(), 40 * 504 + 3 * 13);
+    let place = heard.windows(11).rposition(|text| text == b"publisher 3");
+    assert!(place.expect("it was said") < 10 * 504, "whoever says much comes first again");
+}
+
+#[test]
 fn a_connection_that_ends_is_counted_once() {
     let mut world = World::new();
     let (client, id) = world.session();

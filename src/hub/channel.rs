@@ -44,8 +44,10 @@ pub struct Channel {
     grace_until: Option<Instant>,
     /// The heads when the last grace ended.
     grace_ended: Marks,
-    /// Publishers with something to say that are not read.
-    paused: Vec<ConnId>,
+    /// Publishers with something to say that are not read: first those that had no word since they
+    /// were last read, then those that had, so that whoever says much does not stand in front of
+    /// the others whenever the room is waited for.
+    paused: [Vec<ConnId>; 2],
 }
 
 /// `stop <= position`; members at `stop..position` are still to be visited.
@@ -82,7 +84,7 @@ impl Channel {
             choked: 0,
             grace_until: None,
             grace_ended: Marks::default(),
-            paused: Vec::new(),
+            paused: [const { Vec::new() }; 2],
         }
     }
 
@@ -210,7 +212,7 @@ impl Channel {
             self.grace_until = Some(now.plus(GRACE_LIMIT));
         }
         if !self.holds_publishers() {
-            self.paused.drain(..).for_each(&mut resume);
+            self.resume_all(&mut resume);
         }
         self.sweep.is_some()
     }
@@ -226,16 +228,19 @@ impl Channel {
         lapping || (self.grace_until.is_some() && self.is_choked())
     }
 
-    /// Remembers a publisher that is not read; it is resumed once.
-    pub fn pause(&mut self, publisher: ConnId) {
-        self.paused.push(publisher);
+    /// Remembers a publisher that is not read; it is resumed once, behind those that had no word
+    /// if it `had_its_say`.
+    pub fn pause(&mut self, publisher: ConnId, had_its_say: bool) {
+        self.paused[usize::from(had_its_say)].push(publisher);
     }
 
     /// A publisher is no longer one; whether it was among those that are not read.
     pub fn forget(&mut self, publisher: ConnId) -> bool {
-        let before = self.paused.len();
-        self.paused.retain(|paused| *paused != publisher);
-        self.paused.len() < before
+        self.paused.iter_mut().any(|list| {
+            let before = list.len();
+            list.retain(|paused| *paused != publisher);
+            list.len() < before
+        })
     }
 
     /// A member was found blocked with more than half a ring of lag.
@@ -256,13 +261,13 @@ impl Channel {
         self.grace_until = None;
         self.grace_ended = self.marks();
         if !self.holds_publishers() {
-            self.paused.drain(..).for_each(resume);
+            self.resume_all(resume);
         }
     }
 
-    /// Hands over the publishers that wait; for a channel that ends.
-    pub(super) fn take_paused(&mut self) -> Vec<ConnId> {
-        core::mem::take(&mut self.paused)
+    /// Hands over the publishers that wait.
+    pub(super) fn resume_all(&mut self, resume: &mut impl FnMut(ConnId)) {
+        self.paused.iter_mut().flat_map(|list| list.drain(..)).for_each(resume);
     }
 
     /// Until when publishers wait for the choked.
@@ -449,7 +454,7 @@ mod tests {
         (0..2).for_each(|_| channel.count_choked());
         publish(&mut channel, now);
         assert!(channel.holds_publishers());
-        channel.pause(ConnId { slot: 9, generation: 0 });
+        channel.pause(ConnId { slot: 9, generation: 0 }, false);
 
         let mut resumed = Vec::new();
         channel.end_grace(&mut |id| resumed.push(id));

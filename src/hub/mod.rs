@@ -175,7 +175,7 @@ impl Hub {
         id: ChannelId,
         position: u32,
         dialect: Dialect,
-        resume: impl FnMut(ConnId),
+        mut resume: impl FnMut(ConnId),
     ) -> Option<Moved> {
         let channel = &mut self.channels[id.0 as usize];
         let (last_reader, moved) = channel.leave(position, dialect);
@@ -186,7 +186,7 @@ impl Hub {
             let mut channel = self.channels.remove(id.0 as usize);
             self.names.remove(channel.name());
             self.active.retain(|active| *active != id);
-            channel.take_paused().into_iter().for_each(resume);
+            channel.resume_all(&mut resume);
         }
         moved
     }

@@ -134,6 +134,8 @@ pub struct Server<S> {
     unblocked: VecDeque<u32>,
     /// What may still be read from publishers in this turn.
     read_bytes_left: usize,
+    /// How many messages had been published when the publisher that is being read had its turn.
+    published_before: u64,
     /// Sessions with something to answer a poll with.
     polls: VecDeque<SessionId>,
     /// The connection whose posted packets are being taken in.
@@ -181,6 +183,7 @@ impl<S: Socket> Server<S> {
             resume: VecDeque::with_capacity(slots),
             unblocked: VecDeque::with_capacity(slots),
             read_bytes_left: limits::READ_BYTES_PER_TURN,
+            published_before: 0,
             polls: VecDeque::new(),
             posting: None,
             events: VecDeque::new(),

@@ -25,6 +25,7 @@ impl<S: Socket> Server<S> {
     pub(super) fn read(&mut self, now: Now, id: ConnId) {
         // Taken out for the time of the call, so that what was read can be borrowed beside `self`.
         let mut buffer = core::mem::take(&mut self.buffer);
+        self.published_before = self.metrics.messages_published;
         let mut spent = true;
         for _ in 0..limits::READS_PER_TURN {
             if !self.read_once(now, id, &mut buffer) {
@@ -135,7 +136,8 @@ impl<S: Socket> Server<S> {
                 if !entry.resuming {
                     entry.resuming = true;
                     self.metrics.publishers_paused += 1;
-                    self.hub.channel_mut(channel).pause(id);
+                    let had_its_say = self.metrics.messages_published > self.published_before;
+                    self.hub.channel_mut(channel).pause(id, had_its_say);
                 }
                 true
             }

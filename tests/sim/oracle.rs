@@ -109,7 +109,7 @@ impl Oracle {
             }
             Event::Message { client, text } => {
                 let number = of(client);
-                self.message(&mut clients[number], text);
+                self.message(now_ms, &mut clients[number], text);
             }
             Event::Lapped { client, channel, lag_bytes } => {
                 let number = of(client);
@@ -168,7 +168,7 @@ impl Oracle {
         });
     }
 
-    fn message(&mut self, client: &mut Client, text: &str) {
+    fn message(&mut self, now_ms: u64, client: &mut Client, text: &str) {
         self.published += 1;
         let message = client.sent.pop_front().expect("somebody sent it");
         if message.is_text {
@@ -179,6 +179,8 @@ impl Oracle {
         let session = client.session.as_mut().expect("only sessions publish");
         assert!(!session.is_closed, "published after the end");
         session.published += 1;
+        // It waited for this, though nobody may have touched it meanwhile.
+        session.unread_at_ms = now_ms;
         let log = self.channels.get_mut(&session.channel).expect("it was joined");
         log.spoken.push(spoken(&session.channel, &message));
         log.plain.push(message);
