@@ -131,7 +131,13 @@ impl Oracle {
             }
             Event::Refused { client, why } => {
                 clients[of(client)].refused = true;
-                self.refused(climate, why);
+                // Who does not poll any more stays a session until its time is over.
+                let open = |session: &Session| !session.is_closed;
+                let plain = |client: &&Client| client.session.as_ref().is_some_and(open);
+                let lives = |person: &&Person| person.hearing.end.is_none();
+                let sessions = clients.iter().filter(plain).count();
+                let sessions = sessions + people.iter().filter(lives).count();
+                self.refused(climate, why, sessions);
             }
             Event::Request(access) => {
                 let client = &clients[of(&access.client)];
@@ -204,13 +210,11 @@ impl Oracle {
         assert!(blocked, "a reader whose socket took everything was lapped");
     }
 
-    fn refused(&self, climate: &Climate, why: &str) {
+    fn refused(&self, climate: &Climate, why: &str, sessions: usize) {
         let limits = &climate.settings.limits;
         let legitimate = match why {
             "draining" => self.drain_began_ms.is_some(),
-            "--max-connections are in use" => {
-                limits.connections_max < climate.people.clients_max as usize
-            }
+            "--max-connections are in use" => sessions >= limits.connections_max,
             "--max-connections-per-ip of this address are in use" => {
                 limits.connections_per_ip_max.is_some()
             }

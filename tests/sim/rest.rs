@@ -348,7 +348,9 @@ impl World {
         for client in self.clients.iter().filter(|client| !client.gone && client.ended.is_none()) {
             let number = client.number;
             let state = client.link.state.borrow();
-            let busy = self.pending || state.blocked;
+            // Behind a poll that is held only the beginning of what comes next is read.
+            let held = client.expected.front().is_some_and(|e| e.purpose == Purpose::Poll);
+            let busy = self.pending || state.blocked || held && client.piped;
             if client.accepted_at_ms.is_none() || client.never_reads() || busy {
                 continue;
             }
