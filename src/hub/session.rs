@@ -397,6 +397,11 @@ impl Session {
         !core::mem::replace(&mut self.closing, true)
     }
 
+    /// Whether its WebSocket was told to close.
+    pub fn is_closing(&self) -> bool {
+        self.closing
+    }
+
     /// The next thing that time brings.
     pub fn deadline(&self, settings: &Settings) -> Instant {
         if self.closing {

@@ -126,9 +126,15 @@ impl<S: Socket> Server<S> {
             }
             self.entries[id.slot as usize].readable = true;
             self.read(now, id);
+            // The answer may stand behind what cannot be taken in at once.
+            let lives = self.engine.find(&sid) == Some(session) && self.entry(id).is_some();
+            if lives && (self.entries[id.slot as usize].readable || self.waits_unread(id.slot)) {
+                self.engine.get_mut(session).heard(now.mono, true);
+                return true;
+            }
         }
-        // What it said may have been its end.
-        if self.engine.find(&sid) != Some(session) {
+        // What it said may have been its end, or a reason for it.
+        if self.engine.find(&sid) != Some(session) || self.engine.get(session).is_closing() {
             return true;
         }
         let entry = self.engine.get_mut(session);

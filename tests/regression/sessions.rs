@@ -127,6 +127,48 @@ fn a_session_whose_answer_waits_in_its_socket_has_not_vanished() {
 }
 
 #[test]
+fn a_session_whose_answer_stands_behind_much_that_it_says_has_not_vanished() {
+    let mut world = World::new();
+    let (client, _) = world.socket(&[""]);
+    world.pass(Duration::from_secs(26));
+    assert_eq!(client.heard(), [0x81, 1, b'2'], "a ping");
+    // More than a ring holds, so that it is taken in by and by.
+    let event = format!("42[\"chat message\",\"{}\"]", "x".repeat(500));
+    client.0.borrow_mut().to_server.extend(frame(1, event.as_bytes()).repeat(20));
+    client.0.borrow_mut().to_server.extend(frame(1, b"3"));
+    world.now.mono = world.now.mono.plus(Duration::from_secs(40));
+    world.settle();
+    assert_eq!(world.server.sessions(), 1);
+    let heard = String::from_utf8_lossy(&client.heard()).into_owned();
+    assert_eq!(heard.matches(&event).count(), 20);
+    // Nothing of it was taken for an answer to the ping that is due since.
+    world.pass(Duration::from_secs(50));
+    assert_eq!(world.server.sessions(), 0);
+}
+
+#[test]
+fn a_session_that_breaks_the_rules_when_its_time_is_over_is_told_so() {
+    let mut world = World::new();
+    let (client, _) = world.socket(&[""]);
+    world.pass(Duration::from_secs(26));
+    client.heard();
+    client.0.borrow_mut().to_server.extend(frame(2, &[4; 1_025]));
+    world.now.mono = world.now.mono.plus(Duration::from_secs(40));
+    world.settle();
+    let heard = client.heard();
+    assert_eq!((heard[0], &heard[2..4]), (0x88, &1009_u16.to_be_bytes()[..]));
+}
+
+#[test]
+fn a_session_that_dies_in_the_middle_of_a_frame_is_noticed() {
+    let mut world = World::new();
+    let (client, id) = world.socket(&[""]);
+    world.say(&client, id, &frame(1, b"42[\"chat message\",\"hello\"]")[..10]);
+    world.pass(Duration::from_secs(50));
+    assert_eq!(world.server.sessions(), 0);
+}
+
+#[test]
 fn a_session_that_polls_is_waited_for_a_little_after_a_sleep_of_the_machine() {
     for answers in [true, false] {
         let mut world = World::new();

@@ -130,7 +130,7 @@ impl Oracle {
             | R::CloseTimeout
             | R::Replaced => false,
         };
-        let heard_ms = now_ms - hearing.heard_ms;
+        let heard_ms = now_ms - hearing.heard_ms();
         let number = person.number;
         assert!(legitimate, "@{number} left {channel}: {reason:?}, heard {heard_ms} ms ago");
         if !channel.is_empty() {
@@ -181,6 +181,9 @@ impl Oracle {
         let Some((expected, _)) = self.expected(client, response) else { return };
         let hearing = &mut person.hearing;
         let (status, purpose) = (response.status, expected.purpose);
+        if purpose == Purpose::Post && status != 200 {
+            hearing.refuse(client.number);
+        }
         match (purpose, status) {
             (Purpose::Shake, 200) | (Purpose::Socket, 101) => {
                 assert!(hearing.opened_at_ms.replace(now_ms).is_none(), "begun twice");

@@ -141,7 +141,7 @@ pub(crate) struct Session {
     pub(crate) published: u64,
     pub(crate) opened_at_ms: u64,
     /// When it last had something to say that was not taken in.
-    pub(crate) unread_at_ms: u64,
+    pub(crate) unread_at_ms: Option<u64>,
     /// When the server pinged it and has not heard from it since.
     pub(crate) pinged_at_ms: Option<u64>,
     pub(crate) pings: u64,

@@ -71,6 +71,15 @@ struct Owed {
     all: usize,
 }
 
+/// Where in which connection's bytes there is a sign of life.
+#[derive(Debug)]
+pub(crate) struct Sign {
+    pub(crate) carrier: usize,
+    pub(crate) upto: u64,
+    /// When the server read it.
+    pub(crate) read_ms: Option<u64>,
+}
+
 #[derive(Debug)]
 pub(crate) struct Hearing {
     version: u8,
@@ -106,10 +115,12 @@ pub(crate) struct Hearing {
     /// Why it ended, as far as a channel was told.
     pub(crate) end: Option<CloseReason>,
     pub(crate) is_lapped: bool,
-    /// Where in which connection's bytes it lets the server know that it lives.
-    pub(crate) signs: VecDeque<(usize, u64)>,
-    /// When the server last read one.
+    /// What lets the server know that it lives, and may not have been taken in yet.
+    pub(crate) signs: Vec<Sign>,
+    /// When the server last read one that it has taken in.
     pub(crate) heard_ms: u64,
+    /// When it last had said something that was not taken in.
+    pub(crate) saying_ms: u64,
     /// When its end was last excusably put off.
     pub(crate) excused_ms: u64,
     /// Since when the server could tell it everything.
@@ -170,7 +181,8 @@ impl Hearing {
             told_close: false,
             end: None,
             is_lapped: false,
-            signs: VecDeque::new(),
+            signs: Vec::new(),
+            saying_ms: 0,
             heard_ms: 0,
             excused_ms: 0,
             receptive_ms: None,
@@ -194,7 +206,18 @@ impl Hearing {
             4 => limits.ping_timeout,
             _ => limits.ping_interval.plus(limits.ping_timeout),
         };
-        now_ms - self.heard_ms.max(self.accepted_ms) >= patience.as_millis()
+        now_ms - self.heard_ms().max(self.accepted_ms) >= patience.as_millis()
+    }
+
+    /// When the server last read a sign of life, as far as that has not been refused.
+    pub(crate) fn heard_ms(&self) -> u64 {
+        let read_ms = self.signs.iter().filter_map(|sign| sign.read_ms);
+        read_ms.fold(self.heard_ms, u64::max)
+    }
+
+    /// What came in a POST on this connection was refused.
+    pub(crate) fn refuse(&mut self, carrier: usize) {
+        self.signs.retain(|sign| sign.carrier != carrier);
     }
 
     /// How many records of a channel it has not been given.

@@ -163,7 +163,7 @@ impl Oracle {
             own_behind: joined,
             published: 0,
             opened_at_ms: now_ms,
-            unread_at_ms: 0,
+            unread_at_ms: None,
             pinged_at_ms: None,
             pings: 0,
             close_code: None,
@@ -184,7 +184,7 @@ impl Oracle {
         assert!(!session.is_closed, "published after the end");
         session.published += 1;
         // It waited for this, though nobody may have touched it meanwhile.
-        session.unread_at_ms = now_ms;
+        session.unread_at_ms = Some(now_ms);
         let log = self.channels.get_mut(&session.channel).expect("it was joined");
         log.spoken.push(spoken(&session.channel, &message));
         log.plain.push(message);
@@ -439,7 +439,7 @@ impl Oracle {
             R::Silent => accepted_ms >= 5000 && state.written == 0,
             R::ProxyTimeout => accepted_ms >= 5000 && state.written == 0,
             R::KeepAliveTimeout => idle_ms >= keep_alive_ms,
-            R::BodyTimeout => idle_ms >= limits::BODY_LIMIT.as_millis(),
+            R::BodyTimeout => idle_ms.max(silent_ms) >= limits::BODY_LIMIT.as_millis(),
             R::ResponseTimeout => state.blocked && idle_ms >= limits::RESPONSE_LIMIT.as_millis(),
             R::PingTimeout => {
                 let looked = state.is_drained() || state.refused_at_ms == now_ms;

@@ -19,7 +19,7 @@ use elbow::reason::CloseReason;
 use elbow::settings::Events;
 
 use super::client::{Client, Message, Reads, Scene, payload};
-use super::hearing::{Hearing, Saying, Spoken};
+use super::hearing::{Hearing, Saying, Sign, Spoken};
 use super::packet::{self, Packet, json, json_escaped, prefix};
 
 /// What a request of a carrier is for.
@@ -234,11 +234,6 @@ impl Person {
     /// Whether it will get what is published: it lives, reads, and asks.
     pub(crate) fn is_attentive(&self) -> bool {
         !self.over && self.is_talking() && self.sid.is_some() && self.reads != Reads::Never
-    }
-
-    /// Whether it knows that its session has ended, or ends it.
-    pub(crate) fn is_over(&self) -> bool {
-        self.over
     }
 
     /// Whether it is in this channel, as far as it knows.
@@ -684,7 +679,8 @@ impl Person {
     /// The server will know from this that it lives.
     fn note_sign(&mut self, client: &Client, packet: &Packet) {
         if self.version == 3 || *packet == Packet::Text("3".to_owned()) {
-            self.hearing.signs.push_back((client.number, client.said_bytes()));
+            let (carrier, upto) = (client.number, client.said_bytes());
+            self.hearing.signs.push(Sign { carrier, upto, read_ms: None });
         }
     }
 

@@ -12,8 +12,12 @@ use elbow::settings::ProxyMode;
 
 use super::{Action, World};
 use crate::client::Client;
+use crate::hearing::Hearing;
 use crate::oracle::Later;
 use crate::person::{Person, Purpose};
+
+/// How long what was said may wait for the room at most.
+const WAIT_MS: u64 = 2500;
 
 impl World {
     /// After `run`: events, then what was written, then ends, then what holds at rest.
@@ -121,11 +125,14 @@ impl World {
         } else {
             let since_ms = *state.unread_since_ms.get_or_insert(now_ms);
             let last_ms = since_ms.max(state.read_at_ms);
-            assert!(self.pending || served_ms < last_ms + 2500, "#{number} is not read any more");
+            assert!(
+                self.pending || served_ms < last_ms + WAIT_MS,
+                "#{number} is not read any more"
+            );
         }
         if state.is_over() && !state.blocked && !(held && client.piped) {
             let last_ms = state.over_at_ms.max(state.read_at_ms).max(state.wrote_at_ms);
-            assert!(served_ms < last_ms + 2500, "#{number}: its end is not noticed");
+            assert!(served_ms < last_ms + WAIT_MS, "#{number}: its end is not noticed");
         }
         if let Some(shut_at_ms) = state.shut_at_ms {
             assert!(served_ms < shut_at_ms + 2000 * 9 / 8 + 100, "#{number} lingers for ever");
@@ -185,10 +192,12 @@ impl World {
         // So does whose end stands there unread, until it is.
         let unread = state.seems_unread() || state.is_over() || !client.sent.is_empty();
         if unread && !client.gone {
-            session.unread_at_ms = now_ms;
+            session.unread_at_ms = Some(now_ms);
         }
         let stuck_ms = state.took_at_ms.max(state.wrote_at_ms) + patience_ms;
-        let took_ms = state.blocked_at_ms.unwrap_or(0).max(session.unread_at_ms);
+        // Behind what it said last there may have been a pong or a part, which waited in its turn.
+        let unread_ms = session.unread_at_ms.map_or(0, |at_ms| at_ms + WAIT_MS);
+        let took_ms = state.blocked_at_ms.unwrap_or(0).max(unread_ms);
         let heard_ms =
             [state.read_at_ms, state.alarmed_until_ms, session.opened_at_ms, self.woke_ms, took_ms];
         let heard_ms = heard_ms.into_iter().max().expect("there are five");
@@ -215,20 +224,23 @@ impl World {
     pub(super) fn listen_for_signs(&mut self) {
         let now_ms = self.now_ms();
         for person in &mut self.people {
-            let hearing = &mut person.hearing;
-            while let Some((carrier, mark)) = hearing.signs.front().copied() {
-                let client = &self.clients[carrier];
+            let Hearing { signs, heard_ms, .. } = &mut person.hearing;
+            signs.retain_mut(|sign| {
+                let client = &self.clients[sign.carrier];
                 let state = client.link.state.borrow();
-                if state.read_bytes >= mark {
-                    // What comes too late, or behind a close, was discarded.
-                    let discarded = client.late || client.close_code.is_some();
-                    hearing.heard_ms = if discarded { hearing.heard_ms } else { now_ms };
-                } else if !state.dropped {
-                    break;
+                let read = state.read_bytes >= sign.upto;
+                // What comes too late, or behind a close, was discarded.
+                if read && !client.late && client.close_code.is_none() {
+                    sign.read_ms.get_or_insert(now_ms);
                 }
-                drop(state);
-                hearing.signs.pop_front();
-            }
+                // What a POST brings counts when it is answered; if that is a no, it never did.
+                let posts = client.expected.iter().any(|e| e.purpose == Purpose::Post);
+                let waits = !read || sign.read_ms.is_some() && posts;
+                if !waits {
+                    *heard_ms = sign.read_ms.map_or(*heard_ms, |read_ms| read_ms.max(*heard_ms));
+                }
+                waits && !state.dropped
+            });
         }
     }
 
@@ -259,7 +271,7 @@ impl World {
         let receptive_ms = receptive.then(|| hearing.receptive_ms.unwrap_or(now_ms));
         // The word that ends an upgrade may wait with what the room keeps from being read.
         let certain = person.socket.is_none() || hearing.on_socket;
-        let is_late = |since_ms: u64| certain || served_ms > since_ms + 2500;
+        let is_late = |since_ms: u64| certain || served_ms > since_ms + WAIT_MS;
         if receptive_ms.is_some_and(is_late) && !self.pending && !hearing.unchecked {
             let behind = hearing.behind(&self.oracle.channels);
             let stand = || person.stand();
@@ -282,22 +294,26 @@ impl World {
         let (interval_ms, timeout_ms) =
             (limits.ping_interval.as_millis(), limits.ping_timeout.as_millis());
         let excused_ms = if excused { now_ms } else { hearing.excused_ms };
-        let base_ms = opened_ms.max(hearing.heard_ms).max(excused_ms).max(self.woke_ms);
+        // What was read and waits for the room counts as heard, while there is somebody.
+        let gone = person.carriers.iter().any(|carrier| self.clients[*carrier].gone);
+        let saying = !gone && (!hearing.sent.is_empty() || !hearing.asked.is_empty());
+        let saying_ms = if saying { now_ms } else { hearing.saying_ms };
+        let heard_ms = hearing.heard_ms().max(saying_ms);
+        let base_ms = opened_ms.max(heard_ms).max(excused_ms).max(self.woke_ms);
         let gone_ms = base_ms + (interval_ms + timeout_ms) * 9 / 8 + 200;
         assert!(served_ms < gone_ms, "@{number} vanished and stays");
-        // What it answers in a POST that is refused is not heard; it knows then that it is over.
         if let Some(since_ms) = receptive_ms
             && person.version == 4
-            && !person.is_over()
         {
             let pinged_ms = hearing.pinged_at_ms.unwrap_or(0);
             // Heard late, it may be asked again in the same moment.
-            let waits = pinged_ms >= hearing.heard_ms;
+            let waits = pinged_ms >= hearing.heard_ms();
             let due_ms = base_ms.max(since_ms).max(pinged_ms) + interval_ms * 9 / 8 + 100;
             assert!(waits || served_ms < due_ms, "@{number} was not pinged in time");
         }
         let hearing = &mut self.people[number].hearing;
         (hearing.excused_ms, hearing.receptive_ms) = (excused_ms, receptive_ms);
+        hearing.saying_ms = saying_ms;
     }
 
     /// In the calm every session that reads has been heard and answered.
@@ -316,7 +332,7 @@ impl World {
             // The room may keep what was posted from being taken in for a while.
             let is_late = |number: usize| {
                 let Client { expected, link, .. } = &self.clients[number];
-                !expected.is_empty() && link.state.borrow().read_at_ms + 2500 < self.now_ms()
+                !expected.is_empty() && link.state.borrow().read_at_ms + WAIT_MS < self.now_ms()
             };
             let posting = person.post.is_some_and(is_late);
             assert!(!posting, "@{number}: its POST is not answered: {}", person.stand());
