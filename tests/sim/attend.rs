@@ -201,9 +201,14 @@ impl Oracle {
             _ => {}
         }
         if matches!(purpose, Purpose::Shake | Purpose::Poll) && status == 200 {
+            // Of two polls at a time the one that was answered before the end may be taken, and so
+            // be seen, behind the one that tells of the end.
+            let told_close = hearing.told_close;
+            hearing.told_close &= !(hearing.unchecked && expected.in_time);
             for packet in packet::of_body(person.version, &response.body) {
                 self.engine_packet(now_ms, client, person, at, &packet);
             }
+            person.hearing.told_close |= told_close;
         }
         client.notices.push_back((at, Notice::Carried(Heard::Answer(purpose, status))));
         if response.closes {

@@ -59,6 +59,8 @@ pub(crate) struct Expected {
     pub(crate) last: bool,
     pub(crate) text: Option<&'static str>,
     pub(crate) purpose: Purpose,
+    /// The server has answered it before the session's end.
+    pub(crate) in_time: bool,
 }
 
 /// What the client learns of what it has taken.

@@ -140,8 +140,12 @@ impl Oracle {
                 self.refused(climate, why, sessions);
             }
             Event::Request(access) => {
-                let client = &clients[of(&access.client)];
+                let client = &mut clients[of(&access.client)];
                 assert!(client.is_named(access.client), "{} is not its address", access.client);
+                // A carrier asks for one thing at a time.
+                if let (Some(person), Some(asked)) = (client.person, client.expected.front_mut()) {
+                    asked.in_time |= people[person].hearing.end.is_none();
+                }
             }
             Event::Endpoint { .. } => panic!("no header names an endpoint"),
             Event::Unentered { .. } => panic!("a plain WebSocket is in a channel"),

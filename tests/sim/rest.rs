@@ -280,7 +280,9 @@ impl World {
         }
         if let (true, None, Some(probe)) = (receptive, person.socket, hearing.proved_on) {
             let probe = &self.clients[probe];
-            let is_over = probe.close_code.is_some() || probe.link.state.borrow().is_over();
+            let state = probe.link.state.borrow();
+            // Nothing is written behind its proof but its end, for which the socket may be full.
+            let is_over = probe.close_code.is_some() || state.is_over() || state.blocked;
             assert!(is_over || self.pending, "@{number} waits for its poll and cannot upgrade");
         }
         let busy = |carrier: &usize| {

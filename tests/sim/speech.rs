@@ -106,6 +106,7 @@ impl Client {
             last: false,
             text,
             purpose: Purpose::Own,
+            in_time: false,
         });
         self.expected.back_mut().expect("it was just put there")
     }
