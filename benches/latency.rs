@@ -4,6 +4,8 @@
 //! - `strangers`: a window of 32 messages keeps the server busy with 10,000 readers. Every 5 ms
 //!   somebody connects and asks for `/healthz`, somebody else for a WebSocket. At the same time the
 //!   same is asked of an idle elbow: what that takes is the machine's share.
+//! - `pings`: the same window of messages, while members of another channel say nothing but answer
+//!   their pings: how early and how late those come.
 //! - `rates`: 1,000 readers × 100 messages a second, and 5,000 × 20.
 //! - `stopped`: 60 readers of whom 10 read no more.
 //! - `offered`: from 1 to 10,000 messages a second at 1,000 readers, as a table and as two charts.
@@ -22,6 +24,7 @@ use support::chart::{Chart, Series};
 use support::contest::{self, Contestant, Turn, contestants, median};
 use support::histogram::Histogram;
 use support::load::{Pace, Run};
+use support::pinged;
 use support::probe::{self, Ask};
 use support::process::Process;
 use support::{roles, say};
@@ -37,6 +40,10 @@ const RATES: [(usize, u32); 2] = [(1_000, 100), (5_000, 20)];
 const RATES_ROUNDS: usize = 7;
 const RATES_LIMIT_MS: u64 = 1_000;
 
+const PINGED: usize = 200;
+const PING_INTERVAL: Duration = Duration::from_secs(5);
+const PINGS_LENGTH: Duration = Duration::from_secs(16);
+
 const CLOSED_WITHIN: Duration = Duration::from_secs(8);
 
 const OFFERED: [u32; 9] = [1, 10, 30, 100, 300, 1_000, 2_000, 5_000, 10_000];
@@ -49,10 +56,11 @@ fn main() {
     let Some(arguments) = roles::play() else { return };
     let wanted = |name: &str| arguments.is_empty() || arguments.iter().any(|word| word == name);
     let mut text = String::new();
-    for name in ["strangers", "rates", "stopped", "offered"] {
+    for name in ["strangers", "pings", "rates", "stopped", "offered"] {
         let lines = match name {
             _ if !wanted(name) => continue,
             "strangers" => strangers(),
+            "pings" => pings(),
             "rates" => rates(),
             "stopped" => stopped(),
             _ => offered(),
@@ -87,6 +95,26 @@ fn strangers() -> String {
         let per_s = outcome.deliveries as f64 * 1e9 / outcome.elapsed_ns as f64;
         let _ = writeln!(text, "  {:<16}{per_s:.0} deliveries/s meanwhile", contestant.name);
     }
+    text
+}
+
+fn pings() -> String {
+    let mut text = format!(
+        "pings of {PINGED} silent members each {PING_INTERVAL:?} while {STRANGERS_READERS} readers \
+         are served\n"
+    );
+    let flags = ["--ping-interval", "5s", "--ping-timeout", "5s"];
+    let server = Process::elbow(&contest::elbow_path(), &flags);
+    let mut contestant = Contestant::new("elbow", server, STRANGERS_READERS);
+    let limit_ms = PINGS_LENGTH.as_millis() as u64 + 1_000;
+    let pace = Pace::Window(32);
+    let pinged = pinged::start(contestant.server.address, PINGED, PING_INTERVAL, PINGS_LENGTH);
+    let turn =
+        contestant.turn(Run { bytes: 64, pace, messages_max: u64::MAX, limit_ms, nap_us: 0 });
+    let deviation = pinged.join().unwrap_or_else(|_| say::fail("the pinged have failed"));
+    let _ = writeln!(text, "  late    {}", quantiles(&deviation.late));
+    let _ = writeln!(text, "  early   {}", quantiles(&deviation.early));
+    let _ = writeln!(text, "  {:.0} deliveries/s meanwhile", turn.deliveries_per_s());
     text
 }
 

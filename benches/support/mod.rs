@@ -12,6 +12,7 @@ pub(crate) mod contest;
 pub(crate) mod floor;
 pub(crate) mod histogram;
 pub(crate) mod load;
+pub(crate) mod pinged;
 pub(crate) mod probe;
 pub(crate) mod process;
 pub(crate) mod roles;

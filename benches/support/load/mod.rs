@@ -23,6 +23,7 @@ mod reader;
 pub(crate) use crowd::serve;
 pub(crate) use dialect::Dialect;
 pub(crate) use driver::Driver;
+pub(crate) use handshakes::join;
 
 use core::fmt::{self, Display, Formatter};
 use std::net::{Ipv4Addr, SocketAddr};
