@@ -54,7 +54,7 @@ impl Chart<'_> {
         let bottom = HEIGHT - BOTTOM;
         text(&mut svg, LEFT, 20.0, "start", self.title);
         text(&mut svg, (LEFT + WIDTH - RIGHT) / 2.0, HEIGHT - 10.0, "middle", self.across);
-        text(&mut svg, LEFT, TOP - 6.0, "end", self.up);
+        text(&mut svg, LEFT - 8.0, TOP - 14.0, "end", self.up);
         for power in across.0..=across.1 {
             let x = x_of(10_f64.powi(power));
             line(&mut svg, (x, TOP), (x, bottom));
