@@ -124,7 +124,9 @@ impl World {
             assert!(self.pending || served_ms < last_ms + 2500, "#{number} is not read any more");
         }
         if state.is_over() && !state.blocked && !(held && client.piped) {
-            let last_ms = state.over_at_ms.max(state.read_at_ms).max(state.wrote_at_ms);
+            // While it was blocked, what it had sent before its end had to wait for an answer.
+            let free_ms = state.blocked_at_ms.unwrap_or(0).max(state.over_at_ms);
+            let last_ms = free_ms.max(state.read_at_ms).max(state.wrote_at_ms);
             assert!(served_ms < last_ms + 2500, "#{number}: its end is not noticed");
         }
         if let Some(shut_at_ms) = state.shut_at_ms {
