@@ -12,8 +12,9 @@ use elbow::settings::ProxyMode;
 
 use super::{Action, World};
 use crate::client::Client;
-use crate::oracle::Later;
+use crate::oracle::{Later, Oracle};
 use crate::person::{Person, Purpose};
+use crate::turns::{Speaker, TURNS_MAX, Waited};
 
 impl World {
     /// After `run`: events, then what was written, then ends, then what holds at rest.
@@ -116,11 +117,15 @@ impl World {
         assert!(client.ended.is_none(), "#{number} ended and was not dropped");
         // What stands behind a request that is held waits for its answer.
         let held = client.expected.front().is_some_and(|e| e.purpose == Purpose::Poll);
-        if state.unread_bytes() == 0 || state.blocked || held {
+        let untold = state.edge && state.unread_since_ms.is_none();
+        if state.unread_bytes() == 0 || state.blocked || held || untold {
             state.unread_since_ms = None;
         } else {
             let since_ms = *state.unread_since_ms.get_or_insert(now_ms);
-            let last_ms = since_ms.max(state.read_at_ms);
+            let last_ms = since_ms.max(state.read_at_ms).max(state.refused_at_ms);
+            let turn_ms = last_turn_ms(&self.oracle, &self.people, client, last_ms);
+            // While the machine slept nobody was read.
+            let last_ms = last_ms.max(turn_ms).max(self.woke_ms);
             assert!(self.pending || served_ms < last_ms + 2500, "#{number} is not read any more");
         }
         if state.is_over() && !state.blocked && !(held && client.piped) {
@@ -352,5 +357,23 @@ impl World {
                 assert!(client.pings.is_empty(), "#{number} has no pong");
             }
         }
+    }
+}
+
+/// When one of those that come before `client` last had its turn, since `last_ms`: a room may wait
+/// for its readers between any two of its publishers.
+fn last_turn_ms(oracle: &Oracle, people: &[Person], client: &Client, last_ms: u64) -> u64 {
+    let waited = |channel: &str| oracle.turns.since(channel, last_ms, Speaker::of(client));
+    match (&client.session, client.person) {
+        (Some(session), _) => {
+            let Waited { most, last_ms } = waited(&session.channel);
+            assert!(most <= TURNS_MAX, "#{} waits, others have {most} turns", client.number);
+            last_ms
+        }
+        (None, Some(person)) => {
+            let channels = people[person].hearing.channels();
+            channels.map(|channel| waited(channel).last_ms).max().unwrap_or(0)
+        }
+        (None, None) => 0,
     }
 }
