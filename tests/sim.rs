@@ -19,7 +19,8 @@
 //! In `tests/sim/`: `climate` is the weather of one run, `socket` the fake network, `client` the
 //! people and `speech` what they say, `person` those who speak Socket.IO and `parting` how they
 //! go, `decode` and `packet` what they understand, `oracle` what must be true, `attend` and
-//! `hearing` the same of sessions, `world` the turns and `rest` what must hold after each.
+//! `hearing` the same of sessions, `turns` whose word it was, `world` what happens when and `rest`
+//! what must hold after each turn.
 
 #[path = "sim/attend.rs"]
 mod attend;
@@ -41,6 +42,8 @@ mod person;
 mod socket;
 #[path = "sim/tally.rs"]
 mod tally;
+#[path = "sim/turns.rs"]
+mod turns;
 #[path = "sim/world.rs"]
 mod world;
 

@@ -15,6 +15,7 @@ use super::hearing::Spoken;
 use super::oracle::{Later, Oracle};
 use super::packet::{self, Packet, Said};
 use super::person::{Heard, Person, Purpose};
+use super::turns::Speaker;
 
 impl Oracle {
     pub(crate) fn session_event(
@@ -36,6 +37,7 @@ impl Oracle {
             Event::Message { text, .. } => {
                 self.published += 1;
                 let saying = hearing.published(text);
+                self.turns.spoke(now_ms, &saying.channel, Speaker::Person(person.number));
                 let log = self.channels.get_mut(&saying.channel).expect("it was entered");
                 log.spoken.push(saying.spoken);
                 log.plain.extend(saying.plain);

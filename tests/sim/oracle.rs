@@ -19,10 +19,12 @@ use super::decode::{Response, Unit};
 use super::hearing::{Log, Spoken};
 use super::packet;
 use super::person::{Person, Purpose};
+use super::turns::{Speaker, Turns};
 
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     pub(crate) channels: BTreeMap<Box<str>, Log>,
+    pub(crate) turns: Turns,
     pub(crate) addresses: BTreeMap<SocketAddr, usize>,
     /// Of every event.
     pub(crate) trace: DefaultHasher,
@@ -191,6 +193,7 @@ impl Oracle {
         session.published += 1;
         // It waited for this, though nobody may have touched it meanwhile.
         session.unread_at_ms = Some(now_ms);
+        self.turns.spoke(now_ms, &session.channel, Speaker::Client(client.number));
         let log = self.channels.get_mut(&session.channel).expect("it was joined");
         log.spoken.push(spoken(&session.channel, &message));
         log.plain.push(message);

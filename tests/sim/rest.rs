@@ -13,10 +13,11 @@ use elbow::settings::ProxyMode;
 use super::{Action, World};
 use crate::client::Client;
 use crate::hearing::Hearing;
-use crate::oracle::Later;
+use crate::oracle::{Later, Oracle};
 use crate::person::{Person, Purpose};
+use crate::turns::{Speaker, TURNS_MAX, Waited};
 
-/// How long what was said may wait for the room at most.
+/// How long what was said may wait at most once nobody else has a turn before it.
 const WAIT_MS: u64 = 2500;
 
 impl World {
@@ -120,18 +121,24 @@ impl World {
         assert!(client.ended.is_none(), "#{number} ended and was not dropped");
         // What stands behind a request that is held waits for its answer.
         let held = client.expected.front().is_some_and(|e| e.purpose == Purpose::Poll);
-        if state.unread_bytes() == 0 || state.blocked || held {
+        let untold = state.edge && state.unread_since_ms.is_none();
+        if state.unread_bytes() == 0 || state.blocked || held || untold {
             state.unread_since_ms = None;
         } else {
             let since_ms = *state.unread_since_ms.get_or_insert(now_ms);
-            let last_ms = since_ms.max(state.read_at_ms);
+            let last_ms = since_ms.max(state.read_at_ms).max(state.refused_at_ms);
+            let turn_ms = last_turn_ms(&self.oracle, &self.people, client, last_ms);
+            // While the machine slept nobody was read.
+            let last_ms = last_ms.max(turn_ms).max(self.woke_ms);
             assert!(
                 self.pending || served_ms < last_ms + WAIT_MS,
                 "#{number} is not read any more"
             );
         }
         if state.is_over() && !state.blocked && !(held && client.piped) {
-            let last_ms = state.over_at_ms.max(state.read_at_ms).max(state.wrote_at_ms);
+            // While it was blocked, what it had sent before its end had to wait for an answer.
+            let free_ms = state.blocked_at_ms.unwrap_or(0).max(state.over_at_ms);
+            let last_ms = free_ms.max(state.read_at_ms).max(state.wrote_at_ms);
             assert!(served_ms < last_ms + WAIT_MS, "#{number}: its end is not noticed");
         }
         if let Some(shut_at_ms) = state.shut_at_ms {
@@ -370,5 +377,23 @@ impl World {
                 assert!(client.pings.is_empty(), "#{number} has no pong");
             }
         }
+    }
+}
+
+/// When one of those that come before `client` last had its turn, since `last_ms`: a room may wait
+/// for its readers between any two of its publishers.
+fn last_turn_ms(oracle: &Oracle, people: &[Person], client: &Client, last_ms: u64) -> u64 {
+    let waited = |channel: &str| oracle.turns.since(channel, last_ms, Speaker::of(client));
+    match (&client.session, client.person) {
+        (Some(session), _) => {
+            let Waited { most, last_ms } = waited(&session.channel);
+            assert!(most <= TURNS_MAX, "#{} waits, others have {most} turns", client.number);
+            last_ms
+        }
+        (None, Some(person)) => {
+            let channels = people[person].hearing.channels();
+            channels.map(|channel| waited(channel).last_ms).max().unwrap_or(0)
+        }
+        (None, None) => 0,
     }
 }

@@ -298,8 +298,11 @@ impl State {
     }
 
     /// The server is told that it may read and write.
-    pub(crate) fn alarmed(&mut self) {
-        self.blocked = false;
+    pub(crate) fn alarmed(&mut self, now_ms: u64) {
+        if self.blocked {
+            self.blocked = false;
+            self.blocked_at_ms = Some(now_ms);
+        }
         self.alarmed = true;
     }
 

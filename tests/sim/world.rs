@@ -397,8 +397,9 @@ impl World {
             let client = self.dice.below(self.clients.len() as u64) as usize;
             if let Some(id) = self.ids[client] {
                 let readiness = Readiness { readable: true, read_closed: false, writable: true };
-                self.clients[client].link.state.borrow_mut().alarmed();
-                self.server.ready(now(self.now_ms()), id, readiness);
+                let now_ms = self.now_ms();
+                self.clients[client].link.state.borrow_mut().alarmed(now_ms);
+                self.server.ready(now(now_ms), id, readiness);
             }
         }
     }
