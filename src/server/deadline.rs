@@ -124,11 +124,18 @@ impl<S: Socket> Server<S> {
                 self.engine.get_mut(session).heard(now.mono, true);
                 return true;
             }
-            self.entries[id.slot as usize].readable = true;
-            self.read(now, id);
+            match self.must_wait(id.slot) {
+                // Not its fault, and soon over: it is looked at again with the next tick.
+                Wait::ForTheRoom(_) => return true,
+                Wait::ForItself => {}
+                Wait::Not => {
+                    self.entries[id.slot as usize].readable = true;
+                    self.read(now, id);
+                }
+            }
             // The answer may stand behind what cannot be taken in at once.
             let lives = self.engine.find(&sid) == Some(session) && self.entry(id).is_some();
-            if lives && (self.entries[id.slot as usize].readable || self.waits_unread(id.slot)) {
+            if lives && self.is_read_later(id.slot) {
                 self.engine.get_mut(session).heard(now.mono, true);
                 return true;
             }
@@ -148,6 +155,12 @@ impl<S: Socket> Server<S> {
         let entry = &self.entries[slot as usize];
         let unread = entry.readable || entry.conn.has_input() || entry.conn.posted().is_some();
         unread && self.must_wait(slot) != Wait::Not
+    }
+
+    /// Whether a connection that was just read is to be read again, for what is there already.
+    fn is_read_later(&self, slot: u32) -> bool {
+        let entry = &self.entries[slot as usize];
+        entry.resuming && entry.readable || self.waits_unread(slot)
     }
 
     /// How long after the last byte heard a session's first ping is due: within the last half of
