@@ -29,8 +29,8 @@ struct Member {
     answered_ns: Option<u64>,
 }
 
-/// Has `count` members of a channel of their own answer pings for `length`. One thread looks at each
-/// of them every millisecond, so a ping may seem later than it was by that.
+/// Has `count` members of a channel of their own answer pings for `length`. One thread looks at
+/// each of them every millisecond, so a ping may seem later than it was by that.
 pub(crate) fn start(
     address: SocketAddr,
     count: usize,

@@ -133,13 +133,7 @@ impl Oracle {
             }
             Event::Refused { client, why } => {
                 clients[of(client)].refused = true;
-                // Who does not poll any more stays a session until its time is over.
-                let open = |session: &Session| !session.is_closed;
-                let plain = |client: &&Client| client.session.as_ref().is_some_and(open);
-                let lives = |person: &&Person| person.hearing.end.is_none();
-                let sessions = clients.iter().filter(plain).count();
-                let sessions = sessions + people.iter().filter(lives).count();
-                self.refused(climate, why, sessions);
+                self.refused(climate, why, sessions_max(clients, people));
             }
             Event::Request(access) => {
                 let client = &mut clients[of(&access.client)];
@@ -533,6 +527,14 @@ fn carried_until(
     let explained = person.hearing.explains(reason) || person.is_probe(client.number);
     let silent = reason == CloseReason::PingTimeout && person.hearing.is_silent(now_ms, climate);
     client.is_socket && (explained || silent)
+}
+
+/// Sessions that there may be: who does not poll any more stays one until its time is over.
+fn sessions_max(clients: &[Client], people: &[Person]) -> usize {
+    let open = |session: &Session| !session.is_closed;
+    let plain = |client: &&Client| client.session.as_ref().is_some_and(open);
+    let lives = |person: &&Person| person.hearing.end.is_none();
+    clients.iter().filter(plain).count() + people.iter().filter(lives).count()
 }
 
 /// Whether what it says next takes more than half a ring as Socket.IO clients would get it.

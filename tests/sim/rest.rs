@@ -301,9 +301,13 @@ impl World {
         let (interval_ms, timeout_ms) =
             (limits.ping_interval.as_millis(), limits.ping_timeout.as_millis());
         let excused_ms = if excused { now_ms } else { hearing.excused_ms };
-        // What was read and waits for the room counts as heard, while there is somebody.
-        let gone = person.carriers.iter().any(|carrier| self.clients[*carrier].gone);
-        let saying = !gone && (!hearing.sent.is_empty() || !hearing.asked.is_empty());
+        // What was read and waits for the room counts as heard; what will never be sent does not.
+        let unsent = |carrier: &usize| {
+            let client = &self.clients[*carrier];
+            client.gone && !client.outbox.is_empty()
+        };
+        let pends = !hearing.sent.is_empty() || !hearing.asked.is_empty();
+        let saying = pends && !person.carriers.iter().any(unsent);
         let saying_ms = if saying { now_ms } else { hearing.saying_ms };
         let heard_ms = hearing.heard_ms().max(saying_ms);
         let base_ms = opened_ms.max(heard_ms).max(excused_ms).max(self.woke_ms);
