@@ -147,6 +147,29 @@ fn a_session_whose_answer_stands_behind_much_that_it_says_has_not_vanished() {
 }
 
 #[test]
+fn a_session_whose_time_is_over_while_its_room_waits_goes_when_that_is_over() {
+    let mut world = World::new();
+    let (client, _) = world.socket(&[""]);
+    let pinged = (0..250).any(|_| {
+        world.pass(Duration::from_millis(100));
+        client.heard().ends_with(b"2")
+    });
+    assert!(pinged);
+    world.pass(Duration::from_millis(19_500));
+    let (publisher, id) = world.session();
+    let deaf: Vec<_> = (0..8).map(|_| world.session()).collect();
+    deaf.iter().for_each(|(client, _)| client.stop_reading());
+    for number in 0..12 {
+        world.say(&publisher, id, &frame(2, &[number; 500]));
+    }
+    world.pass(Duration::from_millis(700));
+    assert!(publisher.heard().len() < 12 * 504, "the room is waited for");
+    assert!(!client.0.borrow().dropped, "it cannot be heard now");
+    world.pass(Duration::from_secs(4));
+    assert!(client.0.borrow().dropped);
+}
+
+#[test]
 fn a_session_that_breaks_the_rules_when_its_time_is_over_is_told_so() {
     let mut world = World::new();
     let (client, _) = world.socket(&[""]);
