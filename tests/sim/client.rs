@@ -160,6 +160,8 @@ pub(crate) struct Client {
     pub(crate) claimed: SocketAddr,
     pub(crate) header_counts: bool,
     pub(crate) accepted_at_ms: Option<u64>,
+    /// When the server last reported the answer to a request of it.
+    pub(crate) answered_at_ms: Option<u64>,
     pub(crate) decoder: Decoder,
     pub(crate) expected: VecDeque<Expected>,
     /// Of what the client may take note once it has taken so much.
@@ -266,6 +268,7 @@ impl Client {
             claimed: address(198, 51),
             header_counts: false,
             accepted_at_ms: None,
+            answered_at_ms: None,
             decoder: Decoder::default(),
             expected: VecDeque::new(),
             notices: VecDeque::new(),

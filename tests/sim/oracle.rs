@@ -138,6 +138,7 @@ impl Oracle {
             Event::Request(access) => {
                 let client = &mut clients[of(&access.client)];
                 assert!(client.is_named(access.client), "{} is not its address", access.client);
+                client.answered_at_ms = Some(now_ms);
                 // A carrier asks for one thing at a time.
                 if let (Some(person), Some(asked)) = (client.person, client.expected.front_mut()) {
                     asked.in_time |= people[person].hearing.end.is_none();
@@ -440,7 +441,11 @@ impl Oracle {
             R::Silent => accepted_ms >= 5000 && state.written == 0,
             R::ProxyTimeout => accepted_ms >= 5000 && state.written == 0,
             R::KeepAliveTimeout => idle_ms >= keep_alive_ms,
-            R::BodyTimeout => idle_ms.max(silent_ms) >= limits::BODY_LIMIT.as_millis(),
+            // Its head came behind the answer to the request before it.
+            R::BodyTimeout => {
+                client.answered_at_ms.map_or(accepted_ms, passed_ms)
+                    >= limits::BODY_LIMIT.as_millis()
+            }
             R::ResponseTimeout => state.blocked && idle_ms >= limits::RESPONSE_LIMIT.as_millis(),
             R::PingTimeout => {
                 let looked = state.is_drained() || state.refused_at_ms == now_ms;

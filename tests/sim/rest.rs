@@ -306,7 +306,7 @@ impl World {
             let client = &self.clients[*carrier];
             client.gone && !client.outbox.is_empty()
         };
-        let pends = !hearing.sent.is_empty() || !hearing.asked.is_empty();
+        let pends = !hearing.sent.is_empty() || !hearing.asked.is_empty() || person.post.is_some();
         let saying = pends && !person.carriers.iter().any(unsent);
         let saying_ms = if saying { now_ms } else { hearing.saying_ms };
         let heard_ms = hearing.heard_ms().max(saying_ms);
