@@ -41,6 +41,8 @@ impl World {
             self.judge_written(number);
         }
         *self.net.touched.borrow_mut() = touched;
+        // Before the ends: what was read in the turn that ended somebody was heard, too.
+        self.listen_for_signs();
         for end in later {
             let client = match end {
                 Later::Left { person, .. } => {
@@ -54,7 +56,6 @@ impl World {
             let person = client.person.map(|number| &self.people[number]);
             self.oracle.end(now_ms, &self.climate, client, person, end);
         }
-        self.listen_for_signs();
         let served_ms = self.served_ms();
         for number in 0..self.clients.len() {
             if self.clients[number].accepted_at_ms.is_some()
