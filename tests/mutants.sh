@@ -1,10 +1,11 @@
 #!/bin/sh
 # Small breakages of the server, each of which the simulation must notice.
 #
-# Works on copies in cargo's target folder; the tree is not touched, and may change meanwhile. A mutant is one line of
-# src changed by sed, wherever that line stands by now; one that is not found, or in more than one
-# place, is an error, so that this list follows the code. Prints for each whether the sweep failed,
-# as it must, for how many of its seeds and by which check, and at the end how many were caught.
+# Works on copies in cargo's target folder; the tree is not touched, and may change meanwhile. A
+# mutant is one line of src changed by sed, wherever that line stands by now; one that is not found,
+# or in more than one place, is an error, so that this list follows the code. Prints for each
+# whether the sweep failed, as it must, for how many of its seeds and by which check, and at the end
+# how many were caught.
 #
 #   tests/mutants.sh            all; SEEDS (default 500) seeds for each
 #   tests/mutants.sh WORD       those with this word in their name

@@ -120,17 +120,15 @@ impl<S: Socket> Server<S> {
             Transport::Polling { posting, .. } => (posting, true),
         };
         if let Some(id) = carrier {
-            if self.waits_unread(id.slot) {
-                self.engine.get_mut(session).heard(now.mono, true);
-                return true;
-            }
-            match self.must_wait(id.slot) {
-                // Not its fault, and soon over: it is looked at again with the next tick.
-                Wait::ForTheRoom(_) => return true,
-                Wait::ForItself => {}
-                Wait::Not => {
-                    self.entries[id.slot as usize].readable = true;
-                    self.read(now, id);
+            if !self.waits_unread(id.slot) {
+                match self.must_wait(id.slot) {
+                    // Not its fault, and soon over: it is looked at again with the next tick.
+                    Wait::ForTheRoom(_) => return true,
+                    Wait::ForItself => {}
+                    Wait::Not => {
+                        self.entries[id.slot as usize].readable = true;
+                        self.read(now, id);
+                    }
                 }
             }
             // The answer may stand behind what cannot be taken in at once.
@@ -157,7 +155,8 @@ impl<S: Socket> Server<S> {
         unread && self.must_wait(slot) != Wait::Not
     }
 
-    /// Whether a connection that was just read is to be read again, for what is there already.
+    /// Whether a connection has said something that is not taken in yet: we chose to wait, or its
+    /// share of the turn was over.
     fn is_read_later(&self, slot: u32) -> bool {
         let entry = &self.entries[slot as usize];
         entry.resuming && entry.readable || self.waits_unread(slot)

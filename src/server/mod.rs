@@ -265,7 +265,8 @@ impl<S: Socket> Server<S> {
     /// Does what is due: deadlines, reads that were put off, sends. Whether more is waiting, so
     /// that the next poll should not.
     ///
-    /// Bounded work: [`limits::SENDS_PER_TURN`] sends and as many deadlines and reads.
+    /// Bounded work: [`limits::SENDS_PER_TURN`] sends and as many deadlines and reads, and a look
+    /// at each publisher that waits for a room which was opened.
     pub fn run(&mut self, now: Now) -> bool {
         self.run_with(now, &mut OneByOne)
     }
@@ -285,9 +286,9 @@ impl<S: Socket> Server<S> {
             || self.hub.is_active()
     }
 
-    /// Reads those that were put off. Whoever finds its room closed again only goes back to the
-    /// room's list, which is no read: were that counted, those behind them would be in front when
-    /// the room is opened next, and of some numbers of publishers always the same few.
+    /// Reads those that were put off. Whoever finds its room closed again goes back to the room's
+    /// list, which is no read: were that counted, those behind them would be in front when the room
+    /// is opened next, and of some numbers of publishers always the same few.
     fn run_resumed(&mut self, now: Now) {
         let mut reads_left = limits::SENDS_PER_TURN;
         for _ in 0..self.resume.len() {
@@ -295,10 +296,15 @@ impl<S: Socket> Server<S> {
                 break;
             }
             let Some(id) = self.resume.pop_front() else { break };
-            let Some(entry) = self.entry(id) else { continue };
-            entry.resuming = false;
-            let waits = matches!(self.must_wait(id.slot), Wait::ForTheRoom(_));
-            reads_left -= usize::from(!waits);
+            if self.entry(id).is_none() {
+                continue;
+            }
+            if let Wait::ForTheRoom(channel) = self.must_wait(id.slot) {
+                self.hub.channel_mut(channel).pause(id, false);
+                continue;
+            }
+            self.entries[id.slot as usize].resuming = false;
+            reads_left -= 1;
             self.read(now, id);
         }
     }
