@@ -5,6 +5,8 @@
 
 #[path = "regression/sessions.rs"]
 mod sessions;
+#[path = "regression/turns.rs"]
+mod turns;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -370,6 +370,14 @@ impl Session {
         }
     }
 
+    /// Something it has said is not taken in yet, and may be what is waited for.
+    pub fn speaks_later(&mut self, now: Instant) {
+        self.heard(now, true);
+        if let Some(upgrade) = &mut self.upgrade {
+            upgrade.by = upgrade.by.max(now.plus(LATE_LIMIT));
+        }
+    }
+
     /// Joined a namespace.
     pub fn connected(&mut self) {
         self.connect_by = Instant::NEVER;

@@ -29,9 +29,9 @@ impl<S: Socket> Server<S> {
             if self.entry(id).is_none() {
                 continue;
             }
-            let waits_unread = self.waits_unread(slot);
+            let is_read_later = self.is_read_later(slot);
             let (entry, mut cx) = self.parts(now, slot);
-            if waits_unread {
+            if is_read_later {
                 entry.conn.heard(now.mono);
             }
             // The peer's bytes may have put the deadline off since it was set.
@@ -53,13 +53,14 @@ impl<S: Socket> Server<S> {
     }
 
     /// Does what the kernel has said to be possible and what only waits for its turn: a deadline is
-    /// about what the peer has not done, not about what we have not.
+    /// about what the peer has not done, not about what we have not. Not if that would put a
+    /// publisher in front of others: what it has said counts as heard.
     fn attend_to(&mut self, now: Now, id: ConnId) {
         if self.entries[id.slot as usize].queued {
             self.flush(now, id);
         }
         let Some(entry) = self.entry(id) else { return };
-        if entry.resuming && entry.readable && self.must_wait(id.slot) == Wait::Not {
+        if entry.resuming && entry.readable && !entry.conn.is_publishing() {
             self.read(now, id);
         }
     }
@@ -98,6 +99,7 @@ impl<S: Socket> Server<S> {
             Due::Unconnected => {
                 self.close_session(now, session, CloseReason::Silent, Farewell::Close);
             }
+            Due::Upgrade if !self.has_said_all(now, session) => {}
             Due::Upgrade => {
                 if let Some(upgrade) = self.engine.get_mut(session).upgrade.take() {
                     self.let_go(now, upgrade.conn, CloseReason::CloseTimeout);
@@ -113,53 +115,67 @@ impl<S: Socket> Server<S> {
     /// client may answer by a connection that is still to be accepted: after a sleep of the machine
     /// it has a little more time.
     fn is_session_heard(&mut self, now: Now, session: SessionId) -> bool {
-        let entry = self.engine.get(session);
-        let sid = entry.sid;
-        let (carrier, polls) = match entry.transport {
-            Transport::WebSocket(id) => (Some(id), false),
-            Transport::Polling { posting, .. } => (posting, true),
-        };
-        if let Some(id) = carrier {
-            if !self.waits_unread(id.slot) {
-                match self.must_wait(id.slot) {
-                    // Not its fault, and soon over: it is looked at again with the next tick.
-                    Wait::ForTheRoom(_) => return true,
-                    Wait::ForItself => {}
-                    Wait::Not => {
-                        self.entries[id.slot as usize].readable = true;
-                        self.read(now, id);
-                    }
-                }
-            }
-            // The answer may stand behind what cannot be taken in at once.
-            let lives = self.engine.find(&sid) == Some(session) && self.entry(id).is_some();
-            if lives && self.is_read_later(id.slot) {
-                self.engine.get_mut(session).heard(now.mono, true);
-                return true;
-            }
-        }
-        // What it said may have been its end, or a reason for it.
-        if self.engine.find(&sid) != Some(session) || self.engine.get(session).is_closing() {
+        if !self.has_said_all(now, session) {
             return true;
         }
         let entry = self.engine.get_mut(session);
+        let polls = matches!(entry.transport, Transport::Polling { .. });
         !entry.is_gone(now.mono, &self.settings) || polls && entry.put_off(now.mono, &self.settings)
     }
 
-    /// Whether a connection has said something that we chose not to take in, be it in its socket or
-    /// read already: it lives, as far as we know. If it does not take what we send either, the
-    /// kernel gives up on it.
-    fn waits_unread(&self, slot: u32) -> bool {
-        let entry = &self.entries[slot as usize];
-        let unread = entry.readable || entry.conn.has_input() || entry.conn.posted().is_some();
-        unread && self.must_wait(slot) != Wait::Not
+    /// Reads what a session has to say by what carries it: its WebSocket, or its POST and the
+    /// WebSocket that is about to take over. Whether it lives and that was all: otherwise its
+    /// silence proves nothing.
+    fn has_said_all(&mut self, now: Now, session: SessionId) -> bool {
+        let entry = self.engine.get(session);
+        let sid = entry.sid;
+        let carriers = match entry.transport {
+            Transport::WebSocket(id) => [Some(id), None],
+            Transport::Polling { posting, .. } => {
+                [posting, entry.upgrade.map(|upgrade| upgrade.conn)]
+            }
+        };
+        for id in carriers.into_iter().flatten() {
+            if self.entry(id).is_some() && !self.is_listened_to(now, id) {
+                return false;
+            }
+            // What it said may have been its end, or a reason for it.
+            if self.engine.find(&sid) != Some(session) || self.engine.get(session).is_closing() {
+                return false;
+            }
+            // The answer may stand behind what cannot be taken in at once.
+            if self.entry(id).is_some() && self.is_read_later(id.slot) {
+                self.engine.get_mut(session).speaks_later(now.mono);
+                return false;
+            }
+        }
+        true
     }
 
-    /// Whether a connection has said something that is not taken in yet: we chose to wait, or its
-    /// share of the turn was over.
+    /// Reads what a connection may have to say, unless it must wait. Not if that is for the room:
+    /// not its fault, and soon over, so it is looked at again with the next tick.
+    fn is_listened_to(&mut self, now: Now, id: ConnId) -> bool {
+        if self.is_read_later(id.slot) {
+            return true;
+        }
+        match self.must_wait(id.slot) {
+            Wait::ForTheRoom(_) => return false,
+            Wait::ForItself => {}
+            Wait::Not => {
+                self.entries[id.slot as usize].readable = true;
+                self.read(now, id);
+            }
+        }
+        true
+    }
+
+    /// Whether a connection has said something that is not taken in yet, be it in its socket or
+    /// read already: we chose to wait, or its share of the turn was over. It lives, as far as we
+    /// know. If it does not take what we send either, the kernel gives up on it.
     fn is_read_later(&self, slot: u32) -> bool {
         let entry = &self.entries[slot as usize];
-        entry.resuming && entry.readable || self.waits_unread(slot)
+        let unread = entry.readable || entry.conn.has_input() || entry.conn.posted().is_some();
+        unread && (entry.resuming || self.must_wait(slot) != Wait::Not)
     }
 
     /// How long after the last byte heard a session's first ping is due: within the last half of

@@ -402,9 +402,8 @@ impl<S: Socket> Server<S> {
             return;
         }
         let publishes = self.entries[id.slot as usize].conn.is_publishing();
-        // If it must wait for the room now, the attempt to read puts it on the room's list.
         if unread && !resuming && publishes && self.must_wait(id.slot) != Wait::ForItself {
-            resume_later(&mut self.entries, &mut self.resume, id);
+            self.read_later(id, false);
         }
     }
 }

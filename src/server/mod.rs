@@ -255,7 +255,7 @@ impl<S: Socket> Server<S> {
         if readiness.readable || readiness.read_closed {
             let waits = self.read_bytes_left == 0 || !self.resume.is_empty();
             if waits && self.entries[id.slot as usize].conn.is_publishing() {
-                resume_later(&mut self.entries, &mut self.resume, id);
+                self.read_later(id, false);
             } else {
                 self.read(now, id);
             }
@@ -291,21 +291,46 @@ impl<S: Socket> Server<S> {
     /// is opened next, and of some numbers of publishers always the same few.
     fn run_resumed(&mut self, now: Now) {
         let mut reads_left = limits::SENDS_PER_TURN;
-        for _ in 0..self.resume.len() {
-            if reads_left == 0 || self.read_bytes_left == 0 {
-                break;
-            }
-            let Some(id) = self.resume.pop_front() else { break };
+        let mut unvisited = self.resume.len();
+        let mut any_paused = false;
+        while unvisited > 0
+            && reads_left > 0
+            && self.read_bytes_left > 0
+            && let Some(id) = self.resume.pop_front()
+        {
+            unvisited -= 1;
             if self.entry(id).is_none() {
                 continue;
             }
             if let Wait::ForTheRoom(channel) = self.must_wait(id.slot) {
                 self.hub.channel_mut(channel).pause(id, false);
+                any_paused = true;
                 continue;
             }
             self.entries[id.slot as usize].resuming = false;
             reads_left -= 1;
             self.read(now, id);
+        }
+        if any_paused {
+            self.pause_behind(unvisited);
+        }
+    }
+
+    /// Whoever is left in the queue and finds its room closed goes to the room's list too, behind
+    /// those that stood in front of it. Those from `fresh` on were read in this turn and have more
+    /// to say: in the queue they would be the first to be read when the room is opened, each time.
+    fn pause_behind(&mut self, fresh: usize) {
+        for number in 0..self.resume.len() {
+            let Some(id) = self.resume.pop_front() else { break };
+            if self.entry(id).is_none() {
+                continue;
+            }
+            match self.must_wait(id.slot) {
+                Wait::ForTheRoom(channel) => {
+                    self.hub.channel_mut(channel).pause(id, number >= fresh);
+                }
+                Wait::Not | Wait::ForItself => self.resume.push_back(id),
+            }
         }
     }
 

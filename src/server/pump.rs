@@ -40,7 +40,7 @@ impl<S: Socket> Server<S> {
         if let Some(entry) = self.entry(id) {
             let sends = entry.conn.out.is_pending(None);
             if spent {
-                resume_later(&mut self.entries, &mut self.resume, id);
+                self.read_later(id, self.had_its_say());
             }
             if sends {
                 self.enqueue(id.slot);
@@ -128,20 +128,36 @@ impl<S: Socket> Server<S> {
 
     /// Whether a publisher must wait. If it is for the room, it is put on the room's list.
     pub(super) fn is_held(&mut self, id: ConnId) -> bool {
+        let wait = self.must_wait(id.slot);
+        if let Wait::ForTheRoom(channel) = wait {
+            self.pause(id, channel, self.had_its_say());
+        }
+        wait != Wait::Not
+    }
+
+    /// Has a connection read again in one of the next turns, or when its room is opened.
+    pub(super) fn read_later(&mut self, id: ConnId, had_its_say: bool) {
         match self.must_wait(id.slot) {
-            Wait::Not => false,
-            Wait::ForItself => true,
-            Wait::ForTheRoom(channel) => {
-                let entry = &mut self.entries[id.slot as usize];
-                if !entry.resuming {
-                    entry.resuming = true;
-                    self.metrics.publishers_paused += 1;
-                    let had_its_say = self.metrics.messages_published > self.published_before;
-                    self.hub.channel_mut(channel).pause(id, had_its_say);
-                }
-                true
+            Wait::ForTheRoom(channel) => self.pause(id, channel, had_its_say),
+            Wait::Not | Wait::ForItself => {
+                resume_later(&mut self.entries, &mut self.resume, id);
             }
         }
+    }
+
+    /// Puts a publisher on its room's list, unless it waits for its turn already.
+    fn pause(&mut self, id: ConnId, channel: ChannelId, had_its_say: bool) {
+        let entry = &mut self.entries[id.slot as usize];
+        if !entry.resuming {
+            entry.resuming = true;
+            self.metrics.publishers_paused += 1;
+            self.hub.channel_mut(channel).pause(id, had_its_say);
+        }
+    }
+
+    /// Whether the publisher that is being read has published anything in this turn.
+    fn had_its_say(&self) -> bool {
+        self.metrics.messages_published > self.published_before
     }
 
     /// A WebSocket has brought a whole message: for its channel, or for its session.

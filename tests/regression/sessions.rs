@@ -17,14 +17,20 @@ impl World {
         (client, id, format!("{POLLING}&sid={sid}"))
     }
 
-    /// A session on a WebSocket that has entered these namespaces.
-    fn socket(&mut self, namespaces: &[&str]) -> (Client, ConnId) {
+    /// A WebSocket of Engine.IO, its 101 taken.
+    fn upgrade(&mut self, target: &str) -> (Client, ConnId) {
         let (client, id) = self.connect();
         let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
             Sec-WebSocket-Key: ZWxib3ctdGVzdC1rZXktMQ==\r\n";
-        let target = "/socket.io/?EIO=4&transport=websocket";
         let head = format!("GET {target} HTTP/1.1\r\nHost: h\r\n{upgrade}\r\n");
         self.say(&client, id, head.as_bytes());
+        assert!(client.heard().starts_with(b"HTTP/1.1 101 "));
+        (client, id)
+    }
+
+    /// A session on a WebSocket that has entered these namespaces.
+    fn socket(&mut self, namespaces: &[&str]) -> (Client, ConnId) {
+        let (client, id) = self.upgrade("/socket.io/?EIO=4&transport=websocket");
         for namespace in namespaces {
             self.say(&client, id, &frame(1, format!("40{namespace}").as_bytes()));
         }
@@ -167,6 +173,37 @@ fn a_session_whose_time_is_over_while_its_room_waits_goes_when_that_is_over() {
     assert!(!client.0.borrow().dropped, "it cannot be heard now");
     world.pass(Duration::from_secs(4));
     assert!(client.0.borrow().dropped);
+}
+
+#[test]
+fn a_session_whose_words_wait_on_the_websocket_that_takes_over_has_not_vanished() {
+    let mut world = World::new();
+    let (client, id, target) = world.polling();
+    world.request(&client, id, "POST", &target, "40");
+    let (held, held_id) = world.connect();
+    world.request(&held, held_id, "GET", &target, "");
+    world.request(&held, held_id, "GET", &target, "");
+    let pinged = (0..250).any(|_| {
+        world.pass(Duration::from_millis(100));
+        held.heard().ends_with(b"\r\n\r\n2")
+    });
+    assert!(pinged);
+    world.pass(Duration::from_secs(15));
+    let (socket, socket_id) = world.upgrade(&target.replace("polling", "websocket"));
+    world.say(&socket, socket_id, &frame(1, b"2probe"));
+    assert!(socket.heard().ends_with(b"3probe"));
+    world.pass(Duration::from_millis(4_500));
+    let (publisher, id) = world.session();
+    let deaf: Vec<_> = (0..8).map(|_| world.session()).collect();
+    deaf.iter().for_each(|(client, _)| client.stop_reading());
+    for number in 0..5 {
+        world.say(&publisher, id, &frame(2, &[number; 500]));
+    }
+    world.say(&socket, socket_id, &[frame(1, b"5"), frame(1, b"3")].concat());
+    assert!(!socket.0.borrow().to_server.is_empty(), "the room is waited for");
+    world.pass(Duration::from_secs(4));
+    world.say(&socket, socket_id, &frame(1, b"42[\"chat message\",\"hello\"]"));
+    assert!(socket.heard().ends_with(b"42[\"chat message\",\"hello\"]"));
 }
 
 #[test]

@@ -1,0 +1,114 @@
+//! What once went wrong with the turns of publishers whose room is waited for.
+
+use super::{Client, READABLE, World, frame};
+use elbow::id::ConnId;
+use elbow::time::Duration;
+
+/// A word of this publisher: five of them are more than half a ring.
+fn word(publisher: u8) -> Vec<u8> {
+    frame(2, &[publisher; 500])
+}
+
+/// Publishers that have said this many words each before anything is read.
+fn publishers(world: &mut World, count: u8, words: usize) -> Vec<(Client, ConnId)> {
+    let publishers: Vec<_> = (0..count).map(|_| world.session()).collect();
+    for (number, (client, _)) in (0..).zip(&publishers) {
+        client.0.borrow_mut().to_server.extend(word(number).repeat(words));
+    }
+    for (_, id) in &publishers {
+        world.server.ready(world.now, *id, READABLE);
+    }
+    publishers
+}
+
+/// Whose words they were that a listener has heard; several that come together are one turn.
+fn turns(heard: &[u8]) -> Vec<u8> {
+    let mut turns = Vec::new();
+    let mut rest = heard;
+    while let [0x82, length, after @ ..] = rest {
+        let (length, after) = match length {
+            126 => (usize::from(u16::from_be_bytes([after[0], after[1]])), &after[2..]),
+            short => (usize::from(*short), after),
+        };
+        if turns.last() != Some(&after[0]) {
+            turns.push(after[0]);
+        }
+        rest = &after[length..];
+    }
+    assert!(rest.is_empty(), "binary frames only");
+    turns
+}
+
+/// How many turns anybody had at most while somebody else, who had more to say, had none.
+fn longest_wait(turns: &[u8], speakers: u8) -> usize {
+    let mut most = 0;
+    for waiting in 0..speakers {
+        let mut counts = [0; 256];
+        let last = turns.iter().rposition(|speaker| *speaker == waiting).expect("it had a turn");
+        for speaker in &turns[..last] {
+            counts[usize::from(*speaker)] += 1;
+            if *speaker == waiting {
+                counts = [0; 256];
+            }
+            most = most.max(counts.iter().copied().max().unwrap_or(0));
+        }
+    }
+    most
+}
+
+#[test]
+fn more_publishers_than_a_turn_reads_take_turns() {
+    let mut world = World::new();
+    let (listener, _) = world.session();
+    publishers(&mut world, 80, 8);
+    world.settle_after(10_000);
+    let heard = listener.heard();
+    assert_eq!(heard.len(), 80 * 8 * 504);
+    let longest = longest_wait(&turns(&heard), 80);
+    assert!(longest <= 2, "somebody had {longest} turns while another waited");
+}
+
+#[test]
+fn who_has_said_half_a_word_does_not_come_before_those_that_wait() {
+    let mut world = World::new();
+    let (listener, _) = world.session();
+    let publishers = publishers(&mut world, 8, 40);
+    let (hasty, id) = world.session();
+    // As soon as something of it is read it says more, of which the last is half a header.
+    let short = frame(2, b"\x08");
+    hasty.0.borrow_mut().to_server.extend(&short[..1]);
+    for _ in 0..2_000 {
+        if hasty.0.borrow().to_server.is_empty() {
+            hasty.0.borrow_mut().to_server.extend([&short[1..], &short[..1]].concat());
+            world.server.ready(world.now, id, READABLE);
+        }
+        world.server.run(world.now);
+        world.server.check();
+    }
+    assert!(publishers.iter().all(|(client, _)| client.0.borrow().to_server.is_empty()));
+    let longest = longest_wait(&turns(&listener.heard()), 8);
+    assert!(longest <= 4, "somebody had {longest} turns while another waited");
+}
+
+#[test]
+fn who_is_due_for_a_ping_does_not_come_before_those_that_wait() {
+    let mut world = World::new();
+    let (listener, listener_id) = world.session();
+    let publishers = publishers(&mut world, 8, 40);
+    for _ in 0..1_000 {
+        world.server.run(world.now);
+        world.server.check();
+        world.now.mono = world.now.mono.plus(Duration::from_secs(20));
+        // It lives, and so do the others by what they have said.
+        listener.0.borrow_mut().to_server.extend(frame(10, b""));
+        world.server.ready(world.now, listener_id, READABLE);
+        if publishers.iter().all(|(client, _)| client.0.borrow().to_server.is_empty()) {
+            break;
+        }
+    }
+    world.settle();
+    let heard = listener.heard();
+    assert_eq!(heard.len(), 8 * 40 * 504);
+    let longest = longest_wait(&turns(&heard), 8);
+    assert!(longest <= 2, "somebody had {longest} turns while another waited");
+}
