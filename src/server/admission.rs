@@ -3,7 +3,8 @@
 //! Leaves to others: what a refusal says (`answer`), the places of Socket.IO sessions, of which
 //! each may have several (`socketio`).
 
-use super::{Event, Server, Socket, resume_paused};
+use super::waiting::resume_paused;
+use super::{Event, Server, Socket};
 use crate::conn::{Client, Place};
 use crate::hub::{JoinError, Moved};
 use crate::id::{ChannelId, Dialect, Member, Reader};

@@ -5,7 +5,8 @@
 //! meanwhile, so nobody is given up for silence whose words wait to be read.
 
 use super::carrier::Farewell;
-use super::{Server, Socket, Wait, resume_paused};
+use super::waiting::{Wait, resume_paused};
+use super::{Server, Socket};
 use crate::conn::Step;
 use crate::hub::{Due, Transport};
 use crate::id::{ConnId, SessionId};

@@ -16,7 +16,8 @@
 use std::io;
 
 use super::pump::reason_of;
-use super::{Batch, Event, Send, Server, Socket, Wait, resume_later, resume_paused};
+use super::waiting::{Wait, resume_later, resume_paused};
+use super::{Batch, Event, Send, Server, Socket};
 use crate::conn::Progress;
 use crate::feed::Feed;
 use crate::hub::Hub;

@@ -4,11 +4,11 @@
 //! and the clock, a test with fakes and an invented time, and the same calls give the same bytes.
 //! It allocates nothing while messages flow.
 //!
-//! Beside this file: `pump` alone reads sockets and `flush` alone writes them, `answer` decides
-//! what a request gets, `admission` who may stay; `engine`, `polling`, `carrier` and `socketio`
-//! deal with sessions, `deadline` with time, `drain` with leaving. The surprise: a connection's end
-//! may happen inside almost any call, so everything that waits its turn is remembered as a
-//! [`ConnId`] and looked up again.
+//! Beside this file: `pump` alone reads sockets and `flush` alone writes them, `waiting` knows who
+//! is read when, `answer` decides what a request gets, `admission` who may stay; `engine`,
+//! `polling`, `carrier` and `socketio` deal with sessions, `deadline` with time, `drain` with
+//! leaving. The surprise: a connection's end may happen inside almost any call, so everything that
+//! waits its turn is remembered as a [`ConnId`] and looked up again.
 
 mod admission;
 mod answer;
@@ -22,6 +22,7 @@ mod flush;
 mod polling;
 mod pump;
 mod socketio;
+mod waiting;
 
 use core::net::{IpAddr, SocketAddr};
 use std::collections::{HashMap, VecDeque};
@@ -36,7 +37,7 @@ pub use batch::{Batch, OneByOne, Send};
 pub use event::{AGENT_BYTES_MAX, Access, Event};
 
 use crate::conn::{Conn, Cx, Step};
-use crate::hub::{HashKey, Hub, OWN_BYTES_MAX, Sessions};
+use crate::hub::{HashKey, Hub, Sessions};
 use crate::id::{ChannelId, ConnId, Offset, Reader, SessionId};
 use crate::limits;
 use crate::metrics::Metrics;
@@ -50,6 +51,7 @@ use crate::wheel::{self, Wheel};
 use crate::wire::http;
 use drain::Drain;
 use event::Spare;
+use waiting::resume_paused;
 
 /// A stream socket that never blocks. Methods take `&self`, as a socket's do in the kernel.
 pub trait Socket {
@@ -284,54 +286,6 @@ impl<S: Socket> Server<S> {
             || !self.resume.is_empty()
             || !self.polls.is_empty()
             || self.hub.is_active()
-    }
-
-    /// Reads those that were put off. Whoever finds its room closed again goes back to the room's
-    /// list, which is no read: were that counted, those behind them would be in front when the room
-    /// is opened next, and of some numbers of publishers always the same few.
-    fn run_resumed(&mut self, now: Now) {
-        let mut reads_left = limits::SENDS_PER_TURN;
-        let mut unvisited = self.resume.len();
-        let mut any_paused = false;
-        while unvisited > 0
-            && reads_left > 0
-            && self.read_bytes_left > 0
-            && let Some(id) = self.resume.pop_front()
-        {
-            unvisited -= 1;
-            if self.entry(id).is_none() {
-                continue;
-            }
-            if let Wait::ForTheRoom(channel) = self.must_wait(id.slot) {
-                self.hub.channel_mut(channel).pause(id, false);
-                any_paused = true;
-                continue;
-            }
-            self.entries[id.slot as usize].resuming = false;
-            reads_left -= 1;
-            self.read(now, id);
-        }
-        if any_paused {
-            self.pause_behind(unvisited);
-        }
-    }
-
-    /// Whoever is left in the queue and finds its room closed goes to the room's list too, behind
-    /// those that stood in front of it. Those from `fresh` on were read in this turn and have more
-    /// to say: in the queue they would be the first to be read when the room is opened, each time.
-    fn pause_behind(&mut self, fresh: usize) {
-        for number in 0..self.resume.len() {
-            let Some(id) = self.resume.pop_front() else { break };
-            if self.entry(id).is_none() {
-                continue;
-            }
-            match self.must_wait(id.slot) {
-                Wait::ForTheRoom(channel) => {
-                    self.hub.channel_mut(channel).pause(id, number >= fresh);
-                }
-                Wait::Not | Wait::ForItself => self.resume.push_back(id),
-            }
-        }
     }
 
     /// A turn of the loop begins, at `now_us` microseconds of a clock that never goes back. Only
@@ -610,69 +564,5 @@ impl<S: Socket> Server<S> {
     fn uncount_choked_in(&mut self, channel: ChannelId) {
         let (entries, resume) = (&mut self.entries, &mut self.resume);
         self.hub.channel_mut(channel).uncount_choked(|id| resume_paused(entries, resume, id));
-    }
-
-    /// Whether what this connection has to say must wait: for the room, or until it has read
-    /// itself.
-    fn must_wait(&self, slot: u32) -> Wait {
-        let entry = &self.entries[slot as usize];
-        if !entry.conn.is_publishing() {
-            return Wait::Not;
-        }
-        let own_bytes = entry.conn.out.own_bytes(&self.pool);
-        if entry.blocked && (own_bytes > OWN_BYTES_MAX || self.lags(slot, 4)) {
-            return Wait::ForItself;
-        }
-        let held = |channel| self.hub.channel(channel).holds_publishers();
-        if let Some(place) = entry.conn.place() {
-            return if held(place.channel) { Wait::ForTheRoom(place.channel) } else { Wait::Not };
-        }
-        let Some(session) = entry.conn.session() else { return Wait::Not };
-        let mut channels = self.engine.get(session).spaces.iter().map(|space| space.channel);
-        channels.find(|channel| held(*channel)).map_or(Wait::Not, Wait::ForTheRoom)
-    }
-
-    /// Whether a connection is blocked and behind by more than 1/`parts` of the ring that it sends
-    /// from.
-    fn lags(&self, slot: u32, parts: u64) -> bool {
-        let entry = &self.entries[slot as usize];
-        match entry.conn.out.source() {
-            Source::Feed { channel, dialect, cursor, .. } => {
-                entry.blocked && self.hub.feed(channel, dialect).lags_more_than(cursor, parts)
-            }
-            Source::Nothing | Source::Body { .. } => false,
-        }
-    }
-}
-
-/// What keeps a publisher from being read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Wait {
-    Not,
-    /// Its own output is blocked with more than a quarter ring of lag.
-    ForItself,
-    /// This channel holds its publishers back.
-    ForTheRoom(ChannelId),
-}
-
-/// Has a connection read again in one of the next turns.
-fn resume_later<S>(entries: &mut Slab<Entry<S>>, resume: &mut VecDeque<ConnId>, id: ConnId) {
-    if let Some(entry) = entries.get_mut(id.slot as usize)
-        && entry.generation == id.generation
-        && !entry.resuming
-    {
-        entry.resuming = true;
-        resume.push_back(id);
-    }
-}
-
-/// Has a publisher that waited for its room read again. It stood in the room's list, so it counts
-/// as resuming already.
-fn resume_paused<S>(entries: &mut Slab<Entry<S>>, resume: &mut VecDeque<ConnId>, id: ConnId) {
-    if let Some(entry) = entries.get_mut(id.slot as usize)
-        && entry.generation == id.generation
-    {
-        debug_assert!(entry.resuming);
-        resume.push_back(id);
     }
 }

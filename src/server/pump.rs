@@ -8,7 +8,7 @@
 //! readiness once, so a connection that is left before it would block is remembered and read again
 //! later. What others get of it is the flush pass's business (`flush.rs`).
 
-use super::{Entry, Event, Server, Socket, Wait, resume_later};
+use super::{Entry, Event, Server, Socket};
 use crate::conn::{Payload, Step};
 use crate::hub::{Message, PublishError};
 use crate::id::{ChannelId, ConnId};
@@ -124,40 +124,6 @@ impl<S: Socket> Server<S> {
             self.close(now, id.slot, CloseFrame::Reason(reason), reason);
         }
         true
-    }
-
-    /// Whether a publisher must wait. If it is for the room, it is put on the room's list.
-    pub(super) fn is_held(&mut self, id: ConnId) -> bool {
-        let wait = self.must_wait(id.slot);
-        if let Wait::ForTheRoom(channel) = wait {
-            self.pause(id, channel, self.had_its_say());
-        }
-        wait != Wait::Not
-    }
-
-    /// Has a connection read again in one of the next turns, or when its room is opened.
-    pub(super) fn read_later(&mut self, id: ConnId, had_its_say: bool) {
-        match self.must_wait(id.slot) {
-            Wait::ForTheRoom(channel) => self.pause(id, channel, had_its_say),
-            Wait::Not | Wait::ForItself => {
-                resume_later(&mut self.entries, &mut self.resume, id);
-            }
-        }
-    }
-
-    /// Puts a publisher on its room's list, unless it waits for its turn already.
-    fn pause(&mut self, id: ConnId, channel: ChannelId, had_its_say: bool) {
-        let entry = &mut self.entries[id.slot as usize];
-        if !entry.resuming {
-            entry.resuming = true;
-            self.metrics.publishers_paused += 1;
-            self.hub.channel_mut(channel).pause(id, had_its_say);
-        }
-    }
-
-    /// Whether the publisher that is being read has published anything in this turn.
-    fn had_its_say(&self) -> bool {
-        self.metrics.messages_published > self.published_before
     }
 
     /// A WebSocket has brought a whole message: for its channel, or for its session.
