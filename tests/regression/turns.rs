@@ -60,26 +60,26 @@ fn longest_wait(turns: &[u8], speakers: u8) -> usize {
 fn more_publishers_than_a_turn_reads_take_turns() {
     let mut world = World::new();
     let (listener, _) = world.session();
-    publishers(&mut world, 80, 8);
+    publishers(&mut world, 80, 16);
     world.settle_after(10_000);
     let heard = listener.heard();
-    assert_eq!(heard.len(), 80 * 8 * 504);
+    assert_eq!(heard.len(), 80 * 16 * 504);
     let longest = longest_wait(&turns(&heard), 80);
     assert!(longest <= 2, "somebody had {longest} turns while another waited");
 }
 
 #[test]
-fn who_has_said_half_a_word_does_not_come_before_those_that_wait() {
+fn who_has_said_half_of_something_does_not_come_before_those_that_wait() {
     let mut world = World::new();
     let (listener, _) = world.session();
-    let publishers = publishers(&mut world, 8, 40);
     let (hasty, id) = world.session();
-    // As soon as something of it is read it says more, of which the last is half a header.
-    let short = frame(2, b"\x08");
-    hasty.0.borrow_mut().to_server.extend(&short[..1]);
-    for _ in 0..2_000 {
+    let publishers = publishers(&mut world, 8, 40);
+    // As soon as something of it is read it says more, of which the last is half a pong.
+    let (short, pong) = (frame(2, b"\x08"), frame(10, b"pong"));
+    for number in 0..2_000 {
         if hasty.0.borrow().to_server.is_empty() {
-            hasty.0.borrow_mut().to_server.extend([&short[1..], &short[..1]].concat());
+            let half = if number == 0 { &[][..] } else { &pong[8..] };
+            hasty.0.borrow_mut().to_server.extend([half, &short, &pong[..8]].concat());
             world.server.ready(world.now, id, READABLE);
         }
         world.server.run(world.now);
