@@ -251,8 +251,16 @@ impl Channel {
     /// A choked member has caught up, or left.
     pub fn uncount_choked(&mut self, mut resume: impl FnMut(ConnId)) {
         self.choked -= 1;
+        self.review(&mut resume);
+    }
+
+    /// Members have come, gone or caught up. If publishers need not wait any more, those that do go
+    /// to `resume` now: otherwise whoever speaks next would come before them.
+    pub(super) fn review(&mut self, resume: &mut impl FnMut(ConnId)) {
         if self.grace_until.is_some() && !self.is_choked() {
-            self.end_grace(&mut resume);
+            self.end_grace(resume);
+        } else if !self.holds_publishers() {
+            self.resume_all(resume);
         }
     }
 

@@ -124,13 +124,15 @@ impl Hub {
         self.turn_us
     }
 
-    /// Makes `member` a member of `name`, which is made if nobody was there.
+    /// Makes `member` a member of `name`, which is made if nobody was there. Publishers that need
+    /// not wait for so large a room any more go to `resume`.
     pub fn join(
         &mut self,
         pool: &mut Pool,
         name: &str,
         member: Member,
         dialect: Dialect,
+        mut resume: impl FnMut(ConnId),
     ) -> Result<Joined, JoinError> {
         self.can_join(pool, name, dialect)?;
         let id = match self.names.get(name) {
@@ -147,6 +149,7 @@ impl Hub {
             assert!(reserved, "can_join has seen that there is room");
         }
         let position = channel.join(member, dialect, self.feed_bytes as usize);
+        channel.review(&mut resume);
         let mark = channel.feed(dialect).map_or(Mark::default(), Feed::mark);
         Ok(Joined { channel: id, position, mark })
     }
@@ -187,6 +190,8 @@ impl Hub {
             self.names.remove(channel.name());
             self.active.retain(|active| *active != id);
             channel.resume_all(&mut resume);
+        } else {
+            channel.review(&mut resume);
         }
         moved
     }
@@ -319,14 +324,14 @@ mod tests {
     fn the_default_channel_always_has_its_place() {
         let mut pool = Pool::new(1 << 20);
         let mut hub = Hub::new(&limits(), HashKey([7; 16]));
-        let first = hub.join(&mut pool, "a", conn(0), PLAIN).unwrap();
-        hub.join(&mut pool, "b", conn(1), PLAIN).unwrap();
+        let first = hub.join(&mut pool, "a", conn(0), PLAIN, |_| {}).unwrap();
+        hub.join(&mut pool, "b", conn(1), PLAIN, |_| {}).unwrap();
         let full = Err(JoinError::TooManyChannels);
-        assert_eq!(hub.join(&mut pool, "c", conn(2), PLAIN), full);
-        hub.join(&mut pool, DEFAULT_CHANNEL, conn(3), PLAIN).unwrap();
-        assert_eq!(hub.join(&mut pool, "c", conn(4), PLAIN), full);
+        assert_eq!(hub.join(&mut pool, "c", conn(2), PLAIN, |_| {}), full);
+        hub.join(&mut pool, DEFAULT_CHANNEL, conn(3), PLAIN, |_| {}).unwrap();
+        assert_eq!(hub.join(&mut pool, "c", conn(4), PLAIN, |_| {}), full);
         hub.leave(&mut pool, first.channel, first.position, PLAIN, |_| {});
-        hub.join(&mut pool, "c", conn(5), PLAIN).unwrap();
+        hub.join(&mut pool, "c", conn(5), PLAIN, |_| {}).unwrap();
         hub.check();
     }
 
@@ -334,32 +339,32 @@ mod tests {
     fn a_channel_goes_with_its_last_member_and_its_memory_too() {
         let mut pool = Pool::new(3000);
         let mut hub = Hub::new(&limits(), HashKey([7; 16]));
-        let one = hub.join(&mut pool, "a", conn(0), PLAIN).unwrap();
-        let two = hub.join(&mut pool, "a", conn(1), PLAIN).unwrap();
+        let one = hub.join(&mut pool, "a", conn(0), PLAIN, |_| {}).unwrap();
+        let two = hub.join(&mut pool, "a", conn(1), PLAIN, |_| {}).unwrap();
         assert_eq!(one.channel, two.channel);
         hub.publish(&mut pool, one.channel, &Message::Text(b"to be forgotten")).unwrap();
-        hub.join(&mut pool, "b", conn(2), PLAIN).unwrap();
-        let refused = hub.join(&mut pool, DEFAULT_CHANNEL, conn(3), PLAIN);
+        hub.join(&mut pool, "b", conn(2), PLAIN, |_| {}).unwrap();
+        let refused = hub.join(&mut pool, DEFAULT_CHANNEL, conn(3), PLAIN, |_| {});
         assert_eq!(refused, Err(JoinError::NoMemory));
         let moved = hub.leave(&mut pool, one.channel, one.position, PLAIN, |_| {});
         assert_eq!(moved, Some(Moved { member: conn(1), position: 0 }));
         assert_eq!(hub.leave(&mut pool, one.channel, 0, PLAIN, |_| {}), None);
         assert!(!hub.is_active());
         assert_eq!(pool.lent_bytes(), hub.reserved_bytes());
-        hub.join(&mut pool, DEFAULT_CHANNEL, conn(3), PLAIN).unwrap();
+        hub.join(&mut pool, DEFAULT_CHANNEL, conn(3), PLAIN, |_| {}).unwrap();
     }
 
     #[test]
     fn a_record_over_half_a_ring_in_any_dialect_is_refused_whole() {
         let mut pool = Pool::new(1 << 20);
         let mut hub = Hub::new(&limits(), HashKey([7; 16]));
-        let joined = hub.join(&mut pool, "a", conn(0), PLAIN).unwrap();
+        let joined = hub.join(&mut pool, "a", conn(0), PLAIN, |_| {}).unwrap();
         let payload = [b'x'; 509];
         let (too_big, just_fits) = (Message::Binary(&payload), Message::Text(&payload[..508]));
         assert_eq!(hub.publish(&mut pool, joined.channel, &too_big), Err(PublishError::TooBig));
         assert_eq!(hub.feed(joined.channel, PLAIN).mark(), joined.mark);
         hub.publish(&mut pool, joined.channel, &just_fits).unwrap();
-        hub.join(&mut pool, "a", conn(1), Dialect::SocketIo4).unwrap();
+        hub.join(&mut pool, "a", conn(1), Dialect::SocketIo4, |_| {}).unwrap();
         let mark = hub.feed(joined.channel, PLAIN).mark();
         assert_eq!(hub.publish(&mut pool, joined.channel, &just_fits), Err(PublishError::TooBig));
         assert_eq!(hub.feed(joined.channel, PLAIN).mark(), mark);

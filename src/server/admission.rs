@@ -32,7 +32,9 @@ impl<S: Socket> Server<S> {
     /// Makes a plain WebSocket a member of `channel` and counts it.
     pub(super) fn join(&mut self, slot: u32, channel: &str) -> Result<Place, JoinError> {
         let member = Member::new(Reader::Conn(slot));
-        let joined = self.hub.join(&mut self.pool, channel, member, Dialect::Plain)?;
+        let (entries, resume) = (&mut self.entries, &mut self.resume);
+        let resume = |id| resume_paused(entries, resume, id);
+        let joined = self.hub.join(&mut self.pool, channel, member, Dialect::Plain, resume)?;
         let entry = &mut self.entries[slot as usize];
         entry.session = true;
         entry.conn.follow(joined.channel, Dialect::Plain, joined.mark);

@@ -10,6 +10,7 @@
 
 use super::carrier::Farewell;
 use super::pump::reason_of_refusal;
+use super::waiting::resume_paused;
 use super::{Event, Server, Socket};
 use crate::hub::{
     DEFAULT_CHANNEL, JoinError, Message, SPACES_MAX, Space, Transport, Unfinished, is_channel_name,
@@ -231,13 +232,16 @@ impl<S: Socket> Server<S> {
         }
         let dialect = entry.dialect();
         let member = Member::new(Reader::Session(session));
-        let joined = self.hub.join(&mut self.pool, name, member, dialect).map_err(|error| {
-            entry.spaces.settle(&mut self.pool);
-            match error {
-                JoinError::TooManyChannels => "Too many channels",
-                JoinError::NoMemory => "Out of memory",
-            }
-        })?;
+        let (entries, resume) = (&mut self.entries, &mut self.resume);
+        let resume = |id| resume_paused(entries, resume, id);
+        let joined =
+            self.hub.join(&mut self.pool, name, member, dialect, resume).map_err(|error| {
+                entry.spaces.settle(&mut self.pool);
+                match error {
+                    JoinError::TooManyChannels => "Too many channels",
+                    JoinError::NoMemory => "Out of memory",
+                }
+            })?;
         // Everyone else is told; the newcomer begins behind it. A room that has no memory for a
         // greeting does without.
         let told = self.hub.publish(&mut self.pool, joined.channel, &Message::Hi);

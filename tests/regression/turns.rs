@@ -57,18 +57,6 @@ fn longest_wait(turns: &[u8], speakers: u8) -> usize {
 }
 
 #[test]
-fn more_publishers_than_a_turn_reads_take_turns() {
-    let mut world = World::new();
-    let (listener, _) = world.session();
-    publishers(&mut world, 80, 16);
-    world.settle_after(10_000);
-    let heard = listener.heard();
-    assert_eq!(heard.len(), 80 * 16 * 504);
-    let longest = longest_wait(&turns(&heard), 80);
-    assert!(longest <= 2, "somebody had {longest} turns while another waited");
-}
-
-#[test]
 fn who_has_said_half_of_something_does_not_come_before_those_that_wait() {
     let mut world = World::new();
     let (listener, _) = world.session();
@@ -111,4 +99,20 @@ fn who_is_due_for_a_ping_does_not_come_before_those_that_wait() {
     assert_eq!(heard.len(), 8 * 40 * 504);
     let longest = longest_wait(&turns(&heard), 8);
     assert!(longest <= 2, "somebody had {longest} turns while another waited");
+}
+
+#[test]
+fn newcomers_who_read_let_those_who_wait_for_the_room_speak() {
+    let mut world = World::new();
+    let (publisher, id) = world.session();
+    let (listener, _) = world.session();
+    let deaf: Vec<_> = (0..8).map(|_| world.session()).collect();
+    deaf.iter().for_each(|(client, _)| client.stop_reading());
+    for number in 0..12 {
+        world.say(&publisher, id, &word(number));
+    }
+    let at_once = listener.heard().len();
+    assert!(at_once < 12 * 504, "the room is waited for");
+    let _newcomers: Vec<_> = (0..8).map(|_| world.session()).collect();
+    assert_eq!(at_once + listener.heard().len(), 12 * 504);
 }
