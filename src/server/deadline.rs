@@ -175,7 +175,7 @@ impl<S: Socket> Server<S> {
     /// know. If it does not take what we send either, the kernel gives up on it.
     fn is_read_later(&self, slot: u32) -> bool {
         let entry = &self.entries[slot as usize];
-        let unread = entry.readable || entry.conn.has_input() || entry.conn.posted().is_some();
+        let unread = entry.readable || entry.left_off || entry.conn.posted().is_some();
         unread && (entry.resuming || self.must_wait(slot) != Wait::Not)
     }
 

@@ -234,7 +234,7 @@ impl<S: Socket> Server<S> {
     /// that. `false`, with nothing changed, if something may have been.
     fn catch_up(&mut self, id: ConnId) -> bool {
         let Some(entry) = self.entries.get(id.slot as usize) else { return false };
-        let unread = entry.readable || entry.ended || entry.conn.has_input();
+        let unread = entry.readable || entry.left_off || entry.ended;
         let alone = match entry.conn.session() {
             Some(session) => self.sole_transport(session) == Some(id),
             None => true,
@@ -393,7 +393,7 @@ impl<S: Socket> Server<S> {
             return self.remove(now, id.slot, CloseReason::NoMemory, true);
         }
         let Some(entry) = self.entry(id) else { return };
-        let unread = entry.readable || entry.conn.has_input() || entry.ended;
+        let unread = entry.readable || entry.left_off || entry.ended;
         let (choked, resuming) = (entry.choked, entry.resuming);
         if choked && !self.lags(id.slot, 2) {
             self.uncount_choked(id.slot);

@@ -94,6 +94,8 @@ struct Entry<S> {
     queued: bool,
     /// It stands in a list of those to be read again later.
     resuming: bool,
+    /// What was read last was not all taken in because it had to wait, not for want of the rest.
+    left_off: bool,
     /// It is counted among its channel's choked members.
     choked: bool,
     /// It is counted as a session by itself.
@@ -231,6 +233,7 @@ impl<S: Socket> Server<S> {
             blocked: false,
             queued: false,
             resuming: false,
+            left_off: false,
             choked: false,
             session: false,
             told: false,

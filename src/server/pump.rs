@@ -96,8 +96,12 @@ impl<S: Socket> Server<S> {
     /// Hands what arrived to the connection, step by step, and keeps what it leaves. Whether the
     /// connection still lives.
     fn receive(&mut self, now: Now, id: ConnId, bytes: &mut [u8]) -> bool {
-        let mut at = 0;
-        while at < bytes.len() && !self.is_held(id) {
+        let (mut at, mut held) = (0, false);
+        while at < bytes.len() {
+            held = self.is_held(id);
+            if held {
+                break;
+            }
             let (entry, mut cx) = self.parts(now, id.slot);
             let (used, step) = entry.conn.receive(&mut cx, &mut bytes[at..]);
             at += used;
@@ -115,6 +119,7 @@ impl<S: Socket> Server<S> {
             }
         }
         let entry = &mut self.entries[id.slot as usize];
+        entry.left_off = held;
         if !entry.conn.keep_input(&mut self.pool, &bytes[at..]) {
             if !entry.conn.is_open() {
                 self.remove(now, id.slot, CloseReason::NoMemory, false);

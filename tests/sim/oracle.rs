@@ -166,7 +166,8 @@ impl Oracle {
             own_behind: joined,
             published: 0,
             opened_at_ms: now_ms,
-            unread_at_ms: None,
+            // Who did not wait for the answer has spoken already, and that may wait for the room.
+            unread_at_ms: client.lenient.then_some(now_ms),
             pinged_at_ms: None,
             pings: 0,
             close_code: None,
