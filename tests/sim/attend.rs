@@ -37,7 +37,9 @@ impl Oracle {
             Event::Message { text, .. } => {
                 self.published += 1;
                 let saying = hearing.published(text);
-                self.turns.spoke(now_ms, &saying.channel, Speaker::Person(person.number));
+                let speaker = Speaker::Person(person.number);
+                let roams = person.hearing.channels().count() > 1;
+                self.turns.spoke(now_ms, &saying.channel, speaker, roams);
                 let log = self.channels.get_mut(&saying.channel).expect("it was entered");
                 log.spoken.push(saying.spoken);
                 log.plain.extend(saying.plain);

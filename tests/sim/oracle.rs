@@ -189,7 +189,7 @@ impl Oracle {
         session.published += 1;
         // It waited for this, though nobody may have touched it meanwhile.
         session.unread_at_ms = Some(now_ms);
-        self.turns.spoke(now_ms, &session.channel, Speaker::Client(client.number));
+        self.turns.spoke(now_ms, &session.channel, Speaker::Client(client.number), false);
         let log = self.channels.get_mut(&session.channel).expect("it was joined");
         log.spoken.push(spoken(&session.channel, &message));
         log.plain.push(message);
