@@ -116,3 +116,21 @@ fn newcomers_who_read_let_those_who_wait_for_the_room_speak() {
     let _newcomers: Vec<_> = (0..8).map(|_| world.session()).collect();
     assert_eq!(at_once + listener.heard().len(), 12 * 504);
 }
+
+#[test]
+fn half_of_something_in_a_room_that_is_waited_for_is_no_sign_of_life() {
+    let mut world = World::new();
+    let (publisher, id) = world.session();
+    let (vanished, vanished_id) = world.session();
+    world.say(&vanished, vanished_id, &frame(10, b"pong")[..8]);
+    for second in 0..50 {
+        // New ones each time, since the ring overtakes them.
+        let deaf: Vec<_> = (0..8).map(|_| world.session()).collect();
+        deaf.iter().for_each(|(client, _)| client.stop_reading());
+        for _ in 0..5 {
+            world.say(&publisher, id, &word(second));
+        }
+        world.pass(Duration::from_secs(1));
+    }
+    assert!(vanished.0.borrow().dropped);
+}
