@@ -49,6 +49,8 @@ listen balancer
   );
   const child = context.program('haproxy', ['-db', '-f', path.join(folder, 'haproxy.cfg')]);
   await accepting(child, port);
+  // It takes its name only after that.
+  await eventually('its control socket is there', () => fs.existsSync(control));
   return { port, control };
 }
 
