@@ -355,8 +355,11 @@ impl Hearing {
         if self.unchecked {
             return true;
         }
-        // Whose end is that there was no memory has perhaps lost the word that let it in.
-        if self.end == Some(CloseReason::NoMemory) && !self.on_wire.contains_key(channel) {
+        // Whose end is that there was no memory has perhaps lost the word that let it in, be it
+        // for the first time or again.
+        let stints = self.stints.get(channel).map_or(0, Vec::len);
+        let told = self.on_wire.get(channel).map_or(0, |current| current + 1);
+        if self.end == Some(CloseReason::NoMemory) && told < stints.max(1) {
             self.unchecked = true;
             return true;
         }
