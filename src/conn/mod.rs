@@ -284,6 +284,24 @@ impl Conn {
         }
     }
 
+    /// Notes that the peer has said something that is not taken in yet: it is alive, and what it
+    /// began to say may go on there.
+    pub fn speaks_later(&mut self, now: Instant) {
+        self.heard(now);
+        match &mut self.phase {
+            Phase::WebSocket(ws) => ws.speaks_later(now),
+            Phase::Post(post) => post.by = post.by.max(now.plus(limits::WAITED_LIMIT)),
+            Phase::Proxy { .. }
+            | Phase::Request(_)
+            | Phase::Response(_)
+            | Phase::Body { .. }
+            | Phase::Held { .. }
+            | Phase::Posted(_)
+            | Phase::Closing { .. }
+            | Phase::Lingering { .. } => {}
+        }
+    }
+
     /// When [`Conn::handle_timeout`] is due. It may have been put off since it was last asked.
     pub fn deadline(&self, settings: &Settings) -> Instant {
         match &self.phase {

@@ -113,6 +113,14 @@ impl WebSocket {
         self.pinged_at = Instant::NEVER;
     }
 
+    pub(super) fn speaks_later(&mut self, now: Instant) {
+        if self.began_at != Instant::NEVER {
+            let until_ms = now.plus(limits::WAITED_LIMIT).as_millis();
+            let since_ms = until_ms.saturating_sub(limits::MESSAGE_LIMIT.as_millis());
+            self.began_at = self.began_at.max(Instant::from_millis(since_ms));
+        }
+    }
+
     pub(super) fn deadline(&self, settings: &Settings, heard_at: Instant) -> Instant {
         let ping = if matches!(self.role, Role::Session(_) | Role::Orphan) {
             Instant::NEVER

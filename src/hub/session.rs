@@ -18,6 +18,7 @@ use super::HashKey;
 use crate::conn::Client;
 use crate::feed::Mark;
 use crate::id::{ChannelId, ConnId, Dialect, Seq, SessionId};
+use crate::limits;
 use crate::pool::{BufferId, Pool};
 use crate::settings::Settings;
 use crate::time::{Duration, Instant};
@@ -370,11 +371,10 @@ impl Session {
         }
     }
 
-    /// Something it has said is not taken in yet, and may be what is waited for.
-    pub fn speaks_later(&mut self, now: Instant) {
-        self.heard(now, true);
+    /// The end of its upgrade may wait to be taken in.
+    pub fn put_off_upgrade(&mut self, now: Instant) {
         if let Some(upgrade) = &mut self.upgrade {
-            upgrade.by = upgrade.by.max(now.plus(LATE_LIMIT));
+            upgrade.by = upgrade.by.max(now.plus(limits::WAITED_LIMIT));
         }
     }
 

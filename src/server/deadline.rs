@@ -33,7 +33,7 @@ impl<S: Socket> Server<S> {
             let is_read_later = self.is_read_later(slot);
             let (entry, mut cx) = self.parts(now, slot);
             if is_read_later {
-                entry.conn.heard(now.mono);
+                entry.conn.speaks_later(now.mono);
             }
             // The peer's bytes may have put the deadline off since it was set.
             if entry.conn.deadline(cx.settings) <= now.mono {
@@ -69,15 +69,9 @@ impl<S: Socket> Server<S> {
     /// A last look at a socket whose peer seems to have vanished: after the machine has slept,
     /// what everybody has sent meanwhile waits to be read, and deadlines come before most of it.
     fn is_heard(&mut self, now: Now, id: ConnId) -> bool {
-        if self.entry(id).is_none() {
+        if self.entry(id).is_none() || !self.listen_to(now, id) {
             return true;
         }
-        if matches!(self.must_wait(id.slot), Wait::ForTheRoom(_)) {
-            // Not its fault, and soon over: it is looked at again with the next tick.
-            return true;
-        }
-        self.entries[id.slot as usize].readable = true;
-        self.read(now, id);
         match self.entry(id) {
             Some(_) => self.entries[id.slot as usize].conn.deadline(&self.settings) > now.mono,
             None => true,
@@ -100,12 +94,7 @@ impl<S: Socket> Server<S> {
             Due::Unconnected => {
                 self.close_session(now, session, CloseReason::Silent, Farewell::Close);
             }
-            Due::Upgrade if !self.has_said_all(now, session) => {}
-            Due::Upgrade => {
-                if let Some(upgrade) = self.engine.get_mut(session).upgrade.take() {
-                    self.let_go(now, upgrade.conn, CloseReason::CloseTimeout);
-                }
-            }
+            Due::Upgrade => self.give_up_upgrade(now, session),
         }
         if self.engine.contains(session) {
             self.engine.arm(session, &self.settings);
@@ -137,7 +126,7 @@ impl<S: Socket> Server<S> {
             }
         };
         for id in carriers.into_iter().flatten() {
-            if self.entry(id).is_some() && !self.is_listened_to(now, id) {
+            if self.entry(id).is_some() && !self.listen_to(now, id) {
                 return false;
             }
             // What it said may have been its end, or a reason for it.
@@ -146,16 +135,36 @@ impl<S: Socket> Server<S> {
             }
             // The answer may stand behind what cannot be taken in at once.
             if self.entry(id).is_some() && self.is_read_later(id.slot) {
-                self.engine.get_mut(session).speaks_later(now.mono);
+                self.engine.get_mut(session).heard(now.mono, true);
                 return false;
             }
         }
         true
     }
 
-    /// Reads what a connection may have to say, unless it must wait. Not if that is for the room:
-    /// not its fault, and soon over, so it is looked at again with the next tick.
-    fn is_listened_to(&mut self, now: Now, id: ConnId) -> bool {
+    /// The time for an upgrade is over. Its last word may wait to be taken in.
+    fn give_up_upgrade(&mut self, now: Now, session: SessionId) {
+        let entry = self.engine.get(session);
+        let (sid, Some(upgrade)) = (entry.sid, entry.upgrade) else { return };
+        let id = upgrade.conn;
+        if self.entry(id).is_some() {
+            self.listen_to(now, id);
+        }
+        if self.engine.find(&sid) != Some(session) {
+            return;
+        }
+        if self.entry(id).is_some() && self.is_read_later(id.slot) {
+            return self.engine.get_mut(session).put_off_upgrade(now.mono);
+        }
+        if let Some(upgrade) = self.engine.get_mut(session).upgrade.take() {
+            self.let_go(now, upgrade.conn, CloseReason::CloseTimeout);
+        }
+    }
+
+    /// Reads what a connection may have to say, unless it must wait. `false` if that is for the
+    /// room and nothing is known: not its fault, and over before long, so that it may be looked at
+    /// again with the next tick.
+    fn listen_to(&mut self, now: Now, id: ConnId) -> bool {
         if self.is_read_later(id.slot) {
             return true;
         }

@@ -246,7 +246,8 @@ impl<S: Socket> Server<S> {
     /// Something may be possible with a socket. Ids of connections that are gone are ignored.
     ///
     /// Bounded work: [`limits::READS_PER_TURN`] reads. A publisher is read only while the turn's
-    /// share lasts and nobody waits in front of it; who can be written to again waits for the pass.
+    /// share lasts and nobody waits in front of it, but for what comes together with its request;
+    /// who can be written to again waits for the pass.
     pub fn ready(&mut self, now: Now, id: ConnId, readiness: Readiness) {
         self.wheel.tell(now.mono);
         self.engine.tell(now.mono);

@@ -53,6 +53,9 @@ impl<S: Socket> Server<S> {
             self.entries[id.slot as usize].resuming = false;
             reads_left -= 1;
             self.read(now, id);
+            // It may be the one that has closed the room, and the last that is read.
+            any_paused |=
+                self.entry(id).is_some() && matches!(self.must_wait(id.slot), Wait::ForTheRoom(_));
         }
         if any_paused {
             self.pause_behind(unvisited);

@@ -207,6 +207,31 @@ fn a_session_whose_words_wait_on_the_websocket_that_takes_over_has_not_vanished(
 }
 
 #[test]
+fn a_post_whose_rest_waits_for_the_room_is_not_given_up() {
+    let mut world = World::new();
+    let (client, id, target) = world.polling();
+    world.request(&client, id, "POST", &target, "40");
+    client.heard();
+    let (publisher, publisher_id) = world.session();
+    let (listener, _) = world.session();
+    let event = "42[\"chat message\",\"hello\"]";
+    let length = event.len();
+    let head = format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
+    world.say(&client, id, head.as_bytes());
+    world.pass(Duration::from_millis(9_800));
+    let deaf: Vec<_> = (0..8).map(|_| world.session()).collect();
+    deaf.iter().for_each(|(client, _)| client.stop_reading());
+    for number in 0..5 {
+        world.say(&publisher, publisher_id, &frame(2, &[number; 500]));
+    }
+    world.say(&client, id, event.as_bytes());
+    assert!(!client.0.borrow().to_server.is_empty(), "the room is waited for");
+    world.pass(Duration::from_secs(3));
+    assert!(client.heard().ends_with(b"\r\n\r\nok"));
+    assert!(listener.heard().ends_with(b"\x81\x05hello"));
+}
+
+#[test]
 fn a_session_that_breaks_the_rules_when_its_time_is_over_is_told_so() {
     let mut world = World::new();
     let (client, _) = world.socket(&[""]);
