@@ -117,7 +117,7 @@ impl Oracle {
             R::TransportTimeout => gave_up,
             R::ProtocolError | R::MessageTooBig => hearing.reasons.allows(reason),
             R::TooSlow => hearing.is_lapped,
-            R::NoMemory => climate.tiny_memory,
+            R::NoMemory => self.scarce,
             R::GoingAway => self.drain_began_ms.is_some(),
             R::Silent => channel.is_empty() && duration_ms >= 45_000,
             // Its connection's end, which is held against what happened there.
@@ -256,7 +256,7 @@ impl Oracle {
                     "Invalid namespace" => !is_name,
                     "Too many namespaces" => true,
                     "Too many channels" => self.channels_max < 32,
-                    "Out of memory" => self.tiny_memory,
+                    "Out of memory" => self.scarce,
                     _ => false,
                 };
                 assert!(legitimate, "{channel}: {why}");

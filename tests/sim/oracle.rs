@@ -50,7 +50,8 @@ pub(crate) struct Oracle {
     pub(crate) replaced: u64,
     pub(crate) big_file_bytes: usize,
     pub(crate) channels_max: usize,
-    pub(crate) tiny_memory: bool,
+    /// Memory is used up, or nearly: there never was much, or a crowd that speaks has it.
+    pub(crate) scarce: bool,
     /// What open packets say: the ping interval and timeout in milliseconds, the largest body.
     pub(crate) announced: [u64; 3],
 }
@@ -221,7 +222,7 @@ impl Oracle {
             "--max-connections-per-ip of this address are in use" => {
                 limits.connections_per_ip_max.is_some()
             }
-            "--memory is used up" => climate.tiny_memory,
+            "--memory is used up" => self.scarce,
             // Those that Socket.IO clients make up are some more.
             "--max-channels are in use" => limits.channels_max < 32,
             _ => false,
@@ -460,7 +461,7 @@ impl Oracle {
             }
             R::TooSlow => client.session.as_ref().is_some_and(is_lapped),
             R::TransportTimeout => state.gave_up,
-            R::NoMemory => climate.tiny_memory,
+            R::NoMemory => self.scarce,
             R::GoingAway => self.drain_began_ms.is_some(),
             R::Replaced => self.replaced >= 2,
             R::ClosedByClient

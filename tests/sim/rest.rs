@@ -28,7 +28,10 @@ impl World {
         let greetings_dropped = self.server.metrics().greetings_dropped;
         self.oracle.greetings_uncertain = greetings_dropped > self.oracle.greetings_dropped;
         self.oracle.greetings_dropped = greetings_dropped;
-        assert!(!self.oracle.greetings_uncertain || self.climate.tiny_memory);
+        let pool = self.server.pool();
+        self.oracle.scarce =
+            self.climate.tiny_memory || pool.free_bytes() < pool.limit_bytes() / 16;
+        assert!(!self.oracle.greetings_uncertain || self.oracle.scarce);
         while let Some(event) = self.server.poll_event() {
             self.note(|_| format!("{event:?}"));
             self.oracle.hash(now_ms, &event);

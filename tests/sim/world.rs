@@ -133,7 +133,7 @@ impl World {
             oracle: Oracle {
                 big_file_bytes: climate.big_file_bytes,
                 channels_max: limits.channels_max,
-                tiny_memory: climate.tiny_memory,
+                scarce: climate.tiny_memory,
                 announced: [
                     limits.ping_interval.as_millis(),
                     limits.ping_timeout.as_millis(),
