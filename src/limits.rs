@@ -89,7 +89,6 @@ pub const PROXY_LIMIT: Duration = Duration::from_secs(5);
 pub const HEAD_LIMIT: Duration = Duration::from_secs(10);
 /// A request body must be whole this long after its head.
 pub const BODY_LIMIT: Duration = Duration::from_secs(10);
-
 /// Whoever has said something that waits to be taken in has so much longer for the rest, which may
 /// stand behind that: looked at again after as long, it costs little.
 pub const WAITED_LIMIT: Duration = Duration::from_secs(2);

@@ -163,8 +163,7 @@ fn a_session_whose_time_is_over_while_its_room_waits_goes_when_that_is_over() {
     assert!(pinged);
     world.pass(Duration::from_millis(19_500));
     let (publisher, id) = world.session();
-    let deaf: Vec<_> = (0..8).map(|_| world.session()).collect();
-    deaf.iter().for_each(|(client, _)| client.stop_reading());
+    world.deaf();
     for number in 0..12 {
         world.say(&publisher, id, &frame(2, &[number; 500]));
     }
@@ -194,8 +193,7 @@ fn a_session_whose_words_wait_on_the_websocket_that_takes_over_has_not_vanished(
     assert!(socket.heard().ends_with(b"3probe"));
     world.pass(Duration::from_millis(4_500));
     let (publisher, id) = world.session();
-    let deaf: Vec<_> = (0..8).map(|_| world.session()).collect();
-    deaf.iter().for_each(|(client, _)| client.stop_reading());
+    world.deaf();
     for number in 0..5 {
         world.say(&publisher, id, &frame(2, &[number; 500]));
     }
@@ -219,8 +217,7 @@ fn a_post_whose_rest_waits_for_the_room_is_not_given_up() {
     let head = format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
     world.say(&client, id, head.as_bytes());
     world.pass(Duration::from_millis(9_800));
-    let deaf: Vec<_> = (0..8).map(|_| world.session()).collect();
-    deaf.iter().for_each(|(client, _)| client.stop_reading());
+    world.deaf();
     for number in 0..5 {
         world.say(&publisher, publisher_id, &frame(2, &[number; 500]));
     }

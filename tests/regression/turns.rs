@@ -106,8 +106,7 @@ fn newcomers_who_read_let_those_who_wait_for_the_room_speak() {
     let mut world = World::new();
     let (publisher, id) = world.session();
     let (listener, _) = world.session();
-    let deaf: Vec<_> = (0..8).map(|_| world.session()).collect();
-    deaf.iter().for_each(|(client, _)| client.stop_reading());
+    world.deaf();
     for number in 0..12 {
         world.say(&publisher, id, &word(number));
     }
@@ -125,8 +124,7 @@ fn half_of_something_in_a_room_that_is_waited_for_is_no_sign_of_life() {
     world.say(&vanished, vanished_id, &frame(10, b"pong")[..8]);
     for second in 0..50 {
         // New ones each time, since the ring overtakes them.
-        let deaf: Vec<_> = (0..8).map(|_| world.session()).collect();
-        deaf.iter().for_each(|(client, _)| client.stop_reading());
+        world.deaf();
         for _ in 0..5 {
             world.say(&publisher, id, &word(second));
         }
