@@ -28,7 +28,7 @@
 //!   1   wire                            bytes ⇄ values: PROXY, HTTP, origins, WebSocket,
 //!                                       Engine.IO, Socket.IO
 //!          ▼
-//!   0   time limits id reason           words that everybody shares
+//!   0   time limits id reason work      words that everybody shares
 //! ```
 //!
 //! | module | what it is |
@@ -48,6 +48,7 @@
 //! | [`settings`] | what the operator decided, as plain data |
 //! | [`wire`] | the codecs |
 //! | [`time`], [`limits`], [`id`], [`reason`] | instants, bounds, names, and every way to end |
+//! | [`work`] | what things cost, counted in test builds |
 //!
 //! # The feed
 //!
@@ -166,3 +167,4 @@ pub mod site;
 pub mod time;
 pub mod wheel;
 pub mod wire;
+pub mod work;

@@ -34,7 +34,7 @@ pub use handshake::{
     Asked, OPEN_BYTES_MAX, Open, Query, Refusal, SID_BYTES, SID_RANDOM_BYTES, Sid, Transport,
 };
 pub use packet::{Base64, Data, Packet};
-pub use payload::{Form, Packets, packets};
+pub use payload::{Form, Packets, check, packets, packets_left};
 
 /// A protocol of Engine.IO: what a client names as `EIO`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]

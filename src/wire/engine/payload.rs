@@ -12,9 +12,11 @@
 //!
 //! The surprise: a body with a fault in it still yields the packets before the fault, as the
 //! reference servers act on them before they close the session. Only UTF-8 is checked for the
-//! whole of a text body at once.
+//! whole of a text body at once; a body that is taken in by portions is not checked again, since
+//! the price of that would grow with the square of its packets.
 
 use super::{Error, Packet, Version};
+use crate::work;
 
 /// What stands between two packets of a body in protocol 4. JSON escapes it, so that no packet has
 /// it inside.
@@ -44,17 +46,40 @@ impl Form {
     }
 }
 
-/// The packets of a whole body, in order. Nothing is allocated and every byte is looked at a
-/// constant number of times; an empty body is [`Error::Empty`].
+/// The packets of a whole body, in order. Nothing is allocated; a text body is checked to be UTF-8
+/// as a whole first, and an empty body is [`Error::Empty`].
 pub fn packets(form: Form, body: &[u8]) -> Packets<'_> {
-    let rest = match (form, str::from_utf8(body)) {
-        _ if body.is_empty() => Rest::Bad(Error::Empty),
-        (Form::Separated, Ok(text)) => Rest::Separated(text),
-        (Form::Counted, Ok(text)) => Rest::Counted(text),
-        (Form::Separated | Form::Counted, Err(_)) => Rest::Bad(Error::Utf8),
-        (Form::Binary, _) => Rest::Binary(body),
+    match check(form, body) {
+        Ok(()) => packets_left(form, body),
+        Err(error) => Packets { rest: Rest::Bad(error) },
+    }
+}
+
+/// The packets of what is left of a body: the last [`Packets::left_bytes`] of one that
+/// [`packets`] or [`check`] found sound. Only the bytes of each packet are looked at, when it is
+/// asked for, so whoever takes a body in by portions looks at each byte a constant number of times.
+pub fn packets_left(form: Form, left: &[u8]) -> Packets<'_> {
+    Packets { rest: Rest::Left(form, left) }
+}
+
+/// Whether the packets of a whole body may be acted upon.
+///
+/// # Errors
+///
+/// [`Error::Empty`] for no bytes at all, [`Error::Utf8`] for a text body that is not UTF-8.
+pub fn check(form: Form, body: &[u8]) -> Result<(), Error> {
+    let is_text = match form {
+        Form::Separated | Form::Counted => true,
+        Form::Binary => false,
     };
-    Packets { rest }
+    if body.is_empty() {
+        return Err(Error::Empty);
+    }
+    work::looked_at(body.len());
+    if is_text && str::from_utf8(body).is_err() {
+        return Err(Error::Utf8);
+    }
+    Ok(())
 }
 
 /// The packets of a body. It ends behind the first error.
@@ -67,22 +92,17 @@ pub struct Packets<'b> {
 #[derive(Clone, Copy, Debug)]
 enum Rest<'b> {
     /// One packet at least, which may be empty.
-    Separated(&'b str),
-    /// Not empty.
-    Counted(&'b str),
-    /// Not empty.
-    Binary(&'b [u8]),
+    Left(Form, &'b [u8]),
     Bad(Error),
     Done,
 }
 
 impl Packets<'_> {
     /// Bytes that have not been handed out, `None` at the end: with what is left of the body it
-    /// goes on in the same place.
+    /// goes on in the same place, by [`packets_left`].
     pub fn left_bytes(&self) -> Option<usize> {
         match self.rest {
-            Rest::Separated(rest) | Rest::Counted(rest) => Some(rest.len()),
-            Rest::Binary(rest) => Some(rest.len()),
+            Rest::Left(_, rest) => Some(rest.len()),
             Rest::Bad(_) | Rest::Done => None,
         }
     }
@@ -95,50 +115,61 @@ impl<'b> Iterator for Packets<'b> {
         let next = match self.rest {
             Rest::Done => return None,
             Rest::Bad(error) => Err(error),
-            Rest::Separated(text) => separated(text),
-            Rest::Counted(text) => counted(text),
-            Rest::Binary(bytes) => binary(bytes),
+            Rest::Left(form, bytes) => first_packet(form, bytes),
         };
-        let (packet, rest) = match next {
-            Ok((packet, rest)) => (Ok(packet), rest),
-            Err(error) => (Err(error), Rest::Done),
-        };
-        self.rest = rest;
-        Some(packet)
+        self.rest = Rest::Done;
+        Some(next.map(|(packet, left)| {
+            if let Some((form, left)) = left {
+                self.rest = Rest::Left(form, left);
+            }
+            packet
+        }))
     }
 }
 
-fn separated(text: &str) -> Result<(Packet<'_>, Rest<'_>), Error> {
-    let (packet, rest) = match text.split_once(char::from(SEPARATOR)) {
-        Some((packet, rest)) => (packet, Rest::Separated(rest)),
-        None => (text, Rest::Done),
+/// A packet, and what is left behind it if that is not the end.
+type First<'b> = (Packet<'b>, Option<(Form, &'b [u8])>);
+
+fn first_packet(form: Form, bytes: &[u8]) -> Result<First<'_>, Error> {
+    let (packet, left) = match form {
+        Form::Separated => separated(bytes)?,
+        Form::Counted => counted(bytes)?,
+        Form::Binary => binary(bytes)?,
     };
-    Ok((Packet::from_text(Version::V4, packet)?, rest))
+    work::looked_at(bytes.len() - left.map_or(0, <[u8]>::len));
+    Ok((packet, left.map(|left| (form, left))))
 }
 
-fn counted(text: &str) -> Result<(Packet<'_>, Rest<'_>), Error> {
-    let (digits, rest) = text.split_once(':').ok_or(Error::Length)?;
-    let units = number(digits.bytes().map(|digit| digit.wrapping_sub(b'0')))?;
+fn separated(bytes: &[u8]) -> Result<(Packet<'_>, Option<&[u8]>), Error> {
+    let end = bytes.iter().position(|byte| *byte == SEPARATOR);
+    let packet = text(&bytes[..end.unwrap_or(bytes.len())])?;
+    Ok((Packet::from_text(Version::V4, packet)?, end.map(|end| &bytes[end + 1..])))
+}
+
+fn counted(bytes: &[u8]) -> Result<(Packet<'_>, Option<&[u8]>), Error> {
+    let digits = bytes.iter().position(|byte| *byte == b':').ok_or(Error::Length)?;
+    let units = number(bytes[..digits].iter().map(|digit| digit.wrapping_sub(b'0')))?;
+    let rest = &bytes[digits + 1..];
     let end = end_of_units(rest, units).ok_or(Error::Length)?;
     let (packet, rest) = rest.split_at(end);
-    let rest = if rest.is_empty() { Rest::Done } else { Rest::Counted(rest) };
-    Ok((Packet::from_text(Version::V3, packet)?, rest))
+    Ok((Packet::from_text(Version::V3, text(packet)?)?, (!rest.is_empty()).then_some(rest)))
 }
 
-fn binary(bytes: &[u8]) -> Result<(Packet<'_>, Rest<'_>), Error> {
+fn binary(bytes: &[u8]) -> Result<(Packet<'_>, Option<&[u8]>), Error> {
     let (kind, bytes) = bytes.split_first().ok_or(Error::Empty)?;
     let digits = bytes.iter().position(|&byte| byte == 0xff).ok_or(Error::Length)?;
     let length = number(bytes[..digits].iter().copied())?;
     let (packet, rest) = bytes[digits + 1..].split_at_checked(length).ok_or(Error::Length)?;
     let packet = match kind {
-        0 => {
-            let text = str::from_utf8(packet).map_err(|_| Error::Utf8)?;
-            Packet::from_text(Version::V3, text)?
-        }
+        0 => Packet::from_text(Version::V3, text(packet)?)?,
         1 => Packet::from_binary(Version::V3, packet)?,
         _ => return Err(Error::Type),
     };
-    Ok((packet, if rest.is_empty() { Rest::Done } else { Rest::Binary(rest) }))
+    Ok((packet, (!rest.is_empty()).then_some(rest)))
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Error> {
+    str::from_utf8(bytes).map_err(|_| Error::Utf8)
 }
 
 /// The number that decimal digits (0 to 9, most significant first) stand for. There is one at
@@ -155,20 +186,25 @@ fn number(digits: impl Iterator<Item = u8>) -> Result<usize, Error> {
     number.ok_or(Error::Length)
 }
 
-/// Where the first `units` UTF-16 code units of `text` end, in bytes. `None` if there are fewer,
-/// or if a code point of two units would be cut.
-fn end_of_units(text: &str, units: usize) -> Option<usize> {
+/// Where the first `units` UTF-16 code units of a text end, in bytes. `None` if there are fewer, or
+/// if a code point of two units would be cut. Bounded by the packet, not by what stands behind it.
+fn end_of_units(text: &[u8], units: usize) -> Option<usize> {
     // A unit takes a byte or more, and exactly one in ASCII, which nearly all packets are.
-    let beginning = text.as_bytes().get(..units)?;
+    let beginning = text.get(..units)?;
     if beginning.is_ascii() {
         return Some(units);
     }
-    let mut left = units;
-    for (at, point) in text.char_indices() {
-        if left == 0 {
-            return Some(at);
-        }
-        left = left.checked_sub(point.len_utf16())?;
+    let (mut at, mut left) = (0, units);
+    while left > 0 {
+        // A code point's first byte tells its bytes and its units: four bytes are two units.
+        let (bytes, of_point) = match text.get(at)? {
+            0x00..=0x7f => (1, 1),
+            0x80..=0xdf => (2, 1),
+            0xe0..=0xef => (3, 1),
+            0xf0..=0xff => (4, 2),
+        };
+        left = left.checked_sub(of_point)?;
+        at += bytes;
     }
-    (left == 0).then_some(text.len())
+    (at <= text.len()).then_some(at)
 }
