@@ -48,17 +48,57 @@ pub const READ_BYTES_MAX: usize = 64 * 1024;
 /// Reads of one connection in a turn; then the others have theirs. The rest is resumed next turn.
 pub const READS_PER_TURN: usize = 4;
 
+/// Bytes of the first read of a connection that waits for a request or its PROXY header. A head is
+/// seldom longer; what a pipeline brings behind it is kept, and copied once per request.
+pub const READ_BYTES_OF_REQUESTS: usize = 4 * 1024;
+
+/// Bytes of the first read of a publisher, beside what its unfinished message still wants. Each
+/// further read of the turn takes twice as much, up to [`READ_BYTES_OF_PUBLISHERS_MAX`]. So whoever
+/// sends nothing but the smallest frames has a small rest that is kept until its next turn.
+pub const READ_BYTES_OF_PUBLISHERS: usize = 16 * 1024;
+
+/// Bytes of any read of a publisher, beside what its unfinished message still wants.
+pub const READ_BYTES_OF_PUBLISHERS_MAX: usize = 32 * 1024;
+
 /// Bytes that publishers are read for in a turn, all together; then the rest of them waits for the
-/// next. Ten thousand of the smallest messages or two of the largest: some 500 µs of work. Requests
-/// are not counted: each is small, and strangers should not wait for a flood.
+/// next: two of the largest messages. Requests are not counted: each is small, and strangers should
+/// not wait for a flood.
 pub const READ_BYTES_PER_TURN: usize = 128 * 1024;
+
+/// Work that is done for one connection each time it is read, in units of one small packet: a
+/// frame, a packet of a POST. In a turn a connection is read at most twice, when its bytes arrive
+/// and once more in its place among those that wait, so its share of a turn is 64.
+pub const UNITS_PER_READ: u32 = 32;
+
+/// Units of work that all publishers together are read for in a turn: some 500 µs, since a packet
+/// costs a quarter to half of one. Who has more to say waits for the next turn, in order.
+pub const UNITS_PER_TURN: u32 = 1024;
+
+/// Units that entering or leaving a channel costs: a ring may be mapped or unmapped, everybody
+/// there is greeted, and two lines of the log are written.
+pub const JOIN_UNITS: u32 = 16;
 
 /// Bytes that count as one send more: copying so many costs about what a send does by itself.
 pub const SEND_BYTES: usize = 32 * 1024;
 
+/// Records that count as one send more when a poll's answer is made of them: each is measured and
+/// copied by itself.
+pub const SEND_RECORDS: usize = 256;
+
 /// Sends of a flush pass between two polls. With 64 a pass over 10,000 readers polls 150 times,
 /// which keeps a stranger's wait near the cost of 64 sends, and costs under 2 % of the pass.
 pub const SENDS_PER_TURN: usize = 64;
+
+/// Sends of a pass that are kept for connections with own bytes (answers, pongs) as long as one
+/// waits, so that no broadcast and no crowd keeps a probe waiting.
+pub const OWN_SENDS_MIN: usize = 16;
+/// Sends of a pass that are kept for held polls as long as one may have something to be told.
+pub const POLL_SENDS_MIN: usize = 12;
+/// Sends of a pass that are kept for readers that can be written to again, or come back.
+pub const RETURNING_SENDS_MIN: usize = 12;
+/// Sends of a pass that are kept for sweeps, which bring messages to members, as long as one is
+/// under way: no flood of requests can silence a room.
+pub const SWEEP_SENDS_MIN: usize = 24;
 
 /// Connections accepted in a turn; the rest waits in the backlog until the next.
 pub const ACCEPTS_PER_TURN: usize = 64;
@@ -118,6 +158,12 @@ pub const DRAIN_CUT_LIMIT: Duration = Duration::from_secs(3);
 const _: () = {
     assert!(READ_BUFFER_BYTES >= READ_BYTES_MAX + 64 * 1024);
     assert!(READ_BYTES_PER_TURN >= READ_BYTES_MAX);
+    assert!(READ_BYTES_OF_PUBLISHERS_MAX <= READ_BYTES_MAX);
+    assert!(JOIN_UNITS <= UNITS_PER_READ && UNITS_PER_READ <= UNITS_PER_TURN);
+    assert!(
+        OWN_SENDS_MIN + POLL_SENDS_MIN + RETURNING_SENDS_MIN + SWEEP_SENDS_MIN == SENDS_PER_TURN,
+        "a pass is divided among those that want it"
+    );
     assert!(BUFFER_BYTES_MIN >= 2 * 127, "the rest of one control frame and the next");
     assert!(BUFFER_BYTES_MIN.is_power_of_two());
     assert!(RESERVE_BYTES_MAX * 2 <= BASE_BYTES);

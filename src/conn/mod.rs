@@ -485,6 +485,25 @@ impl Conn {
         }
     }
 
+    /// Bytes that the message or the POST under way still wants, as far as that is announced; at
+    /// most [`limits::READ_BYTES_MAX`].
+    pub fn wanted_bytes(&self) -> usize {
+        let wanted = match &self.phase {
+            Phase::WebSocket(ws) => ws.wanted_bytes(),
+            Phase::Post(post) => post.wanted_bytes(),
+            Phase::Proxy { .. }
+            | Phase::Request(_)
+            | Phase::Response(_)
+            | Phase::Body { .. }
+            | Phase::Held { .. }
+            | Phase::Posted(_)
+            | Phase::Closing { .. }
+            | Phase::Lingering { .. } => 0,
+        };
+        usize::try_from(wanted)
+            .map_or(limits::READ_BYTES_MAX, |wanted| wanted.min(limits::READ_BYTES_MAX))
+    }
+
     /// What the WebSocket is for, until its close frame has gone.
     pub fn role(&self) -> Option<Role> {
         match &self.phase {

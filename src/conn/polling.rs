@@ -43,6 +43,12 @@ pub(super) struct Post {
     binary: bool,
 }
 
+impl Post {
+    pub(super) fn wanted_bytes(&self) -> u64 {
+        self.body.wanted_bytes()
+    }
+}
+
 /// A body that is whole, and how much of it was taken in.
 #[derive(Debug)]
 pub(super) struct Posted {

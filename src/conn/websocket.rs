@@ -109,6 +109,10 @@ impl WebSocket {
         Step::Continue
     }
 
+    pub(super) fn wanted_bytes(&self) -> u64 {
+        self.deframer.wanted_bytes()
+    }
+
     pub(super) fn heard(&mut self) {
         self.pinged_at = Instant::NEVER;
     }

@@ -15,6 +15,7 @@
 
 use std::io;
 
+use super::polling::Answered;
 use super::pump::reason_of;
 use super::waiting::{Wait, resume_later, resume_paused};
 use super::{Batch, Event, Send, Server, Socket};
@@ -32,10 +33,36 @@ use crate::time::Now;
 /// send's share of the turn.
 const VISITS_PER_SEND: usize = 16;
 
+/// Flushes that are worth trying while the pool's reserve is in use.
+const RELIEF_SENDS_MAX: usize = limits::SENDS_PER_TURN;
+
+/// Who has something to send, in the order of a pass, and the sends that are kept for each.
+const PARTS: [(Part, usize); 4] = [
+    (Part::Own, limits::OWN_SENDS_MIN),
+    (Part::Polls, limits::POLL_SENDS_MIN),
+    (Part::Returning, limits::RETURNING_SENDS_MIN),
+    (Part::Sweeps, limits::SWEEP_SENDS_MIN),
+];
+
+/// A part of a flush pass.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Part {
+    /// Connections with own bytes: answers, pongs, close frames.
+    Own,
+    /// Sessions whose held request may be answered.
+    Polls,
+    /// Connections that can be written to again and lag behind a feed or a file.
+    Returning,
+    /// Channels with members that have not been sent what was appended.
+    Sweeps,
+}
+
 /// What is left of a turn's share.
 struct Budget {
     sends: usize,
     visits: usize,
+    /// Sends that the parts behind this one are sure of.
+    kept: usize,
 }
 
 impl Budget {
@@ -44,8 +71,14 @@ impl Budget {
         self.sends = self.sends.saturating_sub(1 + bytes / limits::SEND_BYTES);
     }
 
+    /// Takes the cost of a poll's answer from it, which is put together record by record.
+    fn spend_on_poll(&mut self, poll: Answered) {
+        let cost = poll.bytes / limits::SEND_BYTES + poll.records / limits::SEND_RECORDS;
+        self.sends = self.sends.saturating_sub(1 + cost);
+    }
+
     fn is_spent(&self) -> bool {
-        self.sends == 0 || self.visits == 0
+        self.sends <= self.kept || self.visits == 0
     }
 }
 
@@ -72,34 +105,72 @@ impl Portion {
 }
 
 impl<S: Socket> Server<S> {
-    /// One portion of sends: own bytes first, since few wait for them and somebody waits for each;
-    /// then those that were blocked, with half of the rest at most; then the channels in turn.
+    /// One portion of sends. Each part of the pass leaves those behind it what is kept for them,
+    /// so that nobody who sends much holds up who wants something else; what is left in the end is
+    /// given out once more, in the same order.
     pub(super) fn flush_pass(&mut self, now: Now, batch: &mut impl Batch<S>) {
         let sends = limits::SENDS_PER_TURN;
-        let mut budget = Budget { sends, visits: sends * VISITS_PER_SEND };
-        while budget.sends > 0
-            && let Some(slot) = self.queue.pop_front()
-        {
-            if let Some(bytes) = self.flush_queued(now, slot) {
-                budget.spend(bytes);
-            }
+        let mut budget = Budget { sends, visits: sends * VISITS_PER_SEND, kept: 0 };
+        for (number, (part, _)) in PARTS.into_iter().enumerate() {
+            let behind = PARTS[number + 1..].iter().filter(|(part, _)| self.is_wanted(*part));
+            budget.kept = behind.map(|(_, sends)| sends).sum();
+            self.flush_part(now, part, &mut budget, batch);
         }
-        while budget.sends > 0
-            && let Some(session) = self.polls.pop_front()
-        {
-            if self.engine.contains(session) {
-                self.engine.get_mut(session).queued = false;
-                self.answer_poll(now, session);
-                self.relieve(now);
-                budget.sends -= 1;
-            }
+        for (part, _) in PARTS {
+            self.flush_part(now, part, &mut budget, batch);
         }
-        self.flush_unblocked(now, &mut budget);
-        while !budget.is_spent()
-            && let Some(channel) = self.hub.next_active()
-        {
-            if !self.sweep(now, channel, &mut budget, batch) {
-                self.hub.stay_active(channel);
+    }
+
+    /// Whether a part of the pass has something to send.
+    fn is_wanted(&self, part: Part) -> bool {
+        match part {
+            Part::Own => !self.queue.is_empty(),
+            Part::Polls => !self.polls.is_empty(),
+            Part::Returning => !self.unblocked.is_empty(),
+            Part::Sweeps => self.hub.is_active(),
+        }
+    }
+
+    /// Sends what a part of the pass has, as far as the budget goes. Whoever is queued again
+    /// meanwhile has its next turn in the next pass.
+    fn flush_part(&mut self, now: Now, part: Part, budget: &mut Budget, batch: &mut impl Batch<S>) {
+        match part {
+            Part::Own => {
+                let mut left = self.queue.len();
+                while left > 0
+                    && !budget.is_spent()
+                    && let Some(slot) = self.queue.pop_front()
+                {
+                    left -= 1;
+                    budget.spend(self.flush_queued(now, slot));
+                }
+            }
+            Part::Polls => {
+                while !budget.is_spent()
+                    && let Some(session) = self.polls.pop_front()
+                {
+                    if self.engine.contains(session) {
+                        self.engine.get_mut(session).queued = false;
+                        budget.spend_on_poll(self.answer_poll(now, session));
+                        self.relieve(now);
+                    }
+                }
+            }
+            Part::Returning => {
+                while !budget.is_spent()
+                    && let Some(slot) = self.unblocked.pop_front()
+                {
+                    budget.spend(self.flush_queued(now, slot));
+                }
+            }
+            Part::Sweeps => {
+                while !budget.is_spent()
+                    && let Some(channel) = self.hub.next_active()
+                {
+                    if !self.sweep(now, channel, budget, batch) {
+                        self.hub.stay_active(channel);
+                    }
+                }
             }
         }
     }
@@ -107,30 +178,23 @@ impl<S: Socket> Server<S> {
     /// While the pool's reserve is in use, what was queued leaves at once: it is there for no
     /// longer than that.
     pub(super) fn relieve(&mut self, now: Now) {
-        while self.pool.is_strained()
-            && let Some(slot) = self.queue.pop_front().or_else(|| self.unblocked.pop_front())
-        {
+        for _ in 0..RELIEF_SENDS_MAX {
+            if !self.pool.is_strained() {
+                return;
+            }
+            let Some(slot) = self.queue.pop_front().or_else(|| self.unblocked.pop_front()) else {
+                return;
+            };
             self.flush_queued(now, slot);
         }
     }
 
-    /// Flushes who stood in a queue; how many bytes that were, if anybody did.
-    fn flush_queued(&mut self, now: Now, slot: u32) -> Option<usize> {
+    /// Flushes who stood in a queue; how many bytes its socket took.
+    fn flush_queued(&mut self, now: Now, slot: u32) -> usize {
         // A slot that was filled again in the meantime has nothing to send, or has it sent.
-        let entry = self.entries.get_mut(slot as usize)?;
+        let Some(entry) = self.entries.get_mut(slot as usize) else { return 0 };
         entry.queued = false;
-        Some(self.flush(now, self.id(slot)))
-    }
-
-    fn flush_unblocked(&mut self, now: Now, budget: &mut Budget) {
-        let others = if self.hub.is_active() { budget.sends / 2 } else { 0 };
-        while budget.sends > others
-            && let Some(slot) = self.unblocked.pop_front()
-        {
-            if let Some(bytes) = self.flush_queued(now, slot) {
-                budget.spend(bytes);
-            }
-        }
+        self.flush(now, self.id(slot))
     }
 
     /// Goes on with a channel's sweep; whether it is through and no other has begun.
@@ -295,14 +359,14 @@ impl<S: Socket> Server<S> {
     }
 
     /// Sends until nothing is left or the socket is full, and acts on what was reached by that. How
-    /// many bytes the socket was given to choose from.
+    /// many bytes the socket took.
     pub(super) fn flush(&mut self, now: Now, id: ConnId) -> usize {
-        let mut offered_bytes = 0;
+        let mut taken_bytes = 0;
         while let Some(entry) = self.entry(id)
             && !entry.blocked
         {
             if self.lapped(now, id.slot) && self.entry(id).is_none() {
-                return offered_bytes;
+                return taken_bytes;
             }
             let length = self.sendable_bytes(id);
             if length == 0 {
@@ -312,13 +376,13 @@ impl<S: Socket> Server<S> {
             let (feed, body) = sources(&self.hub, &self.site, entry.conn.out.source());
             let transmit = entry.conn.out.transmit(feed, body, &self.pool);
             let result = entry.socket.write(&transmit.slices);
-            offered_bytes += length;
+            taken_bytes += result.as_ref().map_or(0, |taken| *taken);
             if !self.sent(now, id, length, result) {
-                return offered_bytes;
+                return taken_bytes;
             }
         }
         self.recover(now, id);
-        offered_bytes
+        taken_bytes
     }
 
     /// How much one send would be given; a session turns to a space that has something.

@@ -21,6 +21,7 @@ mod event;
 mod flush;
 mod polling;
 mod pump;
+mod share;
 mod socketio;
 mod waiting;
 
@@ -51,6 +52,7 @@ use crate::wheel::{self, Wheel};
 use crate::wire::http;
 use drain::Drain;
 use event::Spare;
+use share::Share;
 use waiting::resume_paused;
 
 /// A stream socket that never blocks. Methods take `&self`, as a socket's do in the kernel.
@@ -136,8 +138,8 @@ pub struct Server<S> {
     resume: VecDeque<ConnId>,
     /// Connections that can be written to again, with more to send than their own bytes.
     unblocked: VecDeque<u32>,
-    /// What may still be read from publishers in this turn.
-    read_bytes_left: usize,
+    /// What this turn may still do for publishers.
+    share: Share,
     /// How many messages had been published when the publisher that is being read had its turn.
     published_before: u64,
     /// Sessions with something to answer a poll with.
@@ -186,7 +188,7 @@ impl<S: Socket> Server<S> {
             queue: VecDeque::with_capacity(slots),
             resume: VecDeque::with_capacity(slots),
             unblocked: VecDeque::with_capacity(slots),
-            read_bytes_left: limits::READ_BYTES_PER_TURN,
+            share: Share::of_turn(),
             published_before: 0,
             polls: VecDeque::new(),
             posting: None,
@@ -259,7 +261,7 @@ impl<S: Socket> Server<S> {
             self.enqueue_unblocked(id.slot);
         }
         if readiness.readable || readiness.read_closed {
-            let waits = self.read_bytes_left == 0 || !self.resume.is_empty();
+            let waits = self.share.is_spent() || !self.resume.is_empty();
             if waits && self.entries[id.slot as usize].conn.is_publishing() {
                 self.read_later(id, false);
             } else {
@@ -284,7 +286,7 @@ impl<S: Socket> Server<S> {
         self.run_drain(now);
         self.run_resumed(now);
         self.flush_pass(now, batch);
-        self.read_bytes_left = limits::READ_BYTES_PER_TURN;
+        self.share = Share::of_turn();
         !self.queue.is_empty()
             || !self.unblocked.is_empty()
             || !self.resume.is_empty()

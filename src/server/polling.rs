@@ -152,8 +152,8 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Takes in what a POST has brought, as far as the room lets it, and answers it when that is
-    /// done.
+    /// Takes in what a POST has brought, as far as its share of the turn and the room let it, and
+    /// answers it when that is done. A text is checked as a whole before its first packet counts.
     pub(super) fn take_posted(&mut self, now: Now, id: ConnId) {
         let conn = &self.entries[id.slot as usize].conn;
         let (Some((buffer, is_binary, mut at)), Some(session)) = (conn.posted(), conn.session())
@@ -167,8 +167,13 @@ impl<S: Socket> Server<S> {
         self.posting = Some(id);
         let mut finished = false;
         let lives = |server: &Self| server.engine.find(&sid) == Some(session);
-        while !finished && lives(self) && !self.is_held(id) {
-            let mut packets = engine::packets(form, &body[at..]);
+        let waits = |server: &mut Self| server.share.is_read_over() || server.is_held(id);
+        if at == 0 && !waits(self) && engine::check(form, &body).is_err() {
+            self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
+        }
+        while !finished && lives(self) && !waits(self) {
+            self.share.spend_units(1);
+            let mut packets = engine::packets_left(form, &body[at..]);
             match packets.next() {
                 None => finished = true,
                 Some(Ok(packet)) => self.take_packet(now, session, packet),
@@ -190,7 +195,7 @@ impl<S: Socket> Server<S> {
             self.answer_post(now, id);
         } else {
             self.entries[id.slot as usize].conn.set_posted(at);
-            // It waits for the room, perhaps in memory that was there for a moment only.
+            // It waits for its turn, perhaps in memory that was there for a moment only.
             if self.pool.is_strained() {
                 self.remove(now, id.slot, CloseReason::NoMemory, false);
             }
@@ -248,23 +253,27 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Answers the held poll of a session, if there is one and something to say.
-    pub(super) fn answer_poll(&mut self, now: Now, session: SessionId) {
+    /// Answers the held poll of a session, if there is one and something to say. What went into the
+    /// answer.
+    pub(super) fn answer_poll(&mut self, now: Now, session: SessionId) -> Answered {
+        let mut answered = Answered::default();
         if !self.engine.contains(session) {
-            return;
+            return answered;
         }
         let Transport::Polling { held: Some(id), .. } = self.engine.get(session).transport else {
-            return;
+            return answered;
         };
         let plan = match self.plan_poll(session) {
             Ok(plan) => plan,
             Err(overtaken) => {
                 self.recover_session(session);
-                return self.close_lapped(now, session, overtaken);
+                self.close_lapped(now, session, overtaken);
+                return answered;
             }
         };
         let entry = self.engine.get(session);
         if plan.bytes > 0 {
+            answered = Answered { bytes: plan.bytes, records: plan.records };
             self.answer_with_plan(now, session, id, &plan);
         } else if entry.upgrade.is_some_and(|upgrade| upgrade.probed) {
             let noop = engine::noop_body(entry.version);
@@ -273,6 +282,7 @@ impl<S: Socket> Server<S> {
             // It was between two polls when its turn came.
             self.close_session(now, session, CloseReason::GoingAway, Farewell::Close);
         }
+        answered
     }
 
     /// Answers the held request with what was planned.
@@ -314,7 +324,7 @@ impl<S: Socket> Server<S> {
         if let Some(own) = session.own {
             engine::frames(self.pool.bytes(own), &[]).for_each(|frame| length.add(frame));
         }
-        let mut plan = Plan { bytes: 0, until: [Mark::default(); SPACES_MAX] };
+        let mut plan = Plan { bytes: 0, records: 0, until: [Mark::default(); SPACES_MAX] };
         let mut full = false;
         for (space, until) in session.spaces.iter().zip(&mut plan.until) {
             let feed = self.hub.feed(space.channel, session.dialect());
@@ -329,6 +339,7 @@ impl<S: Socket> Server<S> {
                 full = length.bytes() > 0 && longer.bytes() > POLL_BYTES_MAX;
                 if !full {
                     (length, *until) = (longer, next);
+                    plan.records += 1;
                 }
             }
         }
@@ -360,8 +371,17 @@ impl<S: Socket> Server<S> {
 /// front, and so that the buffer it is written to is taken whole.
 struct Plan {
     bytes: usize,
+    /// Records of all spaces that go into it.
+    records: usize,
     /// Up to where each space is sent, in their order.
     until: [Mark; SPACES_MAX],
+}
+
+/// What went into the answer of a poll, which is its price.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Answered {
+    pub(super) bytes: usize,
+    pub(super) records: usize,
 }
 
 /// The answer to a request that had to wait.

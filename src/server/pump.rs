@@ -8,8 +8,9 @@
 //! readiness once, so a connection that is left before it would block is remembered and read again
 //! later. What others get of it is the flush pass's business (`flush.rs`).
 
+use super::waiting::Wait;
 use super::{Entry, Event, Server, Socket};
-use crate::conn::{Payload, Step};
+use crate::conn::{Conn, Payload, Step};
 use crate::hub::{Message, PublishError};
 use crate::id::{ChannelId, ConnId};
 use crate::limits;
@@ -26,13 +27,14 @@ impl<S: Socket> Server<S> {
         // Taken out for the time of the call, so that what was read can be borrowed beside `self`.
         let mut buffer = core::mem::take(&mut self.buffer);
         self.published_before = self.metrics.messages_published;
+        self.share.begin_read();
         let mut spent = true;
-        for _ in 0..limits::READS_PER_TURN {
-            if !self.read_once(now, id, &mut buffer) {
+        for number in 0..limits::READS_PER_TURN {
+            if !self.read_once(now, id, &mut buffer, number) {
                 spent = false;
                 break;
             }
-            if self.read_bytes_left == 0 {
+            if self.share.is_spent() || self.share.is_read_over() {
                 break;
             }
         }
@@ -50,15 +52,15 @@ impl<S: Socket> Server<S> {
         self.relieve(now);
     }
 
-    /// One read and what follows from it; whether another is worth while.
-    fn read_once(&mut self, now: Now, id: ConnId, buffer: &mut [u8]) -> bool {
+    /// The turn's read of this `number` and what follows from it; whether another is worth while.
+    fn read_once(&mut self, now: Now, id: ConnId, buffer: &mut [u8], number: usize) -> bool {
         if self.entry(id).is_none() || self.is_held(id) {
             return false;
         }
         if self.entries[id.slot as usize].conn.posted().is_some() {
-            // It was held back in the middle of what a POST had brought.
+            // It had to stop in the middle of what a POST had brought.
             self.take_posted(now, id);
-            return self.entry(id).is_some_and(|entry| entry.readable && entry.conn.wants_input());
+            return self.has_more(id);
         }
         let entry = &mut self.entries[id.slot as usize];
         // What a client sends behind a request that is being answered waits in its socket: kept
@@ -67,7 +69,10 @@ impl<S: Socket> Server<S> {
             return false;
         }
         let kept = entry.conn.take_input(&mut self.pool, buffer);
-        let arrived = match read_socket(entry, &mut buffer[kept..]) {
+        // What was read and not taken in comes first: more behind it would only be kept as well.
+        let left_off = core::mem::take(&mut entry.left_off) && kept > 0;
+        let asked = if left_off { 0 } else { read_bytes(&entry.conn, number) };
+        let arrived = match read_socket(entry, &mut buffer[kept..], asked) {
             Ok(arrived) => arrived,
             Err(error) => {
                 let reason = reason_of(&error);
@@ -76,7 +81,7 @@ impl<S: Socket> Server<S> {
             }
         };
         if entry.conn.is_publishing() {
-            self.read_bytes_left = self.read_bytes_left.saturating_sub(arrived);
+            self.share.spend_bytes(arrived);
         }
         if arrived > 0 {
             entry.conn.heard(now.mono);
@@ -84,11 +89,22 @@ impl<S: Socket> Server<S> {
         if !self.receive(now, id, &mut buffer[..kept + arrived]) {
             return false;
         }
+        let entry = &self.entries[id.slot as usize];
+        let has_its_turn_again = entry.left_off && self.must_wait(id.slot) == Wait::Not;
         let entry = &mut self.entries[id.slot as usize];
-        if entry.ended && entry.conn.wants_input() {
+        if entry.ended && entry.conn.wants_input() && !has_its_turn_again {
             let step = entry.conn.receive_end();
             self.apply(now, id, step);
             return false;
+        }
+        self.has_more(id)
+    }
+
+    /// Whether a connection that need not wait for others has more to say than was taken in.
+    fn has_more(&mut self, id: ConnId) -> bool {
+        let Some(entry) = self.entry(id) else { return false };
+        if entry.left_off || entry.conn.posted().is_some() {
+            return self.must_wait(id.slot) == Wait::Not;
         }
         entry.readable && entry.conn.wants_input()
     }
@@ -98,10 +114,21 @@ impl<S: Socket> Server<S> {
     fn receive(&mut self, now: Now, id: ConnId, bytes: &mut [u8]) -> bool {
         let (mut at, mut held) = (0, false);
         while at < bytes.len() {
+            let entry = &mut self.entries[id.slot as usize];
+            let publishing = entry.conn.is_publishing();
+            // Without memory for the rest it is taken in now rather than lost.
+            if publishing
+                && self.share.is_read_over()
+                && entry.conn.keep_input(&mut self.pool, &bytes[at..])
+            {
+                entry.left_off = true;
+                return true;
+            }
             held = self.is_held(id);
             if held {
                 break;
             }
+            self.share.spend_units(u32::from(publishing));
             let (entry, mut cx) = self.parts(now, id.slot);
             let (used, step) = entry.conn.receive(&mut cx, &mut bytes[at..]);
             at += used;
@@ -194,12 +221,28 @@ impl<S: Socket> Server<S> {
     }
 }
 
-/// Reads once; 0 if there was nothing, or the end, which is noted.
-fn read_socket<S: Socket>(entry: &mut Entry<S>, buffer: &mut [u8]) -> io::Result<usize> {
-    if !entry.readable || entry.ended {
+/// How many bytes the turn's read of this `number` asks for. Little at first, since what is not
+/// taken in at once must be kept; what an unfinished message still wants is taken in.
+fn read_bytes(conn: &Conn, number: usize) -> usize {
+    let bytes = if conn.is_publishing() {
+        let few = limits::READ_BYTES_OF_PUBLISHERS << number;
+        few.min(limits::READ_BYTES_OF_PUBLISHERS_MAX) + conn.wanted_bytes()
+    } else {
+        limits::READ_BYTES_OF_REQUESTS << number
+    };
+    bytes.min(limits::READ_BYTES_MAX)
+}
+
+/// Reads once, `asked` bytes at most; 0 if there was nothing, or the end, which is noted.
+fn read_socket<S: Socket>(
+    entry: &mut Entry<S>,
+    buffer: &mut [u8],
+    asked: usize,
+) -> io::Result<usize> {
+    if !entry.readable || entry.ended || asked == 0 {
         return Ok(0);
     }
-    let asked = buffer.len().min(limits::READ_BYTES_MAX);
+    let asked = buffer.len().min(asked);
     match entry.socket.read(&mut buffer[..asked]) {
         Ok(0) => {
             entry.ended = true;

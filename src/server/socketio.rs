@@ -17,6 +17,7 @@ use crate::hub::{
     pieces,
 };
 use crate::id::{ChannelId, ConnId, Member, Reader, SessionId};
+use crate::limits;
 use crate::outbound::{CloseFrame, Source};
 use crate::reason::CloseReason;
 use crate::settings::Events;
@@ -162,6 +163,7 @@ impl<S: Socket> Server<S> {
         match packet.kind {
             socketio::PacketType::Connect => self.enter(now, session, packet.namespace),
             socketio::PacketType::Disconnect => {
+                self.share.spend_units(limits::JOIN_UNITS);
                 if let Some(space) = self.space_of(session, packet.namespace) {
                     self.leave_space(now, session, space);
                 }
@@ -207,6 +209,7 @@ impl<S: Socket> Server<S> {
                 socketio::refused(version, namespace, why, packet);
             });
         }
+        self.share.spend_units(limits::JOIN_UNITS);
         let mut random = [0; SID_RANDOM_BYTES];
         self.random.fill_bytes(&mut random);
         let sid = Sid::new(random);
@@ -333,6 +336,7 @@ impl<S: Socket> Server<S> {
         entry.spaces[space].messages_in = entry.spaces[space].messages_in.saturating_add(1);
         self.count_published(client, message);
         if let Some(id) = packet.id {
+            self.share.spend_units(1);
             let bytes_max = 1 + packet.namespace.len() + socketio::ANSWER_BYTES_MAX;
             self.say_written(now, session, bytes_max, |ack| {
                 ack.push(PacketType::Message.digit());

@@ -126,6 +126,25 @@ impl Body {
         }
     }
 
+    /// Bytes of content that are announced and have not come: of the whole body, or of the chunk
+    /// under way.
+    pub const fn wanted_bytes(&self) -> u64 {
+        match self.state {
+            State::Content { left, .. } => left,
+            State::Size { .. }
+            | State::Extension { .. }
+            | State::SizeLineFeed { .. }
+            | State::ContentReturn
+            | State::ContentLineFeed
+            | State::Trailer { .. }
+            | State::TrailerName { .. }
+            | State::TrailerValue { .. }
+            | State::TrailerLineFeed { .. }
+            | State::LastLineFeed
+            | State::End => 0,
+        }
+    }
+
     /// Whether the body is over.
     pub const fn is_over(&self) -> bool {
         matches!(self.state, State::End)

@@ -175,6 +175,15 @@ impl Deframer {
         header_begun || self.message.is_some()
     }
 
+    /// Bytes of the frame under way that have not come: 0 between frames and within a header.
+    pub fn wanted_bytes(&self) -> u64 {
+        match self.frame {
+            Frame::Payload(Payload::Data { left, .. }) => left,
+            Frame::Payload(Payload::Control { len, .. }) => u64::from(len),
+            Frame::Header(_) | Frame::Failed(_) => 0,
+        }
+    }
+
     /// Reads a header to its end, behind what was kept of it, and checks it: how many of `bytes` it
     /// took, and the payload that follows.
     fn begin(

@@ -1,0 +1,54 @@
+//! What a turn may still do for those who publish: bytes to read, and units of work.
+//!
+//! A flood of the smallest packets has few bytes and much work, one of large messages the reverse,
+//! so both are counted. A connection that is read has a share of its own besides
+//! ([`limits::UNITS_PER_READ`]); when it is over, the rest of what was read waits for the
+//! connection's next turn, behind the others'.
+
+use crate::limits;
+
+/// The shares of the turn and of the connection that is being read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    bytes: usize,
+    units: u32,
+    /// Of the connection that is being read; at most `units`.
+    units_of_read: u32,
+}
+
+impl Share {
+    /// The whole of a turn.
+    pub(super) const fn of_turn() -> Share {
+        Share {
+            bytes: limits::READ_BYTES_PER_TURN,
+            units: limits::UNITS_PER_TURN,
+            units_of_read: limits::UNITS_PER_READ,
+        }
+    }
+
+    /// Another connection is read.
+    pub(super) fn begin_read(&mut self) {
+        self.units_of_read = limits::UNITS_PER_READ.min(self.units);
+    }
+
+    /// So many bytes of a publisher were read.
+    pub(super) fn spend_bytes(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    /// So much was done for the connection that is being read, in units of a small packet.
+    pub(super) fn spend_units(&mut self, units: u32) {
+        self.units = self.units.saturating_sub(units);
+        self.units_of_read = self.units_of_read.saturating_sub(units);
+    }
+
+    /// Whether the turn has nothing left for publishers.
+    pub(super) fn is_spent(&self) -> bool {
+        self.bytes == 0 || self.units == 0
+    }
+
+    /// Whether the connection that is being read has had its share.
+    pub(super) fn is_read_over(&self) -> bool {
+        self.units_of_read == 0
+    }
+}
