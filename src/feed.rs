@@ -19,6 +19,7 @@
 
 use crate::id::{Offset, Seq};
 use crate::limits::RECORD_BYTES_TYPICAL;
+use crate::work;
 
 /// A moment in a feed's life: its head then, as an offset and as a count of records.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -193,6 +194,7 @@ impl Feed {
         self.ring[start..start + first].copy_from_slice(&part[..first]);
         self.ring[..part.len() - first].copy_from_slice(&part[first..]);
         self.head += part.len() as u64;
+        work::copied(part.len());
     }
 }
 

@@ -26,6 +26,7 @@ use core::num::NonZeroU32;
 use slab::Slab;
 
 use crate::limits::{BUFFER_BYTES_MIN, Limits};
+use crate::work;
 
 /// Sizes from 256 bytes up to 2^30: more than any message.
 const CLASSES: usize = 23;
@@ -175,6 +176,7 @@ impl Block {
         let length = self.length(place);
         let start = place * self.size() + length;
         assert!(length + part.len() <= self.size());
+        work::copied(part.len());
         let written = self.bytes.len().saturating_sub(start).min(part.len());
         self.bytes[start..start + written].copy_from_slice(&part[..written]);
         self.bytes.extend_from_slice(&part[written..]);
@@ -360,6 +362,7 @@ impl Pool {
         } else {
             let mut bytes = self.spares.pop().unwrap_or_default();
             bytes.extend_from_slice(block.held(place));
+            work::copied(length);
             bytes
         }
     }

@@ -5,6 +5,8 @@
 
 #[path = "regression/sessions.rs"]
 mod sessions;
+#[path = "regression/shares.rs"]
+mod shares;
 #[path = "regression/turns.rs"]
 mod turns;
 
@@ -27,6 +29,8 @@ struct Wire {
     to_client: Vec<u8>,
     /// What the server may still write; a client that reads nothing leaves it at 0.
     room: usize,
+    /// The client has shut down its writing.
+    ended: bool,
     shut_down: bool,
     dropped: bool,
 }
@@ -40,7 +44,7 @@ struct End(Rc<RefCell<Wire>>);
 impl Socket for End {
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut wire = self.0.borrow_mut();
-        if wire.to_server.is_empty() {
+        if wire.to_server.is_empty() && !wire.ended {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let length = buffer.len().min(wire.to_server.len());
@@ -87,7 +91,12 @@ const READABLE: Readiness = Readiness { readable: true, read_closed: false, writ
 
 impl World {
     fn new() -> World {
-        let settings = Settings {
+        World::with(|_| {})
+    }
+
+    /// A world whose operator has decided something else.
+    fn with(change: impl FnOnce(&mut Settings)) -> World {
+        let mut settings = Settings {
             limits: Limits {
                 connections_max: 400,
                 connections_per_ip_max: None,
@@ -109,6 +118,7 @@ impl World {
             events: elbow::settings::Events::Named(vec!["chat message".into()]),
             report_messages: false,
         };
+        change(&mut settings);
         let now = Now { mono: Instant::from_millis(1_000), unix_s: 1_000 };
         let server = Server::new(settings, Site::new(Vec::new(), false), [7; 32], now);
         World { server, now, events: Vec::new() }

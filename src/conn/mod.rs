@@ -33,6 +33,7 @@ use crate::site::AssetId;
 use crate::time::{Duration, Instant, Now};
 use crate::wire::ws::Kind;
 use crate::wire::{http as wire_http, proxy as wire_proxy};
+use crate::work;
 
 pub use http::{Next, Requester};
 use http::{Request, Response};
@@ -451,6 +452,7 @@ impl Conn {
         let Some(id) = self.input.take() else { return 0 };
         let length = pool.bytes(id).len();
         buffer[..length].copy_from_slice(pool.bytes(id));
+        work::copied(length);
         pool.give(id);
         length
     }

@@ -16,6 +16,7 @@ use crate::wire::http::{
     self, Body, Connection, FIELDS_MAX, Framing, HeadError, Method, Request, ResponseHead, Version,
 };
 use crate::wire::{origin, ws};
+use crate::work;
 use core::net::{IpAddr, SocketAddr};
 
 pub(super) const TEXT: Option<&str> = Some("text/plain; charset=utf-8");
@@ -89,6 +90,7 @@ fn probe_of(path: &str) -> Option<Probe> {
 impl<S: Socket> Server<S> {
     /// Answers the request whose head is `head`, or ends the connection.
     pub(super) fn answer(&mut self, now: Now, slot: u32, head: &[u8]) {
+        work::count(|work| work.requests += 1);
         let mut storage = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let request = match http::parse(head, &mut storage) {
             Ok(request) => request,

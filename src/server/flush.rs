@@ -28,6 +28,7 @@ use crate::outbound::{CloseFrame, Source};
 use crate::reason::CloseReason;
 use crate::site::Site;
 use crate::time::Now;
+use crate::work;
 
 /// Visits of a sweep that send nothing (to the blocked and the caught-up) cost this little of a
 /// send's share of the turn.
@@ -185,6 +186,7 @@ impl<S: Socket> Server<S> {
             let Some(slot) = self.queue.pop_front().or_else(|| self.unblocked.pop_front()) else {
                 return;
             };
+            work::count(|work| work.reliefs += 1);
             self.flush_queued(now, slot);
         }
     }
@@ -282,6 +284,7 @@ impl<S: Socket> Server<S> {
             Send { slot: id.slot, socket: &entry.socket, slices }
         });
         batch.send(sends, results);
+        work::count(|work| work.sends += portion.count as u64);
         for ((id, length), result) in portion.sends().iter().zip(results) {
             if matches!(result, Ok(taken) if taken == length) && self.catch_up(*id) {
                 continue;
@@ -376,6 +379,7 @@ impl<S: Socket> Server<S> {
             let (feed, body) = sources(&self.hub, &self.site, entry.conn.out.source());
             let transmit = entry.conn.out.transmit(feed, body, &self.pool);
             let result = entry.socket.write(&transmit.slices);
+            work::count(|work| work.sends += 1);
             taken_bytes += result.as_ref().map_or(0, |taken| *taken);
             if !self.sent(now, id, length, result) {
                 return taken_bytes;

@@ -19,6 +19,7 @@ mod drain;
 mod engine;
 mod event;
 mod flush;
+mod gate;
 mod polling;
 mod pump;
 mod share;
@@ -52,6 +53,7 @@ use crate::wheel::{self, Wheel};
 use crate::wire::http;
 use drain::Drain;
 use event::Spare;
+use gate::Gate;
 use share::Share;
 use waiting::resume_paused;
 
@@ -155,6 +157,7 @@ pub struct Server<S> {
     date: (u64, [u8; http::DATE_BYTES]),
     random: ChaCha20Rng,
     drain: Option<Drain>,
+    gate: Gate,
     /// Since when those messages were under way that everybody has been sent in this turn. A
     /// channel ends two sweeps in a turn at most: what begins the next is read before the pass.
     flushed_us: Vec<u64>,
@@ -199,6 +202,7 @@ impl<S: Socket> Server<S> {
             date: (now.unix_s, http::date(now.unix_s)),
             random,
             drain: None,
+            gate: Gate::default(),
             flushed_us: Vec::with_capacity(2 * limits.channels_max),
             settings,
         }
@@ -251,6 +255,12 @@ impl<S: Socket> Server<S> {
     /// share lasts and nobody waits in front of it, but for what comes together with its request;
     /// who can be written to again waits for the pass.
     pub fn ready(&mut self, now: Now, id: ConnId, readiness: Readiness) {
+        self.gate.begin();
+        self.take_readiness(now, id, readiness);
+        self.gate.judge(&self.settings.limits);
+    }
+
+    fn take_readiness(&mut self, now: Now, id: ConnId, readiness: Readiness) {
         self.wheel.tell(now.mono);
         self.engine.tell(now.mono);
         let Some(entry) = self.entry(id) else { return };
@@ -281,12 +291,14 @@ impl<S: Socket> Server<S> {
 
     /// The same, with a way to do many sends at once.
     pub fn run_with(&mut self, now: Now, batch: &mut impl Batch<S>) -> bool {
+        self.gate.begin();
         self.flushed_us.clear();
         self.expire(now);
         self.run_drain(now);
         self.run_resumed(now);
         self.flush_pass(now, batch);
         self.share = Share::of_turn();
+        self.gate.judge(&self.settings.limits);
         !self.queue.is_empty()
             || !self.unblocked.is_empty()
             || !self.resume.is_empty()

@@ -20,6 +20,7 @@ use crate::reason::CloseReason;
 use crate::time::Now;
 use crate::wire::engine::{self, Body, BodyLength, Refusal, SID_BYTES, Sid, Version};
 use crate::wire::http::{self, Framing, Request, ResponseHead};
+use crate::work;
 
 /// Records are put into a poll's answer up to this length; one always is.
 const POLL_BYTES_MAX: usize = 64 * 1024;
@@ -173,6 +174,7 @@ impl<S: Socket> Server<S> {
         }
         while !finished && lives(self) && !waits(self) {
             self.share.spend_units(1);
+            work::count(|work| work.packets += 1);
             let mut packets = engine::packets_left(form, &body[at..]);
             match packets.next() {
                 None => finished = true,
@@ -274,6 +276,10 @@ impl<S: Socket> Server<S> {
         let entry = self.engine.get(session);
         if plan.bytes > 0 {
             answered = Answered { bytes: plan.bytes, records: plan.records };
+            work::count(|work| {
+                work.answered_bytes += plan.bytes as u64;
+                work.records += plan.records as u64;
+            });
             self.answer_with_plan(now, session, id, &plan);
         } else if entry.upgrade.is_some_and(|upgrade| upgrade.probed) {
             let noop = engine::noop_body(entry.version);

@@ -18,6 +18,7 @@ use crate::outbound::CloseFrame;
 use crate::reason::CloseReason;
 use crate::time::Now;
 use crate::wire::ws::Kind;
+use crate::work;
 use core::net::SocketAddr;
 use std::io;
 
@@ -28,6 +29,7 @@ impl<S: Socket> Server<S> {
         let mut buffer = core::mem::take(&mut self.buffer);
         self.published_before = self.metrics.messages_published;
         self.share.begin_read();
+        work::count(|work| work.reads += 1);
         let mut spent = true;
         for number in 0..limits::READS_PER_TURN {
             if !self.read_once(now, id, &mut buffer, number) {
@@ -128,10 +130,16 @@ impl<S: Socket> Server<S> {
             if held {
                 break;
             }
+            let forced = publishing && self.share.is_read_over();
             self.share.spend_units(u32::from(publishing));
+            work::count(|work| {
+                work.packets += u64::from(publishing);
+                work.forced += u64::from(forced);
+            });
             let (entry, mut cx) = self.parts(now, id.slot);
             let (used, step) = entry.conn.receive(&mut cx, &mut bytes[at..]);
             at += used;
+            let holds = matches!(step, Step::Hold);
             let go_on = if let Step::Head = step {
                 self.answer(now, id.slot, &bytes[at - used..at]);
                 true
@@ -142,6 +150,7 @@ impl<S: Socket> Server<S> {
                 return false;
             }
             if !go_on {
+                held = holds;
                 break;
             }
         }
@@ -250,6 +259,7 @@ fn read_socket<S: Socket>(
             Ok(0)
         }
         Ok(arrived) => {
+            work::count(|work| work.read_bytes += arrived as u64);
             // A stream socket that gave less than asked has no more (epoll(7)), but its end may
             // stand behind it and would not be reported again.
             entry.readable = arrived == asked || entry.read_closed;

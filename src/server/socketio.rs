@@ -25,6 +25,7 @@ use crate::time::Now;
 use crate::wire::engine::{self, Data, PacketType, SID_RANDOM_BYTES, Sid, Version};
 use crate::wire::socketio::{self, ATTACHMENTS_MAX, Argument, CHAT_MESSAGE, Name, Packet};
 use crate::wire::ws::Kind;
+use crate::work;
 use chacha20::rand_core::Rng;
 
 /// The channel that a namespace is. `/default` would be a second name for `/`.
@@ -164,6 +165,7 @@ impl<S: Socket> Server<S> {
             socketio::PacketType::Connect => self.enter(now, session, packet.namespace),
             socketio::PacketType::Disconnect => {
                 self.share.spend_units(limits::JOIN_UNITS);
+                work::count(|work| work.joins += 1);
                 if let Some(space) = self.space_of(session, packet.namespace) {
                     self.leave_space(now, session, space);
                 }
@@ -210,6 +212,7 @@ impl<S: Socket> Server<S> {
             });
         }
         self.share.spend_units(limits::JOIN_UNITS);
+        work::count(|work| work.joins += 1);
         let mut random = [0; SID_RANDOM_BYTES];
         self.random.fill_bytes(&mut random);
         let sid = Sid::new(random);

@@ -26,6 +26,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::str::FromStr;
 
 use crate::wire::Status;
+use crate::work;
 
 /// Longest version 1 line in bytes, CR LF included: the specification's bound, which `UNKNOWN` with
 /// two full IPv6 addresses and ports reaches.
@@ -164,6 +165,7 @@ impl core::error::Error for Error {}
 ///
 /// The first mistake in the bytes; the connection should be closed without an answer.
 pub fn parse(bytes: &[u8]) -> Result<Status<Header<'_>>, Error> {
+    work::looked_at(bytes.len().min(V1_BYTES_MAX));
     if begins_alike(bytes, V2_SIGNATURE) {
         parse_v2(bytes)
     } else if begins_alike(bytes, V1_SIGNATURE) {

@@ -10,6 +10,7 @@
 use super::scan::plain_length;
 use super::target::{self, Target};
 use super::{FIELDS_MAX, Framing, is_token_byte, trimmed};
+use crate::work;
 use std::fmt;
 
 /// A request head, borrowed from the bytes it was read from.
@@ -80,6 +81,7 @@ pub fn parse<'b, 'h>(
     head: &'b [u8],
     storage: &'h mut [httparse::Header<'b>; FIELDS_MAX],
 ) -> Result<Request<'b, 'h>, HeadError> {
+    work::looked_at(head.len());
     let (line, field_lines) = split_off_line(head)?;
     let (method, target, version) = request_line(line)?;
     let Target { authority, path, query } = target::split(target, method)?;

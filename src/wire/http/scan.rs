@@ -9,6 +9,7 @@
 
 use super::HeadError;
 use crate::wire::Status;
+use crate::work;
 
 /// Longest request line in bytes, without its CRLF; a longer one is answered 414.
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
@@ -58,6 +59,7 @@ impl HeadScan {
         loop {
             let begin = usize::from(self.position);
             let end = begin + plain_length(&bytes[begin..]);
+            work::looked_at(end + 1 - begin);
             self.position = self.within_limit(end)?;
             match bytes[end..] {
                 [] | [b'\r'] => return Ok(Status::Partial),

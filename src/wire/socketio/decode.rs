@@ -9,6 +9,7 @@
 use super::json::{self, Object, Text, Token, Tokens};
 use super::{ACK_ID_MAX, ATTACHMENTS_MAX, Error, PacketType};
 use crate::wire::engine::Version;
+use crate::work;
 
 /// Names that mean something to the reference's own objects; no event may have them.
 const RESERVED_NAMES: [&str; 6] =
@@ -125,6 +126,7 @@ impl<'b> Packet<'b> {
 /// All but [`Error::AttachmentOwed`] and [`Error::AttachmentUnexpected`]. Placeholders are checked
 /// at once; the reference does so when the last attachment is in.
 pub fn decode(version: Version, text: &str) -> Result<Packet<'_>, Error> {
+    work::looked_at(text.len());
     let first = text.as_bytes().first().ok_or(Error::Type)?;
     let kind = PacketType::from_digit(*first).ok_or(Error::Type)?;
     let (attachments, rest) = match kind {

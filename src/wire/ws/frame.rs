@@ -24,6 +24,7 @@ use super::Kind;
 use super::render::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, close_code_valid};
 use super::utf8::Utf8;
 use crate::wire::Status;
+use crate::work;
 
 /// The longest header a client writes: the server's, and four bytes of mask.
 const CLIENT_HEADER_BYTES_MAX: usize = HEADER_BYTES_MAX + 4;
@@ -252,6 +253,7 @@ impl Deframer {
         let left = left - taken as u64;
         let payload = &mut bytes[..taken];
         unmask(payload, mask);
+        work::looked_at(taken);
         mask.rotate_left(taken % 4);
         self.frame = if left == 0 {
             Frame::Header(Kept::NOTHING)
