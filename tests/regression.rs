@@ -32,6 +32,8 @@ struct Wire {
     /// The client has shut down its writing.
     ended: bool,
     shut_down: bool,
+    /// The kernel has given up on it.
+    broken: bool,
     dropped: bool,
 }
 
@@ -56,6 +58,9 @@ impl Socket for End {
 
     fn write(&self, slices: &[&[u8]; 4]) -> io::Result<usize> {
         let mut wire = self.0.borrow_mut();
+        if wire.broken {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
         let bytes = slices.concat();
         let length = bytes.len().min(wire.room);
         if length == 0 {
@@ -78,6 +83,11 @@ impl Drop for End {
         self.0.borrow_mut().dropped = true;
     }
 }
+
+/// Asks for a WebSocket in the channel `default`.
+const UPGRADE: &[u8] =
+    b"GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZWxib3ctdGVzdC1rZXktMQ==\r\n\r\n";
 
 /// A server, and the time it is given.
 struct World {
@@ -135,9 +145,7 @@ impl World {
     /// A client with a WebSocket, its 101 taken.
     fn session(&mut self) -> (Client, ConnId) {
         let (client, id) = self.connect();
-        let head = b"GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZWxib3ctdGVzdC1rZXktMQ==\r\n\r\n";
-        self.say(&client, id, head);
+        self.say(&client, id, UPGRADE);
         assert!(client.heard().starts_with(b"HTTP/1.1 101 "));
         (client, id)
     }

@@ -2,11 +2,12 @@
 //!
 //! The first byte says which form a body has and where a feed wraps. Finds: a panic, base64 that
 //! grows beyond what was announced, a packet that does not come back from the body that the server
-//! would make of it, a body whose length was not known before.
+//! would make of it, a body whose length was not known before, bytes that are looked at often.
 #![no_main]
 
 use elbow::wire::engine::{Body, Data, Form, Packet, PacketType, Version, frames, packets};
 use elbow::wire::ws::{self, Kind};
+use elbow::work;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|input: &[u8]| {
@@ -17,6 +18,7 @@ fuzz_target!(|input: &[u8]| {
         _ => (Version::V3, Form::Binary),
     };
     let (mut feed, mut sent) = (Vec::new(), Vec::new());
+    work::take();
     let mut read = packets(form, bytes);
     let mut left = read.left_bytes();
     while let Some(packet) = read.next() {
@@ -31,6 +33,7 @@ fuzz_target!(|input: &[u8]| {
         }
     }
     assert_eq!(read.next(), None, "the end is final");
+    work::take().assert_linear(bytes.len(), 3);
 
     let form = if version == Version::V4 { Form::Separated } else { Form::Counted };
     let body = reframed(version, &feed, usize::from(how) * feed.len() / 255);

@@ -9,16 +9,21 @@ use elbow::wire::socketio::{
     Argument, Event, Name, Packet, PacketType, acknowledgement, decode, event, event_bytes,
     text_event, text_event_bytes,
 };
+use elbow::work;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let Ok(text) = str::from_utf8(bytes) else { return };
     for version in [Version::V3, Version::V4] {
-        let Ok(packet) = decode(version, text) else { continue };
+        work::take();
+        let packet = decode(version, text);
+        let event = packet.as_ref().ok().and_then(Packet::event);
+        work::take().assert_linear(text.len(), 8);
+        let Ok(packet) = packet else { continue };
         if let Some(id) = packet.id {
             answer(version, packet.namespace, id);
         }
-        if let Some(event) = packet.event() {
+        if let Some(event) = event {
             pass_on(version, &packet, &event);
         }
     }

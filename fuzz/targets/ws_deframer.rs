@@ -5,6 +5,7 @@
 #![no_main]
 
 use elbow::wire::ws::Kind;
+use elbow::work;
 use elbow_fuzz::pieces;
 use libfuzzer_sys::fuzz_target;
 use reader::{Event, Reader, read};
@@ -15,7 +16,9 @@ mod reader;
 fuzz_target!(|input: &[u8]| {
     let &[how, bytes_max, ref bytes @ ..] = input else { return };
     let bytes_max = u64::from(bytes_max) * 8;
+    work::take();
     assert_eq!(read(pieces(how, bytes), bytes_max), read([bytes], bytes_max));
+    work::take().assert_linear(2 * bytes.len(), 2);
 
     let stream = fragmented(how, bytes);
     let mut reader = Reader::new(bytes.len() as u64);

@@ -115,6 +115,10 @@ const _: () = assert!(
         <= limits::CONNECTION_BYTES
 );
 
+/// Places in a queue of connections beyond one for each: whoever ends leaves its place behind, and
+/// a queue that is full is cleared of such places before it takes another.
+const STALE_MAX: usize = 64;
+
 /// The server.
 #[derive(Debug)]
 pub struct Server<S> {
@@ -188,9 +192,9 @@ impl<S: Socket> Server<S> {
             metrics: Metrics::default(),
             sessions: 0,
             per_ip: HashMap::with_hasher(addresses),
-            queue: VecDeque::with_capacity(slots),
-            resume: VecDeque::with_capacity(slots),
-            unblocked: VecDeque::with_capacity(slots),
+            queue: VecDeque::with_capacity(slots + STALE_MAX),
+            resume: VecDeque::with_capacity(slots + STALE_MAX),
+            unblocked: VecDeque::with_capacity(slots + STALE_MAX),
             share: Share::of_turn(),
             published_before: 0,
             polls: VecDeque::new(),
@@ -379,6 +383,9 @@ impl<S: Socket> Server<S> {
 
     /// Asserts what must hold between calls. Walks everything: for tests.
     pub fn check(&self) {
+        let places = self.settings.limits.slots() + STALE_MAX;
+        assert!(self.queue.len() <= places && self.unblocked.len() <= places);
+        assert!(self.resume.len() <= places);
         let mut lent = self.hub.reserved_bytes();
         let mut sessions = self.engine.len();
         for (slot, entry) in &self.entries {
@@ -553,7 +560,7 @@ impl<S: Socket> Server<S> {
         let entry = &mut self.entries[slot as usize];
         if !entry.queued && !entry.blocked {
             entry.queued = true;
-            self.queue.push_back(slot);
+            push_slot(&mut self.queue, &mut self.entries, slot);
         }
     }
 
@@ -565,7 +572,7 @@ impl<S: Socket> Server<S> {
             self.enqueue(slot);
         } else if !entry.queued {
             entry.queued = true;
-            self.unblocked.push_back(slot);
+            push_slot(&mut self.unblocked, &mut self.entries, slot);
         }
     }
 
@@ -583,4 +590,23 @@ impl<S: Socket> Server<S> {
         let (entries, resume) = (&mut self.entries, &mut self.resume);
         self.hub.channel_mut(channel).uncount_choked(|id| resume_paused(entries, resume, id));
     }
+}
+
+/// Appends a connection that was just marked as queued. The queue never grows: if it is full, places
+/// of connections that have ended are taken out first.
+fn push_slot<S>(queue: &mut VecDeque<u32>, entries: &mut Slab<Entry<S>>, slot: u32) {
+    if queue.len() == queue.capacity() {
+        for place in &*queue {
+            if let Some(entry) = entries.get_mut(*place as usize) {
+                entry.queued = false;
+            }
+        }
+        queue.retain(|place| {
+            let entry = entries.get_mut(*place as usize);
+            *place != slot
+                && entry.is_some_and(|entry| !core::mem::replace(&mut entry.queued, true))
+        });
+        entries[slot as usize].queued = true;
+    }
+    queue.push_back(slot);
 }

@@ -251,6 +251,10 @@ impl<S: Socket> Server<S> {
         let entry = self.engine.get_mut(session);
         if !entry.queued {
             entry.queued = true;
+            if self.polls.len() == self.polls.capacity() {
+                // Sessions that have ended have left their places behind.
+                self.polls.retain(|session| self.engine.contains(*session));
+            }
             self.polls.push_back(session);
         }
     }

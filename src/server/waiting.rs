@@ -168,7 +168,7 @@ pub(super) fn resume_later<S>(
         && !entry.resuming
     {
         entry.resuming = true;
-        resume.push_back(id);
+        push_id(resume, entries, id);
     }
 }
 
@@ -183,6 +183,19 @@ pub(super) fn resume_paused<S>(
         && entry.generation == id.generation
     {
         debug_assert!(entry.resuming);
-        resume.push_back(id);
+        push_id(resume, entries, id);
     }
+}
+
+/// Appends a connection that is marked as resuming. The queue never grows: if it is full, those
+/// that have ended are taken out first.
+fn push_id<S>(resume: &mut VecDeque<ConnId>, entries: &Slab<Entry<S>>, id: ConnId) {
+    if resume.len() == resume.capacity() {
+        let lives = |id: &ConnId| {
+            let entry = entries.get(id.slot as usize);
+            entry.is_some_and(|entry| entry.generation == id.generation)
+        };
+        resume.retain(lives);
+    }
+    resume.push_back(id);
 }

@@ -3,7 +3,7 @@
 //! That no call costs more than its bytes and a constant account for is asserted by the server
 //! itself in builds with assertions, after each call; here are the inputs that once broke it.
 
-use super::{Client, READABLE, World, frame, sid_of};
+use super::{Client, READABLE, UPGRADE, World, frame, sid_of};
 use elbow::id::ConnId;
 use elbow::limits::{JOIN_UNITS, SWEEP_SENDS_MIN, UNITS_PER_READ};
 use elbow::server::Event;
@@ -253,4 +253,25 @@ fn a_pipeline_is_kept_in_small_pieces() {
     assert_eq!(answers(&client.heard()), 5_000);
     // Rings that nobody reads are not there; what is lent are the rest and an answer.
     assert!(most <= 8 * 1024, "{most} bytes are kept of a pipeline");
+}
+
+#[test]
+fn queues_do_not_grow_by_those_that_come_and_go() {
+    let mut world = roomy();
+    let flooders: Vec<_> = (0..350).map(|_| world.session()).collect();
+    for (client, id) in &flooders {
+        client.0.borrow_mut().to_server.extend(frame(1, b"").repeat(20_000));
+        world.server.ready(world.now, *id, READABLE);
+    }
+    let said = [UPGRADE, &frame(9, b""), &frame(1, b"").repeat(200)].concat();
+    for _ in 0..40 {
+        for _ in 0..64 {
+            // It waits for its turn behind the others, and ends before: its socket is broken.
+            let (client, id) = world.connect();
+            client.0.borrow_mut().to_server.extend(&said);
+            client.0.borrow_mut().broken = true;
+            world.server.ready(world.now, id, READABLE);
+        }
+        world.turn(&[]);
+    }
 }

@@ -13,6 +13,7 @@ use std::iter::FusedIterator;
 use std::str::Chars;
 
 use super::{DEPTH_MAX, Error};
+use crate::work;
 
 /// `text` without the white space around it, if it is one JSON value and nothing else. One pass.
 ///
@@ -292,6 +293,7 @@ impl<'b> Tokens<'b> {
     fn take(&mut self, bytes: usize) -> &'b str {
         let (taken, rest) = self.rest.split_at(bytes);
         self.rest = rest;
+        work::looked_at(bytes);
         taken
     }
 
