@@ -260,12 +260,12 @@ fn queues_do_not_grow_by_those_that_come_and_go() {
     let mut world = roomy();
     let flooders: Vec<_> = (0..350).map(|_| world.session()).collect();
     for (client, id) in &flooders {
-        client.0.borrow_mut().to_server.extend(frame(1, b"").repeat(20_000));
+        client.0.borrow_mut().to_server.extend(frame(10, b"").repeat(20_000));
         world.server.ready(world.now, *id, READABLE);
     }
-    let said = [UPGRADE, &frame(9, b""), &frame(1, b"").repeat(200)].concat();
-    for _ in 0..40 {
-        for _ in 0..64 {
+    let said = [UPGRADE, &frame(9, b""), &frame(10, b"").repeat(200)].concat();
+    for _ in 0..60 {
+        while world.server.vacancy().is_some() {
             // It waits for its turn behind the others, and ends before: its socket is broken.
             let (client, id) = world.connect();
             client.0.borrow_mut().to_server.extend(&said);
