@@ -48,6 +48,7 @@
 //! | [`settings`] | what the operator decided, as plain data |
 //! | [`wire`] | the codecs |
 //! | [`time`], [`limits`], [`id`], [`reason`] | instants, bounds, names, and every way to end |
+//! | [`text`] | text from outside in a line of ours: cut, escaped, bounded |
 //!
 //! # The feed
 //!
@@ -163,6 +164,7 @@ pub mod server;
 pub mod settings;
 pub mod shell;
 pub mod site;
+pub mod text;
 pub mod time;
 pub mod wheel;
 pub mod wire;

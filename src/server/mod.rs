@@ -144,7 +144,7 @@ pub struct Server<S> {
     polls: VecDeque<SessionId>,
     /// The connection whose posted packets are being taken in.
     posting: Option<ConnId>,
-    events: VecDeque<Event>,
+    events: event::Queue,
     spare: Spare,
     /// The one buffer that every read goes into.
     buffer: Vec<u8>,
@@ -190,7 +190,7 @@ impl<S: Socket> Server<S> {
             published_before: 0,
             polls: VecDeque::new(),
             posting: None,
-            events: VecDeque::new(),
+            events: event::Queue::default(),
             spare: Spare::default(),
             buffer: vec![0; limits::READ_BUFFER_BYTES],
             scratch: Vec::with_capacity(limits::RESPONSE_HEAD_BYTES_MAX),
@@ -308,7 +308,7 @@ impl<S: Socket> Server<S> {
 
     /// The next thing to write down or to do, until there is none.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.events.pop(&mut self.pool)
     }
 
     /// Takes back an event that was written down, for what it is made of. Whoever keeps them has
@@ -365,7 +365,7 @@ impl<S: Socket> Server<S> {
 
     /// Asserts what must hold between calls. Walks everything: for tests.
     pub fn check(&self) {
-        let mut lent = self.hub.reserved_bytes();
+        let mut lent = self.hub.reserved_bytes() + self.events.reserved_bytes();
         let mut sessions = self.engine.len();
         for (slot, entry) in &self.entries {
             lent +=
@@ -391,6 +391,7 @@ impl<S: Socket> Server<S> {
         assert!(self.pool.held_bytes() <= self.pool.bound_bytes());
         self.hub.check();
         self.wheel.check();
+        self.events.check();
     }
 
     fn check_member(&self, channel: ChannelId, position: u32, reader: Reader) {
@@ -432,8 +433,7 @@ impl<S: Socket> Server<S> {
             Step::Proxied { vpc_endpoint } => {
                 if let Some(vpc_endpoint) = vpc_endpoint {
                     let client = self.client(id.slot);
-                    self.events
-                        .push_back(Event::Endpoint { client, vpc_endpoint: vpc_endpoint.into() });
+                    self.events.push(&mut self.pool, Event::endpoint(client, vpc_endpoint));
                 }
                 true
             }
@@ -526,7 +526,7 @@ impl<S: Socket> Server<S> {
         if !entry.told {
             self.metrics.count_closed(reason);
             let client = entry.conn.client().address();
-            self.events.push_back(Event::Ended { client, reason });
+            self.events.push(&mut self.pool, Event::Ended { client, reason });
         }
     }
 
