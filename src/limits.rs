@@ -116,6 +116,9 @@ pub const GRACE_LIMIT: Duration = Duration::from_secs(1);
 /// A client that polls asks again at once. While draining, sessions between two polls are waited
 /// for until none has come for this long.
 pub const POLL_GAP_LIMIT: Duration = Duration::from_secs(5);
+/// How long a reload waits for those who are still being sent files from before the last one. Then
+/// they are cut: nobody keeps the operator from changing the page.
+pub const RELOAD_LIMIT: Duration = Duration::from_secs(5);
 /// After the drain's end, when whatever is left is cut.
 pub const DRAIN_CUT_LIMIT: Duration = Duration::from_secs(3);
 

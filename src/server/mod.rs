@@ -45,7 +45,7 @@ use crate::outbound::{CloseFrame, Source};
 use crate::pool::Pool;
 use crate::reason::CloseReason;
 use crate::settings::Settings;
-use crate::site::{File, Site};
+use crate::site::{Generation, Site};
 use crate::time::{Instant, Now};
 use crate::wheel::{self, Wheel};
 use crate::wire::http;
@@ -328,19 +328,30 @@ impl<S: Socket> Server<S> {
             .min()
     }
 
-    /// Serves other files. Whoever still reads the generation before the current one is cut.
-    pub fn replace_files(&mut self, now: Now, files: Vec<File>) {
-        let oldest = self.site.oldest();
-        let readers: Vec<u32> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.conn.reads_generation(oldest))
-            .map(|(slot, _)| slot as u32)
-            .collect();
-        for slot in readers {
-            self.remove(now, slot, CloseReason::Replaced, true);
-        }
+    /// Serves other files. Whoever still reads those from before the current ones is cut, unless
+    /// [`Server::release_files`] has seen to it that nobody does.
+    pub fn replace_files(&mut self, now: Now, files: impl Into<Generation>) {
+        self.release_files(now, true);
         self.site.replace(files);
+    }
+
+    /// Forgets the files from before the current ones as soon as nobody reads them any more, or at
+    /// once if whoever does is to be cut. Whether they are gone.
+    ///
+    /// Work: a look at every connection, if there are such files.
+    pub fn release_files(&mut self, now: Now, cut: bool) -> bool {
+        let Some(before) = self.site.before() else { return true };
+        let reads = |entry: &Entry<S>| entry.conn.reads_generation(before);
+        if !cut && self.entries.iter().any(|(_, entry)| reads(entry)) {
+            return false;
+        }
+        let readers = self.entries.iter().filter(|(_, entry)| reads(entry));
+        let readers: Vec<usize> = readers.map(|(slot, _)| slot).collect();
+        for slot in readers {
+            self.remove(now, slot as u32, CloseReason::Replaced, true);
+        }
+        self.site.release();
+        true
     }
 
     /// Sessions now.

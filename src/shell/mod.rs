@@ -6,7 +6,8 @@
 //! 1. poll until the server's next deadline, or not at all while work is waiting; read the clock;
 //! 2. accept, and hand readiness to the server;
 //! 3. [`Server::run`]: deadlines, reads that were put off, one portion of sends;
-//! 4. events become log lines, and the log is carried to standard output.
+//! 4. a portion of `--www`, while a reload is under way;
+//! 5. events become log lines, and the log is carried to standard output.
 //!
 //! No step waits, and each is bounded, so a stranger's request waits for at most one portion.
 
@@ -14,6 +15,7 @@ mod clock;
 mod files;
 mod log;
 mod net;
+mod reload;
 mod report;
 mod ring;
 mod signal;
@@ -36,6 +38,7 @@ use crate::time::{Instant, Now};
 use clock::Clock;
 use log::Log;
 use net::{Listeners, Stream};
+use reload::Reload;
 use report::Report;
 use ring::Sender;
 use signal::{Signal, Signals};
@@ -83,6 +86,7 @@ struct Shell {
     pending: bool,
     /// Accepting waits, because the system had run out of something.
     pause: Option<Pause>,
+    reload: Reload,
     draining: bool,
 }
 
@@ -120,6 +124,7 @@ impl Shell {
         let mut report = Report::default();
         report.start(&config, &machine, &listeners, &folder);
         report.sender(sender.is_batched());
+        let reload = Reload::new(folder.files.bytes());
         let site = Site::new(folder.files, config.www.is_none());
         let server = Server::new(config.settings.clone(), site, seed, clock.now());
         Ok(Shell {
@@ -134,6 +139,7 @@ impl Shell {
             config,
             pending: false,
             pause: None,
+            reload,
             draining: false,
         })
     }
@@ -172,6 +178,9 @@ impl Shell {
                 self.finish("second signal");
                 return 0;
             }
+            if let Some(folder) = &self.config.www {
+                self.reload.go_on(now, folder, &mut self.server, &mut self.report);
+            }
             if self.report_events(now) {
                 self.finish("drained");
                 return 0;
@@ -184,11 +193,11 @@ impl Shell {
     /// How long to wait for events: not at all, until the next deadline, or for ever.
     fn timeout(&self) -> Option<Duration> {
         let accepting = self.is_free_again() && self.listeners.is_ready_for(&self.server);
-        if self.pending || accepting {
+        if self.pending || accepting || self.reload.is_reading() {
             return Some(Duration::ZERO);
         }
         let pause = self.pause.map(|pause| pause.until);
-        let next = [self.server.poll_timeout(), pause];
+        let next = [self.server.poll_timeout(), pause, self.reload.next()];
         let next = next.into_iter().flatten().min()?;
         let wait = next.since(self.clock.now().mono);
         (next != Instant::NEVER).then(|| Duration::from_millis(wait.as_millis()))
@@ -257,18 +266,10 @@ impl Shell {
     }
 
     fn reload(&mut self, now: Now) {
-        let Some(folder) = &self.config.www else {
+        if self.config.www.is_some() {
+            self.reload.ask(now);
+        } else {
             ::log::info!(target: "elbow", "SIGHUP: nothing to reload, the page is built in");
-            return;
-        };
-        match files::read(folder) {
-            Ok(folder) => {
-                self.report.reloaded(&folder);
-                self.server.replace_files(now, folder.files);
-            }
-            Err(error) => {
-                ::log::error!(target: "elbow", "SIGHUP: --www: {error}; the files of before stay");
-            }
         }
     }
 

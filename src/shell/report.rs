@@ -8,7 +8,7 @@ use core::fmt::{self, Display};
 use core::net::SocketAddr;
 use std::io;
 
-use log::{Level, debug, info, log, warn};
+use log::{Level, debug, error, info, log, warn};
 
 use super::files::Folder;
 use super::net::{Listeners, Stream};
@@ -92,7 +92,7 @@ impl Report {
             info!(target: TARGET, "{}", Composed(&line));
         }
         if config.www.is_some() {
-            self.reloaded(folder);
+            self.reloaded(folder, None);
         }
         for warning in config.warnings(machine) {
             warn!(target: TARGET, "{}", Composed(&warning));
@@ -113,20 +113,43 @@ impl Report {
         }
     }
 
-    /// `--www` was read.
-    pub(super) fn reloaded(&mut self, folder: &Folder) {
-        let Folder { files, strays } = folder;
-        let bytes: usize = files.iter().map(|file| file.bytes.len()).sum();
-        let count = files.len();
+    /// `--www` was read; `before` is what the files hold that were served until now, if any were.
+    pub(super) fn reloaded(&mut self, folder: &Folder, before: Option<u64>) {
+        let Folder { files, strays, stray } = folder;
+        let (count, bytes) = (files.files(), files.bytes());
+        match before {
+            None => info!(
+                target: TARGET,
+                "--www: {count} files, {bytes} bytes on top of the ceiling; a reload's come on top \
+                 of that until these are gone",
+            ),
+            Some(before) => info!(
+                target: TARGET,
+                "--www: {count} files, {bytes} bytes on top of the ceiling, and {before} of the \
+                 files of before until nobody is sent them any more",
+            ),
+        }
+        if let Some(stray) = stray {
+            let stray = stray.display().to_string();
+            let stray = shown_text(&stray);
+            warn!(target: TARGET, "--www: {strays} links that leave it are not served: {stray} …");
+        }
+    }
+
+    /// A reload has to wait, at most so long.
+    pub(super) fn reload_waits(&self, limit: Duration) {
         info!(
             target: TARGET,
-            "--www: {count} files, {bytes} bytes on top of the ceiling, twice that after a reload",
+            "SIGHUP: files from before the last reload are still being sent: --www is read when \
+             they are gone, or after {limit}, when whoever gets them is cut",
         );
-        if let Some(stray) = strays.first() {
-            let (count, stray) = (strays.len(), stray.display().to_string());
-            let stray = shown_text(&stray);
-            warn!(target: TARGET, "--www: {count} links that leave it are not served: {stray} …");
-        }
+    }
+
+    /// A reload failed.
+    pub(super) fn reload_failed(&self, error: &io::Error) {
+        let error = error.to_string();
+        let error = Composed(&error);
+        error!(target: TARGET, "SIGHUP: --www: {error}; the files of before stay");
     }
 
     /// A drain begins.

@@ -49,6 +49,8 @@ pub(crate) struct Oracle {
     pub(crate) drain_began_ms: Option<u64>,
     pub(crate) drained: bool,
     pub(crate) replaced: u64,
+    /// When whoever read the files from before the current ones was last to be cut.
+    pub(crate) cut_readers_at_ms: Option<u64>,
     pub(crate) big_file_bytes: usize,
     pub(crate) channels_max: usize,
     /// Memory is used up, or nearly: there never was much, or a crowd that speaks has it.
@@ -465,7 +467,7 @@ impl Oracle {
             R::TransportTimeout => state.gave_up,
             R::NoMemory => self.scarce,
             R::GoingAway => self.drain_began_ms.is_some(),
-            R::Replaced => self.replaced >= 2,
+            R::Replaced => self.cut_readers_at_ms == Some(now_ms),
             R::ClosedByClient
             | R::ProxyInvalid
             | R::ProxyMissing
