@@ -270,3 +270,109 @@ fn named(place: &Path, error: &io::Error) -> io::Error {
     let line = format!("{}: {}", shown_text(&place), Composed(&error_text));
     io::Error::new(error.kind(), line)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder of its own, which goes with the test.
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Place {
+            let name = format!("elbow-files-{}-{name}", std::process::id());
+            let place = std::env::temp_dir().join(name);
+            fs::create_dir_all(&place).expect("a folder can be made");
+            Place(place)
+        }
+
+        fn put(&self, name: &str, bytes: &[u8]) {
+            let place = self.0.join(name);
+            fs::create_dir_all(place.parent().expect("it is inside")).expect("it can be made");
+            fs::write(place, bytes).expect("there is room");
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// Reads it to its end; how many portions that were.
+    fn portions(place: &Place) -> io::Result<(usize, Folder)> {
+        let mut reading = Reading::begin(&place.0)?;
+        let mut portions = 1;
+        while !reading.go_on()? {
+            portions += 1;
+        }
+        Ok((portions, reading.finish()))
+    }
+
+    #[test]
+    fn a_large_file_is_read_in_portions() {
+        let place = Place::new("large");
+        place.put("large", &vec![b'x'; 5 << 20]);
+        let (count, folder) = portions(&place).expect("it is there");
+        let least = (5 << 20) / PORTION_BYTES;
+        assert!((least..=least + 1).contains(&count), "{count} portions");
+        assert_eq!(
+            folder.files.bytes(),
+            (5 << 20) + include_bytes!("../../www/socket.io.js").len() as u64
+        );
+    }
+
+    #[test]
+    fn many_small_files_are_read_in_portions() {
+        let place = Place::new("small");
+        for number in 0..400 {
+            place.put(&format!("{}/{number}.txt", number % 7), format!("{number}").as_bytes());
+        }
+        place.put(".hidden/file", b"not served");
+        let (count, folder) = portions(&place).expect("it is there");
+        assert!(count >= 400 * ENTRY_BYTES / PORTION_BYTES, "{count} portions");
+        assert_eq!(folder.files.files(), 401, "and Socket.IO's client");
+        assert!(folder.files.contains("/6/20.txt") && !folder.files.contains("/.hidden/file"));
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_is_an_error_that_names_it() {
+        let place = Place::new("changing");
+        place.put("changing\n", &vec![b'x'; 1 << 20]);
+        let mut reading = Reading::begin(&place.0).expect("it is there");
+        assert!(!reading.go_on().expect("it is there"));
+        place.put("changing\n", &vec![b'y'; (1 << 20) + 1]);
+        let error = loop {
+            match reading.go_on() {
+                Ok(is_all) => assert!(!is_all, "half of the one and half of the other"),
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert!(error.ends_with("changing\\n: it was changed while it was read"), "{error}");
+    }
+
+    #[test]
+    fn more_than_fits_is_refused_before_it_is_read() {
+        let place = Place::new("fits");
+        let file = fs::File::create(place.0.join("sparse")).expect("it can be made");
+        file.set_len(SITE_BYTES_MAX + 1).expect("it has holes");
+        let error = portions(&place).map(|_| ()).expect_err("it is too large").to_string();
+        assert!(error.contains("sparse: more than 64 MiB"), "{error}");
+    }
+
+    #[test]
+    fn links_that_leave_the_folder_are_counted_and_not_followed() {
+        let place = Place::new("links");
+        for number in 0..3 {
+            let link = place.0.join(format!("link{number}"));
+            std::os::unix::fs::symlink("/etc/hostname", link).expect("it can be made");
+        }
+        std::os::unix::fs::symlink(".", place.0.join("self")).expect("it can be made");
+        let error = portions(&place).map(|_| ()).expect_err("a circle").to_string();
+        assert!(error.ends_with("folders are nested too deeply"), "{error}");
+        fs::remove_file(place.0.join("self")).expect("it is there");
+        let (_, folder) = portions(&place).expect("it is there");
+        assert_eq!((folder.strays, folder.files.files()), (3, 1));
+        assert!(folder.stray.is_some_and(|place| place.ends_with("link0")));
+    }
+}

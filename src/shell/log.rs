@@ -355,3 +355,162 @@ fn is_writable(descriptor: &OwnedFd, patience: &Timespec) -> bool {
     let mut asked = [PollFd::new(descriptor, PollFlags::OUT)];
     poll(&mut asked, Some(patience)).is_ok_and(|ready| ready > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::fs;
+    use std::io::Read;
+
+    const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
+    /// A carrier to `stdout` and the end of its pipe that lines are printed into.
+    fn carrier(stdout: OwnedFd, way: Way) -> (Carrier, OwnedFd) {
+        let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
+        let (reader, writer) = pipe_with(flags).expect("there are descriptors");
+        (Carrier::new(reader, stdout, way, true), writer)
+    }
+
+    fn pipe() -> (fs::File, OwnedFd) {
+        let (reader, writer) = pipe_with(PipeFlags::NONBLOCK).expect("there are descriptors");
+        (fs::File::from(reader), writer)
+    }
+
+    /// What simple_logger does. Whether there was room.
+    fn print(carrier: &mut Carrier, writer: &OwnedFd, line: &str) -> bool {
+        let has_room = carrier.is_ready_for_a_line();
+        if has_room {
+            for part in [line.as_bytes(), b"\n"] {
+                assert_eq!(rustix::io::write(writer, part), Ok(part.len()), "it never fails");
+            }
+            carrier.take_line();
+            assert!(!carrier.unread, "the pipe is empty again");
+        } else {
+            carrier.dropped += 1;
+        }
+        has_room
+    }
+
+    /// What has come out of a pipe that never waits.
+    fn drain(reader: &mut fs::File) -> String {
+        let mut text = String::new();
+        let error = reader.read_to_string(&mut text).map_err(|error| error.kind());
+        assert!(matches!(error, Ok(_) | Err(io::ErrorKind::WouldBlock)), "{error:?}");
+        text
+    }
+
+    #[test]
+    fn the_longest_lines_are_printed_whatever_waits_already() {
+        let long = "x".repeat(PIECE_BYTES - 2);
+        for before in [0, 1, 15, 16, 40] {
+            let (mut reader, stdout) = pipe();
+            let (mut carrier, writer) = carrier(stdout, Way::Plainly);
+            for _ in 0..before {
+                print(&mut carrier, &writer, &long);
+            }
+            carrier.carry(&NOW);
+            while !drain(&mut reader).is_empty() {
+                carrier.blocked = false;
+                carrier.carry(&NOW);
+            }
+            assert!(print(&mut carrier, &writer, &long));
+            carrier.carry(&NOW);
+            assert_eq!(drain(&mut reader), format!("{long}\n"));
+        }
+    }
+
+    #[test]
+    fn what_nobody_reads_is_dropped_counted_and_told_once() {
+        let (mut reader, stdout) = pipe();
+        let (mut carrier, writer) = carrier(stdout, Way::Plainly);
+        let line = "y".repeat(99);
+        let printed = (0..5_000).filter(|_| print(&mut carrier, &writer, &line)).count();
+        assert!(carrier.blocked && carrier.take_untold().is_none(), "nobody could be told");
+        assert!(printed > 1_200, "the kernel's room and ours are used: {printed}");
+        let mut heard = String::new();
+        loop {
+            let more = drain(&mut reader);
+            if more.is_empty() {
+                break;
+            }
+            heard += &more;
+            carrier.blocked = false;
+            carrier.carry(&NOW);
+        }
+        assert_eq!(heard, format!("{line}\n").repeat(printed));
+        assert_eq!(carrier.take_untold(), Some(5_000 - printed as u64));
+        assert_eq!(carrier.take_untold(), None);
+    }
+
+    #[test]
+    fn a_regular_file_is_never_why_a_line_is_dropped() {
+        let place = std::env::temp_dir().join(format!("elbow-log-{}", std::process::id()));
+        let file = fs::File::create(&place).expect("a file can be made");
+        let (stdout, way) = own_description(OwnedFd::from(file));
+        let (mut carrier, writer) = carrier(stdout, way);
+        let line = "z".repeat(999);
+        assert!((0..5_000).all(|_| print(&mut carrier, &writer, &line)));
+        carrier.carry(&NOW);
+        let text = fs::read_to_string(&place);
+        fs::remove_file(&place).expect("it is there");
+        assert_eq!(text.ok(), Some(format!("{line}\n").repeat(5_000)));
+        assert_eq!(carrier.take_untold(), None);
+    }
+
+    #[test]
+    fn a_full_disk_loses_lines_and_is_told_of_when_it_has_room() {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+        let (mut carrier, writer) = carrier(OwnedFd::from(full), Way::Plainly);
+        for _ in 0..200 {
+            assert!(print(&mut carrier, &writer, &"w".repeat(999)), "it is lost later");
+        }
+        carrier.carry(&NOW);
+        assert_eq!(carrier.take_untold(), None, "it would be lost as well");
+        let (mut reader, stdout) = pipe();
+        carrier.stdout = stdout;
+        print(&mut carrier, &writer, "there is room again");
+        carrier.carry(&NOW);
+        assert_eq!(drain(&mut reader), "there is room again\n");
+        assert_eq!(carrier.take_untold(), Some(200));
+    }
+
+    #[test]
+    fn a_line_whose_rest_was_lost_does_not_go_on_with_another() {
+        let (mut reader, stdout) = pipe();
+        let (mut carrier, writer) = carrier(stdout, Way::Plainly);
+        while carrier.dropped == 0 {
+            print(&mut carrier, &writer, &"v".repeat(1_000));
+        }
+        let before = drain(&mut reader);
+        assert!(!before.ends_with('\n'), "it was cut where the pipe was full");
+        carrier.fail(Errno::NOSPC);
+        (carrier.start, carrier.end, carrier.blocked) = (0, 0, false);
+        print(&mut carrier, &writer, "the next");
+        carrier.carry(&NOW);
+        assert_eq!(drain(&mut reader), "\nthe next\n");
+        print(&mut carrier, &writer, "and one more");
+        carrier.carry(&NOW);
+        assert_eq!(drain(&mut reader), "and one more\n");
+    }
+
+    #[test]
+    fn a_closed_pipe_costs_nothing() {
+        let (reader, stdout) = pipe();
+        drop(reader);
+        let (mut carrier, writer) = carrier(stdout, Way::Plainly);
+        assert!((0..1_000).all(|_| print(&mut carrier, &writer, &"u".repeat(999))));
+        carrier.carry(&NOW);
+        assert!(carrier.closed && carrier.take_untold().is_none());
+    }
+
+    #[test]
+    fn a_pipe_is_opened_once_more_so_that_writing_to_it_never_waits() {
+        let (reader, writer) = rustix::pipe::pipe().expect("there are descriptors");
+        let (own, way) = own_description(writer);
+        assert_eq!(way, Way::Plainly);
+        while rustix::io::write(&own, &[b't'; PIECE_BYTES]).is_ok() {}
+        assert_eq!(rustix::io::write(&own, b"t"), Err(Errno::AGAIN));
+        drop(reader);
+    }
+}
