@@ -149,3 +149,122 @@ impl Reload {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::fs;
+    use std::path::PathBuf;
+
+    use crate::config::{self, Command, Machine};
+    use crate::site::Site;
+
+    /// A folder with a file of which a reload needs some portions, and a server.
+    struct World {
+        folder: PathBuf,
+        server: Server<Stream>,
+        report: Report,
+        reload: Reload,
+        now: Now,
+    }
+
+    impl World {
+        fn new(name: &str) -> World {
+            let name = format!("elbow-reload-{}-{name}", std::process::id());
+            let folder = std::env::temp_dir().join(name);
+            fs::create_dir_all(&folder).expect("a folder can be made");
+            fs::write(folder.join("large"), vec![b'x'; 3 << 20]).expect("there is room");
+            let machine =
+                Machine { descriptors_hard: 1024, memory_bytes: None, activated_sockets: false };
+            let command = config::parse(["elbow".into()], |_| None, &machine);
+            let Ok(Command::Run(config)) = command else { panic!("no command means: run") };
+            let now = Now { mono: Instant::from_millis(1_000), unix_s: 0 };
+            let server = Server::new(config.settings, Site::new(Vec::new(), false), [7; 32], now);
+            let (report, reload) = (Report::default(), Reload::new(0));
+            World { folder, server, report, reload, now }
+        }
+
+        fn go_on(&mut self) {
+            self.reload.go_on(self.now, &self.folder, &mut self.server, &mut self.report);
+        }
+
+        /// Turns until nothing is left to do; how many portions were read, by reload.
+        fn settle(&mut self) -> Vec<usize> {
+            let mut portions = Vec::new();
+            let mut was_reading = self.reload.is_reading();
+            while self.reload.is_reading() || self.reload.next().is_some() {
+                self.go_on();
+                let is_reading = self.reload.is_reading();
+                if is_reading && !was_reading {
+                    portions.push(0);
+                }
+                if let (true, Some(last)) = (is_reading, portions.last_mut()) {
+                    *last += 1;
+                }
+                was_reading = is_reading;
+            }
+            portions
+        }
+    }
+
+    impl Drop for World {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+
+    #[test]
+    fn a_reload_is_many_portions() {
+        let mut world = World::new("portions");
+        assert!(world.settle().is_empty(), "nobody asked");
+        world.reload.ask(world.now);
+        let portions = world.settle();
+        assert!(portions.len() == 1 && portions[0] >= 12, "{portions:?}");
+        assert!(world.reload.bytes >= 3 << 20);
+    }
+
+    #[test]
+    fn signals_before_anything_was_read_ask_for_one_reload() {
+        let mut world = World::new("before");
+        for _ in 0..3 {
+            world.reload.ask(world.now);
+        }
+        assert_eq!(world.settle().len(), 1);
+    }
+
+    #[test]
+    fn signals_while_files_are_read_ask_for_one_more() {
+        let mut world = World::new("during");
+        world.reload.ask(world.now);
+        for _ in 0..4 {
+            world.go_on();
+            world.reload.ask(world.now);
+        }
+        assert!(world.reload.is_reading());
+        // What was begun before is not counted.
+        assert_eq!(world.settle().len(), 1);
+        assert!(world.settle().is_empty());
+    }
+
+    #[test]
+    fn a_reload_that_fails_keeps_the_files_and_the_one_behind_it() {
+        let mut world = World::new("fails");
+        world.reload.ask(world.now);
+        world.go_on();
+        world.reload.ask(world.now);
+        let away = world.folder.with_extension("away");
+        fs::rename(&world.folder, &away).expect("it is there");
+        // The folder is gone for what was begun, and for the next.
+        fs::create_dir_all(&world.folder).expect("it can be made");
+        fs::write(world.folder.join("bad\u{1}\n"), b"").expect("there is room");
+        std::os::unix::fs::symlink(".", world.folder.join("circle")).expect("it can be made");
+        assert_eq!(world.settle().len(), 1);
+        assert_eq!(world.reload.bytes, 0, "what was served is served");
+        fs::remove_dir_all(&world.folder).expect("it is there");
+        fs::rename(&away, &world.folder).expect("it is there");
+        world.reload.ask(world.now);
+        assert_eq!(world.settle().len(), 1);
+        assert!(world.reload.bytes >= 3 << 20);
+    }
+}
