@@ -30,9 +30,13 @@ pub const CONNECTION_KERNEL_BYTES: u64 = 4096;
 /// 128 KiB: 177 KiB; on a full receive buffer of 64 KiB: 126 KiB.
 pub const SEGMENT_KERNEL_BYTES: u64 = 68 * 1024;
 
-/// What does not vary: the program's own pages, its stack, the read buffer, the log's buffers, and
-/// the pool's reserve.
+/// What does not vary: the program's own pages, its stack, the read buffer, the log's buffers,
+/// events that wait to be written down, and the pool's reserve.
 pub const BASE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Of these, what events that wait to be written down may take; beyond it they reserve memory of the
+/// pool. A busy turn has some hundred, of 100 to 800 bytes each.
+pub const EVENTS_BYTES: u64 = 256 * 1024;
 
 /// The most that is set aside for what is needed briefly; see [`Limits::reserve_bytes`].
 pub const RESERVE_BYTES_MAX: u64 = 2 * 1024 * 1024;
@@ -152,6 +156,9 @@ pub const GRACE_LIMIT: Duration = Duration::from_secs(1);
 /// A client that polls asks again at once. While draining, sessions between two polls are waited
 /// for until none has come for this long.
 pub const POLL_GAP_LIMIT: Duration = Duration::from_secs(5);
+/// How long a reload waits for those who are still being sent files from before the last one. Then
+/// they are cut: nobody keeps the operator from changing the page.
+pub const RELOAD_LIMIT: Duration = Duration::from_secs(5);
 /// After the drain's end, when whatever is left is cut.
 pub const DRAIN_CUT_LIMIT: Duration = Duration::from_secs(3);
 

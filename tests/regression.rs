@@ -3,6 +3,8 @@
 //!
 //! Leaves real sockets and processes to `tests/e2e`.
 
+#[path = "regression/log.rs"]
+mod log;
 #[path = "regression/sessions.rs"]
 mod sessions;
 #[path = "regression/shares.rs"]

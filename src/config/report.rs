@@ -13,6 +13,7 @@ use super::value::size_rounded;
 use super::{Config, Lb, Machine, Origin};
 use crate::limits::{CONNECTIONS_SPARE, Limits};
 use crate::settings::ProxyMode;
+use crate::text::{shown_text, visible};
 
 /// One option with the value that holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,7 +29,8 @@ pub struct Shown {
 impl fmt::Display for Shown {
     /// The flag, padded so that values stand in one column, the value, and its origin.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<25} {} ({})", self.option.flag(), self.text, self.origin.name())
+        let text = visible(&self.text);
+        write!(f, "{:<25} {text} ({})", self.option.flag(), self.origin.name())
     }
 }
 
@@ -69,7 +71,8 @@ impl Config {
             machine.activated_sockets && matches!(shown.origin, Origin::Flag | Origin::Env)
         });
         let unused = unused.map(|shown| {
-            format!("--listen {} is not used: LISTEN_FDS hands over sockets instead", shown.text)
+            let addresses = shown_text(&shown.text);
+            format!("--listen {addresses} is not used: LISTEN_FDS hands over sockets instead")
         });
         [memory, optional, everyone, unused].into_iter().flatten().collect()
     }

@@ -228,7 +228,7 @@ impl<S: Socket> Server<S> {
         };
         let first_ping = self.first_ping();
         let client = self.client(slot);
-        self.events.push_back(Event::Opened { client, channel: channel.into() });
+        self.events.push(&mut self.pool, Event::Opened { client, channel: channel.into() });
         self.switch_protocols(now, slot, key, Role::Member(place), Some(first_ping));
     }
 
@@ -280,7 +280,7 @@ impl<S: Socket> Server<S> {
     ) {
         self.metrics.sessions_refused += 1;
         let client = self.client(slot);
-        self.events.push_back(Event::Refused { client, why });
+        self.events.push(&mut self.pool, Event::Refused { client, why });
         self.respond(now, slot, request, Answer::plain(503).with(&[RETRY_AFTER]));
     }
 
@@ -356,15 +356,12 @@ impl<S: Socket> Server<S> {
         let client = self.client(slot);
         let mut access = self.spare.take(client, answer.status, body_bytes);
         if let Some(request) = request {
-            // A session's id, which is in the query there, speaks for the session.
-            let is_engine = request.path.starts_with("/socket.io");
-            let target = if is_engine { request.path } else { request.target };
-            let words = [request.method.as_str(), " ", target, " ", request.version.as_str()];
-            access.line.extend(words);
-            access.agent.extend_from_slice(request.field("user-agent").unwrap_or_default());
+            let (method, version) = (request.method.as_str(), request.version.as_str());
+            access.set_request(method, request.path, request.query.is_some(), version);
+            access.set_agent(request.field("user-agent").unwrap_or_default());
             access.is_probe = probe_of(request.path).is_some();
         }
-        self.events.push_back(Event::Request(access));
+        self.events.push(&mut self.pool, Event::Request(access));
         self.send_answer(now, slot, answer, next, is_1_0, bodiless);
     }
 

@@ -219,13 +219,15 @@ impl<S: Socket> Server<S> {
     pub(super) fn count_published(&mut self, client: SocketAddr, message: &Message<'_>) {
         self.metrics.messages_published += 1;
         if self.settings.report_messages {
-            let text = match message {
-                Message::Text(text) => String::from_utf8_lossy(text).into(),
-                Message::Binary(bytes) => format!("({} bytes)", bytes.len()).into(),
-                Message::Event { args, .. } => (*args).into(),
-                Message::Hi => "hi".into(),
+            let event = match message {
+                Message::Text(text) => Event::message(client, text),
+                Message::Binary(bytes) => {
+                    Event::message(client, format!("({} bytes)", bytes.len()).as_bytes())
+                }
+                Message::Event { args, .. } => Event::message(client, args.as_bytes()),
+                Message::Hi => Event::message(client, b"hi"),
             };
-            self.events.push_back(Event::Message { client, text });
+            self.events.push(&mut self.pool, event);
         }
     }
 }

@@ -65,10 +65,10 @@ fn the_line_of_a_poll_or_a_post_names_the_user_agent() {
     });
     let agent = b"a test".as_slice();
     let expected = [
-        ("GET /socket.io/ HTTP/1.1", 200, agent),
-        ("POST /socket.io/ HTTP/1.1", 200, agent),
-        ("GET /socket.io/ HTTP/1.1", 200, agent),
-        ("POST /socket.io/ HTTP/1.1", 413, agent),
+        ("GET /socket.io/? HTTP/1.1", 200, agent),
+        ("POST /socket.io/? HTTP/1.1", 200, agent),
+        ("GET /socket.io/? HTTP/1.1", 200, agent),
+        ("POST /socket.io/? HTTP/1.1", 413, agent),
     ];
     assert_eq!(lines.collect::<Vec<_>>(), expected);
 }
