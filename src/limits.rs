@@ -79,6 +79,10 @@ pub const RECORD_BYTES_TYPICAL: usize = 64;
 /// Largest name of a channel, in bytes.
 pub const CHANNEL_NAME_BYTES_MAX: usize = 64;
 
+/// Addresses of one `X-Forwarded-For` that are looked at, from its right end: proxies that stand
+/// behind one another. The last of them is taken for the client if all are trusted.
+pub const FORWARDED_MAX: usize = 16;
+
 /// Bytes discarded after a final answer, so that unread input does not turn it into a reset.
 pub const LINGER_BYTES_MAX: u32 = 64 * 1024;
 

@@ -3,6 +3,8 @@
 //!
 //! Leaves real sockets and processes to `tests/e2e`.
 
+#[path = "regression/requests.rs"]
+mod requests;
 #[path = "regression/sessions.rs"]
 mod sessions;
 #[path = "regression/turns.rs"]
@@ -87,7 +89,12 @@ const READABLE: Readiness = Readiness { readable: true, read_closed: false, writ
 
 impl World {
     fn new() -> World {
-        let settings = Settings {
+        World::with(|_| {})
+    }
+
+    /// A world in which some settings are others.
+    fn with(change: impl FnOnce(&mut Settings)) -> World {
+        let mut settings = Settings {
             limits: Limits {
                 connections_max: 400,
                 connections_per_ip_max: None,
@@ -109,6 +116,7 @@ impl World {
             events: elbow::settings::Events::Named(vec!["chat message".into()]),
             report_messages: false,
         };
+        change(&mut settings);
         let now = Now { mono: Instant::from_millis(1_000), unix_s: 1_000 };
         let server = Server::new(settings, Site::new(Vec::new(), false), [7; 32], now);
         World { server, now, events: Vec::new() }

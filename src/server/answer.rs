@@ -15,7 +15,8 @@ use crate::time::{Duration, Now};
 use crate::wire::http::{
     self, Body, Connection, FIELDS_MAX, Framing, HeadError, Method, Request, ResponseHead, Version,
 };
-use crate::wire::{origin, ws};
+use crate::wire::origin::{self, Permission};
+use crate::wire::ws;
 use core::net::{IpAddr, SocketAddr};
 
 pub(super) const TEXT: Option<&str> = Some("text/plain; charset=utf-8");
@@ -287,12 +288,19 @@ impl<S: Socket> Server<S> {
         let mut origins = request.fields("origin");
         match (origins.next(), origins.next()) {
             (None, _) => true,
-            (Some(origin), None) => {
-                let authority = request.authority.unwrap_or_default();
-                origin::origin_allowed(origin, authority, &self.settings.origins)
-            }
+            (Some(origin), None) => self.permission(request, origin).is_some(),
             (Some(_), Some(_)) => false,
         }
+    }
+
+    /// Why the page of `origin` may send this request, if it may.
+    pub(super) fn permission(
+        &self,
+        request: &Request<'_, '_>,
+        origin: &[u8],
+    ) -> Option<Permission> {
+        let authority = request.authority.unwrap_or_default();
+        origin::permission(origin, authority, &self.settings.origins)
     }
 
     /// Answers a request that could not be understood, and closes: what follows must not be
@@ -450,12 +458,15 @@ impl<S: Socket> Server<S> {
         }
         // The rightmost entry was written by the peer itself, the next by whom that one names, and
         // so on: the first from there that is not trusted is the client, and what is left of it is
-        // hearsay, as is what stands before something that is no address.
+        // hearsay, as is what stands before something that is no address. Hearsay is not looked at:
+        // a client may send thousands of addresses, and the balancer adds one.
         let mut client = None;
-        for entry in request.tokens("x-forwarded-for") {
-            let address = forwarded_address(entry);
-            let trusted = address.is_some_and(|address| self.settings.trust.contains(address.ip()));
-            client = if trusted { client.or(address) } else { address };
+        for entry in request.tokens("x-forwarded-for").rev().take(limits::FORWARDED_MAX) {
+            let Some(address) = forwarded_address(entry) else { break };
+            client = Some(address);
+            if !self.settings.trust.contains(address.ip()) {
+                break;
+            }
         }
         if let Some(client) = client {
             entry.conn.set_client(client);

@@ -1,0 +1,122 @@
+//! What once went wrong with what a request's head says: who may speak, and how dear a head may be.
+
+use super::{Client, World};
+use elbow::id::ConnId;
+use elbow::server::Event;
+use elbow::settings::{Settings, Trust};
+use elbow::wire::origin::Origin;
+
+/// The fields of a request to become a WebSocket.
+const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+                       Sec-WebSocket-Key: ZWxib3ctdGVzdC1rZXktMQ==\r\n";
+
+impl World {
+    /// Asks on a connection of its own; the status of the answer.
+    fn status(&mut self, target: &str, fields: &str) -> String {
+        self.answer(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n{fields}\r\n")).0
+    }
+
+    /// Sends a head on a connection of its own; the status of the answer, and all of it.
+    fn answer(&mut self, head: &str) -> (String, String) {
+        let (client, id): (Client, ConnId) = self.connect();
+        self.say(&client, id, head.as_bytes());
+        let heard = String::from_utf8_lossy(&client.heard()).into_owned();
+        (heard.get(9..12).unwrap_or_default().to_owned(), heard)
+    }
+
+    /// The client of the last request as the log would name it.
+    fn last_client(&self) -> String {
+        let client = self.events.iter().rev().find_map(|event| match event {
+            Event::Request(access) => Some(access.client.to_string()),
+            Event::Opened { .. }
+            | Event::Closed { .. }
+            | Event::Unentered { .. }
+            | Event::Lapped { .. }
+            | Event::Ended { .. }
+            | Event::Endpoint { .. }
+            | Event::Message { .. }
+            | Event::Refused { .. }
+            | Event::Drained => None,
+        });
+        client.expect("a request has a line")
+    }
+}
+
+#[test]
+fn who_the_client_is_behind_a_balancer_costs_a_few_addresses_however_many_are_claimed() {
+    let trust = |settings: &mut Settings| {
+        settings.forwarded_for = true;
+        let networks = ["192.0.2.0/24", "10.0.0.0/8"];
+        settings.trust =
+            Trust(networks.map(|network| network.parse().expect("a network")).to_vec());
+    };
+    let trusted = |count| vec!["10.0.0.1"; count].join(", ");
+    let cases = [
+        ("203.0.113.9", "203.0.113.9:0"),
+        ("203.0.113.9:4711, 10.0.0.3", "203.0.113.9:4711"),
+        ("198.51.100.1, 203.0.113.9, 10.0.0.3", "203.0.113.9:0"),
+        ("198.51.100.1, nonsense, 10.0.0.3", "10.0.0.3:0"),
+        ("10.0.0.2, 10.0.0.3", "10.0.0.2:0"),
+        (",,10.0.0.2,,, 10.0.0.3 ,,", "10.0.0.2:0"),
+        ("203.0.113.9, nonsense", "192.0.2.1:1234"),
+        (",,,", "192.0.2.1:1234"),
+        // As many as are looked at, and one more.
+        (&format!("203.0.113.9, {}", trusted(15)), "203.0.113.9:0"),
+        (&format!("203.0.113.9, {}", trusted(16)), "10.0.0.1:0"),
+        (&format!("{}203.0.113.9", "::1,".repeat(4_000)), "203.0.113.9:0"),
+    ];
+    for (claimed, client) in cases {
+        let mut world = World::with(trust);
+        world.status("/", &format!("X-Forwarded-For: {claimed}\r\n"));
+        assert_eq!(world.last_client(), client, "{claimed}");
+        // In several fields as in one.
+        let mut world = World::with(trust);
+        let fields = claimed.replace(',', "\r\nX-Forwarded-For: ");
+        if fields.lines().count() < 90 {
+            world.status("/", &format!("X-Forwarded-For: {fields}\r\n"));
+            assert_eq!(world.last_client(), client, "{claimed}");
+        }
+    }
+}
+
+#[test]
+fn an_origin_that_is_too_long_for_a_name_is_nobodys() {
+    let list = |settings: &mut Settings| {
+        settings.origins = vec![Origin::parse("https://page.example").expect("an origin")];
+    };
+    let long = "a".repeat(15_000);
+    for path in ["/ws", "/socket.io/?EIO=4&transport=websocket"] {
+        let ask = |origin: &str, host: &str| {
+            let fields = format!("Host: {host}\r\nOrigin: {origin}\r\n{UPGRADE}");
+            World::with(list).answer(&format!("GET {path} HTTP/1.1\r\n{fields}\r\n")).0
+        };
+        assert_eq!(ask("https://page.example", "h"), "101");
+        assert_eq!(ask("https://h", "h"), "101");
+        assert_eq!(ask(&format!("https://{long}"), "h"), "403");
+        assert_eq!(ask(&format!("https://{}", &long[..7_000]), &long[..7_000]), "403");
+    }
+}
+
+#[test]
+fn extensions_that_fill_a_head_are_not_read() {
+    let offer = |bytes: usize| {
+        let extensions = "a;b=c,".repeat(bytes / 6);
+        World::new().status("/ws", &format!("{UPGRADE}Sec-WebSocket-Extensions: {extensions}\r\n"))
+    };
+    assert_eq!(offer(2_040), "101");
+    assert_eq!(offer(2_052), "400");
+    assert_eq!(offer(15_000), "400");
+}
+
+#[test]
+fn tabs_are_white_space_in_fields_and_nothing_else() {
+    let ask = |line: &str, field: &str| {
+        World::new().answer(&format!("{line}\r\nHost: h\r\nX:{field}\r\n\r\n")).0
+    };
+    assert_eq!(ask("GET /healthz HTTP/1.1", &"\t".repeat(16_000)), "200");
+    assert_eq!(ask("GET /healthz HTTP/1.1", &"\ta".repeat(8_000)), "200");
+    for line in ["GET\t/healthz HTTP/1.1", "GET /healthz\tHTTP/1.1", "\tGET /healthz HTTP/1.1"] {
+        assert_eq!(ask(line, ""), "400", "{line}");
+    }
+    assert_eq!(ask("GET /healthz HTTP/1.1\t", ""), "400");
+}
