@@ -106,7 +106,8 @@ pub(super) const ALLOW_ORIGIN: Opt = Opt {
     repeatable: true,
     heading: "Serving",
     help: "Pages of these origins may connect too, such as https://example.org. A * allows any. \
-           Clients that send no Origin are always allowed.",
+           Clients that send no Origin are allowed, but not what a browser fetches for another \
+           site's page without one: images, scripts, links.",
 };
 /// `--events`
 pub(super) const EVENTS: Opt = Opt {

@@ -214,7 +214,7 @@ impl<S: Socket> Server<S> {
         key: &str,
     ) {
         if !self.allows_origin(request) {
-            let answer = Answer::plain(403).saying(b"this Origin is not allowed here");
+            let answer = Answer::plain(403).saying(b"pages of this origin may not connect here");
             return self.respond(now, slot, request, answer);
         }
         let room = self.hub.can_join(&self.pool, channel, Dialect::Plain);
@@ -283,11 +283,14 @@ impl<S: Socket> Server<S> {
         self.respond(now, slot, request, Answer::plain(503).with(&[RETRY_AFTER]));
     }
 
-    /// No `Origin` is no browser; a browser's must be the page's own or listed.
+    /// Whether a request may open a session, or speak to one: a page's `Origin` must be its own
+    /// host or listed. Other programs send none, and neither do a page's images, scripts and links;
+    /// a browser tells of these that the page is another site's (Fetch Metadata, section 2.3).
+    /// Listed pages connect by scripts, which send an `Origin`.
     pub(super) fn allows_origin(&self, request: &Request<'_, '_>) -> bool {
         let mut origins = request.fields("origin");
         match (origins.next(), origins.next()) {
-            (None, _) => true,
+            (None, _) => !request.has_token("sec-fetch-site", "cross-site"),
             (Some(origin), None) => self.permission(request, origin).is_some(),
             (Some(_), Some(_)) => false,
         }

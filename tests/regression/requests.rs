@@ -2,7 +2,7 @@
 
 use super::{Client, World};
 use elbow::id::ConnId;
-use elbow::server::Event;
+use elbow::server::{Access, Event};
 use elbow::settings::{Settings, Trust};
 use elbow::wire::origin::Origin;
 
@@ -24,22 +24,114 @@ impl World {
         (heard.get(9..12).unwrap_or_default().to_owned(), heard)
     }
 
+    /// The lines that the log would have, one for each request.
+    fn lines(&self) -> impl DoubleEndedIterator<Item = &Access> {
+        self.events.iter().filter_map(|event| {
+            let Event::Request(access) = event else { return None };
+            Some(access.as_ref())
+        })
+    }
+
     /// The client of the last request as the log would name it.
     fn last_client(&self) -> String {
-        let client = self.events.iter().rev().find_map(|event| match event {
-            Event::Request(access) => Some(access.client.to_string()),
-            Event::Opened { .. }
-            | Event::Closed { .. }
-            | Event::Unentered { .. }
-            | Event::Lapped { .. }
-            | Event::Ended { .. }
-            | Event::Endpoint { .. }
-            | Event::Message { .. }
-            | Event::Refused { .. }
-            | Event::Drained => None,
-        });
-        client.expect("a request has a line")
+        self.lines().next_back().expect("a request has a line").client.to_string()
     }
+}
+
+#[test]
+fn an_image_or_a_link_on_a_foreign_page_opens_no_session() {
+    let list = |settings: &mut Settings| {
+        settings.origins = vec![Origin::parse("https://page.example").expect("an origin")];
+    };
+    let foreign = "Sec-Fetch-Site: cross-site\r\n";
+    let sockets = ["/", "/ws", "/ws/news", "/socket.io/?EIO=4&transport=websocket"];
+    let polls = ["/socket.io/?EIO=3&transport=polling", "/socket.io/?EIO=4&transport=polling"];
+    let jsonp = ["/socket.io/?EIO=3&transport=polling&j=0", "/socket.io?EIO=4&transport=polling"];
+    let handshakes = sockets
+        .map(|target| (target, UPGRADE, "101"))
+        .into_iter()
+        .chain(polls.into_iter().chain(jsonp).map(|target| (target, "", "200")));
+    for (target, fields, opened) in handshakes {
+        let ask = |more: &str| {
+            let mut world = World::with(list);
+            let status = world.status(target, &format!("{fields}{more}"));
+            assert_eq!(world.server.sessions(), usize::from(status == opened), "{target} {more}");
+            status
+        };
+        for refused in [
+            foreign,
+            "sec-fetch-site: Cross-Site\r\nSec-Fetch-Mode: no-cors\r\nSec-Fetch-Dest: image\r\n",
+            "Sec-Fetch-Site: none\r\nSec-Fetch-Site: cross-site\r\n",
+            "Sec-Fetch-Site: same-origin, cross-site\r\n",
+            &format!("{foreign}Referer: https://page.example/\r\n"),
+            &format!("{foreign}Origin: null\r\n"),
+            &format!("{foreign}Origin: \r\n"),
+            &format!("{foreign}Origin: https://evil.example\r\n"),
+            &format!("{foreign}Origin: https://page.example\r\nOrigin: https://page.example\r\n"),
+        ] {
+            assert_eq!(ask(refused), "403", "{target} {refused}");
+        }
+        for allowed in [
+            "",
+            "Sec-Fetch-Site: none\r\n",
+            "Sec-Fetch-Site: same-origin\r\n",
+            "Sec-Fetch-Site: same-site\r\n",
+            "Sec-Fetch-Site: what-comes-after\r\n",
+            &format!("{foreign}Origin: https://page.example\r\n"),
+            // TLS ends in front: what the browser takes for another site may be this one.
+            &format!("{foreign}Origin: https://h\r\n"),
+        ] {
+            assert_eq!(ask(allowed), opened, "{target} {allowed}");
+        }
+    }
+}
+
+#[test]
+fn who_is_refused_as_foreign_hears_it_as_the_path_speaks_and_has_a_line() {
+    let mut world = World::new();
+    let mut ask = |method: &str, target: &str, fields: &str| {
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: h\r\n{fields}");
+        let (_, heard) = world.answer(&format!("{head}Sec-Fetch-Site: cross-site\r\n\r\n"));
+        heard
+    };
+    let said = ask("GET", "/ws", UPGRADE);
+    assert!(said.ends_with("\r\n\r\npages of this origin may not connect here"), "{said}");
+    let said = ask("GET", "/socket.io/?EIO=4&transport=websocket", UPGRADE);
+    assert!(said.ends_with("\r\n\r\nForbidden"), "{said}");
+    let forbidden = "\r\n\r\n{\"code\":4,\"message\":\"Forbidden\"}";
+    let known = "/socket.io/?EIO=4&transport=polling&sid=ExnPvMFcmbm6WPGeAAAA";
+    for (method, target) in [
+        ("GET", "/socket.io/?EIO=3&transport=polling"),
+        ("GET", "/socket.io/"),
+        ("GET", known),
+        ("POST", known),
+    ] {
+        let said = ask(method, target, "Content-Length: 0\r\n");
+        assert!(said.starts_with("HTTP/1.1 403 ") && said.ends_with(forbidden), "{said}");
+    }
+    // What is no session is anybody's: a link to the page, a probe.
+    for (target, status) in [("/", "404"), ("/ws", "426"), ("/healthz", "200"), ("/x", "404")] {
+        let said = ask("GET", target, "");
+        assert!(said.starts_with(&format!("HTTP/1.1 {status} ")), "{target}: {said}");
+    }
+    assert_eq!(world.lines().filter(|access| access.status == 403).count(), 6);
+}
+
+#[test]
+fn a_foreign_page_that_has_a_sessions_id_does_not_speak_for_it() {
+    let mut world = World::new();
+    let (_, heard) =
+        world.answer("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: h\r\n\r\n");
+    let sid = super::sid_of(heard.as_bytes());
+    let target = format!("/socket.io/?EIO=4&transport=polling&sid={sid}");
+    assert_eq!(world.status(&target, "Sec-Fetch-Site: cross-site\r\n"), "403");
+    let upgrade = format!("{UPGRADE}Sec-Fetch-Site: cross-site\r\n");
+    assert_eq!(world.status(&target.replace("polling", "websocket"), &upgrade), "403");
+    let post = format!("POST {target} HTTP/1.1\r\nHost: h\r\nSec-Fetch-Site: cross-site\r\n");
+    assert_eq!(world.answer(&format!("{post}Content-Length: 2\r\n\r\n40")).0, "403");
+    assert_eq!(world.server.sessions(), 1);
+    let post = format!("POST {target} HTTP/1.1\r\nHost: h\r\nSec-Fetch-Site: same-origin\r\n");
+    assert_eq!(world.answer(&format!("{post}Content-Length: 2\r\n\r\n40")).0, "200");
 }
 
 #[test]
