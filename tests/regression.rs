@@ -111,6 +111,7 @@ impl World {
             proxy: ProxyMode::Off,
             trust: Trust::default(),
             forwarded_for: false,
+            hosts: Vec::new(),
             origins: Vec::new(),
             keep_alive: Duration::from_secs(15),
             events: elbow::settings::Events::Named(vec!["chat message".into()]),

@@ -40,7 +40,7 @@ const NEIGHBOURS: [(&str, &str); 4] =
 /// Beside the floors: who may know what, whole. `config` is plain data about the command line and
 /// stands on nothing but words and values, which is why the shell may know it.
 const BESIDE: [(&str, &[&str]); 3] = [
-    ("config", &["time", "limits", "settings", "wire::origin"]),
+    ("config", &["time", "limits", "settings", "wire::host", "wire::origin"]),
     ("cli", &["config"]),
     ("main", &["cli", "shell"]),
 ];

@@ -318,6 +318,7 @@ fn settings(choice: u8) -> Settings {
         },
         trust: Trust(vec!["192.0.2.0/24".parse().expect("a network")]),
         forwarded_for: choice & 3 == 3,
+        hosts: Vec::new(),
         origins: vec![elbow::wire::origin::Origin::parse(origin).expect("an origin")],
         keep_alive: Duration::from_secs(15),
         events: match choice & 64 {

@@ -97,6 +97,18 @@ pub(super) const WWW: Opt = Opt {
     help: "Files to serve instead of the built-in page. They are read once at start and on SIGHUP \
            and served from memory.",
 };
+/// `--host`
+pub(super) const HOST: Opt = Opt {
+    name: "host",
+    value: "NAME,…",
+    default: "",
+    default_words: "any",
+    repeatable: true,
+    heading: "Serving",
+    help: "Names that clients reach this server by, such as chat.example.org: a request that names \
+           another Host is answered with 421, against DNS rebinding. Ports are ignored; health \
+           probes may name anything.",
+};
 /// `--allow-origin`
 pub(super) const ALLOW_ORIGIN: Opt = Opt {
     name: "allow-origin",
@@ -292,13 +304,14 @@ pub(super) const LOG_LEVEL: Opt = Opt {
 };
 
 /// All of them, in the order in which they are shown; options of one heading stand together.
-pub const OPTIONS: [&Opt; 21] = [
+pub const OPTIONS: [&Opt; 22] = [
     &LISTEN,
     &HEALTH_LISTEN,
     &LB,
     &PROXY_PROTOCOL,
     &PROXY_TRUST,
     &WWW,
+    &HOST,
     &ALLOW_ORIGIN,
     &EVENTS,
     &PING_INTERVAL,

@@ -16,7 +16,7 @@ use crate::wire::http::{
     self, Body, Connection, FIELDS_MAX, Framing, HeadError, Method, Request, ResponseHead, Version,
 };
 use crate::wire::origin::{self, Permission};
-use crate::wire::ws;
+use crate::wire::{host, ws};
 use core::net::{IpAddr, SocketAddr};
 
 pub(super) const TEXT: Option<&str> = Some("text/plain; charset=utf-8");
@@ -115,6 +115,10 @@ impl<S: Socket> Server<S> {
     }
 
     fn answer_client(&mut self, now: Now, slot: u32, request: &Request<'_, '_>) {
+        if !self.goes_by(request.authority) {
+            let answer = Answer::plain(421).saying(b"this server has another name");
+            return self.respond(now, slot, request, answer);
+        }
         if request.path == "*" {
             let allow = ("Allow", "GET, HEAD, OPTIONS");
             return self.respond(now, slot, request, Answer::plain(204).with(&[allow]));
@@ -281,6 +285,13 @@ impl<S: Socket> Server<S> {
         let client = self.client(slot);
         self.events.push_back(Event::Refused { client, why });
         self.respond(now, slot, request, Answer::plain(503).with(&[RETRY_AFTER]));
+    }
+
+    /// Whether `authority` names this server. The page of a foreign name that was made to lead here
+    /// (DNS rebinding) has the right `Origin` for it, so only the name itself tells.
+    fn goes_by(&self, authority: Option<&str>) -> bool {
+        let hosts = &self.settings.hosts;
+        hosts.is_empty() || authority.is_some_and(|authority| host::is_named(authority, hosts))
     }
 
     /// Whether a request may open a session, or speak to one: a page's `Origin` must be its own

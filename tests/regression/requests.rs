@@ -4,6 +4,7 @@ use super::{Client, World};
 use elbow::id::ConnId;
 use elbow::server::{Access, Event};
 use elbow::settings::{Settings, Trust};
+use elbow::wire::host::Host;
 use elbow::wire::origin::Origin;
 
 /// The fields of a request to become a WebSocket.
@@ -132,6 +133,52 @@ fn a_foreign_page_that_has_a_sessions_id_does_not_speak_for_it() {
     assert_eq!(world.server.sessions(), 1);
     let post = format!("POST {target} HTTP/1.1\r\nHost: h\r\nSec-Fetch-Site: same-origin\r\n");
     assert_eq!(world.answer(&format!("{post}Content-Length: 2\r\n\r\n40")).0, "200");
+}
+
+#[test]
+fn a_server_that_has_names_answers_to_no_other() {
+    let named = |settings: &mut Settings| {
+        let hosts = ["chat.example", "[::1]", "192.0.2.7"];
+        settings.hosts = hosts.map(|host| Host::parse(host).expect("a host")).to_vec();
+    };
+    let ask = |line: &str, fields: &str| {
+        let mut world = World::with(named);
+        let (status, heard) = world.answer(&format!("{line}\r\n{fields}\r\n"));
+        assert_eq!(world.server.sessions(), usize::from(status == "101"));
+        (status, heard)
+    };
+    let status = |line: &str, fields: &str| ask(line, fields).0;
+    for host in ["chat.example", "CHAT.Example.:3000", "[0::1]", "[::1]:80", "192.0.2.7:3000"] {
+        let host = format!("Host: {host}\r\n");
+        assert_eq!(status("GET /x HTTP/1.1", &host), "404", "{host}");
+        assert_eq!(status("GET /ws HTTP/1.1", &format!("{host}{UPGRADE}")), "101", "{host}");
+        assert_eq!(status("GET http://evil.example/x HTTP/1.1", &host), "421", "{host}");
+    }
+    for host in
+        ["evil.example", "chat.example.evil.example", "a.chat.example", "[::2]", "192.0.2.8"]
+    {
+        let origin = format!("Host: {host}:3000\r\nOrigin: http://{host}:3000\r\n");
+        for target in ["/", "/ws", "/ws/news", "/socket.io/?EIO=4&transport=websocket"] {
+            let line = format!("GET {target} HTTP/1.1");
+            assert_eq!(status(&line, &format!("{origin}{UPGRADE}")), "421", "{host} {target}");
+        }
+        assert_eq!(status("GET /socket.io/?EIO=4&transport=polling HTTP/1.1", &origin), "421");
+        assert_eq!(status("POST /socket.io/?EIO=4&transport=polling HTTP/1.1", &origin), "421");
+        assert_eq!(status("OPTIONS * HTTP/1.1", &origin), "421");
+        assert_eq!(status("GET http://chat.example:81/x HTTP/1.1", &origin), "404");
+        for probe in ["/healthz", "/readyz"] {
+            assert_eq!(status(&format!("GET {probe} HTTP/1.1"), &origin), "200");
+            assert_eq!(status(&format!("HEAD {probe} HTTP/1.0"), ""), "200");
+            assert_eq!(status(&format!("POST {probe} HTTP/1.1"), &origin), "405");
+        }
+    }
+    assert_eq!(status("GET /x HTTP/1.0", ""), "421");
+    assert_eq!(status("GET /x HTTP/1.0", "Host: chat.example\r\n"), "404");
+    assert_eq!(status("GET /x HTTP/1.1", ""), "400");
+    assert_eq!(status("GET /x HTTP/1.1", "Host: chat.example\r\nHost: chat.example\r\n"), "400");
+    let (_, heard) = ask("GET /x HTTP/1.1", "Host: evil.example\r\n");
+    assert!(heard.starts_with("HTTP/1.1 421 Misdirected Request\r\n"), "{heard}");
+    assert!(heard.ends_with("\r\n\r\nthis server has another name"), "{heard}");
 }
 
 #[test]
