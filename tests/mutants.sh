@@ -83,7 +83,7 @@ mutant "writable ignored" \
   's/if readiness.writable && entry.blocked {/if readiness.writable \&\& !entry.blocked {/'
 # A short read counts as the end of what there is, although the peer's end stands behind it.
 mutant "the end behind the bytes forgotten" \
-  's/arrived == asked || entry.read_closed;/arrived == asked;/'
+  's/arrived == asked || entry.more_behind;/arrived == asked;/'
 # Who left the room is still waited for.
 mutant "publishers never resumed" \
   's/self.grace_until = None;/self.grace_until = Some(Instant::NEVER);/'

@@ -31,6 +31,9 @@ struct Wire {
     room: usize,
     shut_down: bool,
     dropped: bool,
+    /// A read stops after so many bytes, as in front of urgent data.
+    mark: Option<usize>,
+    reads: usize,
 }
 
 #[derive(Clone)]
@@ -42,10 +45,12 @@ struct End(Rc<RefCell<Wire>>);
 impl Socket for End {
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut wire = self.0.borrow_mut();
+        wire.reads += 1;
         if wire.to_server.is_empty() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let length = buffer.len().min(wire.to_server.len());
+        let length = wire.mark.take().map_or(length, |mark| mark.min(length));
         for (place, byte) in buffer.iter_mut().zip(wire.to_server.drain(..length)) {
             *place = byte;
         }
@@ -85,7 +90,7 @@ struct World {
     events: Vec<Event>,
 }
 
-const READABLE: Readiness = Readiness { readable: true, read_closed: false, writable: false };
+const READABLE: Readiness = Readiness { readable: true, more_behind: false, writable: false };
 
 impl World {
     fn new() -> World {

@@ -225,7 +225,7 @@ impl World {
         let readable = over || !way.to_server.is_empty();
         let writable = way.room > 0 || way.reset;
         drop(way);
-        self.server.ready(self.now, *id, Readiness { readable, read_closed: over, writable });
+        self.server.ready(self.now, *id, Readiness { readable, more_behind: over, writable });
         self.server.check();
         self.settle();
     }

@@ -2,7 +2,7 @@
 
 use super::{Client, World};
 use elbow::id::ConnId;
-use elbow::server::{Access, Event};
+use elbow::server::{Access, Event, Readiness};
 use elbow::settings::{Settings, Trust};
 use elbow::wire::host::Host;
 use elbow::wire::origin::Origin;
@@ -258,4 +258,24 @@ fn tabs_are_white_space_in_fields_and_nothing_else() {
         assert_eq!(ask(line, ""), "400", "{line}");
     }
     assert_eq!(ask("GET /healthz HTTP/1.1\t", ""), "400");
+}
+
+#[test]
+fn a_read_that_stops_in_front_of_urgent_data_is_followed_by_another() {
+    let request = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
+    for more_behind in [true, false] {
+        let mut world = World::new();
+        let (client, id) = world.connect();
+        {
+            let mut wire = client.0.borrow_mut();
+            wire.to_server.extend(request);
+            wire.mark = more_behind.then_some(16);
+        }
+        let told = Readiness { readable: true, more_behind, writable: true };
+        world.server.ready(world.now, id, told);
+        world.settle();
+        assert!(client.heard().starts_with(b"HTTP/1.1 200 "));
+        // It is read until there is nothing; for whoever sends none, one read is enough.
+        assert_eq!(client.0.borrow().reads, if more_behind { 3 } else { 1 });
+    }
 }
