@@ -415,7 +415,7 @@ proptest! {
             Ok(Command::Run(config)) => {
                 let lines = config.report(&MACHINE).lines().count();
                 let warnings = config.warnings(&MACHINE).len();
-                prop_assert_eq!(lines, OPTIONS.len() + 8 + warnings);
+                prop_assert_eq!(lines, OPTIONS.len() + 9 + warnings);
             }
             Err(failure) => {
                 prop_assert!(!failure.line.chars().any(char::is_control), "{}", failure.line);
@@ -440,6 +440,7 @@ fn the_report_ends_with_ceiling_capacity_and_warnings() {
         "\
 client addresses: from the PROXY header of trusted peers, or else the socket
 idle HTTP connections: closed after 15s (default)
+messages: up to 64 KiB, whatever is in them
 memory ceiling, user space: 72.2 MiB (75769856 bytes): --memory, 266 KiB for tables, 8 MiB for \
          the program
 memory ceiling, kernel share per connection: 332 KiB (339968 bytes)
@@ -455,6 +456,32 @@ warning: --proxy-trust ::/0 believes everybody's word about a client's address
 warning: --listen [::]:1 is not used: LISTEN_FDS hands over sockets instead
 "
     );
+}
+
+#[test]
+fn the_report_says_which_messages_may_be_refused_though_they_are_short_enough() {
+    for (args, line) in [
+        (&["--max-message", "65536"][..], "messages: up to 64 KiB, whatever is in them"),
+        (
+            &["--max-message", "256KiB"],
+            "messages: up to 256 KiB; a text over 85.2 KiB is refused if escaped for Socket.IO it \
+             takes more than 512 KiB, half of --feed",
+        ),
+        (&["--max-message", "1", "--feed", "4KiB"], "messages: up to 1 bytes, whatever is in them"),
+        // The most of which all are taken, and one more.
+        (
+            &["--max-message", "87328", "--feed", "1MiB"],
+            "messages: up to 85.2 KiB, whatever is in them",
+        ),
+        (
+            &["--max-message", "87329", "--feed", "1MiB"],
+            "messages: up to 85.2 KiB; a text over 85.2 KiB is refused if escaped for Socket.IO it \
+             takes more than 512 KiB, half of --feed",
+        ),
+    ] {
+        let report = config(args, &[]).report(&MACHINE);
+        assert!(report.lines().any(|shown| shown == line), "{args:?}: {report}");
+    }
 }
 
 #[test]

@@ -7,6 +7,8 @@
 mod requests;
 #[path = "regression/sessions.rs"]
 mod sessions;
+#[path = "regression/sizes.rs"]
+mod sizes;
 #[path = "regression/turns.rs"]
 mod turns;
 

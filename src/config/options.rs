@@ -236,7 +236,9 @@ pub(super) const MAX_MESSAGE: Opt = Opt {
     default_words: "",
     repeatable: false,
     heading: "Limits",
-    help: "The largest message; a larger one closes its sender with 1009.",
+    help: "The largest message; a larger one closes its sender with 1009. So does a text that is \
+           longer than half of --feed once it is escaped for Socket.IO, whoever is there to read; \
+           elbow check says whether one can be.",
 };
 /// `--feed`
 pub(super) const FEED: Opt = Opt {
