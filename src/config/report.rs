@@ -39,7 +39,8 @@ impl Config {
     pub fn report(&self, machine: &Machine) -> String {
         let values = self.values.iter().map(Shown::to_string);
         let lines = values.chain([String::new(), self.client_line(), self.idle_line()]);
-        let lines = lines.chain(self.ceiling_lines()).chain([self.capacity_line()]);
+        let lines = lines.chain([self.message_line()]).chain(self.ceiling_lines());
+        let lines = lines.chain([self.capacity_line()]);
         let warnings = self.warnings(machine);
         let warnings = warnings.iter().map(|warning| format!("warning: {warning}"));
         lines.chain(warnings).map(|line| line + "\n").collect()
@@ -98,6 +99,22 @@ impl Config {
             None => String::new(),
         };
         format!("idle HTTP connections: closed after {keep_alive} ({}){balancer}", origin.name())
+    }
+
+    fn message_line(&self) -> String {
+        let limits = &self.settings.limits;
+        let (most, sure) = (limits.message_bytes_max, limits.any_text_bytes_max());
+        let record = size_rounded(Limits::record_bytes_max(limits.feed_bytes));
+        let what_may_not = if most == sure {
+            ", whatever is in them".to_owned()
+        } else {
+            format!(
+                "; a text over {} is refused if escaped for Socket.IO it takes more than {record}, \
+                 half of --feed",
+                size_rounded(sure)
+            )
+        };
+        format!("messages: up to {}{what_may_not}", size_rounded(most))
     }
 
     /// The memory ceiling, rounded for people and exact for scripts; logged at start too.

@@ -74,8 +74,9 @@ pub trait Socket {
 pub struct Readiness {
     /// Bytes, the end or an error can be read.
     pub readable: bool,
-    /// The peer's end has arrived, so that a short read does not mean "no more for now".
-    pub read_closed: bool,
+    /// The peer's end has arrived, or urgent data: a read stops in front of either although there
+    /// is more to read, so a short one does not mean "no more for now".
+    pub more_behind: bool,
     /// Bytes can be written, or an error found by that.
     pub writable: bool,
 }
@@ -88,8 +89,9 @@ struct Entry<S> {
     socket: S,
     /// The socket may have bytes that were not read.
     readable: bool,
-    /// … and its end is among them.
-    read_closed: bool,
+    /// A short read does not show that it has none, for the rest of its life: the kernel has said
+    /// so once and will not again.
+    more_behind: bool,
     /// The end was read.
     ended: bool,
     /// The last write was short; it waits to be writable.
@@ -238,7 +240,7 @@ impl<S: Socket> Server<S> {
             generation: id.generation,
             socket,
             readable: false,
-            read_closed: false,
+            more_behind: false,
             ended: false,
             blocked: false,
             queued: false,
@@ -269,12 +271,12 @@ impl<S: Socket> Server<S> {
         self.engine.tell(now.mono);
         let Some(entry) = self.entry(id) else { return };
         entry.readable |= readiness.readable;
-        entry.read_closed |= readiness.read_closed;
+        entry.more_behind |= readiness.more_behind;
         if readiness.writable && entry.blocked {
             entry.blocked = false;
             self.enqueue_unblocked(id.slot);
         }
-        if readiness.readable || readiness.read_closed {
+        if readiness.readable || readiness.more_behind {
             let waits = self.share.is_spent() || !self.resume.is_empty();
             if waits && self.entries[id.slot as usize].conn.is_publishing() {
                 self.read_later(id, false);
@@ -603,8 +605,8 @@ impl<S: Socket> Server<S> {
     }
 }
 
-/// Appends a connection that was just marked as queued. The queue never grows: if it is full, places
-/// of connections that have ended are taken out first.
+/// Appends a connection that was just marked as queued. The queue never grows: if it is full,
+/// places of connections that have ended are taken out first.
 fn push_slot<S>(queue: &mut VecDeque<u32>, entries: &mut Slab<Entry<S>>, slot: u32) {
     if queue.len() == queue.capacity() {
         for place in &*queue {

@@ -262,9 +262,10 @@ fn read_socket<S: Socket>(
         }
         Ok(arrived) => {
             work::count(|work| work.read_bytes += arrived as u64);
-            // A stream socket that gave less than asked has no more (epoll(7)), but its end may
-            // stand behind it and would not be reported again.
-            entry.readable = arrived == asked || entry.read_closed;
+            // A stream socket that gave less than asked has no more (epoll(7)), unless its end or
+            // the mark of urgent data stopped it, behind which there is more that would not be
+            // reported again.
+            entry.readable = arrived == asked || entry.more_behind;
             Ok(arrived)
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -165,7 +165,9 @@ impl Shell {
                     Token(token) => {
                         let readiness = Readiness {
                             readable: event.is_readable() || event.is_error(),
-                            read_closed: event.is_read_closed() || event.is_error(),
+                            more_behind: event.is_read_closed()
+                                || event.is_priority()
+                                || event.is_error(),
                             writable: event.is_writable() || event.is_error(),
                         };
                         self.server.ready(now, ConnId::from_bits(token as u64), readiness);
@@ -220,7 +222,8 @@ impl Shell {
                 Ok(None) => return,
                 Ok(Some((from, mut stream, peer))) => {
                     let token = Token(id.to_bits() as usize);
-                    let interest = Interest::READABLE | Interest::WRITABLE;
+                    // PRIORITY because a read stops in front of urgent data, with more behind it.
+                    let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
                     if let Err(error) =
                         self.poll.registry().register(&mut stream.0, token, interest)
                     {

@@ -5,40 +5,20 @@ use std::rc::Rc;
 
 use super::{Client, End, READABLE, Wire, World, frame};
 use elbow::id::ConnId;
-use elbow::limits::{EVENTS_BYTES, Limits};
-use elbow::server::{Access, Event, Listener, Server};
-use elbow::settings::{Events, ProxyMode, Settings, Trust};
-use elbow::site::Site;
+use elbow::limits::EVENTS_BYTES;
+use elbow::server::{Access, Event, Listener};
+use elbow::settings::{ProxyMode, Trust};
 use elbow::text::SHOWN_BYTES_MAX;
-use elbow::time::{Duration, Instant, Now};
+use elbow::time::Duration;
 
 /// A server behind a balancer that is trusted, which reports messages.
 fn world(proxy: ProxyMode, memory_bytes: u64) -> World {
-    let settings = Settings {
-        limits: Limits {
-            connections_max: 400,
-            connections_per_ip_max: None,
-            channels_max: 4,
-            message_bytes_max: 1024,
-            feed_bytes: 4096,
-            memory_bytes,
-            send_buffer_bytes: 4096,
-            receive_buffer_bytes: 4096,
-            ping_interval: Duration::from_secs(25),
-            ping_timeout: Duration::from_secs(20),
-            drain: Duration::from_secs(5),
-        },
-        proxy,
-        trust: Trust(vec!["192.0.2.0/24".parse().expect("a network")]),
-        forwarded_for: false,
-        origins: Vec::new(),
-        keep_alive: Duration::from_secs(15),
-        events: Events::Named(vec!["chat message".into()]),
-        report_messages: true,
-    };
-    let now = Now { mono: Instant::from_millis(1_000), unix_s: 1_000 };
-    let server = Server::new(settings, Site::new(Vec::new(), false), [7; 32], now);
-    World { server, now, events: Vec::new() }
+    World::with(|settings| {
+        settings.limits.memory_bytes = memory_bytes;
+        settings.proxy = proxy;
+        settings.trust = Trust(vec!["192.0.2.0/24".parse().expect("a network")]);
+        settings.report_messages = true;
+    })
 }
 
 fn connect(world: &mut World, from: Listener, peer: &str) -> (Client, ConnId) {
@@ -59,9 +39,13 @@ fn through(endpoint: &[u8]) -> Vec<u8> {
 }
 
 fn lines(world: &World) -> Vec<&Access> {
-    let access =
-        |event| if let &Event::Request(ref access) = event { Some(&**access) } else { None };
-    world.events.iter().filter_map(access).collect()
+    let mut lines = Vec::new();
+    for event in &world.events {
+        if let Event::Request(access) = event {
+            lines.push(access.as_ref());
+        }
+    }
+    lines
 }
 
 #[test]
@@ -228,10 +212,10 @@ fn what_waits_for_the_log_is_bounded_counted_and_let_go() {
                 .sum();
             assert!(texts as u64 <= EVENTS_BYTES + reserved);
             assert!(lines.len() > 100, "there is room for a turn");
-            match last {
-                Event::Dropped { events } => assert_eq!(lines.len() as u64 + events, 2_000),
-                other => panic!("{other:?} says nothing of those that found no room"),
-            }
+            let Event::Dropped { events } = last else {
+                panic!("{last:?} says nothing of those that found no room");
+            };
+            assert_eq!(lines.len() as u64 + events, 2_000);
             assert_eq!(world.server.pool().lent_bytes(), before, "its room goes back");
             assert_eq!(world.server.poll_event(), None, "told once");
             world.server.check();

@@ -115,7 +115,7 @@ impl Oracle {
             }
             Event::Message { client, text } => {
                 let number = of(client);
-                self.message(now_ms, &mut clients[number], text);
+                self.message(now_ms, climate, &mut clients[number], text);
             }
             Event::Lapped { client, channel, lag_bytes } => {
                 let number = of(client);
@@ -181,7 +181,8 @@ impl Oracle {
         });
     }
 
-    fn message(&mut self, now_ms: u64, client: &mut Client, text: &str) {
+    fn message(&mut self, now_ms: u64, climate: &Climate, client: &mut Client, text: &str) {
+        assert!(!is_swollen(climate, client), "#{} was heard with too much", client.number);
         self.published += 1;
         let message = client.sent.pop_front().expect("somebody sent it");
         if message.is_text {
@@ -548,7 +549,8 @@ fn sessions_max(clients: &[Client], people: &[Person]) -> usize {
     clients.iter().filter(plain).count() + people.iter().filter(lives).count()
 }
 
-/// Whether what it says next takes more than half a ring as Socket.IO clients would get it.
+/// Whether what it says next takes more than half a ring as Socket.IO clients would get it, and so
+/// is refused, whether there are any or not.
 fn is_swollen(climate: &Climate, client: &Client) -> bool {
     let (Some(message), Some(session)) = (client.sent.front(), &client.session) else {
         return false;

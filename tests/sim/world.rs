@@ -396,7 +396,7 @@ impl World {
         if false_alarm && !self.clients.is_empty() {
             let client = self.dice.below(self.clients.len() as u64) as usize;
             if let Some(id) = self.ids[client] {
-                let readiness = Readiness { readable: true, read_closed: false, writable: true };
+                let readiness = Readiness { readable: true, more_behind: false, writable: true };
                 let now_ms = self.now_ms();
                 self.clients[client].link.state.borrow_mut().alarmed(now_ms);
                 self.server.ready(now(now_ms), id, readiness);

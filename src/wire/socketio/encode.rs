@@ -10,6 +10,7 @@
 use std::io::Write;
 
 use super::PacketType;
+use crate::limits::ESCAPED_BYTES_MAX;
 use crate::wire::engine::Version;
 
 /// The most bytes that [`connected`], [`refused`] and [`acknowledgement`] append beside the
@@ -72,7 +73,8 @@ pub fn text_event(namespace: &str, text: &str, out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-/// The length of what [`text_event`] appends: at most six times the text and a little.
+/// The length of what [`text_event`] appends: at most [`ESCAPED_BYTES_MAX`] times the text and a
+/// little. Looks at every byte.
 pub fn text_event_bytes(namespace: &str, text: &str) -> usize {
     head_bytes(0, namespace) + CHAT_MESSAGE_BEGIN.len() + string_bytes(text) + 1
 }
@@ -117,7 +119,7 @@ fn string(text: &str, out: &mut Vec<u8>) {
 fn string_bytes(text: &str) -> usize {
     let escaped_bytes = |byte: u8| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
-        0..=0x1f => 6,
+        0..=0x1f => ESCAPED_BYTES_MAX,
         _ => 1,
     };
     2 + text.bytes().map(escaped_bytes).sum::<usize>()
