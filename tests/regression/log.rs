@@ -59,9 +59,13 @@ fn through(endpoint: &[u8]) -> Vec<u8> {
 }
 
 fn lines(world: &World) -> Vec<&Access> {
-    let access =
-        |event| if let &Event::Request(ref access) = event { Some(&**access) } else { None };
-    world.events.iter().filter_map(access).collect()
+    let mut lines = Vec::new();
+    for event in &world.events {
+        if let Event::Request(access) = event {
+            lines.push(&**access);
+        }
+    }
+    lines
 }
 
 #[test]
@@ -228,10 +232,10 @@ fn what_waits_for_the_log_is_bounded_counted_and_let_go() {
                 .sum();
             assert!(texts as u64 <= EVENTS_BYTES + reserved);
             assert!(lines.len() > 100, "there is room for a turn");
-            match last {
-                Event::Dropped { events } => assert_eq!(lines.len() as u64 + events, 2_000),
-                other => panic!("{other:?} says nothing of those that found no room"),
-            }
+            let Event::Dropped { events } = last else {
+                panic!("{last:?} says nothing of those that found no room")
+            };
+            assert_eq!(lines.len() as u64 + events, 2_000);
             assert_eq!(world.server.pool().lent_bytes(), before, "its room goes back");
             assert_eq!(world.server.poll_event(), None, "told once");
             world.server.check();
