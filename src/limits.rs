@@ -34,8 +34,8 @@ pub const SEGMENT_KERNEL_BYTES: u64 = 68 * 1024;
 /// events that wait to be written down, and the pool's reserve.
 pub const BASE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Part of [`BASE_BYTES`]: what events may take that wait to be written down. Beyond it they reserve
-/// memory of the pool. A busy turn has some hundred, of 100 to 800 bytes each.
+/// Part of [`BASE_BYTES`]: what events may take that wait to be written down. Beyond it they
+/// reserve memory of the pool. A busy turn has some hundred, of 100 to 800 bytes each.
 pub const EVENTS_BYTES: u64 = 256 * 1024;
 
 /// The most that is set aside for what is needed briefly; see [`Limits::reserve_bytes`].
