@@ -11,7 +11,7 @@ use crate::time::Duration;
 pub const CONNECTIONS_SPARE: usize = 64;
 
 /// Descriptors that are neither connections nor spare: standard streams, listeners, epoll, the
-/// log's pipe, the signal pipe, and what a reload of `--www` opens for a moment.
+/// log's pipe and what it writes to, the signal pipe, and what a reload of `--www` opens.
 pub const DESCRIPTORS_RESERVED: u64 = 32;
 
 /// The most connections that `--max-connections` takes when it is left to us.
@@ -34,8 +34,8 @@ pub const SEGMENT_KERNEL_BYTES: u64 = 68 * 1024;
 /// events that wait to be written down, and the pool's reserve.
 pub const BASE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// What events that wait to be written down may take of [`BASE_BYTES`]; beyond it they reserve
-/// memory of the pool. A busy turn has some hundred, of 100 to 800 bytes each.
+/// Part of [`BASE_BYTES`]: what events may take that wait to be written down. Beyond it they
+/// reserve memory of the pool. A busy turn has some hundred, of 100 to 800 bytes each.
 pub const EVENTS_BYTES: u64 = 256 * 1024;
 
 /// The most that is set aside for what is needed briefly; see [`Limits::reserve_bytes`].

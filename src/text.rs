@@ -137,11 +137,18 @@ impl<const N: usize> Line<N> {
 impl<const N: usize> Write for Line<N> {
     fn write_str(&mut self, piece: &str) -> fmt::Result {
         let shown = cut(piece);
-        for c in shown.chars() {
-            if is_hidden(c) {
-                c.escape_default().for_each(|c| self.push(c));
-            } else {
-                self.push(c);
+        let end = self.length + shown.len();
+        let is_plain = shown.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+        if is_plain && !self.is_full && end + ELLIPSIS.len() <= N {
+            // Nearly every piece is of this kind, and most lines are those of requests.
+            self.bytes[self.length..end].copy_from_slice(shown.as_bytes());
+            self.length = end;
+        } else {
+            for c in shown.chars() {
+                match is_hidden(c) {
+                    true => c.escape_default().for_each(|c| self.push(c)),
+                    false => self.push(c),
+                }
             }
         }
         if shown.len() < piece.len() {
