@@ -128,6 +128,27 @@ describe('curl', () => {
   });
 });
 
+test('--host: another name gets 421, but for probes', async (context) => {
+  const server = await context.elbow(['--host', 'chat.example', '--host', '127.0.0.1,[::1]']);
+  const status = async (target, ...args) => (await curl(...args, server.url(target))).status;
+  const named = (host) => ['-H', `Host: ${host}`];
+  for (const host of ['chat.example', 'CHAT.EXAMPLE.:8080', '[0:0::1]:1', `127.0.0.1`]) {
+    assert.equal(await status('/', ...named(host)), 200, host);
+  }
+  assert.equal(await status('/'), 200, 'the port is no part of it');
+  for (const host of ['evil.example', 'chat.example.evil.example', 'localhost', '127.0.0.2']) {
+    assert.equal(await status('/', ...named(host)), 421, host);
+    assert.equal(await status('/socket.io/?EIO=4&transport=polling', ...named(host)), 421, host);
+    assert.equal(await status('/healthz', ...named(host)), 200, host);
+    assert.equal(await status('/readyz', ...named(host)), 200, host);
+  }
+  assert.equal(await status('/', '--http1.0', '-H', 'Host:'), 421, 'no name at all');
+  const tcp = await context.tcp(server.port);
+  tcp.send(upgradeHead('/ws', ['Origin: http://h']));
+  assert.equal((await tcp.response()).status, 421);
+  await context.client(server.port);
+});
+
 describe('--www', () => {
   test('serves a folder from memory, and reads it again on SIGHUP', async (context) => {
     const www = context.folder();

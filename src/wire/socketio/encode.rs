@@ -117,10 +117,22 @@ fn string(text: &str, out: &mut Vec<u8>) {
 
 /// The length of a JSON string with its quotes.
 fn string_bytes(text: &str) -> usize {
-    let escaped_bytes = |byte: u8| match byte {
-        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
-        0..=0x1f => ESCAPED_BYTES_MAX,
-        _ => 1,
-    };
-    2 + text.bytes().map(escaped_bytes).sum::<usize>()
+    // A block is summed up in a byte, without a branch per byte, which makes it vector instructions.
+    const BLOCK_BYTES: usize = 32;
+    const _: () = assert!(BLOCK_BYTES * (ESCAPED_BYTES_MAX - 1) <= u8::MAX as usize);
+    let added = |sum: u8, byte: &u8| sum.wrapping_add(escape_bytes(*byte));
+    let (blocks, rest) = text.as_bytes().as_chunks::<BLOCK_BYTES>();
+    let of_blocks: usize =
+        blocks.iter().map(|block| usize::from(block.iter().fold(0, added))).sum();
+    2 + text.len() + of_blocks + usize::from(rest.iter().fold(0, added))
+}
+
+/// How many bytes a byte of text takes in a JSON string beside the one that it is.
+const fn escape_bytes(byte: u8) -> u8 {
+    let is_control = byte < 0x20;
+    let is_short_control = (byte >= 0x08) & (byte <= 0x0d) & (byte != 0x0b);
+    let is_quoted = (byte == b'"') | (byte == b'\\');
+    is_quoted as u8
+        + is_short_control as u8
+        + (is_control & !is_short_control) as u8 * (ESCAPED_BYTES_MAX - 1) as u8
 }
