@@ -156,6 +156,7 @@ pub mod hub;
 pub mod id;
 pub mod limits;
 pub mod metrics;
+pub mod order;
 pub mod outbound;
 pub mod pool;
 pub mod reason;
