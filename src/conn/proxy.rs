@@ -21,7 +21,7 @@ impl Conn {
             Ok(Status::Complete(header)) => {
                 // Believing one part of the room and not the other would be guessing: a header
                 // from a stranger ends the connection. On a health listener it means nothing.
-                if self.listener == Listener::Public && !self.trusted {
+                if self.listener == Listener::Public && !self.is_trusted() {
                     return (0, Step::End(CloseReason::ProxyUntrusted));
                 }
                 self.believe(cx, &header);
@@ -41,7 +41,7 @@ impl Conn {
         let Phase::Proxy { by } = self.phase else { return (0, Step::Continue) };
         let request = match (self.listener, cx.settings.proxy) {
             (Listener::Health, _) => Request::first(cx, Requester::Health),
-            (Listener::Public, ProxyMode::Required) if self.trusted => {
+            (Listener::Public, ProxyMode::Required) if self.is_trusted() => {
                 // A CLB's HTTP health check comes without a header. It has no more time than the
                 // header would have had, and gets nothing but the probe's answer.
                 Request::probe(by)

@@ -14,7 +14,7 @@
 //! distributes; a room most of whose readers do not read gets a second per half ring to catch up
 //! (who does not read is not read from, but cannot silence a room either).
 
-use super::{Message, Moved, PublishError};
+use super::{Address, DEFAULT_CHANNEL, Message, Moved, PublishError};
 use crate::feed::{Feed, Mark};
 use crate::id::{ConnId, Dialect, Member};
 use crate::limits::GRACE_LIMIT;
@@ -31,6 +31,10 @@ pub struct Channel {
     name: Box<str>,
     /// `/` and the name, but for the default channel `/` alone.
     namespace: Box<str>,
+    /// On whose account it was brought into being, if on anybody's.
+    brought_by: Option<Address>,
+    /// … and each of its feeds.
+    feeds_brought_by: [Option<Address>; Dialect::ALL.len()],
     members: Vec<Member>,
     feeds: [Option<Feed>; Dialect::ALL.len()],
     /// Members of each dialect; a dialect has a feed exactly while it has members.
@@ -71,11 +75,13 @@ struct Again {
 }
 
 impl Channel {
-    pub(super) fn new(name: &str) -> Channel {
-        let space = if name == super::DEFAULT_CHANNEL { "" } else { name };
+    pub(super) fn new(name: &str, brought_by: Option<Address>) -> Channel {
+        let space = if name == DEFAULT_CHANNEL { "" } else { name };
         Channel {
             name: name.into(),
             namespace: format!("/{space}").into(),
+            brought_by,
+            feeds_brought_by: [None; Dialect::ALL.len()],
             members: Vec::new(),
             feeds: [const { None }; Dialect::ALL.len()],
             readers: [0; Dialect::ALL.len()],
@@ -288,6 +294,31 @@ impl Channel {
         &self.name
     }
 
+    /// Whether it is the channel of those who name none.
+    pub fn is_default(&self) -> bool {
+        *self.name == *DEFAULT_CHANNEL
+    }
+
+    /// On whose account it was brought into being.
+    pub(super) fn brought_by(&self) -> Option<Address> {
+        self.brought_by
+    }
+
+    /// Notes on whose account the feed of a dialect is brought into being.
+    pub(super) fn set_feed_brought_by(&mut self, dialect: Dialect, address: Option<Address>) {
+        self.feeds_brought_by[dialect as usize] = address;
+    }
+
+    /// On whose account the feed of a dialect was brought into being, which has gone.
+    pub(super) fn take_feed_brought_by(&mut self, dialect: Dialect) -> Option<Address> {
+        self.feeds_brought_by[dialect as usize].take()
+    }
+
+    /// Feeds that are on anybody's account.
+    pub(super) fn feeds_brought(&self) -> usize {
+        self.feeds_brought_by.iter().flatten().count()
+    }
+
     /// What Socket.IO clients call it.
     pub fn namespace(&self) -> &str {
         &self.namespace
@@ -323,6 +354,9 @@ impl Channel {
         assert!(!self.members.is_empty());
         assert!(self.choked as usize <= self.members.len());
         assert_eq!(self.readers.iter().sum::<u32>() as usize, self.members.len());
+        for (feed, brought_by) in self.feeds.iter().zip(self.feeds_brought_by) {
+            assert!(feed.is_some() || brought_by.is_none(), "what is gone is on nobody's account");
+        }
         for (feed, readers) in self.feeds.iter().zip(self.readers) {
             assert_eq!(feed.is_some(), readers > 0);
             feed.iter().for_each(Feed::check);
@@ -395,7 +429,7 @@ mod tests {
     fn every_member_is_visited_after_every_append_however_members_come_and_go() {
         for seed in 1..300 {
             let (mut dice, mut pool) = (Dice(seed), Pool::new(0));
-            let mut channel = Channel::new("test");
+            let mut channel = Channel::new("test", None);
             channel.join(conn(0), PLAIN, 4096);
             // Slot to (position, seq up to which it has been given everything).
             let mut model: HashMap<u32, (u32, u64)> = HashMap::from([(0, (0, 0))]);
@@ -446,7 +480,7 @@ mod tests {
 
     #[test]
     fn a_room_that_does_not_read_is_waited_for_once_per_half_ring() {
-        let mut channel = Channel::new("test");
+        let mut channel = Channel::new("test", None);
         for slot in 0..3 {
             channel.join(conn(slot), PLAIN, 1024);
         }
@@ -477,7 +511,7 @@ mod tests {
 
     #[test]
     fn a_dialect_has_a_feed_while_somebody_reads_it() {
-        let mut channel = Channel::new("test");
+        let mut channel = Channel::new("test", None);
         channel.join(conn(0), PLAIN, 1024);
         let position = channel.join(conn(1), Dialect::SocketIo4, 1024);
         assert_eq!(channel.feeds(), 2);

@@ -216,7 +216,8 @@ impl<S: Socket> Server<S> {
         let agent = later.agent.map_or(&[][..], |agent| self.pool.bytes(agent));
         access.agent.extend_from_slice(agent);
         self.events.push_back(Event::Request(access));
-        let next = if is_last || self.drain.is_some() { Next::Close } else { later.next() };
+        let is_last = is_last || self.drain.is_some() || self.is_worn_out(now, slot);
+        let next = if is_last { Next::Close } else { later.next() };
         let date = self.date(now);
         let mut head = core::mem::take(&mut self.scratch);
         head.clear();

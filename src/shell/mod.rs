@@ -187,10 +187,11 @@ impl Shell {
         }
         self.accept_again = None;
         for _ in 0..limits::ACCEPTS_PER_TURN {
-            let Some(id) = self.server.vacancy() else { return };
-            match self.listeners.accept() {
+            match self.listeners.accept(|from| self.server.has_room_for(from)) {
                 Ok(None) => return,
                 Ok(Some((from, mut stream, peer))) => {
+                    let id = self.server.make_room(now, from);
+                    let id = id.expect("it was accepted because there was room");
                     let token = Token(id.to_bits() as usize);
                     let interest = Interest::READABLE | Interest::WRITABLE;
                     if let Err(error) =
