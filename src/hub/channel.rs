@@ -22,6 +22,9 @@ use crate::pool::Pool;
 use crate::time::Instant;
 use crate::wire::ws;
 
+/// Places in its lists that a channel keeps, however few its members are.
+const ROOM_KEPT: usize = 16;
+
 /// One per dialect.
 type Marks = [Mark; Dialect::ALL.len()];
 
@@ -115,6 +118,7 @@ impl Channel {
     pub(super) fn leave(&mut self, position: u32, dialect: Dialect) -> (bool, Option<Moved>) {
         let gap = position as usize;
         self.members.swap_remove(gap);
+        self.give_room_back();
         if let Some(sweep) = &mut self.sweep {
             // Whoever fills the gap may not have been visited: let both sweeps pass it.
             sweep.position = sweep.position.min(self.members.len());
@@ -130,6 +134,17 @@ impl Channel {
             self.feeds[number] = None;
         }
         (last, self.members.get(gap).map(|member| Moved { member: *member, position }))
+    }
+
+    /// A crowd that has gone leaves no lists of its size behind: it may be in another channel by
+    /// now, where it has others.
+    fn give_room_back(&mut self) {
+        let members = self.members.len().max(ROOM_KEPT);
+        let shrink = |list: &mut Vec<ConnId>| list.shrink_to(2 * members);
+        if self.members.capacity() > 4 * members {
+            self.members.shrink_to(2 * members);
+            self.paused.iter_mut().for_each(shrink);
+        }
     }
 
     /// Appends a message, read at `read_us`, to every feed in which it has a form; whether that
@@ -423,6 +438,27 @@ mod tests {
 
     fn said(channel: &Channel) -> u64 {
         channel.feed(PLAIN).map_or(0, |feed| feed.mark().seq.0)
+    }
+
+    #[test]
+    fn a_crowd_that_has_gone_leaves_no_lists_behind() {
+        let mut channel = Channel::new("test", None);
+        for slot in 0..10_000 {
+            channel.join(conn(slot), PLAIN, 4096);
+        }
+        let id = |slot| ConnId { slot, generation: 0 };
+        (0..10_000).for_each(|slot| channel.pause(id(slot), slot % 2 == 0));
+        channel.resume_all(&mut |_| {});
+        let mut reallocations = 0;
+        let mut before = channel.members.capacity();
+        while channel.len() > 1 {
+            channel.leave(0, PLAIN);
+            reallocations += usize::from(channel.members.capacity() != before);
+            before = channel.members.capacity();
+        }
+        assert!(reallocations < 12, "{reallocations} times it was made smaller");
+        let paused = channel.paused.iter().map(Vec::capacity).max();
+        assert!(channel.members.capacity() <= 64 && paused <= Some(64));
     }
 
     #[test]
