@@ -13,7 +13,7 @@ use std::fs;
 use std::path::Path;
 
 /// A module of the crate's root and the floor it stands on (style.md §2).
-const FLOORS: [(&str, u8); 19] = [
+const FLOORS: [(&str, u8); 20] = [
     ("time", 0),
     ("limits", 0),
     ("id", 0),
@@ -23,6 +23,7 @@ const FLOORS: [(&str, u8); 19] = [
     ("wire", 1),
     ("feed", 2),
     ("wheel", 2),
+    ("order", 2),
     ("pool", 2),
     ("outbound", 2),
     ("metrics", 2),

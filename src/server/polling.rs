@@ -223,7 +223,8 @@ impl<S: Socket> Server<S> {
         access.set_request(method, "/socket.io/", true, version);
         access.set_agent(later.agent.map_or(&[][..], |agent| self.pool.bytes(agent)));
         self.events.push(&mut self.pool, Event::Request(access));
-        let next = if is_last || self.drain.is_some() { Next::Close } else { later.next() };
+        let is_last = is_last || self.drain.is_some() || self.is_worn_out(now, slot);
+        let next = if is_last { Next::Close } else { later.next() };
         let date = self.date(now);
         let mut head = core::mem::take(&mut self.scratch);
         head.clear();

@@ -8,7 +8,7 @@
 #[path = "speech.rs"]
 mod speech;
 
-use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
@@ -252,9 +252,8 @@ impl Client {
         };
         let reads = draw_reads(dice, &people);
         let end = draw_end(dice, &people);
-        // Where addresses are counted, some clients share one.
-        let shared = scene.climate.settings.limits.connections_per_ip_max.is_some();
-        let host = if shared { number as u32 % 4 } else { number as u32 };
+        let hosts = scene.climate.hosts;
+        let host = if hosts > 0 { number as u32 % hosts } else { number as u32 };
         let [_, _, high, low] = host.to_be_bytes();
         let address = |a, b| {
             let ip = Ipv4Addr::new(a, b, high, low);
@@ -312,6 +311,22 @@ impl Client {
         let whole = if self.header_counts { self.claimed } else { self.peer };
         // Until the header is read the peer is all that is known.
         address == whole || (address == self.peer && self.session.is_none() && self.answered == 0)
+    }
+
+    /// Whether the server has it, from this listener.
+    pub(crate) fn is_connected_by(&self, listener: Listener) -> bool {
+        let is_accepted = self.accepted_at_ms.is_some() && self.listener == listener;
+        is_accepted && !self.link.state.borrow().dropped
+    }
+
+    /// The address on whose account its session is.
+    pub(crate) fn ip(&self) -> IpAddr {
+        if self.header_counts { self.claimed.ip() } else { self.peer.ip() }
+    }
+
+    /// Whether it asks for nothing but the default channel.
+    pub(crate) fn asks_for_default(&self) -> bool {
+        self.role == Role::Socket && self.channel == 0
     }
 
     pub(crate) fn never_reads(&self) -> bool {
