@@ -177,7 +177,7 @@ fn a_list_may_be_repeated_and_names_its_wrong_item() {
 }
 
 #[test]
-fn the_defaults_are_those_of_the_contract() {
+fn the_defaults_are_those_that_operators_rely_on() {
     let config = config(&[], &[]);
     let limits = Limits {
         connections_max: 65_536,
