@@ -592,8 +592,8 @@ impl<S: Socket> Server<S> {
     }
 }
 
-/// Appends a connection that was just marked as queued. The queue never grows: if it is full, places
-/// of connections that have ended are taken out first.
+/// Appends a connection that was just marked as queued. The queue never grows: if it is full,
+/// places of connections that have ended are taken out first.
 fn push_slot<S>(queue: &mut VecDeque<u32>, entries: &mut Slab<Entry<S>>, slot: u32) {
     if queue.len() == queue.capacity() {
         for place in &*queue {
