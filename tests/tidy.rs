@@ -9,6 +9,9 @@
 //! `file:line: what is wrong`; the first test runs all of them over the tree, the others show to
 //! each what it must find and what it must let pass.
 
+#[path = "tidy/pages.rs"]
+mod pages;
+
 use std::fs;
 use std::path::Path;
 
