@@ -31,6 +31,7 @@ fn main() {
     frames(&mut criterion);
     texts(&mut criterion);
     packets(&mut criterion);
+    queries(&mut criterion);
     criterion.final_summary();
 }
 
@@ -162,5 +163,23 @@ fn packets(criterion: &mut Criterion) {
             packet.is_ok_and(|packet| packet.event().is_some())
         });
     });
+    group.finish();
+}
+
+/// A query as clients send it, and the dearest that fit into a request line.
+fn queries(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("wire/query");
+    let full = |pair: &str| pair.repeat(http::TARGET_BYTES_MAX / pair.len());
+    for (name, query) in [
+        ("usual", "EIO=4&transport=polling&t=ovlmq7iu&sid=ExnPvMFcmbm6WPGeAAAA".to_owned()),
+        ("8k_of_empty_pairs", full("&")),
+        ("8k_of_names", full("j&")),
+        ("8k_of_nearly_names", full("transpor&")),
+    ] {
+        group.throughput(Throughput::Bytes(query.len() as u64));
+        group.bench_function(name, |bencher| {
+            bencher.iter(|| engine::Query::parse(black_box(&query)).jsonp)
+        });
+    }
     group.finish();
 }

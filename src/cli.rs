@@ -9,6 +9,7 @@
 //! the one place outside of the shell that uses `std::net` and reads the clock: a probe is a
 //! blocking client of its own, in a process that runs no server.
 
+use core::fmt;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -16,9 +17,13 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use crate::config::{self, Command, Config, HealthUrl, Machine};
+use crate::text::{Composed, Line, shown, shown_text};
 
 /// Values that contradict each other, or the machine (`EX_CONFIG` of sysexits).
 const EXIT_CONTRADICTION: u8 = 78;
+
+/// The longest line that says what is wrong.
+const LINE_BYTES_MAX: usize = 2048;
 
 /// Most bytes that are read of an answer to a probe; its status line is at the beginning.
 const ANSWER_BYTES_MAX: usize = 512;
@@ -47,7 +52,12 @@ pub fn execute(
         Ok(Command::Health(url)) => match probe(&url) {
             Ok(()) => 0,
             Err(why) => {
-                say(err, &format!("elbow: http://{}{}: {why}\n", url.address, url.path));
+                let (path, mark) =
+                    url.path.split_once('?').map_or((&*url.path, ""), |(p, _)| (p, "?"));
+                complain(
+                    err,
+                    format_args!("http://{}{path}{mark}: {}", url.address, Composed(&why)),
+                );
                 1
             }
         },
@@ -56,7 +66,7 @@ pub fn execute(
             0
         }
         Err(failure) => {
-            say(err, &format!("elbow: {}\n", failure.line));
+            complain(err, format_args!("{}", Composed(&failure.line)));
             failure.exit_code
         }
     }
@@ -69,7 +79,9 @@ fn check(config: &Config, machine: &Machine, out: &mut impl Write, err: &mut imp
     let missing = config.www.as_ref().filter(|folder| !folder.is_dir());
     match missing {
         Some(folder) => {
-            say(err, &format!("elbow: --www {folder:?}: there is no such folder\n"));
+            let folder = folder.display().to_string();
+            let folder = shown_text(&folder);
+            complain(err, format_args!("--www \"{folder}\": there is no such folder"));
             EXIT_CONTRADICTION
         }
         None => 0,
@@ -89,7 +101,7 @@ pub fn probe(url: &HealthUrl) -> Result<(), String> {
     let line = answer.split(|byte| *byte == b'\r').next().unwrap_or_default();
     match line.strip_prefix(b"HTTP/1.1 ").or_else(|| line.strip_prefix(b"HTTP/1.0 ")) {
         Some(status) if status == b"200" || status.starts_with(b"200 ") => Ok(()),
-        Some(status) => Err(format!("answers {}", status.escape_ascii())),
+        Some(status) => Err(format!("answers {}", shown(status))),
         None if line.is_empty() => Err("closes without an answer".to_owned()),
         None => Err("answers something that is not HTTP".to_owned()),
     }
@@ -135,6 +147,12 @@ impl Deadline {
         let left = self.length.checked_sub(self.begin.elapsed()).filter(|left| !left.is_zero());
         left.ok_or_else(|| io::ErrorKind::TimedOut.into())
     }
+}
+
+/// Says what is wrong, in one line of bounded length whatever the command line held.
+fn complain(to: &mut impl Write, what: fmt::Arguments<'_>) {
+    let line = Line::<LINE_BYTES_MAX>::new(format_args!("elbow: {what}"));
+    say(to, &format!("{}\n", line.as_str()));
 }
 
 /// Writes all of `text`; a reader that is gone is not our error.

@@ -18,7 +18,7 @@
 //! records laps readers before the ring is full. What asks "how full" must ask about both.
 
 use crate::id::{Offset, Seq};
-use crate::limits::RECORD_BYTES_TYPICAL;
+use crate::limits::{Limits, RECORD_BYTES_TYPICAL};
 use crate::work;
 
 /// A moment in a feed's life: its head then, as an offset and as a count of records.
@@ -88,7 +88,7 @@ impl Feed {
 
     /// Whether a record of `length` bytes may be appended.
     pub fn fits(&self, length: usize) -> bool {
-        length <= self.ring.len() / 2
+        length as u64 <= Limits::record_bytes_max(self.ring.len() as u64)
     }
 
     /// Where the next record will begin.

@@ -49,6 +49,7 @@
 //! | [`wire`] | the codecs |
 //! | [`time`], [`limits`], [`id`], [`reason`] | instants, bounds, names, and every way to end |
 //! | [`work`] | what things cost, counted in test builds |
+//! | [`text`] | text from outside in a line of ours: cut, escaped, bounded |
 //!
 //! # The feed
 //!
@@ -164,6 +165,7 @@ pub mod server;
 pub mod settings;
 pub mod shell;
 pub mod site;
+pub mod text;
 pub mod time;
 pub mod wheel;
 pub mod wire;

@@ -11,7 +11,7 @@ use crate::time::Duration;
 pub const CONNECTIONS_SPARE: usize = 64;
 
 /// Descriptors that are neither connections nor spare: standard streams, listeners, epoll, the
-/// log's pipe, the signal pipe, and what a reload of `--www` opens for a moment.
+/// log's pipe and what it writes to, the signal pipe, and what a reload of `--www` opens.
 pub const DESCRIPTORS_RESERVED: u64 = 32;
 
 /// The most connections that `--max-connections` takes when it is left to us.
@@ -30,9 +30,13 @@ pub const CONNECTION_KERNEL_BYTES: u64 = 4096;
 /// 128 KiB: 177 KiB; on a full receive buffer of 64 KiB: 126 KiB.
 pub const SEGMENT_KERNEL_BYTES: u64 = 68 * 1024;
 
-/// What does not vary: the program's own pages, its stack, the read buffer, the log's buffers, and
-/// the pool's reserve.
+/// What does not vary: the program's own pages, its stack, the read buffer, the log's buffers,
+/// events that wait to be written down, and the pool's reserve.
 pub const BASE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Part of [`BASE_BYTES`]: what events may take that wait to be written down. Beyond it they
+/// reserve memory of the pool. A busy turn has some hundred, of 100 to 800 bytes each.
+pub const EVENTS_BYTES: u64 = 256 * 1024;
 
 /// The most that is set aside for what is needed briefly; see [`Limits::reserve_bytes`].
 pub const RESERVE_BYTES_MAX: u64 = 2 * 1024 * 1024;
@@ -116,8 +120,19 @@ pub const BUFFER_BYTES_MIN: usize = 256;
 /// Average record that a feed's index has room for: capacity / 64 entries.
 pub const RECORD_BYTES_TYPICAL: usize = 64;
 
+/// A byte of text takes at most so many in a Socket.IO record: a control character is `\u001f`.
+pub const ESCAPED_BYTES_MAX: usize = 6;
+
+/// What a record has at most beside what is said: headers of frames, the channel's name, types, and
+/// the words of the event that a plain message becomes.
+pub const RECORD_EXTRA_BYTES_MAX: usize = 320;
+
 /// Largest name of a channel, in bytes.
 pub const CHANNEL_NAME_BYTES_MAX: usize = 64;
+
+/// Addresses of one `X-Forwarded-For` that are looked at, from its right end: proxies that stand
+/// behind one another. The last of them is taken for the client if all are trusted.
+pub const FORWARDED_MAX: usize = 16;
 
 /// Bytes discarded after a final answer, so that unread input does not turn it into a reset.
 pub const LINGER_BYTES_MAX: u32 = 64 * 1024;
@@ -152,6 +167,9 @@ pub const GRACE_LIMIT: Duration = Duration::from_secs(1);
 /// A client that polls asks again at once. While draining, sessions between two polls are waited
 /// for until none has come for this long.
 pub const POLL_GAP_LIMIT: Duration = Duration::from_secs(5);
+/// How long a reload waits for those who are still being sent files from before the last one. Then
+/// they are cut: nobody keeps the operator from changing the page.
+pub const RELOAD_LIMIT: Duration = Duration::from_secs(5);
 /// After the drain's end, when whatever is left is cut.
 pub const DRAIN_CUT_LIMIT: Duration = Duration::from_secs(3);
 
@@ -212,6 +230,18 @@ impl Limits {
     /// The index of one feed: a `u64` for each [`RECORD_BYTES_TYPICAL`] bytes of its ring.
     pub fn feed_index_bytes(feed_bytes: u64) -> u64 {
         feed_bytes / RECORD_BYTES_TYPICAL as u64 * 8
+    }
+
+    /// The longest record of a ring of `feed_bytes`: half of it, so that whoever has just begun to
+    /// read the record before is not overtaken by it.
+    pub const fn record_bytes_max(feed_bytes: u64) -> u64 {
+        feed_bytes / 2
+    }
+
+    /// The longest text that is taken whatever is in it, however much Socket.IO's form escapes.
+    pub fn any_text_bytes_max(&self) -> u64 {
+        let room = Limits::record_bytes_max(self.feed_bytes) - RECORD_EXTRA_BYTES_MAX as u64;
+        self.message_bytes_max.min(room / ESCAPED_BYTES_MAX as u64)
     }
 
     /// Beside `--memory`: what answers, pings and records may take on their way out when strangers

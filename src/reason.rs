@@ -59,7 +59,7 @@ pub enum CloseReason {
 
     /// The server is draining: 1001.
     GoingAway,
-    /// The file was replaced twice while it was being sent.
+    /// It was sent a file from before the last reload, and the next one could not wait any longer.
     Replaced,
     /// A socket error of another kind.
     SocketFailed,

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::limits::Limits;
 use crate::time::Duration;
+use crate::wire::host::Host;
 use crate::wire::origin::Origin;
 
 /// Whether a public connection begins with a PROXY header.
@@ -52,6 +53,8 @@ pub struct Settings {
     pub trust: Trust,
     /// Whether `X-Forwarded-For` of trusted peers names the client (behind an ALB).
     pub forwarded_for: bool,
+    /// Names under which the public listener answers; empty for any.
+    pub hosts: Vec<Host>,
     /// Origins that browsers may come from beside the page's own.
     pub origins: Vec<Origin>,
     /// Socket.IO events that are relayed.

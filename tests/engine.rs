@@ -409,6 +409,15 @@ fn queries_as_clients_send_them() {
         ("EIO=4&transport=+polling", query(Some(Version::V4), None, Asked::New)),
         ("", query(None, None, Asked::New)),
         ("&&=&%&%4&%zz=%", query(None, None, Asked::New)),
+        ("&&EIO=4&&transport=polling&&", four(Polling, Asked::New)),
+        ("+EIO=3&EIO+=3&EIO=4&xtransport=x&transports=x&transport=polling&=x", {
+            four(Polling, Asked::New)
+        }),
+        ("eIO=4&TRANSPORT=polling&J=0", query(None, None, Asked::New)),
+        ("%6A&%45%49%4F=4&%74ransport=polling&%73%69%64", {
+            Query { jsonp: true, ..four(Polling, Asked::New) }
+        }),
+        ("j&j&EIO=4&transport=polling", Query { jsonp: true, ..four(Polling, Asked::New) }),
     ];
     for (text, expected) in cases {
         assert_eq!(Query::parse(text), expected, "{text}");

@@ -155,6 +155,7 @@ fn settings(connections_max: usize) -> Settings {
         proxy: ProxyMode::Off,
         trust: Trust::default(),
         forwarded_for: false,
+        hosts: Vec::new(),
         origins: Vec::new(),
         // So that clients that poll need not come anew.
         keep_alive: Duration::from_secs(1_000_000),

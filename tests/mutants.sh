@@ -83,7 +83,10 @@ mutant "writable ignored" \
   's/if readiness.writable && entry.blocked {/if readiness.writable \&\& !entry.blocked {/'
 # A short read counts as the end of what there is, although the peer's end stands behind it.
 mutant "the end behind the bytes forgotten" \
-  's/arrived == asked || entry.read_closed;/arrived == asked;/'
+  's/arrived == asked || entry.more_behind;/arrived == asked;/'
+# Whether a message is too big depends on who is there.
+mutant "too big for some" \
+  's/Dialect::ALL.into_iter().all(fits)/fits(Dialect::Plain)/'
 # Who left the room is still waited for.
 mutant "publishers never resumed" \
   's/self.grace_until = None;/self.grace_until = Some(Instant::NEVER);/'

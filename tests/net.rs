@@ -1,8 +1,10 @@
-//! What accepted sockets inherit from their listener (`src/shell/net.rs`), asked of themselves.
+//! What is between accepted sockets and the kernel (`src/shell`), with the real binary.
 //!
 //! Goal: the server sets each option once, on the listener; that Linux hands it on is a habit that
-//! no standard promises. Method: the binary runs, a client connects, and the server's end of that
-//! connection is fetched out of the process (pidfd_getfd(2)) and asked with `getsockopt`.
+//! no standard promises. And a read that stops in front of urgent data is not taken for the last.
+//! Method: the binary runs, a client connects, and the server's end of that connection is fetched
+//! out of the process (pidfd_getfd(2)) and asked with `getsockopt`. For urgent data the process is
+//! stopped while it is sent, so that all of it is there when the server looks, which is told once.
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -12,7 +14,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{ForeignRawFd, Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+use rustix::process::{
+    ForeignRawFd, Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open,
+};
 use socket2::Socket;
 
 /// A running server, which ends with the test.
@@ -47,6 +51,11 @@ impl Server {
             })
             .expect("it says where it listens before its log ends");
         Server { child, address }
+    }
+
+    /// Stops the process, or lets it go on.
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the world of the test works");
     }
 
     /// The server's end of a connection; `None` where this process may not take it.
@@ -132,4 +141,67 @@ fn one_from_a_listener_that_was_handed_over_too() {
     );
     assert_eq!(server.address, address);
     assert_inherited(&server, Duration::from_secs(45), 64 * 1024, 32 * 1024);
+}
+
+/// Sends both parts with an urgent byte between them, so that the server sees all of it at once.
+/// No reader gets an urgent byte, unless another comes before the first was read over.
+fn send_around_urgent_byte(server: &Server, mut client: &Socket, parts: [&[u8]; 2]) {
+    server.signal(Signal::STOP);
+    let with_urgent = [parts[0], b"!"].concat();
+    client.send_out_of_band(&with_urgent).expect("the world of the test works");
+    client.write_all(parts[1]).expect("the world of the test works");
+    server.signal(Signal::CONT);
+}
+
+/// What comes until `end` has come.
+fn heard_until(mut client: &Socket, end: &[u8]) -> Vec<u8> {
+    let mut heard = Vec::new();
+    while !heard.ends_with(end) {
+        let mut byte = [0];
+        match client.read(&mut byte) {
+            Ok(1) => heard.push(byte[0]),
+            other => panic!("{other:?} behind {:?}", String::from_utf8_lossy(&heard)),
+        }
+    }
+    heard
+}
+
+#[test]
+fn urgent_data_stalls_nobody() {
+    let server =
+        Server::start(Command::new(env!("CARGO_BIN_EXE_elbow")).args(["--listen=127.0.0.1:0"]));
+    let connect = || {
+        let stream = TcpStream::connect(server.address).expect("the world of the test works");
+        let patience = Some(Duration::from_secs(5));
+        stream.set_read_timeout(patience).expect("the world of the test works");
+        Socket::from(stream)
+    };
+    // In each line of a request, twice on a connection.
+    for parts in [
+        [&b"GET /healthz HTTP"[..], b"/1.1\r\nHost: h\r\n\r\n"],
+        [b"GET /healthz HTTP/1.1\r\nHo", b"st: h\r\n\r\n"],
+        [b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r", b"\n"],
+    ] {
+        let client = connect();
+        for _ in 0..2 {
+            send_around_urgent_byte(&server, &client, parts);
+            let heard = heard_until(&client, b"\r\n\r\nok");
+            assert!(heard.starts_with(b"HTTP/1.1 200 OK\r\n"));
+        }
+    }
+    // In the middle of a frame, and between two.
+    let client = connect();
+    let mut writing = &client;
+    let head = b"GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZWxib3ctdGVzdC1rZXktMQ==\r\n\r\n";
+    writing.write_all(head).expect("the world of the test works");
+    assert!(heard_until(&client, b"\r\n\r\n").starts_with(b"HTTP/1.1 101 "));
+    for _ in 0..2 {
+        let (frame, half) = (&b"\x81\x85\0\0\0\0hello"[..], &b"\x81\x85\0\0\0\0hel"[..]);
+        send_around_urgent_byte(&server, &client, [half, b"lo"]);
+        assert_eq!(heard_until(&client, b"hello"), b"\x81\x05hello");
+        send_around_urgent_byte(&server, &client, [frame, frame]);
+        let both = [heard_until(&client, b"hello"), heard_until(&client, b"hello")];
+        assert_eq!(both, [b"\x81\x05hello", b"\x81\x05hello"]);
+    }
 }

@@ -25,7 +25,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use elbow::wire::Status;
-use elbow::wire::proxy::{Addresses, Error, Header, Origin, Version, parse};
+use elbow::wire::proxy::{Addresses, Error, Header, Origin, Version, extent, parse};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -206,6 +206,25 @@ fn assert_one_verdict(bytes: &[u8]) {
         }
         verdict = now;
     }
+    assert_one_extent(bytes);
+}
+
+/// Asserts that the extent of `bytes`, once there is one, stays, and is the parser's where that has
+/// one, neither earlier nor later.
+fn assert_one_extent(bytes: &[u8]) {
+    let mut end = Ok(Status::Partial);
+    for len in 0..=bytes.len() {
+        let shown = bytes[..len].escape_ascii();
+        let now = extent(&bytes[..len]);
+        assert!(end == Ok(Status::Partial) || now == end, "{shown}");
+        match parse(&bytes[..len]) {
+            Ok(Status::Complete(header)) => assert_eq!(now, Ok(Status::Complete(header.len))),
+            Ok(Status::Partial) => assert_eq!(now, Ok(Status::Partial), "{shown}"),
+            Err(Error::NotProxy) => assert_eq!(now, Err(Error::NotProxy), "{shown}"),
+            Err(_) => {}
+        }
+        end = now;
+    }
 }
 
 #[test]
@@ -262,6 +281,38 @@ fn every_split_of_the_valid_vectors_and_the_application_s_bytes_left_over() {
     }
     println!("{prefixes} proper prefixes wanted more");
     assert_eq!(prefixes, 2243);
+}
+
+/// Whoever only wants to know where a header ends finds it where the parser does, and of what is no
+/// whole header at the byte at which the parser sees that at the latest.
+#[test]
+fn every_vector_ends_where_its_header_does() {
+    for vector in load_vectors() {
+        let bytes = [&vector.bytes, TRAILER].concat();
+        assert_one_extent(&bytes);
+        if let Expect::Accept { len, .. } = vector.expect {
+            assert_eq!(extent(&bytes), Ok(Status::Complete(len)), "{}", vector.name);
+        }
+    }
+}
+
+/// What a header says is nobody's business who only wants to know where it ends.
+#[test]
+fn an_extent_is_judged_by_nothing_but_the_length() {
+    let whole = |bytes: &[u8]| assert_eq!(extent(bytes), Ok(Status::Complete(bytes.len())));
+    whole(b"PROXY rubbish \0\x1b[2J\xff\r\n");
+    whole(b"PROXY \r\n");
+    whole(&header_with(b"\xea\xff\xff: a TLV that does not fit"));
+    whole(&header_with(&[0x03, 0, 4, 1, 2, 3, 4]));
+    whole(b"\r\n\r\n\0\r\nQUIT\n\x2f\xff\0\x03abc");
+    assert_eq!(extent(b"\r\n\r\n\0\r\nQUIT\n\x11"), Err(Error::BadVersion));
+    assert_eq!(extent(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x0f\xf1"), Err(Error::TooLong));
+    assert_eq!(extent(b"PROXY a\nGET / HTTP/1.1\r\n"), Err(Error::BareLf));
+    assert_eq!(extent(b"PROXY a\rb\r\n"), Err(Error::BareCr));
+    assert_eq!(extent(b"GET / HTTP/1.1\r\n"), Err(Error::NotProxy));
+    let line = |length: usize| [b"PROXY ", &vec![b'a'; length - 8][..], b"\r\n"].concat();
+    whole(&line(107));
+    assert_eq!(extent(&line(108)), Err(Error::TooLong));
 }
 
 /// What no vector shows: where in the text of an address the verdict falls.

@@ -3,10 +3,16 @@
 //!
 //! Leaves real sockets and processes to `tests/e2e`.
 
+#[path = "regression/log.rs"]
+mod log;
+#[path = "regression/requests.rs"]
+mod requests;
 #[path = "regression/sessions.rs"]
 mod sessions;
 #[path = "regression/shares.rs"]
 mod shares;
+#[path = "regression/sizes.rs"]
+mod sizes;
 #[path = "regression/turns.rs"]
 mod turns;
 
@@ -35,6 +41,9 @@ struct Wire {
     /// The kernel has given up on it.
     broken: bool,
     dropped: bool,
+    /// A read stops after so many bytes, as in front of urgent data.
+    mark: Option<usize>,
+    reads: usize,
 }
 
 #[derive(Clone)]
@@ -46,10 +55,12 @@ struct End(Rc<RefCell<Wire>>);
 impl Socket for End {
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let mut wire = self.0.borrow_mut();
+        wire.reads += 1;
         if wire.to_server.is_empty() && !wire.ended {
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let length = buffer.len().min(wire.to_server.len());
+        let length = wire.mark.take().map_or(length, |mark| mark.min(length));
         for (place, byte) in buffer.iter_mut().zip(wire.to_server.drain(..length)) {
             *place = byte;
         }
@@ -97,7 +108,7 @@ struct World {
     events: Vec<Event>,
 }
 
-const READABLE: Readiness = Readiness { readable: true, read_closed: false, writable: false };
+const READABLE: Readiness = Readiness { readable: true, more_behind: false, writable: false };
 
 impl World {
     fn new() -> World {
@@ -123,6 +134,7 @@ impl World {
             proxy: ProxyMode::Off,
             trust: Trust::default(),
             forwarded_for: false,
+            hosts: Vec::new(),
             origins: Vec::new(),
             keep_alive: Duration::from_secs(15),
             events: elbow::settings::Events::Named(vec!["chat message".into()]),

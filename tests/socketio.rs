@@ -398,6 +398,20 @@ fn versions() -> impl Strategy<Value = Version> {
     prop_oneof![Just(V3), Just(V4)]
 }
 
+#[test]
+fn the_length_of_a_text_is_known_before_it_is_written_whatever_it_is_made_of() {
+    for character in (0..0x100).filter_map(char::from_u32) {
+        for count in [0, 1, 31, 32, 33, 64, 300] {
+            for text in [character.to_string().repeat(count), format!("{character}a").repeat(count)]
+            {
+                let mut packet = Vec::new();
+                text_event("/", &text, &mut packet);
+                assert_eq!(packet.len(), text_event_bytes("/", &text), "{count} of {character:?}");
+            }
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn texts_survive_the_way_there_and_back(text in any::<String>(), news in any::<bool>()) {

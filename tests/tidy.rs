@@ -16,12 +16,13 @@ use std::fs;
 use std::path::Path;
 
 /// A module of the crate's root and the floor it stands on (docs/ARCHITECTURE.md, *The house*).
-const FLOORS: [(&str, u8); 18] = [
+const FLOORS: [(&str, u8); 19] = [
     ("time", 0),
     ("limits", 0),
     ("id", 0),
     ("reason", 0),
     ("work", 0),
+    ("text", 0),
     ("wire", 1),
     ("feed", 2),
     ("wheel", 2),
@@ -44,8 +45,8 @@ const NEIGHBOURS: [(&str, &str); 4] =
 /// Beside the floors: who may know what, whole. `config` is plain data about the command line and
 /// stands on nothing but words and values, which is why the shell may know it.
 const BESIDE: [(&str, &[&str]); 3] = [
-    ("config", &["time", "limits", "settings", "wire::origin"]),
-    ("cli", &["config"]),
+    ("config", &["time", "limits", "settings", "text", "wire::host", "wire::origin"]),
+    ("cli", &["config", "text"]),
     ("main", &["cli", "shell"]),
 ];
 

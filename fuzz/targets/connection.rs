@@ -225,7 +225,7 @@ impl World {
         let readable = over || !way.to_server.is_empty();
         let writable = way.room > 0 || way.reset;
         drop(way);
-        self.server.ready(self.now, *id, Readiness { readable, read_closed: over, writable });
+        self.server.ready(self.now, *id, Readiness { readable, more_behind: over, writable });
         self.server.check();
         self.settle();
     }
@@ -318,6 +318,7 @@ fn settings(choice: u8) -> Settings {
         },
         trust: Trust(vec!["192.0.2.0/24".parse().expect("a network")]),
         forwarded_for: choice & 3 == 3,
+        hosts: Vec::new(),
         origins: vec![elbow::wire::origin::Origin::parse(origin).expect("an origin")],
         keep_alive: Duration::from_secs(15),
         events: match choice & 64 {

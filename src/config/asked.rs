@@ -17,7 +17,7 @@ use log::LevelFilter;
 
 use super::contradictions::{MESSAGES_PER_FEED, descriptors};
 use super::options::{
-    ALLOW_ORIGIN, DRAIN, EVENTS, FEED, HEALTH_LISTEN, IO_URING, LB, LISTEN, LISTENERS_MAX,
+    ALLOW_ORIGIN, DRAIN, EVENTS, FEED, HEALTH_LISTEN, HOST, IO_URING, LB, LISTEN, LISTENERS_MAX,
     LOG_LEVEL, MAX_CHANNELS, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_IP, MAX_MESSAGE, MEMORY, OPTIONS,
     Opt, PING_INTERVAL, PING_TIMEOUT, PROXY_PROTOCOL, PROXY_TRUST, RECEIVE_BUFFER, SEND_BUFFER,
     WWW,
@@ -28,6 +28,7 @@ use super::{Config, Failure, Found, IoUring, Lb, Machine, Origin, Reader, words}
 use crate::limits::{CONNECTIONS_DEFAULT_MAX, KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
 use crate::settings::{Events, ProxyMode, Settings, Trust};
 use crate::time::Duration;
+use crate::wire::host::Host;
 use crate::wire::origin::Origin as WebOrigin;
 
 /// The longest time that any option takes. Interval and timeout together are milliseconds in 32
@@ -70,6 +71,7 @@ pub(super) struct Asked {
     pub(super) proxy_protocol: Found<ProxyMode>,
     pub(super) proxy_trust: Found<Vec<IpNet>>,
     pub(super) www: Found<Option<PathBuf>>,
+    pub(super) host: Found<Option<Vec<Host>>>,
     /// Each with its text, which is what `check` shows.
     pub(super) allow_origin: Found<Option<Vec<(String, WebOrigin)>>>,
     pub(super) events: Found<Vec<String>>,
@@ -114,6 +116,7 @@ impl Asked {
             proxy_trust: reader
                 .read(&PROXY_TRUST, None, |text| value::list(text, usize::MAX, value::network))?,
             www: reader.read_if_given(&WWW, folder)?,
+            host: reader.read_if_given(&HOST, |text| value::list(text, usize::MAX, host))?,
             allow_origin: reader
                 .read_if_given(&ALLOW_ORIGIN, |text| value::list(text, usize::MAX, origin))?,
             events: reader
@@ -179,6 +182,7 @@ impl Asked {
             proxy: self.proxy_protocol.value,
             trust: Trust(self.proxy_trust.value),
             forwarded_for: alb,
+            hosts: self.host.value.unwrap_or_default(),
             origins: origins.into_iter().map(|(_, origin)| origin).collect(),
             events: relayed(self.events.value),
             keep_alive: if alb { KEEP_ALIVE_ALB_LIMIT } else { KEEP_ALIVE_LIMIT },
@@ -210,6 +214,10 @@ impl Asked {
             Some(origins) => joined(origins.iter().map(|(text, _)| text.escape_debug())),
             None => ALLOW_ORIGIN.default_words.to_owned(),
         };
+        let hosts = |found: &Option<Vec<Host>>| match found {
+            Some(hosts) => joined(hosts),
+            None => HOST.default_words.to_owned(),
+        };
         let limit = |found: &Option<usize>| match found {
             Some(limit) => limit.to_string(),
             None => MAX_CONNECTIONS_PER_IP.default.to_owned(),
@@ -223,6 +231,7 @@ impl Asked {
             self.proxy_protocol.shown(&PROXY_PROTOCOL, words::proxy_mode_text),
             self.proxy_trust.shown(&PROXY_TRUST, |list| joined(list)),
             self.www.shown(&WWW, folder),
+            self.host.shown(&HOST, hosts),
             self.allow_origin.shown(&ALLOW_ORIGIN, origins),
             self.events
                 .shown(&EVENTS, |names| joined(names.iter().map(|name| name.escape_debug()))),
@@ -274,6 +283,10 @@ fn folder(text: &str) -> Result<PathBuf, String> {
         "" => Err("allowed is the name of a folder".to_owned()),
         _ => Ok(PathBuf::from(text)),
     }
+}
+
+fn host(text: &str) -> Result<Host, String> {
+    Host::parse(text).map_err(|error| error.to_string())
 }
 
 fn origin(text: &str) -> Result<(String, WebOrigin), String> {

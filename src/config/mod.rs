@@ -24,6 +24,7 @@ use clap::error::ErrorKind;
 use log::LevelFilter;
 
 use crate::settings::Settings;
+use crate::text::{cut, visible};
 
 mod asked;
 mod contradictions;
@@ -83,8 +84,12 @@ impl Failure {
         let mut lines = rendered.lines().map(str::trim);
         let wrong = lines.next().unwrap_or_default().trim_start_matches("error: ");
         let tips = lines.filter_map(|line| line.strip_prefix("tip: "));
-        let line = std::iter::once(wrong).chain(tips).collect::<Vec<_>>().join("; ");
-        Failure { exit_code: 2, line: line.replace(|c: char| c.is_control(), "\u{fffd}") }
+        // Each of them may repeat what was given, of whatever length.
+        let parts = std::iter::once(wrong).chain(tips).map(|part| match cut(part) {
+            whole if whole.len() == part.len() => visible(whole).to_string(),
+            begin => format!("{}…", visible(begin)),
+        });
+        Failure { exit_code: 2, line: parts.collect::<Vec<_>>().join("; ") }
     }
 }
 

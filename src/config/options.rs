@@ -97,6 +97,18 @@ pub(super) const WWW: Opt = Opt {
     help: "Files to serve instead of the built-in page. They are read once at start and on SIGHUP \
            and served from memory.",
 };
+/// `--host`
+pub(super) const HOST: Opt = Opt {
+    name: "host",
+    value: "NAME,…",
+    default: "",
+    default_words: "any",
+    repeatable: true,
+    heading: "Serving",
+    help: "Names that clients reach this server by, such as chat.example.org: a request that names \
+           another Host is answered with 421, against DNS rebinding. Ports are ignored; health \
+           probes may name anything.",
+};
 /// `--allow-origin`
 pub(super) const ALLOW_ORIGIN: Opt = Opt {
     name: "allow-origin",
@@ -106,7 +118,8 @@ pub(super) const ALLOW_ORIGIN: Opt = Opt {
     repeatable: true,
     heading: "Serving",
     help: "Pages of these origins may connect too, such as https://example.org. A * allows any. \
-           Clients that send no Origin are always allowed.",
+           Clients that send no Origin are allowed, but not what a browser fetches for another \
+           site's page without one: images, scripts, links.",
 };
 /// `--events`
 pub(super) const EVENTS: Opt = Opt {
@@ -223,7 +236,9 @@ pub(super) const MAX_MESSAGE: Opt = Opt {
     default_words: "",
     repeatable: false,
     heading: "Limits",
-    help: "The largest message; a larger one closes its sender with 1009.",
+    help: "The largest message; a larger one closes its sender with 1009. So does a text that is \
+           longer than half of --feed once it is escaped for Socket.IO, whoever is there to read; \
+           elbow check says whether one can be.",
 };
 /// `--feed`
 pub(super) const FEED: Opt = Opt {
@@ -291,13 +306,14 @@ pub(super) const LOG_LEVEL: Opt = Opt {
 };
 
 /// All of them, in the order in which they are shown; options of one heading stand together.
-pub const OPTIONS: [&Opt; 21] = [
+pub const OPTIONS: [&Opt; 22] = [
     &LISTEN,
     &HEALTH_LISTEN,
     &LB,
     &PROXY_PROTOCOL,
     &PROXY_TRUST,
     &WWW,
+    &HOST,
     &ALLOW_ORIGIN,
     &EVENTS,
     &PING_INTERVAL,

@@ -13,6 +13,7 @@ use super::value::size_rounded;
 use super::{Config, Lb, Machine, Origin};
 use crate::limits::{CONNECTIONS_SPARE, Limits};
 use crate::settings::ProxyMode;
+use crate::text::{shown_text, visible};
 
 /// One option with the value that holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -28,7 +29,8 @@ pub struct Shown {
 impl fmt::Display for Shown {
     /// The flag, padded so that values stand in one column, the value, and its origin.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:<25} {} ({})", self.option.flag(), self.text, self.origin.name())
+        let text = visible(&self.text);
+        write!(f, "{:<25} {text} ({})", self.option.flag(), self.origin.name())
     }
 }
 
@@ -37,7 +39,8 @@ impl Config {
     pub fn report(&self, machine: &Machine) -> String {
         let values = self.values.iter().map(Shown::to_string);
         let lines = values.chain([String::new(), self.client_line(), self.idle_line()]);
-        let lines = lines.chain(self.ceiling_lines()).chain([self.capacity_line()]);
+        let lines = lines.chain([self.message_line()]).chain(self.ceiling_lines());
+        let lines = lines.chain([self.capacity_line()]);
         let warnings = self.warnings(machine);
         let warnings = warnings.iter().map(|warning| format!("warning: {warning}"));
         lines.chain(warnings).map(|line| line + "\n").collect()
@@ -69,7 +72,8 @@ impl Config {
             machine.activated_sockets && matches!(shown.origin, Origin::Flag | Origin::Env)
         });
         let unused = unused.map(|shown| {
-            format!("--listen {} is not used: LISTEN_FDS hands over sockets instead", shown.text)
+            let addresses = shown_text(&shown.text);
+            format!("--listen {addresses} is not used: LISTEN_FDS hands over sockets instead")
         });
         [memory, optional, everyone, unused].into_iter().flatten().collect()
     }
@@ -95,6 +99,22 @@ impl Config {
             None => String::new(),
         };
         format!("idle HTTP connections: closed after {keep_alive} ({}){balancer}", origin.name())
+    }
+
+    fn message_line(&self) -> String {
+        let limits = &self.settings.limits;
+        let (most, sure) = (limits.message_bytes_max, limits.any_text_bytes_max());
+        let record = size_rounded(Limits::record_bytes_max(limits.feed_bytes));
+        let what_may_not = if most == sure {
+            ", whatever is in them".to_owned()
+        } else {
+            format!(
+                "; a text over {} is refused if escaped for Socket.IO it takes more than {record}, \
+                 half of --feed",
+                size_rounded(sure)
+            )
+        };
+        format!("messages: up to {}{what_may_not}", size_rounded(most))
     }
 
     /// The memory ceiling, rounded for people and exact for scripts; logged at start too.

@@ -681,11 +681,10 @@ impl Conn {
 
     fn believe(&mut self, cx: &mut Cx<'_>, header: &wire_proxy::Header<'_>) {
         match header.origin {
-            // A health listener derives nothing from what anybody may claim there.
-            wire_proxy::Origin::Proxied(addresses) if self.listener == Listener::Public => {
+            wire_proxy::Origin::Proxied(addresses) => {
                 self.client = Client::new(addresses.source);
             }
-            wire_proxy::Origin::Proxied(_) | wire_proxy::Origin::Local => {}
+            wire_proxy::Origin::Local => {}
             wire_proxy::Origin::Unknown => cx.metrics.proxy_unknown += 1,
         }
     }

@@ -16,21 +16,34 @@ impl Conn {
         cx: &mut Cx<'_>,
         bytes: &'b mut [u8],
     ) -> (usize, Step<'b>) {
+        if self.listener == Listener::Health {
+            return self.pass_header(cx, bytes);
+        }
         match proxy::parse(bytes) {
             Ok(Status::Partial) => (0, Step::NeedMore),
             Ok(Status::Complete(header)) => {
                 // Believing one part of the room and not the other would be guessing: a header
-                // from a stranger ends the connection. On a health listener it means nothing.
-                if self.listener == Listener::Public && !self.trusted {
+                // from a stranger ends the connection.
+                if !self.trusted {
                     return (0, Step::End(CloseReason::ProxyUntrusted));
                 }
                 self.believe(cx, &header);
-                let requester = match self.listener {
-                    Listener::Public => Requester::Client,
-                    Listener::Health => Requester::Health,
-                };
-                self.enter(Phase::Request(Request::first(cx, requester)));
+                self.enter(Phase::Request(Request::first(cx, Requester::Client)));
                 (header.len, Step::Proxied { vpc_endpoint: header.vpc_endpoint })
+            }
+            Err(proxy::Error::NotProxy) => self.go_without_header(cx),
+            Err(_) => (0, Step::End(CloseReason::ProxyInvalid)),
+        }
+    }
+
+    /// On a health listener a header means nothing, whoever sends it: only where it ends is looked
+    /// for, so that nothing which it says can be believed, refused or written down.
+    fn pass_header<'b>(&mut self, cx: &mut Cx<'_>, bytes: &[u8]) -> (usize, Step<'b>) {
+        match proxy::extent(bytes) {
+            Ok(Status::Partial) => (0, Step::NeedMore),
+            Ok(Status::Complete(length)) => {
+                self.enter(Phase::Request(Request::first(cx, Requester::Health)));
+                (length, Step::Continue)
             }
             Err(proxy::Error::NotProxy) => self.go_without_header(cx),
             Err(_) => (0, Step::End(CloseReason::ProxyInvalid)),

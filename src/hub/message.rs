@@ -9,6 +9,7 @@
 //! the feed never splits.
 
 use crate::id::Dialect;
+use crate::limits;
 use crate::wire::engine::{PacketType, Version};
 use crate::wire::socketio;
 use crate::wire::ws::{self, Kind};
@@ -42,6 +43,28 @@ impl<'a> Message<'a> {
             Message::Event { plain, .. } => plain,
             Message::Hi => None,
         }
+    }
+
+    /// Whether its record is at most `record_bytes_max` long in every dialect: the answer is the
+    /// same whoever reads. What is said is looked at only where its length leaves a doubt.
+    pub fn fits(&self, namespace: &str, record_bytes_max: usize) -> bool {
+        let fits = |dialect| self.length(dialect, namespace) <= record_bytes_max;
+        self.length_bound() <= record_bytes_max || Dialect::ALL.into_iter().all(fits)
+    }
+
+    /// No record of it is longer than this.
+    fn length_bound(&self) -> usize {
+        let said = match *self {
+            Message::Text(text) => limits::ESCAPED_BYTES_MAX * text.len(),
+            Message::Binary(payload) => payload.len(),
+            Message::Event { args, attachments, plain } => {
+                let attached = attachments.iter().map(|attachment| attachment.len());
+                let event = args.len() + attached.sum::<usize>();
+                event.max(plain.map_or(0, |(_, payload)| payload.len()))
+            }
+            Message::Hi => 0,
+        };
+        said + limits::RECORD_EXTRA_BYTES_MAX
     }
 
     /// Bytes of its record in `dialect`, whose members know the channel as `namespace`; 0 if it has
@@ -100,6 +123,15 @@ impl<'a> Message<'a> {
     }
 }
 
+const _: () = {
+    let frames = (1 + socketio::ATTACHMENTS_MAX) * (ws::HEADER_BYTES_MAX + 1);
+    // Types, a number of attachments, slash, commas, brackets and quotes.
+    let marks = 16;
+    let words =
+        limits::CHANNEL_NAME_BYTES_MAX + socketio::BINARY_ARGS.len() + socketio::CHAT_MESSAGE.len();
+    assert!(frames + marks + words <= limits::RECORD_EXTRA_BYTES_MAX);
+};
+
 fn version_of(dialect: Dialect) -> Option<Version> {
     match dialect {
         Dialect::Plain => None,
@@ -152,6 +184,34 @@ mod tests {
         assert_eq!(four[2..2 + text.len()], *text.as_bytes());
         assert_eq!(four[2 + text.len()..], [0x82, 2, 1, 2]);
         assert_eq!(three[2 + text.len()..], [0x82, 3, 4, 1, 2]);
+    }
+
+    #[test]
+    fn whether_it_fits_is_decided_by_its_longest_form_and_exactly() {
+        let control = "\u{1}".repeat(300);
+        let (text, bytes) = ("x".repeat(300), [0xff; 300]);
+        let pieces = [&bytes[..]; socketio::ATTACHMENTS_MAX];
+        let quoted = format!("[\"chat message\",\"{}\"]", "\\u0001".repeat(300));
+        let event = |args, attachments, plain| Message::Event { args, attachments, plain };
+        for message in [
+            Message::Hi,
+            Message::Text(b""),
+            Message::Text(text.as_bytes()),
+            Message::Text(control.as_bytes()),
+            Message::Binary(b""),
+            Message::Binary(&bytes),
+            event(&quoted, &[], Some((Kind::Text, control.as_bytes()))),
+            event(r#"["a"]"#, &pieces, None),
+            event(r#"["a"]"#, &pieces[..1], Some((Kind::Binary, pieces[0]))),
+        ] {
+            for namespace in ["/", "/news", &format!("/{}", "x".repeat(64))] {
+                let lengths = Dialect::ALL.map(|dialect| message.length(dialect, namespace));
+                let longest = lengths.into_iter().max().expect("there are dialects");
+                assert!(longest <= message.length_bound(), "{message:?}");
+                assert!(message.fits(namespace, longest), "{message:?}");
+                assert!(!message.fits(namespace, longest - 1), "{message:?}");
+            }
+        }
     }
 
     #[test]

@@ -89,14 +89,17 @@ impl<S: Socket> Server<S> {
         let messages_out = u64::from(messages_out);
         self.metrics.messages_delivered += messages_out;
         self.metrics.count_closed(reason);
-        self.events.push_back(Event::Closed {
-            client: client.address(),
-            channel,
-            reason,
-            duration,
-            messages_in: u64::from(place.messages_in),
-            messages_out,
-        });
+        self.events.push(
+            &mut self.pool,
+            Event::Closed {
+                client: client.address(),
+                channel,
+                reason,
+                duration,
+                messages_in: u64::from(place.messages_in),
+                messages_out,
+            },
+        );
     }
 
     pub(super) fn count_session(&mut self, client: Client) {

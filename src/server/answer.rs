@@ -15,7 +15,8 @@ use crate::time::{Duration, Now};
 use crate::wire::http::{
     self, Body, Connection, FIELDS_MAX, Framing, HeadError, Method, Request, ResponseHead, Version,
 };
-use crate::wire::{origin, ws};
+use crate::wire::origin::{self, Permission};
+use crate::wire::{host, ws};
 use crate::work;
 use core::net::{IpAddr, SocketAddr};
 
@@ -116,6 +117,10 @@ impl<S: Socket> Server<S> {
     }
 
     fn answer_client(&mut self, now: Now, slot: u32, request: &Request<'_, '_>) {
+        if !self.goes_by(request.authority) {
+            let answer = Answer::plain(421).saying(b"this server has another name");
+            return self.respond(now, slot, request, answer);
+        }
         if request.path == "*" {
             let allow = ("Allow", "GET, HEAD, OPTIONS");
             return self.respond(now, slot, request, Answer::plain(204).with(&[allow]));
@@ -215,7 +220,7 @@ impl<S: Socket> Server<S> {
         key: &str,
     ) {
         if !self.allows_origin(request) {
-            let answer = Answer::plain(403).saying(b"this Origin is not allowed here");
+            let answer = Answer::plain(403).saying(b"pages of this origin may not connect here");
             return self.respond(now, slot, request, answer);
         }
         let room = self.hub.can_join(&self.pool, channel, Dialect::Plain);
@@ -228,7 +233,7 @@ impl<S: Socket> Server<S> {
         };
         let first_ping = self.first_ping();
         let client = self.client(slot);
-        self.events.push_back(Event::Opened { client, channel: channel.into() });
+        self.events.push(&mut self.pool, Event::Opened { client, channel: channel.into() });
         self.switch_protocols(now, slot, key, Role::Member(place), Some(first_ping));
     }
 
@@ -280,21 +285,38 @@ impl<S: Socket> Server<S> {
     ) {
         self.metrics.sessions_refused += 1;
         let client = self.client(slot);
-        self.events.push_back(Event::Refused { client, why });
+        self.events.push(&mut self.pool, Event::Refused { client, why });
         self.respond(now, slot, request, Answer::plain(503).with(&[RETRY_AFTER]));
     }
 
-    /// No `Origin` is no browser; a browser's must be the page's own or listed.
+    /// Whether `authority` names this server. The page of a foreign name that was made to lead here
+    /// (DNS rebinding) has the right `Origin` for it, so only the name itself tells.
+    fn goes_by(&self, authority: Option<&str>) -> bool {
+        let hosts = &self.settings.hosts;
+        hosts.is_empty() || authority.is_some_and(|authority| host::is_named(authority, hosts))
+    }
+
+    /// Whether a request may open a session, or speak to one: a page's `Origin` must be its own
+    /// host or listed. Other programs send none, and neither do a page's images, scripts and links;
+    /// a browser tells of these that the page is another site's (Fetch Metadata, section 2.3).
+    /// Listed pages connect by scripts, which send an `Origin`.
     pub(super) fn allows_origin(&self, request: &Request<'_, '_>) -> bool {
         let mut origins = request.fields("origin");
         match (origins.next(), origins.next()) {
-            (None, _) => true,
-            (Some(origin), None) => {
-                let authority = request.authority.unwrap_or_default();
-                origin::origin_allowed(origin, authority, &self.settings.origins)
-            }
+            (None, _) => !request.has_token("sec-fetch-site", "cross-site"),
+            (Some(origin), None) => self.permission(request, origin).is_some(),
             (Some(_), Some(_)) => false,
         }
+    }
+
+    /// Why the page of `origin` may send this request, if it may.
+    pub(super) fn permission(
+        &self,
+        request: &Request<'_, '_>,
+        origin: &[u8],
+    ) -> Option<Permission> {
+        let authority = request.authority.unwrap_or_default();
+        origin::permission(origin, authority, &self.settings.origins)
     }
 
     /// Answers a request that could not be understood, and closes: what follows must not be
@@ -356,15 +378,12 @@ impl<S: Socket> Server<S> {
         let client = self.client(slot);
         let mut access = self.spare.take(client, answer.status, body_bytes);
         if let Some(request) = request {
-            // A session's id, which is in the query there, speaks for the session.
-            let is_engine = request.path.starts_with("/socket.io");
-            let target = if is_engine { request.path } else { request.target };
-            let words = [request.method.as_str(), " ", target, " ", request.version.as_str()];
-            access.line.extend(words);
-            access.agent.extend_from_slice(request.field("user-agent").unwrap_or_default());
+            let (method, version) = (request.method.as_str(), request.version.as_str());
+            access.set_request(method, request.path, request.query.is_some(), version);
+            access.set_agent(request.field("user-agent").unwrap_or_default());
             access.is_probe = probe_of(request.path).is_some();
         }
-        self.events.push_back(Event::Request(access));
+        self.events.push(&mut self.pool, Event::Request(access));
         self.send_answer(now, slot, answer, next, is_1_0, bodiless);
     }
 
@@ -452,12 +471,15 @@ impl<S: Socket> Server<S> {
         }
         // The rightmost entry was written by the peer itself, the next by whom that one names, and
         // so on: the first from there that is not trusted is the client, and what is left of it is
-        // hearsay, as is what stands before something that is no address.
+        // hearsay, as is what stands before something that is no address. Hearsay is not looked at:
+        // a client may send thousands of addresses, and the balancer adds one.
         let mut client = None;
-        for entry in request.tokens("x-forwarded-for") {
-            let address = forwarded_address(entry);
-            let trusted = address.is_some_and(|address| self.settings.trust.contains(address.ip()));
-            client = if trusted { client.or(address) } else { address };
+        for entry in request.tokens("x-forwarded-for").rev().take(limits::FORWARDED_MAX) {
+            let Some(address) = forwarded_address(entry) else { break };
+            client = Some(address);
+            if !self.settings.trust.contains(address.ip()) {
+                break;
+            }
         }
         if let Some(client) = client {
             entry.conn.set_client(client);

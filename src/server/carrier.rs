@@ -245,7 +245,7 @@ impl<S: Socket> Server<S> {
         if let Some(duration) = self.engine.get(session).unconnected_for(now.mono) {
             let client = client.address();
             self.metrics.count_closed(reason);
-            self.events.push_back(Event::Unentered { client, reason, duration });
+            self.events.push(&mut self.pool, Event::Unentered { client, reason, duration });
         }
         self.engine.close(&mut self.pool, session);
         self.uncount_session(client);

@@ -103,7 +103,7 @@ impl<S: Socket> Server<S> {
             drain.next = Instant::NEVER;
             if !core::mem::replace(&mut drain.reported, true) {
                 self.end_sessions(now);
-                self.events.push_back(Event::Drained);
+                self.events.push(&mut self.pool, Event::Drained);
             }
         }
     }

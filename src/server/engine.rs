@@ -11,7 +11,8 @@ use crate::id::SessionId;
 use crate::time::Now;
 use crate::wire::engine::{self, Asked, Open, Query, Refusal, Sid, Version};
 use crate::wire::http::{Framing, Method, Request};
-use crate::wire::{http, origin, ws};
+use crate::wire::origin::Permission;
+use crate::wire::{http, ws};
 use chacha20::rand_core::Rng;
 
 const JSON: Option<&str> = Some("application/json");
@@ -160,16 +161,10 @@ impl<S: Socket> Server<S> {
 
     /// Which of `--allow-origin` let this request in, if it is not the page's own.
     pub(super) fn listed_origin(&self, request: &Request<'_, '_>) -> Option<u16> {
-        let field = request.field("origin")?;
-        let authority = request.authority.unwrap_or_default();
-        if origin::origin_allowed(field, authority, &[]) {
-            return None;
+        match self.permission(request, request.field("origin")?)? {
+            Permission::OwnPage => None,
+            Permission::Listed(number) => u16::try_from(number).ok(),
         }
-        let listed =
-            self.settings.origins.iter().position(|listed| {
-                origin::origin_allowed(field, "", core::slice::from_ref(listed))
-            });
-        listed.and_then(|number| u16::try_from(number).ok())
     }
 
     fn answer_preflight(&mut self, now: Now, slot: u32, request: &Request<'_, '_>) {

@@ -346,11 +346,14 @@ impl<S: Socket> Server<S> {
         if !entry.conn.out.is_lapped(feed) {
             return false;
         }
-        self.events.push_back(Event::Lapped {
-            client: entry.conn.client().address(),
-            channel: channel.name().into(),
-            lag_bytes: feed.head().since(cursor.offset),
-        });
+        self.events.push(
+            &mut self.pool,
+            Event::Lapped {
+                client: entry.conn.client().address(),
+                channel: channel.name().into(),
+                lag_bytes: feed.head().since(cursor.offset),
+            },
+        );
         let reason = CloseReason::TooSlow;
         if entry.conn.out.is_inside_record() {
             self.remove(now, slot, reason, true);

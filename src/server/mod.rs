@@ -47,7 +47,7 @@ use crate::outbound::{CloseFrame, Source};
 use crate::pool::Pool;
 use crate::reason::CloseReason;
 use crate::settings::Settings;
-use crate::site::{File, Site};
+use crate::site::{Generation, Site};
 use crate::time::{Instant, Now};
 use crate::wheel::{self, Wheel};
 use crate::wire::http;
@@ -74,8 +74,9 @@ pub trait Socket {
 pub struct Readiness {
     /// Bytes, the end or an error can be read.
     pub readable: bool,
-    /// The peer's end has arrived, so that a short read does not mean "no more for now".
-    pub read_closed: bool,
+    /// The peer's end has arrived, or urgent data: a read stops in front of either although there
+    /// is more to read, so a short one does not mean "no more for now".
+    pub more_behind: bool,
     /// Bytes can be written, or an error found by that.
     pub writable: bool,
 }
@@ -88,8 +89,9 @@ struct Entry<S> {
     socket: S,
     /// The socket may have bytes that were not read.
     readable: bool,
-    /// … and its end is among them.
-    read_closed: bool,
+    /// A short read does not show that it has none, for the rest of its life: the kernel has said
+    /// so once and will not again.
+    more_behind: bool,
     /// The end was read.
     ended: bool,
     /// The last write was short; it waits to be writable.
@@ -152,7 +154,7 @@ pub struct Server<S> {
     polls: VecDeque<SessionId>,
     /// The connection whose posted packets are being taken in.
     posting: Option<ConnId>,
-    events: VecDeque<Event>,
+    events: event::Queue,
     spare: Spare,
     /// The one buffer that every read goes into.
     buffer: Vec<u8>,
@@ -199,7 +201,7 @@ impl<S: Socket> Server<S> {
             published_before: 0,
             polls: VecDeque::new(),
             posting: None,
-            events: VecDeque::new(),
+            events: event::Queue::default(),
             spare: Spare::default(),
             buffer: vec![0; limits::READ_BUFFER_BYTES],
             scratch: Vec::with_capacity(limits::RESPONSE_HEAD_BYTES_MAX),
@@ -238,7 +240,7 @@ impl<S: Socket> Server<S> {
             generation: id.generation,
             socket,
             readable: false,
-            read_closed: false,
+            more_behind: false,
             ended: false,
             blocked: false,
             queued: false,
@@ -269,12 +271,12 @@ impl<S: Socket> Server<S> {
         self.engine.tell(now.mono);
         let Some(entry) = self.entry(id) else { return };
         entry.readable |= readiness.readable;
-        entry.read_closed |= readiness.read_closed;
+        entry.more_behind |= readiness.more_behind;
         if readiness.writable && entry.blocked {
             entry.blocked = false;
             self.enqueue_unblocked(id.slot);
         }
-        if readiness.readable || readiness.read_closed {
+        if readiness.readable || readiness.more_behind {
             let waits = self.share.is_spent() || !self.resume.is_empty();
             if waits && self.entries[id.slot as usize].conn.is_publishing() {
                 self.read_later(id, false);
@@ -326,7 +328,7 @@ impl<S: Socket> Server<S> {
 
     /// The next thing to write down or to do, until there is none.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
+        self.events.pop(&mut self.pool)
     }
 
     /// Takes back an event that was written down, for what it is made of. Whoever keeps them has
@@ -346,19 +348,30 @@ impl<S: Socket> Server<S> {
             .min()
     }
 
-    /// Serves other files. Whoever still reads the generation before the current one is cut.
-    pub fn replace_files(&mut self, now: Now, files: Vec<File>) {
-        let oldest = self.site.oldest();
-        let readers: Vec<u32> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| entry.conn.reads_generation(oldest))
-            .map(|(slot, _)| slot as u32)
-            .collect();
-        for slot in readers {
-            self.remove(now, slot, CloseReason::Replaced, true);
-        }
+    /// Serves other files. Whoever still reads those from before the current ones is cut, unless
+    /// [`Server::release_files`] has seen to it that nobody does.
+    pub fn replace_files(&mut self, now: Now, files: impl Into<Generation>) {
+        self.release_files(now, true);
         self.site.replace(files);
+    }
+
+    /// Forgets the files from before the current ones as soon as nobody reads them any more, or at
+    /// once if whoever does is to be cut. Whether they are gone.
+    ///
+    /// Work: a look at every connection, if there are such files.
+    pub fn release_files(&mut self, now: Now, cut: bool) -> bool {
+        let Some(before) = self.site.before() else { return true };
+        let reads = |entry: &Entry<S>| entry.conn.reads_generation(before);
+        if !cut && self.entries.iter().any(|(_, entry)| reads(entry)) {
+            return false;
+        }
+        let readers = self.entries.iter().filter(|(_, entry)| reads(entry));
+        let readers: Vec<usize> = readers.map(|(slot, _)| slot).collect();
+        for slot in readers {
+            self.remove(now, slot as u32, CloseReason::Replaced, true);
+        }
+        self.site.release();
+        true
     }
 
     /// Sessions now.
@@ -386,7 +399,7 @@ impl<S: Socket> Server<S> {
         let places = self.settings.limits.slots() + STALE_MAX;
         assert!(self.queue.len() <= places && self.unblocked.len() <= places);
         assert!(self.resume.len() <= places);
-        let mut lent = self.hub.reserved_bytes();
+        let mut lent = self.hub.reserved_bytes() + self.events.reserved_bytes();
         let mut sessions = self.engine.len();
         for (slot, entry) in &self.entries {
             lent +=
@@ -412,6 +425,7 @@ impl<S: Socket> Server<S> {
         assert!(self.pool.held_bytes() <= self.pool.bound_bytes());
         self.hub.check();
         self.wheel.check();
+        self.events.check();
     }
 
     fn check_member(&self, channel: ChannelId, position: u32, reader: Reader) {
@@ -453,8 +467,7 @@ impl<S: Socket> Server<S> {
             Step::Proxied { vpc_endpoint } => {
                 if let Some(vpc_endpoint) = vpc_endpoint {
                     let client = self.client(id.slot);
-                    self.events
-                        .push_back(Event::Endpoint { client, vpc_endpoint: vpc_endpoint.into() });
+                    self.events.push(&mut self.pool, Event::endpoint(client, vpc_endpoint));
                 }
                 true
             }
@@ -547,7 +560,7 @@ impl<S: Socket> Server<S> {
         if !entry.told {
             self.metrics.count_closed(reason);
             let client = entry.conn.client().address();
-            self.events.push_back(Event::Ended { client, reason });
+            self.events.push(&mut self.pool, Event::Ended { client, reason });
         }
     }
 

@@ -219,10 +219,10 @@ impl<S: Socket> Server<S> {
         let mut access = self.spare.take(client, status, body.len() as u64);
         let method = if conn.is_held() { "GET" } else { "POST" };
         let version = if later.is_1_0 { "HTTP/1.0" } else { "HTTP/1.1" };
-        access.line.extend([method, " /socket.io/ ", version]);
-        let agent = later.agent.map_or(&[][..], |agent| self.pool.bytes(agent));
-        access.agent.extend_from_slice(agent);
-        self.events.push_back(Event::Request(access));
+        // Which session it was for stood in the query.
+        access.set_request(method, "/socket.io/", true, version);
+        access.set_agent(later.agent.map_or(&[][..], |agent| self.pool.bytes(agent)));
+        self.events.push(&mut self.pool, Event::Request(access));
         let next = if is_last || self.drain.is_some() { Next::Close } else { later.next() };
         let date = self.date(now);
         let mut head = core::mem::take(&mut self.scratch);

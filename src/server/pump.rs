@@ -219,13 +219,15 @@ impl<S: Socket> Server<S> {
     pub(super) fn count_published(&mut self, client: SocketAddr, message: &Message<'_>) {
         self.metrics.messages_published += 1;
         if self.settings.report_messages {
-            let text = match message {
-                Message::Text(text) => String::from_utf8_lossy(text).into(),
-                Message::Binary(bytes) => format!("({} bytes)", bytes.len()).into(),
-                Message::Event { args, .. } => (*args).into(),
-                Message::Hi => "hi".into(),
+            let event = match message {
+                Message::Text(text) => Event::message(client, text),
+                Message::Binary(bytes) => {
+                    Event::message(client, format!("({} bytes)", bytes.len()).as_bytes())
+                }
+                Message::Event { args, .. } => Event::message(client, args.as_bytes()),
+                Message::Hi => Event::message(client, b"hi"),
             };
-            self.events.push_back(Event::Message { client, text });
+            self.events.push(&mut self.pool, event);
         }
     }
 }
@@ -260,9 +262,10 @@ fn read_socket<S: Socket>(
         }
         Ok(arrived) => {
             work::count(|work| work.read_bytes += arrived as u64);
-            // A stream socket that gave less than asked has no more (epoll(7)), but its end may
-            // stand behind it and would not be reported again.
-            entry.readable = arrived == asked || entry.read_closed;
+            // A stream socket that gave less than asked has no more (epoll(7)), unless its end or
+            // the mark of urgent data stopped it, behind which there is more that would not be
+            // reported again.
+            entry.readable = arrived == asked || entry.more_behind;
             Ok(arrived)
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -272,7 +272,7 @@ impl<S: Socket> Server<S> {
             self.entries[id.slot as usize].conn.follow(joined.channel, dialect, mark);
         }
         self.engine.arm(session, &self.settings);
-        self.events.push_back(Event::Opened { client, channel: name.into() });
+        self.events.push(&mut self.pool, Event::Opened { client, channel: name.into() });
         Ok(())
     }
 
@@ -405,14 +405,17 @@ impl<S: Socket> Server<S> {
         let messages_out = space.cursor.seq.0 - space.joined.0;
         self.metrics.messages_delivered += messages_out;
         self.metrics.count_closed(reason);
-        self.events.push_back(Event::Closed {
-            client,
-            channel,
-            reason,
-            duration: now.mono.since(space.opened_at),
-            messages_in: u64::from(space.messages_in),
-            messages_out,
-        });
+        self.events.push(
+            &mut self.pool,
+            Event::Closed {
+                client,
+                channel,
+                reason,
+                duration: now.mono.since(space.opened_at),
+                messages_in: u64::from(space.messages_in),
+                messages_out,
+            },
+        );
     }
 
     /// Who is to send what the sweep of `channel` has found for a session: nobody if it polls, or
@@ -481,11 +484,14 @@ impl<S: Socket> Server<S> {
         let entry = self.engine.get(session);
         let feed = self.hub.feed(channel, entry.dialect());
         let space = entry.space(channel).map(|number| entry.spaces[number]);
-        self.events.push_back(Event::Lapped {
-            client: entry.client.address(),
-            channel: self.hub.channel(channel).name().into(),
-            lag_bytes: space.map_or(0, |space| feed.head().since(space.cursor.offset)),
-        });
+        self.events.push(
+            &mut self.pool,
+            Event::Lapped {
+                client: entry.client.address(),
+                channel: self.hub.channel(channel).name().into(),
+                lag_bytes: space.map_or(0, |space| feed.head().since(space.cursor.offset)),
+            },
+        );
         match entry.transport {
             Transport::WebSocket(id) => {
                 let reason = CloseReason::TooSlow;

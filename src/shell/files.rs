@@ -1,119 +1,378 @@
 //! The files that are served, read into memory at start and at SIGHUP.
 //!
 //! This is the only place where a served path and the file system meet, and it is not a request
-//! that brings them together: the folder is walked once, and what was found is the whole site.
+//! that brings them together: the folder is walked once, and what was found is the whole site. The
+//! walk is done in portions, so that at a reload the turns of the loop go on in between; what a
+//! portion costs does not depend on how many files there are or how large they are.
+//!
+//! The surprise: somebody may write to the folder meanwhile. A file that changes while it is read
+//! is an error, since half of the one and half of the other is neither.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
-use crate::site::{FILES_MAX, File};
+use rustix::fs::OFlags;
+
+use crate::site::{Content, FILES_MAX, Generation};
+use crate::text::{Composed, shown_text};
 
 /// Bytes of all files together.
 const SITE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Folders within folders. A link may make a circle.
 const DEPTH_MAX: usize = 16;
 
+/// What a portion costs: so many bytes that are read, copied and hashed take some 300 µs.
+const PORTION_BYTES: usize = 256 * 1024;
+/// Bytes that are read by one call.
+const READ_BYTES: usize = 64 * 1024;
+/// What looking up and opening a file, or a folder, is held to cost …
+const ENTRY_BYTES: usize = 16 * 1024;
+/// … and a name that is noted.
+const NAME_BYTES: usize = 512;
+
 /// Where Socket.IO pages expect their client.
 const SOCKET_IO: &str = "/socket.io/socket.io.js";
 
-/// The page that comes with the program.
-pub(super) fn built_in() -> Folder {
-    let file = |path: &str, bytes: &[u8]| File { path: path.to_owned(), bytes: bytes.to_vec() };
-    let files = vec![
-        file("/index.html", include_bytes!("../../www/index.html")),
-        file("/style.css", include_bytes!("../../www/style.css")),
-        file("/chat.js", include_bytes!("../../www/chat.js")),
-        file("/favicon.svg", include_bytes!("../../www/favicon.svg")),
-        socket_io(),
-    ];
-    Folder { files, strays: Vec::new() }
-}
-
-/// The client for pages that ask their server for one. A folder's own file of that name wins.
-fn socket_io() -> File {
-    let bytes = include_bytes!("../../www/socket.io.js").to_vec();
-    File { path: SOCKET_IO.to_owned(), bytes }
-}
-
 /// What a folder holds.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Folder {
     /// What is served.
-    pub(super) files: Vec<File>,
-    /// Links that lead out of it, which are not.
-    pub(super) strays: Vec<PathBuf>,
+    pub(super) files: Generation,
+    /// How many links lead out of it, which are not.
+    pub(super) strays: usize,
+    /// The first of those.
+    pub(super) stray: Option<PathBuf>,
 }
 
-/// Reads a folder: no names that begin with a dot, no link that leaves it, at most 64 MiB in all.
-/// An error names the file.
+/// The page that comes with the program.
+pub(super) fn built_in() -> Folder {
+    let mut folder = Folder::default();
+    folder.add("/index.html", include_bytes!("../../www/index.html"));
+    folder.add("/style.css", include_bytes!("../../www/style.css"));
+    folder.add("/chat.js", include_bytes!("../../www/chat.js"));
+    folder.add("/favicon.svg", include_bytes!("../../www/favicon.svg"));
+    folder.add_socket_io();
+    folder
+}
+
+/// Reads a folder as a whole: at start, when nobody waits for anything else.
 pub(super) fn read(folder: &Path) -> io::Result<Folder> {
-    let root = fs::canonicalize(folder).map_err(|error| named(folder, &error))?;
-    let found = Folder { files: Vec::new(), strays: Vec::new() };
-    let mut walk = Walk { found, bytes: 0, root: root.clone() };
-    walk.folder(&root, "", 0)?;
-    if walk.found.files.iter().all(|file| file.path != SOCKET_IO) {
-        walk.found.files.push(socket_io());
-    }
-    Ok(walk.found)
+    let mut reading = Reading::begin(folder)?;
+    while !reading.go_on()? {}
+    Ok(reading.finish())
 }
 
-struct Walk {
-    found: Folder,
-    bytes: u64,
+impl Folder {
+    fn add(&mut self, path: &str, bytes: &[u8]) {
+        let mut content = Content::with_capacity(bytes.len());
+        content.extend_with(|content| content.extend_from_slice(bytes));
+        self.files.add(path.to_owned(), content);
+    }
+
+    /// The client for pages that ask their server for one. A folder's own file of that name wins.
+    fn add_socket_io(&mut self) {
+        if !self.files.contains(SOCKET_IO) {
+            self.add(SOCKET_IO, include_bytes!("../../www/socket.io.js"));
+        }
+    }
+}
+
+/// A folder that is being read: no names that begin with a dot, no link that leaves it, at most
+/// 64 MiB in all. Errors name the file.
+#[derive(Debug)]
+pub(super) struct Reading {
     root: PathBuf,
+    /// The folders on the way to where the walk is, from the outermost on.
+    folders: Vec<Listing>,
+    file: Option<Begun>,
+    found: Folder,
+    /// Names that wait in all of the folders.
+    names: usize,
 }
 
-impl Walk {
-    fn folder(&mut self, folder: &Path, prefix: &str, depth: usize) -> io::Result<()> {
-        if depth > DEPTH_MAX {
-            return Err(named(folder, &io::Error::other("folders are nested too deeply")));
-        }
-        let mut entries = fs::read_dir(folder)
-            .and_then(Iterator::collect::<io::Result<Vec<_>>>)
-            .map_err(|error| named(folder, &error))?;
-        // In an order that does not depend on the file system, so that errors do not either.
-        entries.sort_by_key(fs::DirEntry::file_name);
-        for entry in entries {
-            let name = entry.file_name();
-            let Some(name) = name.to_str() else {
-                return Err(named(&entry.path(), &io::Error::other("the name is not UTF-8")));
-            };
-            if !name.starts_with('.') {
-                self.entry(&entry.path(), &format!("{prefix}/{name}"), depth)?;
-            }
-        }
-        Ok(())
+/// A folder of which something is left.
+#[derive(Debug)]
+struct Listing {
+    place: PathBuf,
+    /// What is served begins with this.
+    prefix: String,
+    /// Names that were not asked for yet.
+    more: Option<fs::ReadDir>,
+    /// Names to be looked at, once all are known: in an order that does not depend on the file
+    /// system, so that errors do not either.
+    names: BTreeSet<String>,
+}
+
+/// A file of which something is left.
+#[derive(Debug)]
+struct Begun {
+    place: PathBuf,
+    path: String,
+    file: fs::File,
+    /// Its length and when it was last written to, before anything was read.
+    stamp: (u64, Option<SystemTime>),
+    content: Content,
+}
+
+impl Reading {
+    /// Begins to read a folder.
+    pub(super) fn begin(folder: &Path) -> io::Result<Reading> {
+        let root = fs::canonicalize(folder).map_err(|error| named(folder, &error))?;
+        let mut reading = Reading {
+            root: root.clone(),
+            folders: Vec::new(),
+            file: None,
+            found: Folder::default(),
+            names: 0,
+        };
+        reading.enter(root, String::new())?;
+        Ok(reading)
     }
 
-    fn entry(&mut self, place: &Path, path: &str, depth: usize) -> io::Result<()> {
-        let real = fs::canonicalize(place).map_err(|error| named(place, &error))?;
-        if !real.starts_with(&self.root) {
-            self.found.strays.push(place.to_owned());
+    /// Reads on. Whether everything was read.
+    ///
+    /// Bounded work: [`PORTION_BYTES`] in all, and one file's metadata more.
+    pub(super) fn go_on(&mut self) -> io::Result<bool> {
+        let mut left = PORTION_BYTES;
+        while left > 0 {
+            let Some(cost) = self.step()? else { return Ok(true) };
+            left = left.saturating_sub(cost);
+        }
+        Ok(false)
+    }
+
+    /// What was found.
+    pub(super) fn finish(mut self) -> Folder {
+        self.found.add_socket_io();
+        self.found
+    }
+
+    /// Does one thing; its cost, or `None` if nothing is left.
+    fn step(&mut self) -> io::Result<Option<usize>> {
+        if let Some(begun) = self.file.take() {
+            return self.read(begun).map(Some);
+        }
+        let Some(listing) = self.folders.last_mut() else { return Ok(None) };
+        if let Some(more) = &mut listing.more {
+            let entry = more.next().transpose().map_err(|error| named(&listing.place, &error))?;
+            match entry {
+                Some(entry) => self.note(&entry)?,
+                None => listing.more = None,
+            }
+            return Ok(Some(NAME_BYTES));
+        }
+        let Some(name) = listing.names.pop_first() else {
+            self.folders.pop();
+            return Ok(Some(NAME_BYTES));
+        };
+        let (place, path) = (listing.place.join(&name), format!("{}/{name}", listing.prefix));
+        self.names -= 1;
+        self.look_at(place, path)?;
+        Ok(Some(ENTRY_BYTES))
+    }
+
+    /// Notes a name of the innermost folder.
+    fn note(&mut self, entry: &fs::DirEntry) -> io::Result<()> {
+        let name = entry.file_name();
+        let Some(name) = name.to_str() else {
+            return Err(named(&entry.path(), &io::Error::other("the name is not UTF-8")));
+        };
+        if name.starts_with('.') {
             return Ok(());
         }
-        let kind = fs::metadata(&real).map_err(|error| named(place, &error))?;
-        if kind.is_dir() {
-            return self.folder(&real, path, depth + 1);
+        if self.names == FILES_MAX {
+            return Err(too_much(&entry.path()));
         }
-        if !kind.is_file() {
-            return Err(named(place, &io::Error::other("neither a file nor a folder")));
+        if let Some(listing) = self.folders.last_mut() {
+            self.names += usize::from(listing.names.insert(name.to_owned()));
         }
-        let left = SITE_BYTES_MAX - self.bytes;
-        let mut bytes = Vec::new();
-        fs::File::open(&real)
-            .and_then(|file| file.take(left + 1).read_to_end(&mut bytes))
-            .map_err(|error| named(place, &error))?;
-        if bytes.len() as u64 > left || self.found.files.len() == FILES_MAX {
-            let why = format!("more than 64 MiB or {FILES_MAX} files in all");
-            return Err(named(place, &io::Error::other(why)));
-        }
-        self.bytes += bytes.len() as u64;
-        self.found.files.push(File { path: path.to_owned(), bytes });
         Ok(())
+    }
+
+    fn enter(&mut self, place: PathBuf, prefix: String) -> io::Result<()> {
+        if self.folders.len() > DEPTH_MAX {
+            return Err(named(&place, &io::Error::other("folders are nested too deeply")));
+        }
+        let more = Some(fs::read_dir(&place).map_err(|error| named(&place, &error))?);
+        self.folders.push(Listing { place, prefix, more, names: BTreeSet::new() });
+        Ok(())
+    }
+
+    fn look_at(&mut self, place: PathBuf, path: String) -> io::Result<()> {
+        let real = fs::canonicalize(&place).map_err(|error| named(&place, &error))?;
+        if !real.starts_with(&self.root) {
+            self.found.strays += 1;
+            self.found.stray.get_or_insert(place);
+            return Ok(());
+        }
+        let kind = fs::metadata(&real).map_err(|error| named(&place, &error))?;
+        if kind.is_dir() {
+            return self.enter(real, path);
+        }
+        // Opening it must not wait, should it be something else by now.
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
+        let open = || {
+            let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(&real)?;
+            let status = file.metadata()?;
+            Ok((file, status))
+        };
+        let opened = if kind.is_file() { Some(open()) } else { None };
+        let opened = opened.transpose().map_err(|error| named(&place, &error))?;
+        let Some((file, status)) = opened.filter(|(_, status)| status.is_file()) else {
+            return Err(named(&place, &io::Error::other("neither a file nor a folder")));
+        };
+        let is_over = status.len() > SITE_BYTES_MAX - self.found.files.bytes();
+        if is_over || self.found.files.files() == FILES_MAX {
+            return Err(too_much(&place));
+        }
+        // Room for all of it at once: growing would move what is there.
+        let content = Content::with_capacity(usize::try_from(status.len()).unwrap_or(0));
+        let stamp = (status.len(), status.modified().ok());
+        self.file = Some(Begun { place, path, file, stamp, content });
+        Ok(())
+    }
+
+    /// Reads a piece of a file.
+    fn read(&mut self, mut begun: Begun) -> io::Result<usize> {
+        let mut file = (&begun.file).take(READ_BYTES as u64);
+        let count = begun.content.extend_with(|bytes| file.read_to_end(bytes));
+        let count = count.map_err(|error| named(&begun.place, &error))?;
+        let left_bytes = SITE_BYTES_MAX - self.found.files.bytes();
+        if begun.content.length() as u64 > left_bytes {
+            return Err(too_much(&begun.place));
+        }
+        if count == READ_BYTES {
+            self.file = Some(begun);
+            return Ok(count);
+        }
+        let status = begun.file.metadata().map_err(|error| named(&begun.place, &error))?;
+        if (status.len(), status.modified().ok()) != begun.stamp {
+            let why = io::Error::other("it was changed while it was read");
+            return Err(named(&begun.place, &why));
+        }
+        self.found.files.add(begun.path, begun.content);
+        Ok(count)
     }
 }
 
+fn too_much(place: &Path) -> io::Error {
+    named(place, &io::Error::other(format!("more than 64 MiB or {FILES_MAX} files in all")))
+}
+
+/// An error as the operator is told of it.
 fn named(place: &Path, error: &io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", place.display()))
+    let place = place.display().to_string();
+    let error_text = error.to_string();
+    let line = format!("{}: {}", shown_text(&place), Composed(&error_text));
+    io::Error::new(error.kind(), line)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder of its own, which goes with the test.
+    struct Place(PathBuf);
+
+    impl Place {
+        fn new(name: &str) -> Place {
+            let name = format!("elbow-files-{}-{name}", std::process::id());
+            let place = std::env::temp_dir().join(name);
+            fs::create_dir_all(&place).expect("a folder can be made");
+            Place(place)
+        }
+
+        fn put(&self, name: &str, bytes: &[u8]) {
+            let place = self.0.join(name);
+            fs::create_dir_all(place.parent().expect("it is inside")).expect("it can be made");
+            fs::write(place, bytes).expect("there is room");
+        }
+    }
+
+    impl Drop for Place {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.0);
+        }
+    }
+
+    /// Reads it to its end; how many portions that were.
+    fn portions(place: &Place) -> io::Result<(usize, Folder)> {
+        let mut reading = Reading::begin(&place.0)?;
+        let mut portions = 1;
+        while !reading.go_on()? {
+            portions += 1;
+        }
+        Ok((portions, reading.finish()))
+    }
+
+    #[test]
+    fn a_large_file_is_read_in_portions() {
+        let place = Place::new("large");
+        place.put("large", &vec![b'x'; 5 << 20]);
+        let (count, folder) = portions(&place).expect("it is there");
+        let least = (5 << 20) / PORTION_BYTES;
+        assert!((least..=least + 1).contains(&count), "{count} portions");
+        assert_eq!(
+            folder.files.bytes(),
+            (5 << 20) + include_bytes!("../../www/socket.io.js").len() as u64
+        );
+    }
+
+    #[test]
+    fn many_small_files_are_read_in_portions() {
+        let place = Place::new("small");
+        for number in 0..400 {
+            place.put(&format!("{}/{number}.txt", number % 7), format!("{number}").as_bytes());
+        }
+        place.put(".hidden/file", b"not served");
+        let (count, folder) = portions(&place).expect("it is there");
+        assert!(count >= 400 * ENTRY_BYTES / PORTION_BYTES, "{count} portions");
+        assert_eq!(folder.files.files(), 401, "and Socket.IO's client");
+        assert!(folder.files.contains("/6/20.txt") && !folder.files.contains("/.hidden/file"));
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_is_an_error_that_names_it() {
+        let place = Place::new("changing");
+        place.put("changing\n", &vec![b'x'; 1 << 20]);
+        let mut reading = Reading::begin(&place.0).expect("it is there");
+        assert!(!reading.go_on().expect("it is there"));
+        place.put("changing\n", &vec![b'y'; (1 << 20) + 1]);
+        let error = loop {
+            match reading.go_on() {
+                Ok(is_all) => assert!(!is_all, "half of the one and half of the other"),
+                Err(error) => break error.to_string(),
+            }
+        };
+        assert!(error.ends_with("changing\\n: it was changed while it was read"), "{error}");
+    }
+
+    #[test]
+    fn more_than_fits_is_refused_before_it_is_read() {
+        let place = Place::new("fits");
+        let file = fs::File::create(place.0.join("sparse")).expect("it can be made");
+        file.set_len(SITE_BYTES_MAX + 1).expect("it has holes");
+        let error = portions(&place).map(|_| ()).expect_err("it is too large").to_string();
+        assert!(error.contains("sparse: more than 64 MiB"), "{error}");
+    }
+
+    #[test]
+    fn links_that_leave_the_folder_are_counted_and_not_followed() {
+        let place = Place::new("links");
+        for number in 0..3 {
+            let link = place.0.join(format!("link{number}"));
+            std::os::unix::fs::symlink("/etc/hostname", link).expect("it can be made");
+        }
+        std::os::unix::fs::symlink(".", place.0.join("self")).expect("it can be made");
+        let error = portions(&place).map(|_| ()).expect_err("a circle").to_string();
+        assert!(error.ends_with("folders are nested too deeply"), "{error}");
+        fs::remove_file(place.0.join("self")).expect("it is there");
+        let (_, folder) = portions(&place).expect("it is there");
+        assert_eq!((folder.strays, folder.files.files()), (3, 1));
+        assert!(folder.stray.is_some_and(|place| place.ends_with("link0")));
+    }
 }

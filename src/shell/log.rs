@@ -1,42 +1,68 @@
 //! The log's way to standard output, which must never stop the server.
 //!
 //! simple_logger lays lines out and prints them with `println!`. That blocks while nobody reads a
-//! full pipe, and panics on a closed one or a full disk. So standard output becomes a pipe of our
-//! own: before each line it is asked whether it has room, and the loop carries what is in it to the
-//! real one, in pieces that do not block, as fast as that takes them. What does not fit is dropped
-//! and counted; a line says so later.
+//! full pipe, and panics on a closed one or a full disk, which would be the end of the process. So
+//! what it prints to is a pipe of our own, of which this file keeps both ends. A line is laid out
+//! before simple_logger sees it, so that its length is known; it is printed into the pipe, which is
+//! empty at that moment and holds a page; and it is taken out again at once. Printing can neither
+//! wait nor fail.
 //!
-//! The surprise: room is asked for with `poll`, not by counting bytes. A pipe counts pages; it is
-//! writable when a whole one is free, and no line of ours is longer than that.
+//! ```text
+//!   log! ─► Line ─► simple_logger ─► println! ─► our pipe ─► buffer ─► real standard output
+//!           cut       time, level               empty before   │ full, and nobody reads:
+//!                                               and after      └─ dropped, counted
+//! ```
+//!
+//! The buffer is carried to the real standard output at the end of a turn, and as soon as it is
+//! full. That never waits for a reader: what cannot be written now stays, and what then finds no
+//! room is dropped, and a line says how many were. A regular file takes everything.
+//!
+//! Nothing here panics: no index comes from outside, no lock can be poisoned in a process that ends
+//! with its first panic, and simple_logger can do nothing wrong with a time, for the kernel knows
+//! none before 1970 or behind 2262.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use log::{LevelFilter, Metadata, Record};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use simple_logger::SimpleLogger;
 
-/// What a pipe that is writable takes without blocking (`PIPE_BUF`), and a page.
+use crate::text::Line;
+
+/// What an empty pipe takes at once, and a writable one without waiting (`PIPE_BUF`): a page.
 const PIECE_BYTES: usize = 4096;
+
+/// The longest line, without what simple_logger puts in front of it. The longest of ours is that of
+/// a request: two outside values of 256 bytes, each four times as long once it is escaped.
+const LINE_BYTES_MAX: usize = 3072;
+
+/// The longest name of who speaks.
+const TARGET_BYTES_MAX: usize = 64;
+
+/// Time, level, brackets, blanks and the line's end: 34 bytes as it is now.
+const LAYOUT_BYTES_MAX: usize = 128;
+
+/// Lines that wait for standard output: what a busy turn says. It is part of what is printed as the
+/// program's own memory.
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// How long the end of the process waits for standard output to take what is left.
 const FINISH: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
-/// Lines that found no room.
-static DROPPED: AtomicU64 = AtomicU64::new(0);
+const _: () = assert!(LINE_BYTES_MAX + TARGET_BYTES_MAX + LAYOUT_BYTES_MAX < PIECE_BYTES);
+const _: () = assert!(BUFFER_BYTES >= 2 * PIECE_BYTES);
 
-/// The pipe was written to since it was last found empty: most turns log nothing, and should not
-/// have to ask the kernel for it.
-static WAITING: AtomicBool = AtomicBool::new(false);
-
-/// Passes a line on if the pipe has room.
+/// Where the `log` crate hands over lines, those of dependencies too.
 struct Gate {
     lines: SimpleLogger,
-    pipe: OwnedFd,
+    carrier: Arc<Mutex<Carrier>>,
 }
 
 impl log::Log for Gate {
@@ -48,121 +74,443 @@ impl log::Log for Gate {
         if !self.enabled(record.metadata()) {
             return;
         }
-        if !is_writable(&self.pipe, Some(&Timespec::default())) {
-            DROPPED.fetch_add(1, Ordering::Relaxed);
-            return;
+        // Before the lock: a value may log something while it is laid out.
+        let target = Line::<TARGET_BYTES_MAX>::new(format_args!("{}", record.target()));
+        let line = Line::<LINE_BYTES_MAX>::new(*record.args());
+        let mut carrier = lock(&self.carrier);
+        if carrier.is_ready_for_a_line() {
+            self.lines.log(
+                &Record::builder()
+                    .level(record.level())
+                    .target(target.as_str())
+                    .args(format_args!("{}", line.as_str()))
+                    .build(),
+            );
+            carrier.take_line();
+        } else {
+            carrier.dropped += 1;
         }
-        self.lines.log(record);
-        WAITING.store(true, Ordering::Relaxed);
     }
 
     fn flush(&self) {}
 }
 
-/// The carrier from our pipe to the real standard output.
+/// The shell's end of the log.
 pub(super) struct Log {
-    pipe: OwnedFd,
-    stdout: OwnedFd,
-    piece: [u8; PIECE_BYTES],
-    start: usize,
-    end: usize,
-    /// Standard output was full when last asked, and will say when it is not.
-    blocked: bool,
-    /// Nobody will ever read it.
-    closed: bool,
-    dropped_reported: u64,
+    carrier: Arc<Mutex<Carrier>>,
 }
 
 impl Log {
     /// Takes standard output over and begins to log at `level`.
     pub(super) fn start(level: LevelFilter, registry: &Registry, token: Token) -> io::Result<Log> {
         let stdout = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
+        let (stdout, way) = own_description(stdout);
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         rustix::stdio::dup2_stdout(&writer)?;
-        // A regular file is always writable, and epoll refuses it; then nobody needs to wake us.
-        let _ = registry.register(&mut SourceFd(&stdout.as_raw_fd()), token, Interest::WRITABLE);
+        // epoll refuses a regular file, which is always writable; then nobody needs to wake us.
+        let wakes = registry
+            .register(&mut SourceFd(&stdout.as_raw_fd()), token, Interest::WRITABLE)
+            .is_ok();
         let lines = SimpleLogger::new()
             .with_level(LevelFilter::Warn)
             .with_module_level("elbow", level)
             .with_utc_timestamps();
         log::set_max_level(level.max(LevelFilter::Warn));
-        let gate = Gate { lines, pipe: writer };
+        let carrier = Carrier::new(reader, stdout, way, wakes);
+        let carrier = Arc::new(Mutex::new(carrier));
+        let gate = Gate { lines, carrier: Arc::clone(&carrier) };
         log::set_boxed_logger(Box::new(gate)).map_err(io::Error::other)?;
-        Ok(Log {
-            pipe: reader,
-            stdout,
-            piece: [0; PIECE_BYTES],
-            start: 0,
-            end: 0,
-            blocked: false,
-            closed: false,
-            dropped_reported: 0,
-        })
+        Ok(Log { carrier })
     }
 
     /// Standard output says that it takes more.
     pub(super) fn writable(&mut self) {
-        self.blocked = false;
+        lock(&self.carrier).blocked = false;
     }
 
-    /// Carries what there is, as far as standard output takes it without blocking.
+    /// Carries what there is, as far as standard output takes it without waiting, and says how many
+    /// lines found no room before.
     pub(super) fn carry(&mut self) {
-        while !self.blocked && self.fill() {
-            self.empty(&Timespec::default());
-        }
-        let dropped = DROPPED.load(Ordering::Relaxed);
-        if dropped > self.dropped_reported && !self.blocked {
-            let lines = dropped - self.dropped_reported;
-            self.dropped_reported = dropped;
-            log::warn!(target: "elbow", "{lines} log lines were dropped: standard output was full");
+        lock(&self.carrier).carry(&Timespec::default());
+        let untold = lock(&self.carrier).take_untold();
+        if let Some(lines) = untold {
+            log::warn!(
+                target: "elbow",
+                "{lines} log lines were dropped: standard output did not take them",
+            );
+            lock(&self.carrier).carry(&Timespec::default());
         }
     }
 
     /// Carries what is left, waiting a moment for a reader that is slow.
     pub(super) fn finish(&mut self) {
-        self.blocked = false;
-        while !self.blocked && self.fill() {
-            self.empty(&FINISH);
-        }
+        let mut carrier = lock(&self.carrier);
+        carrier.blocked = false;
+        carrier.carry(&FINISH);
     }
+}
 
-    /// Whether there is a piece to write.
-    fn fill(&mut self) -> bool {
-        if self.start == self.end && WAITING.load(Ordering::Relaxed) {
-            self.start = 0;
-            self.end = rustix::io::read(&self.pipe, &mut self.piece).unwrap_or(0);
-            WAITING.store(self.end > 0, Ordering::Relaxed);
-        }
-        self.start < self.end
-    }
+/// There is one thread, so nobody ever waits here; and a lock whose holder has panicked is as good
+/// as any other, since only whole lines are put in.
+fn lock(carrier: &Mutex<Carrier>) -> MutexGuard<'_, Carrier> {
+    carrier.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
-    /// Writes the piece, or a part of it.
-    fn empty(&mut self, patience: &Timespec) {
-        if self.closed {
-            self.start = self.end;
-            return;
-        }
-        if !is_writable(&self.stdout, Some(patience)) {
-            self.blocked = true;
-            return;
-        }
-        match rustix::io::write(&self.stdout, &self.piece[self.start..self.end]) {
-            Ok(written) => self.start += written,
-            Err(rustix::io::Errno::INTR) => {}
-            Err(rustix::io::Errno::AGAIN) => self.blocked = true,
-            Err(error) => {
-                // A closed pipe stays closed; a full disk may have room again for the next piece.
-                self.closed = error == rustix::io::Errno::PIPE;
-                self.start = self.end;
-                DROPPED.fetch_add(1, Ordering::Relaxed);
-                self.dropped_reported += 1;
+/// How standard output can be written to without waiting for a reader.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Way {
+    /// It takes what it can, and says when it can take no more; a regular file takes everything.
+    Plainly,
+    /// It is shared with other programs, which may want it to block: it is asked before each piece.
+    Asked,
+}
+
+/// A descriptor for the real standard output that never blocks, if there can be one. Whether it
+/// does is a matter of the open file, which other programs share, the operator's shell for
+/// instance: so pipes and terminals are opened once more.
+fn own_description(stdout: OwnedFd) -> (OwnedFd, Way) {
+    let kind = rustix::fs::fstat(&stdout).map(|status| FileType::from_raw_mode(status.st_mode));
+    match kind {
+        // A second opening of a regular file would have a position of its own.
+        Ok(FileType::RegularFile) => (stdout, Way::Plainly),
+        Ok(FileType::Fifo | FileType::CharacterDevice) => {
+            let place = format!("/proc/self/fd/{}", stdout.as_raw_fd());
+            let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+            match rustix::fs::open(place, flags, Mode::empty()) {
+                Ok(own) => (own, Way::Plainly),
+                Err(_) => (stdout, Way::Asked),
             }
         }
+        Ok(
+            FileType::Directory
+            | FileType::Symlink
+            | FileType::Socket
+            | FileType::BlockDevice
+            | FileType::Unknown,
+        )
+        | Err(_) => (stdout, Way::Asked),
+    }
+}
+
+/// Takes lines out of our pipe and carries them to the real standard output.
+struct Carrier {
+    pipe: OwnedFd,
+    stdout: OwnedFd,
+    way: Way,
+    /// epoll says when standard output takes more.
+    wakes: bool,
+    buffer: Box<[u8]>,
+    /// `buffer[start..end]` waits; `start <= end`.
+    start: usize,
+    end: usize,
+    /// Something may be left in our pipe, because reading it failed.
+    unread: bool,
+    /// Standard output was full when last asked, and will say when it is not.
+    blocked: bool,
+    /// Nobody will ever read it.
+    closed: bool,
+    /// The last write failed, for instance because the disk is full.
+    failing: bool,
+    /// Standard output ends in the middle of a line …
+    midway: bool,
+    /// … whose rest was lost: the next one must not go on there.
+    broken_off: bool,
+    /// Lines that were lost …
+    dropped: u64,
+    /// … and those of them that were told of.
+    told: u64,
+}
+
+impl Carrier {
+    fn new(pipe: OwnedFd, stdout: OwnedFd, way: Way, wakes: bool) -> Carrier {
+        Carrier {
+            pipe,
+            stdout,
+            way,
+            wakes,
+            buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
+            start: 0,
+            end: 0,
+            unread: false,
+            blocked: false,
+            closed: false,
+            failing: false,
+            midway: false,
+            broken_off: false,
+            dropped: 0,
+            told: 0,
+        }
+    }
+
+    /// Whether our pipe is empty, and there is room for whatever is printed into it: made, if need
+    /// be, by carrying now.
+    fn is_ready_for_a_line(&mut self) -> bool {
+        if self.room() < PIECE_BYTES {
+            self.carry(&Timespec::default());
+        }
+        if self.room() < PIECE_BYTES {
+            self.buffer.copy_within(self.start..self.end, 0);
+            self.end -= self.start;
+            self.start = 0;
+        }
+        if self.unread && self.room() >= PIECE_BYTES {
+            self.take_line();
+        }
+        self.room() >= PIECE_BYTES && !self.unread
+    }
+
+    fn room(&self) -> usize {
+        self.buffer.len() - self.end
+    }
+
+    /// Takes what was printed out of the pipe.
+    fn take_line(&mut self) {
+        let room = self.room();
+        match rustix::io::read(&self.pipe, &mut self.buffer[self.end..]) {
+            Ok(taken) => {
+                self.unread = taken == room;
+                self.end += taken;
+            }
+            Err(error) => self.unread = error != Errno::AGAIN,
+        }
+    }
+
+    /// Writes what waits, as far as it is taken; for each piece standard output is given as much
+    /// time as `patience`.
+    fn carry(&mut self, patience: &Timespec) {
+        self.blocked &= self.wakes;
+        if self.closed {
+            self.start = self.end;
+        }
+        while self.start < self.end && !self.blocked {
+            self.write(patience);
+        }
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+    }
+
+    fn write(&mut self, patience: &Timespec) {
+        let (mut waits, mut asks) = (&self.buffer[self.start..self.end], self.way == Way::Asked);
+        if self.broken_off {
+            waits = b"\n";
+        }
+        if asks {
+            waits = &waits[..waits.len().min(PIECE_BYTES)];
+        }
+        loop {
+            if asks && !is_writable(&self.stdout, patience) {
+                self.blocked = true;
+                return;
+            }
+            match rustix::io::write(&self.stdout, waits) {
+                Ok(written) => return self.wrote(written),
+                Err(Errno::INTR) => {}
+                // Once more, when it has had its time.
+                Err(Errno::AGAIN) if !asks && *patience != Timespec::default() => asks = true,
+                Err(Errno::AGAIN) => {
+                    self.blocked = true;
+                    return;
+                }
+                Err(error) => return self.fail(error),
+            }
+        }
+    }
+
+    fn wrote(&mut self, written: usize) {
+        self.failing = false;
+        if self.broken_off {
+            self.midway = written == 0;
+            self.broken_off = self.midway;
+        } else {
+            self.start += written;
+            self.midway = self.start > 0 && self.buffer[self.start - 1] != b'\n';
+        }
+    }
+
+    /// What waits is lost: a closed pipe stays closed, but a full disk may have room again for what
+    /// comes later.
+    fn fail(&mut self, error: Errno) {
+        self.closed = error == Errno::PIPE;
+        self.failing = true;
+        let waits = &self.buffer[self.start..self.end];
+        self.dropped += waits.iter().filter(|byte| **byte == b'\n').count() as u64;
+        self.broken_off = self.midway;
+        self.start = self.end;
+    }
+
+    /// How many lines were lost since this was last told, if it can be told now.
+    fn take_untold(&mut self) -> Option<u64> {
+        let untold = self.dropped - self.told;
+        if untold == 0 || self.blocked || self.failing || self.closed {
+            return None;
+        }
+        self.told = self.dropped;
+        Some(untold)
     }
 }
 
 /// Whether a write of a page would not block; an error counts, for the write will name it.
-fn is_writable(descriptor: &OwnedFd, patience: Option<&Timespec>) -> bool {
+fn is_writable(descriptor: &OwnedFd, patience: &Timespec) -> bool {
     let mut asked = [PollFd::new(descriptor, PollFlags::OUT)];
-    poll(&mut asked, patience).is_ok_and(|ready| ready > 0)
+    poll(&mut asked, Some(patience)).is_ok_and(|ready| ready > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::fs;
+    use std::io::Read;
+
+    const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
+
+    /// A carrier to `stdout` and the end of its pipe that lines are printed into.
+    fn carrier(stdout: OwnedFd, way: Way) -> (Carrier, OwnedFd) {
+        let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
+        let (reader, writer) = pipe_with(flags).expect("there are descriptors");
+        (Carrier::new(reader, stdout, way, true), writer)
+    }
+
+    fn pipe() -> (fs::File, OwnedFd) {
+        let (reader, writer) = pipe_with(PipeFlags::NONBLOCK).expect("there are descriptors");
+        (fs::File::from(reader), writer)
+    }
+
+    /// What simple_logger does. Whether there was room.
+    fn print(carrier: &mut Carrier, writer: &OwnedFd, line: &str) -> bool {
+        let has_room = carrier.is_ready_for_a_line();
+        if has_room {
+            for part in [line.as_bytes(), b"\n"] {
+                assert_eq!(rustix::io::write(writer, part), Ok(part.len()), "it never fails");
+            }
+            carrier.take_line();
+            assert!(!carrier.unread, "the pipe is empty again");
+        } else {
+            carrier.dropped += 1;
+        }
+        has_room
+    }
+
+    /// What has come out of a pipe that never waits.
+    fn drain(reader: &mut fs::File) -> String {
+        let mut text = String::new();
+        let error = reader.read_to_string(&mut text).map_err(|error| error.kind());
+        assert!(matches!(error, Ok(_) | Err(io::ErrorKind::WouldBlock)), "{error:?}");
+        text
+    }
+
+    #[test]
+    fn the_longest_lines_are_printed_whatever_waits_already() {
+        let long = "x".repeat(PIECE_BYTES - 2);
+        for before in [0, 1, 15, 16, 40] {
+            let (mut reader, stdout) = pipe();
+            let (mut carrier, writer) = carrier(stdout, Way::Plainly);
+            for _ in 0..before {
+                print(&mut carrier, &writer, &long);
+            }
+            carrier.carry(&NOW);
+            while !drain(&mut reader).is_empty() {
+                carrier.blocked = false;
+                carrier.carry(&NOW);
+            }
+            assert!(print(&mut carrier, &writer, &long));
+            carrier.carry(&NOW);
+            assert_eq!(drain(&mut reader), format!("{long}\n"));
+        }
+    }
+
+    #[test]
+    fn what_nobody_reads_is_dropped_counted_and_told_once() {
+        let (mut reader, stdout) = pipe();
+        let (mut carrier, writer) = carrier(stdout, Way::Plainly);
+        let line = "y".repeat(99);
+        let printed = (0..5_000).filter(|_| print(&mut carrier, &writer, &line)).count();
+        assert!(carrier.blocked && carrier.take_untold().is_none(), "nobody could be told");
+        assert!(printed > 1_200, "the kernel's room and ours are used: {printed}");
+        let mut heard = String::new();
+        loop {
+            let more = drain(&mut reader);
+            if more.is_empty() {
+                break;
+            }
+            heard += &more;
+            carrier.blocked = false;
+            carrier.carry(&NOW);
+        }
+        assert_eq!(heard, format!("{line}\n").repeat(printed));
+        assert_eq!(carrier.take_untold(), Some(5_000 - printed as u64));
+        assert_eq!(carrier.take_untold(), None);
+    }
+
+    #[test]
+    fn a_regular_file_is_never_why_a_line_is_dropped() {
+        let place = std::env::temp_dir().join(format!("elbow-log-{}", std::process::id()));
+        let file = fs::File::create(&place).expect("a file can be made");
+        let (stdout, way) = own_description(OwnedFd::from(file));
+        let (mut carrier, writer) = carrier(stdout, way);
+        let line = "z".repeat(999);
+        assert!((0..5_000).all(|_| print(&mut carrier, &writer, &line)));
+        carrier.carry(&NOW);
+        let text = fs::read_to_string(&place);
+        fs::remove_file(&place).expect("it is there");
+        assert_eq!(text.ok(), Some(format!("{line}\n").repeat(5_000)));
+        assert_eq!(carrier.take_untold(), None);
+    }
+
+    #[test]
+    fn a_full_disk_loses_lines_and_is_told_of_when_it_has_room() {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").expect("Linux has it");
+        let (mut carrier, writer) = carrier(OwnedFd::from(full), Way::Plainly);
+        for _ in 0..200 {
+            assert!(print(&mut carrier, &writer, &"w".repeat(999)), "it is lost later");
+        }
+        carrier.carry(&NOW);
+        assert_eq!(carrier.take_untold(), None, "it would be lost as well");
+        let (mut reader, stdout) = pipe();
+        carrier.stdout = stdout;
+        print(&mut carrier, &writer, "there is room again");
+        carrier.carry(&NOW);
+        assert_eq!(drain(&mut reader), "there is room again\n");
+        assert_eq!(carrier.take_untold(), Some(200));
+    }
+
+    #[test]
+    fn a_line_whose_rest_was_lost_does_not_go_on_with_another() {
+        let (mut reader, stdout) = pipe();
+        let (mut carrier, writer) = carrier(stdout, Way::Plainly);
+        while carrier.dropped == 0 {
+            print(&mut carrier, &writer, &"v".repeat(1_000));
+        }
+        let before = drain(&mut reader);
+        assert!(!before.ends_with('\n'), "it was cut where the pipe was full");
+        carrier.fail(Errno::NOSPC);
+        (carrier.start, carrier.end, carrier.blocked) = (0, 0, false);
+        print(&mut carrier, &writer, "the next");
+        carrier.carry(&NOW);
+        assert_eq!(drain(&mut reader), "\nthe next\n");
+        print(&mut carrier, &writer, "and one more");
+        carrier.carry(&NOW);
+        assert_eq!(drain(&mut reader), "and one more\n");
+    }
+
+    #[test]
+    fn a_closed_pipe_costs_nothing() {
+        let (reader, stdout) = pipe();
+        drop(reader);
+        let (mut carrier, writer) = carrier(stdout, Way::Plainly);
+        assert!((0..1_000).all(|_| print(&mut carrier, &writer, &"u".repeat(999))));
+        carrier.carry(&NOW);
+        assert!(carrier.closed && carrier.take_untold().is_none());
+    }
+
+    #[test]
+    fn a_pipe_is_opened_once_more_so_that_writing_to_it_never_waits() {
+        let (reader, writer) = rustix::pipe::pipe().expect("there are descriptors");
+        let (own, way) = own_description(writer);
+        assert_eq!(way, Way::Plainly);
+        while rustix::io::write(&own, &[b't'; PIECE_BYTES]).is_ok() {}
+        assert_eq!(rustix::io::write(&own, b"t"), Err(Errno::AGAIN));
+        drop(reader);
+    }
 }

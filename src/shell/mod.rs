@@ -6,7 +6,8 @@
 //! 1. poll until the server's next deadline, or not at all while work is waiting; read the clock;
 //! 2. accept, and hand readiness to the server;
 //! 3. [`Server::run`]: deadlines, reads that were put off, one portion of sends;
-//! 4. events become log lines, and the log is carried to standard output.
+//! 4. a portion of `--www`, while a reload is under way;
+//! 5. events become log lines, and the log is carried to standard output.
 //!
 //! No step waits, and each is bounded, so a stranger's request waits for at most one portion.
 
@@ -14,6 +15,7 @@ mod clock;
 mod files;
 mod log;
 mod net;
+mod reload;
 mod report;
 mod ring;
 mod signal;
@@ -31,10 +33,12 @@ use crate::id::ConnId;
 use crate::limits;
 use crate::server::{Event, Readiness, Server};
 use crate::site::Site;
+use crate::text::{Composed, Line};
 use crate::time::{Instant, Now};
 use clock::Clock;
 use log::Log;
 use net::{Listeners, Stream};
+use reload::Reload;
 use report::Report;
 use ring::Sender;
 use signal::{Signal, Signals};
@@ -50,6 +54,9 @@ const LISTENERS: usize = usize::MAX - 64;
 /// The configuration contradicts the machine.
 const EXIT_CONTRADICTION: u8 = 78;
 
+/// The longest line that says why it could not start.
+const LINE_BYTES_MAX: usize = 2048;
+
 /// Runs the server until it is told to stop. Returns the exit code: 0, or 78 when it could not
 /// start, with one line on standard error that says why.
 pub fn run(config: Config, machine: Machine) -> u8 {
@@ -57,8 +64,9 @@ pub fn run(config: Config, machine: Machine) -> u8 {
         Ok(mut shell) => shell.serve(),
         Err(why) => {
             use std::io::Write;
+            let line = Line::<LINE_BYTES_MAX>::new(format_args!("elbow: {}", Composed(&why)));
             // Nobody may be reading; the exit code says it too.
-            let _ = writeln!(io::stderr(), "elbow: {why}");
+            let _ = writeln!(io::stderr(), "{}", line.as_str());
             EXIT_CONTRADICTION
         }
     }
@@ -76,9 +84,19 @@ struct Shell {
     config: Config,
     /// The server has work: do not wait in the next poll.
     pending: bool,
-    /// When accepting is tried again after the system had run out of something.
-    accept_again: Option<Instant>,
+    /// Accepting waits, because the system had run out of something.
+    pause: Option<Pause>,
+    reload: Reload,
     draining: bool,
+}
+
+/// Why accepting may be tried again.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    /// Some time has gone by …
+    until: Instant,
+    /// … or of so many connections one is gone, and its descriptor free for whoever waits.
+    connections: usize,
 }
 
 impl Shell {
@@ -106,6 +124,7 @@ impl Shell {
         let mut report = Report::default();
         report.start(&config, &machine, &listeners, &folder);
         report.sender(sender.is_batched());
+        let reload = Reload::new(folder.files.bytes());
         let site = Site::new(folder.files, config.www.is_none());
         let server = Server::new(config.settings.clone(), site, seed, clock.now());
         Ok(Shell {
@@ -119,7 +138,8 @@ impl Shell {
             sender,
             config,
             pending: false,
-            accept_again: None,
+            pause: None,
+            reload,
             draining: false,
         })
     }
@@ -132,10 +152,7 @@ impl Shell {
             if let Err(error) = self.poll.poll(&mut events, timeout)
                 && error.kind() != io::ErrorKind::Interrupted
             {
-                // Only a bug of ours can bring this about; going on would spin.
-                ::log::error!(target: "elbow", "epoll: {error}");
-                self.log.finish();
-                return 1;
+                return self.give_up(&error);
             }
             let now = self.clock.now();
             self.server.begin_turn(self.clock.elapsed_us());
@@ -148,7 +165,9 @@ impl Shell {
                     Token(token) => {
                         let readiness = Readiness {
                             readable: event.is_readable() || event.is_error(),
-                            read_closed: event.is_read_closed() || event.is_error(),
+                            more_behind: event.is_read_closed()
+                                || event.is_priority()
+                                || event.is_error(),
                             writable: event.is_writable() || event.is_error(),
                         };
                         self.server.ready(now, ConnId::from_bits(token as u64), readiness);
@@ -161,6 +180,9 @@ impl Shell {
                 self.finish("second signal");
                 return 0;
             }
+            if let Some(folder) = &self.config.www {
+                self.reload.go_on(now, folder, &mut self.server, &mut self.report);
+            }
             if self.report_events(now) {
                 self.finish("drained");
                 return 0;
@@ -172,27 +194,36 @@ impl Shell {
 
     /// How long to wait for events: not at all, until the next deadline, or for ever.
     fn timeout(&self) -> Option<Duration> {
-        let accepting = self.accept_again.is_none() && self.listeners.is_ready_for(&self.server);
-        if self.pending || accepting {
+        let accepting = self.is_free_again() && self.listeners.is_ready_for(&self.server);
+        if self.pending || accepting || self.reload.is_reading() {
             return Some(Duration::ZERO);
         }
-        let next = [self.server.poll_timeout(), self.accept_again].into_iter().flatten().min()?;
+        let pause = self.pause.map(|pause| pause.until);
+        let next = [self.server.poll_timeout(), pause, self.reload.next()];
+        let next = next.into_iter().flatten().min()?;
         let wait = next.since(self.clock.now().mono);
         (next != Instant::NEVER).then(|| Duration::from_millis(wait.as_millis()))
     }
 
+    /// Whether nothing was lacking when somebody was accepted last, or what was may be there again.
+    fn is_free_again(&self) -> bool {
+        self.pause.is_none_or(|pause| self.server.connections() < pause.connections)
+    }
+
     fn accept(&mut self, now: Now) {
-        if self.accept_again.is_some_and(|at| at > now.mono) {
+        let time_is_up = self.pause.is_some_and(|pause| pause.until <= now.mono);
+        if !time_is_up && !self.is_free_again() {
             return;
         }
-        self.accept_again = None;
+        self.pause = None;
         for _ in 0..limits::ACCEPTS_PER_TURN {
             let Some(id) = self.server.vacancy() else { return };
             match self.listeners.accept() {
                 Ok(None) => return,
                 Ok(Some((from, mut stream, peer))) => {
                     let token = Token(id.to_bits() as usize);
-                    let interest = Interest::READABLE | Interest::WRITABLE;
+                    // PRIORITY because a read stops in front of urgent data, with more behind it.
+                    let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
                     if let Err(error) =
                         self.poll.registry().register(&mut stream.0, token, interest)
                     {
@@ -205,7 +236,9 @@ impl Shell {
                     // EMFILE, ENFILE, ENOBUFS, ENOMEM: the connection stays in the backlog, and
                     // trying again at once would only spin.
                     self.report.accept_failed(now, &error);
-                    self.accept_again = Some(now.mono.plus(crate::time::Duration::from_secs(1)));
+                    let until = now.mono.plus(crate::time::Duration::from_secs(1));
+                    let connections = self.server.connections();
+                    self.pause = Some(Pause { until, connections });
                     return;
                 }
             }
@@ -236,18 +269,10 @@ impl Shell {
     }
 
     fn reload(&mut self, now: Now) {
-        let Some(folder) = &self.config.www else {
+        if self.config.www.is_some() {
+            self.reload.ask(now);
+        } else {
             ::log::info!(target: "elbow", "SIGHUP: nothing to reload, the page is built in");
-            return;
-        };
-        match files::read(folder) {
-            Ok(folder) => {
-                self.report.reloaded(&folder);
-                self.server.replace_files(now, folder.files);
-            }
-            Err(error) => {
-                ::log::error!(target: "elbow", "SIGHUP: --www: {error}; the files of before stay");
-            }
         }
     }
 
@@ -255,26 +280,18 @@ impl Shell {
     fn report_events(&mut self, now: Now) -> bool {
         let mut drained = false;
         while let Some(event) = self.server.poll_event() {
-            match &event {
-                Event::Drained => drained = true,
-                // A descriptor is free again: whoever waits in the backlog may have it.
-                Event::Closed { .. } | Event::Ended { .. } if self.accept_again.is_some() => {
-                    self.accept_again = Some(now.mono);
-                }
-                Event::Closed { .. }
-                | Event::Ended { .. }
-                | Event::Unentered { .. }
-                | Event::Opened { .. }
-                | Event::Lapped { .. }
-                | Event::Request(_)
-                | Event::Endpoint { .. }
-                | Event::Message { .. }
-                | Event::Refused { .. } => {}
-            }
+            drained |= matches!(event, Event::Drained);
             self.report.event(now, &event);
             self.server.recycle(event);
         }
         drained
+    }
+
+    /// Only a bug of ours can bring this about; going on would spin.
+    fn give_up(&mut self, error: &io::Error) -> u8 {
+        ::log::error!(target: "elbow", "epoll: {error}");
+        self.log.finish();
+        1
     }
 
     fn finish(&mut self, why: &str) {

@@ -16,6 +16,7 @@ use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 use crate::config::{self, Config};
 use crate::limits::{self, Limits};
 use crate::server::{Listener, Server, Socket};
+use crate::text::shown_text;
 
 /// Unsent bytes that the kernel keeps of a connection before it stops being writable. Below that
 /// they stay in the feed, where everybody shares them.
@@ -220,12 +221,11 @@ fn adopt(
 /// The sockets that `LISTEN_FDS` announces (sd_listen_fds(3)). The variables are not unset: we
 /// start no other program that could take them for its own.
 fn activated_sockets() -> Result<Vec<socket2::Socket>, String> {
-    let count = config::environment("LISTEN_FDS").unwrap_or_default();
-    let count: RawFd = count
-        .parse()
-        .ok()
-        .filter(|count| (1..=8).contains(count))
-        .ok_or_else(|| format!("LISTEN_FDS is {count:?}: 1 to 8 sockets are allowed"))?;
+    let text = config::environment("LISTEN_FDS").unwrap_or_default();
+    let count: RawFd =
+        text.parse().ok().filter(|count| (1..=8).contains(count)).ok_or_else(|| {
+            format!("LISTEN_FDS is \"{}\": 1 to 8 sockets are allowed", shown_text(&text))
+        })?;
     (ACTIVATED_FIRST..ACTIVATED_FIRST + count).map(activated_socket).collect()
 }
 

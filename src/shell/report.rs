@@ -1,14 +1,14 @@
 //! A line per event: what is said, at which level, and how often.
 //!
-//! Whatever came from outside is escaped and cut, so that a line is a line. Warnings of one kind
-//! are limited, since what causes them may come ten thousand times a second; the next one that is
-//! let through says how many were not.
+//! Whatever came from outside is escaped and cut, so that a line is a line; `log.rs` sees to that
+//! once more for all of them. Warnings of one kind are limited, since what causes them may come ten
+//! thousand times a second; the next one that is let through says how many were not.
 
 use core::fmt::{self, Display};
 use core::net::SocketAddr;
 use std::io;
 
-use log::{Level, debug, info, log, warn};
+use log::{Level, debug, error, info, log, warn};
 
 use super::files::Folder;
 use super::net::{Listeners, Stream};
@@ -16,10 +16,9 @@ use crate::config::{Config, Machine};
 use crate::metrics::Histogram;
 use crate::reason::CloseReason;
 use crate::server::{Access, Event, Listener, Server};
+use crate::text::{Composed, shown, shown_text};
 use crate::time::{Duration, Instant, Now};
 
-/// Bytes of an outside value that are shown.
-const SHOWN_BYTES_MAX: usize = 256;
 /// Warnings of a kind that are let through …
 const WARNINGS_MAX: u32 = 5;
 /// … in this time.
@@ -36,6 +35,7 @@ enum Kind {
     Proxy,
     Memory,
     Endpoint,
+    Dropped,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -48,7 +48,9 @@ struct Window {
 /// Writes events down.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    windows: [Window; 6],
+    windows: [Window; 7],
+    /// Events that found no room and were not told of.
+    dropped: u64,
 }
 
 /// An address as the log has it: without the port where none is known.
@@ -75,16 +77,6 @@ impl Display for Times<'_> {
     }
 }
 
-/// The beginning of an outside value, with everything escaped that is not visible ASCII.
-fn shown(bytes: &[u8]) -> impl Display + '_ {
-    bytes[..bytes.len().min(SHOWN_BYTES_MAX)].escape_ascii()
-}
-
-/// The beginning of a text, with control characters escaped and its own letters kept.
-fn shown_text(text: &str) -> impl Display + '_ {
-    text[..text.floor_char_boundary(SHOWN_BYTES_MAX)].escape_debug()
-}
-
 impl Report {
     /// What an operator wants to know once.
     pub(super) fn start(
@@ -97,13 +89,13 @@ impl Report {
         let version = env!("CARGO_PKG_VERSION");
         info!(target: TARGET, "elbow {version}, process {}", std::process::id());
         for line in config.ceiling_lines() {
-            info!(target: TARGET, "{line}");
+            info!(target: TARGET, "{}", Composed(&line));
         }
         if config.www.is_some() {
-            self.reloaded(folder);
+            self.reloaded(folder, None);
         }
         for warning in config.warnings(machine) {
-            warn!(target: TARGET, "{warning}");
+            warn!(target: TARGET, "{}", Composed(&warning));
         }
         for (kind, address) in listeners.addresses() {
             match kind {
@@ -121,20 +113,43 @@ impl Report {
         }
     }
 
-    /// `--www` was read.
-    pub(super) fn reloaded(&mut self, folder: &Folder) {
-        let Folder { files, strays } = folder;
-        let bytes: usize = files.iter().map(|file| file.bytes.len()).sum();
-        let count = files.len();
+    /// `--www` was read; `before` is what the files hold that were served until now, if any were.
+    pub(super) fn reloaded(&mut self, folder: &Folder, before: Option<u64>) {
+        let Folder { files, strays, stray } = folder;
+        let (count, bytes) = (files.files(), files.bytes());
+        match before {
+            None => info!(
+                target: TARGET,
+                "--www: {count} files, {bytes} bytes on top of the ceiling; a reload's come on top \
+                 of that until these are gone",
+            ),
+            Some(before) => info!(
+                target: TARGET,
+                "--www: {count} files, {bytes} bytes on top of the ceiling, and {before} of the \
+                 files of before until nobody is sent them any more",
+            ),
+        }
+        if let Some(stray) = stray {
+            let stray = stray.display().to_string();
+            let stray = shown_text(&stray);
+            warn!(target: TARGET, "--www: {strays} links that leave it are not served: {stray} …");
+        }
+    }
+
+    /// A reload has to wait, at most so long.
+    pub(super) fn reload_waits(&self, limit: Duration) {
         info!(
             target: TARGET,
-            "--www: {count} files, {bytes} bytes on top of the ceiling, twice that after a reload",
+            "SIGHUP: files from before the last reload are still being sent: --www is read when \
+             they are gone, or after {limit}, when whoever gets them is cut",
         );
-        if let Some(stray) = strays.first() {
-            let (count, stray) = (strays.len(), stray.display().to_string());
-            let stray = shown_text(&stray);
-            warn!(target: TARGET, "--www: {count} links that leave it are not served: {stray} …");
-        }
+    }
+
+    /// A reload failed.
+    pub(super) fn reload_failed(&self, error: &io::Error) {
+        let error = error.to_string();
+        let error = Composed(&error);
+        error!(target: TARGET, "SIGHUP: --www: {error}; the files of before stay");
     }
 
     /// A drain begins.
@@ -155,6 +170,9 @@ impl Report {
             metrics.messages_delivered,
             server.connections(),
         );
+        if self.dropped > 0 {
+            warn!(target: TARGET, "{} log lines were dropped: too many in one turn", self.dropped);
+        }
         info!(target: TARGET, "turns: {}", Times(&metrics.turns));
         info!(target: TARGET, "from read to sent to everybody: {}", Times(&metrics.fan_outs));
     }
@@ -203,7 +221,8 @@ impl Report {
             Event::Ended { client, reason } => self.ended(now, client, reason),
             Event::Endpoint { client, ref vpc_endpoint } => {
                 if self.admits(now, Kind::Endpoint) {
-                    info!(target: TARGET, "{} came through {vpc_endpoint}", Shown(client));
+                    let (client, endpoint) = (Shown(client), shown_text(vpc_endpoint));
+                    info!(target: TARGET, "{client} came through {endpoint}");
                 }
             }
             Event::Message { client, ref text } => {
@@ -213,7 +232,18 @@ impl Report {
                 let client = Shown(client);
                 self.warn(now, Kind::Refused, format_args!("{client} was refused with 503: {why}"));
             }
+            Event::Dropped { events } => self.dropped(now, events),
             Event::Drained => {}
+        }
+    }
+
+    /// Events found no room in the server's queue. What a line that is not let through would have
+    /// told, the next one does, and the end of the process.
+    fn dropped(&mut self, now: Now, events: u64) {
+        self.dropped += events;
+        if self.admits(now, Kind::Dropped) {
+            let lines = core::mem::take(&mut self.dropped);
+            warn!(target: TARGET, "{lines} log lines were dropped: too many in one turn");
         }
     }
 
@@ -287,15 +317,6 @@ fn access_line(access: &Access) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_outside_value_cannot_leave_its_line() {
-        let long = [b'x'; 1000];
-        assert_eq!(shown(b"a\r\nb\"\x1b[1m").to_string(), "a\\r\\nb\\\"\\x1b[1m");
-        assert_eq!(shown(&long).to_string().len(), SHOWN_BYTES_MAX);
-        assert_eq!(shown_text("h\u{e9}\n").to_string(), "h\u{e9}\\n");
-        assert_eq!(shown_text(&"\u{20ac}".repeat(200)).to_string().len(), 255);
-    }
 
     #[test]
     fn warnings_of_a_kind_are_limited_and_counted() {

@@ -5,6 +5,7 @@
 //! the same result however they are cut.
 
 pub mod engine;
+pub mod host;
 pub mod http;
 pub mod origin;
 pub mod proxy;

@@ -33,11 +33,12 @@ impl Origin {
     ///
     /// # Errors
     ///
-    /// [`Malformed`] if it is none of these.
+    /// [`Malformed`] if it is none of these, or longer than 512 bytes.
     pub fn parse(text: &str) -> Result<Origin, Malformed> {
         match text {
             "*" => return Ok(Origin::Any),
             "null" => return Ok(Origin::Null),
+            _ if text.len() > ORIGIN_BYTES_MAX => return Err(Malformed),
             _ => {}
         }
         let page = Page::parse(text).ok_or(Malformed)?;
@@ -86,20 +87,37 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// True if a page of `origin`, the raw value of the request's only `Origin` field, may connect:
-/// because `authority`, the request's host and port, is its own, or because it is listed.
+/// The longest origin or authority that is looked at: names in the DNS have at most 253 characters.
+/// What is longer is nobody's.
+const ORIGIN_BYTES_MAX: usize = 512;
+
+/// Why a page may connect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Permission {
+    /// It came from here.
+    OwnPage,
+    /// The entry of the allow-list with this index, the first that fits.
+    Listed(usize),
+}
+
+/// Whether a page of `origin`, the raw value of the request's only `Origin` field, may connect:
+/// because `authority`, the request's host and port, is its own, or because it is in `listed`.
 ///
-/// A value that is no origin is allowed by [`Origin::Any`] alone. No allocation.
-pub fn origin_allowed(origin: &[u8], authority: &str, allowed: &[Origin]) -> bool {
-    let page = std::str::from_utf8(origin).ok().and_then(Page::parse);
+/// A value that is no origin, or is longer than 512 bytes, is allowed by [`Origin::Any`] alone.
+/// One pass over the list; no allocation.
+pub fn permission(origin: &[u8], authority: &str, listed: &[Origin]) -> Option<Permission> {
+    let short = Some(origin).filter(|origin| origin.len() <= ORIGIN_BYTES_MAX);
+    let page = short.and_then(|origin| std::str::from_utf8(origin).ok()).and_then(Page::parse);
     if let Some(page) = &page
+        && authority.len() <= ORIGIN_BYTES_MAX
         && let Some(own) = Authority::parse(authority, page.scheme)
         && own.host.eq_ignore_ascii_case(page.authority.host)
         && own.port == page.authority.port
     {
-        return true;
+        return Some(Permission::OwnPage);
     }
-    allowed.iter().any(|entry| entry.allows(origin, page.as_ref()))
+    let place = listed.iter().position(|entry| entry.allows(origin, page.as_ref()));
+    place.map(Permission::Listed)
 }
 
 /// An origin taken apart.
@@ -170,6 +188,10 @@ fn port_default(scheme: &str) -> Option<u16> {
 mod tests {
     use super::*;
 
+    fn origin_allowed(origin: &[u8], authority: &str, listed: &[Origin]) -> bool {
+        permission(origin, authority, listed).is_some()
+    }
+
     #[test]
     fn a_page_may_reach_the_host_it_came_from() {
         let allowed = |origin: &str, host| origin_allowed(origin.as_bytes(), host, &[]);
@@ -237,6 +259,31 @@ mod tests {
         for origin in [&b"https://page.example"[..], b"null", b"\xff"] {
             assert!(origin_allowed(origin, "h", &[Origin::Any]));
         }
+    }
+
+    #[test]
+    fn the_reason_is_the_first_that_fits() {
+        let list = ["https://a", "https://b", "*"].map(|text| Origin::parse(text).expect("one"));
+        let why = |origin: &[u8]| permission(origin, "a", &list);
+        assert_eq!(why(b"https://a"), Some(Permission::OwnPage));
+        assert_eq!(why(b"https://b"), Some(Permission::Listed(1)));
+        assert_eq!(why(b"https://c"), Some(Permission::Listed(2)));
+        assert_eq!(permission(b"https://a", "h", &list), Some(Permission::Listed(0)));
+        assert_eq!(permission(b"https://c", "h", &list[..2]), None);
+    }
+
+    #[test]
+    fn what_is_too_long_for_a_name_is_nobodys() {
+        let host = "a".repeat(ORIGIN_BYTES_MAX - "https://".len());
+        let longest = format!("https://{host}");
+        let list = [Origin::parse(&longest).expect("an origin")];
+        assert_eq!(permission(longest.as_bytes(), &host, &[]), Some(Permission::OwnPage));
+        assert_eq!(permission(longest.as_bytes(), "h", &list), Some(Permission::Listed(0)));
+        let longer = format!("{longest}a");
+        assert_eq!(Origin::parse(&longer), Err(Malformed));
+        assert_eq!(permission(longer.as_bytes(), &format!("{host}a"), &list), None);
+        let any = permission(longer.as_bytes(), "h", &[Origin::Any]);
+        assert_eq!(any, Some(Permission::Listed(0)));
     }
 
     #[test]

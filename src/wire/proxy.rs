@@ -2,7 +2,8 @@
 //! bytes in which a load balancer says whose connection it forwards, before the first byte of it.
 //!
 //! Dealt with: both versions in any segmentation, v2's TLVs and its CRC-32C, the VPC endpoint that
-//! AWS names, IPv4-mapped addresses as IPv4. Left to others: which peers are believed, how long a
+//! AWS names, IPv4-mapped addresses as IPv4; and, for who believes none of it, where a header ends.
+//! Left to others: which peers are believed, how long a
 //! header may take, what becomes of a connection without one, and the bytes behind it, a second
 //! header among them.
 //!
@@ -172,6 +173,47 @@ pub fn parse(bytes: &[u8]) -> Result<Status<Header<'_>>, Error> {
         parse_v1(bytes)
     } else {
         Err(Error::NotProxy)
+    }
+}
+
+/// How many bytes the header takes that `bytes`, the connection's bytes from its very first one,
+/// begin with, whatever it says: for a listener that believes no header, has nothing to do with
+/// what is in one, and must only find what stands behind it.
+///
+/// Of every header that [`parse`] reads it says the same length, with the same byte. Of others it
+/// may say one too, since only their extent is judged. Verdicts last, as those of [`parse`] do.
+/// Bounded work, no allocation.
+///
+/// # Errors
+///
+/// There is no header, or no telling where it ends.
+pub fn extent(bytes: &[u8]) -> Result<Status<usize>, Error> {
+    if begins_alike(bytes, V2_SIGNATURE) {
+        match bytes.get(V2_SIGNATURE.len()) {
+            Some(version_command) if version_command >> 4 != 2 => Err(Error::BadVersion),
+            Some(_) | None => length_v2(bytes).map(|length| match length {
+                Status::Complete(length) if bytes.len() >= length => Status::Complete(length),
+                Status::Complete(_) | Status::Partial => Status::Partial,
+            }),
+        }
+    } else if begins_alike(bytes, V1_SIGNATURE) {
+        extent_v1(bytes)
+    } else {
+        Err(Error::NotProxy)
+    }
+}
+
+fn extent_v1(bytes: &[u8]) -> Result<Status<usize>, Error> {
+    let line = &bytes[..bytes.len().min(V1_BYTES_MAX - 1)];
+    let Some(end) = line.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
+        let room = line.len() < V1_BYTES_MAX - 1;
+        return room.then_some(Status::Partial).ok_or(Error::TooLong);
+    };
+    match (bytes[end], bytes.get(end + 1)) {
+        (b'\n', _) => Err(Error::BareLf),
+        (_, Some(b'\n')) => Ok(Status::Complete(end + 2)),
+        (_, Some(_)) => Err(Error::BareCr),
+        (_, None) => Ok(Status::Partial),
     }
 }
 
@@ -393,13 +435,9 @@ fn parse_v2(bytes: &[u8]) -> Result<Status<Header<'_>>, Error> {
         Command::Local => Content::Opaque(Origin::Local),
         Command::Proxy => Content::parse(family_transport)?,
     };
-    let Some(&[.., length_high, length_low]) = bytes.first_chunk::<V2_FIXED_BYTES>() else {
+    let Status::Complete(len) = length_v2(bytes)? else {
         return Ok(Status::Partial);
     };
-    let len = V2_FIXED_BYTES + usize::from(u16::from_be_bytes([length_high, length_low]));
-    if len > V2_BYTES_MAX {
-        return Err(Error::TooLong);
-    }
     let tlvs_start = V2_FIXED_BYTES + content.block_bytes();
     if len < tlvs_start {
         return Err(Error::ShortAddress);
@@ -417,6 +455,15 @@ fn parse_v2(bytes: &[u8]) -> Result<Status<Header<'_>>, Error> {
     };
     let vpc_endpoint = walk_tlvs(header, tlvs)?;
     Ok(Status::Complete(Header { len, version: Version::V2, origin, vpc_endpoint }))
+}
+
+/// The length that a v2 header announces, its fixed bytes included, once these are there.
+fn length_v2(bytes: &[u8]) -> Result<Status<usize>, Error> {
+    let Some(&[.., length_high, length_low]) = bytes.first_chunk::<V2_FIXED_BYTES>() else {
+        return Ok(Status::Partial);
+    };
+    let length = V2_FIXED_BYTES + usize::from(u16::from_be_bytes([length_high, length_low]));
+    if length > V2_BYTES_MAX { Err(Error::TooLong) } else { Ok(Status::Complete(length)) }
 }
 
 /// The command of a v2 header.

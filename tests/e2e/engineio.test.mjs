@@ -176,6 +176,25 @@ describe('origins', { concurrency: 4 }, () => {
     assert.equal(asked.body.toString(), '{"code":2,"message":"Bad handshake method"}');
   });
 
+  test('what a foreign page fetches without an Origin is refused', async (context) => {
+    const { port } = await context.elbow(['--allow-origin', APP]);
+    const foreign = 'Sec-Fetch-Site: cross-site';
+    const image = { fields: [foreign, 'Sec-Fetch-Dest: image', 'Sec-Fetch-Mode: no-cors'] };
+    for (const query of ['EIO=3&transport=polling', 'EIO=4&transport=polling']) {
+      const { status, body } = await ask(port, 'GET', `/socket.io/?${query}`, image);
+      assert.deepEqual([status, `${body}`], [403, '{"code":4,"message":"Forbidden"}']);
+    }
+    for (const target of ['/ws', '/', '/socket.io/?EIO=4&transport=websocket']) {
+      const tcp = await context.tcp(port);
+      tcp.send(upgradeHead(target, [foreign]));
+      assert.equal((await tcp.response()).status, 403, target);
+    }
+    const listed = await ask(port, 'GET', polling(), { fields: [foreign, `Origin: ${APP}`] });
+    assert.equal(listed.status, 200);
+    const own = await ask(port, 'GET', polling(), { fields: ['Sec-Fetch-Site: same-origin'] });
+    assert.equal(own.status, 200);
+  });
+
   test('a listed one may read the answers', async (context) => {
     const { port } = await context.elbow(['--allow-origin', APP]);
     const { status, headers, body } = await ask(port, 'GET', polling(), from(APP));

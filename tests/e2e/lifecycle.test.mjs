@@ -7,8 +7,9 @@ import net from 'node:net';
 import path from 'node:path';
 import { describe } from 'node:test';
 import { BINARY, freePort, run, test } from './elbow.mjs';
+import { connectedSocket, sayText } from './socketio.mjs';
 import { eventually, sleep } from './wait.mjs';
-import { CLOSE, frame, refused, TEXT } from './wire.mjs';
+import { CLOSE, endpointTlv, frame, proxyV2, refused, TEXT } from './wire.mjs';
 
 const status = async (server, target) => {
   const response = await fetch(server.url(target), { headers: { connection: 'close' } });
@@ -128,7 +129,8 @@ describe('the log', { concurrency: 4 }, () => {
   /** Starts it with `stdout` in the place of our pipe, on a port chosen beforehand. */
   async function withStdout(context, options) {
     const listen = `127.0.0.1:${await freePort()}`;
-    const server = await context.elbow(['--drain', '500ms'], { ...options, listen, unready: true });
+    const args = ['--drain', '500ms', ...(options.args ?? [])];
+    const server = await context.elbow(args, { ...options, listen, unready: true });
     await eventually('it listens', () => status(server, '/healthz').catch(() => 0));
     return server;
   }
@@ -161,6 +163,126 @@ describe('the log', { concurrency: 4 }, () => {
     const both = fs.openSync(fifo, 'r+');
     context.defer(() => fs.closeSync(both));
     await servesOn(context, await withStdout(context, { stdout: both }));
+  });
+
+  /** What clients that are connected already say comes to the server in one turn. */
+  async function inOneTurn(server, say) {
+    server.signal('SIGSTOP');
+    await say();
+    await sleep(50);
+    server.signal('SIGCONT');
+  }
+
+  const longHead = `GET /${'x'.repeat(247)}?q HTTP/1.1\r\nHost: h\r\nUser-Agent: ${'y'.repeat(40)}\r\n\r\n`;
+  const probe = 'GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n';
+
+  // The log's pipe has 16 pages, of which the lines of a busy turn left one.
+  for (const [where, trust] of [
+    ['the public listener', '127.0.0.0/8'],
+    ['the health listener, from whoever comes', '10.0.0.0/8'],
+  ]) {
+    test(`a VPC endpoint's id of 4 KiB in a busy turn does not end it: ${where}`, async (context) => {
+      const isPublic = trust === '127.0.0.0/8';
+      const endpoint = Buffer.concat([
+        proxyV2('192.0.2.1', 1234, endpointTlv('A'.repeat(4064))),
+        Buffer.from(probe),
+      ]);
+      for (const count of [160, 169, 178, 187, 196]) {
+        const health = await freePort();
+        const folder = context.folder();
+        const stdout = fs.openSync(path.join(folder, 'log'), 'w');
+        context.defer(() => fs.closeSync(stdout));
+        const server = await withStdout(context, {
+          stdout,
+          args: [
+            ...['--proxy-protocol', 'optional', '--proxy-trust', trust],
+            ...['--health-listen', `127.0.0.1:${health}`],
+          ],
+        });
+        const connect = (port) => context.tcp(port);
+        const crowd = await Promise.all(Array.from({ length: count }, () => connect(server.port)));
+        const port = isPublic ? server.port : health;
+        const named = await Promise.all(Array.from({ length: 3 }, () => connect(port)));
+        await inOneTurn(server, async () => {
+          for (const tcp of crowd) tcp.send(longHead);
+          await sleep(20);
+          for (const tcp of named) tcp.send(endpoint);
+        });
+        for (const tcp of named) assert.equal((await tcp.response()).status, 200);
+        for (const tcp of crowd) assert.equal((await tcp.response()).status, 404);
+        server.signal('SIGTERM');
+        server.signal('SIGTERM');
+        assert.equal((await server.gone()).code, 0);
+        const lines = fs.readFileSync(path.join(folder, 'log'), 'utf8').split('\n');
+        const told = lines.filter((line) => line.includes('AAAA'));
+        assert.equal(told.length, isPublic ? 3 : 0);
+        for (const line of told) assert.match(line, / 192\.0\.2\.1:1234 came through A{256}$/);
+        // A file is never the reason for a line that is missing.
+        assert.equal(lines.filter((line) => /"GET \/x+\? HTTP\/1\.1" 404/.test(line)).length, count);
+        for (const line of lines) assert.ok(line.length < 1_000 && !line.includes('were dropped'));
+      }
+    });
+  }
+
+  test('a file as its log has every line of a turn', async (context) => {
+    const log = path.join(context.folder(), 'log');
+    const stdout = fs.openSync(log, 'w');
+    context.defer(() => fs.closeSync(stdout));
+    const server = await withStdout(context, { stdout });
+    const sockets = [];
+    for (let count = 0; count < 4; count += 1) {
+      sockets.push(await connectedSocket(context, server.port, 4));
+    }
+    const rounds = 2_000;
+    await inOneTurn(server, () => {
+      for (const tcp of sockets) {
+        for (let round = 0; round < rounds; round += 1) {
+          sayText(tcp, '40/x,');
+          sayText(tcp, '41/x,');
+        }
+      }
+    });
+    const count = (word) => fs.readFileSync(log, 'utf8').split(`${word} 127.`).length - 1;
+    const all = sockets.length * (rounds + 1);
+    await eventually('all have come and gone', () => count('open') === all);
+    assert.equal(count('close'), sockets.length * rounds);
+    assert.ok(!fs.readFileSync(log, 'utf8').includes('were dropped'));
+  });
+
+  test('a pipe that nobody reads loses lines, whole ones, and says how many', async (context) => {
+    const fifo = path.join(context.folder(), 'fifo');
+    await run('mkfifo', [fifo]);
+    const both = fs.openSync(fifo, fs.constants.O_RDWR | fs.constants.O_NONBLOCK);
+    context.defer(() => fs.closeSync(both));
+    const writer = fs.openSync(fifo, 'w');
+    const server = await withStdout(context, { stdout: writer });
+    fs.closeSync(writer);
+    const tcp = await context.tcp(server.port);
+    const requests = 2_000;
+    for (let count = 0; count < requests; count += 1) {
+      tcp.send(longHead);
+      assert.equal((await tcp.response()).status, 404);
+    }
+    let text = '';
+    const read = () => {
+      try {
+        const piece = Buffer.alloc(65_536);
+        text += piece.subarray(0, fs.readSync(both, piece)).toString();
+      } catch (error) {
+        assert.equal(error.code, 'EAGAIN');
+      }
+    };
+    await eventually('it is told', () => {
+      read();
+      return /\d+ log lines were dropped.*\n/.test(text);
+    });
+    const lines = text.split('\n').slice(0, -1);
+    for (const line of lines) assert.match(line, /^\S+Z (INFO|WARN) {1,2}\[elbow\] \S.*$/);
+    const told = lines.filter((line) => line.includes('"GET /x')).length;
+    const dropped = lines.map((line) => Number(line.match(/(\d+) log lines/)?.[1] ?? 0));
+    assert.equal(told + dropped.reduce((sum, one) => sum + one), requests);
+    server.signal('SIGTERM');
+    await server.gone();
   });
 
   test('--log-level warn is silent while all is well', async (context) => {
@@ -210,6 +332,28 @@ describe('the command line', { concurrency: 4 }, () => {
     const got = await elbow([], { ELBOW_PING_INTERVAL: 'often' });
     assert.equal(got.status, 2);
     assert.match(got.stderr, /^[^\n]*ELBOW_PING_INTERVAL[^\n]*often[^\n]*\n$/);
+  });
+
+  test('what is wrong is one short line, whatever was given', async () => {
+    const forged = `\r\n2026-01-01T00:00:00.000Z INFO  [elbow] forged \x1b[2J${'x'.repeat(90_000)}`;
+    for (const [args, env, status] of [
+      [[`--ping-interval=${forged}`], {}, 2],
+      [[`--${forged}`], {}, 2],
+      [[forged], {}, 2],
+      [['--listen', '127.0.0.1:0', `--allow-origin=${forged}`], {}, 2],
+      [['--listen', '127.0.0.1:0', `--www=/nowhere${forged.slice(0, 3_000)}`], {}, 78],
+      [['check', `--www=/nowhere${forged}`], {}, 78],
+      [['health', `--url=http://127.0.0.1:1/${forged}`], {}, 2],
+      [['health', `--url=http://127.0.0.1:1/a?token=secret&${'x'.repeat(90_000)}`], {}, 1],
+      [[], { ELBOW_LISTEN: forged }, 2],
+      [[], { LISTEN_FDS: forged }, 78],
+    ]) {
+      const got = await elbow(args, env);
+      const what = `${args} ${Object.keys(env)}`.slice(0, 60);
+      assert.equal(got.status, status, `${what}: ${got.stderr.slice(0, 500)}`);
+      assert.match(got.stderr, /^elbow: [^\p{Cc}]+\n$/u, what);
+      assert.ok(got.stderr.length < 2_100 && !got.stderr.includes('secret'), what);
+    }
   });
 
   test('an unknown flag: exit 2, one line, and a guess', async () => {

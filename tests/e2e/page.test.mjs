@@ -4,6 +4,7 @@
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
+import http from 'node:http';
 import path from 'node:path';
 import { after } from 'node:test';
 import { chromium } from 'playwright-core';
@@ -185,6 +186,38 @@ test('desktop and phone width, by day and by night', async (context) => {
     }
   }
   assert.deepEqual(faults, []);
+});
+
+test('a page of another site says hi to nobody, whatever it is made of', async (context) => {
+  const server = await context.elbow();
+  const member = await context.client(server.port);
+  const target = `http://127.0.0.1:${server.port}/socket.io/?EIO=3&transport=polling`;
+  const foreign = http.createServer((request, response) => {
+    response.setHeader('Content-Type', 'text/html');
+    response.end(
+      `<link rel="stylesheet" href="${target}&by=link"><script src="${target}&j=0"></script>` +
+        `<img src="${target}"><iframe src="${target}"></iframe><a href="${target}">come</a>`,
+    );
+  });
+  await new Promise((listening) => {
+    foreign.listen(0, '127.0.0.1', listening);
+  });
+  context.defer(() => foreign.close());
+  const tabs = await profile(context);
+  const tab = await tabs.newPage();
+  // Another name, and so another site, of the same machine.
+  await tab.goto(`http://localhost:${foreign.address().port}/`);
+  await tab.evaluate((url) => fetch(url, { mode: 'no-cors' }), target);
+  await tab.click('a');
+  await tab.waitForURL(target);
+  // Nobody was greeted: the first thing to be heard is what is said now.
+  member.say('alone');
+  assert.equal(await member.next(), 'alone');
+  const lines = await server.settled();
+  const asked = lines.filter((line) => /GET \/socket\.io\/ /.test(line));
+  assert.equal(asked.length, 6, 'stylesheet, script, image, frame, fetch and link');
+  for (const line of asked) assert.match(line, /" 403 /);
+  assert.equal(lines.filter((line) => /\bopen\b/.test(line)).length, 1, 'the member itself');
 });
 
 test('the page says what it may load, and that is only itself', async (context) => {

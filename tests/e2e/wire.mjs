@@ -295,10 +295,18 @@ export function proxyV1(address, port, toAddress = '198.51.100.2', toPort = 80) 
 
 /** A version 2 header of a TCP4 client, with `tlvs` behind its addresses. */
 export function proxyV2(address, port, tlvs = Buffer.alloc(0)) {
-  const head = Buffer.concat([V2_SIGNATURE, hex('2111'), Buffer.from([0, 12 + tlvs.length])]);
+  const length = 12 + tlvs.length;
+  const announced = Buffer.from([length >> 8, length & 255]);
+  const head = Buffer.concat([V2_SIGNATURE, hex('2111'), announced]);
   const ports = Buffer.from([port >> 8, port & 255, 0, 80]);
   const from = Buffer.from(address.split('.').map(Number));
   return Buffer.concat([head, from, Buffer.from([198, 51, 100, 2]), ports, tlvs]);
+}
+
+/** The TLV in which an NLB names the VPC endpoint that a client came through. */
+export function endpointTlv(id) {
+  const length = id.length + 1;
+  return Buffer.concat([Buffer.from([0xea, length >> 8, length & 255, 1]), Buffer.from(id)]);
 }
 
 /** What an NLB's health check begins with (vector C06): LOCAL, 84 bytes, none an address. */

@@ -18,7 +18,7 @@ impl World {
     }
 
     /// A WebSocket of Engine.IO, its 101 taken.
-    fn upgrade(&mut self, target: &str) -> (Client, ConnId) {
+    pub(super) fn upgrade(&mut self, target: &str) -> (Client, ConnId) {
         let (client, id) = self.connect();
         let upgrade = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
             Sec-WebSocket-Key: ZWxib3ctdGVzdC1rZXktMQ==\r\n";
@@ -29,7 +29,7 @@ impl World {
     }
 
     /// A session on a WebSocket that has entered these namespaces.
-    fn socket(&mut self, namespaces: &[&str]) -> (Client, ConnId) {
+    pub(super) fn socket(&mut self, namespaces: &[&str]) -> (Client, ConnId) {
         let (client, id) = self.upgrade("/socket.io/?EIO=4&transport=websocket");
         for namespace in namespaces {
             self.say(&client, id, &frame(1, format!("40{namespace}").as_bytes()));
@@ -65,10 +65,10 @@ fn the_line_of_a_poll_or_a_post_names_the_user_agent() {
     });
     let agent = b"a test".as_slice();
     let expected = [
-        ("GET /socket.io/ HTTP/1.1", 200, agent),
-        ("POST /socket.io/ HTTP/1.1", 200, agent),
-        ("GET /socket.io/ HTTP/1.1", 200, agent),
-        ("POST /socket.io/ HTTP/1.1", 413, agent),
+        ("GET /socket.io/? HTTP/1.1", 200, agent),
+        ("POST /socket.io/? HTTP/1.1", 200, agent),
+        ("GET /socket.io/? HTTP/1.1", 200, agent),
+        ("POST /socket.io/? HTTP/1.1", 413, agent),
     ];
     assert_eq!(lines.collect::<Vec<_>>(), expected);
 }

@@ -232,7 +232,7 @@ fn words_that_come_together_with_the_end_are_all_published() {
         speaker.0.borrow_mut().to_server.extend(frame(1, format!("{number:03}").as_bytes()));
     }
     speaker.0.borrow_mut().ended = true;
-    world.server.ready(world.now, id, elbow::server::Readiness { read_closed: true, ..READABLE });
+    world.server.ready(world.now, id, elbow::server::Readiness { more_behind: true, ..READABLE });
     world.settle();
     let heard = listener.heard();
     assert_eq!(heard.len(), 500 * 5, "each of them once");

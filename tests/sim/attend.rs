@@ -79,6 +79,7 @@ impl Oracle {
             | Event::Ended { .. }
             | Event::Endpoint { .. }
             | Event::Refused { .. }
+            | Event::Dropped { .. }
             | Event::Drained => unreachable!("the caller has looked"),
         }
         None

@@ -221,6 +221,7 @@ fn draw_settings(dice: &mut Dice) -> Settings {
         proxy: dice.pick(&[ProxyMode::Off, ProxyMode::Optional, ProxyMode::Required]),
         trust: Trust(vec!["10.0.0.0/8".parse().expect("a network")]),
         forwarded_for: false,
+        hosts: Vec::new(),
         origins: Vec::new(),
         keep_alive: Duration::from_millis(dice.pick(&[15_000, 75_000])),
         events: if dice.chance(150) {

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use elbow::reason::CloseReason;
+use elbow::text::cut;
 
 use super::client::{Message, Reasons};
 use super::climate::Climate;
@@ -255,10 +256,10 @@ impl Hearing {
     /// It has published something.
     pub(crate) fn published(&mut self, text: &str) -> Saying {
         // Of two requests that are under way at once either may come first, or be lost.
-        let is_it = |saying: &Saying| saying.args == text;
+        let is_it = |saying: &Saying| cut(&saying.args) == text;
         let place = if self.unchecked { self.sent.iter().position(is_it) } else { Some(0) };
         let saying = place.and_then(|place| self.sent.remove(place)).expect("somebody said it");
-        assert_eq!(text, saying.args, "what was said, in order");
+        assert_eq!(text, cut(&saying.args), "what was said, in order");
         let stints = self.stints.get_mut(&saying.channel).expect("it is there");
         let stint = stints.last_mut().filter(|stint| !stint.ended);
         stint.expect("only who is in a channel publishes").published += 1;

@@ -12,6 +12,7 @@ use std::hash::{DefaultHasher, Hasher};
 use elbow::limits;
 use elbow::reason::CloseReason;
 use elbow::server::Event;
+use elbow::text::cut_bytes;
 
 use super::client::{Client, Expected, Message, Notice, Page, SESSION_CLOSED, Session};
 use super::climate::Climate;
@@ -48,6 +49,8 @@ pub(crate) struct Oracle {
     pub(crate) drain_began_ms: Option<u64>,
     pub(crate) drained: bool,
     pub(crate) replaced: u64,
+    /// When whoever read the files from before the current ones was last to be cut.
+    pub(crate) cut_readers_at_ms: Option<u64>,
     pub(crate) big_file_bytes: usize,
     pub(crate) channels_max: usize,
     /// Memory is used up, or nearly: there never was much, or a crowd that speaks has it.
@@ -112,7 +115,7 @@ impl Oracle {
             }
             Event::Message { client, text } => {
                 let number = of(client);
-                self.message(now_ms, &mut clients[number], text);
+                self.message(now_ms, climate, &mut clients[number], text);
             }
             Event::Lapped { client, channel, lag_bytes } => {
                 let number = of(client);
@@ -147,6 +150,7 @@ impl Oracle {
             }
             Event::Endpoint { .. } => panic!("no header names an endpoint"),
             Event::Unentered { .. } => panic!("a plain WebSocket is in a channel"),
+            Event::Dropped { events } => panic!("{events} events found no room"),
             Event::Drained => {
                 assert!(self.drain_began_ms.is_some(), "drained without a drain");
                 assert!(!self.drained, "drained twice");
@@ -177,11 +181,12 @@ impl Oracle {
         });
     }
 
-    fn message(&mut self, now_ms: u64, client: &mut Client, text: &str) {
+    fn message(&mut self, now_ms: u64, climate: &Climate, client: &mut Client, text: &str) {
+        assert!(!is_swollen(climate, client), "#{} was heard with too much", client.number);
         self.published += 1;
         let message = client.sent.pop_front().expect("somebody sent it");
         if message.is_text {
-            assert_eq!(text.as_bytes(), &message.payload[..], "what was sent, in order");
+            assert_eq!(text.as_bytes(), cut_bytes(&message.payload), "what was sent, in order");
         } else {
             assert_eq!(*text, format!("({} bytes)", message.payload.len()));
         }
@@ -463,7 +468,7 @@ impl Oracle {
             R::TransportTimeout => state.gave_up,
             R::NoMemory => self.scarce,
             R::GoingAway => self.drain_began_ms.is_some(),
-            R::Replaced => self.replaced >= 2,
+            R::Replaced => self.cut_readers_at_ms == Some(now_ms),
             R::ClosedByClient
             | R::ProxyInvalid
             | R::ProxyMissing
@@ -544,7 +549,8 @@ fn sessions_max(clients: &[Client], people: &[Person]) -> usize {
     clients.iter().filter(plain).count() + people.iter().filter(lives).count()
 }
 
-/// Whether what it says next takes more than half a ring as Socket.IO clients would get it.
+/// Whether what it says next takes more than half a ring as Socket.IO clients would get it, and so
+/// is refused, whether there are any or not.
 fn is_swollen(climate: &Climate, client: &Client) -> bool {
     let (Some(message), Some(session)) = (client.sent.front(), &client.session) else {
         return false;

@@ -247,8 +247,8 @@ impl Link {
         let capacity = self.net.temper.get().send_bytes as u64;
         state.edge = false;
         let broken = state.reset.is_some();
-        let read_closed = state.end_arrived || broken;
-        let readable = !state.inbound.is_empty() || read_closed;
+        let more_behind = state.end_arrived || broken;
+        let readable = !state.inbound.is_empty() || more_behind;
         let writable = state.written - state.taken < capacity || broken;
         if writable && state.blocked {
             state.blocked = false;
@@ -257,7 +257,7 @@ impl Link {
         if writable {
             state.wants_room = false;
         }
-        let said = Readiness { readable, read_closed, writable };
+        let said = Readiness { readable, more_behind, writable };
         (readable || writable).then_some(said)
     }
 

@@ -396,7 +396,7 @@ impl World {
         if false_alarm && !self.clients.is_empty() {
             let client = self.dice.below(self.clients.len() as u64) as usize;
             if let Some(id) = self.ids[client] {
-                let readiness = Readiness { readable: true, read_closed: false, writable: true };
+                let readiness = Readiness { readable: true, more_behind: false, writable: true };
                 let now_ms = self.now_ms();
                 self.clients[client].link.state.borrow_mut().alarmed(now_ms);
                 self.server.ready(now(now_ms), id, readiness);
@@ -675,7 +675,17 @@ impl World {
         self.drain_ends_ms = now_ms + limit.as_millis();
     }
 
+    /// The operator reloads. As the shell does it: whoever still reads the files from before the
+    /// last time is waited for, but not for ever.
     fn replace(&mut self) {
+        let is_free = self.server.release_files(now(self.now_ms()), false);
+        if !is_free && !self.quiet && self.dice.chance(500) {
+            let again_ms = self.now_ms() + 1 + self.dice.below(limits::RELOAD_LIMIT.as_millis());
+            return self.plan(again_ms, Action::Replace);
+        }
+        if !is_free {
+            self.oracle.cut_readers_at_ms = Some(self.now_ms());
+        }
         self.oracle.replaced += 1;
         let files = files(self.oracle.replaced, self.climate.big_file_bytes);
         self.note(|world| format!("generation {}", world.oracle.replaced));

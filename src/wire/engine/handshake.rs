@@ -101,17 +101,20 @@ impl Query {
         let mut transport = Parameter::Missing;
         let mut sid = Parameter::Missing;
         let mut jsonp = Parameter::Missing;
-        for pair in query.split('&') {
-            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-            for (known, parameter) in [
-                ("EIO", &mut version),
-                ("transport", &mut transport),
-                ("sid", &mut sid),
-                ("j", &mut jsonp),
-            ] {
-                if means(name, known) {
-                    parameter.add(value);
-                }
+        for pair in query.as_bytes().split(|byte| *byte == b'&') {
+            // A query may be a thousand pairs of nothing, so what cannot be a name is passed over
+            // by its first byte.
+            let Some(b'E' | b't' | b's' | b'j' | b'%') = pair.first() else { continue };
+            let name_end = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
+            let (name, rest) = pair.split_at(name_end);
+            let value = rest.get(1..).unwrap_or_default();
+            let mut decoded_name = [0; NAME_BYTES_MAX];
+            match decoded_into(name, &mut decoded_name) {
+                Some(b"EIO") => version.add(value),
+                Some(b"transport") => transport.add(value),
+                Some(b"sid") => sid.add(value),
+                Some(b"j") => jsonp.add(value),
+                Some(_) | None => {}
             }
         }
         Query {
@@ -119,7 +122,7 @@ impl Query {
             transport: transport
                 .one_of([("polling", Transport::Polling), ("websocket", Transport::WebSocket)]),
             session: match sid {
-                Parameter::Missing | Parameter::Once("") => Asked::New,
+                Parameter::Missing | Parameter::Once(b"") => Asked::New,
                 Parameter::Once(value) => asked(value),
                 Parameter::Repeated => Asked::Unknown,
             },
@@ -128,16 +131,19 @@ impl Query {
     }
 }
 
+/// The length of the longest name that is looked for: `transport`.
+const NAME_BYTES_MAX: usize = 9;
+
 /// A parameter's value as it was sent.
 #[derive(Clone, Copy)]
 enum Parameter<'b> {
     Missing,
-    Once(&'b str),
+    Once(&'b [u8]),
     Repeated,
 }
 
 impl<'b> Parameter<'b> {
-    fn add(&mut self, value: &'b str) {
+    fn add(&mut self, value: &'b [u8]) {
         *self = match self {
             Parameter::Missing => Parameter::Once(value),
             Parameter::Once(_) | Parameter::Repeated => Parameter::Repeated,
@@ -154,24 +160,29 @@ impl<'b> Parameter<'b> {
     }
 }
 
-fn asked(value: &str) -> Asked {
+fn asked(value: &[u8]) -> Asked {
     let mut text = [0; SID_BYTES];
-    let mut length = 0;
-    for byte in decoded(value) {
-        let Some(place) = text.get_mut(length) else { return Asked::Unknown };
-        *place = byte;
-        length += 1;
-    }
-    Sid::parse(&text[..length]).map_or(Asked::Unknown, Asked::Sid)
+    decoded_into(value, &mut text).and_then(Sid::parse).map_or(Asked::Unknown, Asked::Sid)
 }
 
-fn means(encoded: &str, word: &str) -> bool {
+fn means(encoded: &[u8], word: &str) -> bool {
     decoded(encoded).eq(word.bytes())
 }
 
+/// What a name or value of a query stands for, written into `out`; `None` if there is no room for
+/// it. Bytes that come after there is no room are not looked at.
+fn decoded_into<'o>(encoded: &[u8], out: &'o mut [u8]) -> Option<&'o [u8]> {
+    let mut length = 0;
+    for byte in decoded(encoded) {
+        *out.get_mut(length)? = byte;
+        length += 1;
+    }
+    Some(&out[..length])
+}
+
 /// The bytes that a name or value of a query stands for.
-fn decoded(encoded: &str) -> impl Iterator<Item = u8> {
-    let mut rest = encoded.as_bytes();
+fn decoded(encoded: &[u8]) -> impl Iterator<Item = u8> {
+    let mut rest = encoded;
     std::iter::from_fn(move || {
         let (first, behind) = rest.split_first()?;
         if *first == b'%'

@@ -7,7 +7,7 @@
 //! The surprise: a repeated Content-Length is refused even when all its values are equal, and so
 //! is one beside Transfer-Encoding. RFC 9112 permits more, and there the smuggling begins.
 
-use super::scan::plain_length;
+use super::scan::line_length;
 use super::target::{self, Target};
 use super::{FIELDS_MAX, Framing, is_token_byte, trimmed};
 use crate::work;
@@ -109,9 +109,12 @@ pub fn parse<'b, 'h>(
 /// The request line without its CRLF, and the field lines with the empty line.
 fn split_off_line(head: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
-    let (line, rest) = head.split_at(plain_length(head));
-    // What ends the line otherwise can only be a tab.
+    let (line, rest) = head.split_at(line_length(head));
     let field_lines = rest.strip_prefix(b"\r\n").ok_or(HeadError::RequestLine)?;
+    // The scan lets tabs pass, which may stand in fields alone.
+    if line.contains(&b'\t') {
+        return Err(HeadError::RequestLine);
+    }
     Ok((line, field_lines))
 }
 
@@ -159,14 +162,14 @@ impl<'b> Request<'b, '_> {
 
     /// The values of all fields `name` (in any case), in their order. They have no control
     /// characters but tabs, and need not be UTF-8.
-    pub fn fields(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
+    pub fn fields(&self, name: &str) -> impl DoubleEndedIterator<Item = &'b [u8]> {
         let named = |field: &&httparse::Header<'b>| field.name.eq_ignore_ascii_case(name);
         self.fields.iter().filter(named).map(|field| field.value)
     }
 
     /// The members of the comma-separated lists in all fields `name`, in their order, without
     /// whitespace around them and without the empty ones. Commas in quotes split as well.
-    pub fn tokens(&self, name: &str) -> impl Iterator<Item = &'b [u8]> {
+    pub fn tokens(&self, name: &str) -> impl DoubleEndedIterator<Item = &'b [u8]> {
         let members = |value: &'b [u8]| value.split(|byte| *byte == b',').map(trimmed);
         self.fields(name).flat_map(members).filter(|member| !member.is_empty())
     }

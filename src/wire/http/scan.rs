@@ -58,12 +58,11 @@ impl HeadScan {
     pub fn advance(&mut self, bytes: &[u8]) -> Result<Status<usize>, HeadError> {
         loop {
             let begin = usize::from(self.position);
-            let end = begin + plain_length(&bytes[begin..]);
+            let end = begin + line_length(&bytes[begin..]);
             work::looked_at(end + 1 - begin);
             self.position = self.within_limit(end)?;
             match bytes[end..] {
                 [] | [b'\r'] => return Ok(Status::Partial),
-                [b'\t', ..] => self.position += 1,
                 [b'\r', b'\n', ..] if self.is_end_of_head() => {
                     return Ok(Status::Complete(end + 2));
                 }
@@ -114,12 +113,13 @@ impl HeadScan {
     }
 }
 
-/// How many bytes at the beginning are no control characters (DEL aside).
-pub(super) fn plain_length(bytes: &[u8]) -> usize {
+/// How many bytes at the beginning may stand in a line: no control characters but tabs (and DEL).
+pub(super) fn line_length(bytes: &[u8]) -> usize {
+    let is_in_line = |byte: u8| (byte >= b' ') | (byte == b'\t');
     // A whole block is looked at without a branch per byte, which makes it vector instructions.
-    let is_plain = |block: &&[u8; 16]| !block.iter().fold(false, |any, byte| any | (*byte < b' '));
-    let blocks_length = 16 * bytes.as_chunks::<16>().0.iter().take_while(is_plain).count();
-    let rest = bytes[blocks_length..].iter().take_while(|byte| **byte >= b' ');
+    let is_whole = |block: &&[u8; 16]| block.iter().fold(true, |all, byte| all & is_in_line(*byte));
+    let blocks_length = 16 * bytes.as_chunks::<16>().0.iter().take_while(is_whole).count();
+    let rest = bytes[blocks_length..].iter().take_while(|byte| is_in_line(**byte));
     blocks_length + rest.count()
 }
 
@@ -205,12 +205,17 @@ mod tests {
     }
 
     #[test]
-    fn plain_bytes_are_counted_to_the_first_control_character() {
+    fn a_line_is_counted_to_the_first_control_character_that_is_no_tab() {
         for length in 0..40 {
-            let mut bytes = vec![0xff; length];
-            assert_eq!(plain_length(&bytes), length);
-            bytes.extend(b"\tabcdefghijklmnopqrst");
-            assert_eq!(plain_length(&bytes), length);
+            for byte in [0xff, b'\t', b' '] {
+                let mut bytes = vec![byte; length];
+                assert_eq!(line_length(&bytes), length);
+                bytes.extend(b"\nabcdefghijklmnopqrst");
+                assert_eq!(line_length(&bytes), length);
+            }
+        }
+        for control in (0..b' ').filter(|byte| *byte != b'\t') {
+            assert_eq!(line_length(&[b'a', b'\t', control]), 2);
         }
     }
 }

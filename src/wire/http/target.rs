@@ -92,6 +92,9 @@ const fn is_name_byte(byte: u8) -> bool {
         || matches!(byte, b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
 }
 
+/// Digits of the highest port, 65535. Zeros may stand in front of them, as many as are sent.
+const PORT_DIGITS_MAX: usize = 5;
+
 /// Whether `text` is nothing, or a colon and a port, which RFC 3986 §3.2.3 lets be empty.
 fn is_port(text: &str) -> bool {
     match text.strip_prefix(':') {
@@ -99,7 +102,11 @@ fn is_port(text: &str) -> bool {
         Some("") => true,
         // The digits are checked apart, because parsing would take a `+`.
         Some(digits) => {
-            digits.bytes().all(|digit| digit.is_ascii_digit()) && digits.parse::<u16>().is_ok()
+            let number = digits.trim_start_matches('0');
+            let is_short = number.len() <= PORT_DIGITS_MAX;
+            is_short
+                && number.bytes().all(|digit| digit.is_ascii_digit())
+                && (number.is_empty() || number.parse::<u16>().is_ok())
         }
     }
 }
@@ -145,9 +152,18 @@ mod tests {
 
     #[test]
     fn hosts_with_and_without_port() {
-        for host in
-            ["h", "a.example", "10.0.0.1", "h:80", "h:", "h:65535", "[::1]", "[2001:db8::1]:3000"]
-        {
+        for host in [
+            "h",
+            "a.example",
+            "10.0.0.1",
+            "h:80",
+            "h:",
+            "h:65535",
+            "h:00080",
+            "h:0000000",
+            "[::1]",
+            "[2001:db8::1]:3000",
+        ] {
             assert_eq!(authority(host.as_bytes()), Some(host));
         }
     }
@@ -158,6 +174,9 @@ mod tests {
             "",
             ":80",
             "h:65536",
+            "h:0065536",
+            "h:000000000x",
+            "h:111111",
             "h:+8",
             "h:8a",
             "h:1:2",

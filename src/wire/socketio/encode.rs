@@ -10,6 +10,7 @@
 use std::io::Write;
 
 use super::PacketType;
+use crate::limits::ESCAPED_BYTES_MAX;
 use crate::wire::engine::Version;
 
 /// The most bytes that [`connected`], [`refused`] and [`acknowledgement`] append beside the
@@ -72,7 +73,8 @@ pub fn text_event(namespace: &str, text: &str, out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-/// The length of what [`text_event`] appends: at most six times the text and a little.
+/// The length of what [`text_event`] appends: at most [`ESCAPED_BYTES_MAX`] times the text and a
+/// little. Looks at every byte.
 pub fn text_event_bytes(namespace: &str, text: &str) -> usize {
     head_bytes(0, namespace) + CHAT_MESSAGE_BEGIN.len() + string_bytes(text) + 1
 }
@@ -115,10 +117,22 @@ fn string(text: &str, out: &mut Vec<u8>) {
 
 /// The length of a JSON string with its quotes.
 fn string_bytes(text: &str) -> usize {
-    let escaped_bytes = |byte: u8| match byte {
-        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
-        0..=0x1f => 6,
-        _ => 1,
-    };
-    2 + text.bytes().map(escaped_bytes).sum::<usize>()
+    // A block is summed up in a byte, without a branch per byte: that makes it vector instructions.
+    const BLOCK_BYTES: usize = 32;
+    const _: () = assert!(BLOCK_BYTES * (ESCAPED_BYTES_MAX - 1) <= u8::MAX as usize);
+    let added = |sum: u8, byte: &u8| sum.wrapping_add(escape_bytes(*byte));
+    let (blocks, rest) = text.as_bytes().as_chunks::<BLOCK_BYTES>();
+    let of_blocks: usize =
+        blocks.iter().map(|block| usize::from(block.iter().fold(0, added))).sum();
+    2 + text.len() + of_blocks + usize::from(rest.iter().fold(0, added))
+}
+
+/// How many bytes a byte of text takes in a JSON string beside the one that it is.
+const fn escape_bytes(byte: u8) -> u8 {
+    let is_control = byte < 0x20;
+    let is_short_control = (byte >= 0x08) & (byte <= 0x0d) & (byte != 0x0b);
+    let is_quoted = (byte == b'"') | (byte == b'\\');
+    is_quoted as u8
+        + is_short_control as u8
+        + (is_control & !is_short_control) as u8 * (ESCAPED_BYTES_MAX - 1) as u8
 }

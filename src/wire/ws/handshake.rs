@@ -17,6 +17,10 @@ pub const ACCEPT_BYTES: usize = 28;
 /// The most subprotocols a client may offer: finding doubles is quadratic in it.
 const PROTOCOLS_MAX: usize = 32;
 
+/// The most bytes of all `Sec-WebSocket-Extensions` together. Browsers send some 60; checking the
+/// grammar of a whole head of them would cost more than everything else in a handshake.
+const EXTENSIONS_BYTES_MAX: usize = 2048;
+
 /// What the handshake looks at in a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer<F> {
@@ -52,7 +56,7 @@ pub enum Refusal {
     Version,
     /// `Sec-WebSocket-Protocol` is malformed, names one twice or more than 32: 400.
     Protocols,
-    /// `Sec-WebSocket-Extensions` is malformed: 400.
+    /// `Sec-WebSocket-Extensions` is malformed or longer than 2 KiB: 400.
     Extensions,
     /// Not an upgrade at all: 426. Never [`check`]'s; for paths that offer nothing but WebSocket.
     NotAnUpgrade,
@@ -140,7 +144,10 @@ where
     if !protocols_valid(fields("sec-websocket-protocol")) {
         return Err(Refusal::Protocols);
     }
-    if !fields("sec-websocket-extensions").all(extensions_valid) {
+    let extensions_bytes: usize = fields("sec-websocket-extensions").map(<[u8]>::len).sum();
+    if extensions_bytes > EXTENSIONS_BYTES_MAX
+        || !fields("sec-websocket-extensions").all(extensions_valid)
+    {
         return Err(Refusal::Extensions);
     }
     Ok(Some(Upgrade { key }))

@@ -1,0 +1,270 @@
+//! A reload of `--www`, in portions between the turns of the loop.
+//!
+//! ```text
+//!             SIGHUP                nobody reads, or            all was read
+//!   at rest ─────────► waiting ─────────────────────► reading ──────────────► leaving ──► at rest
+//!                         those of before             a portion       those of before
+//!                         are sent still              each turn       are sent still
+//! ```
+//!
+//! At most two generations of files are held at any time. The files from before the last reload
+//! stay while somebody is being sent one of them; as long as they do, nothing else is read. That
+//! wait has an end, at which whoever still reads them is cut: no stranger keeps an operator from
+//! changing the page. A signal that comes while files are being read, which it may be about, asks
+//! for one more reload behind this one; several ask for one.
+
+use std::path::Path;
+
+use super::files::Reading;
+use super::net::Stream;
+use super::report::Report;
+use crate::limits;
+use crate::server::Server;
+use crate::time::{Duration, Instant, Now};
+
+/// How often it is looked whether somebody still reads files that are to go: that is a look at each
+/// connection.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Where a reload stands.
+#[derive(Debug)]
+enum State {
+    AtRest,
+    /// Files are to be read once those from before the last reload are gone.
+    Waiting {
+        next: Instant,
+        /// When whoever still reads them is cut.
+        until: Instant,
+        /// The log says that there is something to wait for.
+        is_told: bool,
+    },
+    Reading(Box<Reading>),
+    /// Other files are served; the ones of before go as soon as nobody reads them.
+    Leaving {
+        next: Instant,
+    },
+}
+
+/// Reloads, one after the other.
+#[derive(Debug)]
+pub(super) struct Reload {
+    state: State,
+    /// It was asked for once more while files were being read.
+    again: bool,
+    /// What the files hold that are served now.
+    bytes: u64,
+}
+
+impl Reload {
+    /// No reload yet; the files that were read at start hold so many bytes.
+    pub(super) fn new(bytes: u64) -> Reload {
+        Reload { state: State::AtRest, again: false, bytes }
+    }
+
+    /// Asks for a reload.
+    pub(super) fn ask(&mut self, now: Now) {
+        match self.state {
+            State::AtRest | State::Leaving { .. } => {
+                let until = now.mono.plus(limits::RELOAD_LIMIT);
+                self.state = State::Waiting { next: now.mono, until, is_told: false };
+            }
+            // Nothing was read yet.
+            State::Waiting { .. } => {}
+            State::Reading(_) => self.again = true,
+        }
+    }
+
+    /// Whether a portion is left to be read, so that the loop should not wait.
+    pub(super) fn is_reading(&self) -> bool {
+        matches!(self.state, State::Reading(_))
+    }
+
+    /// When [`Reload::go_on`] is worth calling although nothing is left to be read.
+    pub(super) fn next(&self) -> Option<Instant> {
+        match self.state {
+            State::Waiting { next, .. } | State::Leaving { next } => Some(next),
+            State::AtRest | State::Reading(_) => None,
+        }
+    }
+
+    /// Does what there is to do now: at most one portion.
+    pub(super) fn go_on(
+        &mut self,
+        now: Now,
+        folder: &Path,
+        server: &mut Server<Stream>,
+        report: &mut Report,
+    ) {
+        match &mut self.state {
+            State::Waiting { next, until, is_told } if *next <= now.mono => {
+                if server.release_files(now, now.mono >= *until) {
+                    match Reading::begin(folder) {
+                        Ok(reading) => self.state = State::Reading(Box::new(reading)),
+                        Err(error) => self.fail(now, report, &error),
+                    }
+                } else {
+                    if !core::mem::replace(is_told, true) {
+                        report.reload_waits(limits::RELOAD_LIMIT);
+                    }
+                    *next = now.mono.plus(LOOK).min(*until);
+                }
+            }
+            State::Leaving { next } if *next <= now.mono => {
+                if server.release_files(now, false) {
+                    self.state = State::AtRest;
+                } else {
+                    *next = now.mono.plus(LOOK);
+                }
+            }
+            State::Reading(reading) => match reading.go_on() {
+                Ok(false) => {}
+                Ok(true) => self.serve(now, server, report),
+                Err(error) => self.fail(now, report, &error),
+            },
+            State::AtRest | State::Waiting { .. } | State::Leaving { .. } => {}
+        }
+    }
+
+    /// Everything was read: it is served from now on.
+    fn serve(&mut self, now: Now, server: &mut Server<Stream>, report: &mut Report) {
+        let leaving = State::Leaving { next: now.mono };
+        let State::Reading(reading) = core::mem::replace(&mut self.state, leaving) else { return };
+        let folder = reading.finish();
+        report.reloaded(&folder, Some(self.bytes));
+        self.bytes = folder.files.bytes();
+        server.replace_files(now, folder.files);
+        self.ask_again(now);
+    }
+
+    /// What was read is forgotten, and what is served stays.
+    fn fail(&mut self, now: Now, report: &mut Report, error: &std::io::Error) {
+        report.reload_failed(error);
+        self.state = State::AtRest;
+        self.ask_again(now);
+    }
+
+    fn ask_again(&mut self, now: Now) {
+        if core::mem::take(&mut self.again) {
+            self.ask(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::fs;
+    use std::path::PathBuf;
+
+    use crate::config::{self, Command, Machine};
+    use crate::site::Site;
+
+    /// A folder with a file of which a reload needs some portions, and a server.
+    struct World {
+        folder: PathBuf,
+        server: Server<Stream>,
+        report: Report,
+        reload: Reload,
+        now: Now,
+    }
+
+    impl World {
+        fn new(name: &str) -> World {
+            let name = format!("elbow-reload-{}-{name}", std::process::id());
+            let folder = std::env::temp_dir().join(name);
+            fs::create_dir_all(&folder).expect("a folder can be made");
+            fs::write(folder.join("large"), vec![b'x'; 3 << 20]).expect("there is room");
+            let machine =
+                Machine { descriptors_hard: 1024, memory_bytes: None, activated_sockets: false };
+            let command = config::parse(["elbow".into()], |_| None, &machine);
+            let Ok(Command::Run(config)) = command else { panic!("no command means: run") };
+            let now = Now { mono: Instant::from_millis(1_000), unix_s: 0 };
+            let server = Server::new(config.settings, Site::new(Vec::new(), false), [7; 32], now);
+            let (report, reload) = (Report::default(), Reload::new(0));
+            World { folder, server, report, reload, now }
+        }
+
+        fn go_on(&mut self) {
+            self.reload.go_on(self.now, &self.folder, &mut self.server, &mut self.report);
+        }
+
+        /// Turns until nothing is left to do; how many portions were read, by reload.
+        fn settle(&mut self) -> Vec<usize> {
+            let mut portions = Vec::new();
+            let mut was_reading = self.reload.is_reading();
+            while self.reload.is_reading() || self.reload.next().is_some() {
+                self.go_on();
+                let is_reading = self.reload.is_reading();
+                if is_reading && !was_reading {
+                    portions.push(0);
+                }
+                if let (true, Some(last)) = (is_reading, portions.last_mut()) {
+                    *last += 1;
+                }
+                was_reading = is_reading;
+            }
+            portions
+        }
+    }
+
+    impl Drop for World {
+        fn drop(&mut self) {
+            let _ = fs::remove_dir_all(&self.folder);
+        }
+    }
+
+    #[test]
+    fn a_reload_is_many_portions() {
+        let mut world = World::new("portions");
+        assert!(world.settle().is_empty(), "nobody asked");
+        world.reload.ask(world.now);
+        let portions = world.settle();
+        assert!(portions.len() == 1 && portions[0] >= 12, "{portions:?}");
+        assert!(world.reload.bytes >= 3 << 20);
+    }
+
+    #[test]
+    fn signals_before_anything_was_read_ask_for_one_reload() {
+        let mut world = World::new("before");
+        for _ in 0..3 {
+            world.reload.ask(world.now);
+        }
+        assert_eq!(world.settle().len(), 1);
+    }
+
+    #[test]
+    fn signals_while_files_are_read_ask_for_one_more() {
+        let mut world = World::new("during");
+        world.reload.ask(world.now);
+        for _ in 0..4 {
+            world.go_on();
+            world.reload.ask(world.now);
+        }
+        assert!(world.reload.is_reading());
+        // What was begun before is not counted.
+        assert_eq!(world.settle().len(), 1);
+        assert!(world.settle().is_empty());
+    }
+
+    #[test]
+    fn a_reload_that_fails_keeps_the_files_and_the_one_behind_it() {
+        let mut world = World::new("fails");
+        world.reload.ask(world.now);
+        world.go_on();
+        world.reload.ask(world.now);
+        let away = world.folder.with_extension("away");
+        fs::rename(&world.folder, &away).expect("it is there");
+        // The folder is gone for what was begun, and for the next.
+        fs::create_dir_all(&world.folder).expect("it can be made");
+        fs::write(world.folder.join("bad\u{1}\n"), b"").expect("there is room");
+        std::os::unix::fs::symlink(".", world.folder.join("circle")).expect("it can be made");
+        assert_eq!(world.settle().len(), 1);
+        assert_eq!(world.reload.bytes, 0, "what was served is served");
+        fs::remove_dir_all(&world.folder).expect("it is there");
+        fs::rename(&away, &world.folder).expect("it is there");
+        world.reload.ask(world.now);
+        assert_eq!(world.settle().len(), 1);
+        assert!(world.reload.bytes >= 3 << 20);
+    }
+}

@@ -1,0 +1,259 @@
+//! What once went wrong with what the log is told: too much of it, or what is nobody's business.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::{Client, End, READABLE, Wire, World, frame};
+use elbow::id::ConnId;
+use elbow::limits::EVENTS_BYTES;
+use elbow::server::{Access, Event, Listener};
+use elbow::settings::{ProxyMode, Trust};
+use elbow::text::SHOWN_BYTES_MAX;
+use elbow::time::Duration;
+
+/// A server behind a balancer that is trusted, which reports messages.
+fn world(proxy: ProxyMode, memory_bytes: u64) -> World {
+    World::with(|settings| {
+        settings.limits.memory_bytes = memory_bytes;
+        settings.proxy = proxy;
+        settings.trust = Trust(vec!["192.0.2.0/24".parse().expect("a network")]);
+        settings.report_messages = true;
+    })
+}
+
+fn connect(world: &mut World, from: Listener, peer: &str) -> (Client, ConnId) {
+    let wire = Rc::new(RefCell::new(Wire { room: usize::MAX, ..Wire::default() }));
+    let peer = peer.parse().expect("an address");
+    let id = world.server.accept(world.now, from, peer, End(Rc::clone(&wire)));
+    (Client(wire), id)
+}
+
+/// A v2 header for TCP over IPv4 that names this VPC endpoint.
+fn through(endpoint: &[u8]) -> Vec<u8> {
+    let value = [&[1], endpoint].concat();
+    let length = |bytes: usize| u16::try_from(bytes).expect("it fits").to_be_bytes();
+    let tlv = [&[0xea], &length(value.len())[..], &value].concat();
+    let addresses = [203, 0, 113, 9, 198, 51, 100, 2, 4, 210, 0, 80];
+    let fixed = b"\r\n\r\n\0\r\nQUIT\n\x21\x11";
+    [&fixed[..], &length(12 + tlv.len()), &addresses, &tlv].concat()
+}
+
+fn lines(world: &World) -> Vec<&Access> {
+    let mut lines = Vec::new();
+    for event in &world.events {
+        if let Event::Request(access) = event {
+            lines.push(access.as_ref());
+        }
+    }
+    lines
+}
+
+#[test]
+fn a_long_request_is_cut_in_its_path_and_its_agent() {
+    for (method, path_bytes, agent_bytes) in [
+        ("GET", 1, 255),
+        ("GET", 242, 256),
+        ("GET", 243, 257),
+        ("GET", 8_000, 16_000),
+        ("OPTIONS", 8_000, 0),
+        ("HEAD", 244, 300),
+    ] {
+        for query in ["", "?", "?a=b"] {
+            let mut world = World::new();
+            let (client, id) = world.connect();
+            let path = format!("/{}", "x".repeat(path_bytes - 1));
+            let agent = "y".repeat(agent_bytes);
+            let head = format!(
+                "{method} {path}{query} HTTP/1.1\r\nHost: h\r\nUser-Agent: {agent}\r\n\r\n"
+            );
+            world.say(&client, id, head.as_bytes());
+            let [line] = lines(&world)[..] else { panic!("one line for {method}") };
+            let mark = if query.is_empty() { "" } else { "?" };
+            let room = SHOWN_BYTES_MAX - format!("{method} {mark} HTTP/1.1").len();
+            let shown = &path[..path.len().min(room)];
+            assert_eq!(line.line, format!("{method} {shown}{mark} HTTP/1.1"));
+            assert_eq!(line.agent, &agent.as_bytes()[..agent.len().min(SHOWN_BYTES_MAX)]);
+            let held = line.line.capacity() + line.agent.capacity();
+            assert!(held <= 2 * SHOWN_BYTES_MAX, "{held} bytes are kept");
+        }
+    }
+}
+
+#[test]
+fn a_query_is_never_told_of() {
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+        Sec-WebSocket-Key: ZWxib3ctdGVzdC1rZXktMQ==\r\n";
+    for (target, line) in [
+        ("/?secret", Some("GET /? HTTP/1.1")),
+        ("/a?b=secret?secret", Some("GET /a? HTTP/1.1")),
+        ("/a?", Some("GET /a? HTTP/1.1")),
+        ("/a", Some("GET /a HTTP/1.1")),
+        ("/healthz?secret", Some("GET /healthz? HTTP/1.1")),
+        ("/ws?secret", Some("GET /ws? HTTP/1.1")),
+        ("/ws/room?secret", Some("GET /ws/room? HTTP/1.1")),
+        ("http://h/a?secret", Some("GET /a? HTTP/1.1")),
+        ("http://h?secret", Some("GET /? HTTP/1.1")),
+        ("/socket.io?EIO=4&transport=secret", Some("GET /socket.io? HTTP/1.1")),
+        ("/socket.io/?EIO=4&transport=polling&t=secret", Some("GET /socket.io/? HTTP/1.1")),
+        ("/?secret#secret", Some("")),
+        ("secret?secret", Some("")),
+    ] {
+        let mut world = world(ProxyMode::Off, 1 << 20);
+        let (client, id) = world.connect();
+        let head = format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n");
+        world.say(&client, id, head.as_bytes());
+        let told = lines(&world).first().map(|access| access.line.clone());
+        assert_eq!(told.as_deref(), line, "{target}");
+        // And one that becomes a session, says something and ends.
+        let (client, id) = world.connect();
+        let head = format!("GET /ws?secret HTTP/1.1\r\nHost: h\r\n{upgrade}\r\n");
+        world.say(&client, id, head.as_bytes());
+        world.say(&client, id, &frame(1, b"hello"));
+        world.say(&client, id, &frame(8, b""));
+        world.pass(Duration::from_secs(60));
+        let told = format!("{:?}", world.events);
+        assert!(!told.contains("secret"), "{target}: {told}");
+    }
+}
+
+#[test]
+fn an_endpoint_is_cut_before_it_waits_for_the_log() {
+    for bytes in [1, 255, 256, 257, 4_064] {
+        let mut world = world(ProxyMode::Required, 1 << 20);
+        let (client, id) = connect(&mut world, Listener::Public, "192.0.2.1:1234");
+        world.say(&client, id, &through(&vec![b'A'; bytes]));
+        let told = world.events.iter().find_map(|event| {
+            let Event::Endpoint { vpc_endpoint, .. } = event else { return None };
+            Some(vpc_endpoint.len())
+        });
+        assert_eq!(told, Some(bytes.min(SHOWN_BYTES_MAX)));
+    }
+}
+
+#[test]
+fn nothing_that_a_header_says_on_the_health_listener_is_told_of() {
+    let mut local = through(b"vpce-local");
+    local[12] = 0x20;
+    let mut misfit = through(b"vpce-misfit");
+    misfit[29] = 0xff;
+    let headers: [&[u8]; 8] = [
+        b"",
+        b"PROXY TCP4 203.0.113.9 198.51.100.2 1234 80\r\n",
+        b"PROXY UNKNOWN vpce-1\x1b[2J\r\n",
+        b"PROXY vpce-1 is no protocol\r\n",
+        &through(b"vpce-1"),
+        &through(&[b'A'; 4_064]),
+        &local,
+        &misfit,
+    ];
+    for peer in ["192.0.2.1:1234", "198.51.100.9:1234"] {
+        for header in headers {
+            let mut world = world(ProxyMode::Required, 1 << 20);
+            let (client, id) = connect(&mut world, Listener::Health, peer);
+            let probe = b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+            world.say(&client, id, &[header, probe].concat());
+            let shown = header.escape_ascii();
+            assert!(client.heard().starts_with(b"HTTP/1.1 200 "), "{shown}");
+            world.pass(Duration::from_secs(10));
+            let told = format!("{:?}", world.events);
+            assert!(!told.contains("vpce") && !told.contains("203.0.113.9"), "{shown}: {told}");
+            assert!(!told.contains("AAA") && told.contains(peer), "{shown}: {told}");
+        }
+    }
+}
+
+#[test]
+fn a_message_is_cut_before_it_waits_for_the_log() {
+    for text in ["x".repeat(1024), "\u{20ac}".repeat(341), "\u{1f600}".repeat(256)] {
+        let mut world = world(ProxyMode::Off, 1 << 20);
+        let (client, id) = world.session();
+        world.say(&client, id, &frame(1, text.as_bytes()));
+        let told = world.events.iter().find_map(|event| {
+            let Event::Message { text, .. } = event else { return None };
+            Some(&**text)
+        });
+        let told = told.expect("it was reported");
+        assert!(text.starts_with(told) && told.len() <= SHOWN_BYTES_MAX);
+        assert!(told.len() > SHOWN_BYTES_MAX - 4, "cut no earlier than need be");
+    }
+}
+
+/// So many requests of which nobody writes anything down.
+fn ask_untold(world: &mut World, client: &Client, id: ConnId, requests: usize) {
+    let target = "x".repeat(600);
+    for _ in 0..requests {
+        let head = format!("GET /{target} HTTP/1.1\r\nHost: h\r\nUser-Agent: {target}\r\n\r\n");
+        client.0.borrow_mut().to_server.extend(head.as_bytes());
+        world.server.ready(world.now, id, READABLE);
+        while world.server.run(world.now) {}
+        world.server.check();
+        client.heard();
+    }
+}
+
+#[test]
+fn what_waits_for_the_log_is_bounded_counted_and_let_go() {
+    for memory_bytes in [64 * 1024, 1 << 20, 8 << 20] {
+        let mut world = world(ProxyMode::Off, memory_bytes);
+        let (client, id) = world.connect();
+        for _ in 0..2 {
+            let before = world.server.pool().lent_bytes();
+            ask_untold(&mut world, &client, id, 2_000);
+            let reserved = world.server.pool().lent_bytes() - before;
+            assert!(reserved <= memory_bytes / 16, "{reserved} bytes of {memory_bytes}");
+            let told: Vec<Event> = core::iter::from_fn(|| world.server.poll_event()).collect();
+            let (last, lines) = told.split_last().expect("something was told");
+            let texts: usize = lines
+                .iter()
+                .map(|event| {
+                    let Event::Request(access) = event else { panic!("{event:?}") };
+                    size_of::<Event>() + access.line.capacity() + access.agent.capacity()
+                })
+                .sum();
+            assert!(texts as u64 <= EVENTS_BYTES + reserved);
+            assert!(lines.len() > 100, "there is room for a turn");
+            let Event::Dropped { events } = last else {
+                panic!("{last:?} says nothing of those that found no room");
+            };
+            assert_eq!(lines.len() as u64 + events, 2_000);
+            assert_eq!(world.server.pool().lent_bytes(), before, "its room goes back");
+            assert_eq!(world.server.poll_event(), None, "told once");
+            world.server.check();
+        }
+    }
+}
+
+#[test]
+fn the_end_of_a_drain_finds_room_when_no_line_does() {
+    let mut world = world(ProxyMode::Off, 64 * 1024);
+    let (client, id) = world.connect();
+    ask_untold(&mut world, &client, id, 2_000);
+    world.server.drain(world.now, world.now.mono.plus(Duration::from_secs(1)));
+    for _ in 0..100 {
+        world.now.mono = world.now.mono.plus(Duration::from_millis(100));
+        while world.server.run(world.now) {}
+    }
+    let told: Vec<Event> = core::iter::from_fn(|| world.server.poll_event()).collect();
+    let [.., Event::Dropped { events }, Event::Drained] = &told[..] else {
+        panic!("{:?}", told.last())
+    };
+    // One of them is that of its own end.
+    assert_eq!(told.len() as u64 - 2 + events, 2_001);
+}
+
+#[test]
+fn a_crowd_that_ends_at_once_leaves_the_queue_as_it_was() {
+    let mut world = world(ProxyMode::Off, 1 << 20);
+    let sessions: Vec<_> = (0..400).map(|_| world.session()).collect();
+    let before = world.server.pool().lent_bytes();
+    world.server.drain(world.now, world.now.mono);
+    world.now.mono = world.now.mono.plus(Duration::from_secs(10));
+    world.settle();
+    drop(sessions);
+    assert_eq!(
+        world.events.iter().filter(|event| matches!(event, Event::Closed { .. })).count(),
+        400
+    );
+    assert!(!world.events.iter().any(|event| matches!(event, Event::Dropped { .. })));
+    assert!(world.server.pool().lent_bytes() <= before);
+}
