@@ -183,7 +183,7 @@ fn a_list_may_be_repeated_and_names_its_wrong_item() {
 }
 
 #[test]
-fn the_defaults_are_those_of_the_contract() {
+fn the_defaults_are_those_that_operators_rely_on() {
     let config = config(&[], &[]);
     let limits = Limits {
         connections_max: 65_536,
@@ -538,11 +538,19 @@ fn the_version_is_the_manifests() {
     assert_eq!(parse_on(&MACHINE, &["--version"], &[]), Ok(Command::Print(version)));
 }
 
+/// `UPDATE=1 cargo test --test config` writes the table instead of comparing it.
 #[test]
-fn the_readme_has_the_table_of_flags() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let readme = std::fs::read_to_string(path).expect("README.md stands beside Cargo.toml");
-    let (_, after) = readme.split_once("<!-- flags -->\n").expect("<!-- flags --> on a line");
-    let (table, _) = after.split_once("<!-- /flags -->").expect("<!-- /flags --> after it");
-    assert_eq!(table.trim(), config::readme_table().trim());
+#[expect(clippy::disallowed_methods, reason = "the way to ask a test for more")]
+fn the_documents_have_the_table_of_flags() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/CONFIGURATION.md");
+    let page = std::fs::read_to_string(path).expect("docs/CONFIGURATION.md can be read");
+    let (before, rest) = page.split_once("<!-- flags -->\n").expect("<!-- flags --> on a line");
+    let (table, after) = rest.split_once("<!-- /flags -->").expect("<!-- /flags --> after it");
+    let told = config::flags_table();
+    if std::env::var_os("UPDATE").is_some() {
+        let page = format!("{before}<!-- flags -->\n{told}<!-- /flags -->{after}");
+        std::fs::write(path, page).expect("docs/CONFIGURATION.md can be written");
+        return;
+    }
+    assert_eq!(table, told);
 }

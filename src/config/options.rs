@@ -1,7 +1,7 @@
 //! The table of options, the one place where an option's name, default and meaning are written.
 //!
 //! The command line that clap reads, the `ELBOW_…` variables, `--help`, what `elbow check` prints
-//! and the table of the README are all made from it. What a value means is not said here but in
+//! and the table in docs/CONFIGURATION.md are all made from it. What a value means is said in
 //! `mod.rs`: here every value is text.
 //!
 //! The surprise: clap sees neither defaults nor variables. It hands over the text of the flags that

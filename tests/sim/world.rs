@@ -237,7 +237,7 @@ impl World {
         while self.now_ms() < until_ms && !self.oracle.drained {
             self.turn(until_ms);
         }
-        // A deadline that was put off fires once at its old place (decisions.md 25).
+        // A deadline that was put off fires once at its old place, and goes back in.
         let allowed = connections * 8 + 16;
         let empty = self.empty_turns - began;
         let draining = self.oracle.drain_began_ms.is_some();
