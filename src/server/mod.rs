@@ -13,6 +13,7 @@
 mod admission;
 mod answer;
 mod batch;
+mod budget;
 mod carrier;
 mod deadline;
 mod drain;
@@ -23,7 +24,6 @@ mod gate;
 mod places;
 mod polling;
 mod pump;
-mod share;
 mod socketio;
 mod waiting;
 
@@ -53,10 +53,10 @@ use crate::site::{Generation, Site};
 use crate::time::{Instant, Now};
 use crate::wheel::{self, Wheel};
 use crate::wire::http;
+use budget::ReadBudget;
 use drain::Drain;
 use event::Spare;
 use gate::Gate;
-use share::Share;
 use waiting::resume_paused;
 
 /// A stream socket that never blocks. Methods take `&self`, as a socket's do in the kernel.
@@ -164,7 +164,7 @@ pub struct Server<S> {
     /// Connections that can be written to again, with more to send than their own bytes.
     unblocked: VecDeque<u32>,
     /// What this turn may still do for publishers.
-    share: Share,
+    read_budget: ReadBudget,
     /// How many messages had been published when the publisher that is being read had its turn.
     published_before: u64,
     /// Sessions with something to answer a poll with.
@@ -219,7 +219,7 @@ impl<S: Socket> Server<S> {
             queue: VecDeque::with_capacity(slots + STALE_MAX),
             resume: VecDeque::with_capacity(slots + STALE_MAX),
             unblocked: VecDeque::with_capacity(slots + STALE_MAX),
-            share: Share::of_turn(),
+            read_budget: ReadBudget::of_turn(),
             published_before: 0,
             polls: VecDeque::new(),
             posting: None,
@@ -294,7 +294,7 @@ impl<S: Socket> Server<S> {
             self.enqueue_unblocked(id.slot);
         }
         if readiness.readable || readiness.more_behind {
-            let waits = self.share.is_spent() || !self.resume.is_empty();
+            let waits = self.read_budget.is_spent() || !self.resume.is_empty();
             if waits && self.entries[id.slot as usize].conn.is_publishing() {
                 self.read_later(id, false);
             } else {
@@ -320,7 +320,7 @@ impl<S: Socket> Server<S> {
         self.run_drain(now);
         self.run_resumed(now);
         self.flush_pass(now, batch);
-        self.share = Share::of_turn();
+        self.read_budget = ReadBudget::of_turn();
         self.turn = self.turn.wrapping_add(1);
         self.gate.judge(&self.settings.limits);
         !self.queue.is_empty()

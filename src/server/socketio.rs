@@ -165,7 +165,7 @@ impl<S: Socket> Server<S> {
         match packet.kind {
             socketio::PacketType::Connect => self.enter(now, session, packet.namespace),
             socketio::PacketType::Disconnect => {
-                self.share.spend_units(limits::JOIN_UNITS);
+                self.read_budget.spend_units(limits::JOIN_UNITS);
                 work::count(|work| work.joins += 1);
                 if let Some(space) = self.space_of(session, packet.namespace) {
                     self.leave_space(now, session, space);
@@ -212,7 +212,7 @@ impl<S: Socket> Server<S> {
                 socketio::refused(version, namespace, why, packet);
             });
         }
-        self.share.spend_units(limits::JOIN_UNITS);
+        self.read_budget.spend_units(limits::JOIN_UNITS);
         work::count(|work| work.joins += 1);
         let mut random = [0; SID_RANDOM_BYTES];
         self.random.fill_bytes(&mut random);
@@ -341,7 +341,7 @@ impl<S: Socket> Server<S> {
         entry.spaces[space].messages_in = entry.spaces[space].messages_in.saturating_add(1);
         self.count_published(client, message);
         if let Some(id) = packet.id {
-            self.share.spend_units(1);
+            self.read_budget.spend_units(1);
             let bytes_max = 1 + packet.namespace.len() + socketio::ANSWER_BYTES_MAX;
             self.say_written(now, session, bytes_max, |ack| {
                 ack.push(PacketType::Message.digit());
