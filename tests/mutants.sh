@@ -137,5 +137,15 @@ mutant "session: binary for sessions alone" \
 mutant "session: talkers not pinged" \
   's/Version::V4 => {}$/Version::V4 => self.heard_at = now,/'
 
+# Probes stand in line with everybody else.
+mutant "places: probes have none of their own" \
+  's/self.taken\[from as usize\] < places(&self.settings.limits, from)/self.entries.len() < self.settings.limits.slots()/'
+# Whoever names no channel needs memory that is left.
+mutant "admission: the default channel has nothing set aside" \
+  's/if name == DEFAULT_CHANNEL || channel.is_some_and/if channel.is_some_and/'
+# Sessions that enter no namespace stay, however many they are.
+mutant "admission: handshakes keep others out" \
+  's/while self.engine.unentered() > self.settings.limits.unentered_max()/while self.engine.unentered() > usize::MAX - 1/'
+
 echo "$caught of $all caught"
 [ "$caught" -eq "$all" ]

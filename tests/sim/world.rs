@@ -423,6 +423,11 @@ impl World {
         if self.now_ms() < self.accept_again_ms {
             return;
         }
+        for listener in Listener::ALL {
+            let taken = self.clients.iter().filter(|client| client.is_connected_by(listener));
+            let has_place = taken.count() < self.places(listener);
+            assert!(!has_place || self.server.has_room_for(listener), "{listener:?}: taken");
+        }
         for _ in 0..limits::ACCEPTS_PER_TURN {
             let Some(place) = self.next_in_backlog() else { return };
             if self.dice.chance(self.climate.exhausted) {
