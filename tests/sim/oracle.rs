@@ -26,6 +26,8 @@ use super::turns::{Speaker, Turns};
 pub(crate) struct Oracle {
     pub(crate) channels: BTreeMap<Box<str>, Log>,
     pub(crate) turns: Turns,
+    /// The turn that is judged.
+    pub(crate) turn: u64,
     pub(crate) addresses: BTreeMap<SocketAddr, usize>,
     /// Of every event.
     pub(crate) trace: DefaultHasher,
@@ -35,12 +37,20 @@ pub(crate) struct Oracle {
     pub(crate) delivered: u64,
     /// … by Socket.IO sessions …
     pub(crate) told: u64,
+    /// The most records in the answer to a poll.
+    pub(crate) most_polled: u64,
     /// … and that the server says it has delivered.
     pub(crate) counted: u64,
     pub(crate) opened: u64,
+    /// Somebody has entered a channel since this was last looked at.
+    pub(crate) entered: bool,
     pub(crate) ended: u64,
     /// Stays of Socket.IO sessions in channels that are over.
     pub(crate) left: u64,
+    /// Sessions that were asked for and never used: those whose open packet was seen …
+    pub(crate) strays_seen: u64,
+    /// … and those that are over.
+    pub(crate) strays_left: u64,
     /// Greetings in logs that are marked as perhaps missing up to here.
     pub(crate) greetings_dropped: u64,
     /// Some of the greetings of this turn found no memory.
@@ -52,7 +62,8 @@ pub(crate) struct Oracle {
     /// When whoever read the files from before the current ones was last to be cut.
     pub(crate) cut_readers_at_ms: Option<u64>,
     pub(crate) big_file_bytes: usize,
-    pub(crate) channels_max: usize,
+    /// There may be no room for one more channel.
+    pub(crate) channels_scarce: bool,
     /// Memory is used up, or nearly: there never was much, or a crowd that speaks has it.
     pub(crate) scarce: bool,
     /// What open packets say: the ping interval and timeout in milliseconds, the largest body.
@@ -75,6 +86,12 @@ pub(crate) enum Later {
         reason: CloseReason,
         duration_ms: u64,
         counts: (u64, u64),
+    },
+    /// A Socket.IO session is over that nobody has used.
+    Stray {
+        client: usize,
+        reason: CloseReason,
+        duration_ms: u64,
     },
     Ended {
         client: usize,
@@ -149,7 +166,13 @@ impl Oracle {
                 }
             }
             Event::Endpoint { .. } => panic!("no header names an endpoint"),
-            Event::Unentered { .. } => panic!("a plain WebSocket is in a channel"),
+            Event::Unentered { client, reason, duration } => {
+                let number = of(client);
+                assert!(clients[number].strays > 0, "a session that nobody asked for");
+                clients[number].strays -= 1;
+                let duration_ms = duration.as_millis();
+                return Some(Later::Stray { client: number, reason: *reason, duration_ms });
+            }
             Event::Dropped { events } => panic!("{events} events found no room"),
             Event::Drained => {
                 assert!(self.drain_began_ms.is_some(), "drained without a drain");
@@ -163,6 +186,7 @@ impl Oracle {
     fn opened(&mut self, now_ms: u64, client: &mut Client, channel: &str) {
         assert!(client.session.is_none(), "opened twice");
         self.opened += 1;
+        self.entered = true;
         let joined = self.channels.entry(channel.into()).or_default().plain.len();
         client.session = Some(Session {
             channel: channel.into(),
@@ -197,8 +221,8 @@ impl Oracle {
         session.unread_at_ms = Some(now_ms);
         self.turns.spoke(now_ms, &session.channel, Speaker::Client(client.number), false);
         let log = self.channels.get_mut(&session.channel).expect("it was joined");
-        log.spoken.push(spoken(&session.channel, &message));
-        log.plain.push(message);
+        log.push_spoken(self.turn, spoken(&session.channel, &message));
+        log.push_plain(self.turn, message);
         session.own_behind = log.plain.len();
     }
 
@@ -228,8 +252,7 @@ impl Oracle {
                 limits.connections_per_ip_max.is_some()
             }
             "--memory is used up" => self.scarce,
-            // Those that Socket.IO clients make up are some more.
-            "--max-channels are in use" => limits.channels_max < 32,
+            "--max-channels are in use" => self.channels_scarce,
             _ => false,
         };
         assert!(legitimate, "refused: {why}");
@@ -296,6 +319,9 @@ impl Oracle {
         let Some((expected, late)) = self.expected(client, response) else { return };
         let Expected { statuses, .. } = expected;
         let status = response.status;
+        if expected.purpose == Purpose::Shake {
+            self.stray(client, response);
+        }
         if let Some(page) = expected.page
             && !late
             && !expected.to_head
@@ -312,6 +338,58 @@ impl Oracle {
             return;
         };
         client.notices.push_back((at, notice));
+    }
+
+    /// The answer to a handshake of somebody who goes on with the next.
+    fn stray(&mut self, client: &mut Client, response: &Response) {
+        if response.status == 200 {
+            self.strays_seen += 1;
+            assert!(response.body.starts_with(b"0{\"sid\":\""), "no open packet");
+        } else {
+            client.strays -= 1;
+        }
+    }
+
+    /// The end of a session that nobody uses.
+    pub(crate) fn stray_left(
+        &mut self,
+        climate: &Climate,
+        client: &Client,
+        reason: CloseReason,
+        duration_ms: u64,
+    ) {
+        use CloseReason as R;
+        self.strays_left += 1;
+        let limits = &climate.settings.limits;
+        let ping_ms = limits.ping_interval.half().plus(limits.ping_timeout).as_millis();
+        let state = client.link.state.borrow();
+        let legitimate = match reason {
+            R::Silent => duration_ms >= 45_000,
+            // It is pinged in the second half of the first interval, and never answers.
+            R::PingTimeout => duration_ms >= ping_ms,
+            R::GoingAway => self.drain_began_ms.is_some(),
+            R::NoMemory => self.scarce,
+            R::PeerGone | R::PeerReset | R::SocketFailed => state.is_over(),
+            R::TransportTimeout => state.gave_up,
+            R::Answered
+            | R::ProbeOnly
+            | R::ProxyInvalid
+            | R::ProxyMissing
+            | R::ProxyUntrusted
+            | R::ProxyTimeout
+            | R::BodyTimeout
+            | R::ResponseTimeout
+            | R::KeepAliveTimeout
+            | R::MessageTimeout
+            | R::CloseTimeout
+            | R::ClosedByClient
+            | R::ProtocolError
+            | R::InvalidText
+            | R::MessageTooBig
+            | R::TooSlow
+            | R::Replaced => false,
+        };
+        assert!(legitimate, "a session that nobody used: {reason:?} after {duration_ms} ms");
     }
 
     /// What this response is the answer to, and whether that came too slowly.
@@ -361,7 +439,7 @@ impl Oracle {
         end: Later,
     ) {
         let reason = match end {
-            Later::Left { .. } => return,
+            Later::Left { .. } | Later::Stray { .. } => return,
             Later::Closed { reason, duration_ms, counts, .. } => {
                 let session = client.session.as_mut().expect("it was opened");
                 assert!(!session.is_closed, "closed twice");
@@ -546,7 +624,8 @@ fn sessions_max(clients: &[Client], people: &[Person]) -> usize {
     let open = |session: &Session| !session.is_closed;
     let plain = |client: &&Client| client.session.as_ref().is_some_and(open);
     let lives = |person: &&Person| person.hearing.end.is_none();
-    clients.iter().filter(plain).count() + people.iter().filter(lives).count()
+    let strays: usize = clients.iter().map(|client| client.strays).sum();
+    clients.iter().filter(plain).count() + people.iter().filter(lives).count() + strays
 }
 
 /// Whether what it says next takes more than half a ring as Socket.IO clients would get it, and so
