@@ -27,12 +27,14 @@ pub(crate) enum Attack {
     Namespaces,
     /// Asks with the longest lines and agents that there may be.
     LongHeads,
+    /// Fills a room of its own and never stops talking there.
+    Rooms,
     /// Asks just often enough to stay, in every place that is left.
     Stayers,
 }
 
 impl Attack {
-    pub(crate) const ALL: [Attack; 8] = [
+    pub(crate) const ALL: [Attack; 9] = [
         Attack::Pipelines,
         Attack::Packets,
         Attack::Frames,
@@ -40,6 +42,7 @@ impl Attack {
         Attack::Handshakes,
         Attack::Namespaces,
         Attack::LongHeads,
+        Attack::Rooms,
         Attack::Stayers,
     ];
 
@@ -53,6 +56,7 @@ impl Attack {
             Attack::Handshakes => "attack_handshakes",
             Attack::Namespaces => "attack_namespaces",
             Attack::LongHeads => "attack_long_heads",
+            Attack::Rooms => "attack_rooms",
             Attack::Stayers => "attack_stayers",
         }
     }
@@ -65,6 +69,7 @@ impl Attack {
             | Attack::Frames
             | Attack::Handshakes
             | Attack::LongHeads
+            | Attack::Rooms
             | Attack::Stayers => false,
         }
     }
@@ -160,13 +165,18 @@ fn draw_size(dice: &mut Dice, attack: Attack, connections_max: u64) -> u64 {
         Attack::Handshakes => &[1, 4, 20],
         Attack::Namespaces => &[1, 3, 8],
         Attack::LongHeads => &[2, 16, 64],
+        // With a few less than a pass has, what is left of it is little.
+        Attack::Rooms => &[10, 23, 62, 63],
         Attack::Stayers => return connections_max + 64,
     };
     let most = match attack {
         Attack::Pipelines | Attack::LongHeads | Attack::Handshakes => connections_max / 2 + 40,
-        Attack::Packets | Attack::Frames | Attack::Joins | Attack::Namespaces | Attack::Stayers => {
-            connections_max / 2 + 1
-        }
+        Attack::Packets
+        | Attack::Frames
+        | Attack::Joins
+        | Attack::Namespaces
+        | Attack::Rooms
+        | Attack::Stayers => connections_max / 2 + 1,
     };
     dice.pick(sizes).min(most)
 }

@@ -343,7 +343,7 @@ impl Client {
     /// Whether it may have more to be sent than short answers.
     pub(crate) fn reads_much(&self) -> bool {
         match self.attack {
-            Some(attack) => attack.is_person() || attack == Attack::Frames,
+            Some(attack) => attack.is_person() || matches!(attack, Attack::Frames | Attack::Rooms),
             None => !self.probes,
         }
     }

@@ -19,6 +19,8 @@ use crate::socket::Link;
 const ASKED_MAX: usize = 24;
 /// Unanswered pings that one of them has at most.
 const PINGS_MAX: usize = 64;
+/// The number of the room that attackers have to themselves.
+const ROOM: u64 = 99;
 /// The longest target and agent, some bytes under what a head may have.
 const TARGET_BYTES: u64 = 8000;
 const AGENT_BYTES: u64 = 16_000;
@@ -36,7 +38,11 @@ impl Client {
             matches!(attack, Attack::Pipelines | Attack::LongHeads | Attack::Stayers);
         let probes = can_be_probe && scene.dice.chance(300);
         let mut client = Client {
-            role: if attack == Attack::Frames { Role::Socket } else { Role::Web },
+            role: if matches!(attack, Attack::Frames | Attack::Rooms) {
+                Role::Socket
+            } else {
+                Role::Web
+            },
             listener: if probes { Listener::Health } else { Listener::Public },
             end: End::Stays,
             mute: false,
@@ -44,6 +50,9 @@ impl Client {
         };
         if client.reads == Reads::InPeriods {
             client.reads = Reads::AtOnce;
+        }
+        if attack == Attack::Rooms {
+            (client.channel, client.reads) = (ROOM, Reads::AtOnce);
         }
         client.become_attacker(scene, attack);
         client.introduce_plainly(scene);
@@ -103,9 +112,17 @@ impl Client {
                 Attack::Handshakes => self.ask_session(scene),
                 Attack::LongHeads => self.ask_at_length(scene),
                 Attack::Frames if self.open && self.sent_code.is_none() => self.put_noise(scene),
+                Attack::Rooms if self.open && self.sent_code.is_none() => {
+                    // One word of each at a time is enough for the room never to be through.
+                    if !self.sent.is_empty() {
+                        break;
+                    }
+                    self.put_words();
+                }
                 // One request at a time.
                 Attack::Stayers if self.expected.is_empty() => self.ask_health(scene),
                 Attack::Frames
+                | Attack::Rooms
                 | Attack::Stayers
                 | Attack::Packets
                 | Attack::Joins
@@ -147,6 +164,13 @@ impl Client {
             format!("GET /none/{target} HTTP/1.1\r\nHost: sim\r\nUser-Agent: {agent}\r\n\r\n");
         self.outbox.extend(head.as_bytes());
         self.expect(scene, &[404], None);
+    }
+
+    /// The shortest message that can be told from others.
+    fn put_words(&mut self) {
+        let payload = format!("{}.{}", self.number, self.count).into_bytes();
+        self.put_frame(0x81, &payload);
+        self.sent.push_back(Message { is_text: true, payload: payload.into() });
     }
 
     /// Frames that cost the server something and bring nobody anything.

@@ -47,6 +47,7 @@ impl Person {
             | Attack::Frames
             | Attack::Handshakes
             | Attack::LongHeads
+            | Attack::Rooms
             | Attack::Stayers => {}
         }
     }
