@@ -158,6 +158,7 @@ pub mod hub;
 pub mod id;
 pub mod limits;
 pub mod metrics;
+pub mod order;
 pub mod outbound;
 pub mod pool;
 pub mod reason;

@@ -7,8 +7,13 @@
 use crate::time::Duration;
 
 /// Connections kept beyond `connections_max` for probes, pages and refusals, so that a full server
-/// still tells its balancer that it is alive. When they are used up too, accepting pauses.
+/// still tells its balancer that it is alive. When they are used up too, whoever has waited for
+/// longest without anything under way gives way; if there is nobody, accepting pauses.
 pub const CONNECTIONS_SPARE: usize = 64;
+
+/// Connections of the health listener, which nobody else can take. A balancer asks from a few
+/// nodes, each over a connection or two; beyond that the idlest gives way.
+pub const CONNECTIONS_HEALTH: usize = 16;
 
 /// Descriptors that are neither connections nor spare: standard streams, listeners, epoll, the
 /// log's pipe and what it writes to, the signal pipe, and what a reload of `--www` opens.
@@ -20,6 +25,14 @@ pub const CONNECTIONS_DEFAULT_MAX: u64 = 65_536;
 /// User-space bytes of one connection while it is idle: its slot, its timer, its places in the
 /// lists. Asserted against the real sizes in `server/mod.rs`.
 pub const CONNECTION_BYTES: usize = 256;
+
+/// What remembering one client address and what it holds takes in a table that doubles when it
+/// grows. Asserted against the real sizes in `hub/shares.rs`.
+pub const ADDRESS_BYTES: u64 = 59;
+
+/// User-space bytes of one channel beside its feeds: itself, its names and its places in the lists.
+/// Asserted against the real sizes in `hub/mod.rs`.
+pub const CHANNEL_BYTES: u64 = 1024;
 
 /// What the kernel keeps for a connection beside its buffers: socket, file, inode, epoll entry.
 /// Measured as slab growth per loopback connection on Linux 6; not exact and not ours to bound.
@@ -114,6 +127,9 @@ pub const BACKLOG: i32 = 4096;
 /// a redirect to a long path, makes the buffer grow once.
 pub const RESPONSE_HEAD_BYTES_MAX: usize = 1024;
 
+/// The dialects that a channel may have a feed in; see `id.rs`, where they have names.
+pub const DIALECTS: u64 = 3;
+
 /// Smallest piece of memory that the pool lends: a pong and the rest of another (2 × 127).
 pub const BUFFER_BYTES_MIN: usize = 256;
 
@@ -149,6 +165,10 @@ pub const BODY_LIMIT: Duration = Duration::from_secs(10);
 pub const WAITED_LIMIT: Duration = Duration::from_secs(2);
 /// A response that makes no progress for this long is cut.
 pub const RESPONSE_LIMIT: Duration = Duration::from_secs(10);
+/// A kept-alive connection is told with an answer that this was the last after so long …
+pub const KEEP_ALIVE_AGE_MAX: Duration = Duration::from_secs(600);
+/// … or after so many answers, so that nobody keeps a place by asking now and then.
+pub const KEEP_ALIVE_REQUESTS_MAX: u16 = 10_000;
 /// A kept-alive connection without a request is closed after this long.
 pub const KEEP_ALIVE_LIMIT: Duration = Duration::from_secs(15);
 /// The same behind an ALB, which reuses connections and would otherwise race with the close: more
@@ -162,6 +182,9 @@ pub const LINGER_LIMIT: Duration = Duration::from_secs(2);
 pub const MESSAGE_STALL_LIMIT: Duration = Duration::from_secs(10);
 /// … and be whole within this; 1008 otherwise.
 pub const MESSAGE_LIMIT: Duration = Duration::from_secs(60);
+/// A session of Engine.IO has so long to enter a namespace. The reference gives 45 s; a client
+/// that means to stay enters with its first packet.
+pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// How long the publishers of a room whose readers do not read are held back, per half ring.
 pub const GRACE_LIMIT: Duration = Duration::from_secs(1);
 /// A client that polls asks again at once. While draining, sessions between two polls are waited
@@ -194,7 +217,8 @@ const _: () = {
 pub struct Limits {
     /// WebSocket and Socket.IO sessions; one more is refused with 503.
     pub connections_max: usize,
-    /// Sessions of one client address; one more is refused with 503. `None`: no such limit.
+    /// Sessions of one client address, which is a network of 64 bits if it is IPv6; one more is
+    /// refused with 503. `None`: a quarter of `connections_max`, but for proxies.
     pub connections_per_ip_max: Option<usize>,
     /// Channels with members at one time, `default` among them; one more is refused with 503.
     pub channels_max: usize,
@@ -202,7 +226,8 @@ pub struct Limits {
     pub message_bytes_max: u64,
     /// Size of a feed's ring, a power of two.
     pub feed_bytes: u64,
-    /// Everything that varies with load: rings, partial messages, heads, bodies, out-buffers.
+    /// Everything that varies with load: rings, partial messages, heads, bodies, out-buffers. At
+    /// least [`Limits::default_channel_bytes`], which are set aside.
     pub memory_bytes: u64,
     /// `SO_SNDBUF` of each connection. The kernel doubles it for its own bookkeeping.
     pub send_buffer_bytes: u32,
@@ -217,14 +242,14 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Places in the table of connections: sessions and the spare ones.
+    /// Places in the table of connections: sessions, the spare ones, and the health listener's.
     pub fn slots(&self) -> usize {
-        self.connections_max + CONNECTIONS_SPARE
+        slots_for(self.connections_max)
     }
 
     /// Descriptors that this needs.
     pub fn descriptors(&self) -> u64 {
-        self.slots() as u64 + DESCRIPTORS_RESERVED
+        descriptors_for(self.connections_max)
     }
 
     /// The index of one feed: a `u64` for each [`RECORD_BYTES_TYPICAL`] bytes of its ring.
@@ -244,6 +269,42 @@ impl Limits {
         self.message_bytes_max.min(room / ESCAPED_BYTES_MAX as u64)
     }
 
+    /// A ring of so many bytes with its index, which is what a feed takes of the pool.
+    pub fn feed_cost_bytes(feed_bytes: u64) -> u64 {
+        feed_bytes + Limits::feed_index_bytes(feed_bytes)
+    }
+
+    /// What the channel `default` needs with a feed in every dialect. So much of `--memory` is set
+    /// aside for it and lent to nobody else: whoever names no channel must always find one.
+    pub fn default_channel_bytes(feed_bytes: u64) -> u64 {
+        DIALECTS * Limits::feed_cost_bytes(feed_bytes)
+    }
+
+    /// Sessions of one client address: at least one, however few there are in all.
+    pub fn sessions_per_address_max(&self) -> usize {
+        self.connections_per_ip_max.unwrap_or(quarter(self.connections_max))
+    }
+
+    /// Channels that one client address has brought into being, `default` not among them.
+    pub fn channels_per_address_max(&self) -> usize {
+        quarter(self.channels_max)
+    }
+
+    /// Feeds that one client address has brought into being, in any channel but `default`: what
+    /// fits into a quarter of the memory that is not set aside for that.
+    pub fn feeds_per_address_max(&self) -> usize {
+        let set_aside = Limits::default_channel_bytes(self.feed_bytes);
+        let bytes = self.memory_bytes.saturating_sub(set_aside) / 4;
+        let feeds = bytes / Limits::feed_cost_bytes(self.feed_bytes);
+        usize::try_from(feeds).unwrap_or(usize::MAX).max(1)
+    }
+
+    /// Sessions that have entered no namespace, all together; beyond that the oldest of them gives
+    /// way to the next. Who only shakes hands must not keep others from being let in.
+    pub fn unentered_max(&self) -> usize {
+        (self.connections_max / 8).max(1)
+    }
+
     /// Beside `--memory`: what answers, pings and records may take on their way out when strangers
     /// have used it up. It is part of [`BASE_BYTES`].
     pub fn reserve_bytes(memory_bytes: u64) -> u64 {
@@ -252,7 +313,11 @@ impl Limits {
 
     /// What memory adds up to at the worst.
     pub fn ceiling(&self) -> Ceiling {
-        let tables_bytes = (self.slots() * CONNECTION_BYTES) as u64;
+        // Every session may come from another address, and so may every feed have done.
+        let addresses = self.connections_max as u64 + DIALECTS * self.channels_max as u64;
+        let tables_bytes = (self.slots() * CONNECTION_BYTES) as u64
+            + self.channels_max as u64 * CHANNEL_BYTES
+            + addresses * ADDRESS_BYTES;
         let kernel_connection_bytes = CONNECTION_KERNEL_BYTES
             + 2 * (u64::from(self.send_buffer_bytes) + u64::from(self.receive_buffer_bytes))
             + 2 * SEGMENT_KERNEL_BYTES;
@@ -266,6 +331,21 @@ impl Limits {
     }
 }
 
+/// Places in the table of connections that so many sessions need, with all that comes on top.
+pub fn slots_for(connections_max: usize) -> usize {
+    connections_max + CONNECTIONS_SPARE + CONNECTIONS_HEALTH
+}
+
+/// Descriptors that so many sessions need, with all that comes on top.
+pub fn descriptors_for(connections_max: usize) -> u64 {
+    slots_for(connections_max) as u64 + DESCRIPTORS_RESERVED
+}
+
+/// What one of many may hold of `all`.
+fn quarter(all: usize) -> usize {
+    (all / 4).max(1)
+}
+
 /// The memory that the limits add up to; printed by `elbow check` and at start.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Ceiling {
@@ -273,7 +353,8 @@ pub struct Ceiling {
     pub base_bytes: u64,
     /// `--memory`.
     pub memory_bytes: u64,
-    /// Tables of a fixed size: [`CONNECTION_BYTES`] for each slot.
+    /// Tables: [`CONNECTION_BYTES`] for each slot, [`CHANNEL_BYTES`] for each channel,
+    /// [`ADDRESS_BYTES`] for each address that may hold anything.
     pub tables_bytes: u64,
     /// What the kernel may hold for one connection.
     pub kernel_connection_bytes: u64,

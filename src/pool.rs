@@ -455,6 +455,19 @@ impl Pool {
         capacity as u64 + places * PLACE_BYTES + rounding + BLOCK_BYTES
     }
 
+    /// What lending a buffer for `bytes` would add to what is used: nothing if there is one free
+    /// in a block that has others lent.
+    ///
+    /// Bounded work: blocks without a lent buffer are few, since few are kept.
+    pub fn taking_bytes(&self, bytes: usize) -> u64 {
+        let open = self.open.get(class_of(bytes)).into_iter().flatten();
+        let shares_a_block = open.map(|number| &self.blocks[*number as usize]);
+        if shares_a_block.into_iter().any(|block| block.lent > 0) {
+            return 0;
+        }
+        self.block_cost_bytes(bytes)
+    }
+
     fn used_bytes(&self) -> u64 {
         self.held_bytes() - self.kept_bytes
     }

@@ -56,6 +56,8 @@ pub enum CloseReason {
     CloseTimeout,
     /// The pool was empty: 1013.
     NoMemory,
+    /// It was idle, or a session in no namespace, and others wanted its place: 1013.
+    GaveWay,
 
     /// The server is draining: 1001.
     GoingAway,
@@ -67,7 +69,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All of them, in order, for counters and tests.
-    pub const ALL: [CloseReason; 25] = [
+    pub const ALL: [CloseReason; 26] = [
         CloseReason::Answered,
         CloseReason::ClosedByClient,
         CloseReason::PeerGone,
@@ -90,6 +92,7 @@ impl CloseReason {
         CloseReason::TransportTimeout,
         CloseReason::CloseTimeout,
         CloseReason::NoMemory,
+        CloseReason::GaveWay,
         CloseReason::GoingAway,
         CloseReason::Replaced,
         CloseReason::SocketFailed,
@@ -120,6 +123,7 @@ impl CloseReason {
             CloseReason::TransportTimeout => "transport timeout",
             CloseReason::CloseTimeout => "close timeout",
             CloseReason::NoMemory => "out of memory",
+            CloseReason::GaveWay => "gave way",
             CloseReason::GoingAway => "going away",
             CloseReason::Replaced => "file replaced",
             CloseReason::SocketFailed => "socket failed",
@@ -136,6 +140,7 @@ impl CloseReason {
             CloseReason::MessageTooBig => Some(b"\x88\x11\x03\xf1message too big"),
             CloseReason::TooSlow => Some(b"\x88\x0a\x03\xf0too slow"),
             CloseReason::NoMemory => Some(b"\x88\x0f\x03\xf5out of memory"),
+            CloseReason::GaveWay => Some(b"\x88\x0a\x03\xf5gave way"),
             CloseReason::GoingAway => Some(b"\x88\x0c\x03\xe9going away"),
             CloseReason::Answered
             | CloseReason::ClosedByClient

@@ -33,6 +33,13 @@ impl Trust {
     }
 }
 
+impl Settings {
+    /// Whether the operator has said that something stands in front.
+    pub fn expects_proxies(&self) -> bool {
+        self.proxy != ProxyMode::Off || self.forwarded_for
+    }
+}
+
 /// Socket.IO events that are relayed to everyone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Events {

@@ -31,9 +31,32 @@ const NOWHERE: u16 = u16::MAX;
 /// The place beside the slots, for what gets its slot when the wheel has caught up.
 const BESIDE: u16 = LEVELS as u16 * SLOTS as u16;
 
+/// An instant in 48 bits of milliseconds, some 8,900 years: each connection has one. What lies
+/// further ahead is brought forward to their end.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Due([u16; 3]);
+
+impl Due {
+    const NEVER: Due = Due([u16::MAX; 3]);
+    const LAST_MS: u64 = (1 << 48) - 2;
+
+    fn new(deadline: Instant) -> Due {
+        if deadline == Instant::NEVER {
+            return Due::NEVER;
+        }
+        let ms = deadline.as_millis().min(Due::LAST_MS);
+        Due([0, 16, 32].map(|shift| (ms >> shift & 0xffff) as u16))
+    }
+
+    fn as_millis(self) -> u64 {
+        let Due([low, middle, high]) = self;
+        u64::from(low) | u64::from(middle) << 16 | u64::from(high) << 32
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Entry {
-    deadline: Instant,
+    due: Due,
     next: u32,
     previous: u32,
     place: u16,
@@ -79,7 +102,7 @@ impl Wheel {
     pub fn set(&mut self, key: u32, deadline: Instant) {
         while self.entries.len() <= key as usize {
             self.entries.push(Entry {
-                deadline: Instant::NEVER,
+                due: Due::NEVER,
                 next: NONE,
                 previous: NONE,
                 place: NOWHERE,
@@ -89,7 +112,7 @@ impl Wheel {
             return self.clear(key);
         }
         let place = self.entries[key as usize].place;
-        self.entries[key as usize].deadline = deadline;
+        self.entries[key as usize].due = Due::new(deadline);
         if place == BESIDE {
             return;
         }
@@ -108,7 +131,7 @@ impl Wheel {
     /// Takes the deadline of `key` away.
     pub fn clear(&mut self, key: u32) {
         if let Some(entry) = self.entries.get_mut(key as usize) {
-            entry.deadline = Instant::NEVER;
+            entry.due = Due::NEVER;
             if entry.place != NOWHERE {
                 self.unlink(key);
             }
@@ -139,8 +162,8 @@ impl Wheel {
             self.tick = self.tick.max(time - 1);
             let key = self.firsts[place];
             self.unlink(key);
-            if self.entries[key as usize].deadline <= now {
-                self.entries[key as usize].deadline = Instant::NEVER;
+            if self.entries[key as usize].due.as_millis() <= now.as_millis() {
+                self.entries[key as usize].due = Due::NEVER;
                 return Some(key);
             }
             self.link(key);
@@ -165,14 +188,14 @@ impl Wheel {
     /// Asserts the invariant; for tests.
     pub fn check(&self) {
         for (key, entry) in self.entries.iter().enumerate() {
-            assert_eq!(entry.place == NOWHERE, entry.deadline == Instant::NEVER, "key {key}");
+            assert_eq!(entry.place == NOWHERE, entry.due == Due::NEVER, "key {key}");
             if entry.place != NOWHERE && entry.place != BESIDE {
                 let time = self.time_of(entry.place);
                 assert!(time > self.tick);
                 let level = u32::from(entry.place) / SLOTS as u32;
                 let width_ms = TICK_MS << (level * LEVEL_SHIFT);
                 // A deadline that has passed already waits for the tick that comes.
-                let latest_ms = entry.deadline.as_millis().saturating_add(width_ms);
+                let latest_ms = entry.due.as_millis().saturating_add(width_ms);
                 assert!(time * TICK_MS <= latest_ms || time == self.tick + 1);
             }
         }
@@ -227,7 +250,7 @@ impl Wheel {
 
     /// The place of the finest slot that reaches the deadline of `key`.
     fn slot_for(&self, key: u32) -> u16 {
-        let due = self.entries[key as usize].deadline.as_millis().div_ceil(TICK_MS);
+        let due = self.entries[key as usize].due.as_millis().div_ceil(TICK_MS);
         let due = due.max(self.tick + 1);
         let mut level = 0;
         let slot = loop {

@@ -183,7 +183,7 @@ fn a_list_may_be_repeated_and_names_its_wrong_item() {
 }
 
 #[test]
-fn the_defaults_are_those_of_the_contract() {
+fn the_defaults_are_those_that_operators_rely_on() {
     let config = config(&[], &[]);
     let limits = Limits {
         connections_max: 65_536,
@@ -254,9 +254,33 @@ fn a_default_that_depends_on_others_is_derived() {
     assert_eq!(shown(&large, "memory"), "64MiB (default)");
     let larger = config(&["--max-message", "16MiB"], &[]);
     assert_eq!(shown(&larger, "feed"), "64MiB (derived)");
-    assert_eq!(shown(&larger, "memory"), "256MiB (derived)");
+    assert_eq!(shown(&larger, "memory"), "432MiB (derived)");
     let largest = config(&["--max-message", "256MiB"], &[]);
-    assert_eq!(shown(&largest, "memory"), "4GiB (derived)");
+    assert_eq!(shown(&largest, "memory"), "6912MiB (derived)");
+}
+
+#[test]
+fn an_address_has_a_quarter_unless_the_operator_says_otherwise() {
+    let of = |args: &[&str]| {
+        let config = config(args, &[]);
+        let limits = &config.settings.limits;
+        let most = limits.sessions_per_address_max();
+        (most, limits.connections_per_ip_max, shown(&config, "max-connections-per-ip"))
+    };
+    let quarter = || "a quarter of --max-connections, but for proxies (default)".to_owned();
+    assert_eq!(of(&["--max-connections", "40"]), (10, None, quarter()));
+    assert_eq!(of(&["--max-connections", "3"]), (1, None, quarter()));
+    for (text, most) in [("2", 2), ("39", 39), ("off", 40)] {
+        let expected = (most, Some(most), format!("{text} (flag)"));
+        assert_eq!(of(&["--max-connections", "40", "--max-connections-per-ip", text]), expected);
+    }
+    let limits = config(&[], &[]).settings.limits;
+    assert_eq!(limits.channels_per_address_max(), 8);
+    // 64 MiB without what is set aside, a quarter of that, in feeds of 9/8 MiB.
+    assert_eq!(limits.feeds_per_address_max(), 13);
+    assert_eq!(limits.unentered_max(), 8192);
+    let small = config(&["--max-channels", "3", "--memory", "3456KiB"], &[]).settings.limits;
+    assert_eq!((small.channels_per_address_max(), small.feeds_per_address_max()), (1, 1));
 }
 
 #[test]
@@ -264,9 +288,9 @@ fn connections_are_what_the_descriptors_have_room_for() {
     let on = |descriptors_hard| Machine { descriptors_hard, ..MACHINE };
     let connections = |machine| shown(&config_on(&machine, &[], &[]), "max-connections");
     assert_eq!(connections(on(u64::MAX)), "65536 (default)");
-    assert_eq!(connections(on(65_536 + 96)), "65536 (default)");
-    assert_eq!(connections(on(20_000)), "19904 (derived)");
-    assert_eq!(connections(on(97)), "1 (derived)");
+    assert_eq!(connections(on(65_536 + 112)), "65536 (default)");
+    assert_eq!(connections(on(20_000)), "19888 (derived)");
+    assert_eq!(connections(on(113)), "1 (derived)");
     let limits = config_on(&on(20_000), &[], &[]).settings.limits;
     assert_eq!(limits.descriptors(), 20_000);
 }
@@ -275,21 +299,21 @@ fn connections_are_what_the_descriptors_have_room_for() {
 fn more_connections_than_descriptors_are_refused() {
     let on = |descriptors_hard| Machine { descriptors_hard, ..MACHINE };
     assert_eq!(
-        parse_on(&on(96), &["--max-connections", "5"], &[]),
+        parse_on(&on(112), &["--max-connections", "5"], &[]),
         Err(Failure {
             exit_code: 78,
-            line: "the hard limit on descriptors (RLIMIT_NOFILE) is 96: allowed is 97 or more, \
+            line: "the hard limit on descriptors (RLIMIT_NOFILE) is 112: allowed is 113 or more, \
                    which is one connection"
                 .to_owned()
         })
     );
-    assert_eq!(parse_on(&on(96), &[], &[]).map_err(|failure| failure.exit_code), Err(78));
+    assert_eq!(parse_on(&on(112), &[], &[]).map_err(|failure| failure.exit_code), Err(78));
     assert_eq!(
-        parse_on(&on(20_000), &["--max-connections", "19905"], &[]),
+        parse_on(&on(20_000), &["--max-connections", "19889"], &[]),
         Err(Failure {
             exit_code: 78,
-            line: "--max-connections 19905 (flag) needs 20001 descriptors, and the hard limit \
-                   (RLIMIT_NOFILE) is 20000: allowed is 19904 or less"
+            line: "--max-connections 19889 (flag) needs 20001 descriptors, and the hard limit \
+                   (RLIMIT_NOFILE) is 20000: allowed is 19888 or less"
                 .to_owned()
         })
     );
@@ -349,7 +373,7 @@ fn a_feed_holds_four_messages_and_the_memory_one_channel() {
         (
             78,
             "--memory 3455KiB (flag) contradicts --feed 1MiB (default): allowed is 3456KiB or \
-             more, the feeds of one channel with their indexes"
+             more, which is set aside for the channel default"
                 .to_owned()
         )
     );
@@ -429,7 +453,7 @@ proptest! {
 #[test]
 fn the_report_ends_with_ceiling_capacity_and_warnings() {
     let machine =
-        Machine { descriptors_hard: 1096, memory_bytes: Some(256 << 20), activated_sockets: true };
+        Machine { descriptors_hard: 1112, memory_bytes: Some(256 << 20), activated_sockets: true };
     let args = ["--proxy-protocol", "optional", "--proxy-trust", "::/0", "--listen", "[::]:1"];
     let report = config_on(&machine, &args, &[]).report(&machine);
     let (values, rest) = report.split_once("\n\n").expect("a blank line");
@@ -441,14 +465,14 @@ fn the_report_ends_with_ceiling_capacity_and_warnings() {
 client addresses: from the PROXY header of trusted peers, or else the socket
 idle HTTP connections: closed after 15s (default)
 messages: up to 64 KiB, whatever is in them
-memory ceiling, user space: 72.2 MiB (75769856 bytes): --memory, 266 KiB for tables, 8 MiB for \
-         the program
+memory ceiling, user space: 72.3 MiB (75871384 bytes): --memory, 365.1 KiB for tables, 8 MiB \
+         for the program
 memory ceiling, kernel share per connection: 332 KiB (339968 bytes)
-memory ceiling, kernel share in all: 344.9 MiB (361725952 bytes)
-memory ceiling, total: 417.2 MiB (437495808 bytes)
-capacity: 1000 sessions, and 64 connections more for pages, probes and refusals; 32 channels; \
-         memory for 56 feeds
-warning: the memory ceiling, 417.2 MiB, is more than the machine or its control group has, 256 \
+memory ceiling, kernel share in all: 350.1 MiB (367165440 bytes)
+memory ceiling, total: 422.5 MiB (443036824 bytes)
+capacity: 1000 sessions, 64 connections more for pages, probes and refusals, and 16 for \
+         --health-listen; 32 channels; memory for 56 feeds
+warning: the memory ceiling, 422.5 MiB, is more than the machine or its control group has, 256 \
          MiB: lower --max-connections, --memory, --send-buffer or --receive-buffer
 warning: --proxy-protocol optional is less safe than required: who reaches the port past the \
          balancer speaks under any name that a trusted network gives it
@@ -514,11 +538,19 @@ fn the_version_is_the_manifests() {
     assert_eq!(parse_on(&MACHINE, &["--version"], &[]), Ok(Command::Print(version)));
 }
 
+/// `UPDATE=1 cargo test --test config` writes the table instead of comparing it.
 #[test]
-fn the_readme_has_the_table_of_flags() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
-    let readme = std::fs::read_to_string(path).expect("README.md stands beside Cargo.toml");
-    let (_, after) = readme.split_once("<!-- flags -->\n").expect("<!-- flags --> on a line");
-    let (table, _) = after.split_once("<!-- /flags -->").expect("<!-- /flags --> after it");
-    assert_eq!(table.trim(), config::readme_table().trim());
+#[expect(clippy::disallowed_methods, reason = "the way to ask a test for more")]
+fn the_documents_have_the_table_of_flags() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/CONFIGURATION.md");
+    let page = std::fs::read_to_string(path).expect("docs/CONFIGURATION.md can be read");
+    let (before, rest) = page.split_once("<!-- flags -->\n").expect("<!-- flags --> on a line");
+    let (table, after) = rest.split_once("<!-- /flags -->").expect("<!-- /flags --> after it");
+    let told = config::flags_table();
+    if std::env::var_os("UPDATE").is_some() {
+        let page = format!("{before}<!-- flags -->\n{told}<!-- /flags -->{after}");
+        std::fs::write(path, page).expect("docs/CONFIGURATION.md can be written");
+        return;
+    }
+    assert_eq!(table, told);
 }

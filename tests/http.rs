@@ -40,7 +40,7 @@ fn check_all(name: &str, rows: &[Row<'_>]) {
     println!("{name}: {} rows", rows.len());
 }
 
-/// The rows of protocols.md §3.4 that fit a line; the longest are in [`limits`].
+/// The vectors that fit a line; the others are in [`the_vectors_that_are_long`].
 const VECTORS: &[Row<'_>] = &[
     ("H01", b"GET / HTTP/1.1\r\nHost: h\r\n\r\n", &["GET / h 1.1 stay none"]),
     ("H02", b"GET / HTTP/1.1\r\n\r\n", &["400"]),
@@ -154,12 +154,12 @@ const VECTORS: &[Row<'_>] = &[
 ];
 
 #[test]
-fn the_vectors_of_the_fact_sheet() {
+fn the_vectors_that_fit_a_line() {
     check_all("H01 to H52 but the long ones", VECTORS);
 }
 
 #[test]
-fn the_long_vectors_of_the_fact_sheet() {
+fn the_vectors_that_are_long() {
     let request = |target: &str, fields: &str| {
         format!("GET {target} HTTP/1.1\r\nHost: h\r\n{fields}\r\n").into_bytes()
     };
@@ -177,7 +177,7 @@ fn the_long_vectors_of_the_fact_sheet() {
     );
 }
 
-/// Rows of our own: what the fact sheet says in prose.
+/// Rows without a number: what was added to the vectors.
 const MORE: &[Row<'_>] = &[
     // The request line.
     ("fragment", b"GET /a#b HTTP/1.1\r\nHost: h\r\n\r\n", &["400"]),
@@ -322,7 +322,7 @@ const MORE: &[Row<'_>] = &[
 ];
 
 #[test]
-fn what_the_fact_sheet_says_in_prose() {
+fn what_was_added_to_the_vectors() {
     check_all("rows of our own", MORE);
 }
 

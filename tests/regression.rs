@@ -3,8 +3,12 @@
 //!
 //! Leaves real sockets and processes to `tests/e2e`.
 
+#[path = "regression/admission.rs"]
+mod admission;
 #[path = "regression/log.rs"]
 mod log;
+#[path = "regression/places.rs"]
+mod places;
 #[path = "regression/requests.rs"]
 mod requests;
 #[path = "regression/sessions.rs"]
@@ -16,6 +20,7 @@ mod sizes;
 #[path = "regression/turns.rs"]
 mod turns;
 
+use core::net::IpAddr;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
@@ -120,8 +125,9 @@ impl World {
         let mut settings = Settings {
             limits: Limits {
                 connections_max: 400,
-                connections_per_ip_max: None,
-                channels_max: 4,
+                // Most of the world has one address.
+                connections_per_ip_max: Some(400),
+                channels_max: 32,
                 message_bytes_max: 1024,
                 feed_bytes: 4096,
                 memory_bytes: 1 << 20,
@@ -147,10 +153,14 @@ impl World {
     }
 
     fn connect(&mut self) -> (Client, ConnId) {
+        self.connect_to(Listener::Public, "192.0.2.1")
+    }
+
+    fn connect_to(&mut self, listener: Listener, ip: &str) -> (Client, ConnId) {
         let wire = Rc::new(RefCell::new(Wire { room: usize::MAX, ..Wire::default() }));
-        let peer = "192.0.2.1:1234".parse().expect("the world of the test works");
+        let ip: IpAddr = ip.parse().expect("the world of the test works");
         let end = End(Rc::clone(&wire));
-        let id = self.server.accept(self.now, Listener::Public, peer, end);
+        let id = self.server.accept(self.now, listener, (ip, 1234).into(), end);
         (Client(wire), id)
     }
 
@@ -287,7 +297,7 @@ fn newcomers_cannot_keep_a_drain_from_ending() {
     world.server.drain(world.now, began.plus(Duration::from_secs(5)));
     // A client at each turn, as when all that another server had comes here.
     while world.now.mono <= began.plus(Duration::from_millis(8_050)) {
-        if world.server.vacancy().is_some() {
+        if world.server.has_room_for(Listener::Public) {
             world.connect();
         }
         world.server.run(world.now);

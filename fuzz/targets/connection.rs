@@ -194,7 +194,7 @@ impl World {
         self.current = number;
         let is_there =
             |client: &Option<Client>| client.as_ref().is_some_and(|c| !c.wire.borrow().dropped);
-        if is_there(&self.clients[number]) || self.server.vacancy().is_none() {
+        if is_there(&self.clients[number]) || !self.server.has_room_for(self.listener) {
             return;
         }
         let wire = Rc::new(RefCell::new(Wire { room: usize::MAX, ..Wire::default() }));
@@ -290,11 +290,12 @@ impl World {
 }
 
 fn settings(choice: u8) -> Settings {
-    // The feeds of one channel are the least memory that may be configured. There a message must
-    // outgrow the smallest buffer, else nothing ever fails to grow.
+    // The feeds of the default channel are the least memory that may be configured; here another
+    // channel has room for its own, so that a message may be kept, or not. It must outgrow the
+    // smallest buffer, else nothing ever fails to grow.
     let (feed_bytes, memory_bytes) = match choice & 32 {
         0 => (1024, 1 << 20),
-        _ => (2048, 3 * (2048 + Limits::feed_index_bytes(2048))),
+        _ => (2048, 2 * Limits::default_channel_bytes(2048)),
     };
     let origin = "https://chat.example";
     Settings {

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use log::LevelFilter;
 
-use super::contradictions::{MESSAGES_PER_FEED, descriptors};
+use super::contradictions::MESSAGES_PER_FEED;
 use super::options::{
     ALLOW_ORIGIN, DRAIN, EVENTS, FEED, HEALTH_LISTEN, HOST, IO_URING, LB, LISTEN, LISTENERS_MAX,
     LOG_LEVEL, MAX_CHANNELS, MAX_CONNECTIONS, MAX_CONNECTIONS_PER_IP, MAX_MESSAGE, MEMORY, OPTIONS,
@@ -25,7 +25,10 @@ use super::options::{
 use super::report::{Shown, joined};
 use super::value::{self, GIB, KIB, MIB, size_text};
 use super::{Config, Failure, Found, IoUring, Lb, Machine, Origin, Reader, words};
-use crate::limits::{CONNECTIONS_DEFAULT_MAX, KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
+use crate::limits::{
+    CONNECTIONS_DEFAULT_MAX, DIALECTS, KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits,
+    descriptors_for,
+};
 use crate::settings::{Events, ProxyMode, Settings, Trust};
 use crate::time::Duration;
 use crate::wire::host::Host;
@@ -51,12 +54,15 @@ const MEMORY_BOUNDS: RangeInclusive<u64> = 16 * KIB..=1024 * GIB;
 /// Below 4 KiB the kernel's own minimum would hold instead of ours.
 const BUFFER_BOUNDS: RangeInclusive<u64> = 4 * KIB..=64 * MIB;
 
-/// Feeds that the default of `--memory` has room for.
-const FEEDS_PER_MEMORY: u64 = 4;
+/// How often the default of `--memory` holds what the channel `default` needs: once for that, and
+/// as much for everything else.
+const DEFAULT_CHANNELS_PER_MEMORY: u64 = 2;
 
 const _: () = {
     assert!(*MESSAGE_BOUNDS.end() * MESSAGES_PER_FEED <= *FEED_BOUNDS.end());
-    assert!(*FEED_BOUNDS.end() * FEEDS_PER_MEMORY <= *MEMORY_BOUNDS.end());
+    // With an index of an eighth of the ring.
+    let feed_max = *FEED_BOUNDS.end() / 8 * 9;
+    assert!(DEFAULT_CHANNELS_PER_MEMORY * DIALECTS * feed_max <= *MEMORY_BOUNDS.end());
     assert!(FEED_BOUNDS.end().is_power_of_two(), "rounding up stays within the bounds");
     assert!(*CONNECTIONS_BOUNDS.end() as u64 >= CONNECTIONS_DEFAULT_MAX);
     assert!(*BUFFER_BOUNDS.end() <= u32::MAX as u64);
@@ -79,7 +85,8 @@ pub(super) struct Asked {
     pub(super) ping_timeout: Found<Duration>,
     pub(super) drain: Found<Duration>,
     pub(super) max_connections: Found<usize>,
-    pub(super) max_connections_per_ip: Found<Option<usize>>,
+    /// `Some(None)`: off.
+    pub(super) max_connections_per_ip: Found<Option<Option<usize>>>,
     pub(super) max_channels: Found<usize>,
     pub(super) max_message: Found<u64>,
     pub(super) feed: Found<u64>,
@@ -125,7 +132,7 @@ impl Asked {
             ping_timeout: length(&PING_TIMEOUT, PING_BOUNDS)?,
             drain: length(&DRAIN, DRAIN_BOUNDS)?,
             max_connections: count(&MAX_CONNECTIONS, CONNECTIONS_BOUNDS)?,
-            max_connections_per_ip: reader.read(&MAX_CONNECTIONS_PER_IP, None, |text| {
+            max_connections_per_ip: reader.read_if_given(&MAX_CONNECTIONS_PER_IP, |text| {
                 value::count_or_off(text, CONNECTIONS_BOUNDS)
             })?,
             max_channels: count(&MAX_CHANNELS, CHANNELS_BOUNDS)?,
@@ -147,7 +154,7 @@ impl Asked {
     }
 
     fn derive(&mut self, machine: &Machine) {
-        let room = machine.descriptors_hard.saturating_sub(descriptors(0));
+        let room = machine.descriptors_hard.saturating_sub(descriptors_for(0));
         let room = usize::try_from(room).unwrap_or(usize::MAX);
         let connections = self.max_connections.value.min(room);
         self.max_connections.adjust(connections);
@@ -155,7 +162,8 @@ impl Asked {
         self.feed.adjust(feed);
         // Rounded whoever it comes from; a power of two is what makes an offset a mask.
         self.feed.value = self.feed.value.next_power_of_two();
-        let memory = self.memory.value.max(self.feed.value * FEEDS_PER_MEMORY);
+        let needed = Limits::default_channel_bytes(self.feed.value);
+        let memory = self.memory.value.max(needed * DEFAULT_CHANNELS_PER_MEMORY);
         self.memory.adjust(memory);
     }
 
@@ -166,7 +174,11 @@ impl Asked {
         let origins = self.allow_origin.value.unwrap_or_default();
         let limits = Limits {
             connections_max: self.max_connections.value,
-            connections_per_ip_max: self.max_connections_per_ip.value,
+            // Without the limit one address may have them all.
+            connections_per_ip_max: self
+                .max_connections_per_ip
+                .value
+                .map(|limit| limit.unwrap_or(self.max_connections.value)),
             channels_max: self.max_channels.value,
             message_bytes_max: self.max_message.value,
             feed_bytes: self.feed.value,
@@ -218,9 +230,10 @@ impl Asked {
             Some(hosts) => joined(hosts),
             None => HOST.default_words.to_owned(),
         };
-        let limit = |found: &Option<usize>| match found {
-            Some(limit) => limit.to_string(),
-            None => MAX_CONNECTIONS_PER_IP.default.to_owned(),
+        let limit = |found: &Option<Option<usize>>| match found {
+            Some(Some(limit)) => limit.to_string(),
+            Some(None) => "off".to_owned(),
+            None => MAX_CONNECTIONS_PER_IP.default_words.to_owned(),
         };
         let size = |bytes: &u64| size_text(*bytes);
         let level = |level: &LevelFilter| level.as_str().to_ascii_lowercase();

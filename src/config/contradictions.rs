@@ -16,15 +16,12 @@ use super::options::{
 };
 use super::value::size_text;
 use super::{Failure, Lb, Machine, Origin};
-use crate::limits::{CONNECTIONS_SPARE, DESCRIPTORS_RESERVED, Limits};
+use crate::limits::{Limits, descriptors_for};
 use crate::settings::ProxyMode;
 
 /// A feed holds at least this many of the largest messages, so that a publisher cannot lap its
 /// readers with one or two.
 pub(super) const MESSAGES_PER_FEED: u64 = 4;
-/// The wire dialects: plain WebSocket, Socket.IO for Engine.IO 4 and for Engine.IO 3. Each has a
-/// feed of its own per channel.
-const DIALECTS: u64 = 3;
 
 impl Asked {
     /// Everything that cannot be seen in one value alone. The first contradiction found is the one
@@ -89,11 +86,11 @@ impl Asked {
                 size_text(message * MESSAGES_PER_FEED)
             )));
         }
-        let channel = DIALECTS * (feed + Limits::feed_index_bytes(feed));
+        let channel = Limits::default_channel_bytes(feed);
         if memory < channel {
             return Err(Failure::contradiction(format!(
-                "{} contradicts {feed_shown}: allowed is {} or more, the feeds of one channel \
-                 with their indexes",
+                "{} contradicts {feed_shown}: allowed is {} or more, which is set aside \
+                 for the channel default",
                 named(&MEMORY, &size_text(memory), self.memory.origin),
                 size_text(channel)
             )));
@@ -103,29 +100,24 @@ impl Asked {
 
     fn check_descriptors(&self, machine: &Machine) -> Result<(), Failure> {
         let (connections, hard) = (self.max_connections.value, machine.descriptors_hard);
-        if hard < descriptors(1) {
+        if hard < descriptors_for(1) {
             return Err(Failure::contradiction(format!(
                 "the hard limit on descriptors (RLIMIT_NOFILE) is {hard}: allowed is {} or more, \
                  which is one connection",
-                descriptors(1)
+                descriptors_for(1)
             )));
         }
-        if descriptors(connections) > hard {
+        if descriptors_for(connections) > hard {
             return Err(Failure::contradiction(format!(
                 "{} needs {} descriptors, and the hard limit (RLIMIT_NOFILE) is {hard}: allowed \
                  is {} or less",
                 named(&MAX_CONNECTIONS, &connections.to_string(), self.max_connections.origin),
-                descriptors(connections),
-                hard.saturating_sub(descriptors(0))
+                descriptors_for(connections),
+                hard.saturating_sub(descriptors_for(0))
             )));
         }
         Ok(())
     }
-}
-
-/// Descriptors that so many connections need, with all that comes on top.
-pub(super) fn descriptors(connections: usize) -> u64 {
-    (connections + CONNECTIONS_SPARE) as u64 + DESCRIPTORS_RESERVED
 }
 
 /// Whether the second of two sockets could not be bound. Port 0 is never in the way.

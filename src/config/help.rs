@@ -1,4 +1,4 @@
-//! The table of options for readers: what `--help` prints, and the rows of the README's table.
+//! The table of options for readers: what `--help` prints, and the table of docs/CONFIGURATION.md.
 //!
 //! Both are made from `options.rs`, so neither can forget an option or tell an old default. The
 //! text around the table, usage and examples, is at the bottom of this file.
@@ -30,8 +30,9 @@ pub fn help() -> String {
     text
 }
 
-/// The README's table of flags, as Markdown: two lines of heading, then a row for each option.
-pub fn readme_table() -> String {
+/// The table of flags in `docs/CONFIGURATION.md`, as Markdown: two lines of heading, then a row for
+/// each option.
+pub fn flags_table() -> String {
     let mut text = String::from("| flag | default | meaning |\n|---|---|---|\n");
     for option in OPTIONS {
         // A bare bar would begin the next cell, even within a code span.
@@ -122,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_row_of_the_table_has_three_cells() {
-        for row in readme_table().lines() {
+        for row in flags_table().lines() {
             assert_eq!(row.replace("\\|", "").matches('|').count(), 4, "{row}");
         }
     }

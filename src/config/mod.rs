@@ -36,7 +36,7 @@ mod value;
 mod words;
 
 pub use health::{HEALTH_LIMIT, HealthUrl};
-pub use help::{help, readme_table};
+pub use help::{flags_table, help};
 pub use options::{OPTIONS, Opt};
 pub use report::Shown;
 pub use words::{IoUring, Lb};

@@ -1,7 +1,7 @@
 //! The table of options, the one place where an option's name, default and meaning are written.
 //!
 //! The command line that clap reads, the `ELBOW_…` variables, `--help`, what `elbow check` prints
-//! and the table of the README are all made from it. What a value means is not said here but in
+//! and the table in docs/CONFIGURATION.md are all made from it. What a value means is said in
 //! `mod.rs`: here every value is text.
 //!
 //! The surprise: clap sees neither defaults nor variables. It hands over the text of the flags that
@@ -212,11 +212,13 @@ pub(super) const MAX_CONNECTIONS: Opt = Opt {
 pub(super) const MAX_CONNECTIONS_PER_IP: Opt = Opt {
     name: "max-connections-per-ip",
     value: "N",
-    default: "off",
-    default_words: "",
+    default: "",
+    default_words: "a quarter of --max-connections, but for proxies",
     repeatable: false,
     heading: "Limits",
-    help: "Sessions of one client, by its real address; one more is answered with 503.",
+    help: "Sessions of one client, by its real address (IPv6: by its /64); one more is answered \
+           with 503. off: no such limit. Proxies are peers in --proxy-trust that name no other \
+           address: always on this machine, elsewhere with --lb or --proxy-protocol.",
 };
 /// `--max-channels`
 pub(super) const MAX_CHANNELS: Opt = Opt {
@@ -226,7 +228,9 @@ pub(super) const MAX_CHANNELS: Opt = Opt {
     default_words: "",
     repeatable: false,
     heading: "Limits",
-    help: "Channels that have members at one time; one more is answered with 503.",
+    help: "Channels that have members at one time; one more is answered with 503. One client \
+           address, unless it is a proxy's, brings a quarter of them into being at most; default \
+           always has its place.",
 };
 /// `--max-message`
 pub(super) const MAX_MESSAGE: Opt = Opt {
@@ -256,11 +260,12 @@ pub(super) const MEMORY: Opt = Opt {
     name: "memory",
     value: "SIZE",
     default: "64MiB",
-    default_words: "or four feeds if that is more",
+    default_words: "or twice what the channel default needs if that is more",
     repeatable: false,
     heading: "Limits",
     help: "Everything that varies with load: rings, partial messages, heads, bodies, sessions. \
-           When it is used up, newcomers are refused.",
+           The rings of the channel default are set aside in it. When the rest is used up, \
+           newcomers are refused; channels of one client address take a quarter of it at most.",
 };
 /// `--send-buffer`
 pub(super) const SEND_BUFFER: Opt = Opt {

@@ -11,7 +11,7 @@ use core::fmt;
 use super::options::{LISTEN, Opt};
 use super::value::size_rounded;
 use super::{Config, Lb, Machine, Origin};
-use crate::limits::{CONNECTIONS_SPARE, Limits};
+use crate::limits::{CONNECTIONS_HEALTH, CONNECTIONS_SPARE, Limits};
 use crate::settings::ProxyMode;
 use crate::text::{shown_text, visible};
 
@@ -139,10 +139,11 @@ impl Config {
 
     fn capacity_line(&self) -> String {
         let limits = &self.settings.limits;
-        let feed_bytes = limits.feed_bytes + Limits::feed_index_bytes(limits.feed_bytes);
+        let feed_bytes = Limits::feed_cost_bytes(limits.feed_bytes);
         format!(
-            "capacity: {} sessions, and {CONNECTIONS_SPARE} connections more for pages, probes and \
-             refusals; {} channels; memory for {} feeds",
+            "capacity: {} sessions, {CONNECTIONS_SPARE} connections more for pages, probes and \
+             refusals, and {CONNECTIONS_HEALTH} for --health-listen; {} channels; memory for {} \
+             feeds",
             limits.connections_max,
             limits.channels_max,
             limits.memory_bytes / feed_bytes

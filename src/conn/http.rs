@@ -75,6 +75,11 @@ impl Request {
         self.first
     }
 
+    /// Whether nothing of its head has come yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.fresh
+    }
+
     pub(super) fn receive<'b>(&mut self, cx: &Cx<'_>, bytes: &'b mut [u8]) -> (usize, Step<'b>) {
         if self.fresh {
             self.fresh = false;

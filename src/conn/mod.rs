@@ -50,6 +50,36 @@ pub enum Listener {
     Health,
 }
 
+impl Listener {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Listener; 2] = [Listener::Public, Listener::Health];
+}
+
+/// What a connection waits for while nothing is under way that its end would destroy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Waiting {
+    /// The first byte: of a PROXY header, or of a request.
+    ForARequest,
+    /// The rest of a PROXY header or of a head: nothing was said on it since that would be lost.
+    ForTheRest,
+}
+
+impl Waiting {
+    /// Both, in the order in which they give way.
+    pub const ALL: [Waiting; 2] = [Waiting::ForARequest, Waiting::ForTheRest];
+}
+
+/// What a peer is to us.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Standing {
+    /// Its word about the client's address is not believed.
+    Stranger,
+    /// Its word is believed, and it has named nobody else: the address is its own.
+    Trusted,
+    /// It has named another as the client.
+    Spokesman,
+}
+
 /// What a connection may use of the world while it works.
 pub struct Cx<'a> {
     /// This turn's time.
@@ -203,8 +233,7 @@ pub struct Conn {
     heard_at: Instant,
     client: Client,
     listener: Listener,
-    /// Whether the peer's word about the client's address is believed.
-    trusted: bool,
+    standing: Standing,
 }
 
 impl Conn {
@@ -218,6 +247,7 @@ impl Conn {
         } else {
             Phase::Request(Request::first(cx, Requester::Client))
         };
+        let trusted = cx.settings.trust.contains(peer.ip());
         Conn {
             phase,
             out: Outbound::new(),
@@ -226,7 +256,7 @@ impl Conn {
             heard_at: now,
             client: Client::new(peer),
             listener,
-            trusted: cx.settings.trust.contains(peer.ip()),
+            standing: if trusted { Standing::Trusted } else { Standing::Stranger },
         }
     }
 
@@ -621,14 +651,55 @@ impl Conn {
         self.client
     }
 
-    /// Takes the client's address from a trusted peer's `X-Forwarded-For`.
+    /// Takes the client's address from a trusted peer's PROXY header or `X-Forwarded-For`.
     pub fn set_client(&mut self, address: SocketAddr) {
-        self.client = Client::new(address);
+        let client = Client::new(address);
+        if client.ip != self.client.ip {
+            self.standing = Standing::Spokesman;
+        }
+        self.client = client;
     }
 
     /// Whether the peer's word about the client is believed.
     pub fn is_trusted(&self) -> bool {
-        self.trusted
+        self.standing != Standing::Stranger
+    }
+
+    /// Whether the peer stands for clients whose addresses it has not told: one that is trusted
+    /// and has named nobody else, on this machine, or anywhere if proxies are expected at all.
+    pub fn is_proxy(&self, settings: &Settings) -> bool {
+        let is_near = self.client.ip().is_loopback() || settings.expects_proxies();
+        self.standing == Standing::Trusted && is_near
+    }
+
+    /// Where it came in.
+    pub fn listener(&self) -> Listener {
+        self.listener
+    }
+
+    /// What it waits for, if it may give way to others.
+    pub fn waits(&self) -> Option<Waiting> {
+        let nothing_came = self.input.is_none();
+        match &self.phase {
+            Phase::Proxy { .. } if nothing_came => Some(Waiting::ForARequest),
+            Phase::Request(request) => match (request.is_fresh(), nothing_came) {
+                (true, true) => Some(Waiting::ForARequest),
+                // What was read behind the last request is still to be taken in.
+                (true, false) => None,
+                (false, _) => Some(Waiting::ForTheRest),
+            },
+            Phase::Proxy { .. } => Some(Waiting::ForTheRest),
+            // A body that is discarded and the peer's end are waited for, because unread input
+            // would destroy what was said last.
+            Phase::Body { .. }
+            | Phase::Lingering { .. }
+            | Phase::Response(_)
+            | Phase::Held { .. }
+            | Phase::Post(_)
+            | Phase::Posted(_)
+            | Phase::WebSocket(_)
+            | Phase::Closing { .. } => None,
+        }
     }
 
     /// When the connection began, or the session in it.
@@ -682,7 +753,7 @@ impl Conn {
     fn believe(&mut self, cx: &mut Cx<'_>, header: &wire_proxy::Header<'_>) {
         match header.origin {
             wire_proxy::Origin::Proxied(addresses) => {
-                self.client = Client::new(addresses.source);
+                self.set_client(addresses.source);
             }
             wire_proxy::Origin::Local => {}
             wire_proxy::Origin::Unknown => cx.metrics.proxy_unknown += 1,

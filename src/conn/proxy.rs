@@ -24,7 +24,7 @@ impl Conn {
             Ok(Status::Complete(header)) => {
                 // Believing one part of the room and not the other would be guessing: a header
                 // from a stranger ends the connection.
-                if !self.trusted {
+                if !self.is_trusted() {
                     return (0, Step::End(CloseReason::ProxyUntrusted));
                 }
                 self.believe(cx, &header);
@@ -54,7 +54,7 @@ impl Conn {
         let Phase::Proxy { by } = self.phase else { return (0, Step::Continue) };
         let request = match (self.listener, cx.settings.proxy) {
             (Listener::Health, _) => Request::first(cx, Requester::Health),
-            (Listener::Public, ProxyMode::Required) if self.trusted => {
+            (Listener::Public, ProxyMode::Required) if self.is_trusted() => {
                 // A CLB's HTTP health check comes without a header. It has no more time than the
                 // header would have had, and gets nothing but the probe's answer.
                 Request::probe(by)

@@ -14,13 +14,16 @@
 //! distributes; a room most of whose readers do not read gets a second per half ring to catch up
 //! (who does not read is not read from, but cannot silence a room either).
 
-use super::{Message, Moved, PublishError};
+use super::{Address, DEFAULT_CHANNEL, Message, Moved, PublishError};
 use crate::feed::{Feed, Mark};
 use crate::id::{ConnId, Dialect, Member};
 use crate::limits::GRACE_LIMIT;
 use crate::pool::Pool;
 use crate::time::Instant;
 use crate::wire::ws;
+
+/// Places in its lists that a channel keeps, however few its members are.
+const ROOM_KEPT: usize = 16;
 
 /// One per dialect.
 type Marks = [Mark; Dialect::ALL.len()];
@@ -31,6 +34,10 @@ pub struct Channel {
     name: Box<str>,
     /// `/` and the name, but for the default channel `/` alone.
     namespace: Box<str>,
+    /// On whose account it was brought into being, if on anybody's.
+    brought_by: Option<Address>,
+    /// … and each of its feeds.
+    feeds_brought_by: [Option<Address>; Dialect::ALL.len()],
     members: Vec<Member>,
     feeds: [Option<Feed>; Dialect::ALL.len()],
     /// Members of each dialect; a dialect has a feed exactly while it has members.
@@ -71,11 +78,13 @@ struct Again {
 }
 
 impl Channel {
-    pub(super) fn new(name: &str) -> Channel {
-        let space = if name == super::DEFAULT_CHANNEL { "" } else { name };
+    pub(super) fn new(name: &str, brought_by: Option<Address>) -> Channel {
+        let space = if name == DEFAULT_CHANNEL { "" } else { name };
         Channel {
             name: name.into(),
             namespace: format!("/{space}").into(),
+            brought_by,
+            feeds_brought_by: [None; Dialect::ALL.len()],
             members: Vec::new(),
             feeds: [const { None }; Dialect::ALL.len()],
             readers: [0; Dialect::ALL.len()],
@@ -109,6 +118,7 @@ impl Channel {
     pub(super) fn leave(&mut self, position: u32, dialect: Dialect) -> (bool, Option<Moved>) {
         let gap = position as usize;
         self.members.swap_remove(gap);
+        self.give_room_back();
         if let Some(sweep) = &mut self.sweep {
             // Whoever fills the gap may not have been visited: let both sweeps pass it.
             sweep.position = sweep.position.min(self.members.len());
@@ -124,6 +134,17 @@ impl Channel {
             self.feeds[number] = None;
         }
         (last, self.members.get(gap).map(|member| Moved { member: *member, position }))
+    }
+
+    /// A crowd that has gone leaves no lists of its size behind: it may be in another channel by
+    /// now, where it has others.
+    fn give_room_back(&mut self) {
+        let members = self.members.len().max(ROOM_KEPT);
+        let shrink = |list: &mut Vec<ConnId>| list.shrink_to(2 * members);
+        if self.members.capacity() > 4 * members {
+            self.members.shrink_to(2 * members);
+            self.paused.iter_mut().for_each(shrink);
+        }
     }
 
     /// Appends a message that fits and was read at `read_us` to every feed in which it has a form;
@@ -287,6 +308,31 @@ impl Channel {
         &self.name
     }
 
+    /// Whether it is the channel of those who name none.
+    pub fn is_default(&self) -> bool {
+        *self.name == *DEFAULT_CHANNEL
+    }
+
+    /// On whose account it was brought into being.
+    pub(super) fn brought_by(&self) -> Option<Address> {
+        self.brought_by
+    }
+
+    /// Notes on whose account the feed of a dialect is brought into being.
+    pub(super) fn set_feed_brought_by(&mut self, dialect: Dialect, address: Option<Address>) {
+        self.feeds_brought_by[dialect as usize] = address;
+    }
+
+    /// On whose account the feed of a dialect was brought into being, which has gone.
+    pub(super) fn take_feed_brought_by(&mut self, dialect: Dialect) -> Option<Address> {
+        self.feeds_brought_by[dialect as usize].take()
+    }
+
+    /// Feeds that are on anybody's account.
+    pub(super) fn feeds_brought(&self) -> usize {
+        self.feeds_brought_by.iter().flatten().count()
+    }
+
     /// What Socket.IO clients call it.
     pub fn namespace(&self) -> &str {
         &self.namespace
@@ -322,6 +368,9 @@ impl Channel {
         assert!(!self.members.is_empty());
         assert!(self.choked as usize <= self.members.len());
         assert_eq!(self.readers.iter().sum::<u32>() as usize, self.members.len());
+        for (feed, brought_by) in self.feeds.iter().zip(self.feeds_brought_by) {
+            assert!(feed.is_some() || brought_by.is_none(), "what is gone is on nobody's account");
+        }
         for (feed, readers) in self.feeds.iter().zip(self.readers) {
             assert_eq!(feed.is_some(), readers > 0);
             feed.iter().for_each(Feed::check);
@@ -391,10 +440,31 @@ mod tests {
     }
 
     #[test]
+    fn a_crowd_that_has_gone_leaves_no_lists_behind() {
+        let mut channel = Channel::new("test", None);
+        for slot in 0..10_000 {
+            channel.join(conn(slot), PLAIN, 4096);
+        }
+        let id = |slot| ConnId { slot, generation: 0 };
+        (0..10_000).for_each(|slot| channel.pause(id(slot), slot % 2 == 0));
+        channel.resume_all(&mut |_| {});
+        let mut reallocations = 0;
+        let mut before = channel.members.capacity();
+        while channel.len() > 1 {
+            channel.leave(0, PLAIN);
+            reallocations += usize::from(channel.members.capacity() != before);
+            before = channel.members.capacity();
+        }
+        assert!(reallocations < 12, "{reallocations} times it was made smaller");
+        let paused = channel.paused.iter().map(Vec::capacity).max();
+        assert!(channel.members.capacity() <= 64 && paused <= Some(64));
+    }
+
+    #[test]
     fn every_member_is_visited_after_every_append_however_members_come_and_go() {
         for seed in 1..300 {
             let (mut dice, mut pool) = (Dice(seed), Pool::new(0));
-            let mut channel = Channel::new("test");
+            let mut channel = Channel::new("test", None);
             channel.join(conn(0), PLAIN, 4096);
             // Slot to (position, seq up to which it has been given everything).
             let mut model: HashMap<u32, (u32, u64)> = HashMap::from([(0, (0, 0))]);
@@ -445,7 +515,7 @@ mod tests {
 
     #[test]
     fn a_room_that_does_not_read_is_waited_for_once_per_half_ring() {
-        let mut channel = Channel::new("test");
+        let mut channel = Channel::new("test", None);
         for slot in 0..3 {
             channel.join(conn(slot), PLAIN, 1024);
         }
@@ -476,7 +546,7 @@ mod tests {
 
     #[test]
     fn a_dialect_has_a_feed_while_somebody_reads_it() {
-        let mut channel = Channel::new("test");
+        let mut channel = Channel::new("test", None);
         channel.join(conn(0), PLAIN, 1024);
         let position = channel.join(conn(1), Dialect::SocketIo4, 1024);
         assert_eq!(channel.feeds(), 2);

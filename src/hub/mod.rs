@@ -8,6 +8,7 @@
 mod channel;
 mod message;
 mod session;
+mod shares;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -20,10 +21,11 @@ pub use session::{
     Due, MORE_SPACES_BYTES, OWN_BYTES_MAX, PLACE_BYTES, SESSION_BYTES, SPACES_MAX, Session,
     Sessions, Space, Spaces, Transport, Unfinished, pieces,
 };
+pub use shares::{Address, Holder, Shares};
 
 use crate::feed::{Feed, Mark};
 use crate::id::{ChannelId, ConnId, Dialect, Member};
-use crate::limits::{CHANNEL_NAME_BYTES_MAX, Limits};
+use crate::limits::{CHANNEL_BYTES, CHANNEL_NAME_BYTES_MAX, DIALECTS, Limits};
 use crate::pool::Pool;
 use crate::time::Instant;
 
@@ -49,7 +51,36 @@ pub enum JoinError {
     TooManyChannels,
     /// `--memory` has no room for another ring.
     NoMemory,
+    /// This address has brought its part of `--max-channels` into being.
+    TooManyOfAddress,
+    /// This address has brought rings into being that take its part of `--memory`.
+    NoMemoryOfAddress,
 }
+
+/// Who wants to join a channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Newcomer {
+    /// As its members know it.
+    pub member: Member,
+    /// What it reads.
+    pub dialect: Dialect,
+    /// On whose account it brings a channel or a feed into being.
+    pub holder: Holder,
+}
+
+// A channel, its two names with the allocator's overhead, its place in the table of names, which
+// doubles when it grows, and in the lists of the active and of those whose sweep has ended.
+const _: () = assert!(
+    size_of::<Channel>()
+        + 8
+        + 2 * (CHANNEL_NAME_BYTES_MAX + 1 + 16)
+        + ((size_of::<(Box<str>, ChannelId)>() + 1) * 16).div_ceil(7)
+        + size_of::<ChannelId>()
+        + 2 * size_of::<u64>()
+        <= CHANNEL_BYTES as usize
+);
+
+const _: () = assert!(Dialect::ALL.len() as u64 == DIALECTS);
 
 /// Why a message was published to nobody.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,7 +121,10 @@ pub struct Hub {
     active: VecDeque<ChannelId>,
     channels_max: usize,
     feed_bytes: u64,
-    index_bytes: u64,
+    /// What a feed takes of the pool, with its index.
+    feed_cost_bytes: u64,
+    /// Who has brought what into being, and who has how many sessions.
+    shares: Shares,
     /// When this turn began, in microseconds of the turns' clock.
     turn_us: u64,
 }
@@ -102,15 +136,23 @@ pub fn is_channel_name(name: &str) -> bool {
 }
 
 impl Hub {
-    /// No channels yet.
-    pub fn new(limits: &Limits, key: HashKey) -> Hub {
+    /// No channels yet. What `default` needs is set aside in `pool` for good; `keys` are those of
+    /// the names and of the addresses.
+    ///
+    /// # Panics
+    /// If the pool has no room for that: who configures it has to see to it.
+    pub fn new(pool: &mut Pool, limits: &Limits, keys: [HashKey; 2]) -> Hub {
+        let set_aside = pool.spend(Limits::default_channel_bytes(limits.feed_bytes));
+        assert!(set_aside, "--memory holds the channel default");
+        let [key, addresses] = keys;
         Hub {
             channels: Slab::with_capacity(limits.channels_max),
             names: HashMap::with_capacity_and_hasher(limits.channels_max, key),
             active: VecDeque::with_capacity(limits.channels_max),
             channels_max: limits.channels_max,
             feed_bytes: limits.feed_bytes,
-            index_bytes: Limits::feed_index_bytes(limits.feed_bytes),
+            feed_cost_bytes: Limits::feed_cost_bytes(limits.feed_bytes),
+            shares: Shares::new(limits, addresses),
             turn_us: 0,
         }
     }
@@ -125,29 +167,33 @@ impl Hub {
         self.turn_us
     }
 
-    /// Makes `member` a member of `name`, which is made if nobody was there. Publishers that need
+    /// Makes a newcomer a member of `name`, which is made if nobody was there. Publishers that need
     /// not wait for so large a room any more go to `resume`.
     pub fn join(
         &mut self,
         pool: &mut Pool,
         name: &str,
-        member: Member,
-        dialect: Dialect,
+        newcomer: Newcomer,
         mut resume: impl FnMut(ConnId),
     ) -> Result<Joined, JoinError> {
-        self.can_join(pool, name, dialect)?;
+        let Newcomer { member, dialect, holder } = newcomer;
+        self.can_join(pool, name, dialect, Some(holder))?;
+        let is_default = name == DEFAULT_CHANNEL;
         let id = match self.names.get(name) {
             Some(id) => *id,
             None => {
-                let id = ChannelId(self.channels.insert(Channel::new(name)) as u32);
+                let brought_by = if is_default { None } else { self.shares.add_channel(holder) };
+                let channel = Channel::new(name, brought_by);
+                let id = ChannelId(self.channels.insert(channel) as u32);
                 self.names.insert(name.into(), id);
                 id
             }
         };
         let channel = &mut self.channels[id.0 as usize];
-        if channel.feed(dialect).is_none() {
-            let reserved = pool.reserve(self.feed_bytes + self.index_bytes);
+        if channel.feed(dialect).is_none() && !is_default {
+            let reserved = pool.reserve(self.feed_cost_bytes);
             assert!(reserved, "can_join has seen that there is room");
+            channel.set_feed_brought_by(dialect, self.shares.add_feed(holder));
         }
         let position = channel.join(member, dialect, self.feed_bytes as usize);
         channel.review(&mut resume);
@@ -155,18 +201,32 @@ impl Hub {
         Ok(Joined { channel: id, position, mark })
     }
 
-    /// Whether [`Hub::join`] would find the channel and its feed, or room for them.
-    pub fn can_join(&self, pool: &Pool, name: &str, dialect: Dialect) -> Result<(), JoinError> {
+    /// Whether [`Hub::join`] would find the channel and its feed, or room for them. Without a
+    /// `holder` it is not asked what an address holds already.
+    pub fn can_join(
+        &self,
+        pool: &Pool,
+        name: &str,
+        dialect: Dialect,
+        holder: Option<Holder>,
+    ) -> Result<(), JoinError> {
         let channel = self.names.get(name).map(|id| &self.channels[id.0 as usize]);
-        if channel.is_some_and(|channel| channel.feed(dialect).is_some()) {
+        if name == DEFAULT_CHANNEL || channel.is_some_and(|it| it.feed(dialect).is_some()) {
             return Ok(());
         }
         let others = self.names.len() - usize::from(self.names.contains_key(DEFAULT_CHANNEL));
-        if channel.is_none() && name != DEFAULT_CHANNEL && others + 1 >= self.channels_max {
+        if channel.is_none() && others + 1 >= self.channels_max {
             return Err(JoinError::TooManyChannels);
         }
-        if self.feed_bytes + self.index_bytes > pool.free_bytes() {
+        if self.feed_cost_bytes > pool.free_bytes() {
             return Err(JoinError::NoMemory);
+        }
+        let Some(holder) = holder else { return Ok(()) };
+        if channel.is_none() && self.shares.has_enough_channels(holder) {
+            return Err(JoinError::TooManyOfAddress);
+        }
+        if self.shares.has_enough_feeds(holder) {
+            return Err(JoinError::NoMemoryOfAddress);
         }
         Ok(())
     }
@@ -183,12 +243,14 @@ impl Hub {
     ) -> Option<Moved> {
         let channel = &mut self.channels[id.0 as usize];
         let (last_reader, moved) = channel.leave(position, dialect);
-        if last_reader {
-            pool.release(self.feed_bytes + self.index_bytes);
+        if last_reader && !channel.is_default() {
+            pool.release(self.feed_cost_bytes);
+            self.shares.remove_feed(channel.take_feed_brought_by(dialect));
         }
         if channel.is_empty() {
             let mut channel = self.channels.remove(id.0 as usize);
             self.names.remove(channel.name());
+            self.shares.remove_channel(channel.brought_by());
             self.active.retain(|active| *active != id);
             channel.resume_all(&mut resume);
         } else {
@@ -282,18 +344,35 @@ impl Hub {
         self.channels.is_empty()
     }
 
-    /// Bytes of the pool that the channels have reserved.
+    /// Bytes of the pool that the channels have reserved, beside what is set aside for `default`.
     pub fn reserved_bytes(&self) -> u64 {
-        let feeds: usize = self.channels.iter().map(|(_, channel)| channel.feeds()).sum();
-        feeds as u64 * (self.feed_bytes + self.index_bytes)
+        let others = self.channels.iter().filter(|(_, channel)| !channel.is_default());
+        let feeds: usize = others.map(|(_, channel)| channel.feeds()).sum();
+        feeds as u64 * self.feed_cost_bytes
+    }
+
+    /// Who holds how much.
+    pub fn shares(&self) -> &Shares {
+        &self.shares
+    }
+
+    /// The same, to count sessions.
+    pub fn shares_mut(&mut self) -> &mut Shares {
+        &mut self.shares
     }
 
     /// Asserts what must hold; for the server's check.
     pub fn check(&self) {
         assert_eq!(self.names.len(), self.channels.len());
+        let (mut channels, mut feeds) = (0, 0);
         for (_, channel) in &self.channels {
             channel.check();
+            channels += usize::from(channel.brought_by().is_some());
+            feeds += channel.feeds_brought();
+            let is_anybodys = channel.brought_by().is_some() || channel.feeds_brought() > 0;
+            assert!(!(is_anybodys && channel.is_default()), "the default channel is nobody's");
         }
+        self.shares.check(channels, feeds);
     }
 }
 
@@ -325,38 +404,138 @@ mod tests {
         Member::new(Reader::Conn(slot))
     }
 
+    /// A pool and a hub that leaves room for so many feeds beside those of `default`.
+    fn world(feeds: u64) -> (Pool, Hub) {
+        let limits = limits();
+        let room = feeds * Limits::feed_cost_bytes(limits.feed_bytes);
+        let mut pool = Pool::new(Limits::default_channel_bytes(limits.feed_bytes) + room);
+        let hub = Hub::new(&mut pool, &limits, [HashKey([7; 16]), HashKey([8; 16])]);
+        (pool, hub)
+    }
+
+    /// Somebody on nobody's account, so that only what there is in all counts.
+    fn proxied(hub: &Hub, slot: u32, dialect: Dialect) -> Newcomer {
+        Newcomer { holder: Holder { is_proxy: true, ..from(hub, 1) }, member: conn(slot), dialect }
+    }
+
+    fn join(
+        pool: &mut Pool,
+        hub: &mut Hub,
+        name: &str,
+        slot: u32,
+        dialect: Dialect,
+    ) -> Result<Joined, JoinError> {
+        hub.join(pool, name, proxied(hub, slot, dialect), |_| {})
+    }
+
+    fn from(hub: &Hub, host: u8) -> Holder {
+        let address = hub.shares().address([192, 0, 2, host].into());
+        Holder { address, is_proxy: false }
+    }
+
     #[test]
     fn the_default_channel_always_has_its_place() {
-        let mut pool = Pool::new(1 << 20);
-        let mut hub = Hub::new(&limits(), HashKey([7; 16]));
-        let first = hub.join(&mut pool, "a", conn(0), PLAIN, |_| {}).unwrap();
-        hub.join(&mut pool, "b", conn(1), PLAIN, |_| {}).unwrap();
+        let (mut pool, mut hub) = world(100);
+        let first = join(&mut pool, &mut hub, "a", 0, PLAIN).unwrap();
+        join(&mut pool, &mut hub, "b", 1, PLAIN).unwrap();
         let full = Err(JoinError::TooManyChannels);
-        assert_eq!(hub.join(&mut pool, "c", conn(2), PLAIN, |_| {}), full);
-        hub.join(&mut pool, DEFAULT_CHANNEL, conn(3), PLAIN, |_| {}).unwrap();
-        assert_eq!(hub.join(&mut pool, "c", conn(4), PLAIN, |_| {}), full);
+        assert_eq!(join(&mut pool, &mut hub, "c", 2, PLAIN), full);
+        join(&mut pool, &mut hub, DEFAULT_CHANNEL, 3, PLAIN).unwrap();
+        assert_eq!(join(&mut pool, &mut hub, "c", 4, PLAIN), full);
         hub.leave(&mut pool, first.channel, first.position, PLAIN, |_| {});
-        hub.join(&mut pool, "c", conn(5), PLAIN, |_| {}).unwrap();
+        join(&mut pool, &mut hub, "c", 5, PLAIN).unwrap();
         hub.check();
     }
 
     #[test]
     fn a_channel_goes_with_its_last_member_and_its_memory_too() {
-        let mut pool = Pool::new(3000);
-        let mut hub = Hub::new(&limits(), HashKey([7; 16]));
-        let one = hub.join(&mut pool, "a", conn(0), PLAIN, |_| {}).unwrap();
-        let two = hub.join(&mut pool, "a", conn(1), PLAIN, |_| {}).unwrap();
+        let (mut pool, mut hub) = world(2);
+        hub.channels_max = 4;
+        let one = join(&mut pool, &mut hub, "a", 0, PLAIN).unwrap();
+        let two = join(&mut pool, &mut hub, "a", 1, PLAIN).unwrap();
         assert_eq!(one.channel, two.channel);
         hub.publish(&mut pool, one.channel, &Message::Text(b"to be forgotten")).unwrap();
-        hub.join(&mut pool, "b", conn(2), PLAIN, |_| {}).unwrap();
-        let refused = hub.join(&mut pool, DEFAULT_CHANNEL, conn(3), PLAIN, |_| {});
+        join(&mut pool, &mut hub, "b", 2, PLAIN).unwrap();
+        let refused = join(&mut pool, &mut hub, "c", 3, PLAIN);
         assert_eq!(refused, Err(JoinError::NoMemory));
         let moved = hub.leave(&mut pool, one.channel, one.position, PLAIN, |_| {});
         assert_eq!(moved, Some(Moved { member: conn(1), position: 0 }));
         assert_eq!(hub.leave(&mut pool, one.channel, 0, PLAIN, |_| {}), None);
         assert!(!hub.is_active());
         assert_eq!(pool.lent_bytes(), hub.reserved_bytes());
-        hub.join(&mut pool, DEFAULT_CHANNEL, conn(3), PLAIN, |_| {}).unwrap();
+        join(&mut pool, &mut hub, "c", 3, PLAIN).unwrap();
+        hub.check();
+    }
+
+    #[test]
+    fn the_default_channel_has_its_memory_when_nobody_else_has_any() {
+        let (mut pool, mut hub) = world(2);
+        join(&mut pool, &mut hub, "a", 0, PLAIN).unwrap();
+        join(&mut pool, &mut hub, "a", 1, Dialect::SocketIo4).unwrap();
+        assert_eq!(pool.free_bytes(), 0);
+        let mut joined = Vec::new();
+        for (slot, dialect) in (2..).zip(Dialect::ALL) {
+            joined.push(join(&mut pool, &mut hub, DEFAULT_CHANNEL, slot, dialect).unwrap());
+            hub.check();
+        }
+        assert_eq!(pool.lent_bytes(), hub.reserved_bytes());
+        let id = joined[0].channel;
+        for dialect in Dialect::ALL {
+            hub.leave(&mut pool, id, 0, dialect, |_| {});
+        }
+        // What is set aside is set aside for good.
+        assert_eq!((pool.free_bytes(), hub.find(DEFAULT_CHANNEL)), (0, None));
+        join(&mut pool, &mut hub, DEFAULT_CHANNEL, 9, PLAIN).unwrap();
+        hub.check();
+    }
+
+    #[test]
+    fn what_an_address_has_brought_is_on_its_account_until_it_goes() {
+        let (mut pool, mut hub) = world(100);
+        hub.channels_max = 100;
+        let come = |pool: &mut Pool, hub: &mut Hub, name: &str, host: u8| {
+            let newcomer = Newcomer { member: conn(0), dialect: PLAIN, holder: from(hub, host) };
+            let joined = hub.join(pool, name, newcomer, |_| {});
+            hub.check();
+            joined.map(|joined| joined.channel)
+        };
+        // A quarter of three channels is none: one may always be had.
+        let first = come(&mut pool, &mut hub, "a", 1).unwrap();
+        let refused = Err(JoinError::TooManyOfAddress);
+        assert_eq!(come(&mut pool, &mut hub, "b", 1), refused);
+        assert!(come(&mut pool, &mut hub, DEFAULT_CHANNEL, 1).is_ok());
+        assert!(come(&mut pool, &mut hub, "b", 2).is_ok(), "another has its own");
+        assert!(come(&mut pool, &mut hub, "b", 1).is_ok(), "it brings nothing");
+        // It goes, and another keeps its channel alive: that is on its account all the same.
+        assert!(come(&mut pool, &mut hub, "a", 3).is_ok());
+        hub.leave(&mut pool, first, 0, PLAIN, |_| {});
+        assert_eq!(come(&mut pool, &mut hub, "c", 1), refused);
+        hub.leave(&mut pool, first, 0, PLAIN, |_| {});
+        assert!(come(&mut pool, &mut hub, "c", 1).is_ok());
+    }
+
+    #[test]
+    fn feeds_of_an_address_are_counted_in_every_channel() {
+        let mut limits = Limits { channels_max: 100, ..limits() };
+        // Eight feeds beside those of `default`: two for each address.
+        limits.memory_bytes = 11 * Limits::feed_cost_bytes(limits.feed_bytes);
+        let mut pool = Pool::new(limits.memory_bytes);
+        let mut hub = Hub::new(&mut pool, &limits, [HashKey([7; 16]), HashKey([8; 16])]);
+        let mut slot = 0;
+        let mut come = |hub: &mut Hub, name: &str, host: u8, dialect: Dialect| {
+            slot += 1;
+            let newcomer = Newcomer { member: conn(slot), dialect, holder: from(hub, host) };
+            hub.join(&mut pool, name, newcomer, |_| {}).map(|_| ())
+        };
+        assert_eq!(come(&mut hub, "a", 1, PLAIN), Ok(()));
+        assert_eq!(come(&mut hub, "a", 1, Dialect::SocketIo4), Ok(()));
+        let refused = Err(JoinError::NoMemoryOfAddress);
+        assert_eq!(come(&mut hub, "a", 1, Dialect::SocketIo3), refused);
+        assert_eq!(come(&mut hub, "b", 1, PLAIN), refused);
+        assert_eq!(come(&mut hub, "a", 1, PLAIN), Ok(()));
+        assert_eq!(come(&mut hub, "a", 2, Dialect::SocketIo3), Ok(()));
+        assert_eq!(come(&mut hub, DEFAULT_CHANNEL, 1, Dialect::SocketIo3), Ok(()));
+        hub.check();
     }
 
     #[test]
@@ -373,12 +552,11 @@ mod tests {
             &[PLAIN, Dialect::SocketIo4],
             &[PLAIN, Dialect::SocketIo3, Dialect::SocketIo4],
         ] {
-            let mut pool = Pool::new(1 << 20);
-            let mut hub = Hub::new(&limits(), HashKey([7; 16]));
+            let (mut pool, mut hub) = world(100);
             let mut id = None;
             for (number, dialect) in dialects.iter().enumerate() {
-                let member = conn(number as u32);
-                id = Some(hub.join(&mut pool, "a", member, *dialect, |_| {}).unwrap().channel);
+                let joined = join(&mut pool, &mut hub, "a", number as u32, *dialect);
+                id = Some(joined.unwrap().channel);
             }
             let id = id.unwrap();
             let mut publish = |message: Message<'_>| hub.publish(&mut pool, id, &message);

@@ -14,11 +14,13 @@ use std::collections::HashMap;
 
 use slab::Slab;
 
-use super::HashKey;
+use super::{HashKey, Holder};
 use crate::conn::Client;
 use crate::feed::Mark;
 use crate::id::{ChannelId, ConnId, Dialect, Seq, SessionId};
 use crate::limits;
+use crate::limits::CONNECT_LIMIT;
+use crate::order::{self, Order};
 use crate::pool::{BufferId, Pool};
 use crate::settings::Settings;
 use crate::time::{Duration, Instant};
@@ -42,7 +44,8 @@ pub const MORE_SPACES_BYTES: u64 =
 /// while it is made anew the old one, half as large, is there as well.
 pub const PLACE_BYTES: u64 = {
     let key_bytes = size_of::<(Sid, SessionId)>() + 1;
-    let lists_bytes = size_of::<(usize, Box<Session>)>() + wheel::ENTRY_BYTES + POLL_BYTES;
+    let lists_bytes =
+        size_of::<(usize, Box<Session>)>() + wheel::ENTRY_BYTES + order::LINK_BYTES + POLL_BYTES;
     (2 * lists_bytes + (key_bytes * 24).div_ceil(7)) as u64
 };
 
@@ -277,6 +280,8 @@ pub struct Session {
     pub version: Version,
     /// The client's real address, as the handshake came with it.
     pub client: Client,
+    /// On whose account it is, and what it brings into being.
+    pub holder: Holder,
     /// What carries it.
     pub transport: Transport,
     /// What wants to.
@@ -316,9 +321,7 @@ pub enum Due {
     Upgrade,
 }
 
-/// A client has this long to connect to a namespace.
-const CONNECT_LIMIT: Duration = Duration::from_secs(45);
-/// … and to finish an upgrade.
+/// A client has this long to finish an upgrade.
 const UPGRADE_LIMIT: Duration = Duration::from_secs(10);
 /// Silence that is found so late is looked at again after as long.
 const LATE_LIMIT: Duration = Duration::from_secs(2);
@@ -329,7 +332,7 @@ impl Session {
         now: Instant,
         sid: Sid,
         version: Version,
-        client: Client,
+        (client, holder): (Client, Holder),
         transport: Transport,
         first_ping: Duration,
     ) -> Session {
@@ -337,6 +340,7 @@ impl Session {
             sid,
             version,
             client,
+            holder,
             transport,
             upgrade: None,
             spaces: Spaces::default(),
@@ -376,11 +380,6 @@ impl Session {
         if let Some(upgrade) = &mut self.upgrade {
             upgrade.by = upgrade.by.max(now.plus(limits::WAITED_LIMIT));
         }
-    }
-
-    /// Joined a namespace.
-    pub fn connected(&mut self) {
-        self.connect_by = Instant::NEVER;
     }
 
     /// How long it has been there, if it has never joined a namespace.
@@ -507,6 +506,8 @@ pub struct Sessions {
     table: Slab<Box<Session>>,
     sids: HashMap<Sid, SessionId, HashKey>,
     wheel: Wheel,
+    /// Those that were to enter a namespace and have not, in the order in which they came.
+    unentered: Order<1>,
     /// Places in the tables that are paid for: `len() <= places`.
     places: usize,
 }
@@ -515,7 +516,8 @@ impl Sessions {
     /// None yet. Nothing is set aside: sessions are paid for from the pool.
     pub fn new(now: Instant, key: HashKey) -> Sessions {
         let (table, sids) = (Slab::new(), HashMap::with_hasher(key));
-        Sessions { table, sids, wheel: Wheel::new(now, 0), places: 0 }
+        let (wheel, unentered) = (Wheel::new(now, 0), Order::new(0));
+        Sessions { table, sids, wheel, unentered, places: 0 }
     }
 
     /// Adds one, for which [`SESSION_BYTES`] are reserved, and [`PLACE_BYTES`] spent if there were
@@ -546,9 +548,13 @@ impl Sessions {
             }
         }
         let (sid, deadline) = (session.sid, session.deadline(settings));
+        let enters_unasked = session.version == Version::V3;
         let id = SessionId(self.table.insert(Box::new(session)) as u32);
         self.sids.insert(sid, id);
         self.wheel.set(id.0, deadline);
+        if !enters_unasked {
+            self.unentered.push(0, id.0);
+        }
         Some(id)
     }
 
@@ -559,7 +565,48 @@ impl Sessions {
         session.release(pool);
         self.sids.remove(&session.sid);
         self.wheel.clear(id.0);
+        self.unentered.remove(id.0);
         pool.release(SESSION_BYTES);
+    }
+
+    /// One has entered a namespace.
+    pub fn entered(&mut self, id: SessionId) {
+        self.table[id.0 as usize].connect_by = Instant::NEVER;
+        self.unentered.remove(id.0);
+    }
+
+    /// One that has entered no namespace is told to close: it is not waited for any more.
+    pub fn dismiss(&mut self, id: SessionId) {
+        self.unentered.remove(id.0);
+    }
+
+    /// How many have entered no namespace, but for those that enter one unasked.
+    pub fn unentered(&self) -> usize {
+        self.unentered.len()
+    }
+
+    /// Which of them came first.
+    pub fn first_unentered(&self) -> Option<SessionId> {
+        self.unentered.first(0).map(SessionId)
+    }
+
+    /// Whether [`Sessions::open`] would find the memory that it needs.
+    pub fn can_open(&self, pool: &Pool, polls: bool) -> bool {
+        let place_bytes = if self.table.len() == self.places { PLACE_BYTES } else { 0 };
+        let buffer_bytes = if polls { pool.taking_bytes(0) } else { 0 };
+        place_bytes + SESSION_BYTES + buffer_bytes <= pool.free_bytes()
+    }
+
+    /// Asserts what must hold; for the server's check.
+    pub fn check(&self) {
+        for (id, session) in self.iter() {
+            let waits = self.unentered.contains(id.0);
+            let is_unentered = session.connect_by != Instant::NEVER;
+            let may_wait = is_unentered && session.version == Version::V4;
+            // Once its WebSocket was told to close it is not waited for, and was before.
+            assert_eq!(waits, may_wait && !session.closing, "session {}", id.0);
+        }
+        self.wheel.check();
     }
 
     /// Who calls itself `sid`.

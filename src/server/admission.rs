@@ -3,43 +3,84 @@
 //! Leaves to others: what a refusal says (`answer`), the places of Socket.IO sessions, of which
 //! each may have several (`socketio`).
 
+use super::carrier::Farewell;
 use super::waiting::resume_paused;
 use super::{Event, Server, Socket};
-use crate::conn::{Client, Place};
-use crate::hub::{JoinError, Moved};
+use crate::conn::Place;
+use crate::hub::{DEFAULT_CHANNEL, Holder, JoinError, Moved, Newcomer, Transport};
 use crate::id::{ChannelId, Dialect, Member, Reader};
-use crate::limits::Limits;
 use crate::reason::CloseReason;
 use crate::time::Now;
 
+/// What somebody asks to be let in to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Entrance<'a> {
+    /// A channel, with a plain WebSocket.
+    Channel(&'a str),
+    /// A session of Engine.IO, which polls or does not.
+    Session { polls: bool },
+}
+
+/// What a newcomer who names no channel may ask for.
+const USUAL: [Entrance<'static>; 2] =
+    [Entrance::Channel(DEFAULT_CHANNEL), Entrance::Session { polls: true }];
+
 impl<S: Socket> Server<S> {
-    /// What there is not enough of for one more session, if anything.
-    pub(super) fn lacks_room(&self, slot: u32) -> Option<&'static str> {
-        let limits = &self.settings.limits;
-        let ip = self.entries[slot as usize].conn.client().ip();
-        let of_address = self.per_ip.get(&ip).copied().unwrap_or(0);
+    /// What there is not enough of to let anybody in, if anything. Without a `holder` it is not
+    /// asked what an address holds already.
+    pub(super) fn lacks_room(
+        &self,
+        holder: Option<Holder>,
+        entrance: Entrance<'_>,
+    ) -> Option<&'static str> {
         if self.drain.is_some() {
-            Some("draining")
-        } else if self.sessions >= limits.connections_max {
-            Some("--max-connections are in use")
-        } else if !has_room(limits, of_address) {
-            Some("--max-connections-per-ip of this address are in use")
-        } else {
-            None
+            return Some("draining");
         }
+        if self.sessions >= self.settings.limits.connections_max {
+            return Some("--max-connections are in use");
+        }
+        if holder.is_some_and(|holder| self.hub.shares().has_enough_sessions(holder)) {
+            return Some(match self.settings.limits.connections_per_ip_max {
+                Some(_) => "--max-connections-per-ip of this address are in use",
+                None => "a quarter of --max-connections is in use by this address",
+            });
+        }
+        match entrance {
+            Entrance::Channel(name) => {
+                self.hub.can_join(&self.pool, name, Dialect::Plain, holder).err().map(why)
+            }
+            Entrance::Session { polls } => {
+                let fits = self.engine.can_open(&self.pool, polls);
+                (!fits).then_some(why(JoinError::NoMemory))
+            }
+        }
+    }
+
+    /// What there is not enough of to let in somebody who comes from an address that holds nothing
+    /// and names no channel.
+    pub(super) fn lacks_room_for_newcomers(&self) -> Option<&'static str> {
+        USUAL.into_iter().find_map(|entrance| self.lacks_room(None, entrance))
+    }
+
+    /// On whose account a connection's session is, and what that brings into being.
+    pub(super) fn holder(&self, slot: u32) -> Holder {
+        let conn = &self.entries[slot as usize].conn;
+        let address = self.hub.shares().address(conn.client().ip());
+        Holder { address, is_proxy: conn.is_proxy(&self.settings) }
     }
 
     /// Makes a plain WebSocket a member of `channel` and counts it.
     pub(super) fn join(&mut self, slot: u32, channel: &str) -> Result<Place, JoinError> {
         let member = Member::new(Reader::Conn(slot));
+        let holder = self.holder(slot);
+        let newcomer = Newcomer { member, dialect: Dialect::Plain, holder };
         let (entries, resume) = (&mut self.entries, &mut self.resume);
         let resume = |id| resume_paused(entries, resume, id);
-        let joined = self.hub.join(&mut self.pool, channel, member, Dialect::Plain, resume)?;
+        let joined = self.hub.join(&mut self.pool, channel, newcomer, resume)?;
         let entry = &mut self.entries[slot as usize];
         entry.session = true;
         entry.conn.follow(joined.channel, Dialect::Plain, joined.mark);
-        let client = entry.conn.client();
-        self.count_session(client);
+        self.count_session(holder);
         Ok(Place {
             channel: joined.channel,
             position: joined.position,
@@ -83,7 +124,7 @@ impl<S: Socket> Server<S> {
         self.leave(place.channel, place.position, Dialect::Plain);
         // The role ends with the place, so that nobody takes it for a member any more.
         self.entries[slot as usize].conn.orphan();
-        self.uncount_session(client);
+        self.uncount_session(self.holder(slot));
         let messages_out =
             cursor.map_or(0, |cursor| (cursor.seq.0 as u32).wrapping_sub(place.joined));
         let messages_out = u64::from(messages_out);
@@ -102,26 +143,54 @@ impl<S: Socket> Server<S> {
         );
     }
 
-    pub(super) fn count_session(&mut self, client: Client) {
+    pub(super) fn count_session(&mut self, holder: Holder) {
         self.sessions += 1;
         self.metrics.sessions_opened += 1;
-        if self.settings.limits.connections_per_ip_max.is_some() {
-            *self.per_ip.entry(client.ip()).or_insert(0) += 1;
+        self.hub.shares_mut().add_session(holder);
+    }
+
+    pub(super) fn uncount_session(&mut self, holder: Holder) {
+        self.sessions -= 1;
+        self.hub.shares_mut().remove_session(holder);
+    }
+
+    /// When more sessions have entered no namespace than may, the one that came first gives way.
+    pub(super) fn bound_unentered(&mut self, now: Now) {
+        while self.engine.unentered() > self.settings.limits.unentered_max()
+            && let Some(session) = self.engine.first_unentered()
+        {
+            self.engine.dismiss(session);
+            // One whose socket is full cannot be told before its time is over.
+            let is_deaf = match self.engine.get(session).transport {
+                Transport::WebSocket(id) => self.entries[id.slot as usize].blocked,
+                Transport::Polling { .. } => false,
+            };
+            let farewell = if is_deaf { Farewell::Cut } else { Farewell::Close };
+            self.close_session(now, session, CloseReason::GaveWay, farewell);
         }
     }
 
-    pub(super) fn uncount_session(&mut self, client: Client) {
-        self.sessions -= 1;
-        if let Some(count) = self.per_ip.get_mut(&client.ip()) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_ip.remove(&client.ip());
-            }
-        }
+    /// Asserts that addresses are charged with exactly what they hold, and no more than they may.
+    pub(super) fn check_shares(&self) {
+        let shares = self.hub.shares();
+        let holders = self.entries.iter().filter(|(_, entry)| entry.session);
+        let holders = holders.map(|(slot, _)| self.holder(slot as u32));
+        let holders = holders.chain(self.engine.iter().map(|(_, session)| session.holder));
+        let counted = holders.filter(|holder| shares.counts_sessions(*holder)).count();
+        assert_eq!(counted, shares.sessions());
+        let unentered_max = self.settings.limits.unentered_max();
+        assert!(self.engine.unentered() <= unentered_max, "at most an eighth is in no namespace");
     }
 }
 
-/// Whether `limits` leave room for one more session of this address.
-fn has_room(limits: &Limits, of_address: u32) -> bool {
-    limits.connections_per_ip_max.is_none_or(|max| (of_address as usize) < max)
+/// What a refusal to join says to the operator.
+pub(super) fn why(error: JoinError) -> &'static str {
+    match error {
+        JoinError::TooManyChannels => "--max-channels are in use",
+        JoinError::NoMemory => "--memory is used up",
+        JoinError::TooManyOfAddress => "a quarter of --max-channels is in use by this address",
+        JoinError::NoMemoryOfAddress => {
+            "a quarter of --memory is in use by the channels of this address"
+        }
+    }
 }

@@ -4,10 +4,10 @@
 //! behind the answer. Paths lead into a table of files that were read before, never to the file
 //! system.
 
+use super::admission::{Entrance, why};
 use super::{Event, Server, Socket};
 use crate::conn::{Next, Requester, Role};
-use crate::hub::{DEFAULT_CHANNEL, JoinError, is_channel_name};
-use crate::id::Dialect;
+use crate::hub::{DEFAULT_CHANNEL, is_channel_name};
 use crate::limits;
 use crate::reason::CloseReason;
 use crate::site::{AssetId, Found};
@@ -171,7 +171,7 @@ impl<S: Socket> Server<S> {
 
     fn answer_probe(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, probe: Probe) {
         self.metrics.probes += 1;
-        let full = self.sessions >= self.settings.limits.connections_max;
+        let full = self.lacks_room_for_newcomers().is_some();
         let (status, text): (u16, &[u8]) = match probe {
             Probe::Alive => (200, b"ok"),
             Probe::Ready if self.drain.is_some() => (503, b"draining"),
@@ -223,8 +223,8 @@ impl<S: Socket> Server<S> {
             let answer = Answer::plain(403).saying(b"pages of this origin may not connect here");
             return self.respond(now, slot, request, answer);
         }
-        let room = self.hub.can_join(&self.pool, channel, Dialect::Plain);
-        if let Some(why) = self.lacks_room(slot).or_else(|| room.err().map(why)) {
+        let holder = Some(self.holder(slot));
+        if let Some(why) = self.lacks_room(holder, Entrance::Channel(channel)) {
             return self.refuse_session(now, slot, request, why);
         }
         let place = match self.join(slot, channel) {
@@ -345,7 +345,10 @@ impl<S: Socket> Server<S> {
         request: &Request<'_, '_>,
         answer: Answer<'_>,
     ) {
-        let next = self.what_follows(slot, request);
+        let next = match self.is_worn_out(now, slot) {
+            true => Next::Close,
+            false => self.what_follows(slot, request),
+        };
         self.write_answer(now, slot, Some(request), answer, next);
     }
 
@@ -435,6 +438,7 @@ impl<S: Socket> Server<S> {
     ) {
         self.metrics.requests += 1;
         let (entry, mut cx) = self.parts(now, slot);
+        entry.answers = entry.answers.saturating_add(1);
         if entry.conn.reply(&mut cx, [head, text], file, next) {
             self.enqueue(slot);
             // A request that waited had no deadline; its answer has.
@@ -504,11 +508,4 @@ fn forwarded_address(entry: &[u8]) -> Option<SocketAddr> {
         .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0)))
         .ok()?;
     Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
-}
-
-pub(super) fn why(error: JoinError) -> &'static str {
-    match error {
-        JoinError::TooManyChannels => "--max-channels are in use",
-        JoinError::NoMemory => "--memory is used up",
-    }
 }

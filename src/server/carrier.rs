@@ -195,6 +195,7 @@ impl<S: Socket> Server<S> {
             // What was published in the other namespaces comes before the frame, too.
             let several = entry.spaces.len() > 1;
             self.entries[slot as usize].conn.out.hold_close(several);
+            self.engine.dismiss(session);
             self.engine.arm(session, &self.settings);
         }
     }
@@ -219,6 +220,7 @@ impl<S: Socket> Server<S> {
         }
         let entry = self.engine.get(session);
         let (transport, upgrade, client) = (entry.transport, entry.upgrade, entry.client);
+        let holder = entry.holder;
         match transport {
             Transport::WebSocket(id) if farewell == Farewell::Cut => {
                 self.entries[id.slot as usize].conn.orphan();
@@ -248,7 +250,7 @@ impl<S: Socket> Server<S> {
             self.events.push(&mut self.pool, Event::Unentered { client, reason, duration });
         }
         self.engine.close(&mut self.pool, session);
-        self.uncount_session(client);
+        self.uncount_session(holder);
     }
 
     /// Closes a WebSocket whose session does without it from now on.

@@ -3,10 +3,11 @@
 //! Leaves to others: how polls and POSTs are answered (`polling`), what carries a session and ends
 //! it (`carrier`).
 
-use super::answer::{Answer, Content, why};
+use super::admission::Entrance;
+use super::answer::{Answer, Content};
 use super::{Server, Socket};
 use crate::conn::{Next, Role};
-use crate::hub::{Session, Transport};
+use crate::hub::{Holder, Session, Transport};
 use crate::id::SessionId;
 use crate::time::Now;
 use crate::wire::engine::{self, Asked, Open, Query, Refusal, Sid, Version};
@@ -64,7 +65,9 @@ impl<S: Socket> Server<S> {
                 return self.refuse_engine(now, slot, request, Refusal::BadRequest);
             }
         };
-        if let Some(why) = self.lacks_room(slot) {
+        let holder = self.holder(slot);
+        let entrance = Entrance::Session { polls: key.is_none() };
+        if let Some(why) = self.lacks_room(Some(holder), entrance) {
             return self.refuse_session(now, slot, request, why);
         }
         let id = self.id(slot);
@@ -72,10 +75,7 @@ impl<S: Socket> Server<S> {
             Some(_) => Transport::WebSocket(id),
             None => Transport::Polling { held: None, posting: None },
         };
-        let Some(session) = self.open_session(now, slot, version, carrier) else {
-            let why = why(crate::hub::JoinError::NoMemory);
-            return self.refuse_session(now, slot, request, why);
-        };
+        let session = self.open_session(now, slot, holder, version, carrier);
         match key {
             Some(key) => self.switch_protocols(now, slot, key, Role::Session(session), None),
             None => self.hold(slot, request, session),
@@ -145,18 +145,21 @@ impl<S: Socket> Server<S> {
         &mut self,
         now: Now,
         slot: u32,
+        holder: Holder,
         version: Version,
         transport: Transport,
-    ) -> Option<SessionId> {
+    ) -> SessionId {
         let mut random = [0; engine::SID_RANDOM_BYTES];
         self.random.fill_bytes(&mut random);
         let first_ping = self.first_ping();
         let client = self.entries[slot as usize].conn.client();
         let sid = Sid::new(random);
-        let session = Session::new(now.mono, sid, version, client, transport, first_ping);
-        let id = self.engine.open(&mut self.pool, &self.settings, session)?;
-        self.count_session(client);
-        Some(id)
+        let session = Session::new(now.mono, sid, version, (client, holder), transport, first_ping);
+        let id = self.engine.open(&mut self.pool, &self.settings, session);
+        let id = id.expect("can_open has seen that there is room");
+        self.count_session(holder);
+        self.bound_unentered(now);
+        id
     }
 
     /// Which of `--allow-origin` let this request in, if it is not the page's own.

@@ -5,14 +5,15 @@
 //! It allocates nothing while messages flow.
 //!
 //! Beside this file: `pump` alone reads sockets and `flush` alone writes them, `waiting` knows who
-//! is read when, `answer` decides what a request gets, `admission` who may stay; `engine`,
-//! `polling`, `carrier` and `socketio` deal with sessions, `deadline` with time, `drain` with
-//! leaving. The surprise: a connection's end may happen inside almost any call, so everything that
-//! waits its turn is remembered as a [`ConnId`] and looked up again.
+//! is read when, `answer` decides what a request gets, `places` who may be connected, `admission`
+//! who may stay; `engine`, `polling`, `carrier` and `socketio` deal with sessions, `deadline` with
+//! time, `drain` with leaving. The surprise: a connection's end may happen inside almost any call,
+//! so everything that waits its turn is remembered as a [`ConnId`] and looked up again.
 
 mod admission;
 mod answer;
 mod batch;
+mod budget;
 mod carrier;
 mod deadline;
 mod drain;
@@ -20,14 +21,14 @@ mod engine;
 mod event;
 mod flush;
 mod gate;
+mod places;
 mod polling;
 mod pump;
-mod share;
 mod socketio;
 mod waiting;
 
-use core::net::{IpAddr, SocketAddr};
-use std::collections::{HashMap, VecDeque};
+use core::net::SocketAddr;
+use std::collections::VecDeque;
 use std::io;
 
 use chacha20::ChaCha20Rng;
@@ -38,11 +39,12 @@ pub use crate::conn::Listener;
 pub use batch::{Batch, OneByOne, Send};
 pub use event::{AGENT_BYTES_MAX, Access, Event};
 
-use crate::conn::{Conn, Cx, Step};
+use crate::conn::{Conn, Cx, Step, Waiting};
 use crate::hub::{HashKey, Hub, Sessions};
 use crate::id::{ChannelId, ConnId, Offset, Reader, SessionId};
 use crate::limits;
 use crate::metrics::Metrics;
+use crate::order::{self, Order};
 use crate::outbound::{CloseFrame, Source};
 use crate::pool::Pool;
 use crate::reason::CloseReason;
@@ -51,10 +53,10 @@ use crate::site::{Generation, Site};
 use crate::time::{Instant, Now};
 use crate::wheel::{self, Wheel};
 use crate::wire::http;
+use budget::ReadBudget;
 use drain::Drain;
 use event::Spare;
 use gate::Gate;
-use share::Share;
 use waiting::resume_paused;
 
 /// A stream socket that never blocks. Methods take `&self`, as a socket's do in the kernel.
@@ -108,12 +110,23 @@ struct Entry<S> {
     session: bool,
     /// Its end as a session was counted and told; what is left is taking leave.
     told: bool,
+    /// What it waits for while it may give way to others; the list that it stands in.
+    waits: Option<Waiting>,
+    /// The turn in which that began.
+    waits_since: u16,
+    /// Requests that were answered on it.
+    answers: u16,
 }
 
-// Everything that an idle session takes: its entry in the table, its timer, its place in its
-// channel's list and in the three queues. (The slab's tag fits into the entry.)
+// Everything that an idle session takes: its entry in the table, its timer, its link in the order
+// of those that wait, its place in its channel's list and in the three queues. (The slab's tag fits
+// into the entry.)
 const _: () = assert!(
-    size_of::<Entry<core::ffi::c_int>>() + wheel::ENTRY_BYTES + 12 + size_of::<ConnId>()
+    size_of::<Entry<core::ffi::c_int>>()
+        + wheel::ENTRY_BYTES
+        + order::LINK_BYTES
+        + 12
+        + size_of::<ConnId>()
         <= limits::CONNECTION_BYTES
 );
 
@@ -138,8 +151,12 @@ pub struct Server<S> {
     metrics: Metrics,
     /// Sessions of either kind.
     sessions: usize,
-    /// Sessions by client address, if that is limited.
-    per_ip: HashMap<IpAddr, u32, HashKey>,
+    /// Connections of each listener.
+    taken: [usize; Listener::ALL.len()],
+    /// Who may give way to others, in the order in which they began to wait.
+    waiting: Order<{ places::LISTS }>,
+    /// Counts turns, as far as it goes.
+    turn: u16,
     /// Connections with own bytes to send, or that were told to close.
     queue: VecDeque<u32>,
     /// Connections to be read again: their budget was spent, or what held them back is gone.
@@ -147,7 +164,7 @@ pub struct Server<S> {
     /// Connections that can be written to again, with more to send than their own bytes.
     unblocked: VecDeque<u32>,
     /// What this turn may still do for publishers.
-    share: Share,
+    read_budget: ReadBudget,
     /// How many messages had been published when the publisher that is being read had its turn.
     published_before: u64,
     /// Sessions with something to answer a poll with.
@@ -182,22 +199,27 @@ impl<S: Socket> Server<S> {
         let (names, addresses, sids) = (key(), key(), key());
         let limits = &settings.limits;
         let slots = limits.slots();
+        assert_eq!(places::places_of_all(limits), slots, "each place is some listener's");
+        let mut pool = Pool::new(limits.memory_bytes);
+        let hub = Hub::new(&mut pool, limits, [names, addresses]);
         Server {
             origins: settings.origins.iter().map(|origin| origin.to_string().into()).collect(),
             entries: Slab::with_capacity(slots),
             generation: 0,
             wheel: Wheel::new(now.mono, slots),
-            pool: Pool::new(limits.memory_bytes),
-            hub: Hub::new(limits, names),
+            pool,
+            hub,
             engine: Sessions::new(now.mono, sids),
             site,
             metrics: Metrics::default(),
             sessions: 0,
-            per_ip: HashMap::with_hasher(addresses),
+            taken: [0; Listener::ALL.len()],
+            waiting: Order::new(slots),
+            turn: 0,
             queue: VecDeque::with_capacity(slots + STALE_MAX),
             resume: VecDeque::with_capacity(slots + STALE_MAX),
             unblocked: VecDeque::with_capacity(slots + STALE_MAX),
-            share: Share::of_turn(),
+            read_budget: ReadBudget::of_turn(),
             published_before: 0,
             polls: VecDeque::new(),
             posting: None,
@@ -214,22 +236,13 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// The id that the next connection will have; `None` while there is no room for one. Accepting
-    /// should wait then.
-    pub fn vacancy(&self) -> Option<ConnId> {
-        let room = self.entries.len() < self.settings.limits.slots();
-        room.then(|| ConnId {
-            slot: self.entries.vacant_key() as u32,
-            generation: self.generation.wrapping_add(1),
-        })
-    }
-
-    /// Takes over a socket that was accepted from `peer`; its id is the last [`Server::vacancy`].
+    /// Takes over a socket that was accepted from `peer`; its id is what [`Server::make_room`] says
+    /// just before.
     ///
     /// # Panics
-    /// Without a vacancy.
+    /// Without [`Server::has_room_for`].
     pub fn accept(&mut self, now: Now, from: Listener, peer: SocketAddr, socket: S) -> ConnId {
-        let id = self.vacancy().expect("accepting waits for a vacancy");
+        let id = self.make_room(now, from).expect("accepting waits for room");
         self.wheel.tell(now.mono);
         self.engine.tell(now.mono);
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
@@ -249,7 +262,11 @@ impl<S: Socket> Server<S> {
             choked: false,
             session: false,
             told: false,
+            waits: None,
+            waits_since: self.turn,
+            answers: 0,
         });
+        self.take_place(from);
         self.metrics.connections_accepted += 1;
         self.arm(id.slot);
         id
@@ -277,7 +294,7 @@ impl<S: Socket> Server<S> {
             self.enqueue_unblocked(id.slot);
         }
         if readiness.readable || readiness.more_behind {
-            let waits = self.share.is_spent() || !self.resume.is_empty();
+            let waits = self.read_budget.is_spent() || !self.resume.is_empty();
             if waits && self.entries[id.slot as usize].conn.is_publishing() {
                 self.read_later(id, false);
             } else {
@@ -303,7 +320,8 @@ impl<S: Socket> Server<S> {
         self.run_drain(now);
         self.run_resumed(now);
         self.flush_pass(now, batch);
-        self.share = Share::of_turn();
+        self.read_budget = ReadBudget::of_turn();
+        self.turn = self.turn.wrapping_add(1);
         self.gate.judge(&self.settings.limits);
         !self.queue.is_empty()
             || !self.unblocked.is_empty()
@@ -421,6 +439,9 @@ impl<S: Socket> Server<S> {
             }
         }
         assert_eq!(sessions, self.sessions);
+        self.check_shares();
+        self.check_places();
+        self.engine.check();
         assert_eq!(lent, self.pool.lent_bytes());
         assert!(self.pool.held_bytes() <= self.pool.bound_bytes());
         self.hub.check();
@@ -452,10 +473,12 @@ impl<S: Socket> Server<S> {
         (&mut self.entries[slot as usize], cx)
     }
 
-    /// Puts a connection's deadline, which may have changed, into the wheel.
+    /// Puts a connection's deadline, which may have changed, into the wheel, and itself among those
+    /// that wait, or not any more.
     fn arm(&mut self, slot: u32) {
         let deadline = self.entries[slot as usize].conn.deadline(&self.settings);
         self.wheel.set(slot, deadline);
+        self.review_waiting(slot);
     }
 
     /// Does what a connection asks for. Whether it is worth calling again with the rest.
@@ -552,6 +575,7 @@ impl<S: Socket> Server<S> {
     fn remove(&mut self, now: Now, slot: u32, reason: CloseReason, cut: bool) {
         self.detach(now, slot, reason);
         self.wheel.clear(slot);
+        self.give_place_back(slot);
         let mut entry = self.entries.remove(slot as usize);
         entry.conn.release(&mut self.pool);
         if cut {

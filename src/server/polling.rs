@@ -168,12 +168,12 @@ impl<S: Socket> Server<S> {
         self.posting = Some(id);
         let mut finished = false;
         let lives = |server: &Self| server.engine.find(&sid) == Some(session);
-        let waits = |server: &mut Self| server.share.is_read_over() || server.is_held(id);
+        let waits = |server: &mut Self| server.read_budget.is_read_over() || server.is_held(id);
         if at == 0 && !waits(self) && engine::check(form, &body).is_err() {
             self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
         }
         while !finished && lives(self) && !waits(self) {
-            self.share.spend_units(1);
+            self.read_budget.spend_units(1);
             work::count(|work| work.packets += 1);
             let mut packets = engine::packets_left(form, &body[at..]);
             match packets.next() {
@@ -223,7 +223,8 @@ impl<S: Socket> Server<S> {
         access.set_request(method, "/socket.io/", true, version);
         access.set_agent(later.agent.map_or(&[][..], |agent| self.pool.bytes(agent)));
         self.events.push(&mut self.pool, Event::Request(access));
-        let next = if is_last || self.drain.is_some() { Next::Close } else { later.next() };
+        let is_last = is_last || self.drain.is_some() || self.is_worn_out(now, slot);
+        let next = if is_last { Next::Close } else { later.next() };
         let date = self.date(now);
         let mut head = core::mem::take(&mut self.scratch);
         head.clear();

@@ -28,7 +28,7 @@ impl<S: Socket> Server<S> {
         // Taken out for the time of the call, so that what was read can be borrowed beside `self`.
         let mut buffer = core::mem::take(&mut self.buffer);
         self.published_before = self.metrics.messages_published;
-        self.share.begin_read();
+        self.read_budget.begin_read();
         work::count(|work| work.reads += 1);
         let mut spent = true;
         for number in 0..limits::READS_PER_TURN {
@@ -36,7 +36,7 @@ impl<S: Socket> Server<S> {
                 spent = false;
                 break;
             }
-            if self.share.is_spent() || self.share.is_read_over() {
+            if self.read_budget.is_spent() || self.read_budget.is_read_over() {
                 break;
             }
         }
@@ -83,7 +83,7 @@ impl<S: Socket> Server<S> {
             }
         };
         if entry.conn.is_publishing() {
-            self.share.spend_bytes(arrived);
+            self.read_budget.spend_bytes(arrived);
         }
         if arrived > 0 {
             entry.conn.heard(now.mono);
@@ -120,7 +120,7 @@ impl<S: Socket> Server<S> {
             let publishing = entry.conn.is_publishing();
             // Without memory for the rest it is taken in now rather than lost.
             if publishing
-                && self.share.is_read_over()
+                && self.read_budget.is_read_over()
                 && entry.conn.keep_input(&mut self.pool, &bytes[at..])
             {
                 entry.left_off = true;
@@ -130,8 +130,8 @@ impl<S: Socket> Server<S> {
             if held {
                 break;
             }
-            let forced = publishing && self.share.is_read_over();
-            self.share.spend_units(u32::from(publishing));
+            let forced = publishing && self.read_budget.is_read_over();
+            self.read_budget.spend_units(u32::from(publishing));
             work::count(|work| {
                 work.packets += u64::from(publishing);
                 work.forced += u64::from(forced);

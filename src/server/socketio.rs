@@ -8,13 +8,14 @@
 //! send of its current space, it turns to the next that has. At shutdown it is the transport that
 //! is closed, never a namespace: clients stay away from a namespace that was closed on them.
 
+use super::admission::why;
 use super::carrier::Farewell;
 use super::pump::reason_of_refusal;
 use super::waiting::resume_paused;
 use super::{Event, Server, Socket};
 use crate::hub::{
-    DEFAULT_CHANNEL, JoinError, Message, SPACES_MAX, Space, Transport, Unfinished, is_channel_name,
-    pieces,
+    DEFAULT_CHANNEL, JoinError, Message, Newcomer, SPACES_MAX, Space, Transport, Unfinished,
+    is_channel_name, pieces,
 };
 use crate::id::{ChannelId, ConnId, Member, Reader, SessionId};
 use crate::limits;
@@ -164,7 +165,7 @@ impl<S: Socket> Server<S> {
         match packet.kind {
             socketio::PacketType::Connect => self.enter(now, session, packet.namespace),
             socketio::PacketType::Disconnect => {
-                self.share.spend_units(limits::JOIN_UNITS);
+                self.read_budget.spend_units(limits::JOIN_UNITS);
                 work::count(|work| work.joins += 1);
                 if let Some(space) = self.space_of(session, packet.namespace) {
                     self.leave_space(now, session, space);
@@ -211,7 +212,7 @@ impl<S: Socket> Server<S> {
                 socketio::refused(version, namespace, why, packet);
             });
         }
-        self.share.spend_units(limits::JOIN_UNITS);
+        self.read_budget.spend_units(limits::JOIN_UNITS);
         work::count(|work| work.joins += 1);
         let mut random = [0; SID_RANDOM_BYTES];
         self.random.fill_bytes(&mut random);
@@ -236,25 +237,27 @@ impl<S: Socket> Server<S> {
         if !entry.spaces.make_room(&mut self.pool) {
             return Err("Out of memory");
         }
-        let dialect = entry.dialect();
-        let member = Member::new(Reader::Session(session));
+        let (dialect, holder, client) = (entry.dialect(), entry.holder, entry.client.address());
+        let newcomer = Newcomer { member: Member::new(Reader::Session(session)), dialect, holder };
         let (entries, resume) = (&mut self.entries, &mut self.resume);
         let resume = |id| resume_paused(entries, resume, id);
-        let joined =
-            self.hub.join(&mut self.pool, name, member, dialect, resume).map_err(|error| {
-                entry.spaces.settle(&mut self.pool);
-                match error {
-                    JoinError::TooManyChannels => "Too many channels",
-                    JoinError::NoMemory => "Out of memory",
-                }
-            })?;
+        let joined = self.hub.join(&mut self.pool, name, newcomer, resume).map_err(|error| {
+            entry.spaces.settle(&mut self.pool);
+            self.events.push(&mut self.pool, Event::Refused { client, why: why(error) });
+            match error {
+                JoinError::TooManyChannels => "Too many channels",
+                JoinError::NoMemory => "Out of memory",
+                JoinError::TooManyOfAddress => "Too many channels from this address",
+                JoinError::NoMemoryOfAddress => "Too much memory for channels of this address",
+            }
+        })?;
         // Everyone else is told; the newcomer begins behind it. A room that has no memory for a
         // greeting does without.
         let told = self.hub.publish(&mut self.pool, joined.channel, &Message::Hi);
         self.metrics.greetings_dropped += u64::from(told.is_err());
         let mark = self.hub.feed(joined.channel, dialect).mark();
+        self.engine.entered(session);
         let entry = self.engine.get_mut(session);
-        entry.connected();
         entry.spaces.push(Space {
             channel: joined.channel,
             position: joined.position,
@@ -266,8 +269,7 @@ impl<S: Socket> Server<S> {
             leaving: false,
             finished: false,
         });
-        let (client, first) = (entry.client.address(), entry.spaces.len() == 1);
-        if let (Transport::WebSocket(id), true) = (entry.transport, first) {
+        if let (Transport::WebSocket(id), 1) = (entry.transport, entry.spaces.len()) {
             entry.current = 0;
             self.entries[id.slot as usize].conn.follow(joined.channel, dialect, mark);
         }
@@ -339,7 +341,7 @@ impl<S: Socket> Server<S> {
         entry.spaces[space].messages_in = entry.spaces[space].messages_in.saturating_add(1);
         self.count_published(client, message);
         if let Some(id) = packet.id {
-            self.share.spend_units(1);
+            self.read_budget.spend_units(1);
             let bytes_max = 1 + packet.namespace.len() + socketio::ANSWER_BYTES_MAX;
             self.say_written(now, session, bytes_max, |ack| {
                 ack.push(PacketType::Message.digit());

@@ -38,7 +38,7 @@ impl<S: Socket> Server<S> {
         let mut any_paused = false;
         while unvisited > 0
             && reads_left > 0
-            && !self.share.is_spent()
+            && !self.read_budget.is_spent()
             && let Some(id) = self.resume.pop_front()
         {
             unvisited -= 1;

@@ -217,10 +217,11 @@ impl Shell {
         }
         self.pause = None;
         for _ in 0..limits::ACCEPTS_PER_TURN {
-            let Some(id) = self.server.vacancy() else { return };
-            match self.listeners.accept() {
+            match self.listeners.accept(|from| self.server.has_room_for(from)) {
                 Ok(None) => return,
                 Ok(Some((from, mut stream, peer))) => {
+                    let id = self.server.make_room(now, from);
+                    let id = id.expect("it was accepted because there was room");
                     let token = Token(id.to_bits() as usize);
                     // PRIORITY because a read stops in front of urgent data, with more behind it.
                     let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;

@@ -110,16 +110,23 @@ impl Listeners {
 
     /// Whether [`Listeners::accept`] is worth calling although nothing new was said.
     pub(super) fn is_ready_for(&self, server: &Server<Stream>) -> bool {
-        server.vacancy().is_some() && self.open.iter().any(|listener| listener.ready)
+        self.open.iter().any(|listener| listener.ready && server.has_room_for(listener.kind))
     }
 
-    /// The next connection of any listener. An error is the system's lack of something; connections
-    /// that were reset while they waited are passed over.
-    pub(super) fn accept(&mut self) -> io::Result<Option<(Listener, Stream, SocketAddr)>> {
+    /// The next connection of any listener for which there is room. An error is the system's lack
+    /// of something; connections that were reset while they waited are passed over.
+    pub(super) fn accept(
+        &mut self,
+        has_room_for: impl Fn(Listener) -> bool,
+    ) -> io::Result<Option<(Listener, Stream, SocketAddr)>> {
         let count = self.open.len();
         for turn in 0..count {
             let number = (self.next + turn) % count;
             let listener = &mut self.open[number];
+            // What waits there stays in its backlog, and does not keep the others waiting.
+            if !has_room_for(listener.kind) {
+                continue;
+            }
             while listener.ready {
                 match listener.socket.accept() {
                     Ok((stream, peer)) => {

@@ -1,12 +1,21 @@
 // Peers that do not keep the rules, while others must not notice: slow heads and slow frames, a
 // reader that stops reading, a peer that vanishes without a FIN, floods, descriptors that run out,
-// memory that is used up.
+// memory that is used up, everything that one stranger can take from the others.
 
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';
-import { ROOT, run, test } from './elbow.mjs';
+import { ROOT, freePort, run, test } from './elbow.mjs';
 import { eventually, sleep } from './wait.mjs';
-import { BINARY_FRAME, CLOSE, frame, refused, Tcp, TEXT, upgradeHead } from './wire.mjs';
+import {
+  BINARY_FRAME,
+  CLOSE,
+  frame,
+  proxyV1,
+  refused,
+  Tcp,
+  TEXT,
+  upgradeHead,
+} from './wire.mjs';
 
 /** Asserts that two clients still talk at ease: a hundred messages, each back within its time. */
 async function othersTalk(...clients) {
@@ -248,10 +257,14 @@ describe('what runs out', () => {
     });
     const ann = await context.client(server.port);
     const bob = await context.client(server.port);
-    // More silent connections than there are descriptors; the kernel's backlog takes the rest.
+    // More connections than there are places, on which a body is owed, so that none gives way; the
+    // kernel's backlog takes the rest.
     const crowd = [];
-    for (let count = 0; count < 200; count += 1) crowd.push(await context.tcp(server.port));
-    await eventually('its descriptors are used up', () => server.descriptors() >= 96);
+    for (let count = 0; count < 200; count += 1) {
+      const tcp = await context.tcp(server.port);
+      crowd.push(tcp.send('POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nhal'));
+    }
+    await eventually('its places are used up', () => server.descriptors() >= 80);
     assert.ok(server.descriptors() <= 128);
     await othersTalk(ann, bob);
     const before = server.cpuSeconds();
@@ -335,5 +348,130 @@ describe('what runs out', () => {
       20_000,
     );
     assert.equal((await refused(server.port, { target: '/ws/no%20such' })).status >= 400, true);
+  });
+});
+
+/** A raw WebSocket of Socket.IO from a foreign address, past its open packet. */
+async function foreigner(context, server, address, version) {
+  const tcp = await context.upgraded(server.port, {
+    target: `/socket.io/?EIO=${version}&transport=websocket`,
+    header: proxyV1(address, 5000),
+  });
+  assert.match(String((await tcp.frame()).payload), /^0\{"sid"/);
+  return tcp;
+}
+
+/** Enters a namespace: what is said to that, 40 or 44 and what comes behind it. */
+async function enter(tcp, namespace) {
+  if (namespace !== '/') tcp.send(frame(TEXT, `40${namespace},`));
+  const name = namespace === '/' ? '' : namespace;
+  for (;;) {
+    const said = String((await tcp.frame()).payload);
+    if (said.startsWith(`40${name}`) || said.startsWith(`44${name}`)) return said;
+  }
+}
+
+describe('what one stranger can take', { concurrency: 3 }, () => {
+  for (const [who, address] of [
+    ['one address', () => '203.0.113.9'],
+    ['an address each', (number) => `203.0.113.${10 + number}`],
+  ]) {
+    test(`rings of eight sockets in eight namespaces, from ${who}`, async (context) => {
+      const server = await context.elbow(['--proxy-protocol', 'required']);
+      const answers = [];
+      for (let number = 0; number < 8; number += 1) {
+        const version = number < 4 ? 4 : 3;
+        const tcp = await foreigner(context, server, address(number), version);
+        if (version === 3) answers.push(await enter(tcp, '/'));
+        for (let space = version === 3 ? 1 : 0; space < 8; space += 1) {
+          answers.push(await enter(tcp, `/room-${number % 4}-${space}`));
+        }
+      }
+      assert.equal(answers.length, 64);
+      assert.ok(answers.some((answer) => answer.startsWith('44')), 'not all of them get in');
+      // Others are let into the default channel, and hear each other there.
+      const from = (last) => ({ header: proxyV1(`198.51.100.${last}`, 6000) });
+      const plain = await context.client(server.port, from(1));
+      for (const version of [4, 3]) {
+        const tcp = await foreigner(context, server, `198.51.100.${version}`, version);
+        if (version === 4) tcp.send(frame(TEXT, '40'));
+        assert.match(await enter(tcp, '/'), /^40/);
+        plain.say(`for ${version}`);
+        const expected = `42["chat message","for ${version}"]`;
+        while (String((await tcp.frame()).payload) !== expected);
+      }
+      if (who === 'one address') {
+        const room = await context.client(server.port, { target: '/ws/room', ...from(9) });
+        room.say('room for others');
+        assert.equal(await room.next(), 'room for others');
+        await server.logged(/203\.0\.113\.9:5000 .*a quarter of --max-channels/);
+      }
+      const probe = await context.tcp(server.port);
+      const ready = (await probe.send('GET /readyz HTTP/1.1\r\nHost: h\r\n\r\n').response()).text;
+      assert.match(ready, /^HTTP\/1\.1 200 /);
+    });
+  }
+
+  test('sixty-four connections that ask now and then keep no probe out', async (context) => {
+    const health = await freePort();
+    const args = ['--max-connections', '8', '--health-listen', `127.0.0.1:${health}`];
+    const server = await context.elbow([...args, '--log-level', 'debug']);
+    const sessions = [];
+    for (let count = 0; count < 8; count += 1) sessions.push(await context.client(server.port));
+    const ask = 'GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n';
+    // Whoever is sent away comes again at once.
+    const strangers = await Promise.all(
+      Array.from({ length: 64 }, async () => [await context.tcp(server.port)]),
+    );
+    let answers = 0;
+    const timer = setInterval(() => {
+      for (const stranger of strangers) {
+        const [tcp] = stranger;
+        if (!tcp) continue;
+        answers += tcp.bytes.length > 0;
+        tcp.bytes = Buffer.alloc(0);
+        if (!tcp.finished && !tcp.reset) {
+          tcp.send(ask);
+          continue;
+        }
+        stranger[0] = null;
+        context.tcp(server.port).then((again) => {
+          stranger[0] = again;
+        });
+      }
+    }, 200);
+    context.defer(() => clearInterval(timer));
+    await eventually('each has asked and been answered', () => answers > 128);
+    for (let round = 0; round < 20; round += 1) {
+      for (const port of [health, server.port]) {
+        const probe = await context.tcp(port);
+        const { status } = await probe.send(ask).response({ ms: 2_000 });
+        assert.equal(status, 200, `on ${port}`);
+        probe.socket.destroy();
+      }
+      await sleep(50);
+    }
+    await othersTalk(sessions[0], sessions[7]);
+    await server.logged(/gave way/);
+  });
+
+  test('nineteen thousand handshakes that lead nowhere', async (context) => {
+    const server = await context.elbow(['--max-connections', '2000', '--log-level', 'warn']);
+    const handshake = 'GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: h\r\n\r\n';
+    let tcp = await context.tcp(server.port);
+    for (let asked = 0; asked < 19_000; asked += 100) {
+      if (tcp.finished || tcp.reset) tcp = await context.tcp(server.port);
+      tcp.send(handshake.repeat(100));
+      await eventually('a hundred answers, or the last one', () => {
+        const answers = tcp.bytes.toString('latin1').split('HTTP/1.1 ').length - 1;
+        return answers >= 100 || tcp.finished || tcp.reset;
+      });
+      tcp.bytes = Buffer.alloc(0);
+    }
+    const ann = await context.client(server.port);
+    const bob = await context.client(server.port);
+    await othersTalk(ann, bob);
+    const { status } = await fetch(server.url('/readyz'));
+    assert.equal(status, 200);
   });
 });

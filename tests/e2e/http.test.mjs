@@ -1,5 +1,5 @@
 // HTTP/1.1 over real sockets: curl on the page and its files, a folder of one's own (`--www`) with
-// a reload, attempts to leave it, and every vector of protocols.md section 3.4, with what becomes
+// a reload, attempts to leave it, and every vector of tests/http.rs, H01 to H52, with what becomes
 // of the connection. What no resource here can show (a body that is read: H26, H44) the decoder's
 // own tests show; here those requests must be refused once and not be taken for two.
 
@@ -407,7 +407,7 @@ async function expectAnswers(tcp, statuses, then) {
   }
 }
 
-describe('vectors of section 3.4', () => {
+describe('vectors H01 to H52', () => {
   for (const [manner, send] of Object.entries({
     'at once': (tcp, request) => tcp.send(request),
     'one byte per segment': (tcp, request) => tcp.dribble(request),

@@ -1,6 +1,6 @@
 // The PROXY protocol with the programs that speak it: Debian's HAProxy and nginx before the binary,
 // real WebSocket clients through them; then, from raw sockets, whom it believes and what AWS'
-// health checks look like (protocols.md, section 2.2).
+// health checks look like, as AWS documents them and as its users have captured them.
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';

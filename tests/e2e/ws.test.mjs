@@ -1,5 +1,5 @@
 // WebSocket over real sockets: clients of the `ws` package echo, broadcast and keep to their
-// channels; the opening handshake's refusals; every vector of protocols.md section 4.2, at once and
+// channels; the opening handshake's refusals; every vector of tests/ws.rs, F01 to F42, at once and
 // one byte per segment. The Autobahn suite (tests/autobahn) covers the rest of RFC 6455.
 
 import assert from 'node:assert/strict';
@@ -316,7 +316,7 @@ async function expectFrames(tcp, expected) {
   }
 }
 
-describe('vectors of section 4.2', () => {
+describe('vectors F01 to F42', () => {
   for (const [manner, send] of Object.entries({
     'at once': (tcp, bytes) => tcp.send(bytes),
     'one byte per segment': (tcp, bytes) => tcp.dribble(bytes),

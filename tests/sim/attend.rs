@@ -122,8 +122,10 @@ impl Oracle {
             R::ProtocolError | R::MessageTooBig => hearing.reasons.allows(reason),
             R::TooSlow => hearing.is_lapped,
             R::NoMemory => self.scarce,
+            // Held against who else is there when it was told.
+            R::GaveWay => channel.is_empty(),
             R::GoingAway => self.drain_began_ms.is_some(),
-            R::Silent => channel.is_empty() && duration_ms >= 45_000,
+            R::Silent => channel.is_empty() && duration_ms >= limits::CONNECT_LIMIT.as_millis(),
             // Its connection's end, which is held against what happened there.
             R::BodyTimeout | R::MessageTimeout => true,
             R::Answered
@@ -262,7 +264,13 @@ impl Oracle {
                     "Invalid namespace" => !is_name,
                     "Too many namespaces" => true,
                     "Too many channels" => self.channels_scarce,
-                    "Out of memory" => self.scarce,
+                    // What the default channel needs is set aside, and a second space is not.
+                    "Out of memory" => {
+                        self.scarce && (&*channel != "default" || person.hearing.is_in_any())
+                    }
+                    "Too many channels from this address"
+                    | "Too much memory for channels of this \
+                     address" => &*channel != "default",
                     _ => false,
                 };
                 assert!(legitimate, "{channel}: {why}");

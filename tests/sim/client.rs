@@ -10,7 +10,7 @@ mod flood;
 #[path = "speech.rs"]
 mod speech;
 
-use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use core::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
@@ -207,8 +207,8 @@ pub(crate) struct Client {
     pub(crate) attack: Option<Attack>,
     /// … and has begun to.
     pub(crate) has_attacked: bool,
-    /// Sessions that it has asked for, and that nobody uses, as far as they may live.
-    pub(crate) strays: usize,
+    /// Sessions that it was given and that nobody uses, less those that are over.
+    pub(crate) strays: isize,
     /// It asks but whether the server is alive.
     pub(crate) probes: bool,
     /// The last turn in which the server could not write to it …
@@ -267,9 +267,8 @@ impl Client {
         };
         let reads = draw_reads(dice, &people);
         let end = draw_end(dice, &people);
-        // Where addresses are counted, some clients share one.
-        let shared = scene.climate.settings.limits.connections_per_ip_max.is_some();
-        let host = if shared { number as u32 % 4 } else { number as u32 };
+        let hosts = scene.climate.hosts;
+        let host = if hosts > 0 { number as u32 % hosts } else { number as u32 };
         let [_, _, high, low] = host.to_be_bytes();
         let address = |a, b| {
             let ip = Ipv4Addr::new(a, b, high, low);
@@ -348,9 +347,32 @@ impl Client {
         }
     }
 
+    /// Sessions that it has, and that nobody uses: one may be on its way.
+    pub(crate) fn strays_max(&self) -> usize {
+        let asks = self.expected.front().is_some_and(|asked| asked.purpose == Purpose::Shake);
+        let asks = asks && self.person.is_none();
+        usize::try_from(self.strays + isize::from(asks)).unwrap_or(0)
+    }
+
     /// Whether it came because of an attack.
     pub(crate) fn is_extra(&self) -> bool {
         self.attack.is_some() || self.probes
+    }
+
+    /// Whether the server has it, from this listener.
+    pub(crate) fn is_connected_by(&self, listener: Listener) -> bool {
+        let is_accepted = self.accepted_at_ms.is_some() && self.listener == listener;
+        is_accepted && !self.link.state.borrow().dropped
+    }
+
+    /// The address on whose account its session is.
+    pub(crate) fn ip(&self) -> IpAddr {
+        if self.header_counts { self.claimed.ip() } else { self.peer.ip() }
+    }
+
+    /// Whether it asks for nothing but the default channel.
+    pub(crate) fn asks_for_default(&self) -> bool {
+        self.role == Role::Socket && self.channel == 0
     }
 
     pub(crate) fn never_reads(&self) -> bool {

@@ -111,6 +111,8 @@ pub(crate) struct Climate {
     /// Rate of turns in which the system has no descriptor for a newcomer.
     pub(crate) exhausted: u64,
     pub(crate) health_listener: bool,
+    /// So many addresses are shared by everybody; 0: everybody has an own one.
+    pub(crate) hosts: u32,
     pub(crate) tiny_memory: bool,
     pub(crate) length_ms: u64,
     pub(crate) turns_max: u64,
@@ -137,6 +139,11 @@ impl Climate {
             turn_ms_max: dice.pick(&[0, 1, 1, 3, 20]),
             exhausted: dice.rate(100, 200),
             health_listener: dice.chance(300),
+            hosts: if dice.chance(150) || settings.limits.connections_per_ip_max.is_some() {
+                dice.pick(&[2, 4, 4])
+            } else {
+                0
+            },
             tiny_memory,
             length_ms,
             turns_max: 1500,
@@ -199,11 +206,12 @@ fn draw_people(dice: &mut Dice, connections_max: usize) -> People {
 
 fn draw_settings(dice: &mut Dice) -> Settings {
     let feed_bytes = dice.pick(&[1024, 1024, 2048, 4096, 65_536]);
-    let feed_cost = feed_bytes + Limits::feed_index_bytes(feed_bytes);
+    let feed_cost = Limits::feed_cost_bytes(feed_bytes);
+    let default_channel = Limits::default_channel_bytes(feed_bytes);
     let memory_bytes = match dice.below(6) {
-        // Room for some rings and hardly anything beside them.
-        0 => dice.between(1, 3) * feed_cost + dice.below(3000),
-        1 => 6 * feed_cost + dice.below(20_000),
+        // Room for some rings beside those of `default`, and hardly anything else.
+        0 => default_channel + dice.below(3) * feed_cost + dice.below(3000),
+        1 => default_channel + 6 * feed_cost + dice.below(20_000),
         _ => 16 << 20,
     };
     let connections_max = dice.pick(&[1, 3, 6, 40, 200, 200]);

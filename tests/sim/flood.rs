@@ -149,7 +149,6 @@ impl Client {
 
     fn ask_session(&mut self, scene: &Scene<'_>) {
         self.count += 1;
-        self.strays += 1;
         let head = b"GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: sim\r\n\r\n";
         self.outbox.extend(head);
         self.expect(scene, &[200, 503], None).purpose = Purpose::Shake;

@@ -6,7 +6,7 @@
 //! An end is held against what the client did, what the operator did, and what the clock says.
 
 use core::net::SocketAddr;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hasher};
 
 use elbow::limits;
@@ -64,6 +64,10 @@ pub(crate) struct Oracle {
     pub(crate) big_file_bytes: usize,
     /// There may be no room for one more channel.
     pub(crate) channels_scarce: bool,
+    /// Of each listener: newcomers to whom somebody must have given way, and has not yet.
+    pub(crate) wanted: [u32; 2],
+    /// When there last were more sessions in no channel than may be.
+    pub(crate) crowded_ms: u64,
     /// Memory is used up, or nearly: there never was much, or a crowd that speaks has it.
     pub(crate) scarce: bool,
     /// What open packets say: the ping interval and timeout in milliseconds, the largest body.
@@ -123,6 +127,7 @@ impl Oracle {
         | Event::Closed { client, .. } = event
             && let Some(person) = clients[of(client)].person
         {
+            self.gives_way(now_ms, climate, &people[person], (&*clients, people), event);
             return self.session_event(now_ms, climate, &mut people[person], event);
         }
         match event {
@@ -153,8 +158,7 @@ impl Oracle {
                 return Some(Later::Ended { client: of(client), reason: *reason });
             }
             Event::Refused { client, why } => {
-                clients[of(client)].refused = true;
-                self.refused(climate, why, sessions_max(clients, people));
+                self.refused(climate, why, of(client), clients, people);
             }
             Event::Request(access) => {
                 let client = &mut clients[of(&access.client)];
@@ -168,9 +172,13 @@ impl Oracle {
             Event::Endpoint { .. } => panic!("no header names an endpoint"),
             Event::Unentered { client, reason, duration } => {
                 let number = of(client);
-                assert!(clients[number].strays > 0, "a session that nobody asked for");
-                clients[number].strays -= 1;
+                assert!(clients[number].strays_max() > 0, "a session that nobody asked for");
                 let duration_ms = duration.as_millis();
+                let is_crowded =
+                    unentered_max(clients, people) > climate.settings.limits.unentered_max();
+                let fits = *reason != CloseReason::GaveWay || is_crowded;
+                assert!(fits, "a session that nobody uses gave way to nobody");
+                clients[number].strays -= 1;
                 return Some(Later::Stray { client: number, reason: *reason, duration_ms });
             }
             Event::Dropped { events } => panic!("{events} events found no room"),
@@ -243,19 +251,98 @@ impl Oracle {
         assert!(blocked, "a reader whose socket took everything was lapped");
     }
 
-    fn refused(&self, climate: &Climate, why: &str, sessions: usize) {
+    fn refused(
+        &self,
+        climate: &Climate,
+        why: &str,
+        number: usize,
+        clients: &mut [Client],
+        people: &[Person],
+    ) {
+        clients[number].refused = true;
+        let (clients, client) = (&*clients, &clients[number]);
         let limits = &climate.settings.limits;
+        let sessions = || sessions_max(clients, people, |_| true);
+        let ip = client.ip();
+        let has_its_share = || {
+            sessions_max(clients, people, |other| other.ip() == ip)
+                >= limits.sessions_per_address_max()
+        };
+        let is_asked = limits.connections_per_ip_max.is_some();
+        let channels = || self.channels_now(clients, people);
         let legitimate = match why {
             "draining" => self.drain_began_ms.is_some(),
-            "--max-connections are in use" => sessions >= limits.connections_max,
-            "--max-connections-per-ip of this address are in use" => {
-                limits.connections_per_ip_max.is_some()
+            "--max-connections are in use" => sessions() >= limits.connections_max,
+            "--max-connections-per-ip of this address are in use" => is_asked && has_its_share(),
+            "a quarter of --max-connections is in use by this address" => {
+                !is_asked && has_its_share()
             }
-            "--memory is used up" => self.scarce,
+            // What the default channel needs is set aside.
+            "--memory is used up" => self.scarce && !client.asks_for_default(),
             "--max-channels are in use" => self.channels_scarce,
+            "a quarter of --max-channels is in use by this address" => {
+                channels() >= limits.channels_per_address_max()
+            }
+            "a quarter of --memory is in use by the channels of this address" => {
+                channels() * 3 >= limits.feeds_per_address_max()
+            }
             _ => false,
         };
         assert!(legitimate, "refused: {why}");
+    }
+
+    /// Channels with members, as far as their events tell, `default` not among them.
+    fn channels_now(&self, clients: &[Client], people: &[Person]) -> usize {
+        let open = |session: &&Session| !session.is_closed;
+        let sessions = clients.iter().filter_map(|client| client.session.as_ref()).filter(open);
+        let plain = sessions.map(|session| &*session.channel);
+        let spaces = people.iter().flat_map(|person| person.hearing.channels());
+        let all: BTreeSet<&str> = plain.chain(spaces).collect();
+        all.iter().filter(|channel| **channel != "default").count()
+    }
+
+    /// Notes whether more sessions are in no channel than may be.
+    pub(crate) fn look_around(
+        &mut self,
+        now_ms: u64,
+        climate: &Climate,
+        clients: &[Client],
+        people: &[Person],
+    ) {
+        if unentered_max(clients, people) > climate.settings.limits.unentered_max() {
+            self.crowded_ms = now_ms;
+        }
+    }
+
+    /// Of a session that was in no channel and gave way: there were more of them than may be, and
+    /// none of those that came before it stays.
+    fn gives_way(
+        &self,
+        now_ms: u64,
+        climate: &Climate,
+        person: &Person,
+        (clients, people): (&[Client], &[Person]),
+        event: &Event,
+    ) {
+        let Event::Unentered { reason: CloseReason::GaveWay, duration, .. } = event else { return };
+        let began_ms = now_ms - duration.as_millis();
+        let number = person.number;
+        assert!(is_unentered(&person), "@{number} is in a channel and gave way");
+        let unentered = people.iter().filter(is_unentered);
+        let is_crowded = match person.socket {
+            None => unentered_max(clients, people) > climate.settings.limits.unentered_max(),
+            // Its end is told when its close frame has gone.
+            Some(_) => self.crowded_ms >= began_ms,
+        };
+        assert!(is_crowded, "@{number} gave way to nobody");
+        // Of those on a WebSocket it is not known whether they are closing.
+        let older = |other: &&Person| {
+            // When its answer was written it had begun for certain.
+            let had_begun = other.hearing.opened_at_ms.is_some_and(|at_ms| at_ms < began_ms);
+            other.socket.is_none() && had_begun
+        };
+        let older = unentered.filter(older).map(|other| other.number).next();
+        assert_eq!(older, None, "@{number} gave way before it");
     }
 
     /// The server has written a whole unit, which ends at `at`.
@@ -344,9 +431,8 @@ impl Oracle {
     fn stray(&mut self, client: &mut Client, response: &Response) {
         if response.status == 200 {
             self.strays_seen += 1;
+            client.strays += 1;
             assert!(response.body.starts_with(b"0{\"sid\":\""), "no open packet");
-        } else {
-            client.strays -= 1;
         }
     }
 
@@ -360,11 +446,13 @@ impl Oracle {
     ) {
         use CloseReason as R;
         self.strays_left += 1;
-        let limits = &climate.settings.limits;
-        let ping_ms = limits.ping_interval.half().plus(limits.ping_timeout).as_millis();
+        let settings = &climate.settings.limits;
+        let ping_ms = settings.ping_interval.half().plus(settings.ping_timeout).as_millis();
         let state = client.link.state.borrow();
         let legitimate = match reason {
-            R::Silent => duration_ms >= 45_000,
+            R::Silent => duration_ms >= limits::CONNECT_LIMIT.as_millis(),
+            // Held against who else is there when it was told.
+            R::GaveWay => true,
             // It is pinged in the second half of the first interval, and never answers.
             R::PingTimeout => duration_ms >= ping_ms,
             R::GoingAway => self.drain_began_ms.is_some(),
@@ -454,6 +542,13 @@ impl Oracle {
             Later::Ended { reason, .. } => {
                 assert!(client.ended.is_none(), "ended twice");
                 client.ended = Some(reason);
+                let is_carrier =
+                    |person: &Person| carried_until(now_ms, climate, client, person, reason);
+                if reason == CloseReason::GaveWay && !person.is_some_and(is_carrier) {
+                    let wanted = &mut self.wanted[client.listener as usize];
+                    assert!(*wanted > 0, "#{} gave way to nobody", client.number);
+                    *wanted -= 1;
+                }
                 if client.is_socket && client.decoder.is_upgraded() {
                     self.close_code(client, reason);
                 }
@@ -523,8 +618,7 @@ impl Oracle {
             R::Answered => client.decoder.is_closed(),
             R::PeerGone | R::ProbeOnly => state.is_over(),
             R::PeerReset => client.reasons.allows(reason) && state.is_over(),
-            R::Silent => accepted_ms >= 5000 && state.written == 0,
-            R::ProxyTimeout => accepted_ms >= 5000 && state.written == 0,
+            R::Silent | R::ProxyTimeout => accepted_ms >= 5000 && state.written == 0,
             R::KeepAliveTimeout => idle_ms >= keep_alive_ms,
             // Its head came behind the answer to the request before it.
             R::BodyTimeout => {
@@ -545,6 +639,7 @@ impl Oracle {
             R::TooSlow => client.session.as_ref().is_some_and(is_lapped),
             R::TransportTimeout => state.gave_up,
             R::NoMemory => self.scarce,
+            R::GaveWay => self.was_idle(client),
             R::GoingAway => self.drain_began_ms.is_some(),
             R::Replaced => self.cut_readers_at_ms == Some(now_ms),
             R::ClosedByClient
@@ -564,6 +659,19 @@ impl Oracle {
             client.number
         );
         self.last_words(now_ms, client, reason);
+    }
+
+    /// Whether nothing was under way on a connection that gave way: no session, no answer, no held
+    /// poll.
+    fn was_idle(&self, client: &Client) -> bool {
+        let state = client.link.state.borrow();
+        let is_session = client.session.as_ref().is_some_and(|session| !session.is_closed);
+        let asked = client.expected.front().map(|expected| expected.purpose);
+        // Who vanishes takes with it what it was about to ask.
+        let is_read = state.read_bytes == client.said_bytes() && !client.gone;
+        let is_held = asked == Some(Purpose::Poll) && is_read && !client.piped;
+        let is_answering = client.decoder.rest() > 0;
+        !is_session && !is_held && !is_answering
     }
 
     /// Who asked was answered, and a reset must not destroy what was said last, while the peer
@@ -619,13 +727,28 @@ fn carried_until(
     client.is_socket && (explained || silent)
 }
 
+/// Whether somebody has, or may have, a session that was in no channel yet.
+fn is_unentered(person: &&Person) -> bool {
+    person.version == 4 && !person.hearing.was_in_any() && person.hearing.end.is_none()
+}
+
+/// Sessions that there may be in no channel.
+fn unentered_max(clients: &[Client], people: &[Person]) -> usize {
+    let strays: usize = clients.iter().map(Client::strays_max).sum();
+    people.iter().filter(is_unentered).count() + strays
+}
+
 /// Sessions that there may be: who does not poll any more stays one until its time is over.
-fn sessions_max(clients: &[Client], people: &[Person]) -> usize {
+fn sessions_max(clients: &[Client], people: &[Person], is_of: impl Fn(&Client) -> bool) -> usize {
     let open = |session: &Session| !session.is_closed;
-    let plain = |client: &&Client| client.session.as_ref().is_some_and(open);
-    let lives = |person: &&Person| person.hearing.end.is_none();
-    let strays: usize = clients.iter().map(|client| client.strays).sum();
-    clients.iter().filter(plain).count() + people.iter().filter(lives).count() + strays
+    let plain = |client: &&Client| client.session.as_ref().is_some_and(open) && is_of(client);
+    // It is on the account of the address from which it shook hands.
+    let shook = |person: &Person| person.carriers.first().map(|number| &clients[*number]);
+    let lives =
+        |person: &&Person| person.hearing.end.is_none() && shook(person).is_some_and(&is_of);
+    let strays = clients.iter().filter(|client| is_of(client)).map(Client::strays_max);
+    let plain = clients.iter().filter(plain).count();
+    plain + people.iter().filter(lives).count() + strays.sum::<usize>()
 }
 
 /// Whether what it says next takes more than half a ring as Socket.IO clients would get it, and so

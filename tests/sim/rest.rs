@@ -36,6 +36,7 @@ impl World {
         self.oracle.scarce =
             self.climate.tiny_memory || pool.free_bytes() < pool.limit_bytes() / 16;
         assert!(!self.oracle.greetings_uncertain || self.oracle.scarce);
+        self.oracle.look_around(now_ms, &self.climate, &self.clients, &self.people);
         while let Some(event) = self.server.poll_event() {
             self.note(|_| format!("{event:?}"));
             self.oracle.hash(now_ms, &event);
@@ -68,6 +69,8 @@ impl World {
             let person = client.person.map(|number| &self.people[number]);
             self.oracle.end(now_ms, &self.climate, client, person, end);
         }
+        // Whoever took leave of a session has had its word, and may have given way without one.
+        self.oracle.wanted = [0; 2];
         let served_ms = self.served_ms();
         for number in 0..self.clients.len() {
             if self.clients[number].accepted_at_ms.is_some()
@@ -200,7 +203,7 @@ impl World {
         let mut last_ms = last_ms;
         if client.person.is_some() {
             // A poll may be held until its session's time has come, which a sleep puts off.
-            limit_ms = limit_ms.max(self.patience_ms()).max(45_000);
+            limit_ms = limit_ms.max(self.patience_ms()).max(limits::CONNECT_LIMIT.as_millis());
             last_ms = last_ms.max(self.woke_ms);
         }
         if headed && state.read_bytes == 0 {

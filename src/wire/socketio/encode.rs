@@ -117,7 +117,7 @@ fn string(text: &str, out: &mut Vec<u8>) {
 
 /// The length of a JSON string with its quotes.
 fn string_bytes(text: &str) -> usize {
-    // A block is summed up in a byte, without a branch per byte, which makes it vector instructions.
+    // A block is summed up in a byte without a branch per byte: that makes it vector instructions.
     const BLOCK_BYTES: usize = 32;
     const _: () = assert!(BLOCK_BYTES * (ESCAPED_BYTES_MAX - 1) <= u8::MAX as usize);
     let added = |sum: u8, byte: &u8| sum.wrapping_add(escape_bytes(*byte));

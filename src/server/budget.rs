@@ -9,17 +9,17 @@ use crate::limits;
 
 /// The shares of the turn and of the connection that is being read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Share {
+pub(super) struct ReadBudget {
     bytes: usize,
     units: u32,
     /// Of the connection that is being read; at most `units`.
     units_of_read: u32,
 }
 
-impl Share {
+impl ReadBudget {
     /// The whole of a turn.
-    pub(super) const fn of_turn() -> Share {
-        Share {
+    pub(super) const fn of_turn() -> ReadBudget {
+        ReadBudget {
             bytes: limits::READ_BYTES_PER_TURN,
             units: limits::UNITS_PER_TURN,
             units_of_read: limits::UNITS_PER_READ,
