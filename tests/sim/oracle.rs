@@ -432,7 +432,9 @@ impl Oracle {
         if response.status == 200 {
             self.strays_seen += 1;
             client.strays += 1;
-            assert!(response.body.starts_with(b"0{\"sid\":\""), "no open packet");
+            // Among many, one may have to give way before it was told that it is there.
+            let is_open = response.body.starts_with(b"0{\"sid\":\"");
+            assert!(is_open || response.body == b"1", "neither an open packet nor a close");
         }
     }
 
