@@ -106,6 +106,25 @@ mutant "no lingering" \
 mutant "a drain without end" \
   's/drain.ends.plus(limits::DRAIN_CUT_LIMIT)/Instant::NEVER/'
 
+# Connections with answers to send may take all of a pass, as long as there are any.
+mutant "attack: no share for sweeps" \
+  's/(Part::Sweeps, limits::SWEEP_SENDS_MIN),/(Part::Sweeps, 0),/'
+# Held polls have what the others leave.
+mutant "attack: no share for polls" \
+  's/(Part::Polls, limits::POLL_SENDS_MIN),/(Part::Polls, 0),/'
+# Rooms, and sessions that poll, may keep answers from being sent.
+mutant "attack: a part is never given up" \
+  's/self.sends <= self.kept || self.visits == 0/self.sends == 0 || self.visits == 0/'
+# All frames that were read are taken in at once.
+mutant "attack: frames for nothing" \
+  's/self.share.spend_units(u32::from(publishing));/let _ = publishing;/'
+# … and all packets of a POST.
+mutant "attack: packets for nothing" \
+  's/let waits = |server: .mut Self| server.share.is_read_over() || server.is_held(id);/let waits = |server: \&mut Self| server.is_held(id);/'
+# Who enters and leaves pays what a ping costs.
+mutant "attack: entering for nothing" \
+  's/^        self.share.spend_units(limits::JOIN_UNITS);/        self.share.spend_units(0);/'
+
 # Some events are not acknowledged.
 mutant "session: an acknowledgement skipped" \
   's/if let Some(id) = packet.id {/if let Some(id) = packet.id.filter(|id| id % 5 > 0) {/'

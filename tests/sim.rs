@@ -16,12 +16,15 @@
 //! With `SEEDS` all of the processor's cores take part. The long run that remembers where it
 //! stopped is `long_run`, below; `tests/long-sim` starts it.
 //!
-//! In `tests/sim/`: `climate` is the weather of one run, `socket` the fake network, `client` the
-//! people and `speech` what they say, `person` those who speak Socket.IO and `parting` how they
-//! go, `decode` and `packet` what they understand, `oracle` what must be true, `attend` and
-//! `hearing` the same of sessions, `turns` whose word it was, `world` what happens when and `rest`
-//! what must hold after each turn.
+//! In `tests/sim/`: `climate` is the weather of one run, `attack` who attacks in it, `socket` the
+//! fake network, `client` the people and `speech` what they say, `person` those who speak Socket.IO
+//! and `parting` how they go, `flood` and `swarm` what attackers of either kind say, `decode` and
+//! `packet` what they understand, `oracle` what must be true, `attend` and `hearing` the same of
+//! sessions, `turns` whose word it was, `world` what happens when, `siege` when attackers come,
+//! `rest` what must hold after each turn and `promise` within how many turns what is promised.
 
+#[path = "sim/attack.rs"]
+mod attack;
 #[path = "sim/attend.rs"]
 mod attend;
 #[path = "sim/client.rs"]
@@ -52,6 +55,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
+use attack::Attack;
 use elbow::reason::CloseReason;
 use tally::Tally;
 use world::Journal;
@@ -177,8 +181,11 @@ fn told(seed: u64) {
     }
 }
 
-/// A sweep in which some end never happens has not looked everywhere.
+/// A sweep in which some end never happens, or some attack, has not looked everywhere.
 fn assert_variety(tally: &Tally) {
+    for (attack, count) in Attack::ALL.into_iter().zip(tally.attacked) {
+        assert!(count > 0, "no attacker of the kind {attack:?}");
+    }
     for reason in CloseReason::ALL {
         let seen = tally.reasons & 1 << reason as u32 != 0;
         assert!(seen, "nothing ended as {reason:?}");

@@ -28,10 +28,11 @@ impl Oracle {
         let hearing = &mut person.hearing;
         match event {
             Event::Opened { channel, .. } => {
+                self.entered = true;
                 let log = self.channels.entry(channel.clone()).or_default();
                 let text = format!("2{}[\"hi\"]", packet::prefix(channel)).into();
                 let optional = self.greetings_uncertain;
-                log.spoken.push(Spoken { text, attachments: Vec::new(), optional });
+                log.push_spoken(self.turn, Spoken { text, attachments: Vec::new(), optional });
                 hearing.entered(now_ms, channel, log.spoken.len());
             }
             Event::Message { text, .. } => {
@@ -41,8 +42,10 @@ impl Oracle {
                 let roams = person.hearing.channels().count() > 1;
                 self.turns.spoke(now_ms, &saying.channel, speaker, roams);
                 let log = self.channels.get_mut(&saying.channel).expect("it was entered");
-                log.spoken.push(saying.spoken);
-                log.plain.extend(saying.plain);
+                log.push_spoken(self.turn, saying.spoken);
+                if let Some(message) = saying.plain {
+                    log.push_plain(self.turn, message);
+                }
             }
             Event::Lapped { channel, lag_bytes, .. } => {
                 hearing.is_lapped = true;
@@ -212,9 +215,11 @@ impl Oracle {
             // be seen, behind the one that tells of the end.
             let told_close = hearing.told_close;
             hearing.told_close &= !(hearing.unchecked && expected.in_time);
+            let told = self.told;
             for packet in packet::of_body(person.version, &response.body) {
                 self.engine_packet(now_ms, client, person, at, &packet);
             }
+            self.most_polled = self.most_polled.max(self.told - told);
             person.hearing.told_close |= told_close;
         }
         client.notices.push_back((at, Notice::Carried(Heard::Answer(purpose, status))));
@@ -258,7 +263,7 @@ impl Oracle {
                 let legitimate = match why.as_str() {
                     "Invalid namespace" => !is_name,
                     "Too many namespaces" => true,
-                    "Too many channels" => self.channels_max < 32,
+                    "Too many channels" => self.channels_scarce,
                     // What the default channel needs is set aside, and a second space is not.
                     "Out of memory" => {
                         self.scarce && (&*channel != "default" || person.hearing.is_in_any())

@@ -5,6 +5,8 @@
 //! the oracle holds against what the server does. A client reacts only to what has arrived and what
 //! it has taken: one that does not read answers no ping.
 
+#[path = "flood.rs"]
+mod flood;
 #[path = "speech.rs"]
 mod speech;
 
@@ -17,6 +19,7 @@ use elbow::reason::CloseReason;
 use elbow::server::Listener;
 use elbow::settings::ProxyMode;
 
+use super::attack::Attack;
 use super::climate::{Climate, Dice, People};
 use super::decode::Decoder;
 use super::person::{Heard, Purpose};
@@ -200,6 +203,18 @@ pub(crate) struct Client {
     pub(crate) over: bool,
     pub(crate) half_closed: bool,
     pub(crate) gone: bool,
+    /// What it does without end.
+    pub(crate) attack: Option<Attack>,
+    /// … and has begun to.
+    pub(crate) has_attacked: bool,
+    /// Sessions that it was given and that nobody uses, less those that are over.
+    pub(crate) strays: isize,
+    /// It asks but whether the server is alive.
+    pub(crate) probes: bool,
+    /// The last turn in which the server could not write to it …
+    pub(crate) free_turn: u64,
+    /// … or had not been told all that it has said.
+    pub(crate) told_turn: u64,
     role: Role,
     reads: Reads,
     end: End,
@@ -293,6 +308,12 @@ impl Client {
             over: false,
             half_closed: false,
             gone: false,
+            attack: None,
+            has_attacked: false,
+            strays: 0,
+            probes: false,
+            free_turn: 0,
+            told_turn: 0,
             role,
             reads,
             end,
@@ -311,6 +332,31 @@ impl Client {
         let whole = if self.header_counts { self.claimed } else { self.peer };
         // Until the header is read the peer is all that is known.
         address == whole || (address == self.peer && self.session.is_none() && self.answered == 0)
+    }
+
+    /// Whether the server has it.
+    pub(crate) fn is_accepted(&self) -> bool {
+        self.accepted_at_ms.is_some() && self.judged_end.is_none()
+    }
+
+    /// Whether it may have more to be sent than short answers.
+    pub(crate) fn reads_much(&self) -> bool {
+        match self.attack {
+            Some(attack) => attack.is_person() || matches!(attack, Attack::Frames | Attack::Rooms),
+            None => !self.probes,
+        }
+    }
+
+    /// Sessions that it has, and that nobody uses: one may be on its way.
+    pub(crate) fn strays_max(&self) -> usize {
+        let asks = self.expected.front().is_some_and(|asked| asked.purpose == Purpose::Shake);
+        let asks = asks && self.person.is_none();
+        usize::try_from(self.strays + isize::from(asks)).unwrap_or(0)
+    }
+
+    /// Whether it came because of an attack.
+    pub(crate) fn is_extra(&self) -> bool {
+        self.attack.is_some() || self.probes
     }
 
     /// Whether the server has it, from this listener.
@@ -360,9 +406,17 @@ impl Client {
         }
         let speaks = !self.over && !scene.quiet && self.role != Role::Carrier;
         if speaks && scene.now_ms >= self.speak_again_ms {
-            self.speak(scene);
-            let think_ms = scene.climate.people.think_ms;
-            self.speak_again_ms = scene.now_ms + scene.dice.between(1, think_ms * 2);
+            self.speak_again_ms = match self.attack {
+                Some(attack) => {
+                    self.attack(scene, attack);
+                    self.attacks_again_ms(scene, attack)
+                }
+                None => {
+                    self.speak(scene);
+                    let think_ms = scene.climate.people.think_ms;
+                    scene.now_ms + scene.dice.between(1, think_ms * 2)
+                }
+            };
         }
         let sends_again_ms = self.send(scene);
         if self.gone {
@@ -599,6 +653,7 @@ impl Client {
         scene: &mut Scene<'_>,
         person: usize,
         reads: Reads,
+        attack: Option<Attack>,
     ) -> Client {
         let mut client = Client {
             role: Role::Carrier,
@@ -608,6 +663,9 @@ impl Client {
             person: Some(person),
             ..Client::new(number, link, scene)
         };
+        if let Some(attack) = attack {
+            client.become_attacker(scene, attack);
+        }
         match scene.climate.settings.proxy {
             ProxyMode::Off => {}
             ProxyMode::Optional if scene.dice.chance(500) => {}

@@ -9,6 +9,8 @@ use elbow::limits::Limits;
 use elbow::settings::{Events, ProxyMode, Settings, Trust};
 use elbow::time::Duration;
 
+use super::attack::Attacks;
+
 /// A small generator (splitmix64): the same seed, the same numbers.
 #[derive(Debug)]
 pub(crate) struct Dice(u64);
@@ -118,6 +120,7 @@ pub(crate) struct Climate {
     pub(crate) replace_every_ms: Option<u64>,
     /// The files are small, or one is larger than all buffers.
     pub(crate) big_file_bytes: usize,
+    pub(crate) attacks: Attacks,
 }
 
 impl Climate {
@@ -147,6 +150,7 @@ impl Climate {
             drain_at_ms: dice.chance(250).then(|| dice.below(length_ms)),
             replace_every_ms: dice.chance(250).then(|| dice.between(100, 4000)),
             big_file_bytes: dice.pick(&[300, 5000, 40_000]).min(temper.send_bytes * 50),
+            attacks: Attacks::default(),
             settings,
         }
     }

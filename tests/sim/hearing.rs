@@ -33,6 +33,9 @@ pub(crate) struct Log {
     /// As plain WebSockets get it.
     pub(crate) plain: Vec<Message>,
     pub(crate) spoken: Vec<Spoken>,
+    /// The turns in which they were.
+    pub(crate) plain_turns: Vec<u64>,
+    pub(crate) spoken_turns: Vec<u64>,
 }
 
 /// An event that a client has said and that is to be published.
@@ -126,6 +129,20 @@ pub(crate) struct Hearing {
     pub(crate) excused_ms: u64,
     /// Since when the server could tell it everything.
     pub(crate) receptive_ms: Option<u64>,
+    /// The last turn in which it could not.
+    pub(crate) receptive_turn: u64,
+}
+
+impl Log {
+    pub(crate) fn push_plain(&mut self, turn: u64, message: Message) {
+        self.plain.push(message);
+        self.plain_turns.push(turn);
+    }
+
+    pub(crate) fn push_spoken(&mut self, turn: u64, spoken: Spoken) {
+        self.spoken.push(spoken);
+        self.spoken_turns.push(turn);
+    }
 }
 
 impl Stint {
@@ -143,6 +160,19 @@ impl Stint {
             Some(_) | None => self.credit = 0,
         }
         self.place
+    }
+
+    /// How many records further the first stands that it certainly has not been given, of those
+    /// that it must be.
+    fn first_owed(&self, spoken: &[Spoken]) -> usize {
+        let mut credit = self.credit;
+        let is_owed = |spoken: &Spoken| {
+            let excused = spoken.is_greeting() && credit > 0;
+            credit -= usize::from(excused && !spoken.optional);
+            !spoken.optional && !excused
+        };
+        let missing = &spoken[self.place..];
+        missing.iter().position(is_owed).unwrap_or(missing.len() - 1)
     }
 
     fn behind(&self, spoken: &[Spoken]) -> usize {
@@ -187,6 +217,7 @@ impl Hearing {
             heard_ms: 0,
             excused_ms: 0,
             receptive_ms: None,
+            receptive_turn: 0,
         }
     }
 
@@ -394,6 +425,17 @@ impl Hearing {
         stints[current].place = owed.place + 1;
         stints[current].got += 1;
         true
+    }
+
+    /// The turn in which the first record was appended that it has not been given yet, and must be.
+    pub(crate) fn owed_since(&self, logs: &BTreeMap<Box<str>, Log>) -> Option<u64> {
+        let owed = self.stints.iter().filter_map(|(channel, stints)| {
+            let stint = stints.last().filter(|stint| !stint.ended)?;
+            let log = &logs[channel];
+            (stint.behind(&log.spoken) > 0)
+                .then(|| log.spoken_turns[stint.place + stint.first_owed(&log.spoken)])
+        });
+        owed.min()
     }
 
     /// How many records it has not been given yet, and whether it is in the middle of one.

@@ -26,6 +26,8 @@ use super::turns::{Speaker, Turns};
 pub(crate) struct Oracle {
     pub(crate) channels: BTreeMap<Box<str>, Log>,
     pub(crate) turns: Turns,
+    /// The turn that is judged.
+    pub(crate) turn: u64,
     pub(crate) addresses: BTreeMap<SocketAddr, usize>,
     /// Of every event.
     pub(crate) trace: DefaultHasher,
@@ -35,12 +37,20 @@ pub(crate) struct Oracle {
     pub(crate) delivered: u64,
     /// … by Socket.IO sessions …
     pub(crate) told: u64,
+    /// The most records in the answer to a poll.
+    pub(crate) most_polled: u64,
     /// … and that the server says it has delivered.
     pub(crate) counted: u64,
     pub(crate) opened: u64,
+    /// Somebody has entered a channel since this was last looked at.
+    pub(crate) entered: bool,
     pub(crate) ended: u64,
     /// Stays of Socket.IO sessions in channels that are over.
     pub(crate) left: u64,
+    /// Sessions that were asked for and never used: those whose open packet was seen …
+    pub(crate) strays_seen: u64,
+    /// … and those that are over.
+    pub(crate) strays_left: u64,
     /// Greetings in logs that are marked as perhaps missing up to here.
     pub(crate) greetings_dropped: u64,
     /// Some of the greetings of this turn found no memory.
@@ -52,7 +62,8 @@ pub(crate) struct Oracle {
     /// When whoever read the files from before the current ones was last to be cut.
     pub(crate) cut_readers_at_ms: Option<u64>,
     pub(crate) big_file_bytes: usize,
-    pub(crate) channels_max: usize,
+    /// There may be no room for one more channel.
+    pub(crate) channels_scarce: bool,
     /// Of each listener: newcomers to whom somebody must have given way, and has not yet.
     pub(crate) wanted: [u32; 2],
     /// When there last were more sessions in no channel than may be.
@@ -79,6 +90,12 @@ pub(crate) enum Later {
         reason: CloseReason,
         duration_ms: u64,
         counts: (u64, u64),
+    },
+    /// A Socket.IO session is over that nobody has used.
+    Stray {
+        client: usize,
+        reason: CloseReason,
+        duration_ms: u64,
     },
     Ended {
         client: usize,
@@ -110,7 +127,7 @@ impl Oracle {
         | Event::Closed { client, .. } = event
             && let Some(person) = clients[of(client)].person
         {
-            self.gives_way(now_ms, climate, &people[person], people, event);
+            self.gives_way(now_ms, climate, &people[person], (&*clients, people), event);
             return self.session_event(now_ms, climate, &mut people[person], event);
         }
         match event {
@@ -153,7 +170,17 @@ impl Oracle {
                 }
             }
             Event::Endpoint { .. } => panic!("no header names an endpoint"),
-            Event::Unentered { .. } => panic!("a plain WebSocket is in a channel"),
+            Event::Unentered { client, reason, duration } => {
+                let number = of(client);
+                assert!(clients[number].strays_max() > 0, "a session that nobody asked for");
+                let duration_ms = duration.as_millis();
+                let is_crowded =
+                    unentered_max(clients, people) > climate.settings.limits.unentered_max();
+                let fits = *reason != CloseReason::GaveWay || is_crowded;
+                assert!(fits, "a session that nobody uses gave way to nobody");
+                clients[number].strays -= 1;
+                return Some(Later::Stray { client: number, reason: *reason, duration_ms });
+            }
             Event::Dropped { events } => panic!("{events} events found no room"),
             Event::Drained => {
                 assert!(self.drain_began_ms.is_some(), "drained without a drain");
@@ -167,6 +194,7 @@ impl Oracle {
     fn opened(&mut self, now_ms: u64, client: &mut Client, channel: &str) {
         assert!(client.session.is_none(), "opened twice");
         self.opened += 1;
+        self.entered = true;
         let joined = self.channels.entry(channel.into()).or_default().plain.len();
         client.session = Some(Session {
             channel: channel.into(),
@@ -201,8 +229,8 @@ impl Oracle {
         session.unread_at_ms = Some(now_ms);
         self.turns.spoke(now_ms, &session.channel, Speaker::Client(client.number), false);
         let log = self.channels.get_mut(&session.channel).expect("it was joined");
-        log.spoken.push(spoken(&session.channel, &message));
-        log.plain.push(message);
+        log.push_spoken(self.turn, spoken(&session.channel, &message));
+        log.push_plain(self.turn, message);
         session.own_behind = log.plain.len();
     }
 
@@ -251,8 +279,7 @@ impl Oracle {
             }
             // What the default channel needs is set aside.
             "--memory is used up" => self.scarce && !client.asks_for_default(),
-            // Those that Socket.IO clients make up are some more.
-            "--max-channels are in use" => limits.channels_max < 32,
+            "--max-channels are in use" => self.channels_scarce,
             "a quarter of --max-channels is in use by this address" => {
                 channels() >= limits.channels_per_address_max()
             }
@@ -275,8 +302,14 @@ impl Oracle {
     }
 
     /// Notes whether more sessions are in no channel than may be.
-    pub(crate) fn look_around(&mut self, now_ms: u64, climate: &Climate, people: &[Person]) {
-        if people.iter().filter(is_unentered).count() > climate.settings.limits.unentered_max() {
+    pub(crate) fn look_around(
+        &mut self,
+        now_ms: u64,
+        climate: &Climate,
+        clients: &[Client],
+        people: &[Person],
+    ) {
+        if unentered_max(clients, people) > climate.settings.limits.unentered_max() {
             self.crowded_ms = now_ms;
         }
     }
@@ -288,7 +321,7 @@ impl Oracle {
         now_ms: u64,
         climate: &Climate,
         person: &Person,
-        people: &[Person],
+        (clients, people): (&[Client], &[Person]),
         event: &Event,
     ) {
         let Event::Unentered { reason: CloseReason::GaveWay, duration, .. } = event else { return };
@@ -297,7 +330,7 @@ impl Oracle {
         assert!(is_unentered(&person), "@{number} is in a channel and gave way");
         let unentered = people.iter().filter(is_unentered);
         let is_crowded = match person.socket {
-            None => unentered.clone().count() > climate.settings.limits.unentered_max(),
+            None => unentered_max(clients, people) > climate.settings.limits.unentered_max(),
             // Its end is told when its close frame has gone.
             Some(_) => self.crowded_ms >= began_ms,
         };
@@ -373,6 +406,9 @@ impl Oracle {
         let Some((expected, late)) = self.expected(client, response) else { return };
         let Expected { statuses, .. } = expected;
         let status = response.status;
+        if expected.purpose == Purpose::Shake {
+            self.stray(client, response);
+        }
         if let Some(page) = expected.page
             && !late
             && !expected.to_head
@@ -389,6 +425,61 @@ impl Oracle {
             return;
         };
         client.notices.push_back((at, notice));
+    }
+
+    /// The answer to a handshake of somebody who goes on with the next.
+    fn stray(&mut self, client: &mut Client, response: &Response) {
+        if response.status == 200 {
+            self.strays_seen += 1;
+            client.strays += 1;
+            // Among many, one may have to give way before it was told that it is there.
+            let is_open = response.body.starts_with(b"0{\"sid\":\"");
+            assert!(is_open || response.body == b"1", "neither an open packet nor a close");
+        }
+    }
+
+    /// The end of a session that nobody uses.
+    pub(crate) fn stray_left(
+        &mut self,
+        climate: &Climate,
+        client: &Client,
+        reason: CloseReason,
+        duration_ms: u64,
+    ) {
+        use CloseReason as R;
+        self.strays_left += 1;
+        let settings = &climate.settings.limits;
+        let ping_ms = settings.ping_interval.half().plus(settings.ping_timeout).as_millis();
+        let state = client.link.state.borrow();
+        let legitimate = match reason {
+            R::Silent => duration_ms >= limits::CONNECT_LIMIT.as_millis(),
+            // Held against who else is there when it was told.
+            R::GaveWay => true,
+            // It is pinged in the second half of the first interval, and never answers.
+            R::PingTimeout => duration_ms >= ping_ms,
+            R::GoingAway => self.drain_began_ms.is_some(),
+            R::NoMemory => self.scarce,
+            R::PeerGone | R::PeerReset | R::SocketFailed => state.is_over(),
+            R::TransportTimeout => state.gave_up,
+            R::Answered
+            | R::ProbeOnly
+            | R::ProxyInvalid
+            | R::ProxyMissing
+            | R::ProxyUntrusted
+            | R::ProxyTimeout
+            | R::BodyTimeout
+            | R::ResponseTimeout
+            | R::KeepAliveTimeout
+            | R::MessageTimeout
+            | R::CloseTimeout
+            | R::ClosedByClient
+            | R::ProtocolError
+            | R::InvalidText
+            | R::MessageTooBig
+            | R::TooSlow
+            | R::Replaced => false,
+        };
+        assert!(legitimate, "a session that nobody used: {reason:?} after {duration_ms} ms");
     }
 
     /// What this response is the answer to, and whether that came too slowly.
@@ -438,7 +529,7 @@ impl Oracle {
         end: Later,
     ) {
         let reason = match end {
-            Later::Left { .. } => return,
+            Later::Left { .. } | Later::Stray { .. } => return,
             Later::Closed { reason, duration_ms, counts, .. } => {
                 let session = client.session.as_mut().expect("it was opened");
                 assert!(!session.is_closed, "closed twice");
@@ -643,6 +734,12 @@ fn is_unentered(person: &&Person) -> bool {
     person.version == 4 && !person.hearing.was_in_any() && person.hearing.end.is_none()
 }
 
+/// Sessions that there may be in no channel.
+fn unentered_max(clients: &[Client], people: &[Person]) -> usize {
+    let strays: usize = clients.iter().map(Client::strays_max).sum();
+    people.iter().filter(is_unentered).count() + strays
+}
+
 /// Sessions that there may be: who does not poll any more stays one until its time is over.
 fn sessions_max(clients: &[Client], people: &[Person], is_of: impl Fn(&Client) -> bool) -> usize {
     let open = |session: &Session| !session.is_closed;
@@ -651,7 +748,9 @@ fn sessions_max(clients: &[Client], people: &[Person], is_of: impl Fn(&Client) -
     let shook = |person: &Person| person.carriers.first().map(|number| &clients[*number]);
     let lives =
         |person: &&Person| person.hearing.end.is_none() && shook(person).is_some_and(&is_of);
-    clients.iter().filter(plain).count() + people.iter().filter(lives).count()
+    let strays = clients.iter().filter(|client| is_of(client)).map(Client::strays_max);
+    let plain = clients.iter().filter(plain).count();
+    plain + people.iter().filter(lives).count() + strays.sum::<usize>()
 }
 
 /// Whether what it says next takes more than half a ring as Socket.IO clients would get it, and so

@@ -100,6 +100,18 @@ pub(crate) fn body_bytes(packet: &Packet) -> usize {
     }
 }
 
+/// The same, as near as can be: a little more than a packet of text takes in any form of body.
+pub(crate) fn tiny_bytes(version: u8, packet: &Packet) -> usize {
+    match packet {
+        Packet::Text(text) if version == 3 => {
+            let units = text.encode_utf16().count();
+            text.len() + units.to_string().len() + 2
+        }
+        Packet::Text(text) => text.len() + 1,
+        Packet::Binary(_) => body_bytes(packet),
+    }
+}
+
 fn piece(version: u8, packet: &Packet) -> String {
     match packet {
         Packet::Text(text) => text.clone(),

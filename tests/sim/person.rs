@@ -11,6 +11,8 @@
 
 #[path = "parting.rs"]
 mod parting;
+#[path = "swarm.rs"]
+mod swarm;
 
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
@@ -18,6 +20,7 @@ use std::rc::Rc;
 use elbow::reason::CloseReason;
 use elbow::settings::Events;
 
+use super::attack::Attack;
 use super::client::{Client, Message, Reads, Scene, payload};
 use super::hearing::{Hearing, Saying, Sign, Spoken};
 use super::packet::{self, Packet, json, json_escaped, prefix};
@@ -102,6 +105,12 @@ pub(crate) struct Person {
     /// It waits before it polls again.
     pub(crate) lazy: bool,
     pub(crate) mute: bool,
+    /// What it does without end.
+    pub(crate) attack: Option<Attack>,
+    /// … and has begun to.
+    pub(crate) has_attacked: bool,
+    /// The first channel that it has asked for.
+    home: Option<Box<str>>,
     way: Way,
     style: Style,
     end: End,
@@ -163,6 +172,9 @@ impl Person {
             over: false,
             lazy: dice.chance(people.slow_readers),
             mute: dice.chance(people.mutes),
+            attack: None,
+            has_attacked: false,
+            home: None,
             way: dice.pick(&[Way::Polling, Way::Socket, Way::Upgrade, Way::Upgrade]),
             style,
             end,
@@ -214,9 +226,13 @@ impl Person {
             self.hearing.pings.push_back(String::new());
         }
         if !scene.quiet && self.is_talking() && scene.now_ms >= self.speak_again_ms {
-            self.speak(scene, clients);
+            match self.attack {
+                Some(attack) => self.attack(scene, clients, attack),
+                None => self.speak(scene, clients),
+            }
             let think_ms = scene.climate.people.think_ms;
-            self.speak_again_ms = scene.now_ms + scene.dice.between(1, think_ms * 2);
+            let most_ms = if self.attack.is_some() { 1 } else { think_ms * 2 };
+            self.speak_again_ms = scene.now_ms + scene.dice.between(1, most_ms);
         }
         wants | (!self.over && self.send(scene, clients))
     }
@@ -322,7 +338,10 @@ impl Person {
             Heard::Proved => self.proved = true,
             Heard::Connected(channel) => {
                 self.asking.retain(|asked| *asked != channel);
-                self.spaces.insert(channel);
+                // What it enters for nothing was counted when it was said.
+                if self.attack.is_none() || self.home.as_ref() == Some(&channel) {
+                    self.spaces.insert(channel);
+                }
             }
             Heard::Refused => {
                 self.asking.clear();
@@ -344,6 +363,7 @@ impl Person {
         let interval_ms = scene.climate.settings.limits.ping_interval.as_millis();
         if self.version == 3 {
             self.asking.push("default".into());
+            self.home = Some("default".into());
             if !self.mute {
                 self.ping_again_ms = scene.now_ms + interval_ms;
             }
@@ -487,6 +507,7 @@ impl Person {
             _ => space,
         };
         self.outgoing.push_back(Packet::Text(format!("40{extra}")));
+        self.home.get_or_insert_with(|| channel.clone());
         self.asking.push(channel.clone());
         self.hearing.asked.push_back(channel);
     }
@@ -676,11 +697,23 @@ impl Person {
         self.note_sign(client, packet);
     }
 
+    fn is_sign(&self, packet: &Packet) -> bool {
+        self.version == 3 || *packet == Packet::Text("3".to_owned())
+    }
+
     /// The server will know from this that it lives.
     fn note_sign(&mut self, client: &Client, packet: &Packet) {
-        if self.version == 3 || *packet == Packet::Text("3".to_owned()) {
+        if self.is_sign(packet) {
             let (carrier, upto) = (client.number, client.said_bytes());
             self.hearing.signs.push(Sign { carrier, upto, read_ms: None });
+        }
+    }
+
+    /// How much of a body it takes a packet to need: who attacks knows exactly.
+    fn room_for(&self, packet: &Packet) -> usize {
+        match self.attack {
+            Some(_) => packet::tiny_bytes(self.version, packet),
+            None => packet::body_bytes(packet),
         }
     }
 
@@ -689,9 +722,9 @@ impl Person {
         let mut packets = Vec::new();
         let mut total = 0;
         while let Some(packet) = self.outgoing.front()
-            && (packets.is_empty() || total + packet::body_bytes(packet) <= most)
+            && (packets.is_empty() || total + self.room_for(packet) <= most)
         {
-            total += packet::body_bytes(packet);
+            total += self.room_for(packet);
             packets.extend(self.outgoing.pop_front());
         }
         let is_binary = self.version == 3 && scene.dice.chance(200);
@@ -717,7 +750,8 @@ impl Person {
         );
         let request = [head.as_bytes(), &body].concat();
         client.ask_carrier(scene, &request, &[200, 400, 413, 500], Purpose::Post);
-        for packet in &packets {
+        // All of them are read together, so one sign is as good as many.
+        if let Some(packet) = packets.iter().find(|packet| self.is_sign(packet)) {
             self.note_sign(client, packet);
         }
     }

@@ -11,6 +11,7 @@ use elbow::server::Listener;
 use elbow::settings::ProxyMode;
 
 use super::{Action, World};
+use crate::attack::Attack;
 use crate::client::Client;
 use crate::hearing::Hearing;
 use crate::oracle::{Later, Oracle};
@@ -19,11 +20,14 @@ use crate::turns::{Speaker, TURNS_MAX, Waited};
 
 /// How long what was said may wait at most once nobody else has a turn before it.
 const WAIT_MS: u64 = 2500;
+/// Packets of one connection that are taken in each turn at least.
+const PACKETS: u64 = 32;
 
 impl World {
     /// After `run`: events, then what was written, then ends, then what holds at rest.
     pub(super) fn judge(&mut self) {
         let now_ms = self.now_ms();
+        self.oracle.turn = self.turns;
         let mut later = Vec::new();
         let greetings_dropped = self.server.metrics().greetings_dropped;
         self.oracle.greetings_uncertain = greetings_dropped > self.oracle.greetings_dropped;
@@ -32,7 +36,7 @@ impl World {
         self.oracle.scarce =
             self.climate.tiny_memory || pool.free_bytes() < pool.limit_bytes() / 16;
         assert!(!self.oracle.greetings_uncertain || self.oracle.scarce);
-        self.oracle.look_around(now_ms, &self.climate, &self.people);
+        self.oracle.look_around(now_ms, &self.climate, &self.clients, &self.people);
         while let Some(event) = self.server.poll_event() {
             self.note(|_| format!("{event:?}"));
             self.oracle.hash(now_ms, &event);
@@ -54,6 +58,11 @@ impl World {
                     self.oracle.left(now_ms, &self.climate, person, &self.clients, end);
                     continue;
                 }
+                Later::Stray { client, reason, duration_ms } => {
+                    let client = &self.clients[client];
+                    self.oracle.stray_left(&self.climate, client, reason, duration_ms);
+                    continue;
+                }
                 Later::Closed { client, .. } | Later::Ended { client, .. } => client,
             };
             let client = &mut self.clients[client];
@@ -73,6 +82,7 @@ impl World {
         for number in 0..self.people.len() {
             self.judge_person(number, served_ms);
         }
+        self.judge_promises();
         let cut_ms = self.drain_ends_ms.saturating_add(limits::DRAIN_CUT_LIMIT.as_millis() + 100);
         assert!(self.oracle.drained || served_ms < cut_ms, "the drain does not end");
     }
@@ -105,7 +115,9 @@ impl World {
                 self.oracle.unit(now_ms, client, person, at, unit);
             }
         }
-        let act_ms = client.link.client_due_ms().max(now_ms);
+        // Who attacks has more to say as soon as something was read.
+        let due_ms = if client.attack.is_some() { 0 } else { client.link.client_due_ms() };
+        let act_ms = due_ms.max(now_ms);
         if !client.gone {
             self.plan_act(number, act_ms);
         }
@@ -129,6 +141,12 @@ impl World {
         // What stands behind a request that is held waits for its answer.
         let held = client.expected.front().is_some_and(|e| e.purpose == Purpose::Poll);
         let untold = state.edge && state.unread_since_ms.is_none();
+        // A body of tiny packets is taken in over many turns; what it says last stands behind it.
+        let packets_max = self.climate.settings.limits.message_bytes_max / 2;
+        let wait_ms = match client.attack {
+            Some(Attack::Packets) => WAIT_MS + packets_max / PACKETS * self.climate.turn_ms_max,
+            Some(_) | None => WAIT_MS,
+        };
         if state.unread_bytes() == 0 || state.blocked || held || untold {
             state.unread_since_ms = None;
         } else {
@@ -146,7 +164,7 @@ impl World {
             // While it was blocked, what it had sent before its end had to wait for an answer.
             let free_ms = state.blocked_at_ms.unwrap_or(0).max(state.over_at_ms);
             let last_ms = free_ms.max(state.read_at_ms).max(state.wrote_at_ms);
-            assert!(served_ms < last_ms + WAIT_MS, "#{number}: its end is not noticed");
+            assert!(served_ms < last_ms + wait_ms, "#{number}: its end is not noticed");
         }
         if let Some(shut_at_ms) = state.shut_at_ms {
             assert!(served_ms < shut_at_ms + 2000 * 9 / 8 + 100, "#{number} lingers for ever");
@@ -404,7 +422,9 @@ fn last_turn_ms(oracle: &Oracle, people: &[Person], client: &Client, last_ms: u6
     match (&client.session, client.person) {
         (Some(session), _) => {
             let Waited { most, last_ms } = waited(&session.channel);
-            assert!(most <= TURNS_MAX, "#{} waits, others have {most} turns", client.number);
+            // Who floods has turns in which it says nothing that anybody hears of.
+            let fair = most <= TURNS_MAX || client.attack.is_some();
+            assert!(fair, "#{} waits, others have {most} turns", client.number);
             last_ms
         }
         (None, Some(person)) => {

@@ -30,6 +30,8 @@ pub(crate) struct Net {
     /// Links that the server has touched since this was last emptied.
     pub(crate) touched: RefCell<Vec<usize>>,
     pub(crate) calls: Cell<u64>,
+    /// The most bytes that a link was given to choose from in a turn.
+    pub(crate) most_offered: Cell<u64>,
     /// Of every byte that was written, to which link, and when.
     pub(crate) trace: RefCell<DefaultHasher>,
 }
@@ -42,6 +44,7 @@ impl Net {
             dice: RefCell::new(dice),
             touched: RefCell::new(Vec::new()),
             calls: Cell::new(0),
+            most_offered: Cell::new(0),
             trace: RefCell::new(DefaultHasher::new()),
         })
     }
@@ -100,6 +103,8 @@ pub(crate) struct State {
     /// … and when it did.
     pub(crate) alarmed_until_ms: u64,
     touched: bool,
+    /// Bytes that the server had for it in this turn.
+    offered: u64,
 
     /// The server knows that it cannot write.
     pub(crate) blocked: bool,
@@ -197,6 +202,11 @@ impl Link {
         self.state.borrow().server_reset_ms.is_some_and(|at| at <= self.net.now_ms.get())
     }
 
+    /// What the server has read of what was said.
+    pub(crate) fn read_bytes(&self) -> u64 {
+        self.state.borrow().read_bytes
+    }
+
     /// When the client should look again.
     pub(crate) fn client_due_ms(&self) -> u64 {
         let state = self.state.borrow();
@@ -290,6 +300,7 @@ impl State {
 
     pub(crate) fn untouch(&mut self) {
         self.touched = false;
+        self.offered = 0;
     }
 
     /// Bytes that have arrived and that the server has not read.
@@ -319,6 +330,11 @@ impl State {
     /// Whether an end or an error has arrived.
     pub(crate) fn is_over(&self) -> bool {
         self.end_arrived || self.reset.is_some()
+    }
+
+    /// Whether everything that was sent has arrived, and the server was told of it.
+    pub(crate) fn is_told(&self) -> bool {
+        self.flying.is_empty() && !self.edge && !self.nudge
     }
 
     /// Whether nothing is on its way to the server.
@@ -376,6 +392,8 @@ impl Socket for FakeSocket {
         self.0.touch(&mut state);
         let asked: usize = slices.iter().map(|slice| slice.len()).sum();
         assert!(asked > 0, "a write of nothing");
+        state.offered += asked as u64;
+        net.most_offered.set(net.most_offered.get().max(state.offered));
         assert!(state.shut_at_ms.is_none(), "written after the end was said");
         if net.chance(temper.interrupts) {
             return Err(io::ErrorKind::Interrupted.into());

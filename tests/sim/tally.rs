@@ -7,7 +7,12 @@ use std::fmt;
 use std::fs;
 use std::path::PathBuf;
 
+use super::attack::Attack;
 use super::world::Outcome;
+
+/// Numbers that are no attackers.
+const PLAIN: usize = 14;
+const NUMBERS: usize = PLAIN + Attack::ALL.len();
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
@@ -25,6 +30,8 @@ pub(crate) struct Tally {
     published: u64,
     delivered: u64,
     told: u64,
+    /// Attackers that acted, by kind.
+    pub(crate) attacked: [u64; Attack::ALL.len()],
     /// Ends by reason.
     pub(crate) reasons: u64,
     pub(crate) failed: Vec<u64>,
@@ -42,6 +49,7 @@ impl Tally {
         self.published += outcome.published;
         self.delivered += outcome.delivered;
         self.told += outcome.told;
+        self.attacked.iter_mut().zip(outcome.attacked).for_each(|(sum, number)| *sum += number);
         self.reasons |= u64::from(outcome.reasons);
     }
 
@@ -102,12 +110,12 @@ impl Tally {
         fs::rename(beside, path).expect("cargo's target folder can be written to");
     }
 
-    fn numbers(&self) -> [(&'static str, u64); 14] {
+    fn numbers(&self) -> [(&'static str, u64); NUMBERS] {
         self.clone().numbers_mut().map(|(name, number)| (name, *number))
     }
 
-    fn numbers_mut(&mut self) -> [(&'static str, &mut u64); 14] {
-        [
+    fn numbers_mut(&mut self) -> [(&'static str, &mut u64); NUMBERS] {
+        let plain: [_; PLAIN] = [
             ("seeds", &mut self.seeds),
             ("next_seed", &mut self.next_seed),
             ("ran_ms", &mut self.ran_ms),
@@ -122,7 +130,10 @@ impl Tally {
             ("delivered", &mut self.delivered),
             ("told", &mut self.told),
             ("reasons", &mut self.reasons),
-        ]
+        ];
+        let names = Attack::ALL.map(Attack::name);
+        let mut all = plain.into_iter().chain(names.into_iter().zip(&mut self.attacked));
+        std::array::from_fn(|_| all.next().expect("there are so many"))
     }
 }
 
@@ -137,7 +148,12 @@ impl fmt::Display for Tally {
              upgraded), {published} messages published, {delivered} delivered ({told} to \
              Socket.IO)",
             self.steps()
-        )
+        )?;
+        f.write_str("; attackers that acted:")?;
+        for (attack, count) in Attack::ALL.into_iter().zip(self.attacked) {
+            write!(f, " {attack:?} {count}")?;
+        }
+        Ok(())
     }
 }
 

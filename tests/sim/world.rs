@@ -9,8 +9,12 @@
 //! at rest is held against every connection. Time only moves when the server says that it has
 //! nothing to do, or a little with each turn.
 
+#[path = "promise.rs"]
+mod promise;
 #[path = "rest.rs"]
 mod rest;
+#[path = "siege.rs"]
+mod siege;
 
 use std::cell::RefCell;
 use std::cmp::Reverse;
@@ -24,6 +28,7 @@ use elbow::server::{Listener, Readiness, Server};
 use elbow::site::{File, Site};
 use elbow::time::{Instant, Now};
 
+use super::attack::{self, Attack};
 use super::client::{Client, Page, Scene};
 use super::climate::{Climate, Dice};
 use super::oracle::{Oracle, file};
@@ -64,6 +69,8 @@ pub(crate) struct Outcome {
     pub(crate) sessions: u64,
     pub(crate) told: u64,
     pub(crate) upgrades: u64,
+    /// Attackers that acted, by kind.
+    pub(crate) attacked: [u64; Attack::ALL.len()],
     /// Ends by reason.
     pub(crate) reasons: u32,
     /// Of every byte written and of every event.
@@ -95,6 +102,9 @@ pub(crate) struct World {
     turn_times: [u64; TURNS_KEPT],
     idle_turns: u32,
     acts: u64,
+    /// Attackers and probes that have come.
+    attackers: usize,
+    peak: promise::Peak,
     /// Nothing but a deadline of the server begins this turn.
     woken: bool,
     /// Turns that began so and in which nothing was done.
@@ -120,7 +130,8 @@ pub(crate) fn run(seed: u64, journal: Option<Journal>) -> Outcome {
 impl World {
     fn new(seed: u64, journal: Option<Journal>) -> World {
         let mut dice = Dice::new(seed);
-        let climate = Climate::draw(&mut dice);
+        let mut climate = Climate::draw(&mut dice);
+        attack::draw(seed, &mut climate);
         let net = Net::new(Dice::new(dice.next()), climate.temper);
         let mut birth = [0; 32];
         birth.fill_with(|| dice.next() as u8);
@@ -132,7 +143,8 @@ impl World {
             server: Server::new(climate.settings.clone(), site, birth, now(began_ms)),
             oracle: Oracle {
                 big_file_bytes: climate.big_file_bytes,
-                channels_max: limits.channels_max,
+                // Attackers make up any number of them.
+                channels_scarce: limits.channels_max < 32 || !climate.attacks.mobs.is_empty(),
                 scarce: climate.tiny_memory,
                 announced: [
                     limits.ping_interval.as_millis(),
@@ -156,6 +168,8 @@ impl World {
             turn_times: [0; TURNS_KEPT],
             idle_turns: 0,
             acts: 0,
+            attackers: 0,
+            peak: promise::Peak::default(),
             woken: false,
             empty_turns: 0,
             drain_ends_ms: u64::MAX,
@@ -305,11 +319,13 @@ impl World {
         // Whose first answer was never written may have had a session all the same.
         let shaking = |person: &&Person| person.hearing.opened_at_ms.is_none();
         let perhaps = self.people.iter().filter(shaking).count() as u64;
-        let opened = self.oracle.opened + self.people.len() as u64 - perhaps;
+        let people = self.people.len() as u64 + self.oracle.strays_left;
+        let opened = self.oracle.opened + people - perhaps;
         assert!((opened..=opened + perhaps).contains(&metrics.sessions_opened));
         assert_eq!(metrics.messages_published, self.oracle.published);
         assert_eq!(metrics.messages_delivered, self.oracle.counted);
-        let ends = self.oracle.ended + self.oracle.left;
+        assert!(self.oracle.strays_seen <= self.oracle.strays_left, "each session has an end");
+        let ends = self.oracle.ended + self.oracle.left + self.oracle.strays_left;
         assert_eq!(metrics.closed.iter().sum::<u64>(), ends, "counted once");
         let mut reasons = 0;
         let ends = self.people.iter().filter_map(|person| person.hearing.end);
@@ -329,6 +345,7 @@ impl World {
             sessions: self.people.iter().filter(|p| p.hearing.was_in_any()).count() as u64,
             told: self.oracle.told,
             upgrades: self.people.iter().filter(|p| p.has_upgraded()).count() as u64,
+            attacked: self.attacked(),
             reasons,
             hash: hash.finish(),
         }
@@ -340,6 +357,7 @@ impl World {
         self.turns += 1;
         let began_ms = self.now_ms();
         let work_before = self.work();
+        self.besiege();
         self.happen();
         self.deliver();
         self.accept();
@@ -503,7 +521,8 @@ impl World {
     // What happens.
 
     fn arrive(&mut self) {
-        let live = self.clients.iter().filter(|client| client.ended.is_none()).count() as u64;
+        let counts = |client: &&Client| client.ended.is_none() && !client.is_extra();
+        let live = self.clients.iter().filter(counts).count() as u64;
         let people = self.climate.people;
         let crowd = people.crowds && live < people.clients_max / 4;
         let many = if crowd || self.clients.is_empty() { people.clients_max } else { 1 };
@@ -553,8 +572,9 @@ impl World {
     fn connect_person(&mut self, person: usize) {
         let number = self.clients.len();
         let link = Link::new(number, &self.net);
-        let reads = self.people[person].reads;
-        let client = Client::carrier(number, link, &mut self.scene(), person, reads);
+        let Person { reads, attack, .. } = self.people[person];
+        let scene = &mut self.scene();
+        let client = Client::carrier(number, link, scene, person, reads, attack);
         self.people[person].carriers.push(number);
         self.introduce(client);
     }
