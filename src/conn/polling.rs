@@ -101,7 +101,8 @@ impl Conn {
             | Phase::Body { .. }
             | Phase::WebSocket(_)
             | Phase::Closing { .. }
-            | Phase::Lingering { .. } => None,
+            | Phase::Lingering { .. }
+            | Phase::Over => None,
         }
     }
 
@@ -118,7 +119,8 @@ impl Conn {
             | Phase::Post(_)
             | Phase::WebSocket(_)
             | Phase::Closing { .. }
-            | Phase::Lingering { .. } => None,
+            | Phase::Lingering { .. }
+            | Phase::Over => None,
         }
     }
 

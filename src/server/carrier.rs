@@ -25,6 +25,9 @@ impl<S: Socket> Server<S> {
     /// Tells the client one text packet of Engine.IO, given in two pieces: on its WebSocket, or by
     /// its next poll.
     pub(super) fn say(&mut self, now: Now, session: SessionId, [first, rest]: [&[u8]; 2]) {
+        if !self.engine.contains(session) {
+            return;
+        }
         let packet_bytes = first.len() + rest.len();
         let mut header = [0; ws::HEADER_BYTES_MAX];
         let header_bytes = ws::header(Kind::Text, packet_bytes, &mut header);
@@ -210,6 +213,9 @@ impl<S: Socket> Server<S> {
         reason: CloseReason,
         farewell: Farewell,
     ) {
+        if !self.engine.contains(session) {
+            return;
+        }
         if let (Transport::WebSocket(id), Farewell::Close | Farewell::Noop) =
             (self.engine.get(session).transport, farewell)
         {
@@ -249,7 +255,7 @@ impl<S: Socket> Server<S> {
             self.metrics.count_closed(reason);
             self.events.push(&mut self.pool, Event::Unentered { client, reason, duration });
         }
-        self.engine.close(&mut self.pool, session);
+        self.engine.end(&mut self.pool, session);
         self.uncount_session(holder);
     }
 

@@ -165,6 +165,7 @@ pub(super) fn resume_later<S>(
 ) {
     if let Some(entry) = entries.get_mut(id.slot as usize)
         && entry.generation == id.generation
+        && !entry.conn.is_over()
         && !entry.resuming
     {
         entry.resuming = true;
@@ -181,6 +182,7 @@ pub(super) fn resume_paused<S>(
 ) {
     if let Some(entry) = entries.get_mut(id.slot as usize)
         && entry.generation == id.generation
+        && !entry.conn.is_over()
     {
         debug_assert!(entry.resuming);
         push_id(resume, entries, id);
