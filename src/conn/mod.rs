@@ -37,7 +37,7 @@ use crate::work;
 
 pub use http::{Next, Requester};
 use http::{Request, Response};
-pub use polling::Later;
+pub use polling::{Later, TakenBody};
 use polling::{Post, Posted};
 use websocket::WebSocket;
 
@@ -479,7 +479,7 @@ impl Conn {
     #[must_use]
     pub fn keep_input(&mut self, pool: &mut Pool, rest: &[u8]) -> bool {
         debug_assert!(self.input.is_none());
-        if rest.is_empty() {
+        if rest.is_empty() || self.is_over() {
             return true;
         }
         let Some(mut id) = pool.take(rest.len()) else { return false };
@@ -752,7 +752,7 @@ impl Conn {
             Phase::WebSocket(ws) => [ws.buffer(), None],
             Phase::Held { later, .. } => [None, later.agent],
             Phase::Post(post) => [post.buffer, post.later.agent],
-            Phase::Posted(posted) => [Some(posted.buffer), posted.later.agent],
+            Phase::Posted(posted) => [posted.buffer, posted.later.agent],
             Phase::Proxy { .. }
             | Phase::Request(_)
             | Phase::Response(_)

@@ -514,8 +514,8 @@ pub struct Sessions {
     table: Slab<Box<Session>>,
     sids: HashMap<Sid, SessionId, HashKey>,
     wheel: Wheel,
-    /// Those that were to enter a namespace and have not, in the order in which they came, and those
-    /// that have ended.
+    /// Those that were to enter a namespace and have not, in the order in which they came, and
+    /// those that have ended.
     order: Order<2>,
     /// Sessions in the list of those that have ended.
     over: usize,

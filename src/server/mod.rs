@@ -7,8 +7,9 @@
 //! Beside this file: `pump` alone reads sockets and `flush` alone writes them, `waiting` knows who
 //! is read when, `answer` decides what a request gets, `places` who may be connected, `admission`
 //! who may stay; `engine`, `polling`, `carrier` and `socketio` deal with sessions, `deadline` with
-//! time, `drain` with leaving. The surprise: a connection's end may happen inside almost any call,
-//! so everything that waits its turn is remembered as a [`ConnId`] and looked up again.
+//! time, `drain` with leaving. The surprise: a connection or a session that ends stays in its table
+//! until the end of the public call, inert, so nobody has to ask whether it still exists. What waits
+//! for longer than a call is remembered as a [`ConnId`] and looked up again.
 
 mod admission;
 mod answer;
@@ -169,8 +170,6 @@ pub struct Server<S> {
     published_before: u64,
     /// Sessions with something to answer a poll with.
     polls: VecDeque<SessionId>,
-    /// The connection whose posted packets are being taken in.
-    posting: Option<ConnId>,
     events: event::Queue,
     spare: Spare,
     /// The one buffer that every read goes into.
@@ -222,7 +221,6 @@ impl<S: Socket> Server<S> {
             read_budget: ReadBudget::of_turn(),
             published_before: 0,
             polls: VecDeque::new(),
-            posting: None,
             events: event::Queue::default(),
             spare: Spare::default(),
             buffer: vec![0; limits::READ_BUFFER_BYTES],
@@ -504,27 +502,27 @@ impl<S: Socket> Server<S> {
             }
             Step::Refuse(error) => {
                 self.refuse_head(now, id.slot, error);
-                self.entry(id).is_some()
+                true
             }
             Step::RefuseLate => {
                 self.refuse_late(now, id.slot);
-                self.entry(id).is_some()
+                true
             }
             Step::Publish(kind, payload) => {
                 self.take_message(now, id, kind, payload);
-                self.entry(id).is_some()
+                true
             }
             Step::Posted => {
                 self.take_posted(now, id);
-                self.entry(id).is_some()
+                true
             }
             Step::PostTooBig => {
                 self.refuse_post(now, id, 413);
-                self.entry(id).is_some()
+                true
             }
             Step::PostMalformed => {
                 self.refuse_post(now, id, 400);
-                self.entry(id).is_some()
+                true
             }
             Step::Pinged => {
                 self.enqueue(id.slot);
