@@ -230,7 +230,7 @@ impl Report {
             }
             Event::Refused { client, why } => {
                 let client = Shown(client);
-                self.warn(now, Kind::Refused, format_args!("{client} was refused with 503: {why}"));
+                self.warn(now, Kind::Refused, format_args!("{client} was refused: {why}"));
             }
             Event::Dropped { events } => self.dropped(now, events),
             Event::Drained => {}
