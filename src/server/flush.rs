@@ -168,8 +168,11 @@ impl<S: Socket> Server<S> {
                 while !budget.is_spent()
                     && let Some(channel) = self.hub.next_active()
                 {
+                    let before = budget.sends;
                     if !self.sweep(now, channel, budget, batch) {
-                        self.hub.stay_active(channel);
+                        // A busy channel may leave one send of each pass to the next channel.
+                        let is_short = before - budget.sends < limits::SWEEP_SENDS_MIN;
+                        self.hub.stay_active(channel, is_short && budget.is_spent());
                     }
                 }
             }
