@@ -302,7 +302,7 @@ impl Outbound {
         pool: &'a Pool,
     ) -> Transmit<'a> {
         if let (Some((_, cursor)), Some(feed)) = (self.follows(), feed) {
-            // This is so nearly every time, and then nothing of what follows could matter.
+            // Nearly every call is one of these, and nothing of what follows could matter to it.
             let (first, second) = feed.slices(cursor.offset, feed.head());
             return Transmit { slices: [first, second, &[], &[]] };
         }

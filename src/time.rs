@@ -80,7 +80,7 @@ impl Instant {
     }
 }
 
-/// Both clocks, read once at the beginning of a turn.
+/// The time by both clocks, read once at the beginning of a turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Now {
     /// The clock for deadlines; it never goes back.

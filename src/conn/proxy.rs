@@ -1,8 +1,8 @@
 //! The phase before everything else: the PROXY header, read exactly once.
 //!
-//! It ends in one of three ways: with a header that is believed, with bytes that are no header
-//! where that is allowed, or with the connection's end. Nothing is ever said in this phase, since
-//! to a balancer every byte from us would belong to a client.
+//! The phase ends in one of three ways: with a header that is believed, with bytes that are no
+//! header where that is allowed, or with the connection's end. Nothing is ever said in it, since to
+//! a balancer every byte from us would belong to a client.
 
 use super::{Conn, Cx, Listener, Phase, Requester, Step};
 use crate::conn::http::Request;

@@ -434,7 +434,7 @@ mod tests {
         (pool, hub)
     }
 
-    /// Somebody on nobody's account, so that only what there is in all counts.
+    /// A proxy, which is on nobody's account, so that only the limits on all together count.
     fn proxied(hub: &Hub, slot: u32, dialect: Dialect) -> Newcomer {
         Newcomer { holder: Holder { is_proxy: true, ..from(hub, 1) }, member: conn(slot), dialect }
     }
@@ -504,7 +504,7 @@ mod tests {
         for dialect in Dialect::ALL {
             hub.leave(&mut pool, id, 0, dialect, |_| {});
         }
-        // What is set aside is set aside for good.
+        // Nothing of what is set aside for `default` was given back to the pool.
         assert_eq!((pool.free_bytes(), hub.find(DEFAULT_CHANNEL)), (0, None));
         join(&mut pool, &mut hub, DEFAULT_CHANNEL, 9, PLAIN).unwrap();
         hub.check();
@@ -520,14 +520,14 @@ mod tests {
             hub.check();
             joined.map(|joined| joined.channel)
         };
-        // A quarter of three channels is none: one may always be had.
+        // A quarter of three channels is less than one, but an address may always have one.
         let first = come(&mut pool, &mut hub, "a", 1).unwrap();
         let refused = Err(JoinError::TooManyOfAddress);
         assert_eq!(come(&mut pool, &mut hub, "b", 1), refused);
         assert!(come(&mut pool, &mut hub, DEFAULT_CHANNEL, 1).is_ok());
         assert!(come(&mut pool, &mut hub, "b", 2).is_ok(), "another has its own");
         assert!(come(&mut pool, &mut hub, "b", 1).is_ok(), "it brings nothing");
-        // It goes, and another keeps its channel alive: that is on its account all the same.
+        // A channel is on the account of who brought it, even when only another keeps it alive.
         assert!(come(&mut pool, &mut hub, "a", 3).is_ok());
         hub.leave(&mut pool, first, 0, PLAIN, |_| {});
         assert_eq!(come(&mut pool, &mut hub, "c", 1), refused);

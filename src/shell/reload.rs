@@ -32,7 +32,7 @@ enum State {
     /// Files are to be read once those from before the last reload are gone.
     Waiting {
         next: Instant,
-        /// When connections that are still sent such files are cut.
+        /// When connections that are still sent files from before the last reload are cut.
         until: Instant,
         /// Whether the log says that the reload has to wait.
         is_told: bool,
