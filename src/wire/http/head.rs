@@ -35,7 +35,7 @@ pub struct Request<'b, 'h> {
     pub persistent: bool,
     /// How the end of the body is found.
     pub framing: Framing,
-    /// Whether the client waits for `100 Continue` before it sends a body; `false` if there is none.
+    /// Whether the client waits for `100 Continue` before it sends its body, if there is one.
     pub expects_continue: bool,
     fields: &'h [httparse::Header<'b>],
 }
