@@ -19,25 +19,26 @@ use std::time::{Duration, Instant};
 use crate::config::{self, Command, Config, HealthUrl, Machine};
 use crate::text::{Composed, Line, shown, shown_text};
 
-/// Values that contradict each other, or the machine (`EX_CONFIG` of sysexits).
+/// Exit code for values that contradict each other, or the machine (`EX_CONFIG` of sysexits).
 const EXIT_CONTRADICTION: u8 = 78;
 
-/// The longest line that says what is wrong.
+/// The most bytes of the line that says what is wrong.
 const LINE_BYTES_MAX: usize = 2048;
 
-/// Most bytes that are read of an answer to a probe; its status line is at the beginning.
+/// The most bytes that are read of the answer to a probe; its status line is at the beginning.
 const ANSWER_BYTES_MAX: usize = 512;
 
-/// Carries out this process's own command line. `run` runs the server until it is told to stop and
-/// returns the exit code; it is not called for other commands.
+/// Carries out the command line of this process. `run` is called for the command that runs the
+/// server, and for no other; it returns the exit code when the server has stopped.
 pub fn main(machine: Machine, run: impl FnOnce(Config, Machine) -> u8) -> ExitCode {
     let (mut out, mut err) = (io::stdout(), io::stderr());
     let args = std::env::args_os();
     ExitCode::from(execute(args, config::environment, machine, run, &mut out, &mut err))
 }
 
-/// The same with everything as an argument. Returns the exit code: 0, what `run` returned, 1 for a
-/// probe that failed, 2 or 78 for a bad command line.
+/// Carries out the command line `args`, with variables from `env`, and writes to `out` and `err`.
+/// Returns the exit code: 0, what `run` returned, 1 for a probe that failed, 2 for a command line
+/// that cannot be read, 78 for values that contradict each other or the machine.
 pub fn execute(
     args: impl IntoIterator<Item = OsString>,
     env: impl Fn(&str) -> Option<String>,
@@ -72,8 +73,8 @@ pub fn execute(
     }
 }
 
-/// Prints what holds. A folder that is not there is a contradiction with the machine, which only
-/// shows here: reading the command line opens no file.
+/// Carries out `elbow check`: prints the values that hold, and returns the exit code. A folder of
+/// `--www` that does not exist is found only here, for reading the command line opens no file.
 fn check(config: &Config, machine: &Machine, out: &mut impl Write, err: &mut impl Write) -> u8 {
     say(out, &config.report(machine));
     let missing = config.www.as_ref().filter(|folder| !folder.is_dir());
@@ -88,10 +89,12 @@ fn check(config: &Config, machine: &Machine, out: &mut impl Write, err: &mut imp
     }
 }
 
-/// Asks a running server whether it is well. Blocks, for at most the URL's limit in all.
+/// Asks a running server whether it is well. Blocks for at most the limit in `url`, all steps
+/// together.
 ///
 /// # Errors
-/// Why it is not: nobody answers, not in time, or with another status than 200.
+/// A line that says why the server is not well: nobody answers, the answer is late, or its status
+/// is not 200.
 pub fn probe(url: &HealthUrl) -> Result<(), String> {
     let deadline = Deadline::after(Duration::from_millis(url.limit.as_millis()));
     let answer = ask(url, &deadline).map_err(|error| {
@@ -107,8 +110,8 @@ pub fn probe(url: &HealthUrl) -> Result<(), String> {
     }
 }
 
-/// Sends the request and reads until the status line is whole, the peer closes, or the buffer is
-/// full.
+/// Sends the request and returns the beginning of the answer, as far as it was read when the status
+/// line was whole, the peer closed, or the buffer was full.
 fn ask(url: &HealthUrl, deadline: &Deadline) -> io::Result<Vec<u8>> {
     let mut stream = TcpStream::connect_timeout(&url.address, deadline.left()?)?;
     let (path, host) = (&url.path, url.address);
@@ -130,7 +133,7 @@ fn ask(url: &HealthUrl, deadline: &Deadline) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// The end of a blocking probe, by the real clock.
+/// The instant at which a blocking probe gives up, by the real clock.
 struct Deadline {
     begin: Instant,
     length: Duration,
@@ -142,20 +145,22 @@ impl Deadline {
         Deadline { begin: Instant::now(), length }
     }
 
-    /// Time that is left; never zero, which a socket would take for no timeout at all.
+    /// Time that is left; never zero, which a socket would take for no timeout at all. Once none is
+    /// left, an error of kind `TimedOut`.
     fn left(&self) -> io::Result<Duration> {
         let left = self.length.checked_sub(self.begin.elapsed()).filter(|left| !left.is_zero());
         left.ok_or_else(|| io::ErrorKind::TimedOut.into())
     }
 }
 
-/// Says what is wrong, in one line of bounded length whatever the command line held.
+/// Writes to `to` what is wrong, in one line of at most `LINE_BYTES_MAX` bytes, whatever the
+/// command line held.
 fn complain(to: &mut impl Write, what: fmt::Arguments<'_>) {
     let line = Line::<LINE_BYTES_MAX>::new(format_args!("elbow: {what}"));
     say(to, &format!("{}\n", line.as_str()));
 }
 
-/// Writes all of `text`; a reader that is gone is not our error.
+/// Writes all of `text`. Errors are ignored: a reader that is gone is no reason to fail.
 fn say(to: &mut impl Write, text: &str) {
     let _ignored = to.write_all(text.as_bytes()).and_then(|()| to.flush());
 }

@@ -21,16 +21,18 @@ use crate::id::{Offset, Seq};
 use crate::limits::{Limits, RECORD_BYTES_TYPICAL};
 use crate::work;
 
-/// A moment in a feed's life: its head then, as an offset and as a count of records.
+/// A moment in the life of a feed, as the offset of its head and a count of records. A cursor is
+/// such a moment too.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Mark {
-    /// Where the next record would begin.
+    /// Where the next record begins.
     pub offset: Offset,
-    /// How many records came before it.
+    /// How many records end at or before `offset`.
     pub seq: Seq,
 }
 
-/// Ring and index. Memory is set aside whole at birth; untouched pages cost nothing.
+/// A ring of records and their index. Memory is set aside whole at birth; untouched pages cost
+/// nothing.
 ///
 /// `tail <= head`, `head - tail <= ring.len()`, both on boundaries; the ends of the kept records
 /// rise strictly and the last of them is `head`.
@@ -46,7 +48,7 @@ pub struct Feed {
 }
 
 impl Feed {
-    /// An empty feed with a ring of `bytes`.
+    /// An empty feed with a ring of `bytes` bytes.
     ///
     /// # Panics
     /// If `bytes` is not a power of two of at least 1024.
@@ -63,8 +65,8 @@ impl Feed {
         }
     }
 
-    /// Appends one record made of `parts`, evicting the oldest until it fits. Copies its bytes
-    /// once; no allocation.
+    /// Appends one record made of `parts`, evicting the oldest records until it fits. Copies the
+    /// bytes once; does not allocate.
     ///
     /// # Panics
     /// If the record is empty or larger than half the ring: [`Feed::fits`] is asked first.
@@ -86,22 +88,23 @@ impl Feed {
         self.next += 1;
     }
 
-    /// Whether a record of `length` bytes may be appended.
+    /// Whether a record of `length` bytes may be appended: at least one byte, at most half the
+    /// ring.
     pub fn fits(&self, length: usize) -> bool {
         length as u64 <= Limits::record_bytes_max(self.ring.len() as u64)
     }
 
-    /// Where the next record will begin.
+    /// Where the next record will begin: the newest end.
     pub fn head(&self) -> Offset {
         Offset(self.head)
     }
 
-    /// The oldest byte that is kept.
+    /// The offset of the oldest byte that is kept.
     pub fn tail(&self) -> Offset {
         Offset(self.tail)
     }
 
-    /// This moment.
+    /// The head as a mark: its offset, and how many records were appended.
     pub fn mark(&self) -> Mark {
         Mark { offset: Offset(self.head), seq: Seq(self.next) }
     }
@@ -144,7 +147,7 @@ impl Feed {
         Mark { offset: Offset(boundary), seq: Seq(low) }
     }
 
-    /// The boundary behind the one record that begins at `place`, if there is one.
+    /// The boundary behind the record that begins at `place`; `None` if `place` is the head.
     ///
     /// # Panics
     /// If that record was evicted.
@@ -154,20 +157,20 @@ impl Feed {
             .then(|| Mark { offset: Offset(self.end_of(place.seq.0)), seq: Seq(place.seq.0 + 1) })
     }
 
-    /// How much a reader at `place` has still to get; `None` if it was overtaken.
+    /// Bytes that a reader at `place` has still to get; `None` if the ring has overtaken it.
     pub fn behind_bytes(&self, place: Mark) -> Option<u64> {
         (place.offset.0 >= self.tail).then(|| self.head - place.offset.0)
     }
 
-    /// Whether a reader at `place` is behind by more than 1/`parts` of what the feed can hold, in
-    /// bytes or in records.
+    /// Whether a reader at `place` lags by more than 1/`parts` of what the feed can hold, in bytes
+    /// or in records.
     pub fn lags_more_than(&self, place: Mark, parts: u64) -> bool {
         let lag_bytes = self.head - place.offset.0;
         let lag_records = self.next - place.seq.0;
         lag_bytes * parts > self.ring.len() as u64 || lag_records * parts > self.ends.len() as u64
     }
 
-    /// Asserts the invariant; for tests and for the server's own check.
+    /// Asserts the invariant of the struct, for tests and for the server's own check.
     pub fn check(&self) {
         assert!(self.tail <= self.head && self.head - self.tail <= self.ring.len() as u64);
         assert!(self.oldest <= self.next);

@@ -1,17 +1,17 @@
-//! Names for things, as newtypes: two plain numbers can be swapped by mistake, these cannot.
+//! Names for things, as newtypes: two plain numbers can be swapped by mistake, two newtypes cannot.
 
-/// A connection: its slot and how often that slot had been used before. An event that arrives late
-/// meets a dead generation, not a stranger.
+/// A connection: its slot, and how often that slot was used before. So an event that arrives late
+/// meets a dead generation, not a stranger in the same slot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub struct ConnId {
-    /// Place in the table of connections.
+    /// The place in the table of connections.
     pub slot: u32,
-    /// Raised whenever the slot is filled again.
+    /// One higher each time the slot is filled again.
     pub generation: u32,
 }
 
 impl ConnId {
-    /// Both halves in one number, for what the kernel hands back with an event.
+    /// Slot and generation in one number, for the kernel, which hands it back with each event.
     pub fn to_bits(self) -> u64 {
         u64::from(self.generation) << 32 | u64::from(self.slot)
     }
@@ -30,23 +30,24 @@ pub struct ChannelId(pub u32);
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub struct SessionId(pub u32);
 
-/// How a reader wants its messages on the wire. A channel has a feed for each that is in use.
+/// The form in which a reader gets its messages. A channel has a feed for each dialect that a
+/// member reads.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Dialect {
     /// WebSocket messages as they were said.
     Plain,
-    /// Socket.IO over Engine.IO 4.
+    /// Socket.IO packets in Engine.IO 4.
     SocketIo4,
-    /// Socket.IO over Engine.IO 3, whose binary frames have a leading type byte.
+    /// Socket.IO packets in Engine.IO 3, whose binary frames have a leading type byte.
     SocketIo3,
 }
 
 impl Dialect {
-    /// All of them, in the order of their numbers.
+    /// All dialects, in the order of their numbers.
     pub const ALL: [Dialect; 3] = [Dialect::Plain, Dialect::SocketIo4, Dialect::SocketIo3];
 }
 
-/// Whoever reads a channel, in four bytes.
+/// Whoever reads a channel, a connection or a session, in four bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Member(u32);
 
@@ -62,6 +63,8 @@ pub enum Reader {
 impl Member {
     const SESSION: u32 = 1 << 31;
 
+    /// Packs a reader: 31 bits of its number, and a highest bit that says which kind it is.
+    ///
     /// # Panics
     /// If the number has its highest bit set: tables are not that large.
     pub fn new(reader: Reader) -> Member {
@@ -73,7 +76,7 @@ impl Member {
         Member(number | kind)
     }
 
-    /// Who it is.
+    /// The reader that was packed.
     pub fn reader(self) -> Reader {
         if self.0 & Member::SESSION == 0 {
             Reader::Conn(self.0)
@@ -83,7 +86,7 @@ impl Member {
     }
 }
 
-/// A position in a feed: bytes since the feed began. It never wraps.
+/// A position in a feed: bytes since the feed began. Offsets never wrap.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
 pub struct Offset(pub u64);
 
@@ -93,13 +96,13 @@ impl Offset {
         Offset(self.0 + bytes)
     }
 
-    /// Bytes from `earlier` to here; zero if `earlier` is not earlier.
+    /// Bytes from `earlier` to this position; zero if `earlier` is not earlier.
     pub fn since(self, earlier: Offset) -> u64 {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// How many records a feed had taken before this one.
+/// The number of a record in its feed: how many records the feed had taken before.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
 pub struct Seq(pub u64);
 

@@ -1,12 +1,12 @@
-//! Lists of small numbers in the order in which they came, from which any can be taken in constant
-//! time: who has been waiting for longest.
+//! Lists of small numbers, each in the order in which the numbers came, from which any number can
+//! be taken in constant time. They answer who has been waiting for longest.
 //!
-//! The links are in one table by number, as the wheel's are, so a number is in one of the lists or
-//! in none. Nothing is allocated once the table has its size.
+//! The links of all lists are in one table by number, as the wheel's are, so a number is in one of
+//! the lists or in none. Nothing is allocated once the table has its size.
 
-/// There is no next, or no previous one.
+/// In place of a neighbour: the number is an end of its list.
 const NONE: u32 = u32::MAX;
-/// In place of the next one: it is in no list.
+/// In place of the next number: this one is in no list.
 const OUT: u32 = u32::MAX - 1;
 
 #[derive(Clone, Copy, Debug)]
@@ -21,9 +21,9 @@ struct Ends {
     last: u32,
 }
 
-/// `LISTS` lists.
+/// `LISTS` lists of numbers, each number in one of them at most.
 ///
-/// The numbers in them are below `OUT`, which slabs of our sizes never reach.
+/// The numbers are below `OUT`, which slabs of our sizes never reach.
 #[derive(Debug)]
 pub struct Order<const LISTS: usize> {
     links: Vec<Link>,
@@ -31,11 +31,11 @@ pub struct Order<const LISTS: usize> {
     len: usize,
 }
 
-/// User-space bytes of one number.
+/// User-space bytes of one place in the table of links, whether its number is in a list or not.
 pub const LINK_BYTES: usize = size_of::<Link>();
 
 impl<const LISTS: usize> Order<LISTS> {
-    /// Empty lists, with room for numbers below `capacity` set aside (not touched before they are
+    /// Empty lists, with room for numbers below `capacity` set aside (not touched before it is
     /// used).
     pub fn new(capacity: usize) -> Order<LISTS> {
         let empty = Ends { first: NONE, last: NONE };
@@ -45,7 +45,7 @@ impl<const LISTS: usize> Order<LISTS> {
     /// Puts `number` at the end of a list.
     ///
     /// # Panics
-    /// If it is in a list already.
+    /// If `number` is in a list already.
     pub fn push(&mut self, list: usize, number: u32) {
         assert!(number < OUT && !self.contains(number), "a number is in one list at most");
         let at = number as usize;
@@ -81,12 +81,15 @@ impl<const LISTS: usize> Order<LISTS> {
         self.len -= 1;
     }
 
-    /// The list of which a number is an end.
+    /// Finds the list of which a number is an end.
+    ///
+    /// # Panics
+    /// If no list has such an end.
     fn ends(&mut self, is_it: impl Fn(&Ends) -> bool) -> &mut Ends {
         self.lists.iter_mut().find(|ends| is_it(ends)).expect("an end is some list's")
     }
 
-    /// Who has been in a list for longest.
+    /// The number that has been in `list` for longest.
     pub fn first(&self, list: usize) -> Option<u32> {
         let first = self.lists[list].first;
         (first != NONE).then_some(first)
@@ -97,17 +100,17 @@ impl<const LISTS: usize> Order<LISTS> {
         self.links.get(number as usize).is_some_and(|link| link.next != OUT)
     }
 
-    /// How many numbers there are in all lists.
+    /// How many numbers there are in all lists together.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are none.
+    /// Whether all lists are empty.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// A list from its beginning. For checks.
+    /// The numbers of `list` from the first to the last. For checks.
     pub fn iter(&self, list: usize) -> impl Iterator<Item = u32> {
         let next = |number: u32| Some(self.links[number as usize].next).filter(|at| *at != NONE);
         core::iter::successors(self.first(list), move |number| next(*number))

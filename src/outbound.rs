@@ -20,36 +20,39 @@ use crate::pool::{BufferId, Pool};
 use crate::reason::CloseReason;
 use crate::site::AssetId;
 
-/// No pong waits at the end of the own bytes.
+/// In place of where a pong begins: no pong waits at the end of the own bytes.
 const NO_PONG: u32 = u32::MAX;
 
-/// Up to so many own bytes waiting, every ping has its own pong: ten of the longest that a client
-/// sends at once. What waits is never more than this and one pong.
+/// Own bytes that may wait before a pong takes the place of one that waits. Until then every ping
+/// has its own pong, up to ten of the longest at once. What waits is never more than this and one
+/// pong.
 const OWN_BYTES_CALM: usize = 9 * 127;
 
-/// Where bytes come from that are not the connection's own.
+/// What a connection is sent beside its own bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// Own bytes only.
+    /// Nothing but own bytes.
     Nothing,
-    /// A file, of which `sent` bytes have gone.
+    /// A file of the site, of which `sent` bytes have gone.
     Body {
-        /// Which file.
+        /// The file's number in the site.
         asset: AssetId,
-        /// `0 <= sent <= length`
+        /// Bytes of the file that have gone, `<= length`.
         sent: u32,
-        /// The file's length.
+        /// Bytes of the whole file.
         length: u32,
     },
-    /// A channel's feed.
+    /// The feed of a channel.
     Feed {
-        /// Whose feed.
+        /// The channel that is followed.
         channel: ChannelId,
-        /// Which of its feeds.
+        /// The dialect in which the channel's feed is read.
         dialect: Dialect,
-        /// `tail <= cursor <= head`, unless lapped; its `seq` counts the records wholly sent.
+        /// The next byte to send, `tail <= cursor <= head` unless lapped; `seq` counts the records
+        /// wholly sent.
         cursor: Mark,
-        /// The end of the record that the cursor is inside of, or the cursor itself between two.
+        /// The end of the record that the cursor is inside of; the cursor itself between two
+        /// records.
         boundary: Offset,
     },
 }
@@ -57,16 +60,16 @@ pub enum Source {
 /// The frame that ends a WebSocket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CloseFrame {
-    /// Ours: a constant.
+    /// A frame of ours, which is a constant.
     Reason(CloseReason),
-    /// The client's own code sent back.
+    /// The client's own code sent back: header and code.
     Echo([u8; 4]),
-    /// The client gave no code.
+    /// A frame without a code, since the client gave none.
     Empty,
 }
 
 impl CloseFrame {
-    /// The answer to a client's close frame (RFC 6455 §5.5.1).
+    /// The frame that answers a client's close frame with this code (RFC 6455 §5.5.1).
     pub fn answer(code: Option<u16>) -> CloseFrame {
         match code {
             Some(code) => {
@@ -93,14 +96,14 @@ struct Close {
     barrier: Offset,
     frame: CloseFrame,
     sent: u8,
-    /// Something of another feed comes before the frame.
+    /// Records of another feed come before the frame.
     held: bool,
 }
 
-/// Borrowed slices in the order in which they go out; handed to one vectored write.
+/// Borrowed slices in the order in which they go out, for one vectored write.
 #[derive(Clone, Copy, Debug)]
 pub struct Transmit<'a> {
-    /// Some may be empty.
+    /// The slices; some of them may be empty.
     pub slices: [&'a [u8]; 4],
 }
 
@@ -116,15 +119,15 @@ impl Transmit<'_> {
     }
 }
 
-/// The outbound half of a connection.
+/// What goes out on one connection, in its order: own bytes, a file or a feed, a close frame.
 #[derive(Debug)]
 pub struct Outbound {
     source: Source,
     close: Option<Close>,
     own: Option<BufferId>,
-    /// Own bytes that have gone. `own_sent <= own.len()`
+    /// Bytes of `own` that have gone, `<= own.len()`.
     own_sent: u32,
-    /// Where a pong begins of which nothing has gone and behind which nothing follows.
+    /// Where the last pong begins in `own`, if nothing of it has gone and nothing follows it.
     pong_at: u32,
 }
 
@@ -135,13 +138,13 @@ impl Default for Outbound {
 }
 
 impl Outbound {
-    /// Nothing to send.
+    /// An outbound half with nothing to send.
     pub const fn new() -> Outbound {
         Outbound { source: Source::Nothing, close: None, own: None, own_sent: 0, pong_at: NO_PONG }
     }
 
-    /// Which feed it follows and from where, if that is all there is to send: it has no bytes of
-    /// its own, and no end was decided.
+    /// The dialect of the feed that is followed, and the cursor, if there is nothing else to send:
+    /// no own bytes wait, and no end was decided.
     pub fn follows(&self) -> Option<(Dialect, Mark)> {
         match self.source {
             Source::Feed { dialect, cursor, .. } if self.own.is_none() && self.close.is_none() => {
@@ -151,11 +154,12 @@ impl Outbound {
         }
     }
 
-    /// Everything up to `head`, the feed's, has gone: what [`Outbound::transmitted`] comes to when
-    /// all of what it [`follows`](Outbound::follows) was taken.
+    /// Notes that everything up to `head`, the head of the feed, has gone. That is what
+    /// [`Outbound::transmitted`] comes to when all of what the connection
+    /// [`follows`](Outbound::follows) was taken.
     ///
     /// # Panics
-    /// If it follows nothing.
+    /// If no feed is followed.
     pub fn caught_up(&mut self, head: Mark) {
         let Source::Feed { cursor, boundary, .. } = &mut self.source else {
             panic!("only who follows a feed catches up with it");
@@ -164,14 +168,15 @@ impl Outbound {
         *boundary = head.offset;
     }
 
-    /// Appends own bytes; `false`, and nothing is changed, when the pool is empty. Not once an end
-    /// was decided: they could land inside of the close frame.
+    /// Appends own bytes. `false`, and nothing is changed, when the pool is empty. Not to be called
+    /// once an end was decided: the bytes could land inside of the close frame.
     #[must_use]
     pub fn push_own(&mut self, pool: &mut Pool, bytes: &[u8]) -> bool {
         self.push_own_parts(pool, &[bytes])
     }
 
-    /// The same with several pieces, of which all or none are appended.
+    /// Appends several pieces to the own bytes, in their order. `false`, and nothing is changed,
+    /// when the pool is empty.
     #[must_use]
     pub fn push_own_parts(&mut self, pool: &mut Pool, parts: &[&[u8]]) -> bool {
         debug_assert!(self.close.is_none());
@@ -183,7 +188,8 @@ impl Outbound {
                 None => return false,
             },
         };
-        // An empty buffer that was just taken is large enough, so it is never left behind.
+        // An empty buffer that was just taken is large enough for any piece, so it is never left
+        // behind.
         let appended = pool.append_briefly(&mut own, parts);
         self.own = Some(own);
         if appended {
@@ -192,10 +198,10 @@ impl Outbound {
         appended
     }
 
-    /// Appends a pong. While `OWN_BYTES_CALM` wait already, one that waits whole is replaced:
-    /// only the latest ping needs an answer (RFC 6455 §5.5.3), which bounds what a flood of pings
-    /// can ask of us. `false` when the pool is empty; the pong that was to be replaced may be lost
-    /// then.
+    /// Appends a pong. If more than `OWN_BYTES_CALM` bytes wait already, a pong that waits whole is
+    /// replaced: only the latest ping needs an answer (RFC 6455 §5.5.3), which bounds what a flood
+    /// of pings can ask of us. `false` when the pool is empty; then the pong that was to be
+    /// replaced may be lost.
     #[must_use]
     pub fn push_pong(&mut self, pool: &mut Pool, payload: &[u8]) -> bool {
         // FIN, opcode 10; a control frame's payload is at most 125 bytes, so one byte tells it.
@@ -218,37 +224,37 @@ impl Outbound {
         pushed
     }
 
-    /// Takes up a file after the own bytes.
+    /// Sends the file `asset` of `length` bytes after the own bytes.
     pub fn start_body(&mut self, asset: AssetId, length: u32) {
         self.source = Source::Body { asset, sent: 0, length };
     }
 
-    /// Back to own bytes only; for the next request.
+    /// Ends the file, whatever of it has gone: back to own bytes only, for the next request.
     pub fn finish_body(&mut self) {
         self.source = Source::Nothing;
     }
 
-    /// Begins to follow a feed from `mark` on.
+    /// Begins to follow a channel's feed from `mark` on.
     pub fn start_feed(&mut self, channel: ChannelId, dialect: Dialect, mark: Mark) {
         self.source = Source::Feed { channel, dialect, cursor: mark, boundary: mark.offset };
     }
 
-    /// Forgets the feed wherever the cursor stands. In the middle of a record only somebody who
+    /// Stops following the feed, wherever the cursor stands. In the middle of a record only who
     /// sends nothing any more may do that.
     pub fn abandon_feed(&mut self) {
         self.source = Source::Nothing;
     }
 
-    /// Decides the end: `frame` goes out when everything before `barrier` has gone. The first
-    /// decision stands.
+    /// Decides the end: `frame` goes out when everything before `barrier` has gone. Later calls
+    /// change nothing: the first decision stands.
     pub fn start_close(&mut self, frame: CloseFrame, barrier: Offset) {
         if self.close.is_none() {
             self.close = Some(Close { barrier, frame, sent: 0, held: false });
         }
     }
 
-    /// Keeps the close frame back until other feeds were sent as well, or lets it go. Nothing of it
-    /// has gone yet.
+    /// Keeps the close frame back until other feeds were sent as well, or lets it go. To be called
+    /// only while nothing of the frame has gone.
     pub fn hold_close(&mut self, held: bool) {
         if let Some(close) = &mut self.close {
             debug_assert_eq!(close.sent, 0);
@@ -261,7 +267,7 @@ impl Outbound {
         self.close.is_some_and(|close| close.held)
     }
 
-    /// Turns to another feed before a close frame that is kept back: up to `barrier`.
+    /// Turns to another feed, which is sent up to `barrier`, while the close frame is kept back.
     pub fn turn_closing(
         &mut self,
         channel: ChannelId,
@@ -276,14 +282,15 @@ impl Outbound {
         }
     }
 
-    /// Gives up what has not been sent of the feed; the close frame is next. Only between records.
+    /// Gives up what has not been sent of the feed, so that the close frame is next. To be called
+    /// only between two records.
     pub fn skip_to_close(&mut self) {
         if let (Some(close), Source::Feed { cursor, .. }) = (&mut self.close, &self.source) {
             close.barrier = cursor.offset;
         }
     }
 
-    /// What to send next, in order. `body` is the whole file of [`Source::Body`], else empty.
+    /// The bytes to send next, in order. `body` is the whole file of [`Source::Body`], else empty.
     /// Nothing may be appended or changed before [`Outbound::transmitted`] is told the outcome.
     ///
     /// # Panics
@@ -295,7 +302,7 @@ impl Outbound {
         pool: &'a Pool,
     ) -> Transmit<'a> {
         if let (Some((_, cursor)), Some(feed)) = (self.follows(), feed) {
-            // Nearly every time, and nothing of what follows could matter.
+            // Nearly every call is one of these, and nothing of what follows could matter to it.
             let (first, second) = feed.slices(cursor.offset, feed.head());
             return Transmit { slices: [first, second, &[], &[]] };
         }
@@ -319,7 +326,8 @@ impl Outbound {
         Transmit { slices }
     }
 
-    /// Advances by what the socket took of the last [`Outbound::transmit`].
+    /// Advances by the `taken` bytes that the socket took of the last [`Outbound::transmit`]. An
+    /// own buffer of which everything has gone is given back to the pool.
     pub fn transmitted(&mut self, taken: usize, feed: Option<&Feed>, pool: &mut Pool) {
         let own_left = self.own_left(pool);
         match self.source {
@@ -377,7 +385,7 @@ impl Outbound {
         }
     }
 
-    /// Whether the close frame has gone whole.
+    /// Whether all of the close frame has gone.
     pub fn is_close_sent(&self) -> bool {
         self.close.is_some_and(|close| usize::from(close.sent) == close.frame.bytes().len())
     }
@@ -387,7 +395,7 @@ impl Outbound {
         self.close.is_some()
     }
 
-    /// Whether the ring has overtaken this reader, which still wants something of it.
+    /// Whether the ring has overtaken this reader while the reader still wants something of it.
     pub fn is_lapped(&self, feed: &Feed) -> bool {
         match self.source {
             Source::Feed { cursor, .. } => {
@@ -397,7 +405,7 @@ impl Outbound {
         }
     }
 
-    /// Whether the cursor stands inside a record, so that nothing of our own may follow.
+    /// Whether a record or the close frame has gone in part, so that no own bytes may follow yet.
     pub fn is_inside_record(&self) -> bool {
         match self.source {
             Source::Feed { cursor, boundary, .. } => {
@@ -408,17 +416,17 @@ impl Outbound {
         }
     }
 
-    /// Where bytes come from that are not the connection's own.
+    /// What the connection is sent beside its own bytes.
     pub fn source(&self) -> Source {
         self.source
     }
 
-    /// Own bytes that wait.
+    /// How many own bytes wait.
     pub fn own_bytes(&self, pool: &Pool) -> usize {
         self.own_left(pool)
     }
 
-    /// The cursor, of one that follows a feed.
+    /// The cursor, if a feed is followed.
     pub fn cursor(&self) -> Option<Mark> {
         match self.source {
             Source::Feed { cursor, .. } => Some(cursor),
@@ -426,7 +434,7 @@ impl Outbound {
         }
     }
 
-    /// Gives back what is held, at the connection's end.
+    /// Gives the buffer back to the pool, at the connection's end; nothing is left to send.
     pub fn release(&mut self, pool: &mut Pool) {
         if let Some(own) = self.own.take() {
             pool.give(own);
@@ -434,7 +442,7 @@ impl Outbound {
         *self = Outbound::new();
     }
 
-    /// The buffer held, for the server's account of the pool.
+    /// The buffer with the own bytes, for the server's account of the pool.
     pub fn buffer(&self) -> Option<BufferId> {
         self.own
     }
@@ -458,7 +466,8 @@ impl Outbound {
         }
     }
 
-    /// Up to where the feed is sent: its head, or what a close waits for.
+    /// The offset up to which the feed is sent: its head, or the barrier of a close, but never less
+    /// than the cursor.
     fn limit(&self, feed: &Feed, cursor: Mark) -> Offset {
         self.close.map_or(feed.head(), |close| close.barrier.max(cursor.offset))
     }

@@ -28,83 +28,87 @@ use slab::Slab;
 use crate::limits::{BUFFER_BYTES_MIN, Limits};
 use crate::work;
 
-/// Sizes from 256 bytes up to 2^30: more than any message.
+/// The number of buffer sizes: from 256 bytes up to 2^30, which is more than any message.
 const CLASSES: usize = 23;
 
-/// From this size on an allocator gets memory from the system for one block alone and gives it back
-/// as soon as the block is freed. musl does so; the shell makes glibc do it too.
+/// From this many bytes on an allocator maps memory for one block alone, and unmaps it as soon as
+/// the block is freed. musl does so; the shell makes glibc do it too.
 pub const MAPPED_BYTES: usize = 128 * 1024;
 
-/// Blocks that the budget should have room for at least, so that every size can be had.
+/// How many blocks the budget should have room for at least, so that every size can be had.
 const BLOCKS_MIN: u64 = 32;
 
-/// … and about how many it has at most: each is a mapping, and the system limits these.
+/// About how many blocks the budget has room for at most: each is a mapping, whose number the
+/// system limits.
 const BLOCKS_TYPICAL: u64 = 2048;
 
-/// What a block costs beside its bytes: its entry, the allocator's header …
+/// Bytes that a block costs beside its buffers: its entry in the table, the allocator's header.
 const BLOCK_BYTES: u64 = 160;
 
-/// … and rounding, if it is mapped: its last page is only begun.
+/// Bytes that rounding costs a block that is mapped: its last page is only begun.
 const PAGE_BYTES: u64 = 4096;
 
-/// What each place of a block costs beside its bytes: the length of what is there.
-const PLACE_BYTES: u64 = 4;
+/// Bytes that each place of a block costs beside its buffer: the length of what is there.
+const PLACE_ENTRY_BYTES: u64 = 4;
 
-/// Copies of small buffers that are kept to be used again. More are made if need be; a POST that is
-/// taken in, a packet in it and the answer are three.
+/// Copies of small buffers that are kept to be used again. A POST that is taken in, a packet in it
+/// and the answer are three; more are made if need be.
 const SPARES_MAX: usize = 4;
 
-/// A place that is not lent: the rest is the number of the next such place.
+/// The bit of an entry that says that its place is not lent. The other bits are the number of the
+/// next such place.
 const FREE: u32 = 1 << 31;
 
-/// There is no next one.
+/// In place of a number: there is no next one.
 const NONE: u32 = FREE - 1;
 
-/// A buffer that was lent. It is given back exactly once, which [`Pool::give`] asserts; a type that
-/// gave itself back would need a reference to the pool in every connection.
+/// A buffer that was lent. It must be given back exactly once, which [`Pool::give`] asserts; a type
+/// that gave itself back would need a reference to the pool in every connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct BufferId(NonZeroU32);
 
-/// Memory of which each buffer has one place.
+/// Memory for buffers of one size, each of which has one place.
 #[derive(Debug)]
 struct Block {
-    /// As far as anybody has ever written. Its capacity never changes; borrowed out, it has none.
+    /// The memory, up to the last byte that was ever written. The capacity never changes; while a
+    /// block of one place is borrowed out, this is empty and has no capacity.
     bytes: Vec<u8>,
-    /// For each place used so far: the length of what is there, or `FREE` and the next free one.
+    /// For each place used so far: the bytes that the buffer holds, or `FREE` and the next free
+    /// place.
     places: Vec<u32>,
-    /// How many it has room for.
+    /// How many places the block has.
     places_max: u32,
     class: u8,
     lent: u32,
-    /// What it takes of the budget.
+    /// Bytes that the block takes of the budget.
     cost: u64,
-    /// The first place that was used and is free.
+    /// The first of the free places that were used before, or `NONE`.
     free: u32,
-    /// Where it stands among the blocks of its class that have a free place, or `NONE`.
+    /// The block's position in the list of blocks of its class with a free place, or `NONE`.
     open_at: u32,
 }
 
-/// The budget and the buffers.
+/// The budget, and the buffers that are lent from it.
 ///
 /// In bytes with overhead: `reserved + spent + blocks <= limit`, and `<= bound` for a moment.
 #[derive(Debug)]
 pub struct Pool {
     limit_bytes: u64,
     bound_bytes: u64,
-    /// Of each block, if its class is not larger.
+    /// Bytes of each block, unless one buffer of its class is larger than this.
     block_bytes: usize,
     reserved_bytes: u64,
-    /// What lent buffers can hold.
+    /// Bytes that lent buffers can hold, and bytes that are reserved.
     lent_bytes: u64,
     spent_bytes: u64,
     blocks_bytes: u64,
-    /// What those of them cost that have no lent buffer.
+    /// Bytes that blocks without a lent buffer cost.
     kept_bytes: u64,
     kept_bytes_max: u64,
     blocks: Slab<Block>,
-    /// Blocks with a free place, by class.
+    /// The numbers of the blocks that have a free place, by class.
     open: [Vec<u32>; CLASSES],
-    /// What [`Pool::borrow_out`] copies small buffers to.
+    /// Empty vectors with a capacity, into which [`Pool::borrow_out`] copies small buffers.
     spares: Vec<Vec<u8>>,
 }
 
@@ -135,12 +139,12 @@ impl Block {
         self.free != NONE || self.places.len() < self.places_max as usize
     }
 
-    /// Takes a free place, one that was used before if there is one: its pages are there already.
+    /// Takes a free place. One that was used before is preferred: its pages are there already.
     fn take_place(&mut self) -> usize {
         let place = if self.free == NONE { self.places.len() } else { self.free as usize };
         if self.free == NONE {
             self.places.push(0);
-            // Others in front of it may never have been filled.
+            // Places in front of this one may never have been filled.
             self.bytes.resize(self.bytes.len().max(place * self.size()), 0);
         } else {
             self.free = self.places[place] & !FREE;
@@ -171,7 +175,10 @@ impl Block {
         &self.bytes[start..start + self.length(place)]
     }
 
-    /// Appends what there is room for, as [`Pool`] has seen.
+    /// Appends a piece to the buffer at `place`.
+    ///
+    /// # Panics
+    /// If there is no room for it: [`Pool`] has looked before.
     fn append(&mut self, place: usize, part: &[u8]) {
         let length = self.length(place);
         let start = place * self.size() + length;
@@ -185,8 +192,7 @@ impl Block {
 }
 
 impl Pool {
-    /// A pool that never holds more than `limit_bytes` in all, and [`Limits::reserve_bytes`] more
-    /// for a moment.
+    /// A pool of `limit_bytes`, and of [`Limits::reserve_bytes`] more for what is needed briefly.
     pub fn new(limit_bytes: u64) -> Pool {
         let few = power_of_two_up_to(limit_bytes / BLOCKS_MIN);
         let many = power_of_two_up_to(limit_bytes / BLOCKS_TYPICAL);
@@ -207,13 +213,14 @@ impl Pool {
         }
     }
 
-    /// Lends an empty buffer with room for `bytes`, or nothing if the budget is used up.
+    /// Lends an empty buffer with room for `bytes` bytes; `None` if the budget is used up.
     pub fn take(&mut self, bytes: usize) -> Option<BufferId> {
         self.take_within(bytes, self.limit_bytes)
     }
 
-    /// The same from the reserve too, for what is needed only until the next write or the end of
-    /// this call. Whoever keeps it longer must ask [`Pool::is_strained`].
+    /// Lends an empty buffer with room for `bytes` bytes from the budget or the reserve; `None` if
+    /// both are used up. For what is needed only until the next write or the end of this call:
+    /// whoever keeps the buffer longer must ask [`Pool::is_strained`].
     pub fn take_briefly(&mut self, bytes: usize) -> Option<BufferId> {
         self.take_within(bytes, self.bound_bytes)
     }
@@ -239,7 +246,7 @@ impl Pool {
     /// Takes a buffer back.
     ///
     /// # Panics
-    /// If it was not lent.
+    /// If the buffer is not lent.
     pub fn give(&mut self, id: BufferId) {
         let (number, place) = self.place_of(id);
         let block = &mut self.blocks[number];
@@ -258,18 +265,20 @@ impl Pool {
         }
     }
 
-    /// Appends to a lent buffer, moving it to a larger one when it is full. Nothing is changed when
-    /// the budget does not allow that: `false`.
+    /// Appends to a lent buffer, moving its bytes to a larger one when it is full; `id` then names
+    /// that one. `false`, and nothing is changed, when the budget does not allow it.
     pub fn append(&mut self, id: &mut BufferId, bytes: &[u8]) -> bool {
         self.append_all(id, &[bytes])
     }
 
-    /// Appends several pieces, or none of them when the budget does not allow it: `false`.
+    /// Appends several pieces to a lent buffer, moving its bytes to a larger one if need be.
+    /// `false`, and nothing is changed, when the budget does not allow it.
     pub fn append_all(&mut self, id: &mut BufferId, parts: &[&[u8]]) -> bool {
         self.append_within(id, parts, self.limit_bytes)
     }
 
-    /// The same from the reserve too; see [`Pool::take_briefly`].
+    /// Appends several pieces to a lent buffer, from the budget or the reserve; see
+    /// [`Pool::take_briefly`]. `false`, and nothing is changed, when both are used up.
     pub fn append_briefly(&mut self, id: &mut BufferId, parts: &[&[u8]]) -> bool {
         self.append_within(id, parts, self.bound_bytes)
     }
@@ -283,8 +292,12 @@ impl Pool {
         grown
     }
 
-    /// Appends what `write` appends to a vector that is empty: at most `bytes_max`. Nothing is
-    /// written when the budget does not allow it: `None`.
+    /// Appends to a lent buffer what `write` puts into an empty vector, and returns what `write`
+    /// returns. `None`, and `write` is not called, when the budget does not allow `bytes_max` bytes
+    /// more.
+    ///
+    /// # Panics
+    /// If `write` puts more than `bytes_max` bytes into the vector.
     pub fn write<T>(
         &mut self,
         id: &mut BufferId,
@@ -303,15 +316,15 @@ impl Pool {
         Some(written)
     }
 
-    /// Makes room for so many `bytes` more, moving what a lent buffer holds to a larger one if need
-    /// be.
+    /// Makes room for `bytes` bytes more in a lent buffer, moving what it holds to a larger one if
+    /// need be. `false`, and nothing is changed, when there is no such buffer within `limit_bytes`.
     fn grow(&mut self, id: &mut BufferId, bytes: usize, limit_bytes: u64) -> bool {
         let (number, place) = self.place_of(*id);
         let needed = self.blocks[number].length(place) + bytes;
         if needed > self.blocks[number].size() {
             let Some(larger) = self.take_within(needed, limit_bytes) else { return false };
             let (to, place_there) = self.place_of(larger);
-            // They are in different blocks, for they differ in size.
+            // Both buffers are in different blocks, for they differ in size.
             let (from, to) = self.blocks.get2_mut(number, to).expect("both are lent");
             to.append(place_there, from.held(place));
             self.give(*id);
@@ -323,7 +336,7 @@ impl Pool {
     /// Shortens what a lent buffer holds to `length` bytes.
     ///
     /// # Panics
-    /// If it holds less.
+    /// If the buffer holds less.
     pub fn truncate(&mut self, id: BufferId, length: usize) {
         let (number, place) = self.place_of(id);
         let block = &mut self.blocks[number];
@@ -331,8 +344,8 @@ impl Pool {
         block.places[place] = length as u32;
     }
 
-    /// Empties a lent buffer for other bytes, few at first: a large one is given back for one of
-    /// the smallest, if there is any.
+    /// Empties a lent buffer for other bytes, few at first: a large one is given back, and one of
+    /// the smallest is lent instead. `None` if there is none.
     pub fn emptied(&mut self, id: BufferId) -> Option<BufferId> {
         if self.capacity(id) == BUFFER_BYTES_MIN {
             self.truncate(id, 0);
@@ -342,15 +355,16 @@ impl Pool {
         self.take(0)
     }
 
-    /// What a lent buffer holds. Not while it is borrowed out.
+    /// The bytes that a lent buffer holds. Not to be called while the buffer is borrowed out.
     pub fn bytes(&self, id: BufferId) -> &[u8] {
         let (number, place) = self.place_of(id);
         self.blocks[number].held(place)
     }
 
-    /// Lends the bytes themselves, so that they can be read, or others put into their place, while
-    /// the pool is in use. They come back by [`Pool::put_back`] before anything else is done with
-    /// the buffer. The bytes of small buffers are copied for that; they lie among those of others.
+    /// Hands out the bytes of a lent buffer, so that they can be read, or others put into their
+    /// place, while the pool is in use. They must come back by [`Pool::put_back`] before anything
+    /// else is done with the buffer. The bytes of a small buffer are copied, since they lie among
+    /// those of others.
     pub fn borrow_out(&mut self, id: BufferId) -> Vec<u8> {
         let (number, place) = self.place_of(id);
         let block = &mut self.blocks[number];
@@ -367,7 +381,8 @@ impl Pool {
         }
     }
 
-    /// The reverse of [`Pool::borrow_out`]; what the buffer holds is not changed by it.
+    /// Takes back what [`Pool::borrow_out`] handed out. How many bytes the buffer holds is not
+    /// changed.
     pub fn put_back(&mut self, id: BufferId, bytes: Vec<u8>) {
         let (number, _) = self.place_of(id);
         let block = &mut self.blocks[number];
@@ -385,7 +400,8 @@ impl Pool {
         }
     }
 
-    /// Sets `bytes` of the budget aside for memory that the caller keeps itself.
+    /// Sets `bytes` of the budget aside for memory that the caller keeps itself. `false`, and
+    /// nothing is changed, when there is no room for them.
     pub fn reserve(&mut self, bytes: u64) -> bool {
         let enough = self.make_room(bytes, self.limit_bytes);
         if enough {
@@ -395,13 +411,14 @@ impl Pool {
         enough
     }
 
-    /// Gives a reservation back.
+    /// Gives `bytes` back that were set aside by [`Pool::reserve`].
     pub fn release(&mut self, bytes: u64) {
         self.reserved_bytes -= bytes;
         self.lent_bytes -= bytes;
     }
 
-    /// Sets `bytes` of the budget aside for good: for a table that never shrinks.
+    /// Sets `bytes` of the budget aside for good, for a table that never shrinks. `false`, and
+    /// nothing is changed, when there is no room for them.
     pub fn spend(&mut self, bytes: u64) -> bool {
         let enough = self.make_room(bytes, self.limit_bytes);
         if enough {
@@ -410,53 +427,54 @@ impl Pool {
         enough
     }
 
-    /// Whether the budget is used up so far that the reserve is in use: what was taken briefly must
-    /// go now.
+    /// Whether more than the budget is used, so that the reserve is in use: then what was taken
+    /// briefly must go now.
     pub fn is_strained(&self) -> bool {
         self.used_bytes() > self.limit_bytes
     }
 
-    /// What a lent buffer can hold.
+    /// How many bytes a lent buffer can hold.
     pub fn capacity(&self, id: BufferId) -> usize {
         self.blocks[self.place_of(id).0].size()
     }
 
-    /// What lent buffers can hold, and what is reserved.
+    /// Bytes that lent buffers can hold, and bytes that are reserved.
     pub fn lent_bytes(&self) -> u64 {
         self.lent_bytes
     }
 
-    /// Bytes occupied, with overhead: never over [`Pool::bound_bytes`].
+    /// Bytes that the process occupies for this pool, with overhead: never over
+    /// [`Pool::bound_bytes`].
     pub fn held_bytes(&self) -> u64 {
         self.reserved_bytes + self.spent_bytes + self.blocks_bytes
     }
 
-    /// What could still be reserved, if everything kept were let go.
+    /// Bytes that could still be reserved if every block without a lent buffer were let go.
     pub fn free_bytes(&self) -> u64 {
         self.limit_bytes.saturating_sub(self.used_bytes())
     }
 
-    /// The budget.
+    /// Bytes of the budget.
     pub fn limit_bytes(&self) -> u64 {
         self.limit_bytes
     }
 
-    /// The budget and the reserve.
+    /// Bytes of the budget and the reserve together.
     pub fn bound_bytes(&self) -> u64 {
         self.bound_bytes
     }
 
-    /// The most that lending a buffer for `bytes` can add to what is occupied.
+    /// The most bytes that lending a buffer for `bytes` bytes can add to what is occupied.
     pub fn block_cost_bytes(&self, bytes: usize) -> u64 {
         let size = size_of_class(class_of(bytes));
         let capacity = self.block_bytes.max(size);
         let rounding = if capacity >= MAPPED_BYTES { PAGE_BYTES } else { 0 };
         let places = (capacity / size) as u64;
-        capacity as u64 + places * PLACE_BYTES + rounding + BLOCK_BYTES
+        capacity as u64 + places * PLACE_ENTRY_BYTES + rounding + BLOCK_BYTES
     }
 
-    /// What lending a buffer for `bytes` would add to what is used: nothing if there is one free
-    /// in a block that has others lent.
+    /// Bytes that lending a buffer for `bytes` bytes would add to what is used: none if a place is
+    /// free in a block that has others lent.
     ///
     /// Bounded work: blocks without a lent buffer are few, since few are kept.
     pub fn taking_bytes(&self, bytes: usize) -> u64 {
@@ -472,7 +490,7 @@ impl Pool {
         self.held_bytes() - self.kept_bytes
     }
 
-    /// Makes a block of free buffers; `None` if there is no room for it.
+    /// Makes a block of free buffers and returns its number; `None` if there is no room for it.
     fn add_block(&mut self, class: usize, limit_bytes: u64) -> Option<u32> {
         let size = size_of_class(class);
         let capacity = self.block_bytes.max(size);
@@ -480,7 +498,7 @@ impl Pool {
         if !self.make_room(cost, limit_bytes) {
             return None;
         }
-        // Only now: a block that was let go has left its number.
+        // The number is asked for only now, since a block that was let go has left its own.
         let number = self.blocks.vacant_key() as u32;
         let is_numbered = (u64::from(number) + 1) * self.places_max() < u64::from(u32::MAX);
         let (mut bytes, mut places) = (Vec::new(), Vec::new());
@@ -507,7 +525,7 @@ impl Pool {
         Some(number)
     }
 
-    /// Gives a block without lent buffers back to the system.
+    /// Gives the memory of a block without lent buffers back to the system.
     fn drop_block(&mut self, number: u32) {
         self.shut(number);
         let block = self.blocks.remove(number as usize);
@@ -515,7 +533,7 @@ impl Pool {
         self.kept_bytes -= block.cost;
     }
 
-    /// Takes a block off the list of those with a free place.
+    /// Takes a block off the list of blocks with a free place.
     fn shut(&mut self, number: u32) {
         let block = &mut self.blocks[number as usize];
         let at = core::mem::replace(&mut block.open_at, NONE) as usize;
@@ -526,7 +544,8 @@ impl Pool {
         }
     }
 
-    /// Lets blocks go that are kept, the largest first, until `bytes` more fit; whether they do.
+    /// Lets blocks without a lent buffer go, the largest first, until `bytes` more fit. Returns
+    /// whether they do.
     fn make_room(&mut self, bytes: u64, limit_bytes: u64) -> bool {
         let Some(needed) = self.used_bytes().checked_add(bytes) else { return false };
         if needed > limit_bytes {
@@ -545,7 +564,7 @@ impl Pool {
         needed + self.kept_bytes <= limit_bytes
     }
 
-    /// The most places that a block has.
+    /// The most places that any block has.
     fn places_max(&self) -> u64 {
         (self.block_bytes / BUFFER_BYTES_MIN) as u64
     }

@@ -1,8 +1,9 @@
 //! Every way a connection ends, in one list that log, counters and tests share.
 //!
-//! Ends by guilt: the peer went, the peer broke a protocol, a limit was reached, the operator asked
-//! for it, the system failed. A WebSocket learns of ours by a close frame (RFC 6455 §5.5.1), which
-//! is a constant here: saying goodbye must not need memory, least of all when that is the reason.
+//! Ends are sorted by guilt: the peer went, the peer broke a protocol, a limit was reached, the
+//! operator asked for it, the system failed. A WebSocket learns of an end that we decide by a close
+//! frame (RFC 6455 §5.5.1), which is a constant here: saying goodbye must not need memory, least of
+//! all when memory is what has run out.
 
 /// Why a connection ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -12,15 +13,15 @@ pub enum CloseReason {
     Answered,
     /// The client began the WebSocket's closing handshake.
     ClosedByClient,
-    /// The peer ended the connection without a word; for a WebSocket that is RFC 6455's 1006.
+    /// The peer ended the connection without saying so; for a WebSocket that is RFC 6455's 1006.
     PeerGone,
     /// The peer reset the connection.
     PeerReset,
     /// The peer opened the connection and closed it without a byte, or after a PROXY header alone:
-    /// a health check or a speculative connection.
+    /// a health check, or a connection opened in advance.
     ProbeOnly,
-    /// No byte came in time: a speculative connection, held open; or a session that entered no
-    /// namespace.
+    /// No byte came in time, which is how a connection opened in advance ends that is never used;
+    /// or a session entered no namespace in time.
     Silent,
 
     /// The PROXY header breaks the protocol.
@@ -37,38 +38,41 @@ pub enum CloseReason {
     ResponseTimeout,
     /// A kept-alive connection was not used again.
     KeepAliveTimeout,
-    /// A frame that RFC 6455 forbids: 1002.
+    /// The client sent a frame that RFC 6455 forbids: 1002.
     ProtocolError,
-    /// Text that is not UTF-8: 1007.
+    /// The client sent text that is not UTF-8: 1007.
     InvalidText,
-    /// A message that was begun and not finished in time: 1008.
+    /// The client began a message and did not finish it in time: 1008.
     MessageTimeout,
-    /// A message over `--max-message`, or whose record is over half a ring: 1009.
+    /// The client sent a message over `--max-message`, or one whose record is over half a ring:
+    /// 1009.
     MessageTooBig,
 
     /// The ring overtook this reader: 1008.
     TooSlow,
-    /// Nothing came back after a ping.
+    /// Nothing came back in time after a ping.
     PingTimeout,
-    /// The kernel gave up on unacknowledged bytes (`TCP_USER_TIMEOUT`).
+    /// The kernel gave up on bytes that the peer did not acknowledge (`TCP_USER_TIMEOUT`).
     TransportTimeout,
     /// The close frame could not be sent in time.
     CloseTimeout,
     /// The pool was empty: 1013.
     NoMemory,
-    /// It was idle, or a session in no namespace, and others wanted its place: 1013.
+    /// Others wanted the place of a connection that was idle, or of a session in no namespace:
+    /// 1013.
     GaveWay,
 
     /// The server is draining: 1001.
     GoingAway,
-    /// It was sent a file from before the last reload, and the next one could not wait any longer.
+    /// The response was a file from before the last reload, and the next reload could wait no
+    /// longer.
     Replaced,
-    /// A socket error of another kind.
+    /// The socket failed with an error that is no reset and no timeout.
     SocketFailed,
 }
 
 impl CloseReason {
-    /// All of them, in order, for counters and tests.
+    /// All reasons, in the order of their numbers, for counters and tests.
     pub const ALL: [CloseReason; 26] = [
         CloseReason::Answered,
         CloseReason::ClosedByClient,
@@ -98,7 +102,7 @@ impl CloseReason {
         CloseReason::SocketFailed,
     ];
 
-    /// The words for it, in the log and in a close frame.
+    /// The words for this reason in the log and in a close frame.
     pub fn text(self) -> &'static str {
         match self {
             CloseReason::Answered => "answered",
@@ -130,8 +134,8 @@ impl CloseReason {
         }
     }
 
-    /// The close frame that tells a WebSocket client, header and all: opcode 8, unmasked, status
-    /// code, words. `None` where there is nobody to tell or nothing may be said.
+    /// The close frame that tells a WebSocket client of this reason: header (opcode 8, unmasked),
+    /// status code, words. `None` where there is nobody to tell or nothing may be said.
     pub fn close_frame(self) -> Option<&'static [u8]> {
         match self {
             CloseReason::ProtocolError => Some(b"\x88\x10\x03\xeaprotocol error"),

@@ -1,6 +1,6 @@
 //! What the operator decided, as plain data: policy beside [`Limits`], which are numbers.
 //!
-//! Whatever comes from a flag has been parsed and checked above; the floors below take it as it is.
+//! A value that comes from a flag was parsed and checked above; the floors below take it as it is.
 
 use core::net::IpAddr;
 
@@ -14,20 +14,20 @@ use crate::wire::origin::Origin;
 /// Whether a public connection begins with a PROXY header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ProxyMode {
-    /// It does not: its first byte is HTTP.
+    /// No public connection does: the first byte is HTTP.
     Off,
-    /// It may, if its peer is trusted.
+    /// A trusted peer's connection may.
     Optional,
-    /// It must; only a trusted peer's health probe may come without.
+    /// Every public connection must; only a trusted peer's health probe may come without a header.
     Required,
 }
 
-/// Networks whose word about a client's address is believed.
+/// Networks whose peers are believed when they say who the client is.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Trust(pub Vec<IpNet>);
 
 impl Trust {
-    /// Whether `address`, in its canonical form, lies in one of the networks.
+    /// Whether `address`, which is in its canonical form, lies in one of the networks.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
     }
@@ -40,23 +40,23 @@ impl Settings {
     }
 }
 
-/// Socket.IO events that are relayed to everyone.
+/// Which Socket.IO events are relayed to everyone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Events {
-    /// `*`
+    /// Every event: `*`.
     All,
-    /// These; the list is short.
+    /// Events of these names; the list is short.
     Named(Vec<Box<str>>),
 }
 
 /// Everything that the server is told at birth.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
-    /// The numbers.
+    /// Numbers that bound connections, memory and time.
     pub limits: Limits,
-    /// PROXY protocol on public listeners.
+    /// Whether connections of public listeners begin with a PROXY header.
     pub proxy: ProxyMode,
-    /// Whose PROXY header or `X-Forwarded-For` is believed.
+    /// The networks whose PROXY header or `X-Forwarded-For` is believed.
     pub trust: Trust,
     /// Whether `X-Forwarded-For` of trusted peers names the client (behind an ALB).
     pub forwarded_for: bool,

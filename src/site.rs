@@ -1,13 +1,13 @@
 //! The files that are served, in memory: looked up by path, borrowed by number.
 //!
-//! Nothing that a request holds ever reaches the file system: the files were read by the shell at
-//! start or at a reload, and a path that is not a key of this table is not found. At most two
-//! generations live at a time. The second one is that from before the current one, while responses
-//! with its files are under way, or one that is being read: the one has gone before the other
-//! begins.
+//! No path of a request ever reaches the file system: the shell reads the files at start or at a
+//! reload, and a path that is not a key of this table is not found. At most two generations of
+//! files live at a time. Beside the current one that is either the one before, while responses with
+//! its files are under way, or the next, while it is read: a reload begins when the one before has
+//! gone.
 //!
 //! The surprise: a generation grows file by file, and a file piece by piece, between turns of the
-//! loop. So its table is a tree, which is never moved as a whole, and the validator is hashed while
+//! loop. So the table is a tree, which is never moved as a whole, and the validator is hashed while
 //! the pieces come.
 
 use std::collections::BTreeMap;
@@ -15,27 +15,28 @@ use std::hash::Hasher;
 
 use siphasher::sip128::{Hasher128, SipHasher13};
 
-/// A file as it was read: its path begins with `/`.
+/// A file as it was read.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct File {
-    /// Where it is served, such as `/style.css`.
+    /// The path at which the file is served, such as `/style.css`; it begins with `/`.
     pub path: String,
-    /// What it holds. Files over 4 GiB are not for us; the shell refuses long before.
+    /// The file's bytes, fewer than 4 GiB; the shell refuses far smaller files.
     pub bytes: Vec<u8>,
 }
 
 /// A file that is served.
 #[derive(Debug)]
 pub struct Asset {
-    /// The `Content-Type`.
+    /// The value of `Content-Type`.
     pub content_type: &'static str,
-    /// The strong validator, quotes included: the same bytes have the same on every instance.
+    /// The strong validator (RFC 9110 §8.8.3), quotes included: equal bytes have an equal one on
+    /// every instance.
     pub etag: String,
-    /// What it holds.
+    /// The file's bytes.
     pub bytes: Box<[u8]>,
 }
 
-/// An asset, for as long as its generation lives.
+/// The number of an asset, for as long as its generation lives.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AssetId {
     generation: u8,
@@ -43,13 +44,13 @@ pub struct AssetId {
 }
 
 impl AssetId {
-    /// Which of the two generations it belongs to.
+    /// Which of the two generations the asset belongs to: 0 or 1.
     pub fn generation(self) -> u8 {
         self.generation
     }
 }
 
-/// What a path leads to.
+/// What a path of the current generation leads to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Found {
     /// A file.
@@ -58,7 +59,7 @@ pub enum Found {
     Folder,
 }
 
-/// Files that are served together.
+/// The files that are served at one time, by path.
 #[derive(Debug, Default)]
 pub struct Generation {
     assets: Vec<Asset>,
@@ -73,29 +74,30 @@ enum Entry {
     Folder,
 }
 
-/// What a file holds, while its pieces come.
+/// The bytes of a file while its pieces come.
 #[derive(Debug)]
 pub struct Content {
     bytes: Vec<u8>,
-    /// Over what is there so far. Its key is fixed: a validator guards against stale copies, not
+    /// A hash of the pieces so far. The key is fixed: a validator guards against stale copies, not
     /// against an adversary, and must be equal on all instances behind a balancer.
     hasher: SipHasher13,
 }
 
-/// Two generations of files.
+/// The generation of files that is served, and at times the one before.
 #[derive(Debug)]
 pub struct Site {
     generations: [Option<Generation>; 2],
     current: u8,
-    /// Whether these are the files that come with the program, which its own policy fits.
+    /// Whether these are the files that come with the program, which have a content policy of their
+    /// own.
     built_in: bool,
 }
 
-/// Most files of a site; more is refused when they are read.
+/// The most files of a site; the shell refuses more when it reads them.
 pub const FILES_MAX: usize = u16::MAX as usize;
 
 impl Site {
-    /// A site of these files.
+    /// A site that serves `files`; `built_in` says whether these are the program's own.
     ///
     /// # Panics
     /// With more than [`FILES_MAX`] files.
@@ -103,29 +105,30 @@ impl Site {
         Site { generations: [Some(files.into()), None], current: 0, built_in }
     }
 
-    /// The generation from before the current one, until it is released.
+    /// The number of the generation before the current one, until it is released.
     pub fn before(&self) -> Option<u8> {
         let before = 1 - self.current;
         self.generations[usize::from(before)].is_some().then_some(before)
     }
 
-    /// Forgets the generation from before the current one. Responses with its files must have been
+    /// Forgets the generation before the current one. Responses with its files must have been
     /// ended.
     pub fn release(&mut self) {
         self.generations[usize::from(1 - self.current)] = None;
     }
 
-    /// Serves other files from now on. The generation from before must have been released.
+    /// Serves `files` from now on, instead of the current generation.
     ///
     /// # Panics
-    /// If it was not, or with more than [`FILES_MAX`] files.
+    /// If the generation before the current one was not released, or with more than [`FILES_MAX`]
+    /// files.
     pub fn replace(&mut self, files: impl Into<Generation>) {
         assert!(self.before().is_none(), "there are never three generations");
         self.current = 1 - self.current;
         self.generations[usize::from(self.current)] = Some(files.into());
     }
 
-    /// What a decoded path leads to.
+    /// What `path`, which was decoded already, leads to in the current generation.
     pub fn find(&self, path: &str) -> Option<Found> {
         let generation = self.current;
         match *self.generations[usize::from(generation)].as_ref()?.paths.get(path)? {
@@ -134,16 +137,16 @@ impl Site {
         }
     }
 
-    /// A file of a generation that lives.
+    /// The file with this number.
     ///
     /// # Panics
-    /// If its generation was released.
+    /// If the generation of the file was released.
     pub fn asset(&self, id: AssetId) -> &Asset {
         let generation = self.generations[usize::from(id.generation)].as_ref();
         &generation.expect("its readers were ended before").assets[usize::from(id.index)]
     }
 
-    /// Whether the built-in page is served.
+    /// Whether the files that come with the program are served.
     pub fn is_built_in(&self) -> bool {
         self.built_in
     }
@@ -173,17 +176,17 @@ impl Generation {
         self.paths.insert(path, Entry::Asset(index));
     }
 
-    /// Whether something is served at this path.
+    /// Whether something is served at `path`.
     pub fn contains(&self, path: &str) -> bool {
         self.paths.contains_key(path)
     }
 
-    /// How many files it has.
+    /// How many files this generation has.
     pub fn files(&self) -> usize {
         self.assets.len()
     }
 
-    /// What they hold, all together.
+    /// How many bytes all files of this generation hold together.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -202,12 +205,12 @@ impl From<Vec<File>> for Generation {
 }
 
 impl Content {
-    /// Nothing yet, with room for so many bytes: those that do not fit will be moved.
+    /// An empty file with room for `bytes` bytes; if more come, all of them are moved.
     pub fn with_capacity(bytes: usize) -> Content {
         Content { bytes: Vec::with_capacity(bytes), hasher: SipHasher13::new() }
     }
 
-    /// Lets `append` put something behind what is there; it changes nothing else.
+    /// Lets `append` append to the bytes that are there, and to do nothing else with them.
     pub fn extend_with<T>(&mut self, append: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         let before = self.bytes.len();
         let result = append(&mut self.bytes);
@@ -215,19 +218,20 @@ impl Content {
         result
     }
 
-    /// How much there is.
+    /// How many bytes are there.
     pub fn length(&self) -> usize {
         self.bytes.len()
     }
 
-    /// The strong validator of what is there.
+    /// The strong validator of the bytes that are there, quotes included.
     fn etag(&self) -> String {
         let hash = self.hasher.finish128();
         format!("\"{:016x}{:016x}\"", hash.h1, hash.h2)
     }
 }
 
-/// By the name's ending, as nginx' `mime.types` has it; bytes without a known ending are bytes.
+/// The `Content-Type` by the ending of the name, as nginx' `mime.types` has it;
+/// `application/octet-stream` for unknown endings.
 fn content_type(path: &str) -> &'static str {
     let name = path.rsplit('/').next().unwrap_or(path);
     let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);

@@ -2,49 +2,53 @@
 //!
 //! A line goes to the log or to standard error, where people and programs read it line by line. So
 //! whatever a stranger, a file's name or a command line brings is cut and escaped before it becomes
-//! part of one. Two nets lie one below the other. [`shown`] and [`shown_text`] are for values that
-//! are known to come from outside. [`Line`] is where every line is put together in the end: it
-//! cuts what nobody has cut, escapes what nobody has escaped, and has a greatest length.
+//! part of a line. Two nets lie one below the other. [`shown`] and [`shown_text`] are for values
+//! that are known to come from outside. [`Line`] is where every line is put together in the end: it
+//! cuts and escapes what was not cut and escaped before, and has a greatest length.
 //!
-//! The surprise: a `Line` takes each piece that it is given at one time for an outside value. Text
-//! of ours that is longer than a value may be has to say so, by being [`Composed`].
+//! The surprise: a `Line` takes each piece that it is given in one write for an outside value. A
+//! text of ours that is longer than such a value may be has to be wrapped in [`Composed`].
 
 use core::fmt::{self, Display, Write};
 
-/// Bytes of an outside value that are shown. Escaping comes behind and may make more of them.
+/// The most bytes of an outside value that are shown. Escaping comes after the cut and may make
+/// more of them.
 pub const SHOWN_BYTES_MAX: usize = 256;
 
-/// What stands where something was left out.
+/// The sign for what was left out.
 const ELLIPSIS: &str = "…";
 
-/// The beginning of `text`: at most [`SHOWN_BYTES_MAX`] bytes, whole characters.
+/// The beginning of `text`: at most [`SHOWN_BYTES_MAX`] bytes, ending between two characters.
 pub fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(SHOWN_BYTES_MAX)]
 }
 
-/// The beginning of `bytes`: at most [`SHOWN_BYTES_MAX`], and if they are UTF-8 whole characters.
+/// The beginning of `bytes`: at most [`SHOWN_BYTES_MAX`] bytes, ending between two characters if
+/// they are UTF-8.
 pub fn cut_bytes(bytes: &[u8]) -> &[u8] {
     if bytes.len() <= SHOWN_BYTES_MAX {
         return bytes;
     }
     let is_begun = |at: &usize| bytes[*at] & 0xc0 != 0x80;
-    // No character has more than three bytes behind its first.
+    // In UTF-8 no character has more than three bytes behind its first.
     let end = (SHOWN_BYTES_MAX - 3..=SHOWN_BYTES_MAX).rev().find(is_begun);
     &bytes[..end.unwrap_or(SHOWN_BYTES_MAX)]
 }
 
-/// The beginning of an outside value, with everything escaped that is not visible ASCII.
+/// The beginning of an outside value, at most [`SHOWN_BYTES_MAX`] bytes of it, with everything
+/// escaped that is not visible ASCII.
 pub fn shown(bytes: &[u8]) -> impl Display + '_ {
     bytes[..bytes.len().min(SHOWN_BYTES_MAX)].escape_ascii()
 }
 
-/// The beginning of an outside text, with control characters and quotes escaped and its own letters
-/// kept.
+/// The beginning of an outside text, at most [`SHOWN_BYTES_MAX`] bytes of it, with control
+/// characters and quotes escaped. Letters of any script stay as they are.
 pub fn shown_text(text: &str) -> impl Display + '_ {
     cut(text).escape_debug()
 }
 
-/// Text of any length in which no character moves the cursor, ends the line or turns its direction.
+/// All of `text`, with every character escaped that moves the cursor, ends the line or turns the
+/// direction of writing.
 pub fn visible(text: &str) -> impl Display + '_ {
     Visible(text)
 }
@@ -65,8 +69,8 @@ impl Display for Visible<'_> {
     }
 }
 
-/// Control characters, the separators that some take for the end of a line, and what makes text run
-/// the other way.
+/// Whether `c` is a control character, a separator that some programs take for the end of a line,
+/// or a character that makes text run the other way.
 fn is_hidden(c: char) -> bool {
     let is_separator = matches!(c, '\u{2028}' | '\u{2029}');
     let is_direction =
@@ -74,8 +78,8 @@ fn is_hidden(c: char) -> bool {
     c.is_control() || is_separator || is_direction
 }
 
-/// A text of ours, whose outside parts were cut already: a [`Line`] takes as much as it has room
-/// for.
+/// A text of ours whose outside parts were cut already: a [`Line`] takes as much of it as there is
+/// room for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Composed<'a>(pub &'a str);
 
@@ -91,8 +95,8 @@ impl Display for Composed<'_> {
     }
 }
 
-/// One line without its end, in a room of `N` bytes: no line break, no control character, and
-/// nothing from outside that is longer than [`SHOWN_BYTES_MAX`] before it is escaped.
+/// One line without its end, of at most `N` bytes. No line break and no control character is in it,
+/// and of an outside value at most [`SHOWN_BYTES_MAX`] bytes, counted before they are escaped.
 ///
 /// Writing never fails and never panics; what does not fit is left out, and an ellipsis says so.
 #[derive(Debug)]
@@ -103,22 +107,25 @@ pub struct Line<const N: usize> {
 }
 
 impl<const N: usize> Line<N> {
-    /// Lays out a line.
+    /// Lays `text` out as a line.
     pub fn new(text: fmt::Arguments<'_>) -> Line<N> {
         const { assert!(N >= ELLIPSIS.len()) };
         let mut line = Line { bytes: [0; N], length: 0, is_full: false };
-        // An error would be that of a value which cannot say what it is. What it said stands.
+        // Only a value that cannot write itself makes an error here; what it wrote before that
+        // stays.
         let _ = line.write_fmt(text);
         line
     }
 
-    /// What it says.
+    /// The line, without its end.
     pub fn as_str(&self) -> &str {
-        // It holds whole characters only; an empty line would be a bug, not a reason to end.
+        // The bytes are whole characters. If they were not, an empty line would be better than a
+        // panic.
         str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
     }
 
-    /// Appends a character, or the ellipsis for it and all that follow.
+    /// Appends a character; if there is no room for it, an ellipsis, which stands for all that
+    /// follow as well.
     fn push(&mut self, c: char) {
         if self.is_full {
             return;
@@ -140,7 +147,7 @@ impl<const N: usize> Write for Line<N> {
         let end = self.length + shown.len();
         let is_plain = shown.bytes().all(|byte| matches!(byte, b' '..=b'~'));
         if is_plain && !self.is_full && end + ELLIPSIS.len() <= N {
-            // Nearly every piece is of this kind, and most lines are those of requests.
+            // Nearly every piece is of this kind; most lines report a request.
             self.bytes[self.length..end].copy_from_slice(shown.as_bytes());
             self.length = end;
         } else {

@@ -1,45 +1,46 @@
 //! Instants and lengths of time in milliseconds, as plain numbers of our own.
 //!
 //! The core never reads a clock: the shell reads it once a turn and hands it down as [`Now`].
-//! `std::time::Instant` cannot be made from a number, so a simulation could not invent one; these
-//! can. Arithmetic saturates: a deadline beyond the end of time is simply never reached.
+//! `std::time::Instant` cannot be made from a number, so a simulation could not invent one; the
+//! types here can be. Arithmetic saturates: a deadline beyond the end of time is simply never
+//! reached.
 
 /// A length of time in milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
 pub struct Duration(u64);
 
 impl Duration {
-    /// No time at all.
+    /// The length of zero milliseconds.
     pub const ZERO: Duration = Duration(0);
 
-    /// `ms` milliseconds.
+    /// A length of `ms` milliseconds.
     pub const fn from_millis(ms: u64) -> Duration {
         Duration(ms)
     }
 
-    /// `s` seconds, saturating.
+    /// A length of `s` seconds, saturating at `u64::MAX` milliseconds.
     pub const fn from_secs(s: u64) -> Duration {
         Duration(s.saturating_mul(1000))
     }
 
-    /// This length in milliseconds.
+    /// The length in whole milliseconds.
     pub const fn as_millis(self) -> u64 {
         self.0
     }
 
-    /// The sum, saturating.
+    /// The sum of both lengths, saturating.
     pub const fn plus(self, other: Duration) -> Duration {
         Duration(self.0.saturating_add(other.0))
     }
 
-    /// Half of it, rounded down.
+    /// Half of this length, rounded down to a millisecond.
     pub const fn half(self) -> Duration {
         Duration(self.0 / 2)
     }
 }
 
 impl std::fmt::Display for Duration {
-    /// As the flags are written: the largest unit that divides it (`250ms`, `25s`, `2m`).
+    /// Written like the value of a flag, in the largest unit that divides it: `250ms`, `25s`, `2m`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
             0 => write!(f, "0s"),
@@ -68,18 +69,18 @@ impl Instant {
         self.0
     }
 
-    /// The instant `length` later, saturating at [`Instant::NEVER`].
+    /// The instant that lies `length` after this one, saturating at [`Instant::NEVER`].
     pub const fn plus(self, length: Duration) -> Instant {
         Instant(self.0.saturating_add(length.0))
     }
 
-    /// How long ago `earlier` was; zero if it is not earlier.
+    /// The time from `earlier` to this instant; zero if `earlier` is not earlier.
     pub const fn since(self, earlier: Instant) -> Duration {
         Duration(self.0.saturating_sub(earlier.0))
     }
 }
 
-/// Both clocks, read once at the beginning of a turn.
+/// The time by both clocks, read once at the beginning of a turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Now {
     /// The clock for deadlines; it never goes back.

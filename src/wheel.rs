@@ -1,38 +1,40 @@
-//! A timer wheel: one deadline per key, set and expired in constant time, sleeping in between.
+//! A timer wheel: one deadline per key, set and expired in constant time, with sleep between
+//! deadlines.
 //!
-//! Seven levels of 256 slots; a slot of a level is eight times as wide as one of the level below
-//! (after Linux' `kernel/time/timer.c`). A timer goes into the finest level that reaches its
-//! deadline and stays there: nothing is moved down later, so a timer may fire late by up to a
-//! thirtieth of the time it was set ahead, never early. Our deadlines are limits on other people's
-//! patience; nobody minds. But pings that were spread over seconds must not come together again:
-//! with 64 slots to a level, ten thousand of them came in a dozen bursts, a second apart.
+//! The wheel has seven levels of 256 slots; a slot of a level is eight times as wide as one of the
+//! level below (after Linux' `kernel/time/timer.c`). A timer goes into the finest level that
+//! reaches its deadline and stays there: nothing is moved down later, so a timer may fire late by
+//! up to a thirtieth of the time it was set ahead, never early. Our deadlines are limits on other
+//! people's patience, and nobody minds. But pings that were spread over seconds must not come
+//! together again, which decides the number of slots: with 64 to a level, ten thousand pings came
+//! in a dozen bursts, a second apart.
 //!
 //! Occupied slots are bits, four words to a level, so the next deadline is found by counting zeros
-//! and an idle server can sleep until it. Setting a deadline *later*, which happens with every byte
-//! a client sends, is a store: the entry fires at its old slot, sees the later deadline and goes
-//! back in.
+//! and an idle server can sleep until then. Setting a deadline *later*, which happens with every
+//! byte a client sends, is a store: the entry fires at its old slot, sees the later deadline and
+//! goes back in.
 //!
 //! How far ahead a deadline lies is measured from the time up to which all slots have been emptied.
-//! After a long sleep that is long ago, and a deadline of seconds would get a slot as wide as
-//! minutes; so what is set before the slots of the sleep have been emptied waits beside them.
+//! After a long sleep that time is long ago, and a deadline of seconds would get a slot as wide as
+//! minutes. So what is set before the slots of the sleep have been emptied waits beside the slots.
 
 use crate::time::Instant;
 
 const LEVELS: usize = 7;
 const SLOTS: u64 = 256;
 const WORDS: usize = SLOTS as usize / 64;
-/// log2 of how much wider a slot is than one of the level below.
+/// The logarithm to base 2 of how many times wider a slot is than a slot of the level below.
 const LEVEL_SHIFT: u32 = 3;
-/// Width of the finest slots. A close handshake or a drain needs no better.
+/// The width of the finest slots, in milliseconds. A close handshake or a drain needs no better.
 const TICK_MS: u64 = 16;
 const NONE: u32 = u32::MAX;
-/// "Not in any slot"; a place is `level * SLOTS + slot`.
+/// In place of a place: the entry is in no slot. Otherwise a place is `level * SLOTS + slot`.
 const NOWHERE: u16 = u16::MAX;
-/// The place beside the slots, for what gets its slot when the wheel has caught up.
+/// The place beside the slots, for entries that get a slot when the wheel has caught up.
 const BESIDE: u16 = LEVELS as u16 * SLOTS as u16;
 
-/// An instant in 48 bits of milliseconds, some 8,900 years: each connection has one. What lies
-/// further ahead is brought forward to their end.
+/// An instant in 48 bits of milliseconds, some 8,900 years, since each connection has one. Later
+/// instants become the last of these.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Due([u16; 3]);
 
@@ -64,29 +66,29 @@ struct Entry {
 
 /// The deadlines of keys `0..n`; keys are small numbers, such as a slab's.
 ///
-/// Every armed entry is in exactly one slot, or beside them until they are emptied. A slot's time
-/// is later than `tick` and not later than the entry's deadline, or the next tick if that has been
-/// reached, rounded up to the slot's width.
+/// An entry with a deadline is in exactly one slot, or beside the slots until those of a sleep are
+/// emptied. The time of its slot is later than `tick`, and not later than its deadline rounded up
+/// to the slot's width, or than the next tick if the deadline has been reached.
 #[derive(Debug)]
 pub struct Wheel {
     /// Every slot up to this time, in ticks, has been emptied.
     tick: u64,
-    /// The latest time that it was told, in ticks: `tick <= told`. While they differ, slots in
-    /// between wait to be emptied.
+    /// The latest time that the wheel was told, in ticks: `tick <= told`. While the two differ,
+    /// slots between them wait to be emptied.
     told: u64,
     entries: Vec<Entry>,
-    /// First entry of each slot.
+    /// The first entry of each slot, and of the place beside the slots.
     firsts: Box<[u32; BESIDE as usize + 1]>,
-    /// A bit for each slot that is not empty.
+    /// One bit for each slot, set if the slot is not empty.
     occupied: [[u64; WORDS]; LEVELS],
 }
 
-/// User-space bytes of one key.
+/// User-space bytes of one key's entry.
 pub const ENTRY_BYTES: usize = size_of::<Entry>();
 
 impl Wheel {
     /// An empty wheel that starts at `now`, with room for keys below `capacity` set aside (not
-    /// touched before they are used).
+    /// touched before it is used).
     pub fn new(now: Instant, capacity: usize) -> Wheel {
         Wheel {
             tick: now.as_millis() / TICK_MS,
@@ -97,8 +99,8 @@ impl Wheel {
         }
     }
 
-    /// Sets the deadline of `key`, replacing the one it had. One that has been reached already
-    /// fires with the next tick. [`Instant::NEVER`] is no deadline.
+    /// Sets the deadline of `key` in place of the one before. A deadline that has been reached
+    /// already fires with the next tick. [`Instant::NEVER`] takes the deadline away.
     pub fn set(&mut self, key: u32, deadline: Instant) {
         while self.entries.len() <= key as usize {
             self.entries.push(Entry {
@@ -118,8 +120,8 @@ impl Wheel {
         }
         if place != NOWHERE {
             let time = self.time_of(place);
-            // A slot that is due anyway is left alone as well: moved beside again and again, by one
-            // who is read in every turn, an entry would never fire.
+            // A slot that is due is left alone as well. Otherwise the entry of a connection that is
+            // read in every turn would be moved beside the slots again and again, and never fire.
             if time <= self.told || time.saturating_mul(TICK_MS) <= deadline.as_millis() {
                 return;
             }
@@ -128,7 +130,7 @@ impl Wheel {
         self.link(key);
     }
 
-    /// Takes the deadline of `key` away.
+    /// Takes the deadline of `key` away, if there is one.
     pub fn clear(&mut self, key: u32) {
         if let Some(entry) = self.entries.get_mut(key as usize) {
             entry.due = Due::NEVER;
@@ -138,7 +140,8 @@ impl Wheel {
         }
     }
 
-    /// Tells the time before deadlines are set. Only how exact they will be depends on it.
+    /// Tells the wheel the time, before deadlines are set. Only how exact these will be depends on
+    /// it.
     pub fn tell(&mut self, now: Instant) {
         let until = now.as_millis() / TICK_MS;
         if until > self.told {
@@ -149,8 +152,9 @@ impl Wheel {
         }
     }
 
-    /// The next key whose deadline has been reached, disarmed. Call until `None`. Constant work
-    /// per call, except that entries whose deadline had been put off go back in on the way.
+    /// Takes one key whose deadline has been reached out of the wheel. To be called until it
+    /// returns `None`. Constant work per call, except that entries whose deadline was put off go
+    /// back in on the way.
     pub fn expire(&mut self, now: Instant) -> Option<u32> {
         self.told = self.told.max(now.as_millis() / TICK_MS);
         let until = self.told;
@@ -158,7 +162,7 @@ impl Wheel {
             if time > until {
                 break;
             }
-            // One short of it: a slot's time is always in the future of `tick`.
+            // The tick before, since a slot's time is always later than `tick`.
             self.tick = self.tick.max(time - 1);
             let key = self.firsts[place];
             self.unlink(key);
@@ -177,7 +181,7 @@ impl Wheel {
         None
     }
 
-    /// When [`Wheel::expire`] is worth calling next, if ever.
+    /// The instant at which [`Wheel::expire`] is worth calling next; `None` if no deadline is set.
     pub fn next(&self) -> Option<Instant> {
         if !self.is_beside_empty() {
             return Some(Instant::from_millis(self.told.saturating_mul(TICK_MS)));
@@ -185,7 +189,7 @@ impl Wheel {
         self.earliest().map(|(time, _)| Instant::from_millis(time.saturating_mul(TICK_MS)))
     }
 
-    /// Asserts the invariant; for tests.
+    /// Asserts the invariant of the struct, for tests.
     pub fn check(&self) {
         for (key, entry) in self.entries.iter().enumerate() {
             assert_eq!(entry.place == NOWHERE, entry.due == Due::NEVER, "key {key}");
@@ -217,7 +221,7 @@ impl Wheel {
         best
     }
 
-    /// The time of an occupied slot, in ticks.
+    /// The time of an occupied slot, in ticks: the first after `tick` that falls into the slot.
     fn time_of(&self, place: u16) -> u64 {
         let shift = u32::from(place) / SLOTS as u32 * LEVEL_SHIFT;
         let slot = u64::from(place) % SLOTS;
@@ -248,7 +252,7 @@ impl Wheel {
         }
     }
 
-    /// The place of the finest slot that reaches the deadline of `key`.
+    /// The place of the finest slot that reaches the deadline of `key`, measured from `tick`.
     fn slot_for(&self, key: u32) -> u16 {
         let due = self.entries[key as usize].due.as_millis().div_ceil(TICK_MS);
         let due = due.max(self.tick + 1);
@@ -261,7 +265,8 @@ impl Wheel {
                 break slot;
             }
             if level == LEVELS - 1 {
-                // Further than the wheel reaches (12 days): it comes round and is put back.
+                // The deadline lies beyond what the wheel reaches (12 days): the entry comes round
+                // and goes back in.
                 break furthest;
             }
             level += 1;
@@ -288,7 +293,8 @@ impl Wheel {
     }
 }
 
-/// How many slots from `from` on, round and round, the first occupied one is away.
+/// How many slots after `from` the first occupied one is, counting on from the last slot to the
+/// first; `None` if none is occupied.
 fn ahead_of(occupied: &[u64; WORDS], from: u64) -> Option<u64> {
     let (word, bit) = (from as usize / 64, from % 64);
     let here = occupied[word] >> bit;

@@ -1,37 +1,37 @@
-//! What the program's work costs, counted in builds with assertions, so that a test fails where
-//! the price of somebody's bytes grows with their square.
+//! What the program's work costs, counted in builds with assertions, so that a test fails where the
+//! price of somebody's bytes grows with the square of their number.
 //!
-//! Whoever goes over bytes, records or members says so here, in place; [`take`] hands the sums out.
-//! The server holds them against what was read and against a share per call, each time it is
-//! called (`server/gate.rs`), so every test that drives a server is a test of prices; fuzz targets
-//! of single codecs ask [`Work::assert_linear`].
+//! Code that goes over bytes, records or members counts them in place; [`take`] hands the sums out.
+//! After each public call the server holds them against what was read and a share per call
+//! (`server/gate.rs`), so every test that drives a server is a test of prices. Fuzz targets of
+//! single codecs call [`Work::assert_linear`].
 //!
-//! The surprise: the sums are the thread's and no argument, because a parser has nothing at hand to
-//! count with. In a release none of this exists.
+//! The surprise: the sums belong to the thread and are no argument, because a parser is given
+//! nothing to count with. In a release build none of this exists.
 
 #[cfg(debug_assertions)]
 use core::cell::Cell;
 
-/// What was done since the last [`take`].
+/// The work that was done since the last [`take`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Work {
-    /// Connections that were listened to: for each a few reads of its socket at most.
+    /// Connections that were read, each with a few reads of its socket at most.
     pub reads: u64,
     /// Bytes that sockets gave.
     pub read_bytes: u64,
-    /// Bytes of polls' answers, which are put together from records.
+    /// Bytes of answers to polls, which are put together from records.
     pub answered_bytes: u64,
-    /// Bytes that were scanned, checked or decoded; one that is looked at twice counts twice.
+    /// Bytes that were scanned, checked or decoded; a byte that is looked at twice counts twice.
     pub looked_bytes: u64,
-    /// Bytes that were copied, which costs a tenth of looking at each.
+    /// Bytes that were copied; copying one costs a tenth of looking at it.
     pub copied_bytes: u64,
-    /// Records of feeds that were measured or written into a poll's answer.
+    /// Records of feeds that were measured or written into the answer to a poll.
     pub records: u64,
     /// Frames, and packets of POSTs, that were acted upon.
     pub packets: u64,
     /// Channels that were entered, or left because a client asked for it.
     pub joins: u64,
-    /// Requests that were answered or begun to be held.
+    /// Requests that were answered, or held until there is an answer.
     pub requests: u64,
     /// Writes to sockets.
     pub sends: u64,
@@ -42,7 +42,7 @@ pub struct Work {
 }
 
 impl Work {
-    /// No work.
+    /// No work at all.
     pub const NOTHING: Work = Work {
         reads: 0,
         read_bytes: 0,
@@ -58,11 +58,11 @@ impl Work {
         reliefs: 0,
     };
 
-    /// Asserts that bytes were looked at no more than `times` for each of `bytes`, and for a short
-    /// input a few more.
+    /// Asserts that at most `times` bytes were looked at for each of `bytes`, with 256 more bytes
+    /// allowed for short inputs.
     ///
     /// # Panics
-    /// If they were.
+    /// If more bytes were looked at.
     pub fn assert_linear(&self, bytes: usize, times: u64) {
         let allowed = (bytes as u64 + 256) * times;
         assert!(self.looked_bytes <= allowed, "{self:?} for {bytes} bytes");
@@ -74,7 +74,8 @@ std::thread_local! {
     static WORK: Cell<Work> = const { Cell::new(Work::NOTHING) };
 }
 
-/// What this thread has done since it was last asked; nothing in a release.
+/// Returns what this thread has done since the last call, and begins anew. In a release build
+/// always [`Work::NOTHING`].
 pub fn take() -> Work {
     #[cfg(debug_assertions)]
     return WORK.take();
@@ -82,7 +83,7 @@ pub fn take() -> Work {
     Work::default()
 }
 
-/// Counts, in builds with assertions.
+/// Lets `add` add to the sums, in builds with assertions.
 #[inline]
 pub fn count(add: impl FnOnce(&mut Work)) {
     #[cfg(debug_assertions)]
@@ -95,13 +96,13 @@ pub fn count(add: impl FnOnce(&mut Work)) {
     let _ = add;
 }
 
-/// Counts bytes that were copied.
+/// Counts bytes that were copied, in builds with assertions.
 #[inline]
 pub fn copied(bytes: usize) {
     count(|work| work.copied_bytes += bytes as u64);
 }
 
-/// Counts bytes that were scanned, checked or decoded.
+/// Counts bytes that were scanned, checked or decoded, in builds with assertions.
 #[inline]
 pub fn looked_at(bytes: usize) {
     count(|work| work.looked_bytes += bytes as u64);

@@ -69,6 +69,13 @@ const HARMLESS: [&str; 2] = ["std::time::Duration", "std::time::UNIX_EPOCH"];
 /// `elbow health` is a small blocking client; the head of cli.rs says so.
 const CLIENT: [&str; 2] = ["std::net", "std::time"];
 
+/// How a doc comment may not begin: a hover shows it without whatever such words lean on.
+const LEANING: [&str; 11] =
+    ["It", "Its", "They", "Their", "The same", "That of", "Those", "…", "And", "But", "Or"];
+
+/// Modules whose doc comments may still lean on their neighbours.
+const LEANING_MODULES: [&str; 2] = ["config", "server"];
+
 const COLUMNS_MAX: usize = 100;
 const FUNCTION_LINES_MAX: usize = 70;
 
@@ -115,7 +122,8 @@ impl Source {
 
 /// Every check, over one file.
 fn violations(source: &Source) -> Vec<String> {
-    let checks = [floors, border, plain_data, head, columns, functions, leftovers, unwraps, safety];
+    let checks =
+        [floors, border, plain_data, head, columns, functions, leftovers, unwraps, safety, hovers];
     checks.iter().flat_map(|check| check(source)).collect()
 }
 
@@ -311,6 +319,39 @@ fn safety(source: &Source) -> Vec<String> {
         .filter(|(_, word)| *word == "unsafe")
         .map(|(line, _)| source.complain(line, "`unsafe` outside of the shell"))
         .collect()
+}
+
+/// A doc comment can be read without its neighbours: neither does it begin with a word that leans
+/// on the one before, nor does it leave its sentence to the one behind.
+fn hovers(source: &Source) -> Vec<String> {
+    if source.module().is_none_or(|module| LEANING_MODULES.contains(&module)) {
+        return Vec::new();
+    }
+    let docs: Vec<Option<&str>> = source.prose.lines().map(doc).collect();
+    let mut found = Vec::new();
+    for (at, text) in docs.iter().enumerate() {
+        let Some(text) = text else { continue };
+        let is_first = at == 0 || docs[at - 1].is_none();
+        let is_last = docs.get(at + 1).is_none_or(Option::is_none);
+        if let Some(words) = LEANING.iter().find(|words| is_first && begins_with(text, words)) {
+            found.push(source.complain(at + 1, &format!("a doc comment begins with \"{words}\"")));
+        }
+        if is_last && text.ends_with('…') {
+            found.push(source.complain(at + 1, "a doc comment ends in the middle of a sentence"));
+        }
+    }
+    found
+}
+
+/// What a line says, if it is one of a doc comment.
+fn doc(line: &str) -> Option<&str> {
+    let line = line.trim();
+    line.strip_prefix("///").or_else(|| line.strip_prefix("//!")).map(str::trim)
+}
+
+/// Whether `text` begins with `words`, and not with a longer word.
+fn begins_with(text: &str, words: &str) -> bool {
+    text.strip_prefix(words).is_some_and(|rest| !rest.starts_with(is_word))
 }
 
 fn numbered(text: &str) -> impl Iterator<Item = (usize, &str)> {
@@ -705,4 +746,32 @@ fn unsafe_code_outside_of_the_shell_is_found() {
     assert_eq!(lines(safety, "tests/feed.rs", text), [2]);
     assert_eq!(lines(safety, "src/shell/net.rs", text), []);
     assert_eq!(lines(safety, "src/pool.rs", "#[expect(unsafe_code)]\n"), []);
+}
+
+#[test]
+fn doc_comments_that_lean_on_a_neighbour_are_found() {
+    let leaning = [
+        "It.",
+        "It is over.",
+        "Its name.",
+        "The same, to change.",
+        "That of the channel.",
+        "Those that wait.",
+        "And of all of them.",
+        "… and closed when nothing came back.",
+        "Lines that were lost …",
+    ];
+    for text in leaning {
+        for mark in ["///", "//!"] {
+            let text = format!("fn f() {{}}\n{mark} {text}\n");
+            assert_eq!(lines(hovers, "src/hub/mod.rs", &text), [2], "{text}");
+            assert_eq!(lines(hovers, "src/server/mod.rs", &text), [], "{text}");
+            assert_eq!(lines(hovers, "tests/feed.rs", &text), [], "{text}");
+        }
+    }
+    let inside =
+        "    /// Where the ring ends.\n    /// It is a power of two … or more.\n    ring: u8,\n";
+    assert_eq!(lines(hovers, "src/feed.rs", inside), []);
+    let alone = "/// Items of the list.\nfn f() {}\n// It waits.\nlet a = \"/// It.\";\n";
+    assert_eq!(lines(hovers, "src/feed.rs", alone), []);
 }

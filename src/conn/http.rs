@@ -1,7 +1,7 @@
 //! The phases of HTTP/1.1: a head is read, a response sent, a body discarded.
 //!
 //! Requests of a pipeline are answered strictly in order by the simplest means: while a response is
-//! under way nothing is read.
+//! under way, nothing is read.
 
 use super::{Conn, Cx, Phase, Step};
 use crate::limits;
@@ -10,42 +10,42 @@ use crate::time::Instant;
 use crate::wire::Status;
 use crate::wire::http::{Body, Chunk, HeadScan};
 
-/// Who sends requests, which decides what is answered.
+/// Who sends requests on a connection, which decides what is answered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Requester {
     /// A client of the public listener.
     Client,
-    /// A trusted peer that began without the required PROXY header: a constant reply to a probe,
-    /// nothing else, and never an address.
+    /// A trusted peer that began without the required PROXY header. A probe gets a constant reply,
+    /// and anything else gets nothing; no address is believed.
     Probe,
     /// Whoever speaks to the health listener.
     Health,
 }
 
-/// What follows a response.
+/// What comes after a response.
 #[derive(Clone, Copy, Debug)]
 pub enum Next {
     /// The next request.
     Request,
     /// The request's body, which is discarded, then the next request.
     Body(Body),
-    /// The connection's end.
+    /// The end of the connection.
     Close,
 }
 
-/// Waiting for a head.
+/// The phase of a connection that waits for a request head, or has read a part of one.
 #[derive(Debug)]
 pub(super) struct Request {
     scan: HeadScan,
     pub(super) by: Instant,
     pub(super) requester: Requester,
-    /// Nothing of this head has come yet.
+    /// Whether nothing of this head has come yet.
     fresh: bool,
-    /// No request was answered on this connection before.
+    /// Whether no request was answered on this connection before.
     first: bool,
 }
 
-/// Sending a response.
+/// The phase of a connection that sends a response.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Response {
     pub(super) progress_at: Instant,
@@ -54,18 +54,19 @@ pub(super) struct Response {
 }
 
 impl Request {
-    /// The first request of a connection.
+    /// The wait for the first request of a connection.
     pub(super) fn first(cx: &Cx<'_>, requester: Requester) -> Request {
         Request { first: true, ..Request::next(cx, requester) }
     }
 
-    /// A further request: the connection is idle until its first byte.
+    /// The wait for a further request; the connection is idle until the first byte of it.
     pub(super) fn next(cx: &Cx<'_>, requester: Requester) -> Request {
         let by = cx.now.mono.plus(cx.settings.keep_alive);
         Request { scan: HeadScan::default(), by, requester, fresh: true, first: false }
     }
 
-    /// A probe without a header, whole by the time the header should have been.
+    /// The wait for a probe without a PROXY header, which must be whole when the header should have
+    /// been.
     pub(super) fn probe(by: Instant) -> Request {
         let requester = Requester::Probe;
         Request { scan: HeadScan::default(), by, requester, fresh: false, first: true }
@@ -75,7 +76,7 @@ impl Request {
         self.first
     }
 
-    /// Whether nothing of its head has come yet.
+    /// Whether nothing of the head has come yet.
     pub(super) fn is_fresh(&self) -> bool {
         self.fresh
     }
@@ -96,7 +97,7 @@ impl Request {
         match (nothing_came, self.first, self.requester) {
             (true, true, _) => Step::End(CloseReason::Silent),
             (true, false, _) => Step::End(CloseReason::KeepAliveTimeout),
-            // Before the PROXY header nothing is said.
+            // As long as a PROXY header may still be missing, nothing is said.
             (false, _, Requester::Probe) => Step::End(CloseReason::ProxyTimeout),
             (false, _, Requester::Client | Requester::Health) => Step::RefuseLate,
         }

@@ -1,4 +1,5 @@
-//! Floor 3: one connection, from its first byte to its last. Values in, values out.
+//! Floor 3: one connection, from its first byte to its last, as a machine that takes and gives
+//! values.
 //!
 //! ```text
 //!   Proxy ──► Request ──► Response ──► Body ─┐      WebSocket ──► Closing ──► Lingering ──► gone
@@ -7,12 +8,13 @@
 //!                └────┴───────┴── keep-alive ┘  └──────── final answer ────────────┘
 //! ```
 //!
-//! A connection never sees a socket, the hub or a file. It is told what arrived and says how much
-//! of that it is done with and one thing for the server to do ([`Step`]); called again with the
-//! rest, it goes on. What it does not consume comes back in front of what arrives next. Time is an
-//! argument.
+//! A connection never sees a socket, the hub or a file. It is told which bytes arrived, and returns
+//! how many of them it is done with and one thing for the server to do ([`Step`]). Then it is
+//! called again with the rest. Bytes that it is not done with come back in front of what arrives
+//! next. Time is an argument.
 //!
-//! Each phase is a variant that owns its data; `Conn::enter` is the one place where phases change.
+//! Each phase is a variant that owns its data. `Conn::enter` is the one function in which phases
+//! change.
 
 mod http;
 mod polling;
@@ -41,7 +43,7 @@ pub use polling::{Later, TakenBody};
 use polling::{Post, Posted};
 use websocket::WebSocket;
 
-/// Where a connection came in.
+/// The kind of listener by which a connection came in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Listener {
     /// `--listen`: the page and the sockets.
@@ -51,98 +53,99 @@ pub enum Listener {
 }
 
 impl Listener {
-    /// All of them, in the order of their numbers.
+    /// All kinds of listeners, in the order of their numbers.
     pub const ALL: [Listener; 2] = [Listener::Public, Listener::Health];
 }
 
-/// What a connection waits for while nothing is under way that its end would destroy.
+/// What a connection waits for, if its end would destroy nothing that is under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Waiting {
-    /// The first byte: of a PROXY header, or of a request.
+    /// The first byte of a PROXY header or of a request.
     ForARequest,
-    /// The rest of a PROXY header or of a head: nothing was said on it since that would be lost.
+    /// The rest of a PROXY header or of a request head, before which nothing was said that could be
+    /// lost.
     ForTheRest,
 }
 
 impl Waiting {
-    /// Both, in the order in which they give way.
+    /// All variants, in the order in which they give way.
     pub const ALL: [Waiting; 2] = [Waiting::ForARequest, Waiting::ForTheRest];
 }
 
-/// What a peer is to us.
+/// Whether a peer is believed when it says who the client is, and whether it has said so.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Standing {
-    /// Its word about the client's address is not believed.
+    /// The peer is not believed.
     Stranger,
-    /// Its word is believed, and it has named nobody else: the address is its own.
+    /// The peer is believed and has named nobody else: the client's address is its own.
     Trusted,
-    /// It has named another as the client.
+    /// The peer is believed and has named another as the client.
     Spokesman,
 }
 
-/// What a connection may use of the world while it works.
+/// What a connection may use of its surroundings while it works.
 pub struct Cx<'a> {
-    /// This turn's time.
+    /// The time of this turn.
     pub now: Now,
-    /// Buffers.
+    /// The pool that lends buffers.
     pub pool: &'a mut Pool,
-    /// Counters.
+    /// The counters of the server.
     pub metrics: &'a mut Metrics,
-    /// What the operator decided.
+    /// The operator's policy and limits.
     pub settings: &'a Settings,
 }
 
-/// One thing for the server to do.
+/// One thing for the server to do after a call of a connection.
 #[derive(Debug)]
 pub enum Step<'b> {
-    /// Nothing: call again with the rest, if there is any.
+    /// Nothing: call again with the rest of the bytes, if there are any.
     Continue,
-    /// Nothing until more bytes come; what was not consumed must be kept.
+    /// Nothing until more bytes come. Those that were not consumed must be kept.
     NeedMore,
-    /// Nothing until the response has gone; what was not consumed must be kept.
+    /// Nothing until the response has gone. Bytes that were not consumed must be kept.
     Hold,
-    /// The PROXY header was read and believed.
+    /// Note that the PROXY header was read and believed.
     Proxied {
-        /// The VPC endpoint that an NLB names for PrivateLink clients.
+        /// The VPC endpoint that an NLB names for clients that come by PrivateLink.
         vpc_endpoint: Option<&'b str>,
     },
-    /// A whole request head: the bytes just consumed.
+    /// Answer the request whose head is the bytes just consumed.
     Head,
-    /// No valid request: answer with this and close.
+    /// Answer with an error, for there is no valid head, and close.
     Refuse(wire_http::HeadError),
-    /// Half a request head, and the time for it is over: 408.
+    /// Answer with 408 and close: the time for the rest of a request head is over.
     RefuseLate,
-    /// The body of a POST is over the limit: 413.
+    /// Answer with 413: the body of a POST is over the limit.
     PostTooBig,
-    /// The body of a POST is malformed: 400, and nothing that follows counts.
+    /// Answer with 400: the body of a POST is malformed, and nothing that follows counts.
     PostMalformed,
-    /// The body of a POST is whole.
+    /// Take in the packets of a POST whose body is whole.
     Posted,
-    /// A whole message.
+    /// Publish a whole message.
     Publish(Kind, Payload<'b>),
-    /// Begin the closing handshake.
+    /// Begin the closing handshake of a WebSocket.
     Close(CloseFrame, CloseReason),
-    /// Ping was queued.
+    /// Count a ping, which was appended to the own bytes.
     Pinged,
-    /// The last word was said, and what still comes is not to be understood: shut down writing and
-    /// discard it.
+    /// Shut down writing and discard what still comes: the last word was said, and later bytes are
+    /// not to be understood.
     Linger(CloseReason),
-    /// Drop the connection in order; nothing more may be said.
+    /// Drop the connection in order, saying nothing more.
     End(CloseReason),
-    /// Drop it with a reset: what is unsent is of no use to anyone.
+    /// Drop the connection with a reset: what is unsent is of no use to anyone.
     Cut(CloseReason),
 }
 
-/// A message's payload: most are whole within what was just read.
+/// The payload of a message. Most messages are whole within what was just read.
 #[derive(Debug)]
 pub enum Payload<'b> {
-    /// Within the bytes given.
+    /// A part of the bytes that were given to [`Conn::receive`].
     Borrowed(&'b [u8]),
-    /// It arrived in pieces; the server gives the buffer back.
+    /// A buffer, since the message arrived in pieces; the server gives it back.
     Assembled(BufferId),
 }
 
-/// A client's address in 18 bytes; `SocketAddr` has 32.
+/// A client's address in 18 bytes; a `SocketAddr` has 32.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Client {
     ip: [u8; 16],
@@ -150,7 +153,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Packs an address; IPv4 as its IPv6 mapping.
+    /// Packs an address, IPv4 as its IPv6 mapping.
     pub fn new(address: SocketAddr) -> Client {
         let ip = match address.ip() {
             IpAddr::V4(ip) => ip.to_ipv6_mapped(),
@@ -159,77 +162,77 @@ impl Client {
         Client { ip: ip.octets(), port: address.port().to_be_bytes() }
     }
 
-    /// The address in its canonical form: `::ffff:10.0.0.1` is 10.0.0.1.
+    /// The address in its canonical form: `::ffff:10.0.0.1` becomes `10.0.0.1`.
     pub fn address(self) -> SocketAddr {
         SocketAddr::new(self.ip(), u16::from_be_bytes(self.port))
     }
 
-    /// Its IP alone, canonical.
+    /// The IP address without the port, in its canonical form.
     pub fn ip(self) -> IpAddr {
         IpAddr::V6(Ipv6Addr::from(self.ip)).to_canonical()
     }
 }
 
-/// A place in a channel, and what was said there.
+/// The place of a plain WebSocket in a channel, and how much was said and heard there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Place {
-    /// Where.
+    /// The channel that the WebSocket is a member of.
     pub channel: ChannelId,
-    /// The place in the channel's list; the hub tells when it changes.
+    /// The position in the channel's list of members; the hub tells when it changes.
     pub position: u32,
-    /// Messages published.
+    /// How many messages the member has published.
     pub messages_in: u32,
-    /// The feed's count of records at the beginning, modulo 2^32: it is there for the difference,
-    /// which the log tells at the end.
+    /// The feed's count of records when the member joined, modulo 2^32. The difference to the count
+    /// at the end is what the member was sent, which the log tells.
     pub joined: u32,
 }
 
 /// What a WebSocket is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// It is a member of a channel by itself.
+    /// The WebSocket is plain: a member of a channel by itself.
     Member(Place),
-    /// It carries an Engine.IO session, or wants to.
+    /// The WebSocket carries an Engine.IO session, or is about to take one over.
     Session(SessionId),
-    /// The session that it carried is over.
+    /// The WebSocket has lost its session or its place: what it carried is over.
     Orphan,
 }
 
-/// What a connection is doing.
+/// What a connection is doing, with the data that only this needs.
 #[derive(Debug)]
 enum Phase {
-    /// Reading the PROXY header.
+    /// The PROXY header is read, until `by` at the latest.
     Proxy { by: Instant },
-    /// Waiting for a request head, or reading it.
+    /// A request head is waited for or read.
     Request(Request),
-    /// Sending a response.
+    /// A response is sent.
     Response(Response),
-    /// Discarding a request body that nothing here wants.
+    /// A request body that nothing here wants is discarded, until `by` at the latest.
     Body { body: wire_http::Body, by: Instant, requester: Requester },
-    /// A request that is answered when its session has something to say.
+    /// A request is held until its session has something to answer it with.
     Held { session: SessionId, later: Later },
-    /// Reading a request body that brings a session's packets.
+    /// A request body that brings a session's packets is read.
     Post(Post),
-    /// They have come and are being taken in.
+    /// A session's packets have come in a request body, and are taken in one by one.
     Posted(Posted),
-    /// Messages in both directions.
+    /// A WebSocket is open: messages go in both directions.
     WebSocket(WebSocket),
-    /// A WebSocket whose close frame is under way.
+    /// The close frame of a WebSocket is under way, until `by` at the latest.
     Closing { role: Role, by: Instant, reason: CloseReason },
-    /// Everything was sent and writing shut down; reading and discarding what the peer still sends,
-    /// since unread input would turn our last words into a reset.
+    /// Everything was sent and writing was shut down. What the peer still sends is read and
+    /// discarded, since unread input would turn our last words into a reset.
     Lingering { by: Instant, discarded_bytes: u32, reason: CloseReason },
     /// The end: nothing is heard, said or due any more. What is left is to be reaped.
     Over,
 }
 
-/// One connection.
+/// One connection: its phase, the bytes that wait in both directions, and who is at its other end.
 #[derive(Debug)]
 pub struct Conn {
     phase: Phase,
-    /// What goes out.
+    /// The bytes that go out.
     pub out: Outbound,
-    /// What came in and was not consumed.
+    /// The bytes that came in and were not consumed.
     input: Option<BufferId>,
     opened_at: Instant,
     heard_at: Instant,
@@ -239,7 +242,7 @@ pub struct Conn {
 }
 
 impl Conn {
-    /// A connection that was just accepted from `peer`, whose address is canonical.
+    /// A connection that was just accepted from `peer`, an address in its canonical form.
     pub fn new(cx: &Cx<'_>, listener: Listener, peer: SocketAddr) -> Conn {
         use crate::settings::ProxyMode;
         let headed = listener == Listener::Health || cx.settings.proxy != ProxyMode::Off;
@@ -262,8 +265,8 @@ impl Conn {
         }
     }
 
-    /// Takes in what arrived. Returns how many of `bytes` are done with and what to do; called
-    /// again with the rest until it needs more or holds. Payload is unmasked in place.
+    /// Takes in what arrived. Returns how many of `bytes` are done with, and what to do. To be
+    /// called again with the rest until it needs more or holds. Payload is unmasked in place.
     ///
     /// Bounded work: at most one header, head, chunk or frame.
     pub fn receive<'b>(&mut self, cx: &mut Cx<'_>, bytes: &'b mut [u8]) -> (usize, Step<'b>) {
@@ -287,7 +290,7 @@ impl Conn {
         }
     }
 
-    /// The peer has shut down its side: nothing more will arrive.
+    /// Takes in that the peer has shut down its side: nothing more will arrive.
     pub fn receive_end(&mut self) -> Step<'static> {
         let nothing_came = self.input.is_none();
         match &mut self.phase {
@@ -296,14 +299,14 @@ impl Conn {
             Phase::Request(request) if nothing_came && request.is_first() => {
                 Step::End(CloseReason::ProbeOnly)
             }
-            // Whoever holds a poll and goes has ended the session with it.
+            // A peer that holds a poll and goes has ended the session with it.
             Phase::Request(_)
             | Phase::Body { .. }
             | Phase::Held { .. }
             | Phase::Post(_)
             | Phase::WebSocket(_) => Step::End(CloseReason::PeerGone),
-            // It may have shut down only its writing side; what it asked for is still sent. The
-            // server asks again when that is done.
+            // The peer may have shut down only its writing side, so what it asked for is still
+            // sent. The server calls again when that is done.
             Phase::Response(_) | Phase::Posted(_) | Phase::Closing { .. } | Phase::Over => {
                 Step::Hold
             }
@@ -311,7 +314,7 @@ impl Conn {
         }
     }
 
-    /// Notes that bytes arrived: the peer is alive.
+    /// Notes that bytes arrived at `now`, so the peer is alive.
     pub fn heard(&mut self, now: Instant) {
         self.heard_at = now;
         if let Phase::WebSocket(ws) = &mut self.phase {
@@ -319,8 +322,9 @@ impl Conn {
         }
     }
 
-    /// Notes that the peer has said something that is not taken in yet: it is alive, and what it
-    /// began to say may go on there.
+    /// Notes that the peer has sent bytes that are not taken in yet. So the peer is alive, and
+    /// these may be the rest of a message or POST that is unfinished: it has
+    /// [`limits::WAITED_LIMIT`] more.
     pub fn speaks_later(&mut self, now: Instant) {
         self.heard(now);
         match &mut self.phase {
@@ -338,7 +342,7 @@ impl Conn {
         }
     }
 
-    /// When [`Conn::handle_timeout`] is due. It may have been put off since it was last asked.
+    /// When [`Conn::handle_timeout`] is due. The instant may be later than at the last call.
     pub fn deadline(&self, settings: &Settings) -> Instant {
         match &self.phase {
             Phase::Proxy { by } | Phase::Body { by, .. } => *by,
@@ -352,7 +356,7 @@ impl Conn {
         }
     }
 
-    /// The deadline was reached.
+    /// Acts on the deadline, if it has been reached.
     pub fn handle_timeout(&mut self, cx: &mut Cx<'_>) -> Step<'static> {
         let nothing_came = self.input.is_none();
         match &mut self.phase {
@@ -368,8 +372,8 @@ impl Conn {
         }
     }
 
-    /// Begins to answer a request: `own` is the head and perhaps a body, `file` a body as well.
-    /// `false`: the pool is empty.
+    /// Begins to answer a request: `own` is the head and perhaps a body, `file` a body from the
+    /// site. `false` when the pool is empty; then nothing is sent.
     #[must_use]
     pub fn reply(
         &mut self,
@@ -383,7 +387,8 @@ impl Conn {
         }
         let requester = self.requester();
         self.phase_buffers().for_each(|buffer| cx.pool.give(buffer));
-        // Entered first, so that a buffer that was just given back is not held any more.
+        // The phase is entered first, so that it no longer holds the buffers that were just given
+        // back.
         self.enter(Phase::Response(Response { progress_at: cx.now.mono, next, requester }));
         if !self.out.push_own_parts(cx.pool, &own) {
             return false;
@@ -394,22 +399,22 @@ impl Conn {
         true
     }
 
-    /// Becomes a WebSocket. `first_ping` is how long after the last byte heard the first ping is
-    /// due; a session has pings of its own, so there it is `None`.
+    /// Becomes a WebSocket. The first ping is due `first_ping` after the last byte heard; `None`
+    /// for a WebSocket that carries a session, which sends pings of its own.
     pub fn upgrade(&mut self, cx: &mut Cx<'_>, role: Role, first_ping: Option<Duration>) {
         self.opened_at = cx.now.mono;
         self.enter(Phase::WebSocket(WebSocket::new(role, first_ping)));
     }
 
-    /// Begins to follow a feed.
+    /// Begins to follow the feed of `channel` in `dialect` from `mark` on.
     pub fn follow(&mut self, channel: ChannelId, dialect: Dialect, mark: Mark) {
         if !self.is_over() {
             self.out.start_feed(channel, dialect, mark);
         }
     }
 
-    /// Begins the closing handshake of a WebSocket; the frame waits until everything before
-    /// `barrier` has gone. Nothing happens if it has begun already.
+    /// Begins the closing handshake of a WebSocket; `frame` waits until everything before `barrier`
+    /// has gone. Nothing happens in any other phase, so the first call decides.
     pub fn close(
         &mut self,
         cx: &mut Cx<'_>,
@@ -426,7 +431,8 @@ impl Conn {
         }
     }
 
-    /// Tells the connection that its bytes moved; what was reached by that.
+    /// Notes that bytes went to the socket, and whether more are pending. Returns what that has led
+    /// to.
     pub fn progressed(&mut self, cx: &mut Cx<'_>, is_pending: bool) -> Progress {
         match &mut self.phase {
             Phase::Response(response) if is_pending => {
@@ -467,15 +473,15 @@ impl Conn {
         }
     }
 
-    /// Writing was shut down: discard what still comes.
+    /// Discards what still comes; writing was shut down.
     pub fn linger(&mut self, cx: &mut Cx<'_>, reason: CloseReason) {
         let by = cx.now.mono.plus(limits::LINGER_LIMIT);
         self.out.release(cx.pool);
         self.enter(Phase::Lingering { by, discarded_bytes: 0, reason });
     }
 
-    /// Keeps `rest`, which was not consumed, for the next [`Conn::take_input`]. `false`: the pool
-    /// is empty.
+    /// Keeps `rest`, which was not consumed, for the next [`Conn::take_input`]. `false` when the
+    /// pool is empty.
     #[must_use]
     pub fn keep_input(&mut self, pool: &mut Pool, rest: &[u8]) -> bool {
         debug_assert!(self.input.is_none());
@@ -488,7 +494,7 @@ impl Conn {
         kept
     }
 
-    /// Moves what was kept to the front of `buffer`; how many bytes that are.
+    /// Moves what was kept to the front of `buffer`. Returns how many bytes that are.
     pub fn take_input(&mut self, pool: &mut Pool, buffer: &mut [u8]) -> usize {
         let Some(id) = self.input.take() else { return 0 };
         let length = pool.bytes(id).len();
@@ -498,8 +504,8 @@ impl Conn {
         length
     }
 
-    /// The end: gives back everything that is held. From here on nothing that is asked of the
-    /// connection has an effect, so whoever still works on it need not know.
+    /// Ends the connection: all buffers go back to the pool. From here on nothing that is asked of
+    /// the connection has an effect, so whoever still works on it need not know.
     pub fn end(&mut self, pool: &mut Pool) {
         if let Some(input) = self.input.take() {
             pool.give(input);
@@ -510,12 +516,12 @@ impl Conn {
         self.enter(Phase::Over);
     }
 
-    /// Whether it has ended.
+    /// Whether the connection has ended.
     pub fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Over)
     }
 
-    /// Whether something that was read waits to be consumed.
+    /// Whether bytes that were read wait to be consumed.
     pub fn has_input(&self) -> bool {
         self.input.is_some()
     }
@@ -524,7 +530,7 @@ impl Conn {
     pub fn wants_input(&self) -> bool {
         match &self.phase {
             Phase::Response(_) | Phase::Posted(_) | Phase::Over => false,
-            // Only to notice its end; what a pipeline brings meanwhile waits.
+            // Reading serves only to notice the peer's end; a pipelined request waits.
             Phase::Held { .. } => self.input.is_none(),
             Phase::Proxy { .. }
             | Phase::Request(_)
@@ -536,8 +542,8 @@ impl Conn {
         }
     }
 
-    /// Bytes that the message or the POST under way still wants, as far as that is announced; at
-    /// most [`limits::READ_BYTES_MAX`].
+    /// How many bytes the message or the POST under way still wants, as far as that was announced;
+    /// at most [`limits::READ_BYTES_MAX`].
     pub fn wanted_bytes(&self) -> usize {
         let wanted = match &self.phase {
             Phase::WebSocket(ws) => ws.wanted_bytes(),
@@ -556,7 +562,7 @@ impl Conn {
             .map_or(limits::READ_BYTES_MAX, |wanted| wanted.min(limits::READ_BYTES_MAX))
     }
 
-    /// What the WebSocket is for, until its close frame has gone.
+    /// What the WebSocket is for. `None` if it is none, or its close frame has gone.
     pub fn role(&self) -> Option<Role> {
         match &self.phase {
             Phase::WebSocket(ws) => Some(ws.role),
@@ -573,7 +579,8 @@ impl Conn {
         }
     }
 
-    /// Its own place in a channel, until its close frame has gone.
+    /// The place of a plain WebSocket in its channel. `None` for any other connection, or when the
+    /// close frame has gone.
     pub fn place(&self) -> Option<Place> {
         match self.role() {
             Some(Role::Member(place)) => Some(place),
@@ -581,7 +588,8 @@ impl Conn {
         }
     }
 
-    /// The session that it has to do with, as a WebSocket or by a request under way.
+    /// The session that this connection carries as a WebSocket, or that its request under way is
+    /// for.
     pub fn session(&self) -> Option<SessionId> {
         match &self.phase {
             Phase::Held { session, .. } => Some(*session),
@@ -601,12 +609,13 @@ impl Conn {
         }
     }
 
-    /// Its session is over; it may still have something to send.
+    /// Notes that the session or the place of a WebSocket is over, though it may still have
+    /// something to send.
     pub fn orphan(&mut self) {
         self.set_role(Role::Orphan);
     }
 
-    /// The hub has moved this member to another place in its list.
+    /// Notes that the hub has moved this member to another position in the channel's list.
     pub fn set_position(&mut self, position: u32) {
         if let Some(place) = self.place() {
             self.set_role(Role::Member(Place { position, ..place }));
@@ -629,7 +638,7 @@ impl Conn {
         }
     }
 
-    /// Whether what it reads is published: an open WebSocket, or a POST of packets.
+    /// Whether what is read here is published: in an open WebSocket, or a POST of packets.
     pub fn is_publishing(&self) -> bool {
         match &self.phase {
             Phase::WebSocket(_) | Phase::Post(_) | Phase::Posted(_) => true,
@@ -644,7 +653,7 @@ impl Conn {
         }
     }
 
-    /// Who sends requests here.
+    /// Who sends requests on this connection.
     pub fn requester(&self) -> Requester {
         match &self.phase {
             Phase::Request(request) => request.requester,
@@ -661,17 +670,17 @@ impl Conn {
         }
     }
 
-    /// Whether nothing is under way: a kept-alive connection between two requests.
+    /// Whether nothing is under way: no byte of the next request waits here.
     pub fn is_idle(&self) -> bool {
         matches!(self.phase, Phase::Request(_)) && self.input.is_none()
     }
 
-    /// Whether it is a WebSocket that is open for messages.
+    /// Whether this is a WebSocket that is open for messages.
     pub fn is_open(&self) -> bool {
         matches!(self.phase, Phase::WebSocket(_))
     }
 
-    /// The client's address: the socket's, or what a trusted peer said.
+    /// The client's address: the peer's, or what a trusted peer said.
     pub fn client(&self) -> Client {
         self.client
     }
@@ -685,37 +694,37 @@ impl Conn {
         self.client = client;
     }
 
-    /// Whether the peer's word about the client is believed.
+    /// Whether the peer is believed when it says who the client is.
     pub fn is_trusted(&self) -> bool {
         self.standing != Standing::Stranger
     }
 
-    /// Whether the peer stands for clients whose addresses it has not told: one that is trusted
-    /// and has named nobody else, on this machine, or anywhere if proxies are expected at all.
+    /// Whether the peer stands for clients whose addresses it has not told: it is trusted and has
+    /// named nobody else, and it is on this machine, or the operator expects proxies at all.
     pub fn is_proxy(&self, settings: &Settings) -> bool {
         let is_near = self.client.ip().is_loopback() || settings.expects_proxies();
         self.standing == Standing::Trusted && is_near
     }
 
-    /// Where it came in.
+    /// The kind of listener by which the connection came in.
     pub fn listener(&self) -> Listener {
         self.listener
     }
 
-    /// What it waits for, if it may give way to others.
+    /// What the connection waits for, if it may give way to others.
     pub fn waits(&self) -> Option<Waiting> {
         let nothing_came = self.input.is_none();
         match &self.phase {
             Phase::Proxy { .. } if nothing_came => Some(Waiting::ForARequest),
             Phase::Request(request) => match (request.is_fresh(), nothing_came) {
                 (true, true) => Some(Waiting::ForARequest),
-                // What was read behind the last request is still to be taken in.
+                // A request that was pipelined behind the last one is still to be taken in.
                 (true, false) => None,
                 (false, _) => Some(Waiting::ForTheRest),
             },
             Phase::Proxy { .. } => Some(Waiting::ForTheRest),
-            // A body that is discarded and the peer's end are waited for, because unread input
-            // would destroy what was said last.
+            // The rest of a body and the peer's end are waited for, because unread input would
+            // destroy what was said last.
             Phase::Body { .. }
             | Phase::Over
             | Phase::Lingering { .. }
@@ -728,12 +737,12 @@ impl Conn {
         }
     }
 
-    /// When the connection began, or the session in it.
+    /// When the connection was accepted or, if it became a WebSocket, when it did.
     pub fn opened_at(&self) -> Instant {
         self.opened_at
     }
 
-    /// Whether it is sending a file of this generation.
+    /// Whether a file of this generation is being sent.
     pub fn reads_generation(&self, generation: u8) -> bool {
         match self.out.source() {
             Source::Body { asset, .. } => asset.generation() == generation,
@@ -741,7 +750,7 @@ impl Conn {
         }
     }
 
-    /// The buffers that are held, for the server's account of the pool.
+    /// All buffers of the connection, for the server's account of the pool.
     pub fn buffers(&self) -> impl Iterator<Item = BufferId> {
         let own = [self.input, self.out.buffer()];
         own.into_iter().flatten().chain(self.phase_buffers())
@@ -764,7 +773,7 @@ impl Conn {
         buffers.into_iter().flatten()
     }
 
-    /// Counts a message that was published.
+    /// Counts a message that this member has published.
     pub fn count_published(&mut self) {
         if let Some(place) = self.place() {
             let messages_in = place.messages_in.saturating_add(1);
@@ -772,7 +781,7 @@ impl Conn {
         }
     }
 
-    /// The one place where phases change. The end is final.
+    /// Enters a phase, unless the connection has ended. No other function changes phases.
     fn enter(&mut self, phase: Phase) {
         if !self.is_over() {
             self.phase = phase;
@@ -790,10 +799,10 @@ impl Conn {
     }
 }
 
-/// What moving bytes has led to.
+/// What moving bytes to the socket has led to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
-    /// Nothing in particular.
+    /// Nothing for the server to do.
     Ongoing,
     /// The response has gone: input is wanted again.
     Resumed,

@@ -1,7 +1,7 @@
 //! The phases of long polling: a request that is held, and one whose body brings packets.
 //!
-//! What they have in common is that the answer comes *later*, decided by the session; so what the
-//! request said about its answer is kept: whether the connection goes on, and who may read it.
+//! In both phases the answer comes *later*, decided by the session. So what the request said about
+//! its answer is kept: whether the connection goes on, and which origin may read the answer.
 
 use super::{Conn, Cx, Next, Phase, Step};
 use crate::id::SessionId;
@@ -11,27 +11,28 @@ use crate::reason::CloseReason;
 use crate::time::Instant;
 use crate::wire::http::{Body, Chunk, Framing};
 
-/// What is remembered of a request until it is answered.
+/// What is remembered of a request until its answer.
 #[derive(Clone, Copy, Debug)]
 pub struct Later {
-    /// The connection goes on behind the answer.
+    /// Whether the connection goes on after the answer.
     pub persistent: bool,
-    /// It is HTTP/1.0, which wants to be told.
+    /// Whether the request is HTTP/1.0, whose answer must say that the connection goes on.
     pub is_1_0: bool,
-    /// Which of `--allow-origin` the request came from, if from another origin.
+    /// The position in `--allow-origin` of the origin that the request came from; `None` if it came
+    /// from the page's own, or without one.
     pub origin: Option<u16>,
-    /// Its `User-Agent`, for the log; the connection gives it back.
+    /// The buffer with the request's `User-Agent`, for the log; the connection gives it back.
     pub agent: Option<BufferId>,
 }
 
 impl Later {
-    /// What follows the answer.
+    /// What comes after the answer.
     pub fn next(&self) -> Next {
         if self.persistent { Next::Request } else { Next::Close }
     }
 }
 
-/// Reading a body.
+/// The phase of a connection whose request body brings packets and is not whole yet.
 #[derive(Debug)]
 pub(super) struct Post {
     pub(super) session: SessionId,
@@ -39,7 +40,7 @@ pub(super) struct Post {
     body: Body,
     pub(super) buffer: Option<BufferId>,
     pub(super) by: Instant,
-    /// `application/octet-stream`: the binary form of Engine.IO 3.
+    /// Whether the body has the binary form of Engine.IO 3: `application/octet-stream`.
     binary: bool,
 }
 
@@ -49,7 +50,7 @@ impl Post {
     }
 }
 
-/// A body that is whole, and how much of it was taken in.
+/// The phase of a connection whose request body is whole and is being taken in.
 #[derive(Debug)]
 pub(super) struct Posted {
     pub(super) session: SessionId,
@@ -64,23 +65,23 @@ pub(super) struct Posted {
 /// A body that is being taken in.
 #[derive(Clone, Copy, Debug)]
 pub struct TakenBody {
-    /// Where it lies, lent by the pool.
+    /// The buffer that holds the body, lent by the pool.
     pub buffer: BufferId,
-    /// Whose packets they are.
+    /// The session whose packets the body brings.
     pub session: SessionId,
-    /// It has the binary form of Engine.IO 3.
+    /// Whether the body has the binary form of Engine.IO 3.
     pub binary: bool,
-    /// How many of its bytes were taken in.
+    /// How many bytes of the body were taken in.
     pub at: usize,
 }
 
 impl Conn {
-    /// The request waits until its session has something to say.
+    /// Holds the request under way until `session` has something to answer it with.
     pub fn hold(&mut self, session: SessionId, later: Later) {
         self.enter(Phase::Held { session, later });
     }
 
-    /// The request's body brings packets for `session`.
+    /// Begins to read the body of the request under way, which brings packets for `session`.
     pub fn begin_post(
         &mut self,
         cx: &Cx<'_>,
@@ -94,17 +95,17 @@ impl Conn {
         self.enter(Phase::Post(Post { session, later, body, buffer: None, by, binary }));
     }
 
-    /// The body has no bytes: it is whole already.
+    /// Ends a body that has no bytes and is whole from the beginning.
     pub fn finish_empty_post(&mut self, cx: &mut Cx<'_>) -> Step<'static> {
         self.finish_post(cx, 0).1
     }
 
-    /// Whether its request waits for something to be answered with.
+    /// Whether a request is held until its session has something to answer it with.
     pub fn is_held(&self) -> bool {
         matches!(self.phase, Phase::Held { .. })
     }
 
-    /// What was remembered of the request that is to be answered now.
+    /// What was remembered of the request under way, if a session decides its answer.
     pub fn later(&self) -> Option<Later> {
         match &self.phase {
             Phase::Held { later, .. } => Some(*later),
@@ -163,7 +164,8 @@ impl Conn {
                 if so_far + data.len() > max {
                     return (bytes.len(), Step::PostTooBig);
                 }
-                // What is whole is taken in at once; what is not can be kept waiting by anyone.
+                // A whole body is taken in at once, so the reserve may pay for it; anybody can keep
+                // an unfinished one waiting.
                 let taken = match post.buffer {
                     Some(buffer) => Some(buffer),
                     None if post.body.is_over() => cx.pool.take_briefly(data.len()),

@@ -1,8 +1,8 @@
 //! The phase before everything else: the PROXY header, read exactly once.
 //!
-//! Three ways out: a header that is believed, bytes that are no header where that is allowed, or
-//! the end. Nothing is ever said here, since to a balancer every byte from us would belong to a
-//! client.
+//! The phase ends in one of three ways: with a header that is believed, with bytes that are no
+//! header where that is allowed, or with the connection's end. Nothing is ever said in it, since to
+//! a balancer every byte from us would belong to a client.
 
 use super::{Conn, Cx, Listener, Phase, Requester, Step};
 use crate::conn::http::Request;
@@ -22,8 +22,8 @@ impl Conn {
         match proxy::parse(bytes) {
             Ok(Status::Partial) => (0, Step::NeedMore),
             Ok(Status::Complete(header)) => {
-                // Believing one part of the room and not the other would be guessing: a header
-                // from a stranger ends the connection.
+                // Anybody can write a header. To skip this one and take the peer for the client
+                // would be guessing: a header from a stranger ends the connection.
                 if !self.is_trusted() {
                     return (0, Step::End(CloseReason::ProxyUntrusted));
                 }
@@ -36,8 +36,9 @@ impl Conn {
         }
     }
 
-    /// On a health listener a header means nothing, whoever sends it: only where it ends is looked
-    /// for, so that nothing which it says can be believed, refused or written down.
+    /// Reads past a PROXY header on a health listener, where a header means nothing, whoever sends
+    /// it. Only its end is looked for, so that nothing which it says can be believed, refused or
+    /// written down.
     fn pass_header<'b>(&mut self, cx: &mut Cx<'_>, bytes: &[u8]) -> (usize, Step<'b>) {
         match proxy::extent(bytes) {
             Ok(Status::Partial) => (0, Step::NeedMore),
@@ -55,8 +56,8 @@ impl Conn {
         let request = match (self.listener, cx.settings.proxy) {
             (Listener::Health, _) => Request::first(cx, Requester::Health),
             (Listener::Public, ProxyMode::Required) if self.is_trusted() => {
-                // A CLB's HTTP health check comes without a header. It has no more time than the
-                // header would have had, and gets nothing but the probe's answer.
+                // A CLB's HTTP health check comes without a header. The check has no more time than
+                // the header would have had, and gets nothing but the probe's answer.
                 Request::probe(by)
             }
             (Listener::Public, ProxyMode::Required) => {

@@ -1,11 +1,11 @@
-//! The phase that lasts: a WebSocket session (RFC 6455), its messages and its pings.
+//! The phase of a WebSocket (RFC 6455): its messages and its pings.
 //!
-//! Two clocks. *Heard* is when the peer last sent anything: after `--ping-interval` of silence it
-//! is pinged, and if nothing at all comes back within `--ping-timeout` it is gone. That the
-//! balancer sees bytes within its idle timeout follows, for a ping and its pong are bytes.
+//! Two clocks decide. The peer is *heard* when it sends anything: after `--ping-interval` of
+//! silence it is pinged. If nothing at all comes back within `--ping-timeout` of the ping, it is
+//! gone. So the balancer sees bytes within its idle timeout, for a ping and its pong are bytes.
 //!
-//! A message that is whole within what was read is published from there; only one that arrives in
-//! pieces owns a buffer, which grows as bytes arrive, never as a header promises.
+//! A message that is whole within what was read is published from there. Only a message that
+//! arrives in pieces owns a buffer, which grows as bytes arrive, never as a header promises.
 
 use super::{Cx, Payload, Role, Step};
 use crate::limits;
@@ -20,24 +20,25 @@ use crate::wire::ws::{Deframer, Input, Kind};
 /// A ping without payload: FIN, opcode 9, length 0.
 const PING: [u8; 2] = [0x89, 0];
 
-/// A session.
+/// The phase of a connection that is an open WebSocket.
 #[derive(Debug)]
 pub(super) struct WebSocket {
     pub(super) role: Role,
     deframer: Deframer,
-    /// What has arrived of a message in pieces.
+    /// The bytes that have arrived of a message in pieces.
     message: Option<BufferId>,
-    /// When the unfinished message began.
+    /// When the unfinished message began; [`Instant::NEVER`] if there is none.
     began_at: Instant,
-    /// When the ping went that has not been answered; [`Instant::NEVER`] if none.
+    /// When the ping was sent that nothing has come back after; [`Instant::NEVER`] if there is
+    /// none.
     pinged_at: Instant,
-    /// How long after the last byte heard the next ping is due.
+    /// Milliseconds of silence after which the next ping is due.
     wait_ms: u32,
 }
 
 impl WebSocket {
-    /// One that is first pinged after `first_ping` of silence, then after an interval each; or not
-    /// at all, because its session pings.
+    /// A WebSocket that is first pinged after `first_ping` of silence, then after an interval each
+    /// time. With `None` it is never pinged, because its session sends pings of its own.
     pub(super) fn new(role: Role, first_ping: Option<Duration>) -> WebSocket {
         let wait_ms = first_ping.map_or(u64::MAX, Duration::as_millis);
         WebSocket {

@@ -1,18 +1,18 @@
 //! One channel: its members, its feeds, and the sweep that visits every member after an append.
 //!
 //! A **sweep** goes through the list of members from its end to its beginning, in portions, while
-//! the loop takes in other things. Members come and go meanwhile; going moves the last member into
-//! the gap. Going backwards makes that harmless: the member that moves has been visited already, or
-//! will be. What was appended during a sweep is new to those that it had visited by then, so the
-//! next sweep stops where this one stood at the last append.
+//! the loop does other things. Meanwhile members come and go; where one leaves, the last member of
+//! the list moves into the gap. Going backwards makes that harmless: the member that moves has been
+//! visited already, or will be. What was appended during a sweep is new to the members that the
+//! sweep had visited by then, so the next sweep stops where this one stood at the last append.
 //!
 //! There is a **feed** for each dialect that a member reads, made with its first reader and gone
-//! with its last; their offsets have nothing to do with each other, so whatever remembers a moment
-//! remembers one [`Mark`] per dialect.
+//! with its last. Offsets of different feeds have nothing to do with each other, so a moment is
+//! remembered as one [`Mark`] per dialect.
 //!
-//! Publishers are held back for two reasons, each bounded: the sweep must not be lapped by what it
-//! distributes; a room most of whose readers do not read gets a second per half ring to catch up
-//! (who does not read is not read from, but cannot silence a room either).
+//! Publishers are held back for two reasons, each bounded. The sweep must not be lapped by what it
+//! distributes. And a channel most of whose members do not read gets a second per half ring to
+//! catch up, but no more: who does not read cannot silence the others.
 
 use super::{Address, DEFAULT_CHANNEL, Message, Moved, PublishError};
 use crate::feed::{Feed, Mark};
@@ -22,41 +22,45 @@ use crate::pool::Pool;
 use crate::time::Instant;
 use crate::wire::ws;
 
-/// Places in its lists that a channel keeps, however few its members are.
+/// Entries for which the lists of a channel keep their memory, however few members there are.
 const ROOM_KEPT: usize = 16;
 
-/// One per dialect.
+/// A moment of a channel: one mark per dialect.
 type Marks = [Mark; Dialect::ALL.len()];
 
 /// A channel with at least one member.
 #[derive(Debug)]
 pub struct Channel {
     name: Box<str>,
-    /// `/` and the name, but for the default channel `/` alone.
+    /// The channel as Socket.IO clients call it: `/` and the name, for the default channel `/`
+    /// alone.
     namespace: Box<str>,
-    /// On whose account it was brought into being, if on anybody's.
+    /// The address on whose account the channel was brought into being; `None` if on nobody's.
     brought_by: Option<Address>,
-    /// … and each of its feeds.
+    /// The addresses on whose account the feeds were brought into being, by dialect.
     feeds_brought_by: [Option<Address>; Dialect::ALL.len()],
     members: Vec<Member>,
     feeds: [Option<Feed>; Dialect::ALL.len()],
-    /// Members of each dialect; a dialect has a feed exactly while it has members.
+    /// How many members read each dialect; a dialect has a feed exactly while there are any.
     readers: [u32; Dialect::ALL.len()],
     sweep: Option<Sweep>,
-    /// Every member that was not blocked has sent everything up to here.
+    /// The heads up to which every member that was not blocked has been sent everything.
     completed: Marks,
-    /// Members that are blocked with more than half a ring of lag, as the sweep found them.
+    /// How many members are blocked with more than half a ring of lag, as sweeps found them.
     choked: u32,
-    /// Until when publishers wait for the choked.
+    /// Until when publishers wait for choked members, if they do.
     grace_until: Option<Instant>,
     /// The heads when the last grace ended.
     grace_ended: Marks,
-    /// Publishers with something to say that are not read: first those that had no word since they
-    /// were last read, then those that had, so that whoever says much does not stand in front of
-    /// the others whenever the room is waited for.
+    /// Publishers with something to say that are not read. The first list is of those that
+    /// published nothing when they were last read, the second of those that did. All of the first
+    /// are resumed before the second, so whoever says much does not stand in front of the others
+    /// each time.
     paused: [Vec<ConnId>; 2],
 }
 
+/// A visit of members from the end of the list to its beginning.
+///
 /// `stop <= position`; members at `stop..position` are still to be visited.
 #[derive(Clone, Copy, Debug)]
 struct Sweep {
@@ -64,13 +68,14 @@ struct Sweep {
     stop: usize,
     /// The heads when the sweep began.
     began: Marks,
-    /// When its first message was read, in microseconds of the turns' clock.
+    /// When the first message of the sweep was read, in microseconds of the turns' clock.
     since_us: u64,
-    /// The next sweep, if something was appended during this one.
+    /// The sweep that follows, if something was appended during this one.
     again: Option<Again>,
 }
 
-/// What is known of a sweep before it begins.
+/// What is known of a sweep before it begins: where it will stop, and when its first message was
+/// read.
 #[derive(Clone, Copy, Debug)]
 struct Again {
     stop: usize,
@@ -97,12 +102,13 @@ impl Channel {
         }
     }
 
-    /// Adds a member; `feed_bytes` is the ring's size if it is the first of its dialect.
+    /// Adds a member and returns its position. A feed is made with a ring of `feed_bytes` if the
+    /// member is the first of its dialect.
     pub(super) fn join(&mut self, member: Member, dialect: Dialect, feed_bytes: usize) -> u32 {
         let number = dialect as usize;
         if self.feeds[number].is_none() {
             self.feeds[number] = Some(Feed::new(feed_bytes));
-            // Its offsets begin anew, and so does what is remembered of them.
+            // The offsets of a new feed begin at zero, and so must all marks of it.
             self.completed[number] = Mark::default();
             self.grace_ended[number] = Mark::default();
             if let Some(sweep) = &mut self.sweep {
@@ -114,13 +120,14 @@ impl Channel {
         (self.members.len() - 1) as u32
     }
 
-    /// Takes a member away; whether its dialect's feed went with it, and who fills its place.
+    /// Takes the member at `position` away. Returns whether its dialect's feed went with it, and
+    /// which member has moved to its position.
     pub(super) fn leave(&mut self, position: u32, dialect: Dialect) -> (bool, Option<Moved>) {
         let gap = position as usize;
         self.members.swap_remove(gap);
         self.give_room_back();
         if let Some(sweep) = &mut self.sweep {
-            // Whoever fills the gap may not have been visited: let both sweeps pass it.
+            // The member that fills the gap may not have been visited: both sweeps must pass it.
             sweep.position = sweep.position.min(self.members.len());
             sweep.stop = sweep.stop.min(gap).min(sweep.position);
             if let Some(again) = &mut sweep.again {
@@ -136,8 +143,8 @@ impl Channel {
         (last, self.members.get(gap).map(|member| Moved { member: *member, position }))
     }
 
-    /// A crowd that has gone leaves no lists of its size behind: it may be in another channel by
-    /// now, where it has others.
+    /// Gives memory of the lists back when a crowd has left: it may be in another channel by now,
+    /// whose lists have grown for it.
     fn give_room_back(&mut self) {
         let members = self.members.len().max(ROOM_KEPT);
         let shrink = |list: &mut Vec<ConnId>| list.shrink_to(2 * members);
@@ -147,8 +154,8 @@ impl Channel {
         }
     }
 
-    /// Appends a message that fits and was read at `read_us` to every feed in which it has a form;
-    /// whether that begins a sweep. Nothing is appended anywhere on an error.
+    /// Appends a message that fits and was read at `read_us` to every feed in which it has a form.
+    /// Returns whether that begins a sweep. On an error nothing is appended anywhere.
     pub(super) fn publish(
         &mut self,
         pool: &mut Pool,
@@ -189,12 +196,12 @@ impl Channel {
         Ok(told && self.appended(read_us))
     }
 
-    /// Something was appended: every member is to be visited. Whether that begins a sweep.
+    /// Has every member visited, since something was appended. Returns whether that begins a sweep.
     fn appended(&mut self, read_us: u64) -> bool {
         match &mut self.sweep {
             Some(sweep) => {
-                // Those above have been visited and need another sweep; those below will be visited
-                // in this one, which may not stop short of them any more.
+                // Members from `position` on have been visited and need another sweep. Those below
+                // it are visited in this one, which may not stop short of any of them now.
                 let since_us = sweep.again.map_or(read_us, |again| again.since_us);
                 sweep.again = Some(Again { stop: sweep.position, since_us });
                 sweep.stop = 0;
@@ -207,7 +214,8 @@ impl Channel {
         }
     }
 
-    /// The next member of the sweep.
+    /// The next member that the sweep visits; `None` when all were visited, or no sweep is under
+    /// way.
     pub fn visit(&mut self) -> Option<Member> {
         let sweep = self.sweep.as_mut()?;
         if sweep.position == sweep.stop {
@@ -217,8 +225,8 @@ impl Channel {
         Some(self.members[sweep.position])
     }
 
-    /// The sweep is through. Publishers that waited for it go to `resume`. Returns whether another
-    /// begins.
+    /// Ends a sweep that has visited all members. Publishers that need not wait any more go to
+    /// `resume`. Returns whether another sweep begins.
     pub fn finish_sweep(&mut self, now: Instant, mut resume: impl FnMut(ConnId)) -> bool {
         let Some(sweep) = self.sweep.take() else { return false };
         self.completed = sweep.began;
@@ -237,24 +245,25 @@ impl Channel {
         self.sweep.is_some()
     }
 
-    /// When the first message that the sweep brings was read, in microseconds of the turns' clock.
+    /// When the first message of the sweep under way was read, in microseconds of the turns' clock.
     pub fn sweep_since_us(&self) -> Option<u64> {
         self.sweep.map(|sweep| sweep.since_us)
     }
 
-    /// Whether publishers must not be read now.
+    /// Whether the publishers of this channel must not be read now.
     pub fn holds_publishers(&self) -> bool {
         let lapping = self.sweep.is_some() && self.has_moved_half(&self.completed);
         lapping || (self.grace_until.is_some() && self.is_choked())
     }
 
-    /// Remembers a publisher that is not read; it is resumed once, behind those that had no word
-    /// if it `had_its_say`.
+    /// Remembers a publisher that is not read, until it is resumed. One that `had_its_say` is
+    /// resumed after all that published nothing when they were last read.
     pub fn pause(&mut self, publisher: ConnId, had_its_say: bool) {
         self.paused[usize::from(had_its_say)].push(publisher);
     }
 
-    /// A publisher is no longer one; whether it was among those that are not read.
+    /// Forgets a publisher that has ended or left. Returns whether it was among those that are not
+    /// read.
     pub fn forget(&mut self, publisher: ConnId) -> bool {
         self.paused.iter_mut().any(|list| {
             let before = list.len();
@@ -263,19 +272,21 @@ impl Channel {
         })
     }
 
-    /// A member was found blocked with more than half a ring of lag.
+    /// Counts a member that was found blocked with more than half a ring of lag.
     pub fn count_choked(&mut self) {
         self.choked += 1;
     }
 
-    /// A choked member has caught up, or left.
+    /// Takes a choked member off the count: it has caught up or left. Publishers that need not wait
+    /// any more go to `resume`.
     pub fn uncount_choked(&mut self, mut resume: impl FnMut(ConnId)) {
         self.choked -= 1;
         self.review(&mut resume);
     }
 
-    /// Members have come, gone or caught up. If publishers need not wait any more, those that do go
-    /// to `resume` now: otherwise whoever speaks next would come before them.
+    /// Looks whether publishers need not wait any more, since members have come, gone or caught up.
+    /// If so, those that wait go to `resume` at once: otherwise whoever speaks next would come
+    /// before them.
     pub(super) fn review(&mut self, resume: &mut impl FnMut(ConnId)) {
         if self.grace_until.is_some() && !self.is_choked() {
             self.end_grace(resume);
@@ -284,7 +295,8 @@ impl Channel {
         }
     }
 
-    /// The publishers have waited long enough.
+    /// Ends the grace, for which publishers have waited long enough. If nothing else holds them
+    /// back, they go to `resume`.
     pub(super) fn end_grace(&mut self, resume: &mut impl FnMut(ConnId)) {
         self.grace_until = None;
         self.grace_ended = self.marks();
@@ -293,62 +305,62 @@ impl Channel {
         }
     }
 
-    /// Hands over the publishers that wait.
+    /// Hands all publishers that wait to `resume`, in the order of their turns.
     pub(super) fn resume_all(&mut self, resume: &mut impl FnMut(ConnId)) {
         self.paused.iter_mut().flat_map(|list| list.drain(..)).for_each(resume);
     }
 
-    /// Until when publishers wait for the choked.
+    /// Until when publishers wait for choked members, if they do.
     pub fn grace_until(&self) -> Option<Instant> {
         self.grace_until
     }
 
-    /// Its name.
+    /// The channel's name, without a slash.
     pub fn name(&self) -> &str {
         &self.name
     }
 
-    /// Whether it is the channel of those who name none.
+    /// Whether this is the channel of clients that name none.
     pub fn is_default(&self) -> bool {
         *self.name == *DEFAULT_CHANNEL
     }
 
-    /// On whose account it was brought into being.
+    /// The address on whose account the channel was brought into being; `None` if on nobody's.
     pub(super) fn brought_by(&self) -> Option<Address> {
         self.brought_by
     }
 
-    /// Notes on whose account the feed of a dialect is brought into being.
+    /// Notes the address on whose account the feed of a dialect is brought into being.
     pub(super) fn set_feed_brought_by(&mut self, dialect: Dialect, address: Option<Address>) {
         self.feeds_brought_by[dialect as usize] = address;
     }
 
-    /// On whose account the feed of a dialect was brought into being, which has gone.
+    /// Takes the address on whose account the feed of a dialect was; the feed has gone.
     pub(super) fn take_feed_brought_by(&mut self, dialect: Dialect) -> Option<Address> {
         self.feeds_brought_by[dialect as usize].take()
     }
 
-    /// Feeds that are on anybody's account.
+    /// How many feeds are on the account of any address.
     pub(super) fn feeds_brought(&self) -> usize {
         self.feeds_brought_by.iter().flatten().count()
     }
 
-    /// What Socket.IO clients call it.
+    /// The channel as Socket.IO clients call it, with a slash.
     pub fn namespace(&self) -> &str {
         &self.namespace
     }
 
-    /// The feed of a dialect that is in use.
+    /// The feed of a dialect; `None` if no member reads it.
     pub fn feed(&self, dialect: Dialect) -> Option<&Feed> {
         self.feeds[dialect as usize].as_ref()
     }
 
-    /// How many feeds it has.
+    /// How many feeds the channel has.
     pub fn feeds(&self) -> usize {
         self.feeds.iter().flatten().count()
     }
 
-    /// How many members it has.
+    /// How many members the channel has.
     pub fn len(&self) -> usize {
         self.members.len()
     }
@@ -363,7 +375,7 @@ impl Channel {
         &self.members
     }
 
-    /// Asserts what must hold.
+    /// Asserts what must hold between two calls, for the hub's check.
     pub fn check(&self) {
         assert!(!self.members.is_empty());
         assert!(self.choked as usize <= self.members.len());
@@ -380,12 +392,12 @@ impl Channel {
         }
     }
 
-    /// More than half of the members do not read.
+    /// Whether more than half of the members are choked.
     fn is_choked(&self) -> bool {
         self.choked as usize * 2 > self.members.len()
     }
 
-    /// Whether more than half of what any feed holds was appended since `marks`.
+    /// Whether more than half of what any feed can hold was appended to it since `marks`.
     fn has_moved_half(&self, marks: &Marks) -> bool {
         self.feeds
             .iter()
@@ -466,7 +478,7 @@ mod tests {
             let (mut dice, mut pool) = (Dice(seed), Pool::new(0));
             let mut channel = Channel::new("test", None);
             channel.join(conn(0), PLAIN, 4096);
-            // Slot to (position, seq up to which it has been given everything).
+            // For each slot: its position, and the sequence up to which it was given everything.
             let mut model: HashMap<u32, (u32, u64)> = HashMap::from([(0, (0, 0))]);
             let mut next_slot = 1;
             for _ in 0..400 {

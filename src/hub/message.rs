@@ -1,12 +1,12 @@
-//! What is said in a channel, and its form in each dialect.
+//! What is said in a channel, and the form of it in each dialect.
 //!
-//! One world: what a plain WebSocket says as text arrives at Socket.IO clients as the event
-//! `chat message` with one string, and such an event arrives at plain WebSockets as the text; the
-//! same for binary. What has no form in a dialect is not told there.
+//! Text of a plain WebSocket arrives at Socket.IO clients as the event `chat message` with one
+//! string, and such an event arrives at plain WebSockets as text. Binary is passed on in the same
+//! way, both ways. What has no form in a dialect is not told to the readers of that dialect.
 //!
 //! A record of a Socket.IO dialect is one text frame, and behind it a binary frame for each
-//! attachment. Nothing may come between them on a connection, and nothing does: a record is what
-//! the feed never splits.
+//! attachment. Nothing may come between these frames on a connection, and nothing does, for the
+//! feed never splits a record.
 
 use crate::id::Dialect;
 use crate::limits;
@@ -14,28 +14,28 @@ use crate::wire::engine::{PacketType, Version};
 use crate::wire::socketio;
 use crate::wire::ws::{self, Kind};
 
-/// Something to tell a channel.
+/// A message for a channel, before it is encoded.
 #[derive(Clone, Copy, Debug)]
 pub enum Message<'a> {
     /// Text that a plain WebSocket said, checked to be UTF-8 when it was read.
     Text(&'a [u8]),
     /// Binary that a plain WebSocket said.
     Binary(&'a [u8]),
-    /// Said by a Socket.IO client.
+    /// An event that a Socket.IO client said.
     Event {
-        /// Name and arguments, as the JSON array they came as.
+        /// The event's name and arguments, as the JSON array in which they came.
         args: &'a str,
-        /// Binary arguments, for which `args` has placeholders.
+        /// The binary arguments, for which `args` has placeholders.
         attachments: &'a [&'a [u8]],
-        /// What plain WebSockets get of it.
+        /// The form of the event for plain WebSockets, if there is one.
         plain: Option<(Kind, &'a [u8])>,
     },
-    /// Somebody came; for Socket.IO members only.
+    /// The greeting that tells Socket.IO members of a newcomer.
     Hi,
 }
 
 impl<'a> Message<'a> {
-    /// What plain WebSockets get, if there is such a form.
+    /// The form of the message for plain WebSockets, if there is one.
     pub fn plain(&self) -> Option<(Kind, &'a [u8])> {
         match *self {
             Message::Text(text) => Some((Kind::Text, text)),
@@ -45,14 +45,15 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Whether its record is at most `record_bytes_max` long in every dialect: the answer is the
-    /// same whoever reads. What is said is looked at only where its length leaves a doubt.
+    /// Whether the record of the message is at most `record_bytes_max` long in every dialect, read
+    /// or not. The content is looked at only where its length leaves a doubt.
     pub fn fits(&self, namespace: &str, record_bytes_max: usize) -> bool {
         let fits = |dialect| self.length(dialect, namespace) <= record_bytes_max;
         self.length_bound() <= record_bytes_max || Dialect::ALL.into_iter().all(fits)
     }
 
-    /// No record of it is longer than this.
+    /// A length that the record of the message exceeds in no dialect, from the lengths of its parts
+    /// alone.
     fn length_bound(&self) -> usize {
         let said = match *self {
             Message::Text(text) => limits::ESCAPED_BYTES_MAX * text.len(),
@@ -67,8 +68,8 @@ impl<'a> Message<'a> {
         said + limits::RECORD_EXTRA_BYTES_MAX
     }
 
-    /// Bytes of its record in `dialect`, whose members know the channel as `namespace`; 0 if it has
-    /// none.
+    /// How many bytes the record of the message has in `dialect`, whose readers know the channel as
+    /// `namespace`; 0 if there is no record.
     pub fn length(&self, dialect: Dialect, namespace: &str) -> usize {
         let Some(version) = version_of(dialect) else {
             return self.plain().map_or(0, |(_, payload)| framed(payload.len()));
@@ -79,8 +80,8 @@ impl<'a> Message<'a> {
         framed(self.text_bytes(namespace)) + attachments.sum::<usize>()
     }
 
-    /// Appends its record in a Socket.IO dialect: exactly [`Message::length`] bytes. Nothing in the
-    /// plain one, whose record needs no encoding.
+    /// Appends the record of the message in a Socket.IO dialect: exactly [`Message::length`] bytes.
+    /// Appends nothing in the plain dialect, whose records need no encoding.
     pub fn encode(&self, dialect: Dialect, namespace: &str, out: &mut Vec<u8>) {
         let Some(version) = version_of(dialect) else { return };
         write_header(Kind::Text, self.text_bytes(namespace), out);
@@ -101,7 +102,7 @@ impl<'a> Message<'a> {
         }
     }
 
-    /// Length of the text frame's payload in either Socket.IO dialect.
+    /// How many bytes the text frame's payload has, which is equal in both Socket.IO dialects.
     fn text_bytes(&self, namespace: &str) -> usize {
         1 + match *self {
             Message::Text(text) => socketio::text_event_bytes(namespace, utf8(text)),
@@ -125,7 +126,7 @@ impl<'a> Message<'a> {
 
 const _: () = {
     let frames = (1 + socketio::ATTACHMENTS_MAX) * (ws::HEADER_BYTES_MAX + 1);
-    // Types, a number of attachments, slash, commas, brackets and quotes.
+    // The marks are types, a number of attachments, slash, commas, brackets and quotes.
     let marks = 16;
     let words =
         limits::CHANNEL_NAME_BYTES_MAX + socketio::BINARY_ARGS.len() + socketio::CHAT_MESSAGE.len();
@@ -140,17 +141,20 @@ fn version_of(dialect: Dialect) -> Option<Version> {
     }
 }
 
-/// A payload with its frame header.
+/// How many bytes a frame with such a payload has, header included.
 fn framed(payload_bytes: usize) -> usize {
     ws::header_bytes(payload_bytes) + payload_bytes
 }
 
-/// Only a Socket.IO dialect needs the text as a string.
+/// The text of a message as a string, which only a Socket.IO dialect needs.
+///
+/// # Panics
+/// If the text is not UTF-8, which was checked when it was read.
 fn utf8(text: &[u8]) -> &str {
     core::str::from_utf8(text).expect("a text message is UTF-8")
 }
 
-/// Appends a frame's header.
+/// Appends the header of an unmasked frame to `out`.
 pub fn write_header(kind: Kind, payload_bytes: usize, out: &mut Vec<u8>) {
     let mut header = [0; ws::HEADER_BYTES_MAX];
     let length = ws::header(kind, payload_bytes, &mut header);

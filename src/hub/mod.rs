@@ -2,8 +2,8 @@
 //!
 //! Publishing encodes a message once, as the finished frame that every member's socket gets, and
 //! appends it to the channel's feed. Nothing is queued for anybody: the flush pass, which the
-//! server drives, visits the members and lets each send from its own place. The hub knows members
-//! only by their number and never touches a connection.
+//! server drives, visits the members and lets each be sent to from its own cursor. The hub knows
+//! members only by their number and never touches a connection.
 
 mod channel;
 mod message;
@@ -29,10 +29,11 @@ use crate::limits::{CHANNEL_BYTES, CHANNEL_NAME_BYTES_MAX, DIALECTS, Limits};
 use crate::pool::Pool;
 use crate::time::Instant;
 
-/// The channel of those who name none; it always has its place.
+/// The channel of clients that name none; there is always a place for it.
 pub const DEFAULT_CHANNEL: &str = "default";
 
-/// A hasher's key from the system's random source, so that names cannot be chosen to collide.
+/// A key from the system's random source for a hash table, so that nobody can choose names that
+/// collide.
 #[derive(Clone, Copy, Debug)]
 pub struct HashKey(pub [u8; 16]);
 
@@ -44,32 +45,33 @@ impl core::hash::BuildHasher for HashKey {
     }
 }
 
-/// Why nobody can join.
+/// Why a newcomer cannot join a channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum JoinError {
-    /// `--max-channels` are in use.
+    /// As many channels as `--max-channels` allows have members.
     TooManyChannels,
-    /// `--memory` has no room for another ring.
+    /// There is no room for another ring in `--memory`.
     NoMemory,
-    /// This address has brought its part of `--max-channels` into being.
+    /// The newcomer's address has brought its share of `--max-channels` into being.
     TooManyOfAddress,
-    /// This address has brought rings into being that take its part of `--memory`.
+    /// The newcomer's address has brought rings into being that take its share of `--memory`.
     NoMemoryOfAddress,
 }
 
-/// Who wants to join a channel.
+/// A member that is about to join a channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Newcomer {
-    /// As its members know it.
+    /// The number by which the channel will know the member.
     pub member: Member,
-    /// What it reads.
+    /// The dialect that the member reads.
     pub dialect: Dialect,
-    /// On whose account it brings a channel or a feed into being.
+    /// The account of a channel or a feed that the member brings into being.
     pub holder: Holder,
 }
 
-// A channel, its two names with the allocator's overhead, its place in the table of names, which
-// doubles when it grows, and in the lists of the active and of those whose sweep has ended.
+// A channel counts as itself, its two names with the allocator's overhead, its place in the table
+// of names, which doubles when it grows, and its places in the lists of active channels and of
+// those whose sweep has ended.
 const _: () = assert!(
     size_of::<Channel>()
         + 8
@@ -82,37 +84,37 @@ const _: () = assert!(
 
 const _: () = assert!(Dialect::ALL.len() as u64 == DIALECTS);
 
-/// Why a message was published to nobody.
+/// Why a message was appended nowhere.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PublishError {
-    /// Its record would take more than half a ring in some dialect, in use or not: what a publisher
+    /// The record would take more than half a ring in some dialect, read or not: what a publisher
     /// may say does not depend on who is there.
     TooBig,
-    /// The pool had no buffer to encode it in.
+    /// The pool had no buffer in which to encode the record.
     NoMemory,
 }
 
-/// A place in a channel.
+/// A place in a channel that a newcomer was given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Joined {
-    /// The channel.
+    /// The channel that was joined.
     pub channel: ChannelId,
-    /// Place in its list of members.
+    /// The position in the channel's list of members.
     pub position: u32,
-    /// The feed's head: a newcomer gets what comes after it.
+    /// The head of the feed that the newcomer reads: it gets what is appended from here on.
     pub mark: Mark,
 }
 
-/// A member that was moved to another place when one left.
+/// A member that has moved to another position, because one has left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Moved {
-    /// Who.
+    /// The member that has moved.
     pub member: Member,
-    /// Its new place.
+    /// The position that the member has now.
     pub position: u32,
 }
 
-/// All channels.
+/// All channels with members, and what each client address holds.
 #[derive(Debug)]
 pub struct Hub {
     channels: Slab<Channel>,
@@ -121,26 +123,26 @@ pub struct Hub {
     active: VecDeque<ChannelId>,
     channels_max: usize,
     feed_bytes: u64,
-    /// What a feed takes of the pool, with its index.
+    /// What a feed with its index takes of the pool.
     feed_cost_bytes: u64,
-    /// Who has brought what into being, and who has how many sessions.
+    /// What each client address has brought into being, and how many sessions it has.
     shares: Shares,
     /// When this turn began, in microseconds of the turns' clock.
     turn_us: u64,
 }
 
-/// Whether `name` can be a channel's: 1 to 64 of `A-Z a-z 0-9 . _ -`.
+/// Whether `name` can be the name of a channel: 1 to 64 of `A-Z a-z 0-9 . _ -`.
 pub fn is_channel_name(name: &str) -> bool {
     (1..=CHANNEL_NAME_BYTES_MAX).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
 }
 
 impl Hub {
-    /// No channels yet. What `default` needs is set aside in `pool` for good; `keys` are those of
-    /// the names and of the addresses.
+    /// A hub without channels. What `default` needs is set aside in `pool` for good; `keys` are for
+    /// the tables of names and of addresses.
     ///
     /// # Panics
-    /// If the pool has no room for that: who configures it has to see to it.
+    /// If the pool has no room for `default`: whoever configures it has to see to that.
     pub fn new(pool: &mut Pool, limits: &Limits, keys: [HashKey; 2]) -> Hub {
         let set_aside = pool.spend(Limits::default_channel_bytes(limits.feed_bytes));
         assert!(set_aside, "--memory holds the channel default");
@@ -157,18 +159,22 @@ impl Hub {
         }
     }
 
-    /// A turn begins: what is published from now on was read in it.
+    /// Begins a turn at `now_us`: messages that are published from now on were read in it.
     pub fn begin_turn(&mut self, now_us: u64) {
         self.turn_us = now_us;
     }
 
-    /// When this turn began.
+    /// When this turn began, in microseconds of the turns' clock.
     pub fn turn_us(&self) -> u64 {
         self.turn_us
     }
 
-    /// Makes a newcomer a member of `name`, which is made if nobody was there. Publishers that need
-    /// not wait for so large a room any more go to `resume`.
+    /// Makes a newcomer a member of the channel `name`, which is made if nobody was there.
+    /// Publishers of the channel that need not wait any more, since there is one more member that
+    /// is not choked, go to `resume`.
+    ///
+    /// # Errors
+    /// What [`Hub::can_join`] would say.
     pub fn join(
         &mut self,
         pool: &mut Pool,
@@ -202,7 +208,10 @@ impl Hub {
     }
 
     /// Whether [`Hub::join`] would find the channel and its feed, or room for them. Without a
-    /// `holder` it is not asked what an address holds already.
+    /// `holder`, what its address holds already is not looked at.
+    ///
+    /// # Errors
+    /// Why the channel cannot be joined now.
     pub fn can_join(
         &self,
         pool: &Pool,
@@ -231,8 +240,9 @@ impl Hub {
         Ok(())
     }
 
-    /// Takes the member at `position` away; a feed goes with its last reader, the channel with its
-    /// last member. Publishers that were held back there go to `resume` with it.
+    /// Takes the member at `position` away. A feed goes with its last reader, the channel with its
+    /// last member. Publishers of the channel that need not wait any more go to `resume`. Returns
+    /// the member that has moved to `position`, if any.
     pub fn leave(
         &mut self,
         pool: &mut Pool,
@@ -259,8 +269,11 @@ impl Hub {
         moved
     }
 
-    /// Appends a message to every feed in which it has a form: from now on every member will send
-    /// it. Nothing is appended anywhere on an error.
+    /// Appends a message to every feed in which it has a form; from now on every member will be
+    /// sent it.
+    ///
+    /// # Errors
+    /// Why the message was appended nowhere.
     pub fn publish(
         &mut self,
         pool: &mut Pool,
@@ -277,12 +290,12 @@ impl Hub {
         Ok(())
     }
 
-    /// The channel called `name`, if it has members.
+    /// The channel called `name`; `None` if it has no members.
     pub fn find(&self, name: &str) -> Option<ChannelId> {
         self.names.get(name).copied()
     }
 
-    /// The channel whose turn in the flush pass it is, taken off the list.
+    /// Takes the channel off the list whose turn in the flush pass it is.
     pub fn next_active(&mut self) -> Option<ChannelId> {
         self.active.pop_front()
     }
@@ -302,30 +315,37 @@ impl Hub {
         !self.active.is_empty()
     }
 
-    /// A channel with members.
+    /// The channel with this number.
+    ///
+    /// # Panics
+    /// If it has lost its last member; [`Hub::is_gone`] tells.
     pub fn channel(&self, id: ChannelId) -> &Channel {
         &self.channels[id.0 as usize]
     }
 
-    /// The same, to change.
+    /// The channel with this number, to be changed.
+    ///
+    /// # Panics
+    /// If it has lost its last member; [`Hub::is_gone`] tells.
     pub fn channel_mut(&mut self, id: ChannelId) -> &mut Channel {
         &mut self.channels[id.0 as usize]
     }
 
-    /// Whether a channel has lost its last member.
+    /// Whether a channel has lost its last member and so is no more.
     pub fn is_gone(&self, id: ChannelId) -> bool {
         !self.channels.contains(id.0 as usize)
     }
 
-    /// The feed of a dialect that a channel has readers of.
+    /// The feed of a dialect that members of a channel read.
     ///
     /// # Panics
-    /// Without a reader of it.
+    /// If no member of the channel reads the dialect.
     pub fn feed(&self, id: ChannelId, dialect: Dialect) -> &Feed {
         self.channels[id.0 as usize].feed(dialect).expect("a feed lives as long as its readers")
     }
 
-    /// Publishers whose channel's grace is over.
+    /// Ends every grace that is over at `now`. Publishers that need not wait any more go to
+    /// `resume`.
     pub fn expire_graces(&mut self, now: Instant, mut resume: impl FnMut(ConnId)) {
         for (_, channel) in &mut self.channels {
             if channel.grace_until().is_some_and(|until| until <= now) {
@@ -334,39 +354,40 @@ impl Hub {
         }
     }
 
-    /// When the next grace is over.
+    /// When the next grace is over; `None` if no channel has one.
     pub fn next_grace(&self) -> Option<Instant> {
         self.channels.iter().filter_map(|(_, channel)| channel.grace_until()).min()
     }
 
-    /// Channels with members.
+    /// How many channels have members.
     pub fn len(&self) -> usize {
         self.channels.len()
     }
 
-    /// Whether there are none.
+    /// Whether no channel has members.
     pub fn is_empty(&self) -> bool {
         self.channels.is_empty()
     }
 
-    /// Bytes of the pool that the channels have reserved, beside what is set aside for `default`.
+    /// Bytes of the pool that the channels have reserved, not counting what is set aside for
+    /// `default`.
     pub fn reserved_bytes(&self) -> u64 {
         let others = self.channels.iter().filter(|(_, channel)| !channel.is_default());
         let feeds: usize = others.map(|(_, channel)| channel.feeds()).sum();
         feeds as u64 * self.feed_cost_bytes
     }
 
-    /// Who holds how much.
+    /// What each client address holds.
     pub fn shares(&self) -> &Shares {
         &self.shares
     }
 
-    /// The same, to count sessions.
+    /// What each client address holds, to count sessions.
     pub fn shares_mut(&mut self) -> &mut Shares {
         &mut self.shares
     }
 
-    /// Asserts what must hold; for the server's check.
+    /// Asserts what must hold between two calls, for the server's check.
     pub fn check(&self) {
         assert_eq!(self.names.len(), self.channels.len());
         let (mut channels, mut feeds) = (0, 0);
@@ -418,7 +439,7 @@ mod tests {
         (pool, hub)
     }
 
-    /// Somebody on nobody's account, so that only what there is in all counts.
+    /// A proxy, which is on nobody's account, so that only the limits on all together count.
     fn proxied(hub: &Hub, slot: u32, dialect: Dialect) -> Newcomer {
         Newcomer { holder: Holder { is_proxy: true, ..from(hub, 1) }, member: conn(slot), dialect }
     }
@@ -488,7 +509,7 @@ mod tests {
         for dialect in Dialect::ALL {
             hub.leave(&mut pool, id, 0, dialect, |_| {});
         }
-        // What is set aside is set aside for good.
+        // Nothing of what is set aside for `default` was given back to the pool.
         assert_eq!((pool.free_bytes(), hub.find(DEFAULT_CHANNEL)), (0, None));
         join(&mut pool, &mut hub, DEFAULT_CHANNEL, 9, PLAIN).unwrap();
         hub.check();
@@ -504,14 +525,14 @@ mod tests {
             hub.check();
             joined.map(|joined| joined.channel)
         };
-        // A quarter of three channels is none: one may always be had.
+        // A quarter of three channels is less than one, but an address may always have one.
         let first = come(&mut pool, &mut hub, "a", 1).unwrap();
         let refused = Err(JoinError::TooManyOfAddress);
         assert_eq!(come(&mut pool, &mut hub, "b", 1), refused);
         assert!(come(&mut pool, &mut hub, DEFAULT_CHANNEL, 1).is_ok());
         assert!(come(&mut pool, &mut hub, "b", 2).is_ok(), "another has its own");
         assert!(come(&mut pool, &mut hub, "b", 1).is_ok(), "it brings nothing");
-        // It goes, and another keeps its channel alive: that is on its account all the same.
+        // A channel is on the account of who brought it, even when only another keeps it alive.
         assert!(come(&mut pool, &mut hub, "a", 3).is_ok());
         hub.leave(&mut pool, first, 0, PLAIN, |_| {});
         assert_eq!(come(&mut pool, &mut hub, "c", 1), refused);

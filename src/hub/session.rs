@@ -2,12 +2,12 @@
 //!
 //! A session is known to its client by an id that cannot be guessed, and is carried either by
 //! polls, one held request at a time, or by a WebSocket. It is a member of up to eight channels,
-//! its *spaces*, and keeps its place in each feed: a session that polls owns its cursors itself,
-//! one on a WebSocket has lent the cursor of one space, the *current*, to that connection's
-//! outbound half and keeps those of the others, always between two records.
+//! its *spaces*, and has a cursor in each of their feeds. A session that polls keeps all cursors
+//! itself. A session on a WebSocket has lent the cursor of one space, the *current*, to that
+//! connection's outbound half; the cursors that it keeps stand between two records.
 //!
 //! Packets for the client alone wait here while there is no request to answer, as the WebSocket
-//! frames that they would be: when the transport changes they need no translation.
+//! frames that they would be. So they need no translation when the transport changes.
 
 use core::ops::{Deref, DerefMut};
 use std::collections::HashMap;
@@ -28,20 +28,20 @@ use crate::wheel::{self, Wheel};
 use crate::wire::engine::{Sid, Version};
 use crate::wire::socketio::Decoder;
 
-/// What the allocator takes beside the bytes that were asked for.
+/// Bytes that the allocator takes beside those that were asked for.
 const OVERHEAD_BYTES: u64 = 16;
 
-/// Bytes of the pool that a session reserves: itself, with its first space.
+/// Bytes of the pool that a session reserves for itself and its first space.
 pub const SESSION_BYTES: u64 = size_of::<Session>() as u64 + OVERHEAD_BYTES + MEMBER_BYTES;
 
-/// … and what it reserves for further spaces.
+/// Bytes of the pool that a session reserves for all its spaces when it enters a second.
 pub const MORE_SPACES_BYTES: u64 =
     SPACES_MAX as u64 * (size_of::<Space>() as u64 + MEMBER_BYTES) + OVERHEAD_BYTES;
 
-/// Bytes of the pool that are spent for good on a place in the tables of sessions, of which there
-/// are as many as there were sessions at one time: tables do not shrink. Twice what it takes, since
-/// they double when they grow; the table of ids fills sixteen sevenths of itself at the least, and
-/// while it is made anew the old one, half as large, is there as well.
+/// Bytes of the pool that are spent for good on a session's places in the tables. There are as many
+/// places as there ever were sessions at one time, for tables do not shrink. Lists count twice,
+/// since they double when they grow. The table of ids is at least seven sixteenths full, and while
+/// it is made anew, the old one, half as large, is there as well.
 pub const PLACE_BYTES: u64 = {
     let key_bytes = size_of::<(Sid, SessionId)>() + 1;
     let lists_bytes =
@@ -49,151 +49,153 @@ pub const PLACE_BYTES: u64 = {
     (2 * lists_bytes + (key_bytes * 24).div_ceil(7)) as u64
 };
 
-/// A place in a channel's list of members, which doubles when it grows.
+/// Bytes of a place in a channel's list of members, which doubles when it grows.
 const MEMBER_BYTES: u64 = 2 * size_of::<crate::id::Member>() as u64;
 
-/// A place in the queue of polls to answer.
+/// Bytes of a place in the queue of polls to answer.
 const POLL_BYTES: usize = size_of::<SessionId>();
 
-/// Namespaces of a session.
+/// The most namespaces that a session may be in.
 pub const SPACES_MAX: usize = 8;
 
-/// Own bytes that may wait for a poll. A client that makes us say more without ever asking for it
-/// is not a client.
+/// The most own bytes that may wait. A session that polls and needs more ends, since a client that
+/// makes us say more without ever asking for it is not a client. A publisher with more of them on a
+/// full socket is not read until they have gone.
 pub const OWN_BYTES_MAX: usize = 64 * 1024;
 
-/// What carries a session.
+/// What carries a session at the moment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Transport {
-    /// Requests: at most one that is held, and one that brings packets.
+    /// Polls and POSTs, at most one of each at a time.
     Polling {
-        /// Waits for something to answer.
+        /// The connection with a poll that waits for something to be answered with.
         held: Option<ConnId>,
-        /// Its body is being read.
+        /// The connection with a POST whose body is being read or taken in.
         posting: Option<ConnId>,
     },
-    /// A WebSocket.
+    /// A WebSocket, on this connection.
     WebSocket(ConnId),
 }
 
-/// A WebSocket that wants to take a session over.
+/// A WebSocket that is about to take over a session that polls.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Upgrade {
-    /// It.
+    /// The connection of the WebSocket.
     pub conn: ConnId,
-    /// It has sent its probe, so polls are answered at once.
+    /// Whether the WebSocket has sent its probe, so that polls are answered at once.
     pub probed: bool,
-    /// When it is given up.
+    /// When the upgrade is given up.
     pub by: Instant,
 }
 
-/// A place in a channel.
+/// A session's place in a channel, and how much was said and heard there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Space {
-    /// The channel.
+    /// The channel that the session is a member of.
     pub channel: ChannelId,
-    /// The place in its list of members.
+    /// The position in the channel's list of members; the hub tells when it changes.
     pub position: u32,
-    /// What was sent, unless this is the current space of a WebSocket: then the connection knows.
+    /// The next byte to send in the channel's feed. For the current space of a WebSocket the
+    /// connection knows it instead.
     pub cursor: Mark,
-    /// The feed's count of records at the beginning.
+    /// The feed's count of records when the session joined.
     pub joined: Seq,
-    /// Messages published.
+    /// How many messages the session has published here.
     pub messages_in: u32,
-    /// When it was joined.
+    /// When the session joined.
     pub opened_at: Instant,
-    /// Counted among the channel's choked members.
+    /// Whether the session is counted among the channel's choked members.
     pub choked: bool,
-    /// The client has left it in the middle of a record.
+    /// Whether the client has left the namespace while a record is half sent.
     pub leaving: bool,
-    /// Everything that a close waits for here was sent.
+    /// Whether everything that a close waits for in this space was sent.
     pub finished: bool,
 }
 
 /// The spaces of a session: a slice of at most [`SPACES_MAX`].
 ///
 /// Most sessions have one, which is kept inline. With the second all of them move to memory of
-/// their own, which is reserved in the pool, and back when one is left.
+/// their own, which is reserved in the pool; when only one is left, it moves back.
 #[derive(Debug, Default)]
-pub struct Spaces(Held);
+pub struct Spaces(Storage);
 
 #[derive(Debug, Default)]
-enum Held {
+enum Storage {
     #[default]
     None,
     One(Space),
-    /// With room for [`SPACES_MAX`].
+    /// Two spaces or more, with room for [`SPACES_MAX`].
     Many(Vec<Space>),
 }
 
 impl Spaces {
-    /// Makes sure that [`Spaces::push`] will find room. `false`: there are [`SPACES_MAX`], or the
-    /// pool is empty.
+    /// Makes sure that [`Spaces::push`] will find room. `false` when there are [`SPACES_MAX`]
+    /// already, or the pool is empty.
     #[must_use]
     pub fn make_room(&mut self, pool: &mut Pool) -> bool {
         match &self.0 {
-            Held::None => true,
-            Held::Many(spaces) => spaces.len() < SPACES_MAX,
-            Held::One(_) if !pool.reserve(MORE_SPACES_BYTES) => false,
-            Held::One(first) => {
+            Storage::None => true,
+            Storage::Many(spaces) => spaces.len() < SPACES_MAX,
+            Storage::One(_) if !pool.reserve(MORE_SPACES_BYTES) => false,
+            Storage::One(first) => {
                 let mut spaces = Vec::with_capacity(SPACES_MAX);
                 spaces.push(*first);
-                self.0 = Held::Many(spaces);
+                self.0 = Storage::Many(spaces);
                 true
             }
         }
     }
 
-    /// Adds one.
+    /// Adds a space.
     ///
     /// # Panics
-    /// Unless room was made.
+    /// Unless [`Spaces::make_room`] has made room for it.
     pub fn push(&mut self, space: Space) {
         match &mut self.0 {
-            Held::None => self.0 = Held::One(space),
-            Held::One(_) => panic!("room is made for a second space"),
-            Held::Many(spaces) => {
+            Storage::None => self.0 = Storage::One(space),
+            Storage::One(_) => panic!("room is made for a second space"),
+            Storage::Many(spaces) => {
                 assert!(spaces.len() < SPACES_MAX);
                 spaces.push(space);
             }
         }
     }
 
-    /// Takes one away; the last fills its place.
+    /// Takes the space of this number away; the last space gets its number.
     ///
     /// # Panics
-    /// If there is none of that number.
+    /// If no space has the number.
     pub fn swap_remove(&mut self, pool: &mut Pool, number: usize) -> Space {
         match &mut self.0 {
-            Held::Many(spaces) => {
+            Storage::Many(spaces) => {
                 let space = spaces.swap_remove(number);
                 self.settle(pool);
                 space
             }
-            Held::One(space) if number == 0 => {
+            Storage::One(space) if number == 0 => {
                 let space = *space;
-                self.0 = Held::None;
+                self.0 = Storage::None;
                 space
             }
-            Held::One(_) | Held::None => panic!("no space has the number {number}"),
+            Storage::One(_) | Storage::None => panic!("no space has the number {number}"),
         }
     }
 
-    /// Gives room back that is not needed.
+    /// Gives the room for further spaces back to the pool, if there is only one space.
     pub fn settle(&mut self, pool: &mut Pool) {
-        if let Held::Many(spaces) = &self.0
+        if let Storage::Many(spaces) = &self.0
             && let [only] = spaces[..]
         {
-            self.0 = Held::One(only);
+            self.0 = Storage::One(only);
             pool.release(MORE_SPACES_BYTES);
         }
     }
 
-    /// What is reserved for them in the pool, beside [`SESSION_BYTES`].
+    /// Bytes that the spaces have reserved in the pool, beside [`SESSION_BYTES`].
     pub fn reserved_bytes(&self) -> u64 {
         match &self.0 {
-            Held::None | Held::One(_) => 0,
-            Held::Many(_) => MORE_SPACES_BYTES,
+            Storage::None | Storage::One(_) => 0,
+            Storage::Many(_) => MORE_SPACES_BYTES,
         }
     }
 }
@@ -203,9 +205,9 @@ impl Deref for Spaces {
 
     fn deref(&self) -> &[Space] {
         match &self.0 {
-            Held::None => &[],
-            Held::One(space) => core::slice::from_ref(space),
-            Held::Many(spaces) => spaces,
+            Storage::None => &[],
+            Storage::One(space) => core::slice::from_ref(space),
+            Storage::Many(spaces) => spaces,
         }
     }
 }
@@ -213,23 +215,23 @@ impl Deref for Spaces {
 impl DerefMut for Spaces {
     fn deref_mut(&mut self) -> &mut [Space] {
         match &mut self.0 {
-            Held::None => &mut [],
-            Held::One(space) => core::slice::from_mut(space),
-            Held::Many(spaces) => spaces,
+            Storage::None => &mut [],
+            Storage::One(space) => core::slice::from_mut(space),
+            Storage::Many(spaces) => spaces,
         }
     }
 }
 
-/// An event whose binary arguments have not all come: its text and those that have, one behind the
-/// other in one buffer of the pool, each behind its length.
+/// An event whose binary arguments have not all come. The text and the arguments that have come lie
+/// one behind the other in one buffer of the pool, each behind its length.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Unfinished(BufferId);
 
-/// Bytes of a length.
+/// Bytes of the length in front of each piece.
 const LENGTH_BYTES: usize = 4;
 
 impl Unfinished {
-    /// One of which only the text has come; `None` if the pool is empty.
+    /// An event of which only the text has come; `None` if the pool is empty.
     pub fn new(pool: &mut Pool, text: &str) -> Option<Unfinished> {
         let buffer = pool.take(LENGTH_BYTES + text.len())?;
         let mut unfinished = Unfinished(buffer);
@@ -239,7 +241,8 @@ impl Unfinished {
         Some(unfinished)
     }
 
-    /// Adds the piece that `write` appends, at most `bytes_max`; `None` if the pool is empty.
+    /// Adds the piece that `write` appends, of at most `bytes_max` bytes. Returns what `write`
+    /// returns; `None` if the pool is empty.
     pub fn add<T>(
         &mut self,
         pool: &mut Pool,
@@ -255,13 +258,13 @@ impl Unfinished {
         })
     }
 
-    /// Where it is kept.
+    /// The buffer in which the pieces lie.
     pub fn buffer(self) -> BufferId {
         self.0
     }
 }
 
-/// The pieces of a buffer of [`Unfinished`]: the text first.
+/// The pieces in the buffer of an [`Unfinished`]: the text, then the arguments that have come.
 pub fn pieces(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     core::iter::from_fn(move || {
         let (length, rest) = bytes.split_first_chunk::<LENGTH_BYTES>()?;
@@ -271,36 +274,36 @@ pub fn pieces(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// One session.
+/// One Engine.IO session over all its connections.
 #[derive(Debug)]
 pub struct Session {
-    /// Its name.
+    /// The id by which the client knows the session.
     pub sid: Sid,
-    /// Of Engine.IO.
+    /// The version of Engine.IO that the client speaks.
     pub version: Version,
-    /// The client's real address, as the handshake came with it.
+    /// The client's address as the handshake gave it.
     pub client: Client,
-    /// On whose account it is, and what it brings into being.
+    /// The account of the session, and of what it brings into being.
     pub holder: Holder,
-    /// What carries it.
+    /// What carries the session at the moment.
     pub transport: Transport,
-    /// What wants to.
+    /// The WebSocket that is about to take over, if there is one.
     pub upgrade: Option<Upgrade>,
-    /// Where it is.
+    /// The session's places in channels.
     pub spaces: Spaces,
-    /// The space whose cursor its WebSocket has.
+    /// The number of the space whose cursor the session's WebSocket has.
     pub current: usize,
-    /// Frames for the client alone, while it polls.
+    /// The buffer with frames for the client alone, while the session polls.
     pub own: Option<BufferId>,
-    /// The order of its messages.
+    /// What has come of the Socket.IO packet under way, and what may come next.
     pub decoder: Decoder,
-    /// A binary event under way.
+    /// A binary event whose arguments have not all come.
     pub unfinished: Option<Unfinished>,
-    /// Stands in the queue of polls to answer.
+    /// Whether the session stands in the queue of polls to answer.
     pub queued: bool,
-    /// Its WebSocket's close frame is under way; nothing is said or due any more.
+    /// Whether the session's WebSocket was told to close: then nothing is said or due any more.
     closing: bool,
-    /// It has ended, and is reaped before long.
+    /// Whether the session has ended; its place is kept until the end of the public call.
     over: bool,
     heard_at: Instant,
     pinged_at: Instant,
@@ -308,28 +311,28 @@ pub struct Session {
     connect_by: Instant,
 }
 
-/// What a session's deadline asks for.
+/// What a session's deadline was for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Due {
-    /// Nothing: it was put off.
+    /// Nothing is due, for the deadline was put off.
     Nothing,
-    /// A ping.
+    /// The client is to be pinged.
     Ping,
-    /// The end: nothing came back.
+    /// The session ends, for nothing came back in time.
     Gone,
-    /// The end: it never connected to a namespace.
+    /// The session ends, for it has entered no namespace in time.
     Unconnected,
-    /// The upgrade was never finished.
+    /// The upgrade is given up, for it was not finished in time.
     Upgrade,
 }
 
-/// A client has this long to finish an upgrade.
+/// An upgrade must be finished this long after it began.
 const UPGRADE_LIMIT: Duration = Duration::from_secs(10);
-/// Silence that is found so late is looked at again after as long.
+/// A client whose silence is found this late, or later, is given as much time again.
 const LATE_LIMIT: Duration = Duration::from_secs(2);
 
 impl Session {
-    /// A session that begins now and is first pinged after `first_ping`.
+    /// A session that begins at `now` and is first pinged after `first_ping`.
     pub fn new(
         now: Instant,
         sid: Sid,
@@ -360,7 +363,7 @@ impl Session {
         }
     }
 
-    /// The dialect that it reads.
+    /// The dialect that the session reads.
     pub fn dialect(&self) -> Dialect {
         match self.version {
             Version::V3 => Dialect::SocketIo3,
@@ -368,8 +371,8 @@ impl Session {
         }
     }
 
-    /// Notes that the client said something. An Engine.IO 4 server counts answers to its pings
-    /// alone, an Engine.IO 3 server everything.
+    /// Notes that the client said something. In Engine.IO 4 only answers to pings count
+    /// (`is_pong`), in Engine.IO 3 everything does.
     pub fn heard(&mut self, now: Instant, is_pong: bool) {
         match self.version {
             Version::V4 if is_pong => self.pinged_at = Instant::NEVER,
@@ -378,14 +381,15 @@ impl Session {
         }
     }
 
-    /// The end of its upgrade may wait to be taken in.
+    /// Gives an upgrade [`limits::WAITED_LIMIT`] more, since its last packet may wait to be taken
+    /// in.
     pub fn put_off_upgrade(&mut self, now: Instant) {
         if let Some(upgrade) = &mut self.upgrade {
             upgrade.by = upgrade.by.max(now.plus(limits::WAITED_LIMIT));
         }
     }
 
-    /// How long it has been there, if it has never joined a namespace.
+    /// How long the session has been there, if it has never entered a namespace.
     pub fn unconnected_for(&self, now: Instant) -> Option<Duration> {
         if self.connect_by == Instant::NEVER {
             return None;
@@ -396,23 +400,23 @@ impl Session {
         Some(Duration::from_millis(ms))
     }
 
-    /// A WebSocket begins to take over.
+    /// Notes that the WebSocket on `conn` is about to take over.
     pub fn begin_upgrade(&mut self, now: Instant, conn: ConnId) {
         self.upgrade = Some(Upgrade { conn, probed: false, by: now.plus(UPGRADE_LIMIT) });
     }
 
-    /// Its WebSocket was told to close. From now on the time for that is the only one that counts.
-    /// Whether that is new.
+    /// Notes that the session's WebSocket was told to close; from now on only that connection's
+    /// deadline counts. Returns whether it was told for the first time.
     pub fn begin_close(&mut self) -> bool {
         !core::mem::replace(&mut self.closing, true)
     }
 
-    /// Whether its WebSocket was told to close.
+    /// Whether the session's WebSocket was told to close.
     pub fn is_closing(&self) -> bool {
         self.closing
     }
 
-    /// The next thing that time brings.
+    /// When [`Session::handle_timeout`] is due.
     pub fn deadline(&self, settings: &Settings) -> Instant {
         if self.closing {
             return Instant::NEVER;
@@ -421,7 +425,7 @@ impl Session {
         self.ping_deadline(settings).min(self.connect_by).min(upgrade)
     }
 
-    /// Time has come; what for.
+    /// Acts on the deadline, if it has been reached. Returns what that was for.
     pub fn handle_timeout(&mut self, now: Instant, settings: &Settings) -> Due {
         if self.closing {
             return Due::Nothing;
@@ -439,20 +443,21 @@ impl Session {
             return Due::Gone;
         }
         self.pinged_at = now;
-        // The next ping is an interval after this one, whatever the client says meanwhile.
+        // The next ping is due an interval after this one, whatever the client says meanwhile.
         self.heard_at = now;
         self.wait = settings.limits.ping_interval;
         Due::Ping
     }
 
-    /// Whether nothing has come back in time.
+    /// Whether the client's silence has lasted too long.
     pub fn is_gone(&self, now: Instant, settings: &Settings) -> bool {
         let is_asked = self.version == Version::V3 || self.pinged_at != Instant::NEVER;
         is_asked && self.ping_deadline(settings) <= now
     }
 
-    /// Gives a client a little more time to be heard, if its silence is found late: the machine has
-    /// slept, and what has come meanwhile is still to be read. Whether that was so.
+    /// Gives the client `LATE_LIMIT` more if its silence is found at least as late: then the
+    /// machine has slept, and what has come meanwhile is still to be read. Returns whether that was
+    /// so.
     pub fn put_off(&mut self, now: Instant, settings: &Settings) -> bool {
         let late = now.since(self.ping_deadline(settings)) >= LATE_LIMIT;
         if late {
@@ -480,23 +485,23 @@ impl Session {
         }
     }
 
-    /// The space in `channel`.
+    /// The number of the session's space in `channel`; `None` if there is none.
     pub fn space(&self, channel: ChannelId) -> Option<usize> {
         self.spaces.iter().position(|space| space.channel == channel)
     }
 
-    /// Gives back what it holds.
+    /// Gives the session's buffers back to the pool.
     pub fn release(&mut self, pool: &mut Pool) {
         let unfinished = self.unfinished.take().map(Unfinished::buffer);
         self.own.take().into_iter().chain(unfinished).for_each(|buffer| pool.give(buffer));
     }
 
-    /// The buffers that are held, for the account of the pool.
+    /// All buffers of the session, for the server's account of the pool.
     pub fn buffers(&self) -> impl Iterator<Item = BufferId> {
         self.own.into_iter().chain(self.unfinished.map(Unfinished::buffer))
     }
 
-    /// What is reserved for it, for the account of the pool.
+    /// Bytes that the session has reserved in the pool, for the server's account of it.
     pub fn reserved_bytes(&self) -> u64 {
         SESSION_BYTES + self.spaces.reserved_bytes()
     }
@@ -507,35 +512,36 @@ const UNENTERED: usize = 0;
 /// The list of sessions that have ended.
 const OVER: usize = 1;
 
-/// All sessions.
+/// All sessions, by number and by id, with their deadlines.
 #[derive(Debug)]
 pub struct Sessions {
-    /// Boxes, so that the memory of those that have gone is given back.
+    /// Sessions are boxed, so that the memory of each is given back when it has gone.
     table: Slab<Box<Session>>,
     sids: HashMap<Sid, SessionId, HashKey>,
     wheel: Wheel,
-    /// Those that were to enter a namespace and have not, in the order in which they came, and
-    /// those that have ended.
+    /// Two lists: sessions that have not yet entered a namespace and must ask for it, in the order
+    /// in which they came; and sessions that have ended.
     order: Order<2>,
-    /// Sessions in the list of those that have ended.
+    /// How many sessions are in the list of those that have ended.
     over: usize,
-    /// Places in the tables that are paid for: `len() <= places`.
+    /// Places in the tables for which the pool was charged: `len() <= places`.
     places: usize,
 }
 
 impl Sessions {
-    /// None yet. Nothing is set aside: sessions are paid for from the pool.
+    /// No sessions yet. Nothing is set aside: memory for sessions is taken from the pool.
     pub fn new(now: Instant, key: HashKey) -> Sessions {
         let (table, sids) = (Slab::new(), HashMap::with_hasher(key));
         let (wheel, order) = (Wheel::new(now, 0), Order::new(0));
         Sessions { table, sids, wheel, order, over: 0, places: 0 }
     }
 
-    /// Adds one, for which [`SESSION_BYTES`] are reserved, and [`PLACE_BYTES`] spent if there were
-    /// never so many; `None` if the pool has no room.
+    /// Adds a session. [`SESSION_BYTES`] are reserved for it, and [`PLACE_BYTES`] spent if there
+    /// were never so many. `None` if the pool has no room.
     ///
-    /// One that polls is lent its first buffer here, and keeps one while it polls: a ping or a pong
-    /// that finds no poll must not be what ends it when strangers have used up the memory.
+    /// A session that polls is lent its first buffer here, and keeps one while it polls: it must
+    /// not end because a ping or a pong finds no poll and no memory, when strangers have used that
+    /// up.
     pub fn open(
         &mut self,
         pool: &mut Pool,
@@ -596,25 +602,25 @@ impl Sessions {
         }
     }
 
-    /// One has entered a namespace.
+    /// Notes that a session has entered a namespace.
     pub fn entered(&mut self, id: SessionId) {
         self.table[id.0 as usize].connect_by = Instant::NEVER;
         self.order.remove(id.0);
     }
 
-    /// One that has entered no namespace is told to close: it is not waited for any more.
+    /// Notes that a session in no namespace was told to close, so that it is no longer waited for.
     pub fn dismiss(&mut self, id: SessionId) {
         if self.contains(id) {
             self.order.remove(id.0);
         }
     }
 
-    /// How many have entered no namespace, but for those that enter one unasked.
+    /// How many sessions have yet to enter a namespace, not counting those that enter one unasked.
     pub fn unentered(&self) -> usize {
         self.order.len() - self.over
     }
 
-    /// Which of them came first.
+    /// The session that has waited for longest to enter a namespace.
     pub fn first_unentered(&self) -> Option<SessionId> {
         self.order.first(UNENTERED).map(SessionId)
     }
@@ -626,35 +632,41 @@ impl Sessions {
         place_bytes + SESSION_BYTES + buffer_bytes <= pool.free_bytes()
     }
 
-    /// Asserts what must hold; for the server's check.
+    /// Asserts what must hold between two calls, for the server's check.
     pub fn check(&self) {
         assert_eq!((self.over, self.order.first(OVER)), (0, None), "the ended were reaped");
         for (id, session) in self.iter() {
             let waits = self.order.contains(id.0);
             let is_unentered = session.connect_by != Instant::NEVER;
             let may_wait = is_unentered && session.version == Version::V4;
-            // Once its WebSocket was told to close it is not waited for, and was before.
+            // A session was waited for until its WebSocket was told to close.
             assert_eq!(waits, may_wait && !session.closing, "session {}", id.0);
         }
         self.wheel.check();
     }
 
-    /// Who calls itself `sid`.
+    /// The session with this id.
     pub fn find(&self, sid: &Sid) -> Option<SessionId> {
         self.sids.get(sid).copied()
     }
 
-    /// One that lives.
+    /// The session with this number.
+    ///
+    /// # Panics
+    /// If the session is over.
     pub fn get(&self, id: SessionId) -> &Session {
         &self.table[id.0 as usize]
     }
 
-    /// The same, to change.
+    /// The session with this number, to be changed.
+    ///
+    /// # Panics
+    /// If the session is over.
     pub fn get_mut(&mut self, id: SessionId) -> &mut Session {
         &mut self.table[id.0 as usize]
     }
 
-    /// Whether it lives still.
+    /// Whether a session has this number.
     pub fn contains(&self, id: SessionId) -> bool {
         self.table.get(id.0 as usize).is_some_and(|session| !session.over)
     }
@@ -667,33 +679,34 @@ impl Sessions {
         }
     }
 
-    /// Tells the time before deadlines are set.
+    /// Tells the wheel the time, before deadlines are set.
     pub fn tell(&mut self, now: Instant) {
         self.wheel.tell(now);
     }
 
-    /// The next session whose deadline was reached.
+    /// Takes one session whose deadline has been reached out of the wheel. To be called until it
+    /// returns `None`.
     pub fn expire(&mut self, now: Instant) -> Option<SessionId> {
         self.wheel.expire(now).map(SessionId)
     }
 
-    /// When [`Sessions::expire`] is worth calling.
+    /// When [`Sessions::expire`] is worth calling next; `None` if no deadline is set.
     pub fn next(&self) -> Option<Instant> {
         self.wheel.next()
     }
 
-    /// All that live.
+    /// All sessions that live, with their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
         let all = self.table.iter().filter(|(_, session)| !session.over);
         all.map(|(number, session)| (SessionId(number as u32), &**session))
     }
 
-    /// How many live.
+    /// How many sessions live.
     pub fn len(&self) -> usize {
         self.table.len() - self.over
     }
 
-    /// Whether none lives.
+    /// Whether no session lives.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

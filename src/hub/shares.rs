@@ -1,15 +1,15 @@
-//! Who holds how much: sessions, channels and feeds by client address, so that one of them cannot
-//! take everything.
+//! What each client address holds of sessions, channels and feeds, so that no address can take
+//! everything.
 //!
-//! An address is remembered as a keyed hash of 64 bits, of IPv6 its first half: a subscriber has a
-//! network of that size to choose from. There is an entry for an address as long as it holds
-//! anything, so there are never more than sessions and feeds together, which is what the memory
-//! ceiling counts.
+//! An address is remembered as a keyed hash of 64 bits; of an IPv6 address only the first half
+//! counts, since a subscriber has a network of that size to choose from. There is an entry for an
+//! address as long as it holds anything, so there are never more entries than sessions and feeds
+//! together, which is what the memory ceiling counts.
 //!
-//! What counts is who *brought* a channel or a feed into being, and for as long as that lives,
-//! whoever else has come since. The channel `default` and its feeds are nobody's.
+//! A channel or a feed counts for the address that *brought* it into being, as long as it lives,
+//! whoever else has come since. The channel `default` and its feeds count for nobody.
 //!
-//! The surprise: a proxy has no share. Everybody behind it seems to have its address.
+//! The surprise: a proxy has no share, since everybody behind it seems to have its address.
 
 use core::hash::BuildHasher;
 use core::net::IpAddr;
@@ -18,20 +18,20 @@ use std::collections::HashMap;
 use super::HashKey;
 use crate::limits::{ADDRESS_BYTES, Limits};
 
-/// A client's address, or its network of 64 bits if it is IPv6.
+/// A client's address as a keyed hash; of an IPv6 address, its network of 64 bits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Address(u64);
 
-/// Who comes: on whose account what it holds is counted.
+/// The account on which a client's sessions, channels and feeds are counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Holder {
-    /// Its address.
+    /// The client's address, as its share is counted.
     pub address: Address,
-    /// It stands for many clients, whose addresses it does not tell.
+    /// Whether the address stands for many clients, whose own addresses it does not tell.
     pub is_proxy: bool,
 }
 
-/// What one address holds.
+/// How much one address holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Share {
     sessions: u32,
@@ -39,25 +39,25 @@ struct Share {
     feeds: u16,
 }
 
-// An entry and its byte of control. A table is at least seven sixteenths full when it has grown,
-// and while it grows the old one, half as large, is there as well.
+// An entry takes its own bytes and one of control. A table is at least seven sixteenths full when
+// it has grown, and while it grows, the old one, half as large, is there as well.
 const _: () =
     assert!(((size_of::<(Address, Share)>() + 1) * 24).div_ceil(7) <= ADDRESS_BYTES as usize);
 
-/// What every address holds.
+/// How much every address holds, and how much an address may hold.
 #[derive(Debug)]
 pub struct Shares {
     held: HashMap<Address, Share, HashKey>,
     key: HashKey,
     sessions_max: u32,
-    /// Whether `sessions_max` is the operator's word, which holds for proxies as well.
+    /// Whether the operator has set `sessions_max`, which then holds for proxies as well.
     is_asked: bool,
     channels_max: u16,
     feeds_max: u16,
 }
 
 impl Shares {
-    /// Nobody holds anything.
+    /// Shares of which nothing is held yet. Addresses are hashed with `key`.
     pub fn new(limits: &Limits, key: HashKey) -> Shares {
         let most = |limit: usize| u16::try_from(limit).unwrap_or(u16::MAX);
         Shares {
@@ -70,7 +70,7 @@ impl Shares {
         }
     }
 
-    /// A canonical address, as its share is counted.
+    /// The address `ip`, in its canonical form, as its share is counted.
     pub fn address(&self, ip: IpAddr) -> Address {
         let octets = match ip {
             IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
@@ -83,56 +83,58 @@ impl Shares {
         Address(self.key.hash_one(octets))
     }
 
-    /// Whether one more session would be too many.
+    /// Whether one more session of `holder` would be too many.
     pub fn has_enough_sessions(&self, holder: Holder) -> bool {
         self.counts_sessions(holder) && self.share(holder).sessions >= self.sessions_max
     }
 
-    /// Whether one more channel would be too many.
+    /// Whether one more channel brought into being by `holder` would be too many.
     pub fn has_enough_channels(&self, holder: Holder) -> bool {
         !holder.is_proxy && self.share(holder).channels >= self.channels_max
     }
 
-    /// Whether one more feed would be too many.
+    /// Whether one more feed brought into being by `holder` would be too many.
     pub fn has_enough_feeds(&self, holder: Holder) -> bool {
         !holder.is_proxy && self.share(holder).feeds >= self.feeds_max
     }
 
-    /// A session begins.
+    /// Counts a session of `holder` that begins.
     pub fn add_session(&mut self, holder: Holder) {
         if self.counts_sessions(holder) {
             self.held.entry(holder.address).or_default().sessions += 1;
         }
     }
 
-    /// A session is over.
+    /// Takes a session of `holder` that is over off the count.
     pub fn remove_session(&mut self, holder: Holder) {
         if self.counts_sessions(holder) {
             self.reduce(holder.address, |share| share.sessions -= 1);
         }
     }
 
-    /// A channel is brought into being; on whose account, if on anybody's.
+    /// Counts a channel that `holder` brings into being. Returns the address on whose account it
+    /// is; `None` for a proxy.
     pub(super) fn add_channel(&mut self, holder: Holder) -> Option<Address> {
         let address = (!holder.is_proxy).then_some(holder.address)?;
         self.held.entry(address).or_default().channels += 1;
         Some(address)
     }
 
-    /// A channel is gone.
+    /// Takes a channel that has gone off the account of `brought_by`.
     pub(super) fn remove_channel(&mut self, brought_by: Option<Address>) {
         let Some(address) = brought_by else { return };
         self.reduce(address, |share| share.channels -= 1);
     }
 
-    /// A feed is brought into being; on whose account, if on anybody's.
+    /// Counts a feed that `holder` brings into being. Returns the address on whose account it is;
+    /// `None` for a proxy.
     pub(super) fn add_feed(&mut self, holder: Holder) -> Option<Address> {
         let address = (!holder.is_proxy).then_some(holder.address)?;
         self.held.entry(address).or_default().feeds += 1;
         Some(address)
     }
 
-    /// A feed is gone.
+    /// Takes a feed that has gone off the account of `brought_by`.
     pub(super) fn remove_feed(&mut self, brought_by: Option<Address>) {
         let Some(address) = brought_by else { return };
         self.reduce(address, |share| share.feeds -= 1);
@@ -143,12 +145,12 @@ impl Shares {
         self.held.len()
     }
 
-    /// Whether nobody holds anything.
+    /// Whether no address holds anything.
     pub fn is_empty(&self) -> bool {
         self.held.is_empty()
     }
 
-    /// Asserts that everybody together holds so much. For checks.
+    /// Asserts that all addresses together hold so many channels and feeds, for the hub's check.
     pub(super) fn check(&self, channels: usize, feeds: usize) {
         let sum = |of: fn(&Share) -> u16| self.held.values().map(of).map(usize::from).sum();
         let (channels_held, feeds_held): (usize, usize) =
@@ -161,12 +163,13 @@ impl Shares {
         }
     }
 
-    /// Sessions that are on anybody's account.
+    /// How many sessions are on the account of any address.
     pub fn sessions(&self) -> usize {
         self.held.values().map(|share| share.sessions as usize).sum()
     }
 
-    /// Whether sessions of `holder` are counted.
+    /// Whether sessions of `holder` are counted: not those of a proxy, unless the operator has set
+    /// a limit.
     pub fn counts_sessions(&self, holder: Holder) -> bool {
         self.is_asked || !holder.is_proxy
     }
@@ -175,7 +178,7 @@ impl Shares {
         self.held.get(&holder.address).copied().unwrap_or_default()
     }
 
-    /// Takes something away from an address, and the address itself if that was all.
+    /// Reduces what an address holds, and forgets the address if nothing is left.
     fn reduce(&mut self, address: Address, reduce: impl FnOnce(&mut Share)) {
         let share = self.held.get_mut(&address).expect("it holds what it gives back");
         reduce(share);
@@ -197,7 +200,7 @@ mod tests {
             channels_max: 8,
             message_bytes_max: 256,
             feed_bytes: 1024,
-            // The channel `default` has 3 feeds of these 19.
+            // The channel `default` has 3 of these 19 feeds.
             memory_bytes: 19 * Limits::feed_cost_bytes(1024),
             send_buffer_bytes: 4096,
             receive_buffer_bytes: 4096,

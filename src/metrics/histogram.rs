@@ -1,11 +1,11 @@
-//! A histogram of times in microseconds: fixed memory, no allocation, a few instructions to record.
+//! A histogram of times in microseconds: fixed memory, no allocation, a few instructions per time.
 //!
-//! Four classes to each doubling, so a quantile is known to within a quarter of its value; from
-//! 1 µs to beyond an hour. Counting is all it does: reading the clock is the shell's.
+//! Each doubling has four classes, so a quantile is known to within a quarter of its value; the
+//! range is from 1 µs to beyond an hour. Reading the clock is the shell's.
 
-/// Classes to a doubling, as bits of the value behind its first one.
+/// The logarithm to base 2 of the number of classes to a doubling.
 const FINE_BITS: u32 = 2;
-/// Times from 2^32 µs (71 minutes) on share the last class.
+/// The number of classes. Times from 2^32 µs (71 minutes) on share the last.
 const CLASSES: usize = (32 << FINE_BITS) as usize;
 
 /// How often times of each class were seen.
@@ -28,18 +28,18 @@ impl Histogram {
         self.max_us = self.max_us.max(us);
     }
 
-    /// How many were recorded.
+    /// How many times were recorded.
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// The longest, exactly, in microseconds; 0 if there is none.
+    /// The longest time that was recorded, exactly, in microseconds; 0 if nothing was recorded.
     pub fn max_us(&self) -> u64 {
         self.max_us
     }
 
-    /// The least time that at least `parts` of a thousand did not exceed, in microseconds: rounded
-    /// up to the end of its class. 0 if nothing was recorded.
+    /// The time in microseconds that `parts` thousandths of the recorded times did not exceed,
+    /// rounded up to the end of its class. 0 if nothing was recorded.
     ///
     /// # Panics
     /// If `parts` is more than a thousand.
@@ -57,7 +57,8 @@ impl Histogram {
     }
 }
 
-/// The class of a time: up to 3 µs one each, then by the first one bit and the two behind it.
+/// The class of a time in microseconds. Up to 3 µs each has its own; above, the highest set bit and
+/// the two bits behind it decide.
 fn class_of(us: u64) -> usize {
     let us = us.min(u64::from(u32::MAX)) as u32;
     if us < 1 << FINE_BITS {

@@ -1,5 +1,5 @@
-//! Counters, as fields of a plain struct: whoever has something to count counts it in place. And
-//! how long things took, in histograms.
+//! Counters, as fields of a plain struct, which code counts up in place; and histograms of how long
+//! things took.
 
 mod histogram;
 
@@ -20,31 +20,33 @@ pub struct Metrics {
     pub probes: u64,
     /// Messages appended to a channel.
     pub messages_published: u64,
-    /// Records handed to sockets, by the readers' last places; exact once they have closed.
+    /// Records handed to sockets. Those of a reader are counted when it leaves its channel.
     pub messages_delivered: u64,
     /// Pings sent.
     pub pings: u64,
-    /// Times that reading a publisher was put off for its readers' sake.
+    /// How often reading a publisher was put off for the sake of its channel's readers.
     pub publishers_paused: u64,
-    /// Socket.IO events that are not among those relayed.
+    /// Socket.IO events that were ignored, since they are not among those that are relayed.
     pub events_ignored: u64,
-    /// `hi`s that nobody was told, for want of memory.
+    /// Greetings (`hi`) that were told to nobody, because memory was short.
     pub greetings_dropped: u64,
     /// Upgrades refused with 503.
     pub sessions_refused: u64,
-    /// PROXY headers whose family is not TCP over IP; the socket's own address stood.
+    /// PROXY headers whose address family is not TCP over IP; the socket's own address is the
+    /// client's then.
     pub proxy_unknown: u64,
-    /// Connections that ended, by reason.
+    /// Connections that ended, by the number of their reason.
     pub closed: [u64; CloseReason::ALL.len()],
-    /// How long the turns of the loop took, without their waiting.
+    /// How long the turns of the loop took, in microseconds, without their waiting.
     pub turns: Histogram,
-    /// From the beginning of the turn that read a message to the end of the one in which everybody
-    /// who could take it had been sent it; messages that a sweep had in common count once.
+    /// How long messages took, in microseconds: from the beginning of the turn that read a message
+    /// to the end of the turn in which everybody who could take it had been sent it. Messages that
+    /// share a sweep count once.
     pub fan_outs: Histogram,
 }
 
 impl Metrics {
-    /// Counts an end.
+    /// Counts a connection that ended for `reason`.
     pub fn count_closed(&mut self, reason: CloseReason) {
         self.closed[reason as usize] += 1;
     }

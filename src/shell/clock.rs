@@ -1,28 +1,28 @@
-//! The clocks, read once a turn.
+//! The system's two clocks, read once a turn.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::time::{self, Now};
 
-/// Where the monotonic clock began for us.
+/// The monotonic clock, counted from the start of the program.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Clock {
     started: Instant,
 }
 
 impl Clock {
-    /// Begins now.
+    /// A clock that begins now.
     #[expect(clippy::disallowed_methods, reason = "this file reads the clock for everybody")]
     pub(super) fn start() -> Clock {
         Clock { started: Instant::now() }
     }
 
-    /// Microseconds since the beginning, for measuring what a turn takes.
+    /// Microseconds since the clock's beginning, for measuring what a turn takes.
     pub(super) fn elapsed_us(&self) -> u64 {
         u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// Both clocks.
+    /// The time by both clocks.
     #[expect(clippy::disallowed_methods, reason = "this file reads the clock for everybody")]
     pub(super) fn now(&self) -> Now {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);

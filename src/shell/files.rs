@@ -1,12 +1,12 @@
 //! The files that are served, read into memory at start and at SIGHUP.
 //!
-//! This is the only place where a served path and the file system meet, and it is not a request
-//! that brings them together: the folder is walked once, and what was found is the whole site. The
-//! walk is done in portions, so that at a reload the turns of the loop go on in between; what a
-//! portion costs does not depend on how many files there are or how large they are.
+//! Only here do served paths meet the file system, and no request takes part in that: the folder is
+//! walked once, and what was found is the whole site. The walk is done in portions, so that the
+//! turns of the loop go on during a reload. What a portion costs does not depend on how many files
+//! there are or how large they are.
 //!
-//! The surprise: somebody may write to the folder meanwhile. A file that changes while it is read
-//! is an error, since half of the one and half of the other is neither.
+//! The surprise: somebody may write to the folder during the walk. A file that changes while it is
+//! read is an error, since half of the old and half of the new is neither.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -20,35 +20,35 @@ use rustix::fs::OFlags;
 use crate::site::{Content, FILES_MAX, Generation};
 use crate::text::{Composed, shown_text};
 
-/// Bytes of all files together.
+/// The most bytes of all files together.
 const SITE_BYTES_MAX: u64 = 64 * 1024 * 1024;
-/// Folders within folders. A link may make a circle.
+/// The most folders within each other, since a link may make a circle.
 const DEPTH_MAX: usize = 16;
 
-/// What a portion costs: so many bytes that are read, copied and hashed take some 300 µs.
+/// What a portion may cost, in bytes: to read, copy and hash so many takes some 300 µs.
 const PORTION_BYTES: usize = 256 * 1024;
-/// Bytes that are read by one call.
+/// The most bytes that are read by one call.
 const READ_BYTES: usize = 64 * 1024;
-/// What looking up and opening a file, or a folder, is held to cost …
+/// What looking up and opening a file or a folder counts as, in bytes.
 const ENTRY_BYTES: usize = 16 * 1024;
-/// … and a name that is noted.
+/// What noting a name counts as, in bytes.
 const NAME_BYTES: usize = 512;
 
-/// Where Socket.IO pages expect their client.
+/// The path at which Socket.IO pages expect their client.
 const SOCKET_IO: &str = "/socket.io/socket.io.js";
 
-/// What a folder holds.
+/// What a walk has found in a folder.
 #[derive(Debug, Default)]
 pub(super) struct Folder {
-    /// What is served.
+    /// The files that are served.
     pub(super) files: Generation,
-    /// How many links lead out of it, which are not.
+    /// How many links lead out of the folder; what they lead to is not served.
     pub(super) strays: usize,
-    /// The first of those.
+    /// The first link that leads out of the folder.
     pub(super) stray: Option<PathBuf>,
 }
 
-/// The page that comes with the program.
+/// The page that comes with the program, with all files that belong to it.
 pub(super) fn built_in() -> Folder {
     let mut folder = Folder::default();
     folder.add("/index.html", include_bytes!("../../www/index.html"));
@@ -59,7 +59,7 @@ pub(super) fn built_in() -> Folder {
     folder
 }
 
-/// Reads a folder as a whole: at start, when nobody waits for anything else.
+/// Reads a folder as a whole, at start, when nobody waits for anything else. Errors name the file.
 pub(super) fn read(folder: &Path) -> io::Result<Folder> {
     let mut reading = Reading::begin(folder)?;
     while !reading.go_on()? {}
@@ -73,7 +73,8 @@ impl Folder {
         self.files.add(path.to_owned(), content);
     }
 
-    /// The client for pages that ask their server for one. A folder's own file of that name wins.
+    /// Adds the client for pages that ask their server for one, unless the folder has a file of
+    /// that name.
     fn add_socket_io(&mut self) {
         if !self.files.contains(SOCKET_IO) {
             self.add(SOCKET_IO, include_bytes!("../../www/socket.io.js"));
@@ -81,8 +82,8 @@ impl Folder {
     }
 }
 
-/// A folder that is being read: no names that begin with a dot, no link that leaves it, at most
-/// 64 MiB in all. Errors name the file.
+/// A folder that is being read: no names that begin with a dot, no link that leads out of the
+/// folder, at most 64 MiB in all. Errors name the file.
 #[derive(Debug)]
 pub(super) struct Reading {
     root: PathBuf,
@@ -90,36 +91,36 @@ pub(super) struct Reading {
     folders: Vec<Listing>,
     file: Option<Begun>,
     found: Folder,
-    /// Names that wait in all of the folders.
+    /// How many names wait in all listings.
     names: usize,
 }
 
-/// A folder of which something is left.
+/// A folder on the way of the walk, in which something is left to be looked at.
 #[derive(Debug)]
 struct Listing {
     place: PathBuf,
-    /// What is served begins with this.
+    /// The path of the folder on the site, with which all paths in it begin.
     prefix: String,
-    /// Names that were not asked for yet.
+    /// The system's list of names, until all of it was read.
     more: Option<fs::ReadDir>,
-    /// Names to be looked at, once all are known: in an order that does not depend on the file
-    /// system, so that errors do not either.
+    /// The names that are still to be looked at, once the list was read. Their order, and so which
+    /// error comes first, does not depend on the file system.
     names: BTreeSet<String>,
 }
 
-/// A file of which something is left.
+/// A file of which something is left to be read.
 #[derive(Debug)]
 struct Begun {
     place: PathBuf,
     path: String,
     file: fs::File,
-    /// Its length and when it was last written to, before anything was read.
+    /// The file's length, and when it was last written to, from before anything was read.
     stamp: (u64, Option<SystemTime>),
     content: Content,
 }
 
 impl Reading {
-    /// Begins to read a folder.
+    /// Begins to read `folder`. Errors name the file.
     pub(super) fn begin(folder: &Path) -> io::Result<Reading> {
         let root = fs::canonicalize(folder).map_err(|error| named(folder, &error))?;
         let mut reading = Reading {
@@ -133,7 +134,7 @@ impl Reading {
         Ok(reading)
     }
 
-    /// Reads on. Whether everything was read.
+    /// Reads on. Returns whether everything was read. Errors name the file.
     ///
     /// Bounded work: [`PORTION_BYTES`] in all, and one file's metadata more.
     pub(super) fn go_on(&mut self) -> io::Result<bool> {
@@ -145,13 +146,14 @@ impl Reading {
         Ok(false)
     }
 
-    /// What was found.
+    /// Ends the walk and returns what was found.
     pub(super) fn finish(mut self) -> Folder {
         self.found.add_socket_io();
         self.found
     }
 
-    /// Does one thing; its cost, or `None` if nothing is left.
+    /// Does one thing: a piece of a file, a name, or the look at what a name leads to. Returns its
+    /// cost in bytes; `None` if nothing is left.
     fn step(&mut self) -> io::Result<Option<usize>> {
         if let Some(begun) = self.file.take() {
             return self.read(begun).map(Some);
@@ -213,7 +215,7 @@ impl Reading {
         if kind.is_dir() {
             return self.enter(real, path);
         }
-        // Opening it must not wait, should it be something else by now.
+        // The file may have become something else, a pipe for instance; opening that must not wait.
         let flags = i32::try_from(OFlags::NONBLOCK.bits()).map_err(io::Error::other)?;
         let open = || {
             let file = fs::OpenOptions::new().read(true).custom_flags(flags).open(&real)?;
@@ -229,14 +231,15 @@ impl Reading {
         if is_over || self.found.files.files() == FILES_MAX {
             return Err(too_much(&place));
         }
-        // Room for all of it at once: growing would move what is there.
+        // There is room for the whole file from the beginning, since growing would move what is
+        // there.
         let content = Content::with_capacity(usize::try_from(status.len()).unwrap_or(0));
         let stamp = (status.len(), status.modified().ok());
         self.file = Some(Begun { place, path, file, stamp, content });
         Ok(())
     }
 
-    /// Reads a piece of a file.
+    /// Reads a piece of a file. Returns how many bytes that were.
     fn read(&mut self, mut begun: Begun) -> io::Result<usize> {
         let mut file = (&begun.file).take(READ_BYTES as u64);
         let count = begun.content.extend_with(|bytes| file.read_to_end(bytes));
@@ -263,7 +266,7 @@ fn too_much(place: &Path) -> io::Error {
     named(place, &io::Error::other(format!("more than 64 MiB or {FILES_MAX} files in all")))
 }
 
-/// An error as the operator is told of it.
+/// An error as the operator is told of it: with the place where it happened.
 fn named(place: &Path, error: &io::Error) -> io::Error {
     let place = place.display().to_string();
     let error_text = error.to_string();
@@ -275,7 +278,7 @@ fn named(place: &Path, error: &io::Error) -> io::Error {
 mod tests {
     use super::*;
 
-    /// A folder of its own, which goes with the test.
+    /// A folder for one test, removed at its end.
     struct Place(PathBuf);
 
     impl Place {
@@ -299,7 +302,7 @@ mod tests {
         }
     }
 
-    /// Reads it to its end; how many portions that were.
+    /// Reads a folder to its end. Returns the number of portions, and what was found.
     fn portions(place: &Place) -> io::Result<(usize, Folder)> {
         let mut reading = Reading::begin(&place.0)?;
         let mut portions = 1;

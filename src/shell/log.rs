@@ -3,9 +3,9 @@
 //! simple_logger lays lines out and prints them with `println!`. That blocks while nobody reads a
 //! full pipe, and panics on a closed one or a full disk, which would be the end of the process. So
 //! what it prints to is a pipe of our own, of which this file keeps both ends. A line is laid out
-//! before simple_logger sees it, so that its length is known; it is printed into the pipe, which is
-//! empty at that moment and holds a page; and it is taken out again at once. Printing can neither
-//! wait nor fail.
+//! before simple_logger sees it, so that its length is known. It is printed into the pipe, which is
+//! empty at that moment and holds a page, and is taken out again at once. Printing can neither wait
+//! nor fail.
 //!
 //! ```text
 //!   log! ─► Line ─► simple_logger ─► println! ─► our pipe ─► buffer ─► real standard output
@@ -13,13 +13,14 @@
 //!                                               and after      └─ dropped, counted
 //! ```
 //!
-//! The buffer is carried to the real standard output at the end of a turn, and as soon as it is
-//! full. That never waits for a reader: what cannot be written now stays, and what then finds no
-//! room is dropped, and a line says how many were. A regular file takes everything.
+//! The buffer is carried to the real standard output at the end of a turn, and as soon as the
+//! buffer is full. That never waits for a reader: what cannot be written now stays, and a line for
+//! which there is no room then is dropped. Another line says how many were. A regular file takes
+//! everything.
 //!
 //! Nothing here panics: no index comes from outside, no lock can be poisoned in a process that ends
-//! with its first panic, and simple_logger can do nothing wrong with a time, for the kernel knows
-//! none before 1970 or behind 2262.
+//! with its first panic, and no time confuses simple_logger, for the kernel knows none before 1970
+//! or after 2262.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -36,21 +37,23 @@ use simple_logger::SimpleLogger;
 
 use crate::text::Line;
 
-/// What an empty pipe takes at once, and a writable one without waiting (`PIPE_BUF`): a page.
+/// Bytes that an empty pipe takes at once, and a writable one without waiting (`PIPE_BUF`): a page.
 const PIECE_BYTES: usize = 4096;
 
-/// The longest line, without what simple_logger puts in front of it. The longest of ours is that of
-/// a request: two outside values of 256 bytes, each four times as long once it is escaped.
+/// The most bytes of a line, without what simple_logger puts in front of it. The longest of our
+/// lines is that of a request: two outside values of 256 bytes, each four times as long once it is
+/// escaped.
 const LINE_BYTES_MAX: usize = 3072;
 
-/// The longest name of who speaks.
+/// The most bytes of the name that says which program or library speaks.
 const TARGET_BYTES_MAX: usize = 64;
 
-/// Time, level, brackets, blanks and the line's end: 34 bytes as it is now.
+/// The most bytes that simple_logger adds: time, level, brackets, blanks and the line's end, which
+/// are 34 bytes now.
 const LAYOUT_BYTES_MAX: usize = 128;
 
-/// Lines that wait for standard output: what a busy turn says. It is part of what is printed as the
-/// program's own memory.
+/// Bytes of lines that may wait for standard output: what a busy turn says. They are part of the
+/// memory that does not vary, which the printed ceiling names.
 const BUFFER_BYTES: usize = 64 * 1024;
 
 /// How long the end of the process waits for standard output to take what is left.
@@ -59,7 +62,7 @@ const FINISH: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 const _: () = assert!(LINE_BYTES_MAX + TARGET_BYTES_MAX + LAYOUT_BYTES_MAX < PIECE_BYTES);
 const _: () = assert!(BUFFER_BYTES >= 2 * PIECE_BYTES);
 
-/// Where the `log` crate hands over lines, those of dependencies too.
+/// The logger that the `log` crate hands lines to, those of dependencies too.
 struct Gate {
     lines: SimpleLogger,
     carrier: Arc<Mutex<Carrier>>,
@@ -74,7 +77,7 @@ impl log::Log for Gate {
         if !self.enabled(record.metadata()) {
             return;
         }
-        // Before the lock: a value may log something while it is laid out.
+        // Laid out before the lock is taken, since a value may log something while it is laid out.
         let target = Line::<TARGET_BYTES_MAX>::new(format_args!("{}", record.target()));
         let line = Line::<LINE_BYTES_MAX>::new(*record.args());
         let mut carrier = lock(&self.carrier);
@@ -95,7 +98,7 @@ impl log::Log for Gate {
     fn flush(&self) {}
 }
 
-/// The shell's end of the log.
+/// The log, as the turn of the loop sees it.
 pub(super) struct Log {
     carrier: Arc<Mutex<Carrier>>,
 }
@@ -123,13 +126,13 @@ impl Log {
         Ok(Log { carrier })
     }
 
-    /// Standard output says that it takes more.
+    /// Notes that standard output takes more.
     pub(super) fn writable(&mut self) {
         lock(&self.carrier).blocked = false;
     }
 
-    /// Carries what there is, as far as standard output takes it without waiting, and says how many
-    /// lines found no room before.
+    /// Carries the lines that wait to standard output, as far as it takes them without waiting.
+    /// Says how many lines were dropped before, if any were.
     pub(super) fn carry(&mut self) {
         lock(&self.carrier).carry(&Timespec::default());
         let untold = lock(&self.carrier).take_untold();
@@ -142,7 +145,8 @@ impl Log {
         }
     }
 
-    /// Carries what is left, waiting a moment for a reader that is slow.
+    /// Carries what is left at the end of the process, waiting [`FINISH`] for a reader that is
+    /// slow.
     pub(super) fn finish(&mut self) {
         let mut carrier = lock(&self.carrier);
         carrier.blocked = false;
@@ -150,8 +154,8 @@ impl Log {
     }
 }
 
-/// There is one thread, so nobody ever waits here; and a lock whose holder has panicked is as good
-/// as any other, since only whole lines are put in.
+/// Takes the lock. There is one thread, so nobody ever waits here; and a lock whose holder has
+/// panicked is as good as any other, since only whole lines are put in.
 fn lock(carrier: &Mutex<Carrier>) -> MutexGuard<'_, Carrier> {
     carrier.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -159,19 +163,20 @@ fn lock(carrier: &Mutex<Carrier>) -> MutexGuard<'_, Carrier> {
 /// How standard output can be written to without waiting for a reader.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Way {
-    /// It takes what it can, and says when it can take no more; a regular file takes everything.
+    /// A write takes what fits and fails when nothing does; a regular file takes everything.
     Plainly,
-    /// It is shared with other programs, which may want it to block: it is asked before each piece.
+    /// A write may block, since other programs that share the open file may want that: before each
+    /// piece the kernel is asked whether there is room.
     Asked,
 }
 
-/// A descriptor for the real standard output that never blocks, if there can be one. Whether it
-/// does is a matter of the open file, which other programs share, the operator's shell for
-/// instance: so pipes and terminals are opened once more.
+/// A descriptor for the real standard output, and how to write to it: without blocking, if that can
+/// be had. Whether writes block is a matter of the open file, which is shared with other programs,
+/// the operator's shell for instance. So pipes and terminals are opened once more.
 fn own_description(stdout: OwnedFd) -> (OwnedFd, Way) {
     let kind = rustix::fs::fstat(&stdout).map(|status| FileType::from_raw_mode(status.st_mode));
     match kind {
-        // A second opening of a regular file would have a position of its own.
+        // A regular file that is opened once more would have a position of its own.
         Ok(FileType::RegularFile) => (stdout, Way::Plainly),
         Ok(FileType::Fifo | FileType::CharacterDevice) => {
             let place = format!("/proc/self/fd/{}", stdout.as_raw_fd());
@@ -192,32 +197,33 @@ fn own_description(stdout: OwnedFd) -> (OwnedFd, Way) {
     }
 }
 
-/// Takes lines out of our pipe and carries them to the real standard output.
+/// What takes lines out of our pipe and carries them to the real standard output.
 struct Carrier {
     pipe: OwnedFd,
     stdout: OwnedFd,
     way: Way,
-    /// epoll says when standard output takes more.
+    /// Whether epoll says when standard output takes more.
     wakes: bool,
     buffer: Box<[u8]>,
-    /// `buffer[start..end]` waits; `start <= end`.
+    /// Where the bytes that wait begin: `buffer[start..end]`, `start <= end`.
     start: usize,
     end: usize,
-    /// Something may be left in our pipe, because reading it failed.
+    /// Whether something may be left in our pipe, because reading it failed.
     unread: bool,
-    /// Standard output was full when last asked, and will say when it is not.
+    /// Whether standard output was full when last asked, and will say when it is not.
     blocked: bool,
-    /// Nobody will ever read it.
+    /// Whether standard output was closed, so that nobody will ever read it.
     closed: bool,
-    /// The last write failed, for instance because the disk is full.
+    /// Whether the last write failed, for instance because the disk is full.
     failing: bool,
-    /// Standard output ends in the middle of a line …
+    /// Whether standard output ends in the middle of a line.
     midway: bool,
-    /// … whose rest was lost: the next one must not go on there.
+    /// Whether the rest of the line in whose middle standard output ends was lost. Then a line's
+    /// end comes before anything else.
     broken_off: bool,
-    /// Lines that were lost …
+    /// How many lines were lost since the start.
     dropped: u64,
-    /// … and those of them that were told of.
+    /// How many of the lost lines were told of.
     told: u64,
 }
 
@@ -242,8 +248,8 @@ impl Carrier {
         }
     }
 
-    /// Whether our pipe is empty, and there is room for whatever is printed into it: made, if need
-    /// be, by carrying now.
+    /// Whether our pipe is empty, and the buffer has room for whatever is printed into it. If need
+    /// be, room is made by carrying now.
     fn is_ready_for_a_line(&mut self) -> bool {
         if self.room() < PIECE_BYTES {
             self.carry(&Timespec::default());
@@ -263,7 +269,7 @@ impl Carrier {
         self.buffer.len() - self.end
     }
 
-    /// Takes what was printed out of the pipe.
+    /// Takes what was printed out of our pipe.
     fn take_line(&mut self) {
         let room = self.room();
         match rustix::io::read(&self.pipe, &mut self.buffer[self.end..]) {
@@ -275,8 +281,8 @@ impl Carrier {
         }
     }
 
-    /// Writes what waits, as far as it is taken; for each piece standard output is given as much
-    /// time as `patience`.
+    /// Writes the bytes that wait, as far as standard output takes them, which is given `patience`
+    /// for each piece.
     fn carry(&mut self, patience: &Timespec) {
         self.blocked &= self.wakes;
         if self.closed {
@@ -306,7 +312,7 @@ impl Carrier {
             match rustix::io::write(&self.stdout, waits) {
                 Ok(written) => return self.wrote(written),
                 Err(Errno::INTR) => {}
-                // Once more, when it has had its time.
+                // The write is tried once more when standard output has had its time.
                 Err(Errno::AGAIN) if !asks && *patience != Timespec::default() => asks = true,
                 Err(Errno::AGAIN) => {
                     self.blocked = true;
@@ -328,8 +334,8 @@ impl Carrier {
         }
     }
 
-    /// What waits is lost: a closed pipe stays closed, but a full disk may have room again for what
-    /// comes later.
+    /// Drops what waits, since it could not be written. A closed pipe stays closed; a full disk may
+    /// have room again for what comes later.
     fn fail(&mut self, error: Errno) {
         self.closed = error == Errno::PIPE;
         self.failing = true;
@@ -339,7 +345,8 @@ impl Carrier {
         self.start = self.end;
     }
 
-    /// How many lines were lost since this was last told, if it can be told now.
+    /// How many lines were lost since the log last told of that; `None` if there are none, or this
+    /// cannot be told now.
     fn take_untold(&mut self) -> Option<u64> {
         let untold = self.dropped - self.told;
         if untold == 0 || self.blocked || self.failing || self.closed {
@@ -350,7 +357,7 @@ impl Carrier {
     }
 }
 
-/// Whether a write of a page would not block; an error counts, for the write will name it.
+/// Whether a write of a page would not block. A descriptor in error counts, for the write names it.
 fn is_writable(descriptor: &OwnedFd, patience: &Timespec) -> bool {
     let mut asked = [PollFd::new(descriptor, PollFlags::OUT)];
     poll(&mut asked, Some(patience)).is_ok_and(|ready| ready > 0)
@@ -365,7 +372,7 @@ mod tests {
 
     const NOW: Timespec = Timespec { tv_sec: 0, tv_nsec: 0 };
 
-    /// A carrier to `stdout` and the end of its pipe that lines are printed into.
+    /// A carrier to `stdout`, and the end of its pipe into which lines are printed.
     fn carrier(stdout: OwnedFd, way: Way) -> (Carrier, OwnedFd) {
         let flags = PipeFlags::CLOEXEC | PipeFlags::NONBLOCK;
         let (reader, writer) = pipe_with(flags).expect("there are descriptors");
@@ -377,7 +384,7 @@ mod tests {
         (fs::File::from(reader), writer)
     }
 
-    /// What simple_logger does. Whether there was room.
+    /// Prints a line as simple_logger does. Returns whether there was room.
     fn print(carrier: &mut Carrier, writer: &OwnedFd, line: &str) -> bool {
         let has_room = carrier.is_ready_for_a_line();
         if has_room {
@@ -392,7 +399,7 @@ mod tests {
         has_room
     }
 
-    /// What has come out of a pipe that never waits.
+    /// Everything that has come out of a pipe whose reads never wait.
     fn drain(reader: &mut fs::File) -> String {
         let mut text = String::new();
         let error = reader.read_to_string(&mut text).map_err(|error| error.kind());

@@ -1,7 +1,7 @@
 //! Floor 6: the only floor that knows mio, the clock, files, signals and standard output.
 //!
-//! One thread, one poll. A turn is always the same (after Redis: gather first, write before
-//! sleeping):
+//! There is one thread and one poll. A turn is always the same (after Redis: gather first, write
+//! before sleeping):
 //!
 //! 1. poll until the server's next deadline, or not at all while work is waiting; read the clock;
 //! 2. accept, and hand readiness to the server;
@@ -9,7 +9,8 @@
 //! 4. a portion of `--www`, while a reload is under way;
 //! 5. events become log lines, and the log is carried to standard output.
 //!
-//! No step waits, and each is bounded, so a stranger's request waits for at most one portion.
+//! No step waits, and each is bounded, so a stranger's request waits for at most one portion of
+//! sends.
 
 mod clock;
 mod files;
@@ -43,18 +44,18 @@ use report::Report;
 use ring::Sender;
 use signal::{Signal, Signals};
 
-/// Events taken from one poll. The rest comes with the next, which does not wait.
+/// Events taken from one poll. More of them come with the next, which does not wait.
 const EVENTS_MAX: usize = 256;
 
-/// The highest tokens are not connections: a generation would have to wrap to reach them.
+/// No connection has one of the highest tokens: its generation would have to reach 2^32.
 const SIGNALS: Token = Token(usize::MAX);
 const STDOUT: Token = Token(usize::MAX - 1);
 const LISTENERS: usize = usize::MAX - 64;
 
-/// The configuration contradicts the machine.
+/// Exit code for a configuration that contradicts the machine.
 const EXIT_CONTRADICTION: u8 = 78;
 
-/// The longest line that says why it could not start.
+/// The most bytes of the line that says why the server could not start.
 const LINE_BYTES_MAX: usize = 2048;
 
 /// Runs the server until it is told to stop. Returns the exit code: 0, or 78 when it could not
@@ -65,7 +66,7 @@ pub fn run(config: Config, machine: Machine) -> u8 {
         Err(why) => {
             use std::io::Write;
             let line = Line::<LINE_BYTES_MAX>::new(format_args!("elbow: {}", Composed(&why)));
-            // Nobody may be reading; the exit code says it too.
+            // Nobody may be reading; the exit code tells of the failure too.
             let _ = writeln!(io::stderr(), "{}", line.as_str());
             EXIT_CONTRADICTION
         }
@@ -82,20 +83,20 @@ struct Shell {
     server: Server<Stream>,
     sender: Sender,
     config: Config,
-    /// The server has work: do not wait in the next poll.
+    /// Whether the server has work, so that the next poll must not wait.
     pending: bool,
-    /// Accepting waits, because the system had run out of something.
+    /// Until when accepting waits, if the system had run out of something.
     pause: Option<Pause>,
     reload: Reload,
     draining: bool,
 }
 
-/// Why accepting may be tried again.
+/// When accepting may be tried again after the system had run out of something.
 #[derive(Clone, Copy, Debug)]
 struct Pause {
-    /// Some time has gone by …
+    /// An instant at which it may be tried again.
     until: Instant,
-    /// … or of so many connections one is gone, and its descriptor free for whoever waits.
+    /// How many connections there were: with fewer, a descriptor is free for whoever waits.
     connections: usize,
 }
 
@@ -116,7 +117,7 @@ impl Shell {
             .map_err(|error| format!("signal handlers: {error}"))?;
         let listeners = Listeners::open(&config, machine.activated_sockets, registry, LISTENERS)?;
         let seed = system::seed().map_err(|error| format!("random bytes: {error}"))?;
-        // From here on standard output is the log's.
+        // From here on standard output belongs to the log.
         let log = Log::start(config.log_level, registry, STDOUT)
             .map_err(|error| format!("standard output: {error}"))?;
         let sender =
@@ -192,7 +193,7 @@ impl Shell {
         }
     }
 
-    /// How long to wait for events: not at all, until the next deadline, or for ever.
+    /// How long the next poll may wait: not at all, until the next deadline, or for ever (`None`).
     fn timeout(&self) -> Option<Duration> {
         let accepting = self.is_free_again() && self.listeners.is_ready_for(&self.server);
         if self.pending || accepting || self.reload.is_reading() {
@@ -205,7 +206,8 @@ impl Shell {
         (next != Instant::NEVER).then(|| Duration::from_millis(wait.as_millis()))
     }
 
-    /// Whether nothing was lacking when somebody was accepted last, or what was may be there again.
+    /// Whether nothing was lacking when somebody was accepted last, or a connection has ended
+    /// since.
     fn is_free_again(&self) -> bool {
         self.pause.is_none_or(|pause| self.server.connections() < pause.connections)
     }
@@ -223,7 +225,8 @@ impl Shell {
                     let id = self.server.make_room(now, from);
                     let id = id.expect("it was accepted because there was room");
                     let token = Token(id.to_bits() as usize);
-                    // PRIORITY because a read stops in front of urgent data, with more behind it.
+                    // PRIORITY, because a read stops in front of urgent data although more bytes
+                    // are behind it.
                     let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
                     if let Err(error) =
                         self.poll.registry().register(&mut stream.0, token, interest)
@@ -246,7 +249,7 @@ impl Shell {
         }
     }
 
-    /// Whether the process is to end at once.
+    /// Acts on the signals that have arrived. Returns whether the process is to end at once.
     fn handle_signals(&mut self, now: Now) -> bool {
         let signals: Vec<Signal> = self.signals.pending().collect();
         for signal in signals {
@@ -264,7 +267,8 @@ impl Shell {
         let limit = self.config.settings.limits.drain;
         self.report.draining(self.server.connections(), limit);
         self.server.drain(now, now.mono.plus(limit));
-        // Sockets that systemd lent go back: what still queues there is the next process's.
+        // Sockets that systemd lent go back: connections that still queue there are the next
+        // process's.
         self.listeners.hand_back(self.poll.registry());
         self.pending = true;
     }
@@ -277,7 +281,7 @@ impl Shell {
         }
     }
 
-    /// Writes down what happened. Whether the drain is over.
+    /// Writes what has happened to the log. Returns whether the drain is over.
     fn report_events(&mut self, now: Now) -> bool {
         let mut drained = false;
         while let Some(event) = self.server.poll_event() {
@@ -288,7 +292,8 @@ impl Shell {
         drained
     }
 
-    /// Only a bug of ours can bring this about; going on would spin.
+    /// Ends the process, since the poll failed: only a bug of ours can bring that about, and going
+    /// on would spin.
     fn give_up(&mut self, error: &io::Error) -> u8 {
         ::log::error!(target: "elbow", "epoll: {error}");
         self.log.finish();

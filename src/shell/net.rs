@@ -1,8 +1,8 @@
-//! Listeners and streams.
+//! Listeners, and the sockets of connections.
 //!
 //! Every option that a connection needs is set on the listener and inherited, so that accepting one
-//! costs a single call. Which are inherited is Linux' habit, not POSIX' word; a test asks an
-//! accepted socket for each.
+//! costs a single call. POSIX does not say which options are inherited, Linux decides; so a test
+//! asks an accepted socket for each.
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
@@ -18,8 +18,8 @@ use crate::limits::{self, Limits};
 use crate::server::{Listener, Server, Socket};
 use crate::text::shown_text;
 
-/// Unsent bytes that the kernel keeps of a connection before it stops being writable. Below that
-/// they stay in the feed, where everybody shares them.
+/// Unsent bytes that the kernel may keep of a connection before the socket stops being writable.
+/// All others stay in the feed, where everybody shares them.
 const NOT_SENT_BYTES: u32 = 16 * 1024;
 
 /// The first descriptor that systemd hands over (`SD_LISTEN_FDS_START`).
@@ -44,12 +44,13 @@ impl Socket for Stream {
     }
 
     fn shutdown_write(&self) {
-        // It fails when the peer has reset the connection, which the next read says too.
+        // This fails when the peer has reset the connection, which the next read says too.
         let _ = self.0.shutdown(std::net::Shutdown::Write);
     }
 
     fn cut(&self) {
-        // Without it the drop is a FIN and the kernel goes on trying; both end it.
+        // Should this fail, dropping the socket sends a FIN instead of a reset, and the kernel goes
+        // on trying to send what is left: the connection ends all the same.
         let _ = SockRef::from(&self.0).set_linger(Some(Duration::ZERO));
     }
 }
@@ -58,21 +59,22 @@ struct Open {
     socket: TcpListener,
     kind: Listener,
     address: SocketAddr,
-    /// There may be a connection to accept: the kernel says so only once.
+    /// Whether there may be a connection to accept, of which the kernel tells only once.
     ready: bool,
-    /// systemd's, not ours.
+    /// Whether systemd has lent the socket.
     lent: bool,
 }
 
 /// All listeners.
 pub(super) struct Listeners {
     open: Vec<Open>,
-    /// Whose turn it is, so that a flood of one does not keep the others waiting.
+    /// The listener whose turn it is, so that a flood of one does not keep the others waiting.
     next: usize,
 }
 
 impl Listeners {
-    /// Binds or takes over what the configuration names. An error is one line for the operator.
+    /// Binds, or takes over from systemd, what the configuration names. An error is one line for
+    /// the operator.
     pub(super) fn open(
         config: &Config,
         activated: bool,
@@ -101,20 +103,20 @@ impl Listeners {
         Ok(Listeners { open, next: 0 })
     }
 
-    /// The kernel says that one has a connection.
+    /// Notes that a listener has a connection to accept.
     pub(super) fn ready(&mut self, number: usize) {
         if let Some(listener) = self.open.get_mut(number) {
             listener.ready = true;
         }
     }
 
-    /// Whether [`Listeners::accept`] is worth calling although nothing new was said.
+    /// Whether [`Listeners::accept`] is worth calling although the kernel has told of nothing new.
     pub(super) fn is_ready_for(&self, server: &Server<Stream>) -> bool {
         self.open.iter().any(|listener| listener.ready && server.has_room_for(listener.kind))
     }
 
-    /// The next connection of any listener for which there is room. An error is the system's lack
-    /// of something; connections that were reset while they waited are passed over.
+    /// The next connection of any listener for which there is room. An error says what the system
+    /// lacks; connections that were reset while they waited are passed over.
     pub(super) fn accept(
         &mut self,
         has_room_for: impl Fn(Listener) -> bool,
@@ -123,7 +125,7 @@ impl Listeners {
         for turn in 0..count {
             let number = (self.next + turn) % count;
             let listener = &mut self.open[number];
-            // What waits there stays in its backlog, and does not keep the others waiting.
+            // Connections stay in this listener's backlog, and do not keep the others waiting.
             if !has_room_for(listener.kind) {
                 continue;
             }
@@ -144,22 +146,23 @@ impl Listeners {
         Ok(None)
     }
 
-    /// Stops accepting from sockets that were lent; what queues there is the next process's.
+    /// Stops accepting from sockets that were lent: connections that queue there are the next
+    /// process's.
     pub(super) fn hand_back(&mut self, registry: &Registry) {
         for listener in self.open.iter_mut().filter(|listener| listener.lent) {
             listener.ready = false;
-            // Closing the process's descriptor, at its end, does the same.
+            // Should this fail, closing the descriptor at the end of the process does it.
             let _ = registry.deregister(&mut listener.socket);
         }
     }
 
-    /// What is listened on, with the port that was picked.
+    /// All listeners' addresses, with the port that the system has picked.
     pub(super) fn addresses(&self) -> impl Iterator<Item = (Listener, SocketAddr)> {
         self.open.iter().map(|listener| (listener.kind, listener.address))
     }
 }
 
-/// Errors that `accept4(2)` passes on from the connection it would have returned.
+/// Whether `accept4(2)` passes an error on from the connection that it would have returned.
 fn is_of_the_connection(error: &io::Error) -> bool {
     use io::ErrorKind;
     matches!(
@@ -187,7 +190,7 @@ fn bind(address: SocketAddr, limits: &Limits, kind: Listener, flag: &str) -> Res
     adopt(socket, limits, kind, false)
 }
 
-/// Sets what accepted connections inherit, and listens.
+/// Sets the options that accepted connections inherit, and listens.
 fn adopt(
     socket: socket2::Socket,
     limits: &Limits,
@@ -204,14 +207,14 @@ fn adopt(
     let prepare = || {
         socket.set_nonblocking(true)?;
         socket.set_cloexec(true)?;
-        // Before listening: the receive buffer decides the window that is offered.
+        // Set before listening, since the receive buffer decides the window that is offered.
         socket.set_recv_buffer_size(limits.receive_buffer_bytes as usize)?;
         socket.set_send_buffer_size(limits.send_buffer_bytes as usize)?;
         socket.set_tcp_nodelay(true)?;
         socket.set_tcp_notsent_lowat(NOT_SENT_BYTES)?;
         socket.set_tcp_user_timeout(Some(patience))?;
-        // An NLB forgets idle flows without a word; probes find that out, and keep it from doing
-        // so.
+        // An NLB forgets idle flows without saying so. Probes find that out, and keep it from
+        // happening.
         socket.set_tcp_keepalive(
             &TcpKeepalive::new()
                 .with_time(Duration::from_secs(60))
@@ -225,8 +228,8 @@ fn adopt(
     Ok(Open { socket, kind, address, ready: false, lent })
 }
 
-/// The sockets that `LISTEN_FDS` announces (sd_listen_fds(3)). The variables are not unset: we
-/// start no other program that could take them for its own.
+/// The sockets that `LISTEN_FDS` announces (sd_listen_fds(3)). The variables are not unset, since
+/// we start no other program that could take the sockets for its own.
 fn activated_sockets() -> Result<Vec<socket2::Socket>, String> {
     let text = config::environment("LISTEN_FDS").unwrap_or_default();
     let count: RawFd =
@@ -237,7 +240,8 @@ fn activated_sockets() -> Result<Vec<socket2::Socket>, String> {
 }
 
 fn activated_socket(descriptor: RawFd) -> Result<socket2::Socket, String> {
-    // Asked by number first, so that a descriptor that was never opened is an error, not a guess.
+    // The number is looked up first, so that a descriptor that was never opened is an error, not a
+    // guess.
     let place = format!("/proc/self/fd/{descriptor}");
     let target = std::fs::read_link(place).unwrap_or_default();
     if !target.to_string_lossy().starts_with("socket:") {

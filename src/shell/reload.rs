@@ -8,10 +8,10 @@
 //! ```
 //!
 //! At most two generations of files are held at any time. The files from before the last reload
-//! stay while somebody is being sent one of them; as long as they do, nothing else is read. That
-//! wait has an end, at which whoever still reads them is cut: no stranger keeps an operator from
-//! changing the page. A signal that comes while files are being read, which it may be about, asks
-//! for one more reload behind this one; several ask for one.
+//! stay while somebody is being sent one of them; until they are gone, nothing else is read. That
+//! wait has an end, at which such connections are cut: no stranger keeps an operator from changing
+//! the page. A signal that comes while files are being read asks for one more reload afterwards,
+//! since it may tell of a change to files that were read already. Several such signals ask for one.
 
 use std::path::Path;
 
@@ -22,8 +22,7 @@ use crate::limits;
 use crate::server::Server;
 use crate::time::{Duration, Instant, Now};
 
-/// How often it is looked whether somebody still reads files that are to go: that is a look at each
-/// connection.
+/// How often the connections are searched for somebody who is still sent a file that is to go.
 const LOOK: Duration = Duration::from_millis(100);
 
 /// Where a reload stands.
@@ -33,42 +32,42 @@ enum State {
     /// Files are to be read once those from before the last reload are gone.
     Waiting {
         next: Instant,
-        /// When whoever still reads them is cut.
+        /// When connections that are still sent files from before the last reload are cut.
         until: Instant,
-        /// The log says that there is something to wait for.
+        /// Whether the log says that the reload has to wait.
         is_told: bool,
     },
     Reading(Box<Reading>),
-    /// Other files are served; the ones of before go as soon as nobody reads them.
+    /// Other files are served, and the files from before go as soon as nobody is sent one.
     Leaving {
         next: Instant,
     },
 }
 
-/// Reloads, one after the other.
+/// Reloads of the files, one after the other.
 #[derive(Debug)]
 pub(super) struct Reload {
     state: State,
-    /// It was asked for once more while files were being read.
+    /// Whether one more reload was asked for while files were being read.
     again: bool,
-    /// What the files hold that are served now.
+    /// How many bytes the files hold that are served now.
     bytes: u64,
 }
 
 impl Reload {
-    /// No reload yet; the files that were read at start hold so many bytes.
+    /// No reload yet; the files that were read at start hold `bytes` bytes.
     pub(super) fn new(bytes: u64) -> Reload {
         Reload { state: State::AtRest, again: false, bytes }
     }
 
-    /// Asks for a reload.
+    /// Asks for a reload, which begins with [`Reload::go_on`].
     pub(super) fn ask(&mut self, now: Now) {
         match self.state {
             State::AtRest | State::Leaving { .. } => {
                 let until = now.mono.plus(limits::RELOAD_LIMIT);
                 self.state = State::Waiting { next: now.mono, until, is_told: false };
             }
-            // Nothing was read yet.
+            // Nothing was read yet, so the reload that waits will see the change.
             State::Waiting { .. } => {}
             State::Reading(_) => self.again = true,
         }
@@ -79,7 +78,7 @@ impl Reload {
         matches!(self.state, State::Reading(_))
     }
 
-    /// When [`Reload::go_on`] is worth calling although nothing is left to be read.
+    /// When [`Reload::go_on`] is worth calling next although nothing is left to be read.
     pub(super) fn next(&self) -> Option<Instant> {
         match self.state {
             State::Waiting { next, .. } | State::Leaving { next } => Some(next),
@@ -125,7 +124,7 @@ impl Reload {
         }
     }
 
-    /// Everything was read: it is served from now on.
+    /// Serves what was read from now on.
     fn serve(&mut self, now: Now, server: &mut Server<Stream>, report: &mut Report) {
         let leaving = State::Leaving { next: now.mono };
         let State::Reading(reading) = core::mem::replace(&mut self.state, leaving) else { return };
@@ -136,7 +135,7 @@ impl Reload {
         self.ask_again(now);
     }
 
-    /// What was read is forgotten, and what is served stays.
+    /// Forgets what was read; the files that are served stay.
     fn fail(&mut self, now: Now, report: &mut Report, error: &std::io::Error) {
         report.reload_failed(error);
         self.state = State::AtRest;
@@ -160,7 +159,7 @@ mod tests {
     use crate::config::{self, Command, Machine};
     use crate::site::Site;
 
-    /// A folder with a file of which a reload needs some portions, and a server.
+    /// A server, and a folder with a file that takes a reload some portions.
     struct World {
         folder: PathBuf,
         server: Server<Stream>,
@@ -189,7 +188,7 @@ mod tests {
             self.reload.go_on(self.now, &self.folder, &mut self.server, &mut self.report);
         }
 
-        /// Turns until nothing is left to do; how many portions were read, by reload.
+        /// Goes on until nothing is left to do. Returns how many portions each reload has read.
         fn settle(&mut self) -> Vec<usize> {
             let mut portions = Vec::new();
             let mut was_reading = self.reload.is_reading();
@@ -242,7 +241,7 @@ mod tests {
             world.reload.ask(world.now);
         }
         assert!(world.reload.is_reading());
-        // What was begun before is not counted.
+        // The reload that was under way is not counted, for it began before this call.
         assert_eq!(world.settle().len(), 1);
         assert!(world.settle().is_empty());
     }
@@ -255,7 +254,7 @@ mod tests {
         world.reload.ask(world.now);
         let away = world.folder.with_extension("away");
         fs::rename(&world.folder, &away).expect("it is there");
-        // The folder is gone for what was begun, and for the next.
+        // The reload under way and the next have lost their folder.
         fs::create_dir_all(&world.folder).expect("it can be made");
         fs::write(world.folder.join("bad\u{1}\n"), b"").expect("there is room");
         std::os::unix::fs::symlink(".", world.folder.join("circle")).expect("it can be made");

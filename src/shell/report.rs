@@ -1,8 +1,8 @@
-//! A line per event: what is said, at which level, and how often.
+//! Log lines for events: what is said, at which level, and how often.
 //!
-//! Whatever came from outside is escaped and cut, so that a line is a line; `log.rs` sees to that
-//! once more for all of them. Warnings of one kind are limited, since what causes them may come ten
-//! thousand times a second; the next one that is let through says how many were not.
+//! Whatever came from outside is escaped and cut, so that a line is a line; `log.rs` does so once
+//! more for all lines. Warnings of one kind are limited, since what causes them may come ten
+//! thousand times a second. The first warning after a limited time says how many were left out.
 
 use core::fmt::{self, Display};
 use core::net::SocketAddr;
@@ -19,9 +19,9 @@ use crate::server::{Access, Event, Listener, Server};
 use crate::text::{Composed, shown, shown_text};
 use crate::time::{Duration, Instant, Now};
 
-/// Warnings of a kind that are let through …
+/// The most warnings of one kind that are let through in a window.
 const WARNINGS_MAX: u32 = 5;
-/// … in this time.
+/// The length of a window, from its first warning on.
 const WINDOW: Duration = Duration::from_secs(10);
 
 const TARGET: &str = "elbow";
@@ -45,11 +45,11 @@ struct Window {
     suppressed: u64,
 }
 
-/// Writes events down.
+/// Turns events into log lines.
 #[derive(Debug, Default)]
 pub(super) struct Report {
     windows: [Window; 7],
-    /// Events that found no room and were not told of.
+    /// How many events had no room in the server's queue, and were not told of yet.
     dropped: u64,
 }
 
@@ -65,7 +65,7 @@ impl Display for Shown {
     }
 }
 
-/// How long something took, in a line.
+/// How long something took, as part of a line.
 struct Times<'a>(&'a Histogram);
 
 impl Display for Times<'_> {
@@ -78,7 +78,7 @@ impl Display for Times<'_> {
 }
 
 impl Report {
-    /// What an operator wants to know once.
+    /// Logs what an operator wants to know once, at start.
     pub(super) fn start(
         &mut self,
         config: &Config,
@@ -105,7 +105,7 @@ impl Report {
         }
     }
 
-    /// How portions are sent.
+    /// Logs how portions are sent.
     pub(super) fn sender(&self, batched: bool) {
         match batched {
             true => info!(target: TARGET, "sends: many in one call, through io_uring"),
@@ -113,7 +113,8 @@ impl Report {
         }
     }
 
-    /// `--www` was read; `before` is what the files hold that were served until now, if any were.
+    /// Logs that `--www` was read. `before` is how many bytes the files hold that were served until
+    /// now, if any were.
     pub(super) fn reloaded(&mut self, folder: &Folder, before: Option<u64>) {
         let Folder { files, strays, stray } = folder;
         let (count, bytes) = (files.files(), files.bytes());
@@ -136,7 +137,7 @@ impl Report {
         }
     }
 
-    /// A reload has to wait, at most so long.
+    /// Logs that a reload has to wait, for `limit` at most.
     pub(super) fn reload_waits(&self, limit: Duration) {
         info!(
             target: TARGET,
@@ -145,19 +146,19 @@ impl Report {
         );
     }
 
-    /// A reload failed.
+    /// Logs that a reload has failed, and why.
     pub(super) fn reload_failed(&self, error: &io::Error) {
         let error = error.to_string();
         let error = Composed(&error);
         error!(target: TARGET, "SIGHUP: --www: {error}; the files of before stay");
     }
 
-    /// A drain begins.
+    /// Logs that a drain begins.
     pub(super) fn draining(&mut self, connections: usize, limit: Duration) {
         info!(target: TARGET, "draining {connections} connections over {limit}");
     }
 
-    /// The process ends.
+    /// Logs that the process ends, and what it has done.
     pub(super) fn end(&mut self, why: &str, server: &Server<Stream>) {
         let metrics = server.metrics();
         info!(
@@ -177,12 +178,12 @@ impl Report {
         info!(target: TARGET, "from read to sent to everybody: {}", Times(&metrics.fan_outs));
     }
 
-    /// Accepting failed for want of something.
+    /// Logs that accepting failed because the system lacks something.
     pub(super) fn accept_failed(&mut self, now: Now, error: &io::Error) {
         self.warn(now, Kind::Accept, format_args!("accepting pauses: {error}"));
     }
 
-    /// Something happened.
+    /// Logs an event of the server.
     pub(super) fn event(&mut self, now: Now, event: &Event) {
         match *event {
             Event::Opened { client, ref channel } => {
@@ -237,8 +238,8 @@ impl Report {
         }
     }
 
-    /// Events found no room in the server's queue. What a line that is not let through would have
-    /// told, the next one does, and the end of the process.
+    /// Logs that `events` events had no room in the server's queue. If the line is not let through,
+    /// the next such line tells their number too, or the last lines of the process.
     fn dropped(&mut self, now: Now, events: u64) {
         self.dropped += events;
         if self.admits(now, Kind::Dropped) {
@@ -268,8 +269,8 @@ impl Report {
         }
     }
 
-    /// Whether one more line of this kind is let through. A new window forgets what the last one
-    /// suppressed, which the line that opens it tells.
+    /// Whether one more line of this kind is let through. A new window begins with no line left
+    /// out; the line that opens it says how many the last window left out.
     fn admits(&mut self, now: Now, kind: Kind) -> bool {
         let window = &mut self.windows[kind as usize];
         if window.began.is_none_or(|began| now.mono.since(began) >= WINDOW) {
@@ -282,7 +283,7 @@ impl Report {
     }
 }
 
-/// What an operator can do about an end that is not the client's doing alone.
+/// What an operator can do about a connection's end that is not the client's doing alone.
 fn advice(reason: CloseReason) -> Option<&'static str> {
     if reason == CloseReason::ProxyUntrusted {
         Some("a PROXY header from outside --proxy-trust; add the balancer's network there")
@@ -298,8 +299,8 @@ fn advice(reason: CloseReason) -> Option<&'static str> {
     }
 }
 
-/// One line per request. Probes come every few seconds from every node of a balancer, so they are
-/// for those who look closely.
+/// Logs a request. Probes come every few seconds from every node of a balancer, so they are logged
+/// for those who look closely, at debug.
 fn access_line(access: &Access) {
     let level = if access.is_probe { Level::Debug } else { Level::Info };
     log!(

@@ -1,12 +1,12 @@
-//! A portion's sends in one system call, through an io_uring that is used for nothing else.
+//! The sends of a portion in one system call, through an io_uring that is used for nothing else.
 //!
-//! Every send has `MSG_DONTWAIT`: the kernel does it, or finds the socket full, while it takes it
-//! in. So when the call returns all results are there and none of the bytes is needed any longer;
-//! the loop stays synchronous, and mio stays the event loop.
+//! Every send has `MSG_DONTWAIT`, so the kernel carries it out, or finds the socket full, while it
+//! takes the request in. When the call returns, all results are there and none of the bytes is
+//! needed any longer: the loop stays synchronous, and mio stays the event loop.
 //!
-//! The surprise: should the kernel refuse the call itself (it has no memory for a request), the
-//! ring is given up for good. What it had not taken in is reported as interrupted, and the server
-//! sends that again, one by one.
+//! The surprise: should the kernel refuse the call as a whole (it has no memory for a request), the
+//! ring is given up for good. Sends that it had not taken in are reported as interrupted, and the
+//! server sends these again, one by one.
 
 use std::io;
 use std::os::fd::AsRawFd;
@@ -21,15 +21,15 @@ use crate::server::{Batch, OneByOne, Send};
 /// Places in the ring: one for each send of a portion.
 const ENTRIES: u32 = limits::SENDS_PER_TURN as u32;
 
-/// How portions are sent: through the ring, or without one by a call for each.
+/// How portions are sent: through a ring, or by a call for each send.
 pub(super) struct Sender {
     ring: Option<Box<Ring>>,
 }
 
-/// The ring, and what the kernel reads beside it during a call.
+/// An io_uring, and what the kernel reads beside it during a call.
 struct Ring {
     uring: IoUring,
-    /// By number of the send, for those of more than one slice.
+    /// The sends of more than one slice, by number of the send in its portion.
     vectored: [Vectored; limits::SENDS_PER_TURN],
 }
 
@@ -41,21 +41,21 @@ struct Vectored {
 }
 
 impl Sender {
-    /// What the operator decided, as far as the kernel goes along.
+    /// A sender of the kind that the operator asks for and the kernel allows.
     ///
     /// # Errors
     /// Why there is no ring, if there must be one.
     pub(super) fn new(mode: config::IoUring) -> io::Result<Sender> {
         let ring = match mode {
             config::IoUring::Off => None,
-            // Old kernels and container policies say no in many ways, all of them final.
+            // Old kernels and policies of containers refuse in many ways, all of them final.
             config::IoUring::Auto => Ring::new().ok(),
             config::IoUring::Require => Some(Ring::new()?),
         };
         Ok(Sender { ring: ring.map(Box::new) })
     }
 
-    /// Whether a portion is one system call.
+    /// Whether a portion is sent by one system call.
     pub(super) fn is_batched(&self) -> bool {
         self.ring.is_some()
     }
@@ -68,7 +68,7 @@ impl Batch<Stream> for Sender {
         results: &mut [io::Result<usize>],
     ) {
         match &mut self.ring {
-            // For a single one the ring costs more than the call.
+            // For a single send the ring costs more than the call.
             Some(ring) if results.len() > 1 => {
                 if let Err(error) = ring.send(sends, results) {
                     log::error!(target: "elbow", "io_uring: {error}; from now on a call per send");
@@ -84,19 +84,19 @@ impl Ring {
     fn new() -> io::Result<Ring> {
         let uring = IoUring::builder()
             .setup_single_issuer()
-            // Completions are run when we look for them, not by interrupting us.
+            // Completions are run when we look for them, so that they do not interrupt us.
             .setup_defer_taskrun()
             // One bad send does not keep those behind it from being taken in.
             .setup_submit_all()
             .build(ENTRIES)?;
-        // SAFETY: all zeroes is a valid value of both: null pointers with lengths of nought.
+        // SAFETY: all zeroes is a valid value of both fields: null pointers with lengths of zero.
         #[expect(unsafe_code, reason = "msghdr has padding that no literal can name")]
         let nothing: Vectored = unsafe { core::mem::zeroed() };
         Ok(Ring { uring, vectored: [nothing; limits::SENDS_PER_TURN] })
     }
 
-    /// Does all of `sends`, or says why the kernel refused; those that it had not taken in by then
-    /// are `Interrupted`.
+    /// Carries out all of `sends`. An error is why the kernel refused; sends that it had not taken
+    /// in by then are `Interrupted`.
     fn send<'a>(
         &mut self,
         sends: impl Iterator<Item = Send<'a, Stream>>,
@@ -106,9 +106,9 @@ impl Ring {
         for ((number, send), vectored) in sends.enumerate().zip(&mut self.vectored) {
             let entry = entry(&send, vectored).user_data(number as u64);
             results[number] = Err(io::ErrorKind::Interrupted.into());
-            // SAFETY: what the entry points to, the slices and `vectored`, outlives this function,
-            // and when it returns the kernel has no entry left: each was completed (its sends do
-            // not wait), or the ring goes before it was taken in.
+            // SAFETY: what the entry points to, the slices and `vectored`, outlives this function.
+            // When the function returns, the kernel has no entry left: each was completed (its send
+            // does not wait), or the ring is dropped before it is taken in.
             #[expect(unsafe_code, reason = "the kernel reads through pointers")]
             let pushed = unsafe { queue.push(&entry) };
             pushed.expect("the ring is empty before and has a place for each send of a portion");
@@ -131,14 +131,15 @@ impl Ring {
     }
 }
 
-/// One slice is the rule; more of them go through `vectored`, which must stay until the end.
+/// The ring's entry for a send. One slice is the rule; more of them go through `vectored`, which
+/// must stay until the send is done.
 fn entry(send: &Send<'_, Stream>, vectored: &mut Vectored) -> squeue::Entry {
     const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     let socket = types::Fd(send.socket.0.as_raw_fd());
     let mut filled = send.slices.iter().filter(|slice| !slice.is_empty());
     if let (Some(only), None) = (filled.next(), filled.next()) {
-        // No slice is longer than a ring or a file, and both end below 4 GiB; longer would be sent
-        // in part, which is allowed.
+        // No slice is longer than a ring or a file, and both end below 4 GiB. A longer one would be
+        // sent in part, which is allowed.
         let length = u32::try_from(only.len()).unwrap_or(u32::MAX);
         return opcode::Send::new(socket, only.as_ptr(), length).flags(FLAGS).build();
     }
@@ -172,7 +173,7 @@ mod tests {
             .unzip()
     }
 
-    /// Through a ring where this kernel allows one; where it does not, that is what is checked.
+    /// Sends through a ring where this kernel allows one, and one by one where it does not.
     #[expect(clippy::disallowed_macros, reason = "whoever runs it should know")]
     fn sender() -> Option<Sender> {
         match Sender::new(config::IoUring::Require) {
@@ -214,7 +215,7 @@ mod tests {
                 _ => [&text.as_bytes()[..1], &text.as_bytes()[1..2], b"", &text.as_bytes()[2..]],
             })
             .collect();
-        // Twice, so that the ring is used again.
+        // Sent twice, so that the ring is used again.
         for _ in 0..2 {
             for (text, result) in texts.iter().zip(send(&mut sender, &ours, &slices)) {
                 assert_eq!(result.unwrap(), text.len());

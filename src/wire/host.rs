@@ -1,12 +1,12 @@
-//! The names that a server goes by, against the one that a request names (RFC 9110 section 7.2).
+//! The names that a server goes by, against the name in a request (RFC 9110 section 7.2).
 //!
 //! Deals with: whether an authority (a `Host` field's value, or that of an absolute-form) is one of
-//! a list. Leaves to others: whether it is one at all, which the head's parser has decided; which
-//! requests are asked; what is refused with.
+//! a list. Leaves to others: whether the text is an authority at all, which the head's parser has
+//! decided; which requests are asked; what a refused request is answered with.
 //!
-//! The surprise: ports are nobody's name. A balancer listens on another port than we do, and a page
-//! that a browser was led here with by false DNS (DNS rebinding) has a wrong name, never just a
-//! wrong port.
+//! The surprise: a port is no part of a name. A balancer listens on another port than we do, and a
+//! page that a browser was led here with by false DNS (DNS rebinding) has a wrong name, never just
+//! a wrong port.
 
 use core::net::Ipv6Addr;
 use std::fmt;
@@ -14,7 +14,7 @@ use std::fmt;
 /// The longest name in the DNS, in characters.
 const NAME_BYTES_MAX: usize = 253;
 
-/// One name of the server, normalised.
+/// One name of the server, normalised so that equal names compare as equal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Host {
     /// A name, or an IPv4 address, in lower case and without a dot at its end.
@@ -29,13 +29,13 @@ impl Host {
     ///
     /// # Errors
     ///
-    /// [`Malformed`] if it is none of these, has a wildcard, or no name could be so long.
+    /// [`Malformed`] if `text` is none of these, has a wildcard, or is longer than a name may be.
     pub fn parse(text: &str) -> Result<Host, Malformed> {
         let (host, port) = split(text).ok_or(Malformed)?;
         let is_port = match port.strip_prefix(':') {
             None => port.is_empty(),
             Some("") => true,
-            // The digits are checked apart, because parsing would take a `+`.
+            // The digits are checked by themselves, because parsing would take a `+`.
             Some(digits) => {
                 digits.bytes().all(|digit| digit.is_ascii_digit()) && digits.parse::<u16>().is_ok()
             }
@@ -66,7 +66,7 @@ impl fmt::Display for Host {
     }
 }
 
-/// Not a host.
+/// Why [`Host::parse`] refused a text: it is not a host.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Malformed;
 
@@ -91,14 +91,14 @@ pub fn is_named(authority: &str, hosts: &[Host]) -> bool {
     })
 }
 
-/// The host of an authority, before it is known to be one.
+/// The host of an authority, which need not be one of the server's.
 enum Named<'t> {
-    /// Without the dot at its end.
+    /// A name or an IPv4 address, without the dot at its end.
     Name(&'t str),
     Address(Ipv6Addr),
 }
 
-/// Host and the rest: nothing, or a colon and what should be a port.
+/// Splits an authority into its host and the rest: nothing, or a colon and what should be a port.
 fn split(authority: &str) -> Option<(Named<'_>, &str)> {
     if let Some(bracketed) = authority.strip_prefix('[') {
         let (address, port) = bracketed.split_once(']')?;

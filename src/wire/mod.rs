@@ -12,10 +12,11 @@ pub mod proxy;
 pub mod socketio;
 pub mod ws;
 
-/// What a parser has made of the bytes so far; never an error, which is `Err` beside it.
+/// What a parser has made of the bytes so far. Bytes that are bad are never a `Status` but an
+/// `Err`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Status<T> {
-    /// A whole unit.
+    /// A whole unit was read.
     Complete(T),
     /// Every byte so far can begin a valid unit, and more are needed.
     Partial,

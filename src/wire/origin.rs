@@ -1,7 +1,9 @@
-//! Web origins (RFC 6454) of browsers' requests, against the `Host` they name and an allow-list.
+//! Web origins (RFC 6454) of browsers' requests, against the `Host` of the request and an
+//! allow-list.
 //!
 //! Deals with: whether a page of some origin may open a connection here. Leaves to others: requests
-//! without an `Origin` field, which no browser sends and which are allowed; what is refused with.
+//! without an `Origin` field, which no browser sends and which are allowed; what a refused request
+//! is answered with.
 //!
 //! The surprise: the same-origin rule compares authorities alone. TLS may end in front of us, so
 //! the scheme under which the client knows us is unknown; only the page's own scheme is known, and
@@ -9,31 +11,31 @@
 
 use std::fmt;
 
-/// One entry of an allow-list, normalised.
+/// One entry of an allow-list, normalised so that equal entries compare as equal.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
-    /// `*`: every origin, `null` too.
+    /// Every origin, `null` too: written `*`.
     Any,
-    /// `null`: sandboxed frames, local files, some redirects. Anyone can be that.
+    /// The origin `null`, of sandboxed frames, local files and some redirects. Anyone can be that.
     Null,
-    /// One scheme, host and port.
+    /// The origin of pages: one scheme, host and port.
     Page {
-        /// In lower case.
+        /// The scheme, in lower case.
         scheme: Box<str>,
-        /// In lower case; brackets around an IPv6 address are part of it.
+        /// The host, in lower case; brackets around an IPv6 address are part of it.
         host: Box<str>,
-        /// `None` for the scheme's default.
+        /// The port; `None` for the scheme's default.
         port: Option<u16>,
     },
 }
 
 impl Origin {
-    /// Reads `*`, `null` or `scheme://host[:port]`, whatever the case, as a browser would send it:
-    /// no path, no user, hosts outside ASCII in their `xn--` form.
+    /// Reads `*`, `null` or `scheme://host[:port]`, in any case of letters, as a browser would send
+    /// it: no path, no user, hosts outside ASCII in their `xn--` form.
     ///
     /// # Errors
     ///
-    /// [`Malformed`] if it is none of these, or longer than 512 bytes.
+    /// [`Malformed`] if `text` is none of these, or longer than 512 bytes.
     pub fn parse(text: &str) -> Result<Origin, Malformed> {
         match text {
             "*" => return Ok(Origin::Any),
@@ -75,7 +77,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Not an origin.
+/// Why [`Origin::parse`] refused a text: it is not an origin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Malformed;
 
@@ -87,14 +89,14 @@ impl fmt::Display for Malformed {
 
 impl std::error::Error for Malformed {}
 
-/// The longest origin or authority that is looked at: names in the DNS have at most 253 characters.
-/// What is longer is nobody's.
+/// The most bytes of an origin or authority that is looked at: names in the DNS have at most 253
+/// characters. Anything longer belongs to nobody.
 const ORIGIN_BYTES_MAX: usize = 512;
 
 /// Why a page may connect.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Permission {
-    /// It came from here.
+    /// The page came from this server.
     OwnPage,
     /// The entry of the allow-list with this index, the first that fits.
     Listed(usize),
@@ -139,10 +141,10 @@ impl<'t> Page<'t> {
     }
 }
 
-/// Host and port.
+/// An authority taken apart: host and port.
 struct Authority<'t> {
     host: &'t str,
-    /// `None` for the default of the scheme it was read under.
+    /// The port; `None` for the default of the scheme under which the authority was read.
     port: Option<u16>,
 }
 
@@ -164,7 +166,7 @@ impl<'t> Authority<'t> {
             None if port.is_empty() => None,
             None => return None,
         };
-        // Fewer than a URL's host may have; an asterisk would pass for a wildcard, which it is not.
+        // These are fewer bytes than a URL's host may have; an asterisk would pass for a wildcard.
         let host_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte);
         if host.is_empty() || !host.bytes().all(host_byte) {
             return None;

@@ -1,26 +1,25 @@
 //! PROXY protocol versions 1 and 2 (HAProxy's `proxy-protocol.txt`, sections 2.1 and 2.2): the few
-//! bytes in which a load balancer says whose connection it forwards, before the first byte of it.
+//! bytes in front of a connection in which a load balancer says whose connection it forwards.
 //!
-//! Dealt with: both versions in any segmentation, v2's TLVs and its CRC-32C, the VPC endpoint that
-//! AWS names, IPv4-mapped addresses as IPv4; and, for who believes none of it, where a header ends.
-//! Left to others: which peers are believed, how long a
-//! header may take, what becomes of a connection without one, and the bytes behind it, a second
-//! header among them.
+//! Deals with: both versions in any segmentation, v2's TLVs and its CRC-32C, the VPC endpoint that
+//! AWS names, IPv4-mapped addresses as IPv4; and where a header ends, for listeners that believe
+//! none. Leaves to others: which peers are believed, how long a header may take, what becomes of a
+//! connection without one, and the bytes behind it, a second header among them.
 //!
 //! ```text
 //! v1   "PROXY TCP4 192.0.2.1 198.51.100.2 1234 80" CR LF
 //! v2   signature 12 │ version, command 1 │ family, transport 1 │ length 2 │ addresses │ TLVs …
 //! ```
 //!
-//! What surprises: the health check of an AWS Network Load Balancer announces TCP over IPv4 and
-//! carries no addresses; its TLVs stand in their place. It is a LOCAL header, of which nothing but
-//! the length may be looked at: who reads on finds the client `3.0.4.188:74`.
+//! The surprise: the health check of an AWS Network Load Balancer announces TCP over IPv4 and
+//! carries no addresses; its TLVs stand in their place. The header is a LOCAL one, of which nothing
+//! but the length may be looked at: whoever reads on finds the client `3.0.4.188:74`.
 //!
 //! A verdict never depends on how the bytes were cut, and is never taken back. So a v1 line is
-//! judged byte by byte: the first byte that no valid line has in its place names the error. The
-//! fields of v2 are judged one by one as they become whole, but what stands behind its 16 fixed
-//! bytes only when all of it is there: its length is known by then, and walking it anew for each
-//! segment would cost a square.
+//! judged byte by byte: the first byte that no valid line has in its place names the error. The 16
+//! fixed bytes of v2 are judged field by field as they arrive. What stands behind them is judged
+//! only when all of it is there: its length is known by then, and walking it anew for each segment
+//! would cost a square.
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -29,38 +28,38 @@ use core::str::FromStr;
 use crate::wire::Status;
 use crate::work;
 
-/// Longest version 1 line in bytes, CR LF included: the specification's bound, which `UNKNOWN` with
-/// two full IPv6 addresses and ports reaches.
+/// The most bytes of a version 1 line, CR LF included: the specification's bound, which `UNKNOWN`
+/// with two full IPv6 addresses and ports reaches.
 pub const V1_BYTES_MAX: usize = 107;
 
-/// Largest version 2 header in bytes that is accepted. The format allows 65,551; senders stay
-/// within 536, and a certificate in the SSL TLV still fits. What is bigger is a mistake or an
+/// The most bytes of a version 2 header that are accepted. The format allows 65,551; senders stay
+/// within 536, and a certificate in the SSL TLV still fits. A bigger header is a mistake or an
 /// attempt to make us hold bytes for a stranger.
 pub const V2_BYTES_MAX: usize = 4096;
 
-/// A whole header, as announced.
+/// A whole header: how long it is, and what it announces.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Header<'a> {
-    /// Bytes that the header occupies; the application's first byte is `bytes[len]`. At most
-    /// [`V1_BYTES_MAX`] or [`V2_BYTES_MAX`].
+    /// Bytes of the header, at most [`V1_BYTES_MAX`] or [`V2_BYTES_MAX`]; the application's first
+    /// byte is `bytes[len]`.
     pub len: usize,
-    /// Which of the two formats it was.
+    /// The format of the header.
     pub version: Version,
     /// Whom the connection comes from.
     pub origin: Origin,
-    /// The AWS VPC endpoint that the client came through (TLV 0xEA, sub-type 0x01), of several the
-    /// first. One or more graphic ASCII characters, so that it is one word of a log line. A value
-    /// of another shape is passed over, not refused: 0xEA is of the range that every proxy may use
-    /// as it likes.
+    /// The AWS VPC endpoint that the client came through (TLV 0xEA, sub-type 0x01), the first if
+    /// there are several. One or more graphic ASCII characters, so that the id is one word of a log
+    /// line. A value of another shape is passed over, not refused: 0xEA is of the range that every
+    /// proxy may use as it likes.
     pub vpc_endpoint: Option<&'a str>,
 }
 
 /// The format of a header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Version {
-    /// A line of text.
+    /// Version 1: a line of text.
     V1,
-    /// Binary.
+    /// Version 2: binary.
     V2,
 }
 
@@ -69,19 +68,20 @@ pub enum Version {
 pub enum Origin {
     /// The client at these addresses.
     Proxied(Addresses),
-    /// The balancer itself (v2 LOCAL), usually a health check: the socket's own addresses stand.
+    /// The balancer itself (v2 LOCAL), usually for a health check; the socket's own addresses
+    /// stand.
     Local,
     /// A client whose addresses were not announced (v1 UNKNOWN, v2 UNSPEC) or cannot be those of a
-    /// TCP connection (v2 datagrams, UNIX sockets): the socket's own addresses stand.
+    /// TCP connection (v2 datagrams, UNIX sockets); the socket's own addresses stand.
     Unknown,
 }
 
 /// Both ends of the connection to the balancer; IPv4-mapped IPv6 addresses are given as IPv4.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Addresses {
-    /// The client.
+    /// The client's end.
     pub source: SocketAddr,
-    /// What the client connected to.
+    /// The end that the client connected to, at the balancer.
     pub destination: SocketAddr,
 }
 
@@ -98,35 +98,35 @@ impl Addresses {
 /// none is worth an answer: the specification wants the connection closed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Error {
-    /// Neither version's signature.
+    /// The bytes have the signature of neither version.
     NotProxy,
-    /// v1: LF without CR before it.
+    /// v1: an LF has no CR before it.
     BareLf,
-    /// v1: CR without LF behind it.
+    /// v1: a CR has no LF behind it.
     BareCr,
-    /// v1: no end of line within [`V1_BYTES_MAX`]. v2: more than [`V2_BYTES_MAX`] announced.
+    /// v1: no end of line within [`V1_BYTES_MAX`]. v2: more than [`V2_BYTES_MAX`] bytes announced.
     TooLong,
-    /// v1: neither TCP4 nor TCP6 nor UNKNOWN.
+    /// v1: the protocol is neither TCP4 nor TCP6 nor UNKNOWN.
     BadProtocol,
-    /// v1: too few fields, too many, or a space too many.
+    /// v1: there are too few fields, too many, or a space too many.
     BadFields,
-    /// v1: a byte that is neither graphic ASCII nor the separator in its place.
+    /// v1: a byte is neither graphic ASCII nor the separator that belongs there.
     BadByte,
-    /// v1: no address of the announced family.
+    /// v1: a field is no address of the announced family.
     BadAddress,
-    /// v1: no decimal number from 0 to 65535 without leading zeros.
+    /// v1: a field is no decimal number from 0 to 65535 without leading zeros.
     BadPort,
-    /// v2: another version.
+    /// v2: the version is another one.
     BadVersion,
-    /// v2: neither LOCAL nor PROXY.
+    /// v2: the command is neither LOCAL nor PROXY.
     BadCommand,
-    /// v2: an address family that is not defined.
+    /// v2: the address family is not defined.
     BadFamily,
-    /// v2: a transport that is not defined.
+    /// v2: the transport is not defined.
     BadTransport,
-    /// v2: fewer bytes announced than the family's addresses occupy.
+    /// v2: fewer bytes are announced than the family's addresses occupy.
     ShortAddress,
-    /// v2: a TLV that does not fit, has the wrong size or comes twice.
+    /// v2: a TLV does not fit, has the wrong size or comes twice.
     BadTlv,
     /// v2: the CRC-32C is not that of the header.
     BadChecksum,
@@ -159,8 +159,8 @@ impl core::error::Error for Error {}
 
 /// Reads the header that `bytes`, the connection's bytes from its very first one, begin with.
 ///
-/// `Partial` means that every byte fits so far; call again with the same bytes and more. Once the
-/// result is `Complete` or an error, more bytes never change it. Bounded work, no allocation.
+/// `Partial` means that every byte fits so far; to be called again with these bytes and more. Once
+/// the result is `Complete` or an error, more bytes never change it. Bounded work, no allocation.
 ///
 /// # Errors
 ///
@@ -177,12 +177,12 @@ pub fn parse(bytes: &[u8]) -> Result<Status<Header<'_>>, Error> {
 }
 
 /// How many bytes the header takes that `bytes`, the connection's bytes from its very first one,
-/// begin with, whatever it says: for a listener that believes no header, has nothing to do with
-/// what is in one, and must only find what stands behind it.
+/// begin with, whatever the header says. For a listener that believes no header and only needs to
+/// find what stands behind it.
 ///
-/// Of every header that [`parse`] reads it says the same length, with the same byte. Of others it
-/// may say one too, since only their extent is judged. Verdicts last, as those of [`parse`] do.
-/// Bounded work, no allocation.
+/// Where [`parse`] reads a header, this finds the same length with the same byte. It may find one
+/// for other headers too, since only their extent is judged. Verdicts last, as those of [`parse`]
+/// do. Bounded work, no allocation.
 ///
 /// # Errors
 ///
@@ -219,18 +219,19 @@ fn extent_v1(bytes: &[u8]) -> Result<Status<usize>, Error> {
 
 const V1_SIGNATURE: &[u8] = b"PROXY ";
 
-/// Chosen by its authors so that servers of other protocols give up on it at once.
+/// The signature of version 2, chosen by its authors so that servers of other protocols give up at
+/// once.
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// Whether the two are equal as far as the shorter one goes.
+/// Whether both are equal as far as the shorter one goes.
 fn begins_alike(bytes: &[u8], signature: &[u8]) -> bool {
     bytes.iter().zip(signature).all(|(byte, expected)| byte == expected)
 }
 
-/// Version 1, for bytes that agree with its signature.
+/// Reads a version 1 header from bytes that agree with its signature.
 fn parse_v1(bytes: &[u8]) -> Result<Status<Header<'_>>, Error> {
-    // In the longest line the CR is the last byte but one: a line that has not got it there is
-    // too long, unless it was bad before.
+    // In the longest line the CR is the last byte but one. A line without a CR up to there is too
+    // long, unless it was bad before.
     let line = &bytes[..bytes.len().min(V1_BYTES_MAX - 1)];
     let Status::Complete((text_len, origin)) = parse_line(line)? else {
         let room = line.len() < V1_BYTES_MAX - 1;
@@ -248,7 +249,7 @@ fn parse_v1(bytes: &[u8]) -> Result<Status<Header<'_>>, Error> {
     }
 }
 
-/// The line up to its CR: how many bytes stand before that, and what they say.
+/// Reads a line up to its CR. Returns how many bytes stand before the CR, and what they say.
 fn parse_line(line: &[u8]) -> Result<Status<(usize, Origin)>, Error> {
     let Some(mut rest) = line.get(V1_SIGNATURE.len()..) else {
         return Ok(Status::Partial);
@@ -267,7 +268,7 @@ fn parse_line(line: &[u8]) -> Result<Status<(usize, Origin)>, Error> {
     })
 }
 
-/// The second word of a v1 line.
+/// The second word of a v1 line, which names the protocol.
 #[derive(Clone, Copy)]
 enum Protocol {
     Tcp4,
@@ -275,8 +276,8 @@ enum Protocol {
     Unknown,
 }
 
-/// Takes the protocol and the space behind it. A CR is left to the reader of what follows: behind
-/// UNKNOWN it ends the line, behind TCP an address is missing.
+/// Takes the protocol and the space behind it. A CR is left where it is: behind UNKNOWN it ends the
+/// line, behind TCP4 or TCP6 an address is missing, which the reader of what follows says.
 fn take_protocol(rest: &mut &[u8]) -> Result<Status<Protocol>, Error> {
     const PROTOCOLS: [(&str, Protocol); 3] =
         [("TCP4", Protocol::Tcp4), ("TCP6", Protocol::Tcp6), ("UNKNOWN", Protocol::Unknown)];
@@ -324,8 +325,9 @@ where
 
 /// Takes what follows UNKNOWN, whatever it says, and the CR.
 ///
-/// A lone LF is refused although the specification would have us ignore it: one who takes it for
-/// the end of the line and one who does not would disagree about which bytes are the application's.
+/// A lone LF is refused although the specification would have us ignore it: a reader that takes it
+/// for the end of the line and one that does not would disagree about which bytes are the
+/// application's.
 fn take_anything(rest: &mut &[u8]) -> Result<Status<Origin>, Error> {
     let Some(end) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
         return Ok(Status::Partial);
@@ -337,8 +339,8 @@ fn take_anything(rest: &mut &[u8]) -> Result<Status<Origin>, Error> {
     Ok(Status::Complete(Origin::Unknown))
 }
 
-/// Takes an address and the space behind it. std reads exactly what is wanted: no leading zeros in
-/// IPv4, no zone and no brackets in IPv6, a dotted tail allowed.
+/// Takes an address and the space behind it. The standard library reads exactly what is wanted: no
+/// leading zeros in IPv4, no zone and no brackets in IPv6, a dotted tail allowed.
 fn take_address<A>(rest: &mut &[u8]) -> Result<Status<IpAddr>, Error>
 where
     A: FromStr + Into<IpAddr>,
@@ -360,8 +362,9 @@ where
     Ok(Status::Complete(address.into()))
 }
 
-/// Whether more characters can make an address of `text`: tried with endings of which, for every
-/// beginning of an address, at least one fits. So std stays the only judge of addresses.
+/// Whether more characters can make an address of `text`. This is tried with endings of which, for
+/// every beginning of an address, at least one fits, so that the standard library stays the only
+/// judge of addresses.
 fn can_become<A: FromStr>(text: &str) -> bool {
     const ENDINGS: [&str; 10] =
         ["", "0", ":", "::", ".0", "0.0", ".0.0", "0.0.0", ".0.0.0", "0.0.0.0"];
@@ -380,11 +383,11 @@ fn can_become<A: FromStr>(text: &str) -> bool {
     })
 }
 
-/// Takes a port and `expected`, the byte behind it. Every beginning of a port is a port, so one
-/// that is none is bad at once; an empty one when it ends.
+/// Takes a port and `expected`, the byte behind it. Every beginning of a port is a port, so a field
+/// that is none is bad at once; an empty field is bad when it ends.
 fn take_port(rest: &mut &[u8], expected: u8) -> Result<Status<u16>, Error> {
     let (text, ending) = split_field(rest);
-    // std would also read "+80" and "080".
+    // The standard library would also read "+80" and "080".
     let plain = text == "0" || text.starts_with(|first| matches!(first, '1'..='9'));
     let port = if plain { text.parse().ok() } else { None };
     if port.is_none() && !text.is_empty() {
@@ -401,8 +404,8 @@ fn take_port(rest: &mut &[u8], expected: u8) -> Result<Status<u16>, Error> {
 
 /// The field that `rest` begins with, perhaps empty, and the byte behind it once that is there.
 ///
-/// Judge the field first, as far as it goes, and only then the byte: that is the order in which
-/// they arrive.
+/// The field must be judged first, as far as it goes, and only then the byte: that is the order in
+/// which they arrive.
 fn split_field(rest: &[u8]) -> (&str, Option<u8>) {
     let len = rest.iter().position(|byte| !byte.is_ascii_graphic()).unwrap_or(rest.len());
     let text = core::str::from_utf8(&rest[..len]).expect("graphic ASCII is UTF-8");
@@ -419,10 +422,10 @@ fn check_ending(ending: u8, expected: u8) -> Result<(), Error> {
     }
 }
 
-/// Bytes of a v2 header before its addresses.
+/// Bytes of a v2 header in front of its addresses.
 const V2_FIXED_BYTES: usize = 16;
 
-/// Version 2, for bytes that agree with its signature.
+/// Reads a version 2 header from bytes that agree with its signature.
 fn parse_v2(bytes: &[u8]) -> Result<Status<Header<'_>>, Error> {
     let Some(&version_command) = bytes.get(12) else {
         return Ok(Status::Partial);
@@ -447,7 +450,7 @@ fn parse_v2(bytes: &[u8]) -> Result<Status<Header<'_>>, Error> {
     };
     let (block, tlvs) = (&header[V2_FIXED_BYTES..tlvs_start], &header[tlvs_start..]);
     let (origin, tlvs) = match content {
-        // TLVs may stand among the opaque bytes, but nobody says where they begin.
+        // TLVs may stand among bytes that are not looked at, but nobody says where they begin.
         Content::Opaque(origin) => (origin, &[][..]),
         Content::Inet => (Origin::Proxied(read_block::<4>(block)?), tlvs),
         Content::Inet6 => (Origin::Proxied(read_block::<16>(block)?), tlvs),
@@ -457,7 +460,7 @@ fn parse_v2(bytes: &[u8]) -> Result<Status<Header<'_>>, Error> {
     Ok(Status::Complete(Header { len, version: Version::V2, origin, vpc_endpoint }))
 }
 
-/// The length that a v2 header announces, its fixed bytes included, once these are there.
+/// The length of a v2 header as announced, with its fixed bytes, once the announcement is there.
 fn length_v2(bytes: &[u8]) -> Result<Status<usize>, Error> {
     let Some(&[.., length_high, length_low]) = bytes.first_chunk::<V2_FIXED_BYTES>() else {
         return Ok(Status::Partial);
@@ -491,12 +494,12 @@ enum Content {
     Inet,
     /// TCP over IPv6, then TLVs.
     Inet6,
-    /// A block of addresses of this many bytes that no TCP connection can have, then TLVs.
+    /// A block of addresses that no TCP connection can have, of this many bytes, then TLVs.
     Passed(usize),
 }
 
 impl Content {
-    /// For the command PROXY.
+    /// What stands behind the fixed bytes of a header with the command PROXY.
     fn parse(family_transport: u8) -> Result<Content, Error> {
         const STREAM: u8 = 1;
         match (family_transport >> 4, family_transport & 0x0f) {
@@ -511,7 +514,7 @@ impl Content {
         }
     }
 
-    /// Bytes of the addresses, 0 where there are none to be found.
+    /// Bytes of the addresses; 0 where they are not looked for.
     fn block_bytes(&self) -> usize {
         match self {
             Content::Opaque(_) => 0,
@@ -522,13 +525,13 @@ impl Content {
     }
 }
 
-/// Two addresses of 4 bytes and two ports.
+/// Bytes of two IPv4 addresses and two ports.
 const INET_BYTES: usize = 12;
 
-/// Two addresses of 16 bytes and two ports.
+/// Bytes of two IPv6 addresses and two ports.
 const INET6_BYTES: usize = 36;
 
-/// Two names of 108 bytes.
+/// Bytes of two UNIX socket names of 108 bytes.
 const UNIX_BYTES: usize = 216;
 
 /// Reads both addresses, of `N` bytes each, and both ports.
@@ -546,23 +549,23 @@ where
     ))
 }
 
-/// Type of a TLV: the CRC-32C of the header.
+/// The type of the TLV with the CRC-32C of the header.
 const TLV_CRC32C: u8 = 0x03;
-/// Type of a TLV: the balancer's name for the connection.
+/// The type of the TLV with the balancer's name for the connection.
 const TLV_UNIQUE_ID: u8 = 0x05;
-/// Type of a TLV: how the client spoke TLS with the balancer, with TLVs of its own.
+/// The type of the TLV that tells how the client spoke TLS with the balancer, in TLVs of its own.
 const TLV_SSL: u8 = 0x20;
-/// Type of a TLV: Amazon's own.
+/// The type of Amazon's own TLV.
 const TLV_AWS: u8 = 0xea;
 
-/// The specification's bound on a UNIQUE_ID.
+/// The most bytes of a UNIQUE_ID, by the specification.
 const UNIQUE_ID_BYTES_MAX: usize = 128;
 
-/// Bytes of an SSL TLV before its own TLVs: flags (1) and the result of the verification (4).
+/// Bytes of an SSL TLV in front of its own TLVs: flags (1) and the result of the verification (4).
 const SSL_FIXED_BYTES: usize = 5;
 
-/// Checks `tlvs`, the end of `header`, and gives the VPC endpoint if one is named. Unknown types
-/// are passed over.
+/// Checks `tlvs`, the end of `header`, and returns the VPC endpoint if one is named. TLVs of
+/// unknown types are passed over.
 fn walk_tlvs<'a>(header: &[u8], tlvs: &'a [u8]) -> Result<Option<&'a str>, Error> {
     let mut vpc_endpoint = None;
     let mut checksum = None;
@@ -596,7 +599,7 @@ fn walk_tlvs<'a>(header: &[u8], tlvs: &'a [u8]) -> Result<Option<&'a str>, Error
     }
 }
 
-/// Takes the TLV that `rest`, which is not empty, begins with: its type and value.
+/// Takes the TLV that `rest`, which is not empty, begins with. Returns its type and value.
 fn take_tlv<'a>(rest: &mut &'a [u8]) -> Result<(u8, &'a [u8]), Error> {
     let (&[kind, length_high, length_low], behind) =
         rest.split_first_chunk().ok_or(Error::BadTlv)?;
@@ -606,7 +609,7 @@ fn take_tlv<'a>(rest: &mut &'a [u8]) -> Result<(u8, &'a [u8]), Error> {
     Ok((kind, value))
 }
 
-/// The id of the VPC endpoint in the value of an AWS TLV, if it is one.
+/// The id of the VPC endpoint in the value of an AWS TLV; `None` if the value is another one.
 fn read_vpc_endpoint(value: &[u8]) -> Option<&str> {
     let id = value.strip_prefix(&[0x01])?;
     let graphic = !id.is_empty() && id.iter().all(u8::is_ascii_graphic);

@@ -1,7 +1,7 @@
 //! The server's packets in a polling body (Engine.IO protocols 3 and 4, "Payload encoding").
 //!
-//! A session that polls reads the same feed as one with a WebSocket, so what it is owed lies there
-//! as finished frames. [`frames`] finds them again, [`Body`] joins them as packets:
+//! A session that polls reads the same feed as one with a WebSocket, so its messages lie there as
+//! finished frames. [`frames`] finds these frames again, [`Body`] joins them as packets:
 //!
 //! ```text
 //!   81 06 "4hello"   82 03 01 02 03        ─► 4hello 1e bAQID          protocol 4
@@ -24,13 +24,14 @@ use super::payload::SEPARATOR;
 use super::{BINARY_MESSAGE, Version};
 use crate::wire::ws::{HEADER_BYTES_MAX, Kind};
 
-/// The payload of a server's frame, in two slices because it may wrap in its ring: a packet as a
-/// WebSocket of its session's protocol carries it. The cut may be inside a code point.
+/// One frame of the server: a packet as a WebSocket of its session's protocol carries it. The
+/// payload is in two slices because it may wrap in its ring, and the cut may be inside a code
+/// point.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Frame<'b> {
-    /// Text or binary.
+    /// Whether the frame is text or binary.
     pub kind: Kind,
-    /// In order; both may be empty.
+    /// The payload in order; both slices may be empty.
     pub payload: [&'b [u8]; 2],
 }
 
@@ -40,7 +41,7 @@ impl<'b> Frame<'b> {
         Frame { kind: Kind::Text, payload: [packet.as_bytes(), b""] }
     }
 
-    /// A binary message's data as it comes in protocol 3, without its type byte.
+    /// The data of a binary message, without the type byte that protocol 3 puts in front of it.
     fn without_type(self) -> [&'b [u8]; 2] {
         let (first, rest) = match self.payload {
             [[first, rest @ ..], second] => (first, [rest, second]),
@@ -62,7 +63,7 @@ pub const fn frames<'b>(first: &'b [u8], second: &'b [u8]) -> Frames<'b> {
     Frames { rest: [first, second] }
 }
 
-/// The frames in a piece of a feed. See [`frames`].
+/// Iterator over the frames in a piece of a feed; see [`frames`].
 #[derive(Clone, Debug)]
 pub struct Frames<'b> {
     rest: [&'b [u8]; 2],
@@ -71,6 +72,8 @@ pub struct Frames<'b> {
 impl<'b> Iterator for Frames<'b> {
     type Item = Frame<'b>;
 
+    /// The next frame; `None` at the end of the piece.
+    ///
     /// # Panics
     ///
     /// If the piece is anything else than [`frames`] asks for, which would be our mistake.
@@ -119,7 +122,7 @@ impl<'b> Frames<'b> {
 pub struct Body<'o> {
     version: Version,
     out: &'o mut Vec<u8>,
-    /// Where in `out` the body begins.
+    /// Where the body begins in `out`.
     start: usize,
 }
 
@@ -130,29 +133,30 @@ impl<'o> Body<'o> {
         Body { version, out, start }
     }
 
-    /// Its length so far.
+    /// Bytes of the body so far.
     pub const fn len(&self) -> usize {
         self.out.len() - self.start
     }
 
-    /// Whether it has no packet yet. Such a body must not be sent: clients take it for an error.
+    /// Whether the body has no packet yet. Such a body must not be sent: clients take it for an
+    /// error.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// By how many bytes [`Body::push`] would lengthen it, exactly.
+    /// By how many bytes [`Body::push`] would lengthen the body, exactly.
     pub fn bytes_with(&self, frame: Frame<'_>) -> usize {
         let mut length = BodyLength { version: self.version, bytes: self.len() };
         length.add(frame);
         length.bytes - self.len()
     }
 
-    /// Appends a frame as a packet. With [`Body::bytes_with`] of capacity to spare it does not
+    /// Appends a frame as a packet. With [`Body::bytes_with`] of capacity to spare this does not
     /// allocate.
     ///
     /// # Panics
     ///
-    /// If it is binary, of protocol 3, and has another first byte than that of a message.
+    /// If the frame is binary, of protocol 3, and its first byte is not that of a message.
     pub fn push(&mut self, frame: Frame<'_>) {
         if self.separated() {
             self.out.push(SEPARATOR);
@@ -201,7 +205,8 @@ impl<'o> Body<'o> {
         parts.into_iter().for_each(|part| self.out.extend_from_slice(part));
     }
 
-    /// Appends base64 of two parts as if they were one: the triple at their border is put together.
+    /// Appends the base64 of two parts as if they were one: the triple at their border is put
+    /// together.
     fn encode(&mut self, [first, second]: [&[u8]; 2]) {
         let (triples, left) = first.split_at(first.len() - first.len() % 3);
         let (lent, rest) = second.split_at(second.len().min(3 - left.len()));
@@ -217,7 +222,7 @@ impl<'o> Body<'o> {
     }
 }
 
-/// The length of a body that is still to be written.
+/// The length of a body that is still to be written, added up packet by packet.
 #[derive(Clone, Copy, Debug)]
 pub struct BodyLength {
     version: Version,
@@ -225,12 +230,12 @@ pub struct BodyLength {
 }
 
 impl BodyLength {
-    /// That of a body without packets.
+    /// The length of a body without packets.
     pub const fn new(version: Version) -> BodyLength {
         BodyLength { version, bytes: 0 }
     }
 
-    /// Adds what [`Body::push`] would append, exactly.
+    /// Adds exactly what [`Body::push`] would append for `frame`.
     pub fn add(&mut self, frame: Frame<'_>) {
         let (before, length) = match (self.version, frame.kind) {
             (Version::V4, Kind::Text) => (0, frame.payload_bytes()),
@@ -247,13 +252,13 @@ impl BodyLength {
         self.bytes += usize::from(separated) + before + length;
     }
 
-    /// In bytes.
+    /// Bytes of the body.
     pub const fn bytes(&self) -> usize {
         self.bytes
     }
 }
 
-/// A whole body that says nothing: it only gives a poll back.
+/// A whole body that says nothing: it only ends a poll.
 pub const fn noop_body(version: Version) -> &'static [u8] {
     match version {
         Version::V3 => b"1:6",
@@ -269,10 +274,10 @@ pub const fn close_body(version: Version) -> &'static [u8] {
     }
 }
 
-/// The decimal digits of any `usize`.
+/// The most decimal digits of any `usize`.
 const DIGITS_MAX: usize = usize::MAX.ilog10() as usize + 1;
 
-/// The bytes of a length and its colon.
+/// Bytes of a length in decimal digits and the colon behind it.
 const fn prefix_bytes(units: usize) -> usize {
     let digits = match units.checked_ilog10() {
         Some(rest) => rest as usize + 1,
@@ -281,8 +286,8 @@ const fn prefix_bytes(units: usize) -> usize {
     digits + 1
 }
 
-/// How many UTF-16 code units a text has, cut anywhere: one per code point, and one more for those
-/// of four bytes.
+/// How many UTF-16 code units a text has, which may be cut anywhere: one per code point, and one
+/// more for each code point of four bytes.
 fn units(text: [&[u8]; 2]) -> usize {
     let units_of = |byte: &u8| match byte {
         0x80..=0xbf => 0,

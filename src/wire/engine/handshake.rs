@@ -2,11 +2,11 @@
 //! session ids, the open packet, and refusals.
 //!
 //! Deals with: what the parameters say, and how answers are written. Leaves to others: which
-//! sessions there are, which transports are offered, and the order in which a server asks (the
-//! reference asks for the transport first, then for the session, the method, the version).
+//! sessions there are, which transports are offered, and the order of the checks (the reference
+//! checks the transport first, then the session, the method, the version).
 //!
 //! The surprise: a parameter that comes twice counts as unknown, whatever its values. The reference
-//! servers make a list of the two, which equals none of the words they know.
+//! servers make a list of the two values, which equals none of the words they know.
 
 use std::fmt;
 use std::io::Write;
@@ -15,95 +15,98 @@ use data_encoding::BASE64URL_NOPAD;
 
 use super::Version;
 
-/// The length of a session id.
+/// Bytes of a session id.
 pub const SID_BYTES: usize = 20;
 
-/// The random bytes that make a session id.
+/// How many random bytes a session id is made of.
 pub const SID_RANDOM_BYTES: usize = 15;
 
-/// The longest open packet.
+/// The most bytes of an open packet.
 pub const OPEN_BYTES_MAX: usize = 192;
 
 /// A session id: 20 characters of `A-Za-z0-9_-`, 120 bits, like those of the reference servers.
-/// Who knows it speaks for the session: it comes from a secure source and stays out of the log.
+/// Whoever knows the id speaks for the session, so it comes from a secure source and stays out of
+/// the log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Sid([u8; SID_BYTES]);
 
 impl Sid {
-    /// The id that these random bytes make; others make another.
+    /// The id made of these random bytes; other bytes make another id.
     pub fn new(random: [u8; SID_RANDOM_BYTES]) -> Sid {
         let mut text = [0; SID_BYTES];
         BASE64URL_NOPAD.encode_mut(&random, &mut text);
         Sid(text)
     }
 
-    /// `text` as an id, if it could be one.
+    /// Reads `text` as an id; `None` if it has not the shape of one.
     pub fn parse(text: &[u8]) -> Option<Sid> {
         let is_valid = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         let text: [u8; SID_BYTES] = text.try_into().ok()?;
         text.iter().all(is_valid).then_some(Sid(text))
     }
 
-    /// Its characters.
+    /// The characters of the id.
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.0).expect("every character of an id is ASCII")
     }
 }
 
-/// Its beginning only, enough to tell two sessions apart and too little to speak for one.
+/// Shows the beginning of the id alone: enough to tell two sessions apart, too little to speak for
+/// one.
 impl fmt::Debug for Sid {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sid({}…)", &self.as_str()[..4])
     }
 }
 
-/// What carries a session.
+/// The transport that a request asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Transport {
-    /// GET for what the server says, POST for what the client says.
+    /// Polling: GET for what the server says, POST for what the client says.
     Polling,
-    /// One WebSocket.
+    /// One WebSocket for both directions.
     WebSocket,
 }
 
 /// The session that a request asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Asked {
-    /// A new one.
+    /// A new session.
     New,
-    /// This one.
+    /// The session with this id.
     Sid(Sid),
-    /// One that cannot be here: its id has not the shape of ours.
+    /// A session that cannot be here, for its id has not the shape of ours.
     Unknown,
 }
 
 /// What a request for `/socket.io/` says in its query.
 ///
-/// Not looked at: `t`, which is there against caches; `b64`, by which a client of protocol 3 says
-/// that it cannot take binary, since bodies are text always; what belongs to the application.
+/// These parameters are not looked at: `t`, which is there against caches; `b64`, by which a client
+/// of protocol 3 says that it cannot take binary, since our bodies are always text; those that
+/// belong to the application.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Query {
-    /// `EIO`; `None` if it is missing or neither 3 nor 4.
+    /// The protocol, by `EIO`; `None` if it is missing or neither 3 nor 4.
     pub version: Option<Version>,
-    /// `transport`; `None` if it is missing or unknown.
+    /// The transport, by `transport`; `None` if it is missing or unknown.
     pub transport: Option<Transport>,
-    /// `sid`.
+    /// The session, by `sid`.
     pub session: Asked,
-    /// `j`: the answer is to be a script (JSONP), in protocol 3 only.
+    /// Whether the answer is to be a script (JSONP), by `j`, which protocol 3 alone has.
     pub jsonp: bool,
 }
 
 impl Query {
-    /// Reads what follows the `?` of a target. Names and values may be percent-encoded; escapes
-    /// that are none stand for themselves. One pass, no allocation.
+    /// Reads the part of a target that follows the `?`. Names and values may be percent-encoded; a
+    /// `%` without two hexadecimal digits stands for itself. One pass, no allocation.
     pub fn parse(query: &str) -> Query {
         let mut version = Parameter::Missing;
         let mut transport = Parameter::Missing;
         let mut sid = Parameter::Missing;
         let mut jsonp = Parameter::Missing;
         for pair in query.as_bytes().split(|byte| *byte == b'&') {
-            // A query may be a thousand pairs of nothing, so what cannot be a name is passed over
-            // by its first byte.
+            // A query may be a thousand pairs of nothing, so a pair that cannot have a known name
+            // is passed over by its first byte.
             let Some(b'E' | b't' | b's' | b'j' | b'%') = pair.first() else { continue };
             let name_end = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
             let (name, rest) = pair.split_at(name_end);
@@ -131,7 +134,7 @@ impl Query {
     }
 }
 
-/// The length of the longest name that is looked for: `transport`.
+/// Bytes of the longest name that is looked for: `transport`.
 const NAME_BYTES_MAX: usize = 9;
 
 /// A parameter's value as it was sent.
@@ -169,8 +172,8 @@ fn means(encoded: &[u8], word: &str) -> bool {
     decoded(encoded).eq(word.bytes())
 }
 
-/// What a name or value of a query stands for, written into `out`; `None` if there is no room for
-/// it. Bytes that come after there is no room are not looked at.
+/// Writes what a name or value of a query stands for into `out`; `None` if there is no room for it.
+/// Bytes beyond that are not looked at.
 fn decoded_into<'o>(encoded: &[u8], out: &'o mut [u8]) -> Option<&'o [u8]> {
     let mut length = 0;
     for byte in decoded(encoded) {
@@ -198,18 +201,19 @@ fn decoded(encoded: &[u8]) -> impl Iterator<Item = u8> {
     })
 }
 
-/// The open packet: what a session begins with.
+/// The open packet, with which a session begins.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Open {
-    /// The new session's.
+    /// The id of the new session.
     pub sid: Sid,
-    /// Whether the client may move to a WebSocket; not if it is on one already.
+    /// Whether the client may move to a WebSocket; `false` if it is on one already.
     pub upgrade: bool,
-    /// In protocol 4 the server pings this often, in protocol 3 the client does.
+    /// Milliseconds between two pings, which the server sends in protocol 4, the client in protocol
+    /// 3.
     pub ping_interval_ms: u64,
-    /// How long the pinged side may take.
+    /// Milliseconds that the pinged side may take to answer.
     pub ping_timeout_ms: u64,
-    /// The largest body of a POST; protocol 3 does not tell it.
+    /// The most bytes of a POST's body; protocol 3 does not tell it.
     pub body_bytes_max: u64,
 }
 
@@ -238,23 +242,23 @@ const A_VECTOR_TAKES_ALL: &str = "writing to a vector does not fail";
 /// the [message](Refusal::message) as plain text, anything else with the [body](Refusal::body).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// No transport, or one that is unknown.
+    /// The request names no transport, or an unknown one.
     TransportUnknown,
-    /// No session of this id: it is over, or another instance's.
+    /// No session has this id: it is over, or another instance's.
     SidUnknown,
-    /// Something other than GET without a session id.
+    /// A request without a session id is not a GET.
     HandshakeMethod,
-    /// The transport is not the session's, an upgrade without its fields, another version than
-    /// the session's.
+    /// The transport is not the session's, an upgrade lacks its fields, or the version is not the
+    /// session's.
     BadRequest,
-    /// Refused by policy.
+    /// Policy forbids the request, for instance because of its origin.
     Forbidden,
-    /// A protocol that is not served.
+    /// The protocol is not served.
     VersionUnsupported,
 }
 
 impl Refusal {
-    /// All of them, by code.
+    /// All refusals, in the order of their codes.
     pub const ALL: [Refusal; 6] = [
         Refusal::TransportUnknown,
         Refusal::SidUnknown,
@@ -264,7 +268,7 @@ impl Refusal {
         Refusal::VersionUnsupported,
     ];
 
-    /// The response's status.
+    /// The status of the response.
     pub const fn status(self) -> u16 {
         match self {
             Refusal::Forbidden => 403,
@@ -276,7 +280,7 @@ impl Refusal {
         }
     }
 
-    /// What it says to people.
+    /// The words for people.
     pub const fn message(self) -> &'static str {
         match self {
             Refusal::TransportUnknown => "Transport unknown",
@@ -288,7 +292,7 @@ impl Refusal {
         }
     }
 
-    /// The response's content, `application/json`.
+    /// The content of the response, `application/json`.
     pub const fn body(self) -> &'static str {
         match self {
             Refusal::TransportUnknown => r#"{"code":0,"message":"Transport unknown"}"#,

@@ -36,17 +36,17 @@ pub use handshake::{
 pub use packet::{Base64, Data, Packet};
 pub use payload::{Form, Packets, check, packets, packets_left};
 
-/// A protocol of Engine.IO: what a client names as `EIO`.
+/// A protocol of Engine.IO, which a client names by `EIO`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum Version {
-    /// Clients 1.x and 2.x of Socket.IO.
+    /// Protocol 3, of Socket.IO clients 1.x and 2.x.
     V3,
-    /// Clients since 3.0.
+    /// Protocol 4, of Socket.IO clients since 3.0.
     V4,
 }
 
 impl Version {
-    /// What stands in a binary frame in front of a message's payload.
+    /// The bytes in a binary frame in front of a message's payload: none in protocol 4.
     pub const fn binary_head(self) -> &'static [u8] {
         match self {
             Version::V3 => &[BINARY_MESSAGE],
@@ -61,24 +61,24 @@ const BINARY_MESSAGE: u8 = 4;
 /// What a packet is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PacketType {
-    /// The server's first word: the session's id and its intervals.
+    /// The first packet of the server: the session's id and its intervals.
     Open,
-    /// The session ends.
+    /// The end of the session.
     Close,
-    /// A question whether the peer lives; during an upgrade with the data `probe`.
+    /// The question whether the peer lives; during an upgrade with the data `probe`.
     Ping,
-    /// Its answer, with the same data.
+    /// The answer to a ping, with the same data.
     Pong,
-    /// What the layer above says.
+    /// A message of the layer above.
     Message,
-    /// The transport that this came on carries the session from now on.
+    /// The transport that this packet came on carries the session from now on.
     Upgrade,
-    /// Nothing: it ends a poll.
+    /// Nothing: such a packet only ends a poll.
     Noop,
 }
 
 impl PacketType {
-    /// The digit that stands for it on the wire.
+    /// The digit that stands for the type on the wire.
     pub const fn digit(self) -> u8 {
         match self {
             PacketType::Open => b'0',
@@ -105,19 +105,19 @@ impl PacketType {
     }
 }
 
-/// What a client did wrong. It ends the session with "parse error"; a POST that it came in is
+/// What a client did wrong. The session ends with "parse error"; a POST that brought the error is
 /// still answered `ok`, as the reference servers do.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Error {
     /// A packet of no bytes: an empty body or binary frame, or nothing between two separators.
     Empty,
-    /// A type that stands for nothing.
+    /// The type of a packet stands for nothing.
     Type,
-    /// A length that is no number, or not that of a packet in the body.
+    /// A length is no number, or not that of a packet in the body.
     Length,
-    /// A text that is not UTF-8.
+    /// Text is not UTF-8.
     Utf8,
-    /// Binary that is not canonical base64.
+    /// Binary data is not canonical base64.
     Base64,
 }
 

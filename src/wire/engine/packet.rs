@@ -12,16 +12,16 @@ use data_encoding::BASE64;
 use super::{Error, PacketType, Version};
 use crate::wire::ws::Kind;
 
-/// One packet, borrowed from the bytes that it came in.
+/// One packet of a client, borrowed from the bytes in which it came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Packet<'b> {
-    /// What it is for.
+    /// The type of the packet.
     pub kind: PacketType,
-    /// What it says; empty more often than not.
+    /// The data of the packet; empty more often than not.
     pub data: Data<'b>,
 }
 
-/// What a packet says.
+/// The data of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Data<'b> {
     /// Text, without the type digit.
@@ -37,7 +37,8 @@ impl<'b> Packet<'b> {
     ///
     /// # Errors
     ///
-    /// All but [`Error::Length`] and [`Error::Base64`]; the latter comes with the decoding.
+    /// Any but [`Error::Length`] and [`Error::Base64`]; the latter is found by
+    /// [`Base64::append_to`].
     pub fn from_frame(
         version: Version,
         kind: Kind,
@@ -51,7 +52,7 @@ impl<'b> Packet<'b> {
         }
     }
 
-    /// Reads a type digit and text, or `b` and base64.
+    /// Reads a packet as text: a type digit and text, or `b` and base64.
     pub(super) fn from_text(version: Version, text: &'b str) -> Result<Packet<'b>, Error> {
         let (first, rest) = text.as_bytes().split_first().ok_or(Error::Empty)?;
         if *first != b'b' {
@@ -90,20 +91,20 @@ impl<'b> Packet<'b> {
 pub struct Base64<'b>(&'b [u8]);
 
 impl Base64<'_> {
-    /// The most bytes that decoding appends; at most two more than it will.
+    /// The most bytes that decoding appends; at most two more than it really does.
     pub const fn bytes_max(self) -> usize {
         self.0.len() / 4 * 3
     }
 
     /// Appends the decoded bytes to `out`, which grows by no more than [`Base64::bytes_max`]: with
-    /// that much capacity to spare it does not allocate.
+    /// so much capacity to spare this does not allocate.
     ///
     /// # Errors
     ///
-    /// [`Error::Base64`] unless it is canonical and padded, which every client's is; `out` is then
-    /// as it was.
+    /// [`Error::Base64`] unless the text is canonical and padded, which every client's is; `out` is
+    /// then unchanged.
     pub fn append_to(self, out: &mut Vec<u8>) -> Result<(), Error> {
-        // The decoder would take padded pieces one behind the other.
+        // The decoder alone would take padded pieces one behind the other.
         let padding = self.0.iter().position(|&byte| byte == b'=').unwrap_or(self.0.len());
         if !self.0.len().is_multiple_of(4) || self.0.len() - padding > 2 {
             return Err(Error::Base64);

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Deals with: where each packet ends. Leaves to others: how large a body and how many packets in
-//! it are allowed; a body of n bytes has at most n packets, so who does work per packet counts.
+//! it are allowed. A body of n bytes has at most n packets, so whoever does work per packet counts
+//! them.
 //!
 //! The surprise: a body with a fault in it still yields the packets before the fault, as the
 //! reference servers act on them before they close the session. Only UTF-8 is checked for the
@@ -18,18 +19,18 @@
 use super::{Error, Packet, Version};
 use crate::work;
 
-/// What stands between two packets of a body in protocol 4. JSON escapes it, so that no packet has
-/// it inside.
+/// The byte between two packets of a body in protocol 4. JSON escapes it, so no packet has it
+/// inside.
 pub(super) const SEPARATOR: u8 = 0x1e;
 
 /// How packets are joined in a client's body.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Form {
-    /// Protocol 4, always text.
+    /// Text with a separator between packets: protocol 4, always.
     Separated,
-    /// Protocol 3 as text.
+    /// Text with a length in front of each packet: protocol 3.
     Counted,
-    /// Protocol 3 as `application/octet-stream`.
+    /// Binary with a length in front of each packet: protocol 3 as `application/octet-stream`.
     Binary,
 }
 
@@ -46,8 +47,8 @@ impl Form {
     }
 }
 
-/// The packets of a whole body, in order. Nothing is allocated; a text body is checked to be UTF-8
-/// as a whole first, and an empty body is [`Error::Empty`].
+/// The packets of a whole body, in order. Nothing is allocated. A text body is first checked to be
+/// UTF-8 as a whole; an empty body is [`Error::Empty`].
 pub fn packets(form: Form, body: &[u8]) -> Packets<'_> {
     match check(form, body) {
         Ok(()) => packets_left(form, body),
@@ -55,14 +56,14 @@ pub fn packets(form: Form, body: &[u8]) -> Packets<'_> {
     }
 }
 
-/// The packets of what is left of a body: the last [`Packets::left_bytes`] of one that
-/// [`packets`] or [`check`] found sound. Only the bytes of each packet are looked at, when it is
-/// asked for, so whoever takes a body in by portions looks at each byte a constant number of times.
+/// The packets in the rest of a body: the last [`Packets::left_bytes`] of a body that [`packets`]
+/// or [`check`] found sound. Only the bytes of each packet are looked at, when it is asked for, so
+/// whoever takes a body in by portions looks at each byte a constant number of times.
 pub fn packets_left(form: Form, left: &[u8]) -> Packets<'_> {
     Packets { rest: Rest::Left(form, left) }
 }
 
-/// Whether the packets of a whole body may be acted upon.
+/// Checks whether the packets of a whole body may be acted upon.
 ///
 /// # Errors
 ///
@@ -82,24 +83,24 @@ pub fn check(form: Form, body: &[u8]) -> Result<(), Error> {
     Ok(())
 }
 
-/// The packets of a body. It ends behind the first error.
+/// Iterator over the packets of a body, which ends behind the first error.
 #[derive(Clone, Debug)]
 pub struct Packets<'b> {
     rest: Rest<'b>,
 }
 
-/// What has not been handed out yet.
+/// The part of a body that has not been handed out yet.
 #[derive(Clone, Copy, Debug)]
 enum Rest<'b> {
-    /// One packet at least, which may be empty.
+    /// At least one packet is left, which may be empty.
     Left(Form, &'b [u8]),
     Bad(Error),
     Done,
 }
 
 impl Packets<'_> {
-    /// Bytes that have not been handed out, `None` at the end: with what is left of the body it
-    /// goes on in the same place, by [`packets_left`].
+    /// How many bytes have not been handed out; `None` at the end. With these last bytes of the
+    /// body, [`packets_left`] goes on in the same place.
     pub fn left_bytes(&self) -> Option<usize> {
         match self.rest {
             Rest::Left(_, rest) => Some(rest.len()),
@@ -127,7 +128,7 @@ impl<'b> Iterator for Packets<'b> {
     }
 }
 
-/// A packet, and what is left behind it if that is not the end.
+/// A packet, and the part of the body behind it unless that is the end.
 type First<'b> = (Packet<'b>, Option<(Form, &'b [u8])>);
 
 fn first_packet(form: Form, bytes: &[u8]) -> Result<First<'_>, Error> {
@@ -172,8 +173,8 @@ fn text(bytes: &[u8]) -> Result<&str, Error> {
     str::from_utf8(bytes).map_err(|_| Error::Utf8)
 }
 
-/// The number that decimal digits (0 to 9, most significant first) stand for. There is one at
-/// least; a number beyond `usize` is [`Error::Length`] like any that no body has room for.
+/// The number that decimal digits (0 to 9, most significant first, at least one) stand for. A
+/// number beyond `usize` is [`Error::Length`], like any for which no body has room.
 fn number(digits: impl Iterator<Item = u8>) -> Result<usize, Error> {
     let mut number = None;
     for digit in digits {
@@ -187,7 +188,8 @@ fn number(digits: impl Iterator<Item = u8>) -> Result<usize, Error> {
 }
 
 /// Where the first `units` UTF-16 code units of a text end, in bytes. `None` if there are fewer, or
-/// if a code point of two units would be cut. Bounded by the packet, not by what stands behind it.
+/// if a code point of two units would be cut. The work is bounded by `units`, whatever stands
+/// behind.
 fn end_of_units(text: &[u8], units: usize) -> Option<usize> {
     // A unit takes a byte or more, and exactly one in ASCII, which nearly all packets are.
     let beginning = text.get(..units)?;

@@ -1,26 +1,26 @@
 //! Where the body of a request ends (RFC 9112 §6 and §7.1).
 //!
-//! Deals with bodies of a known length and with the chunked coding, whose extensions and trailer
-//! fields are checked for their form, counted and dropped. How long a body may be in all is a
-//! question to whoever keeps it.
+//! Deals with: bodies of a known length, and the chunked coding, whose extensions and trailer
+//! fields are checked for their form, counted and dropped. Leaves to others: how long a body may be
+//! in all.
 //!
 //! The surprise: nothing is copied and nothing is kept. A piece of the content is a slice of the
-//! input, so the same body comes in other pieces when it is cut otherwise; joined they are equal.
+//! input, so a body that is cut otherwise comes in other pieces; joined they are equal.
 
 use super::is_token_byte;
 use super::target::hexadecimal;
 use std::fmt;
 
-/// Most bytes of all chunk extensions of one body.
+/// The most bytes of all chunk extensions of one body together.
 pub const EXTENSION_BYTES_MAX: u16 = 1024;
 
-/// Most bytes of all trailer field lines of one body, line ends left out.
+/// The most bytes of all trailer field lines of one body together, line ends not counted.
 pub const TRAILER_BYTES_MAX: u16 = 4096;
 
-/// Most trailer field lines of one body.
+/// The most trailer field lines of one body.
 pub const TRAILERS_MAX: u8 = 16;
 
-/// Most digits of a chunk's size, leading zeros included.
+/// The most digits of a chunk's size, leading zeros included.
 const SIZE_DIGITS_MAX: u8 = 16;
 
 /// How the end of a body is found.
@@ -28,16 +28,16 @@ const SIZE_DIGITS_MAX: u8 = 16;
 pub enum Framing {
     /// There is no body: neither Content-Length nor Transfer-Encoding was sent.
     None,
-    /// So many bytes; below 2^63.
+    /// The body has this many bytes, below 2^63.
     Length(u64),
-    /// Chunks that carry their own lengths.
+    /// The body comes in chunks that carry their own lengths.
     Chunked,
 }
 
 /// What one step of [`Body::decode`] has found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Chunk<'b> {
-    /// The next bytes of the content; never empty.
+    /// Bytes of the content came, at least one.
     Data(&'b [u8]),
     /// All input is consumed, and the body goes on.
     Partial,
@@ -45,11 +45,11 @@ pub enum Chunk<'b> {
     End,
 }
 
-/// Decoder of one body. It holds its position, so any segmentation of the input will do.
+/// The decoder of one body. It knows its position, so the input may be cut anywhere.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Body {
     state: State,
-    /// Bytes of extensions, and from the last chunk on of trailers. Never above their limits.
+    /// Bytes of extensions and, from the last chunk on, of trailers; never above their limits.
     extra_bytes: u16,
 }
 
@@ -93,7 +93,7 @@ impl Body {
         Body { state, extra_bytes: 0 }
     }
 
-    /// Decodes one step: how many bytes of `input` were consumed, and what they were.
+    /// Decodes one step. Returns how many bytes of `input` were consumed, and what they were.
     ///
     /// To be called with what was not consumed until it returns `Partial` or `End`. Nothing is
     /// consumed behind `End`, which is returned again and again.
@@ -126,7 +126,7 @@ impl Body {
         }
     }
 
-    /// Bytes of content that are announced and have not come: of the whole body, or of the chunk
+    /// Bytes of content that were announced and have not come: of the whole body, or of the chunk
     /// under way.
     pub const fn wanted_bytes(&self) -> u64 {
         match self.state {
@@ -150,7 +150,7 @@ impl Body {
         matches!(self.state, State::End)
     }
 
-    /// The state behind `byte`, which is not content.
+    /// The state after `byte`, which is not content.
     fn after(&mut self, byte: u8) -> Result<State, BodyError> {
         match (self.state, byte) {
             (State::Size { digits: 1.., size }, b'\r') => Ok(State::SizeLineFeed { size }),
@@ -200,7 +200,8 @@ impl Body {
         }
     }
 
-    /// Counts a byte that is dropped; it must not be a control character.
+    /// Counts a byte that is dropped. An error if it is a control character other than a tab, or if
+    /// `bytes_max` were counted before.
     fn count(&mut self, byte: u8, bytes_max: u16, error: BodyError) -> Result<(), BodyError> {
         if byte != b'\t' && byte.is_ascii_control() {
             return Err(BodyError::LineEnd);
@@ -213,7 +214,7 @@ impl Body {
     }
 }
 
-/// The size with one more digit; it must fit 63 bits.
+/// The state after one more digit of a chunk's size, which must fit 63 bits.
 ///
 /// Whitespace around the size is refused although RFC 9112 §7.1.1 knows it before a `;`: readers
 /// have disagreed about it, and no client sends it.
@@ -228,17 +229,19 @@ fn longer_size(size: u64, digits: u8, digit: u8) -> Result<State, BodyError> {
 /// Why the chunked coding of a body cannot be read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum BodyError {
-    /// No size, something else than a hexadecimal digit, too many digits, or above 63 bits.
+    /// A chunk has no size, another byte than a hexadecimal digit, too many digits, or a size above
+    /// 63 bits.
     ChunkSize,
     /// The content of a chunk is not followed by CRLF where its size says so.
     ChunkEnd,
     /// A line does not end in CRLF, or a control character stands in it.
     LineEnd,
-    /// More bytes of extensions than [`EXTENSION_BYTES_MAX`].
+    /// There are more bytes of extensions than [`EXTENSION_BYTES_MAX`].
     ExtensionsTooLong,
     /// A trailer is no field line.
     Trailer,
-    /// More trailers than [`TRAILERS_MAX`], or more bytes of them than [`TRAILER_BYTES_MAX`].
+    /// There are more trailers than [`TRAILERS_MAX`], or more bytes of them than
+    /// [`TRAILER_BYTES_MAX`].
     TrailersTooLong,
 }
 
@@ -276,7 +279,8 @@ impl std::error::Error for BodyError {}
 mod tests {
     use super::*;
 
-    /// Decodes all of `input`; the content and how many bytes were consumed, if the body ends.
+    /// Decodes all of `input`. Returns the content and how many bytes were consumed, if the body
+    /// ends.
     fn decoded(framing: Framing, input: &[u8]) -> Result<Option<(Vec<u8>, usize)>, BodyError> {
         let (mut body, mut content, mut position) = (Body::new(framing), Vec::new(), 0);
         loop {

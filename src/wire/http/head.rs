@@ -1,11 +1,12 @@
 //! A whole request head to values (RFC 9112 §3, §5 and §6; RFC 9110 §7 and §10.1.1).
 //!
-//! Deals with the request line, with the fields that decide how the connection goes on (Host,
-//! Content-Length, Transfer-Encoding, Connection, Expect), and with looking up the others. What a
-//! request asks for is not judged.
+//! Deals with: the request line; the fields that decide how the connection goes on (Host,
+//! Content-Length, Transfer-Encoding, Connection, Expect); looking up the others. Leaves to others:
+//! what a request asks for.
 //!
-//! The surprise: a repeated Content-Length is refused even when all its values are equal, and so
-//! is one beside Transfer-Encoding. RFC 9112 permits more, and there the smuggling begins.
+//! The surprise: a repeated Content-Length is refused even when all its values are equal, and so is
+//! a Content-Length beside Transfer-Encoding. RFC 9112 permits more, and there the smuggling
+//! begins.
 
 use super::scan::line_length;
 use super::target::{self, Target};
@@ -13,31 +14,33 @@ use super::{FIELDS_MAX, Framing, is_token_byte, trimmed};
 use crate::work;
 use std::fmt;
 
-/// A request head, borrowed from the bytes it was read from.
+/// A request head, borrowed from the bytes in which it came.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'b, 'h> {
-    /// What is to be done.
+    /// What the request asks to be done.
     pub method: Method,
-    /// The target as it stood on the request line: visible ASCII, never empty.
+    /// The target as it stands on the request line: visible ASCII, never empty.
     pub target: &'b str,
-    /// The path, escapes and dots as they were sent: begins with `/`, or is the `*` of OPTIONS.
+    /// The path, with escapes and dots as they were sent: begins with `/`, or is the `*` of
+    /// OPTIONS.
     pub path: &'b str,
-    /// What follows the first `?` of the target; it may be empty.
+    /// The part of the target that follows its first `?`; may be empty.
     pub query: Option<&'b str>,
-    /// Host and perhaps port: from an absolute-form, else from Host. Only 1.0 can lack it.
+    /// The host, perhaps with a port: from a target in absolute-form, else from Host. Only HTTP/1.0
+    /// can lack it.
     pub authority: Option<&'b str>,
-    /// As what the request is served.
+    /// The version as which the request is served.
     pub version: Version,
     /// Whether the client expects the connection to go on after the answer.
     pub persistent: bool,
     /// How the end of the body is found.
     pub framing: Framing,
-    /// Whether the client waits for `100 Continue` before it sends its body. Never without one.
+    /// Whether the client waits for `100 Continue` before it sends its body, if there is one.
     pub expects_continue: bool,
     fields: &'h [httparse::Header<'b>],
 }
 
-/// What a request asks to be done; the methods of RFC 9110 §9 and PATCH. Any other is refused.
+/// What a request asks to be done: the methods of RFC 9110 §9, and PATCH. Any other is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Method {
     /// Read.
@@ -58,7 +61,8 @@ pub enum Method {
     Patch,
 }
 
-/// As what a request is served. A minor version above 1 is served as 1.1 (RFC 9110 §2.5).
+/// The version as which a request is served. A minor version above 1 is served as 1.1 (RFC 9110
+/// §2.5).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Version {
     /// HTTP/1.0.
@@ -68,7 +72,7 @@ pub enum Version {
 }
 
 /// Parses a head whose end [`HeadScan`](super::HeadScan) has found: `head` is exactly the bytes
-/// that it called complete. For bytes that were not scanned the result means nothing.
+/// that were called complete. For bytes that were not scanned the result means nothing.
 ///
 /// `storage` is room for the fields, [`httparse::EMPTY_HEADER`] to begin with; the request borrows
 /// from it. Work is bounded by the length of the head; nothing is allocated.
@@ -76,7 +80,7 @@ pub enum Version {
 /// # Errors
 ///
 /// The first thing that is wrong, in this order: the request line, the form of the field lines,
-/// Host, the framing, Expect. After any of them the connection is closed.
+/// Host, the framing, Expect. After any error the connection is to be closed.
 pub fn parse<'b, 'h>(
     head: &'b [u8],
     storage: &'h mut [httparse::Header<'b>; FIELDS_MAX],
@@ -97,7 +101,7 @@ pub fn parse<'b, 'h>(
         expects_continue: false,
         fields: fields(field_lines, storage)?,
     };
-    // Host must be right even where the target has the say.
+    // Host must be right even where the target decides the authority.
     let host = request.host()?;
     request.authority = authority.or(host);
     request.framing = request.body_framing()?;
@@ -106,7 +110,7 @@ pub fn parse<'b, 'h>(
     Ok(request)
 }
 
-/// The request line without its CRLF, and the field lines with the empty line.
+/// Splits a head into the request line without its CRLF, and the field lines with the empty line.
 fn split_off_line(head: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
     let head = head.strip_prefix(b"\r\n").unwrap_or(head);
     let (line, rest) = head.split_at(line_length(head));
@@ -125,7 +129,7 @@ fn request_line(line: &[u8]) -> Result<(Method, &str, Version), HeadError> {
     else {
         return Err(HeadError::RequestLine);
     };
-    // The version comes first: of an unknown protocol nothing else can be said.
+    // The version is read first: of an unknown protocol nothing else can be said.
     let version = match version.strip_prefix(b"HTTP/") {
         Some(b"1.0") => Version::Http10,
         Some([b'1', b'.', b'0'..=b'9']) => Version::Http11,
@@ -135,7 +139,7 @@ fn request_line(line: &[u8]) -> Result<(Method, &str, Version), HeadError> {
     Ok((Method::read(method)?, target::text(target)?, version))
 }
 
-/// The field lines through httparse, whose defaults refuse folded lines and spaces before colons.
+/// Parses the field lines by httparse, whose defaults refuse folded lines and spaces before colons.
 fn fields<'b, 'h>(
     field_lines: &'b [u8],
     storage: &'h mut [httparse::Header<'b>],
@@ -167,14 +171,14 @@ impl<'b> Request<'b, '_> {
         self.fields.iter().filter(named).map(|field| field.value)
     }
 
-    /// The members of the comma-separated lists in all fields `name`, in their order, without
-    /// whitespace around them and without the empty ones. Commas in quotes split as well.
+    /// The members of the comma-separated lists in all fields `name` (in any case), in their order,
+    /// without whitespace around them; empty members are left out. Commas in quotes split as well.
     pub fn tokens(&self, name: &str) -> impl DoubleEndedIterator<Item = &'b [u8]> {
         let members = |value: &'b [u8]| value.split(|byte| *byte == b',').map(trimmed);
         self.fields(name).flat_map(members).filter(|member| !member.is_empty())
     }
 
-    /// Whether the lists in the fields `name` have the member `token`, in any case.
+    /// Whether the lists in the fields `name` have the member `token`; both in any case.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
         self.tokens(name).any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
     }
@@ -190,7 +194,7 @@ impl<'b> Request<'b, '_> {
         }
     }
 
-    /// RFC 9112 §6.3, with nothing tolerated.
+    /// How the end of the body is found, by RFC 9112 §6.3, with nothing tolerated.
     fn body_framing(&self) -> Result<Framing, HeadError> {
         let mut codings = self.fields("transfer-encoding");
         let mut lengths = self.fields("content-length");
@@ -226,7 +230,8 @@ impl<'b> Request<'b, '_> {
         }
     }
 
-    /// Whether there is an expectation, of which only `100-continue` is known (RFC 9110 §10.1.1).
+    /// Whether the client waits for `100 Continue`. No other expectation is known (RFC 9110
+    /// §10.1.1).
     fn awaits_continue(&self) -> Result<bool, HeadError> {
         let mut is_expected = false;
         for expectation in self.tokens("expect") {
@@ -235,19 +240,20 @@ impl<'b> Request<'b, '_> {
             }
             is_expected = true;
         }
-        // A 1.0 client must not be sent a 100, and one without a body is not waiting.
+        // A 1.0 client must not be sent a 100, and a client without a body is not waiting.
         let has_body = !matches!(self.framing, Framing::None | Framing::Length(0));
         Ok(is_expected && has_body && self.version == Version::Http11)
     }
 
-    /// RFC 9112 §9.3: `close` wins, 1.1 stays, 1.0 stays if it asks to.
+    /// Whether the connection goes on, by RFC 9112 §9.3: `close` wins, 1.1 stays, 1.0 stays if it
+    /// asks to.
     fn stays_open(&self) -> bool {
         !self.has_token("connection", "close")
             && (self.version == Version::Http11 || self.has_token("connection", "keep-alive"))
     }
 }
 
-/// Digits and nothing else, below 2^63.
+/// Reads digits and nothing else, of a number below 2^63.
 fn content_length(value: &[u8]) -> Result<u64, HeadError> {
     let mut length = 0_u64;
     for byte in value {
@@ -262,7 +268,7 @@ fn content_length(value: &[u8]) -> Result<u64, HeadError> {
 }
 
 impl Method {
-    /// As it stands on a request line.
+    /// The method as it stands on a request line.
     pub const fn as_str(self) -> &'static str {
         match self {
             Method::Get => "GET",
@@ -276,7 +282,7 @@ impl Method {
         }
     }
 
-    /// Reads a method, whose case counts. CONNECT is as unknown as any: this is no proxy.
+    /// Reads a method, in which case counts. CONNECT is unknown here, for this is no proxy.
     fn read(bytes: &[u8]) -> Result<Method, HeadError> {
         match bytes {
             b"GET" => Ok(Method::Get),
@@ -294,7 +300,7 @@ impl Method {
 }
 
 impl Version {
-    /// As it stands on a request line, for the access log.
+    /// The version as it stands on a request line, for the access log.
     pub const fn as_str(self) -> &'static str {
         match self {
             Version::Http10 => "HTTP/1.0",
@@ -303,51 +309,52 @@ impl Version {
     }
 }
 
-/// Why a request head is refused. Each one is answered with its status, then the connection is
+/// Why a request head is refused. Each error is answered with its status, then the connection is
 /// closed and nothing behind the head is interpreted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HeadError {
     /// A line ends in a bare LF, or a CR has no LF behind it.
     LineEnd,
-    /// A control character other than a tab, for instance NUL.
+    /// The head has a control character other than a tab, for instance NUL.
     ControlCharacter,
-    /// More than one empty line before the request.
+    /// There is more than one empty line before the request.
     EmptyLines,
     /// The request line is longer than [`TARGET_BYTES_MAX`](super::TARGET_BYTES_MAX).
     TargetTooLong,
     /// The fields are longer than [`FIELDS_BYTES_MAX`](super::FIELDS_BYTES_MAX).
     FieldsTooLong,
-    /// More fields than [`FIELDS_MAX`].
+    /// There are more fields than [`FIELDS_MAX`].
     TooManyFields,
-    /// Not `method SP target SP HTTP/x.y`.
+    /// The request line is not `method SP target SP HTTP/x.y`.
     RequestLine,
-    /// A byte that no target has, a form that is not served, or an authority that is none.
+    /// The target has a byte that none may have, a form that is not served, or a malformed
+    /// authority.
     Target,
-    /// Well-formed, but neither 1.0 nor 1.1 nor a later 1.x.
+    /// The version is well-formed, but neither 1.0 nor 1.1 nor a later 1.x.
     Version,
-    /// Well-formed, but none of [`Method`].
+    /// The method is well-formed, but none of [`Method`].
     Method,
-    /// A field line without colon or name, with a space before the colon, or folded.
+    /// A field line has no colon or no name, has a space before the colon, or is folded.
     Field,
-    /// HTTP/1.1 without Host.
+    /// HTTP/1.1 comes without Host.
     HostMissing,
-    /// More than one Host.
+    /// There is more than one Host.
     HostRepeated,
     /// Host is not a host with or without a port.
     Host,
     /// Content-Length is not just digits, or above 63 bits.
     Length,
-    /// More than one Content-Length, be they equal or not.
+    /// There is more than one Content-Length, be they equal or not.
     LengthRepeated,
-    /// Content-Length and Transfer-Encoding.
+    /// There are both Content-Length and Transfer-Encoding.
     LengthAndCoding,
-    /// Transfer-Encoding with HTTP/1.0.
+    /// HTTP/1.0 comes with Transfer-Encoding.
     CodingIn10,
-    /// `chunked` is not the last coding, or there is none at all.
+    /// `chunked` is not the last coding, or there is no coding at all.
     CodingOrder,
-    /// A transfer coding other than `chunked`.
+    /// There is a transfer coding other than `chunked`.
     Coding,
-    /// An expectation other than `100-continue`.
+    /// There is an expectation other than `100-continue`.
     Expectation,
 }
 

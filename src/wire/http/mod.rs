@@ -1,6 +1,6 @@
 //! HTTP/1.1 (RFC 9112 and RFC 9110): request heads, body framing, response heads.
 //!
-//! A request is read in three steps, and each is given whatever bytes there are:
+//! A request is read in three steps, each of which is given whatever bytes there are:
 //!
 //! ```text
 //!   bytes ─► HeadScan ──► parse ──► Request ─► Body ─► pieces of the content
@@ -8,13 +8,12 @@
 //!            head ends    head, by httparse    where the next request begins
 //! ```
 //!
-//! What is refused here is what makes two readers of the same bytes disagree about where a
-//! request ends: doubled or odd lengths, unknown codings, bare line feeds, folded lines. Every
-//! [`HeadError`] and [`BodyError`] therefore ends the connection: the bytes behind it have no
-//! known meaning.
+//! Requests are refused if two readers of their bytes could disagree about where the request ends:
+//! doubled or odd lengths, unknown codings, bare line feeds, folded lines. Every [`HeadError`] and
+//! [`BodyError`] therefore ends the connection: the bytes behind it have no known meaning.
 //!
-//! Left to others: which resource allows which method, what is answered, when; the opening of a
-//! WebSocket, beyond the fields it is made of.
+//! Leaves to others: which resource allows which method, what is answered, when; the opening of a
+//! WebSocket, beyond the fields of which it is made.
 //!
 //! The surprise: httparse alone would be too lenient. It accepts bare line feeds, any number of
 //! empty lines and `#` in a target, and it refuses `HTTP/1.2`, which is to be served as 1.1. So
@@ -41,7 +40,7 @@ const fn is_token_byte(byte: u8) -> bool {
         || matches!(byte, b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
 }
 
-/// `bytes` without optional whitespace around them: spaces and tabs (RFC 9110 §5.6.3).
+/// `bytes` without the optional whitespace around them: spaces and tabs (RFC 9110 §5.6.3).
 const fn trimmed(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
         bytes = rest;

@@ -1,7 +1,7 @@
 //! Response heads (RFC 9112 §4, RFC 9110 §6.6.1 and §15) and what they are decided by: the `Date`
 //! field and the comparison of entity tags (RFC 9110 §8.8.3 and §13.1.2).
 //!
-//! Deals with how a head is written. Which status and which fields it has is decided above.
+//! Deals with: how a head is written. Leaves to others: which status and which fields it has.
 //!
 //! The surprise: a status that has no body gets no Content-Length, even if one is given, since a
 //! client that believed it would wait for bytes that never come.
@@ -13,35 +13,36 @@ use std::time::{Duration, UNIX_EPOCH};
 /// The whole interim answer to `Expect: 100-continue`.
 pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
-/// Length of a date as [`date`] writes it.
+/// Bytes of a date as [`date`] writes it.
 pub const DATE_BYTES: usize = 29;
 
-/// What the head of a response says. All of it comes from us; nothing is escaped.
+/// What the head of a response says. All of it comes from us, so nothing is escaped.
 #[derive(Clone, Copy, Debug)]
 pub struct ResponseHead<'a> {
-    /// Three digits.
+    /// The status code, of three digits.
     pub status: u16,
-    /// See [`date`].
+    /// The value of `Date`, as [`date`] writes it.
     pub date: &'a [u8; DATE_BYTES],
-    /// Whether the connection goes on.
+    /// What is said about how the connection goes on.
     pub connection: Connection,
     /// The media type of the body, if there is one.
     pub content_type: Option<&'a str>,
-    /// Length of the body in bytes; of the one that GET would get, if this answers a HEAD. Left
-    /// out where the status has no body: 1xx, 204 and 304.
+    /// Bytes of the body; if this answers a HEAD, of the body that a GET would get. Left out where
+    /// the status has no body: 1xx, 204 and 304.
     pub content_length: Option<u64>,
     /// Names and values of further fields, in their order.
     pub fields: &'a [(&'a str, &'a str)],
 }
 
-/// What is said about the connection.
+/// What a response says about its connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Connection {
-    /// It is closed behind this response.
+    /// The connection is closed after this response.
     Close,
-    /// It goes on, and the client is 1.0 and has to be told.
+    /// The connection goes on, and the client speaks HTTP/1.0 and has to be told.
     KeepAlive,
-    /// Nothing: it goes on, as 1.1 takes for granted, or `fields` has a `Connection` of its own.
+    /// Nothing is said: the connection goes on, as HTTP/1.1 takes for granted, or `fields` has a
+    /// `Connection` of its own.
     Unsaid,
 }
 
@@ -50,8 +51,8 @@ impl ResponseHead<'_> {
     ///
     /// # Panics
     ///
-    /// If a value has a line end in it: whoever let that come so far would let others write our
-    /// responses.
+    /// If a value has a line end in it: otherwise whoever brought it here could write responses in
+    /// our name.
     pub fn write(&self, out: &mut Vec<u8>) {
         let ResponseHead { status, date, connection, content_type, content_length, fields } = *self;
         debug_assert!((100..1000).contains(&status));
@@ -90,7 +91,7 @@ impl ResponseHead<'_> {
 /// Appends one field line.
 fn write_field(out: &mut Vec<u8>, name: &str, value: &str) {
     for part in [name, value] {
-        // Without a branch per byte, which makes it vector instructions.
+        // All bytes are looked at, without a branch per byte, which makes it vector instructions.
         let ends = part.bytes().fold(false, |any, byte| any | matches!(byte, b'\r' | b'\n'));
         assert!(!ends, "a field of a response has no line end in it");
     }
@@ -136,10 +137,10 @@ pub const fn reason(status: u16) -> &'static str {
 
 /// `unix_s`, in seconds since 1970, as IMF-fixdate: `Sun, 22 Nov 2026 10:23:36 GMT`.
 ///
-/// The last second of the year 9999 stands for all that follow. Nothing is allocated, but it is
-/// worth doing once a second and not once a response.
+/// The last second of the year 9999 stands for all that follow. Nothing is allocated; still, the
+/// result should be kept for as long as the second lasts, not made anew for each response.
 pub fn date(unix_s: u64) -> [u8; DATE_BYTES] {
-    /// 9999-12-31 23:59:59; httpdate panics beyond it.
+    /// The second 9999-12-31 23:59:59, beyond which httpdate panics.
     const LAST_S: u64 = 253_402_300_799;
     let time = UNIX_EPOCH + Duration::from_secs(unix_s.min(LAST_S));
     let mut date = [0; DATE_BYTES];
@@ -148,8 +149,8 @@ pub fn date(unix_s: u64) -> [u8; DATE_BYTES] {
     date
 }
 
-/// Whether one of the If-None-Match values names `etag`, quotes included, by weak comparison:
-/// `W/` is no difference. `*` matches. A value is read until it is malformed.
+/// Whether one of the If-None-Match values names `etag`, which has its quotes. The comparison is
+/// weak: `W/` makes no difference. `*` matches. A value is read until it is malformed.
 pub fn etag_matches<'b>(if_none_match: impl IntoIterator<Item = &'b [u8]>, etag: &str) -> bool {
     let opaque = without_weakness(etag.as_bytes());
     if_none_match.into_iter().any(|value| {
@@ -158,13 +159,13 @@ pub fn etag_matches<'b>(if_none_match: impl IntoIterator<Item = &'b [u8]>, etag:
     })
 }
 
-/// An entity tag without the `W/` of a weak one; the case of the letter counts.
+/// An entity tag without the `W/` of a weak one, whose case counts.
 fn without_weakness(tag: &[u8]) -> &[u8] {
     tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
-/// The entity tags of a list, with their quotes and without their weakness. Commas may stand in
-/// a tag, so the list can't just be split. It ends early where it is malformed.
+/// Iterator over the entity tags of a list, with their quotes and without their weakness. Commas
+/// may stand in a tag, so the list cannot just be split. It ends early where the list is malformed.
 struct EntityTags<'b> {
     rest: &'b [u8],
 }

@@ -1,8 +1,8 @@
 //! Where a request head ends (RFC 9112 §2.2 and §3), found in one pass however the bytes come.
 //!
-//! Deals with line ends, control characters and limits; what the lines say is for
-//! [`parse`](super::parse). A lone line feed as line end is a leniency that RFC 9112 permits and
-//! that is refused here: a balancer in front may not see a line there where we would.
+//! Deals with: line ends, control characters and limits. Leaves to others: what the lines say,
+//! which [`parse`](super::parse) reads. A lone line feed as line end is a leniency that RFC 9112
+//! permits and that is refused here: a balancer in front may not see a line there where we would.
 //!
 //! The surprise: the limits are counted here and not where the fields are parsed, since a head
 //! that is too long must be refused before it is complete.
@@ -11,33 +11,34 @@ use super::HeadError;
 use crate::wire::Status;
 use crate::work;
 
-/// Longest request line in bytes, without its CRLF; a longer one is answered 414.
+/// The most bytes of a request line, without its CRLF; a longer one is answered with 414.
 pub const TARGET_BYTES_MAX: usize = 8 * 1024;
 
-/// Most bytes of all field lines with their CRLFs, the empty line not counted; more: 431.
+/// The most bytes of all field lines with their CRLFs, the empty line not counted; more are
+/// answered with 431.
 pub const FIELDS_BYTES_MAX: usize = 16 * 1024;
 
-/// Most field lines; one more is answered 431.
+/// The most field lines; one more is answered with 431.
 pub const FIELDS_MAX: usize = 100;
 
-/// Longest head that is accepted: one empty line, the request line, the fields, an empty line.
-/// Of so many bytes [`HeadScan::advance`] never says that more are needed.
+/// The most bytes of a head that is accepted: one empty line, the request line, the fields, an
+/// empty line. Given so many bytes, [`HeadScan::advance`] never asks for more.
 pub const HEAD_BYTES_MAX: usize = 2 + TARGET_BYTES_MAX + 2 + FIELDS_BYTES_MAX + 2;
 
-// Positions are kept in 16 bits; one that stands on a byte beyond a limit must fit as well.
+// Positions are kept in 16 bits; the position of a byte beyond a limit must fit as well.
 const _: () = assert!(HEAD_BYTES_MAX < u16::MAX as usize && FIELDS_MAX < u8::MAX as usize);
 
 /// Finds the end of a request head and remembers where it stopped, so that no byte is scanned
-/// twice. One per request: it counts from the request's first byte.
+/// twice. Each request needs a new one, which counts from the request's first byte.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct HeadScan {
-    /// Everything before it has been looked at.
+    /// The number of bytes that have been looked at.
     position: u16,
-    /// Where the line that `position` stands in begins.
+    /// Where the line begins in which `position` stands.
     line: u16,
     /// Where the field lines begin; 0 while the request line is still being read.
     fields_begin: u16,
-    /// Field lines that have ended.
+    /// How many field lines have ended.
     fields: u8,
 }
 
@@ -73,7 +74,7 @@ impl HeadScan {
         }
     }
 
-    /// `end` as a position, if the part of the head that it stands in may reach so far.
+    /// `end` as a position, if the part of the head in which it stands may reach so far.
     fn within_limit(&self, end: usize) -> Result<u16, HeadError> {
         let (begin, bytes_max, error) = match self.fields_begin {
             0 => (self.line, TARGET_BYTES_MAX, HeadError::TargetTooLong),
@@ -90,7 +91,7 @@ impl HeadScan {
         self.fields_begin != 0 && self.position == self.line
     }
 
-    /// Steps over the line end at `position`, which is not that of the head.
+    /// Steps over the line end at `position`, which is not the one that ends the head.
     fn end_line(&mut self) -> Result<(), HeadError> {
         let next = self.position + 2;
         if self.fields_begin != 0 {
@@ -104,7 +105,8 @@ impl HeadScan {
         } else if self.position > self.line {
             self.fields_begin = next;
         } else if self.line > 0 {
-            // The second empty line. A PROXY v2 header in place of a request ends here, too.
+            // This is the second empty line. A PROXY v2 header in place of a request ends here,
+            // too.
             return Err(HeadError::EmptyLines);
         }
         self.position = next;

@@ -1,8 +1,7 @@
 //! Request targets and authorities (RFC 9112 §3.2, RFC 9110 §7.2, RFC 3986 §3.2).
 //!
-//! Deals with splitting a target into authority, path and query, with the syntax of an authority
-//! wherever it stands, and with the `%XX` of paths. Whether a path names something is decided
-//! above.
+//! Deals with: splitting a target into authority, path and query; the syntax of an authority
+//! wherever it stands; the `%XX` of paths. Leaves to others: whether a path names something.
 //!
 //! The surprise: a path stays as it was sent, dots and escapes included. It is a key into a table
 //! of what is served, never a path in a file system.
@@ -10,14 +9,14 @@
 use super::{HeadError, Method};
 use core::net::Ipv6Addr;
 
-/// A request target, split. It is all borrowed from the request line.
+/// A request target, split into parts that are borrowed from the request line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Target<'b> {
-    /// Only of an absolute-form.
+    /// The authority, which only an absolute-form has.
     pub(super) authority: Option<&'b str>,
-    /// Begins with `/`, or is `*`.
+    /// The path; begins with `/`, or is `*`.
     pub(super) path: &'b str,
-    /// What follows the first `?`.
+    /// The part that follows the first `?`.
     pub(super) query: Option<&'b str>,
 }
 
@@ -30,7 +29,7 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, HeadError> {
     }
 }
 
-/// Splits an origin-form, an absolute-form or the `*` of OPTIONS.
+/// Splits a target that is an origin-form, an absolute-form or the `*` of OPTIONS.
 ///
 /// The authority-form belongs to CONNECT alone and is refused like anything else.
 pub(super) fn split(target: &str, method: Method) -> Result<Target<'_>, HeadError> {
@@ -56,7 +55,7 @@ fn path_and_query<'b>(authority: Option<&'b str>, rest: &'b str) -> Target<'b> {
     Target { authority, path: if path.is_empty() { "/" } else { path }, query }
 }
 
-/// What follows `prefix` in `text`, if it begins with it in any case.
+/// The part of `text` behind `prefix`, if `text` begins with that in any case.
 fn after_prefix<'b>(text: &'b str, prefix: &str) -> Option<&'b str> {
     let (begin, rest) = text.split_at_checked(prefix.len())?;
     begin.eq_ignore_ascii_case(prefix).then_some(rest)
@@ -64,8 +63,8 @@ fn after_prefix<'b>(text: &'b str, prefix: &str) -> Option<&'b str> {
 
 /// `bytes` as text, if they are a host with or without a port: the value of a Host field.
 ///
-/// A host is an IPv6 address in brackets or a name (an IPv4 address is one, too). Percent escapes,
-/// which no name in the DNS has, and user information are refused.
+/// A host is an IPv6 address in brackets or a name (as which an IPv4 address counts). Percent
+/// escapes, which no name in the DNS has, and user information are refused.
 pub(super) fn authority(bytes: &[u8]) -> Option<&str> {
     let text = str::from_utf8(bytes).ok()?;
     let port = match text.strip_prefix('[') {
@@ -92,7 +91,8 @@ const fn is_name_byte(byte: u8) -> bool {
         || matches!(byte, b'(' | b')' | b'*' | b'+' | b',' | b';' | b'=')
 }
 
-/// Digits of the highest port, 65535. Zeros may stand in front of them, as many as are sent.
+/// The most digits of a port above zero, as of 65535. Any number of zeros may stand in front of
+/// them.
 const PORT_DIGITS_MAX: usize = 5;
 
 /// Whether `text` is nothing, or a colon and a port, which RFC 3986 §3.2.3 lets be empty.
@@ -100,7 +100,7 @@ fn is_port(text: &str) -> bool {
     match text.strip_prefix(':') {
         None => text.is_empty(),
         Some("") => true,
-        // The digits are checked apart, because parsing would take a `+`.
+        // The digits are checked by themselves, because parsing would take a `+`.
         Some(digits) => {
             let number = digits.trim_start_matches('0');
             let is_short = number.len() <= PORT_DIGITS_MAX;
@@ -114,7 +114,7 @@ fn is_port(text: &str) -> bool {
 /// Decodes the `%XX` of `path` into `out` and returns what was written, to be looked up as a name.
 ///
 /// `None` if an escape lacks its two hexadecimal digits, if the result has a NUL or is not UTF-8,
-/// or if it is longer than `out`. A decoded `/` or `..` is nothing special here.
+/// or if the result is longer than `out`. A decoded `/` or `..` is nothing special here.
 pub fn percent_decode<'o>(path: &str, out: &'o mut [u8]) -> Option<&'o str> {
     let mut rest = path.as_bytes();
     let mut length = 0;

@@ -1,6 +1,6 @@
-//! A client's packet, taken apart.
+//! A Socket.IO packet of a client, taken apart.
 //!
-//! Deals with: the fields of a packet, what each type may carry, the order of texts and their
+//! Deals with: the fields of a packet, what each type may carry, the order of texts and
 //! attachments. Leaves to others: the attachments' bytes, and whether anyone is interested.
 //!
 //! The surprise: a namespace ends at a comma or not at all, so `2/a["b"]` is an event of the
@@ -11,43 +11,45 @@ use super::{ACK_ID_MAX, ATTACHMENTS_MAX, Error, PacketType};
 use crate::wire::engine::Version;
 use crate::work;
 
-/// Names that mean something to the reference's own objects; no event may have them.
+/// Names that mean something to the reference's own objects; no event may be called so.
 const RESERVED_NAMES: [&str; 6] =
     ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
-/// One packet, borrowed from the message that it came in.
+/// One packet of a client, borrowed from the message in which it came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Packet<'b> {
-    /// What it is for.
+    /// The type of the packet.
     pub kind: PacketType,
-    /// How many binary messages follow that belong to it: 1 to [`ATTACHMENTS_MAX`] for the binary
-    /// types, otherwise 0.
+    /// How many binary messages follow that belong to this packet: 1 to [`ATTACHMENTS_MAX`] for the
+    /// binary types, otherwise 0.
     pub attachments: usize,
-    /// Begins with `/`; has no comma. A query that a 2.x client puts behind it is gone.
+    /// The namespace; begins with `/` and has no comma. A query that a 2.x client puts behind it is
+    /// gone.
     pub namespace: &'b str,
-    /// Under which the client awaits an answer, or answers; at most [`ACK_ID_MAX`].
+    /// The number under which the client awaits an answer, or gives one; at most [`ACK_ID_MAX`].
     pub id: Option<u64>,
-    /// Valid JSON, and of the kind that its type asks for. Any packet may come without.
+    /// Valid JSON, of the kind that the packet's type asks for. Packets of any type may come
+    /// without.
     pub payload: Option<&'b str>,
 }
 
-/// What an event says.
+/// An event: its name and arguments.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Event<'b> {
-    /// The first element of its array.
+    /// The event's name: the first element of the array.
     pub name: Name<'b>,
-    /// The whole array as JSON, name included: what is passed on.
+    /// The whole array as JSON, name included, which is passed on.
     pub args: &'b str,
-    /// What follows the name, if it is exactly one thing.
+    /// The one argument, if there is exactly one.
     pub sole: Option<Argument<'b>>,
 }
 
-/// What an event is called.
+/// The name of an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Name<'b> {
-    /// By a string that is not reserved.
+    /// A string that is not reserved.
     Text(Text<'b>),
-    /// By a number, which is legal.
+    /// A number, which is legal.
     Number,
 }
 
@@ -56,14 +58,15 @@ pub enum Name<'b> {
 pub enum Argument<'b> {
     /// A string.
     Text(Text<'b>),
-    /// The attachment of this index, which is below the packet's number of them.
+    /// The attachment with this index, which is below the packet's number of attachments.
     Attachment(usize),
-    /// Any other value.
+    /// A value of any other kind.
     Other,
 }
 
 impl<'b> Packet<'b> {
-    /// What the packet says, if it is an event with a name. Bounded by its length; no allocation.
+    /// Reads the event that the packet carries; `None` if it is another packet, or its event has no
+    /// name. The work is bounded by the packet's length; nothing is allocated.
     pub fn event(&self) -> Option<Event<'b>> {
         match self.kind {
             PacketType::Event | PacketType::BinaryEvent => {}
@@ -92,7 +95,8 @@ impl<'b> Packet<'b> {
         Some(Event { name, args, sole })
     }
 
-    /// Goes behind the array or object that has begun, and tells whether it was a placeholder.
+    /// Reads to the end of the array or object that has begun, and tells whether it was a
+    /// placeholder.
     fn skip(&self, tokens: &mut Tokens<'b>) -> Argument<'b> {
         let mut object = Object::default();
         let mut depth = 1_usize;
@@ -109,7 +113,7 @@ impl<'b> Packet<'b> {
                 break;
             }
         }
-        // Without attachments it is an object like any other.
+        // In a packet without attachments a placeholder is an object like any other.
         match object.placeholder() {
             Some(number) if number < self.attachments => Argument::Attachment(number),
             Some(_) | None => Argument::Other,
@@ -149,13 +153,13 @@ pub fn decode(version: Version, text: &str) -> Result<Packet<'_>, Error> {
     Ok(Packet { kind, attachments, namespace, id, payload })
 }
 
-/// The number of attachments and what follows its dash.
+/// Splits off the number of attachments. Returns it, and what follows its dash.
 fn attachments(text: &str) -> Result<(usize, &str), Error> {
     let (digits, rest) = text.split_once('-').ok_or(Error::Attachments)?;
     if digits.is_empty() || !digits.bytes().all(|digit| digit.is_ascii_digit()) {
         return Err(Error::Attachments);
     }
-    // Only a number too large for `usize` can fail now.
+    // Nothing but a number too large for `usize` can fail now.
     match digits.parse().unwrap_or(usize::MAX) {
         0 => Err(Error::Attachments),
         number if number > ATTACHMENTS_MAX => Err(Error::TooManyAttachments),
@@ -163,7 +167,7 @@ fn attachments(text: &str) -> Result<(usize, &str), Error> {
     }
 }
 
-/// The namespace and what follows its comma.
+/// Splits off the namespace. Returns it, and what follows its comma.
 fn namespace(version: Version, text: &str) -> (&str, &str) {
     if !text.starts_with('/') {
         return ("/", text);
@@ -176,7 +180,7 @@ fn namespace(version: Version, text: &str) -> (&str, &str) {
     (namespace, rest)
 }
 
-/// The ack id, if there is one, and what follows it.
+/// Splits off the ack id. Returns it, if there is one, and what follows it.
 fn ack_id(text: &str) -> Result<(Option<u64>, &str), Error> {
     let (digits, rest) =
         text.split_at(text.bytes().take_while(|digit| digit.is_ascii_digit()).count());
@@ -189,7 +193,7 @@ fn ack_id(text: &str) -> Result<(Option<u64>, &str), Error> {
     }
 }
 
-/// Whether this type carries such a value, which has passed [`json::value`].
+/// Checks whether packets of this type carry such a value, which has passed [`json::value`].
 fn check(version: Version, kind: PacketType, payload: &str) -> Result<(), Error> {
     let mut tokens = Tokens::new(payload);
     let first = tokens.next();
@@ -211,31 +215,31 @@ fn check(version: Version, kind: PacketType, payload: &str) -> Result<(), Error>
 fn is_name(token: Token<'_>) -> bool {
     match token {
         Token::Text(name) => !RESERVED_NAMES.iter().any(|reserved| name == **reserved),
-        // The other scalars are `true`, `false` and `null`.
+        // The scalars that begin otherwise are `true`, `false` and `null`.
         Token::Scalar(scalar) => !scalar.starts_with(['t', 'f', 'n']),
         Token::Array | Token::Object | Token::End | Token::Key(_) => false,
     }
 }
 
-/// The order of a session's messages: a packet with attachments is followed by exactly those. One
-/// per session, one byte.
+/// The order of a session's messages: a packet with attachments is followed by exactly as many
+/// binary messages. There is one decoder per session, of one byte.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Decoder {
     owed: u8,
 }
 
 impl Decoder {
-    /// Owed nothing.
+    /// A decoder of a session that owes no attachment.
     pub const fn new() -> Decoder {
         Decoder { owed: 0 }
     }
 
-    /// Reads a text message. A packet with [`Packet::attachments`] is to be kept until as many
-    /// binary messages are in. See [`decode`].
+    /// Reads a text message, as [`decode`] does. A packet with [`Packet::attachments`] is to be
+    /// kept until as many binary messages have come.
     ///
     /// # Errors
     ///
-    /// Those of [`decode`], and [`Error::AttachmentOwed`]. The session is to be closed.
+    /// The errors of [`decode`], and [`Error::AttachmentOwed`]. The session is to be closed.
     pub fn text<'b>(&mut self, version: Version, text: &'b str) -> Result<Packet<'b>, Error> {
         if self.owed > 0 {
             return Err(Error::AttachmentOwed);
@@ -245,11 +249,12 @@ impl Decoder {
         Ok(packet)
     }
 
-    /// Takes note of a binary message; `true` if it is its packet's last.
+    /// Notes that a binary message has come. Returns whether that is the last of its packet.
     ///
     /// # Errors
     ///
-    /// [`Error::AttachmentUnexpected`]. The session is to be closed.
+    /// [`Error::AttachmentUnexpected`] if the session owes no attachment. The session is to be
+    /// closed.
     pub const fn binary(&mut self) -> Result<bool, Error> {
         if self.owed == 0 {
             return Err(Error::AttachmentUnexpected);

@@ -1,11 +1,12 @@
-//! The server's packets.
+//! The Socket.IO packets of the server, as text.
 //!
 //! Deals with: what a server says, as text to be put behind the type digit of an Engine.IO message.
 //! Leaves to others: frames, polling bodies, and the attachments, which are binary messages of
 //! their own behind the text.
 //!
 //! The surprise: both protocols write events alike; only how a namespace is entered and refused
-//! differs. What still makes two dialects of one channel is Engine.IO's binary frames.
+//! differs. A channel has two Socket.IO dialects all the same, because of Engine.IO's binary
+//! frames.
 
 use std::io::Write;
 
@@ -17,11 +18,11 @@ use crate::wire::engine::Version;
 /// namespace.
 pub const ANSWER_BYTES_MAX: usize = 64;
 
-/// The event as which a plain client's message appears.
+/// The name of the event as which a plain client's message appears.
 pub const CHAT_MESSAGE: &str = "chat message";
 
-/// Appends the answer to a client that has entered `namespace`. In protocol 5 it tells the member's
-/// public id, which must not be the session's; protocol 4 has none.
+/// Appends the answer to a client that has entered `namespace`. In protocol 5 the answer tells the
+/// member's public id, which must not be the session's; protocol 4 has no such id.
 pub fn connected(version: Version, namespace: &str, id: &str, out: &mut Vec<u8>) {
     head(PacketType::Connect, 0, namespace, out);
     match version {
@@ -34,7 +35,7 @@ pub fn connected(version: Version, namespace: &str, id: &str, out: &mut Vec<u8>)
     }
 }
 
-/// Appends the answer to a client that may not enter `namespace`. The message is ours, and short.
+/// Appends the answer to a client that may not enter `namespace`. `message` is ours, and short.
 pub fn refused(version: Version, namespace: &str, message: &str, out: &mut Vec<u8>) {
     head(PacketType::ConnectError, 0, namespace, out);
     match version {
@@ -53,14 +54,14 @@ pub fn acknowledgement(namespace: &str, id: u64, out: &mut Vec<u8>) {
     write!(out, "{id}[]").expect("writing to a vector does not fail");
 }
 
-/// Appends an event whose array of name and arguments is `args`, as a client has sent it. Who asked
-/// for an ack is not told to the others. That many binary messages are to follow.
+/// Appends an event whose array of name and arguments is `args`, as a client has sent it. So many
+/// `attachments` are to follow as binary messages. Who asked for an ack is not told to the others.
 pub fn event(namespace: &str, attachments: usize, args: &str, out: &mut Vec<u8>) {
     head(event_type(attachments), attachments, namespace, out);
     out.extend_from_slice(args.as_bytes());
 }
 
-/// The length of what [`event`] appends.
+/// How many bytes [`event`] appends.
 pub fn event_bytes(namespace: &str, attachments: usize, args: &str) -> usize {
     head_bytes(attachments, namespace) + args.len()
 }
@@ -73,22 +74,22 @@ pub fn text_event(namespace: &str, text: &str, out: &mut Vec<u8>) {
     out.push(b']');
 }
 
-/// The length of what [`text_event`] appends: at most [`ESCAPED_BYTES_MAX`] times the text and a
-/// little. Looks at every byte.
+/// How many bytes [`text_event`] appends: at most [`ESCAPED_BYTES_MAX`] times the text's and a few
+/// more. Looks at every byte.
 pub fn text_event_bytes(namespace: &str, text: &str) -> usize {
     head_bytes(0, namespace) + CHAT_MESSAGE_BEGIN.len() + string_bytes(text) + 1
 }
 
-/// Name and arguments of a plain client's binary message; its bytes follow as one attachment.
+/// Name and arguments of a plain client's binary message, whose bytes follow as one attachment.
 pub const BINARY_ARGS: &str = r#"["chat message",{"_placeholder":true,"num":0}]"#;
 
-/// Name and arguments of the event by which members hear that another has come.
+/// Name and arguments of the event that tells members of a newcomer.
 pub const HI_ARGS: &str = r#"["hi"]"#;
 
-/// How the array of a `chat message` begins.
+/// The beginning of a `chat message`'s array.
 const CHAT_MESSAGE_BEGIN: &str = r#"["chat message","#;
 
-/// Appends everything in front of an ack id or a payload.
+/// Appends everything that stands in front of an ack id or a payload.
 fn head(kind: PacketType, attachments: usize, namespace: &str, out: &mut Vec<u8>) {
     out.push(kind.digit());
     if attachments > 0 {
@@ -110,14 +111,16 @@ const fn event_type(attachments: usize) -> PacketType {
     if attachments == 0 { PacketType::Event } else { PacketType::BinaryEvent }
 }
 
-/// Appends a JSON string. serde_json escapes what `JSON.stringify` escapes, and in the same way.
+/// Appends a JSON string. serde_json escapes exactly what `JSON.stringify` escapes, in the same
+/// way.
 fn string(text: &str, out: &mut Vec<u8>) {
     serde_json::to_writer(out, text).expect("a string is JSON, and a vector takes it");
 }
 
-/// The length of a JSON string with its quotes.
+/// How many bytes a JSON string has, with its quotes.
 fn string_bytes(text: &str) -> usize {
-    // A block is summed up in a byte without a branch per byte: that makes it vector instructions.
+    // A block is summed up in one byte, without a branch per byte, which makes it vector
+    // instructions.
     const BLOCK_BYTES: usize = 32;
     const _: () = assert!(BLOCK_BYTES * (ESCAPED_BYTES_MAX - 1) <= u8::MAX as usize);
     let added = |sum: u8, byte: &u8| sum.wrapping_add(escape_bytes(*byte));
@@ -127,7 +130,7 @@ fn string_bytes(text: &str) -> usize {
     2 + text.len() + of_blocks + usize::from(rest.iter().fold(0, added))
 }
 
-/// How many bytes a byte of text takes in a JSON string beside the one that it is.
+/// How many bytes more than one a byte of text takes in a JSON string.
 const fn escape_bytes(byte: u8) -> u8 {
     let is_control = byte < 0x20;
     let is_short_control = (byte >= 0x08) & (byte <= 0x0d) & (byte != 0x0b);

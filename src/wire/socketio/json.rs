@@ -1,12 +1,12 @@
 //! JSON (RFC 8259) as text: checked against the grammar, then walked token by token.
 //!
-//! Deals with: validity and depth, the strings' meaning, placeholders of attachments. Leaves to
-//! others: what an array means. Nothing recurses, nothing is built, nothing is allocated.
+//! Deals with: validity and depth, what strings say, placeholders of attachments. Leaves to others:
+//! what an array means. Nothing recurses, nothing is built, nothing is allocated.
 //!
 //! The surprise: the check is our own. serde_json's typed reading refuses what JavaScript accepts
 //! (half a surrogate pair in a string, numbers too large for a double), and its check of raw values
-//! allocates for every array or object inside of another, which is in most events. A test asks it
-//! all the same whether we agree.
+//! allocates for every array or object inside of another, which is in most events. A test compares
+//! our verdicts with that check all the same.
 
 use std::fmt;
 use std::iter::FusedIterator;
@@ -27,10 +27,10 @@ pub(super) fn value(text: &str) -> Result<&str, Error> {
     if check.rest.is_empty() { Ok(text) } else { Err(Error::Payload) }
 }
 
-/// A check of the grammar, as far as it has come.
+/// A check of the grammar, with everything that it knows of the text so far.
 struct Check<'b> {
     rest: &'b [u8],
-    /// A bit for each open array or object, the innermost the lowest: 1 is an object.
+    /// One bit for each open array or object, that of the innermost the lowest: 1 is an object.
     objects: u128,
     depth: usize,
 }
@@ -38,7 +38,7 @@ struct Check<'b> {
 const _: () = assert!(DEPTH_MAX <= u128::BITS as usize, "a bit for each level");
 
 impl Check<'_> {
-    /// One value and everything in it.
+    /// Checks one value and everything in it.
     fn value(&mut self) -> Result<(), Error> {
         loop {
             self.space();
@@ -61,7 +61,8 @@ impl Check<'_> {
         }
     }
 
-    /// An array or object begins; whether it is over at once. In an object its first key is read.
+    /// Begins an array or object; in an object the first key is read. Returns whether it is over at
+    /// once.
     fn open(&mut self, object: bool) -> Result<bool, Error> {
         if self.depth == DEPTH_MAX {
             return Err(Error::Depth);
@@ -78,8 +79,8 @@ impl Check<'_> {
         Ok(false)
     }
 
-    /// Behind a value: closes what it was the last of, or goes to the next one. Whether that was
-    /// all.
+    /// Goes on behind a value: closes what the value was the last of, or goes to the next one.
+    /// Returns whether that was the end of the whole.
     fn is_last(&mut self) -> Result<bool, Error> {
         while self.depth > 0 {
             let object = self.objects & 1 == 1;
@@ -97,7 +98,7 @@ impl Check<'_> {
         Ok(true)
     }
 
-    /// The name of a member, and its colon.
+    /// Checks the name of a member, and the colon behind it.
     fn key(&mut self) -> Result<(), Error> {
         self.space();
         self.expect(b'"')?;
@@ -106,7 +107,7 @@ impl Check<'_> {
         self.expect(b':')
     }
 
-    /// A string behind its opening quote.
+    /// Checks a string, whose opening quote has been read.
     fn string(&mut self) -> Result<(), Error> {
         loop {
             match self.byte()? {
@@ -128,7 +129,7 @@ impl Check<'_> {
         }
     }
 
-    /// A number behind its sign, `first` being its first digit.
+    /// Checks a number, whose sign and `first` digit have been read.
     fn number(&mut self, first: u8) -> Result<(), Error> {
         match first {
             b'0' => {}
@@ -172,7 +173,7 @@ impl Check<'_> {
         if self.take(byte) { Ok(()) } else { Err(Error::Payload) }
     }
 
-    /// Goes behind the next byte if it is this one.
+    /// Goes behind the next byte if that is `byte`. Returns whether it was.
     fn take(&mut self, byte: u8) -> bool {
         let rest = self.rest.strip_prefix(&[byte]);
         self.rest = rest.unwrap_or(self.rest);
@@ -186,8 +187,8 @@ impl Check<'_> {
     }
 }
 
-/// Whether each placeholder in `value` stands for one of so many attachments. Several may stand for
-/// the same one, and an attachment may have none, as in the reference.
+/// Whether each placeholder in `value` stands for one of so many attachments. Several placeholders
+/// may stand for one attachment, and an attachment may have none, as in the reference.
 ///
 /// `value` has passed [`value`].
 pub(super) fn placeholders_valid(value: &str, attachments: usize) -> bool {
@@ -212,8 +213,8 @@ pub(super) fn placeholders_valid(value: &str, attachments: usize) -> bool {
     true
 }
 
-/// What has been seen of an object (or array, which never becomes a placeholder): whether it is
-/// `{"_placeholder":true,"num":N}`. Of a member that comes twice the last one holds.
+/// What has been seen of an object, to tell whether it is `{"_placeholder":true,"num":N}`. If a
+/// member comes twice, the last one holds. An array is noted as well, and is never a placeholder.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Object {
     member: Member,
@@ -221,7 +222,7 @@ pub(super) struct Object {
     number: Option<usize>,
 }
 
-/// Whose value comes next.
+/// The member of an object whose value comes next.
 #[derive(Clone, Copy, Default)]
 enum Member {
     Marker,
@@ -231,8 +232,8 @@ enum Member {
 }
 
 impl Object {
-    /// Takes note of a token directly inside this object. The tokens inside of its members are not
-    /// to be shown to it, only how those begin.
+    /// Notes a token that stands directly inside this object. Of what is inside of the object's
+    /// members only the beginning is to be shown to it.
     pub(super) fn add(&mut self, token: Token<'_>) {
         let scalar = match token {
             Token::Key(key) => {
@@ -251,26 +252,26 @@ impl Object {
         match self.member {
             Member::Marker => self.marked = scalar == Some("true"),
             Member::Number => self.number = scalar.and_then(|digits| digits.parse().ok()),
-            // Members that do not matter, and the items of an array.
+            // Other members do not matter, nor do the items of an array.
             Member::Other => {}
         }
     }
 
-    /// The attachment that it stands for. A placeholder for nothing stands for number `usize::MAX`,
-    /// which none has.
+    /// The number of the attachment that the object stands for; `None` if it is no placeholder. A
+    /// placeholder for nothing has the number `usize::MAX`, which no attachment has.
     pub(super) fn placeholder(&self) -> Option<usize> {
         self.marked.then(|| self.number.unwrap_or(usize::MAX))
     }
 }
 
-/// One step through a JSON text. Commas and colons are left out.
+/// One step through a JSON text; commas and colons are left out.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Token<'b> {
     /// `[`
     Array,
     /// `{`
     Object,
-    /// `]` or `}`
+    /// The end of an array or object: `]` or `}`
     End,
     /// The name of an object's member.
     Key(Text<'b>),
@@ -280,7 +281,7 @@ pub(super) enum Token<'b> {
     Scalar(&'b str),
 }
 
-/// Steps through a JSON text in one pass. Over anything else it yields something, and ends.
+/// Steps through a JSON text in one pass. In any other text it finds tokens of some kind, and ends.
 pub(super) struct Tokens<'b> {
     rest: &'b str,
 }
@@ -297,13 +298,14 @@ impl<'b> Tokens<'b> {
         taken
     }
 
-    /// The string behind an opening quote, up to its closing one or the end of everything.
+    /// Reads a string, whose opening quote has been read, up to its closing one or the end of the
+    /// text.
     fn string(&mut self) -> Text<'b> {
         let bytes = self.rest.as_bytes();
         let mut end = 0;
         while end < bytes.len() && bytes[end] != b'"' {
-            // The byte behind a backslash ends nothing, be it a quote. Where the text is no JSON it
-            // may begin a code point, whose other bytes are no quotes.
+            // The byte behind a backslash ends nothing, even if it is a quote. Where the text is no
+            // JSON, that byte may begin a code point, whose other bytes are no quotes.
             end += if bytes[end] == b'\\' { 2 } else { 1 };
         }
         let raw = self.take(end.min(bytes.len()));
@@ -352,7 +354,7 @@ const fn is_between(point: char) -> bool {
     is_space(point) || matches!(point, ',' | ':')
 }
 
-/// A JSON string, as it stands between its quotes.
+/// A JSON string as it stands between its quotes, escapes included.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Text<'b>(&'b str);
 
@@ -362,19 +364,19 @@ impl<'b> Text<'b> {
         (!self.0.as_bytes().contains(&b'\\')).then_some(self.0)
     }
 
-    /// The most bytes that the string has as UTF-8: those of its JSON.
+    /// The most bytes that the string has as UTF-8: as many as its JSON has.
     pub const fn bytes_max(self) -> usize {
         self.0.len()
     }
 
-    /// Its characters. Half a surrogate pair, which UTF-8 cannot say, becomes U+FFFD, as it does
-    /// when a browser sends it as text.
+    /// The characters of the string. Half a surrogate pair, which UTF-8 cannot say, becomes U+FFFD,
+    /// as it does when a browser sends it as text.
     pub fn chars(self) -> impl Iterator<Item = char> + use<'b> {
         let units = Units { rest: self.0.chars(), second: None };
         char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER))
     }
 
-    /// Appends the string as UTF-8. With [`Text::bytes_max`] of capacity to spare it does not
+    /// Appends the string as UTF-8. With [`Text::bytes_max`] of capacity to spare this does not
     /// allocate.
     pub fn append_to(self, out: &mut Vec<u8>) {
         match self.plain() {
@@ -386,7 +388,7 @@ impl<'b> Text<'b> {
     }
 }
 
-/// Whether the string, escapes undone, is `other`.
+/// Compares the string, escapes undone, with text.
 impl PartialEq<str> for Text<'_> {
     fn eq(&self, other: &str) -> bool {
         match self.plain() {
@@ -402,10 +404,10 @@ impl fmt::Debug for Text<'_> {
     }
 }
 
-/// The UTF-16 code units of a string, which is what its escapes are made of.
+/// Iterator over the UTF-16 code units of a string, which is what escapes stand for.
 struct Units<'b> {
     rest: Chars<'b>,
-    /// The other half of the last character.
+    /// The second unit of the last character, if that has two and one was handed out.
     second: Option<u16>,
 }
 
@@ -425,7 +427,8 @@ impl Iterator for Units<'_> {
                 't' => '\t',
                 'u' => {
                     let digits = self.rest.by_ref().take(4);
-                    // Four digits, since the string is valid; in any other, what can be made of it.
+                    // In a valid string there are four digits; in any other, what can be made of
+                    // them.
                     let digits = digits.filter_map(|digit| digit.to_digit(16));
                     return Some(digits.fold(0, |unit, digit| unit << 4 | digit as u16));
                 }

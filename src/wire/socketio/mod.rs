@@ -38,25 +38,26 @@ pub use json::Text;
 /// The most attachments of one packet, as in the reference.
 pub const ATTACHMENTS_MAX: usize = 10;
 
-/// How deep arrays and objects may be nested. The reference has no bound; ours keeps what is known
-/// about open objects on the stack, and spares clients whose parser is recursive.
+/// How many arrays and objects may be open within each other. The reference has no bound. Ours
+/// keeps what is known about open objects on the stack, and spares clients whose parser is
+/// recursive.
 pub const DEPTH_MAX: usize = 128;
 
-/// The largest ack id: beyond it a JavaScript number would not come back as it was.
+/// The largest ack id: a JavaScript number beyond it would not come back as it was.
 pub const ACK_ID_MAX: u64 = (1 << 53) - 1;
 
-/// What a packet is for.
+/// The type of a packet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum PacketType {
-    /// A client enters a namespace, or is told that it has.
+    /// A client asks to enter a namespace, or is told that it has.
     Connect,
-    /// It leaves.
+    /// A client leaves a namespace.
     Disconnect,
-    /// Something has happened: a name and arguments.
+    /// An event: a name and arguments.
     Event,
     /// The answer to an event that asked for one.
     Ack,
-    /// A namespace cannot be entered.
+    /// A client is told that it cannot enter a namespace.
     ConnectError,
     /// An event with attachments.
     BinaryEvent,
@@ -91,24 +92,25 @@ impl PacketType {
     }
 }
 
-/// What a client did wrong. Each of them ends the session with "parse error".
+/// What a client did wrong. Each error ends the session with "parse error".
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Error {
-    /// A type that stands for nothing, or no type at all.
+    /// The type stands for nothing, or is missing.
     Type,
-    /// No number of attachments where there must be one, or a placeholder for none of them.
+    /// There is no number of attachments where there must be one, or a placeholder stands for none
+    /// of them.
     Attachments,
-    /// More attachments than [`ATTACHMENTS_MAX`].
+    /// There are more attachments than [`ATTACHMENTS_MAX`].
     TooManyAttachments,
-    /// An ack id over [`ACK_ID_MAX`].
+    /// The ack id is over [`ACK_ID_MAX`].
     AckId,
-    /// What follows is not JSON, not what this type carries, or an event with a reserved name.
+    /// The payload is not JSON, not what this type carries, or an event with a reserved name.
     Payload,
-    /// JSON nested deeper than [`DEPTH_MAX`].
+    /// The JSON is nested deeper than [`DEPTH_MAX`].
     Depth,
-    /// A text while attachments are owed.
+    /// A text came while attachments are owed.
     AttachmentOwed,
-    /// A binary message while none is owed.
+    /// A binary message came while no attachment is owed.
     AttachmentUnexpected,
 }
 

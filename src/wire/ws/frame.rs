@@ -1,9 +1,9 @@
 //! A client's frames (RFC 6455 section 5), taken apart.
 //!
-//! Deals with: finding frames in bytes cut anywhere, unmasking them where they lie, the rules that
-//! fragments and control frames obey, the size of a message before it has arrived. Leaves to
-//! others: the bytes of a message that comes in pieces (the caller keeps the parts), what follows a
-//! close, and the answers ([`super::render`]).
+//! Deals with: finding frames in bytes cut anywhere, unmasking them where they lie, the rules for
+//! fragments and control frames, the size of a message before it has arrived. Leaves to others: the
+//! bytes of a message that comes in pieces (the caller keeps the parts), what follows a close, and
+//! the answers ([`super::render`]).
 //!
 //! ```text
 //!            header whole                    payload whole, or some of it
@@ -26,56 +26,57 @@ use super::utf8::Utf8;
 use crate::wire::Status;
 use crate::work;
 
-/// The longest header a client writes: the server's, and four bytes of mask.
+/// The most bytes of a client's header: those of a server's, and four bytes of mask.
 const CLIENT_HEADER_BYTES_MAX: usize = HEADER_BYTES_MAX + 4;
 
-/// One thing a client has said; payloads are unmasked and borrowed from the caller's bytes.
+/// One thing that a client has said; payloads are unmasked and borrowed from the caller's bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Input<'b> {
-    /// A message that was neither fragmented nor cut: the common case. UTF-8 if it is text.
+    /// A message that was neither fragmented nor cut, as most are; UTF-8 if it is text.
     Message(Kind, &'b [u8]),
-    /// A piece of a message; the pieces in order make it up.
+    /// A piece of a message, which is made up of its pieces in their order.
     Part {
-        /// The message's, the same in all of its parts.
+        /// The kind of the message, equal in all of its parts.
         kind: Kind,
-        /// May be empty. The parts of a text are UTF-8 so far; a code point may be cut.
+        /// The bytes of this part; may be empty. The parts of a text are UTF-8 so far; a code point
+        /// may be cut.
         payload: &'b [u8],
-        /// The message begins with this part.
+        /// Whether the message begins with this part.
         first: bool,
-        /// The message ends with this part, and a text is UTF-8 as a whole.
+        /// Whether the message ends with this part; then a text is UTF-8 as a whole.
         last: bool,
     },
-    /// To be answered with a pong of the same payload, at most [`CONTROL_BYTES_MAX`] bytes.
+    /// A ping, to be answered with a pong of the same payload, at most [`CONTROL_BYTES_MAX`] bytes.
     Ping(&'b [u8]),
-    /// Answers a ping or nothing at all; either way the peer lives.
+    /// A pong, which answers a ping or nothing at all; either way the peer lives.
     Pong,
-    /// The peer closes, with a code that may be echoed. What follows means nothing (section 5.5.1):
-    /// the caller stops calling [`Deframer::next`] and discards.
+    /// A close, with a code that may be echoed. What follows means nothing (section 5.5.1): the
+    /// caller stops calling [`Deframer::next`] and discards.
     Close(Option<u16>),
 }
 
-/// What a client did wrong. Its message is lost and the connection to be closed with [`code`].
+/// What a client did wrong. Its message is lost and the connection is to be closed with [`code`].
 ///
 /// [`code`]: Error::code
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Error {
     /// A reserved bit is set and no extension gave it a meaning.
     ReservedBits,
-    /// An opcode without a meaning.
+    /// The opcode has no meaning.
     Opcode,
-    /// A client's frame without a mask.
+    /// A client's frame has no mask.
     Unmasked,
-    /// A control frame that is fragmented or longer than [`CONTROL_BYTES_MAX`].
+    /// A control frame is fragmented or longer than [`CONTROL_BYTES_MAX`].
     Control,
-    /// A length that is not in its shortest form, or has its top bit set.
+    /// The length is not in its shortest form, or has its top bit set.
     Length,
-    /// A continuation of nothing, or a new message inside a fragmented one.
+    /// A frame continues nothing, or begins a new message inside a fragmented one.
     Fragmentation,
-    /// A close with a body of one byte, or a code that must not be on the wire.
+    /// The body of a close has one byte, or a code that must not be on the wire.
     CloseBody,
     /// A text or the reason of a close is not UTF-8.
     Utf8,
-    /// The message is announced to become longer than it may.
+    /// The message is announced to become longer than it may be.
     TooBig,
 }
 
@@ -114,27 +115,27 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Takes a client's frames apart. One per connection; all of its state is inline.
+/// Takes the frames of one client apart. All of its state is inline.
 #[derive(Debug)]
 pub struct Deframer {
     frame: Frame,
-    /// The message that has begun and not ended; always there while a data payload is awaited.
+    /// The message that has begun and not ended; `Some` while a data payload is awaited.
     message: Option<Message>,
 }
 
 const _: () = assert!(size_of::<Deframer>() <= 40, "one lies in every connection's 256 bytes");
 
 impl Deframer {
-    /// Stands before a frame.
+    /// A deframer that stands before the first frame of a connection.
     pub const fn new() -> Deframer {
         Deframer { frame: Frame::Header(Kept::NOTHING), message: None }
     }
 
-    /// Yields the next thing that `bytes` hold, and how many of them are done with; to be called
-    /// again with the rest, and what has come behind it, until it is [`Status::Partial`].
+    /// Yields the next thing that `bytes` hold, and how many of them are done with. To be called
+    /// again with the rest, and what has come behind it, until the result is [`Status::Partial`].
     ///
-    /// Then all of `bytes` are done with, except the payload of a control frame that is not whole:
-    /// it is left as it came, and these at most 124 bytes must be presented again in front of what
+    /// Then all of `bytes` are done with, except the payload of a control frame that is not whole.
+    /// That is left as it came, and its at most 124 bytes must be presented again in front of what
     /// comes next. Payloads that are yielded have been unmasked in place. Bounded by `bytes`; no
     /// allocation.
     ///
@@ -142,8 +143,8 @@ impl Deframer {
     ///
     /// # Errors
     ///
-    /// As soon as the bytes can no longer become valid; a message too big, when it is announced.
-    /// How much was consumed means nothing then, and later calls repeat the error.
+    /// [`Error`] as soon as the bytes can no longer become valid; for a message too big, when that
+    /// is announced. How much was consumed means nothing then, and later calls repeat the error.
     pub fn next<'b>(
         &mut self,
         bytes: &'b mut [u8],
@@ -166,8 +167,8 @@ impl Deframer {
         (header_bytes + payload_bytes, input.map_err(|error| self.fail(error)))
     }
 
-    /// True while a message has begun and not ended. The first bytes of a header count, unless they
-    /// are a control frame's: those come between messages, too.
+    /// Whether a message has begun and not ended. The first bytes of a header count as a beginning,
+    /// unless they are those of a control frame, which may come between messages.
     pub fn mid_message(&self) -> bool {
         let header_begun = match &self.frame {
             Frame::Header(kept) => kept.len > 0 && !matches!(kept.bytes[0] & 0x0f, 0x8..=0xa),
@@ -185,8 +186,8 @@ impl Deframer {
         }
     }
 
-    /// Reads a header to its end, behind what was kept of it, and checks it: how many of `bytes` it
-    /// took, and the payload that follows.
+    /// Reads a header to its end, behind what was kept of it, and checks it. Returns how many of
+    /// `bytes` it took, and the payload that follows.
     fn begin(
         &mut self,
         mut kept: Kept,
@@ -218,7 +219,7 @@ impl Deframer {
         Ok(Status::Complete((header_bytes, payload)))
     }
 
-    /// Opens a message, or goes on with the open one, by a fragment of `fragment_bytes`.
+    /// Opens a message, or goes on with the open one, by a fragment of `fragment_bytes` bytes.
     fn announce(
         &mut self,
         opcode: coding::Data,
@@ -329,25 +330,25 @@ enum Frame {
     Failed(Error),
 }
 
-/// A payload that is awaited, whole or its rest.
+/// A payload that is awaited, the whole of it or a rest.
 #[derive(Clone, Copy, Debug)]
 enum Payload {
     Data {
-        /// Turned so that its first byte belongs to the next byte of the payload.
+        /// The mask, turned so that its first byte belongs to the next byte of the payload.
         mask: [u8; 4],
         left: u64,
-        /// The message ends with this frame.
+        /// Whether the message ends with this frame.
         last: bool,
     },
     Control {
         opcode: Opcode,
         mask: [u8; 4],
-        /// At most [`CONTROL_BYTES_MAX`].
+        /// Bytes of the payload, at most [`CONTROL_BYTES_MAX`].
         len: u8,
     },
 }
 
-/// The control opcodes that mean something.
+/// The control opcodes that have a meaning.
 #[derive(Clone, Copy, Debug)]
 enum Opcode {
     Ping,
@@ -371,11 +372,11 @@ impl TryFrom<coding::Control> for Opcode {
 /// A message that has begun.
 #[derive(Clone, Copy, Debug)]
 struct Message {
-    /// Announced so far, by the headers of its fragments.
+    /// Bytes announced so far, by the headers of the message's fragments.
     bytes: u64,
     text: Utf8,
     kind: Kind,
-    /// A part of it has been handed out.
+    /// Whether a part of the message has been handed out.
     begun: bool,
 }
 
@@ -395,8 +396,9 @@ struct Kept {
 impl Kept {
     const NOTHING: Kept = Kept { bytes: [0; CLIENT_HEADER_BYTES_MAX - 1], len: 0 };
 
-    /// The header that begins with the kept bytes and goes on in `bytes`, the length of its payload
-    /// and how many of `bytes` it took. If it does not end there, all of them are kept.
+    /// Reads the header that begins with the kept bytes and goes on in `bytes`. Returns the header,
+    /// the length of its payload and how many of `bytes` it took. If the header does not end there,
+    /// all of them are kept.
     fn read(&mut self, bytes: &[u8]) -> Result<Option<(FrameHeader, u64, usize)>, Error> {
         let kept = usize::from(self.len);
         if kept == 0
@@ -409,7 +411,7 @@ impl Kept {
         joined[..kept].copy_from_slice(&self.bytes[..kept]);
         joined[kept..len].copy_from_slice(&bytes[..len - kept]);
         if let Some((header, payload_bytes, len)) = parse(&joined[..len])? {
-            // The kept bytes alone were no header, so it ends behind them.
+            // The kept bytes alone were no header, so the header ends behind them.
             return Ok(Some((header, payload_bytes, len - kept)));
         }
         // Fourteen bytes are always a header, so at most thirteen get here.
@@ -418,21 +420,22 @@ impl Kept {
         Ok(None)
     }
 
-    /// The length of a header that goes on for `bytes` behind what was kept.
+    /// The length of a header that goes on for `bytes` bytes behind those that were kept.
     fn before(&self, bytes: usize) -> usize {
         usize::from(self.len) + bytes
     }
 }
 
-/// A header at the beginning of `bytes`, the length of its payload and its own.
+/// Reads a header at the beginning of `bytes`. Returns the header, its payload's length and its
+/// own.
 fn parse(bytes: &[u8]) -> Result<Option<(FrameHeader, u64, usize)>, Error> {
     let mut cursor = Cursor::new(bytes);
-    // The only way in which it fails; reading from a slice does not.
+    // Reading from a slice does not fail, so the opcode is what is wrong.
     let parsed = FrameHeader::parse(&mut cursor).map_err(|_| Error::Opcode)?;
     Ok(parsed.map(|(header, payload_bytes)| (header, payload_bytes, cursor.position() as usize)))
 }
 
-/// The length of a control frame's payload, if the frame is one that section 5.5 allows.
+/// The length of a control frame's payload, if section 5.5 allows the frame.
 fn control_bytes(header: &FrameHeader, payload_bytes: u64) -> Option<u8> {
     let len = u8::try_from(payload_bytes).ok()?;
     (header.is_final && usize::from(len) <= CONTROL_BYTES_MAX).then_some(len)
@@ -451,7 +454,7 @@ fn close_code(body: &[u8]) -> Result<Option<u16>, Error> {
     Ok(Some(code))
 }
 
-/// Exclusive-or with the repeated mask (section 5.3), eight bytes at a time.
+/// Unmasks a payload: exclusive-or with the repeated mask (section 5.3), eight bytes at a time.
 fn unmask(payload: &mut [u8], mask: [u8; 4]) {
     let [a, b, c, d] = mask;
     let wide = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);

@@ -1,36 +1,38 @@
 //! The opening handshake (RFC 6455 section 4.2), on the fields of a request already taken apart.
 //!
-//! Deals with: is this request an upgrade, may it be answered with 101, the accept key. Leaves to
-//! others: the HTTP head itself with its `Host`, the `Origin` ([`crate::wire::origin`]), which path
-//! is for WebSocket, and writing the answer. No subprotocol and no extension is ever chosen; what
-//! the client offers of them is only checked for being well formed.
+//! Deals with: whether a request is an upgrade, whether it may be answered with 101, and the accept
+//! key. Leaves to others: the HTTP head itself with its `Host`, the `Origin`
+//! ([`crate::wire::origin`]), which path is for WebSocket, and writing the answer. No subprotocol
+//! and no extension is ever chosen; what the client offers of them is only checked for being well
+//! formed.
 //!
 //! The surprise: tungstenite's own check refuses what the RFC allows (`Upgrade: websocket, h2c`,
-//! two `Connection` fields, a tab behind a comma), so the lists are read here, and all that is
-//! taken from it is the answer to the key.
+//! two `Connection` fields, a tab behind a comma). So the lists are read here, and only the answer
+//! to the key comes from tungstenite.
 
 use tungstenite::handshake::derive_accept_key;
 
-/// The length of a `Sec-WebSocket-Accept`: the base64 of a SHA-1.
+/// Bytes of a `Sec-WebSocket-Accept`: the base64 of a SHA-1.
 pub const ACCEPT_BYTES: usize = 28;
 
-/// The most subprotocols a client may offer: finding doubles is quadratic in it.
+/// The most subprotocols that a client may offer: finding doubles is quadratic in their number.
 const PROTOCOLS_MAX: usize = 32;
 
 /// The most bytes of all `Sec-WebSocket-Extensions` together. Browsers send some 60; checking the
 /// grammar of a whole head of them would cost more than everything else in a handshake.
 const EXTENSIONS_BYTES_MAX: usize = 2048;
 
-/// What the handshake looks at in a request.
+/// The parts of a request that the handshake looks at.
 #[derive(Clone, Copy, Debug)]
 pub struct Offer<F> {
-    /// The method is GET.
+    /// Whether the method is GET.
     pub is_get: bool,
-    /// The version is 1.1 or a later 1.x.
+    /// Whether the version is 1.1 or a later 1.x.
     pub http11: bool,
-    /// A body is announced, be it empty.
+    /// Whether a body is announced, be it empty.
     pub has_body: bool,
-    /// The raw values of all fields of a name, in order; names are given in lower case.
+    /// The raw values of all fields of a name, in order; the function is given the name in lower
+    /// case.
     pub fields: F,
 }
 
@@ -44,26 +46,27 @@ pub struct Upgrade<'r> {
 /// Why a request to upgrade is not answered with 101.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Refusal {
-    /// Not GET: 405.
+    /// The method is not GET: 405.
     Method,
-    /// HTTP/1.0: 400.
+    /// The version is HTTP/1.0: 400.
     HttpVersion,
     /// A body is announced: 400.
     Body,
-    /// No `Sec-WebSocket-Key`, several, or one that is not base64 of 16 bytes: 400.
+    /// There is no `Sec-WebSocket-Key`, there are several, or it is not base64 of 16 bytes: 400.
     Key,
     /// `Sec-WebSocket-Version` is not 13: 426.
     Version,
-    /// `Sec-WebSocket-Protocol` is malformed, names one twice or more than 32: 400.
+    /// `Sec-WebSocket-Protocol` is malformed, or names one twice or more than 32: 400.
     Protocols,
     /// `Sec-WebSocket-Extensions` is malformed or longer than 2 KiB: 400.
     Extensions,
-    /// Not an upgrade at all: 426. Never [`check`]'s; for paths that offer nothing but WebSocket.
+    /// The request is no upgrade at all: 426. Never from [`check`]; for paths that offer nothing
+    /// but WebSocket.
     NotAnUpgrade,
 }
 
 impl Refusal {
-    /// 400, 405 or 426.
+    /// The status of the answer: 400, 405 or 426.
     pub const fn status(self) -> u16 {
         match self {
             Refusal::Method => 405,
@@ -76,8 +79,8 @@ impl Refusal {
         }
     }
 
-    /// The fields that the answer needs for its status. With 426 RFC 9110 section 15.5.22 asks for
-    /// `Upgrade`, and section 7.8 for `Connection` wherever that is.
+    /// The fields that the answer needs for its status. With 426 RFC 9110 asks for `Upgrade`
+    /// (section 15.5.22), which needs a `Connection` beside it (section 7.8).
     pub const fn fields(self) -> &'static [(&'static str, &'static str)] {
         match self {
             Refusal::Method => &[("Allow", "GET")],
@@ -113,8 +116,8 @@ impl std::fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
-/// Reads a request: `None` if it does not ask for WebSocket and is to be served as plain HTTP.
-/// No allocation.
+/// Checks a request. `None` if it does not ask for WebSocket and is to be served as plain HTTP.
+/// Does not allocate.
 ///
 /// # Errors
 ///
@@ -166,12 +169,12 @@ pub fn accept(key: &str) -> [u8; ACCEPT_BYTES] {
     accept.as_bytes().try_into().expect("the base64 of a SHA-1 has 28 digits")
 }
 
-/// True if the list that the fields make up together contains `token`, in any case.
+/// Whether the list that the fields make up together contains `token`, in any case.
 fn names<'r>(fields: impl Iterator<Item = &'r [u8]>, token: &[u8]) -> bool {
     fields.flat_map(elements).any(|element| element.eq_ignore_ascii_case(token))
 }
 
-/// The value of a field that must not be repeated.
+/// The value of a field that must not be repeated; `None` if there is none, or more than one.
 fn only<'r>(mut fields: impl Iterator<Item = &'r [u8]>) -> Option<&'r [u8]> {
     let value = fields.next()?;
     if fields.next().is_some() { None } else { Some(trim(value)) }
@@ -188,7 +191,7 @@ fn key_text(value: &[u8]) -> Option<&str> {
     if valid { std::str::from_utf8(value).ok() } else { None }
 }
 
-/// Tokens, none of them twice (section 4.1: names compare with their case).
+/// Whether the fields list tokens, none of them twice (section 4.1: names compare with their case).
 fn protocols_valid<'r>(fields: impl Iterator<Item = &'r [u8]>) -> bool {
     let mut seen = [&[][..]; PROTOCOLS_MAX];
     for (count, element) in fields.flat_map(elements).enumerate() {
@@ -200,7 +203,8 @@ fn protocols_valid<'r>(fields: impl Iterator<Item = &'r [u8]>) -> bool {
     true
 }
 
-/// The grammar of section 9.1: `token *( ";" token [ "=" ( token | quoted-string ) ] )`, in a list.
+/// Whether a field is a list of extensions by the grammar of section 9.1: `token *( ";" token [ "="
+/// ( token | quoted-string ) ] )`.
 fn extensions_valid(field: &[u8]) -> bool {
     let mut rest = trim(field);
     loop {
@@ -219,7 +223,7 @@ fn extensions_valid(field: &[u8]) -> bool {
     }
 }
 
-/// What lies behind an extension and its parameters.
+/// The text behind an extension and its parameters; `None` if it begins with none.
 fn extension(text: &[u8]) -> Option<&[u8]> {
     let mut rest = token(text)?;
     while let Some(parameter) = rest.strip_prefix(b";") {
@@ -232,13 +236,14 @@ fn extension(text: &[u8]) -> Option<&[u8]> {
     Some(rest)
 }
 
-/// What lies behind a token and the whitespace that follows it.
+/// The text behind a token and the whitespace that follows it; `None` if it begins with none.
 fn token(text: &[u8]) -> Option<&[u8]> {
     let len = text.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(text.len());
     if len == 0 { None } else { Some(trim(&text[len..])) }
 }
 
-/// What lies behind a quoted string, which section 9.1 wants to be a token once unquoted.
+/// The text behind a quoted string, which section 9.1 wants to be a token once unquoted; `None` if
+/// it begins with none.
 fn quoted(text: &[u8]) -> Option<&[u8]> {
     let mut bytes = text.iter().enumerate().skip(1);
     let mut empty = true;
@@ -263,7 +268,7 @@ fn elements(field: &[u8]) -> impl Iterator<Item = &[u8]> {
     field.split(|&byte| byte == b',').map(trim).filter(|element| !element.is_empty())
 }
 
-/// Without spaces and tabs at both ends: HTTP's optional whitespace, and nothing else.
+/// The text without spaces and tabs at both ends: HTTP's optional whitespace, and nothing else.
 fn trim(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = text {
         text = rest;
@@ -275,7 +280,7 @@ fn is_token(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|&byte| is_token_byte(byte))
 }
 
-/// RFC 9110 section 5.6.2.
+/// Whether `byte` may stand in a token (RFC 9110 section 5.6.2).
 fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
@@ -286,7 +291,7 @@ mod tests {
 
     const KEY: &str = "ZWxib3ctdGVzdC1rZXktMQ==";
 
-    /// What a browser sends.
+    /// The fields that a browser sends.
     const FIELDS: [(&str, &str); 4] = [
         ("connection", "Upgrade"),
         ("upgrade", "websocket"),

@@ -12,7 +12,7 @@
 //! that arrive in pieces, when to ping and how to close. No extension is negotiated.
 //!
 //! The surprise: tungstenite reads and writes the header bits but checks almost none of them
-//! (unmasked, reserved and oversized things pass), so every rule of the RFC stands here.
+//! (unmasked, reserved and oversized frames pass), so every rule of the RFC stands here.
 
 mod frame;
 mod handshake;
@@ -27,7 +27,7 @@ pub use utf8::{Invalid, Utf8};
 /// What a message carries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Kind {
-    /// UTF-8.
+    /// Text, in UTF-8.
     Text,
     /// Any bytes.
     Binary,

@@ -4,28 +4,28 @@
 //! Leaves to others: the payload, when anything is sent, and control frames: a ping and the closes
 //! are constants where they are decided, a pong is two bytes and what was asked.
 //!
-//! The surprise: no mask, ever (section 5.1 forbids it). That is why one encoded message may go out
-//! to every reader as it is.
+//! The surprise: a server's frame never has a mask (section 5.1 forbids it). That is why one
+//! encoded message may go out to every reader as it is.
 
 use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding::{self, OpCode};
 
 use super::Kind;
 
-/// The longest header a server writes: two bytes and a 64-bit length, no mask.
+/// The most bytes of a server's header: two, and a 64-bit length; no mask.
 pub const HEADER_BYTES_MAX: usize = 10;
 
-/// The longest payload of a ping, pong or close (section 5.5).
+/// The most bytes of the payload of a ping, pong or close (section 5.5).
 pub const CONTROL_BYTES_MAX: usize = 125;
 
-/// True for codes that may be on the wire: those of RFC 6455 section 7.4.1 and IANA's registry
+/// Whether a close code may be on the wire: those of RFC 6455 section 7.4.1 and IANA's registry
 /// except 1004 to 1006 and 1015, and the ranges of libraries and applications.
 pub const fn close_code_valid(code: u16) -> bool {
     matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
-/// Writes the header of a server's data frame, whole and unmasked, in its shortest form: that is
-/// what makes one encoding serve every reader. Returns its length, as [`header_bytes`] does.
+/// Writes the header of a server's data frame, whole and unmasked, in its shortest form, so that
+/// one encoding serves every reader. Returns its length, as [`header_bytes`] does.
 pub fn header(kind: Kind, payload_bytes: usize, out: &mut [u8; HEADER_BYTES_MAX]) -> usize {
     let opcode = OpCode::Data(match kind {
         Kind::Text => coding::Data::Text,

@@ -8,14 +8,14 @@
 
 use std::str;
 
-/// The most bytes of a code point that can be there without its being whole.
+/// The most bytes that may be there of a code point that is not whole.
 const CARRY_BYTES_MAX: usize = 3;
 
-/// These bytes cannot be UTF-8, whatever follows.
+/// The bytes cannot become UTF-8, whatever follows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Invalid;
 
-/// Checks one text, given piece by piece. Four bytes, no buffer.
+/// Checks one text, given piece by piece. Keeps four bytes and no buffer.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Utf8 {
     /// `carry[..carried]` is the beginning of a code point whose rest has not come yet.
@@ -24,7 +24,7 @@ pub struct Utf8 {
 }
 
 impl Utf8 {
-    /// The empty text.
+    /// A text of no bytes so far.
     pub const fn new() -> Utf8 {
         Utf8 { carry: [0; CARRY_BYTES_MAX], carried: 0 }
     }
@@ -57,19 +57,20 @@ impl Utf8 {
     ///
     /// # Errors
     ///
-    /// [`Invalid`] if its last code point is cut short.
+    /// [`Invalid`] if the last code point is cut short.
     pub fn finish(&self) -> Result<(), Invalid> {
         if self.carried == 0 { Ok(()) } else { Err(Invalid) }
     }
 
-    /// Moves bytes to the carried code point until it is whole; gives back what lies behind it.
-    /// When `bytes` end first, the carry has grown and the rest is empty.
+    /// Adds bytes to the carried code point until it is whole. Returns the bytes behind it. If
+    /// `bytes` end first, more is carried and no byte is left.
     fn complete<'b>(&mut self, bytes: &'b [u8]) -> Result<&'b [u8], Invalid> {
         let mut point = [0; CARRY_BYTES_MAX + 1];
         let carried = usize::from(self.carried);
         point[..carried].copy_from_slice(&self.carry[..carried]);
         for (taken, &byte) in bytes.iter().enumerate() {
-            // In bounds: four bytes are a whole code point or an error, and both return below.
+            // The index is in bounds: four bytes are a whole code point or an error, and both
+            // return below.
             let len = carried + taken + 1;
             point[len - 1] = byte;
             match str::from_utf8(&point[..len]) {
@@ -92,7 +93,7 @@ impl Utf8 {
 mod tests {
     use super::*;
 
-    /// How many bytes pass, one at a time, before one is refused; `None` if none is.
+    /// How many bytes pass, given one at a time, before one is refused; `None` if none is.
     fn refused_after(text: &[u8]) -> Option<usize> {
         let mut utf8 = Utf8::new();
         text.iter().position(|&byte| utf8.push(&[byte]).is_err())
@@ -100,7 +101,7 @@ mod tests {
 
     #[test]
     fn refuses_at_the_first_byte_that_cannot_continue() {
-        // (bytes, how many of them are still a possible beginning)
+        // Each case: the bytes, and how many of them are still a possible beginning.
         let cases: [(&[u8], usize); 13] = [
             (b"a\xff", 1),
             (b"\x80", 0),
