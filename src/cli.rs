@@ -1,6 +1,6 @@
 //! Which command was given, carried out: run, `check`, `health`, or printing help.
 //!
-//! Deals with what is left once `config.rs` has read the command line: printing, probing a running
+//! Deals with what is left once `config` has read the command line: printing, probing a running
 //! server, the exit code. Running the server is the shell's, handed in as a function, so that this
 //! file knows no event loop.
 //!
@@ -36,8 +36,9 @@ pub fn main(machine: Machine, run: impl FnOnce(Config, Machine) -> u8) -> ExitCo
     ExitCode::from(execute(args, config::environment, machine, run, &mut out, &mut err))
 }
 
-/// The same with everything as an argument. Returns the exit code: 0, what `run` returned, 1 for a
-/// probe that failed, 2 or 78 for a bad command line.
+/// Carries out the command line `args`, with everything that [`main`] takes from the process as an
+/// argument. Returns the exit code: 0, what `run` returned, 1 for a probe that failed, 2 or 78 for
+/// a bad command line.
 pub fn execute(
     args: impl IntoIterator<Item = OsString>,
     env: impl Fn(&str) -> Option<String>,
@@ -130,7 +131,7 @@ fn ask(url: &HealthUrl, deadline: &Deadline) -> io::Result<Vec<u8>> {
     Ok(answer)
 }
 
-/// The end of a blocking probe, by the real clock.
+/// When a blocking probe ends, by the real clock.
 struct Deadline {
     begin: Instant,
     length: Duration,
