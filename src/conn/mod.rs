@@ -37,7 +37,7 @@ use crate::work;
 
 pub use http::{Next, Requester};
 use http::{Request, Response};
-pub use polling::Later;
+pub use polling::{Later, TakenBody};
 use polling::{Post, Posted};
 use websocket::WebSocket;
 
@@ -219,6 +219,8 @@ enum Phase {
     /// Everything was sent and writing shut down; reading and discarding what the peer still sends,
     /// since unread input would turn our last words into a reset.
     Lingering { by: Instant, discarded_bytes: u32, reason: CloseReason },
+    /// The end: nothing is heard, said or due any more. What is left is to be reaped.
+    Over,
 }
 
 /// One connection.
@@ -276,7 +278,7 @@ impl Conn {
             Phase::Post(_) => self.receive_post(cx, bytes),
             Phase::WebSocket(ws) => ws.receive(cx, &mut self.out, bytes),
             // Nothing that follows a close frame counts (RFC 6455 §5.5.1).
-            Phase::Closing { .. } => (bytes.len(), Step::Continue),
+            Phase::Closing { .. } | Phase::Over => (bytes.len(), Step::Continue),
             Phase::Lingering { discarded_bytes, reason, .. } => {
                 *discarded_bytes = discarded_bytes.saturating_add(bytes.len() as u32);
                 let over = *discarded_bytes > limits::LINGER_BYTES_MAX;
@@ -302,7 +304,9 @@ impl Conn {
             | Phase::WebSocket(_) => Step::End(CloseReason::PeerGone),
             // It may have shut down only its writing side; what it asked for is still sent. The
             // server asks again when that is done.
-            Phase::Response(_) | Phase::Posted(_) | Phase::Closing { .. } => Step::Hold,
+            Phase::Response(_) | Phase::Posted(_) | Phase::Closing { .. } | Phase::Over => {
+                Step::Hold
+            }
             Phase::Lingering { reason, .. } => Step::End(*reason),
         }
     }
@@ -329,7 +333,8 @@ impl Conn {
             | Phase::Held { .. }
             | Phase::Posted(_)
             | Phase::Closing { .. }
-            | Phase::Lingering { .. } => {}
+            | Phase::Lingering { .. }
+            | Phase::Over => {}
         }
     }
 
@@ -342,7 +347,7 @@ impl Conn {
             Phase::WebSocket(ws) => ws.deadline(settings, self.heard_at),
             Phase::Post(post) => post.by,
             // A session has a deadline of its own.
-            Phase::Held { .. } | Phase::Posted(_) => Instant::NEVER,
+            Phase::Held { .. } | Phase::Posted(_) | Phase::Over => Instant::NEVER,
             Phase::Closing { by, .. } | Phase::Lingering { by, .. } => *by,
         }
     }
@@ -356,7 +361,7 @@ impl Conn {
             Phase::Request(request) => request.handle_timeout(nothing_came),
             Phase::Response(_) => Step::Cut(CloseReason::ResponseTimeout),
             Phase::Body { .. } | Phase::Post(_) => Step::End(CloseReason::BodyTimeout),
-            Phase::Held { .. } | Phase::Posted(_) => Step::Continue,
+            Phase::Held { .. } | Phase::Posted(_) | Phase::Over => Step::Continue,
             Phase::WebSocket(ws) => ws.handle_timeout(cx, &mut self.out, self.heard_at),
             Phase::Closing { reason, .. } => Step::Cut(*reason),
             Phase::Lingering { reason, .. } => Step::End(*reason),
@@ -373,6 +378,9 @@ impl Conn {
         file: Option<(AssetId, u32)>,
         next: Next,
     ) -> bool {
+        if self.is_over() {
+            return true;
+        }
         let requester = self.requester();
         self.phase_buffers().for_each(|buffer| cx.pool.give(buffer));
         // Entered first, so that a buffer that was just given back is not held any more.
@@ -395,7 +403,9 @@ impl Conn {
 
     /// Begins to follow a feed.
     pub fn follow(&mut self, channel: ChannelId, dialect: Dialect, mark: Mark) {
-        self.out.start_feed(channel, dialect, mark);
+        if !self.is_over() {
+            self.out.start_feed(channel, dialect, mark);
+        }
     }
 
     /// Begins the closing handshake of a WebSocket; the frame waits until everything before
@@ -437,7 +447,8 @@ impl Conn {
             | Phase::Post(_)
             | Phase::Posted(_)
             | Phase::WebSocket(_)
-            | Phase::Lingering { .. } => Progress::Ongoing,
+            | Phase::Lingering { .. }
+            | Phase::Over => Progress::Ongoing,
         }
     }
 
@@ -468,7 +479,7 @@ impl Conn {
     #[must_use]
     pub fn keep_input(&mut self, pool: &mut Pool, rest: &[u8]) -> bool {
         debug_assert!(self.input.is_none());
-        if rest.is_empty() {
+        if rest.is_empty() || self.is_over() {
             return true;
         }
         let Some(mut id) = pool.take(rest.len()) else { return false };
@@ -487,13 +498,21 @@ impl Conn {
         length
     }
 
-    /// Gives back everything that is held, at the end.
-    pub fn release(&mut self, pool: &mut Pool) {
+    /// The end: gives back everything that is held. From here on nothing that is asked of the
+    /// connection has an effect, so whoever still works on it need not know.
+    pub fn end(&mut self, pool: &mut Pool) {
         if let Some(input) = self.input.take() {
             pool.give(input);
         }
         self.phase_buffers().for_each(|buffer| pool.give(buffer));
         self.out.release(pool);
+        self.out = Outbound::new();
+        self.enter(Phase::Over);
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
     }
 
     /// Whether something that was read waits to be consumed.
@@ -504,7 +523,7 @@ impl Conn {
     /// Whether bytes from the socket are wanted now.
     pub fn wants_input(&self) -> bool {
         match &self.phase {
-            Phase::Response(_) | Phase::Posted(_) => false,
+            Phase::Response(_) | Phase::Posted(_) | Phase::Over => false,
             // Only to notice its end; what a pipeline brings meanwhile waits.
             Phase::Held { .. } => self.input.is_none(),
             Phase::Proxy { .. }
@@ -530,7 +549,8 @@ impl Conn {
             | Phase::Held { .. }
             | Phase::Posted(_)
             | Phase::Closing { .. }
-            | Phase::Lingering { .. } => 0,
+            | Phase::Lingering { .. }
+            | Phase::Over => 0,
         };
         usize::try_from(wanted)
             .map_or(limits::READ_BYTES_MAX, |wanted| wanted.min(limits::READ_BYTES_MAX))
@@ -548,7 +568,8 @@ impl Conn {
             | Phase::Held { .. }
             | Phase::Post(_)
             | Phase::Posted(_)
-            | Phase::Lingering { .. } => None,
+            | Phase::Lingering { .. }
+            | Phase::Over => None,
         }
     }
 
@@ -572,7 +593,8 @@ impl Conn {
             | Phase::Body { .. }
             | Phase::WebSocket(_)
             | Phase::Closing { .. }
-            | Phase::Lingering { .. } => match self.role() {
+            | Phase::Lingering { .. }
+            | Phase::Over => match self.role() {
                 Some(Role::Session(session)) => Some(session),
                 Some(Role::Member(_) | Role::Orphan) | None => None,
             },
@@ -602,7 +624,8 @@ impl Conn {
             | Phase::Held { .. }
             | Phase::Post(_)
             | Phase::Posted(_)
-            | Phase::Lingering { .. } => {}
+            | Phase::Lingering { .. }
+            | Phase::Over => {}
         }
     }
 
@@ -616,7 +639,8 @@ impl Conn {
             | Phase::Body { .. }
             | Phase::Held { .. }
             | Phase::Closing { .. }
-            | Phase::Lingering { .. } => false,
+            | Phase::Lingering { .. }
+            | Phase::Over => false,
         }
     }
 
@@ -632,7 +656,8 @@ impl Conn {
             | Phase::Posted(_)
             | Phase::WebSocket(_)
             | Phase::Closing { .. }
-            | Phase::Lingering { .. } => Requester::Client,
+            | Phase::Lingering { .. }
+            | Phase::Over => Requester::Client,
         }
     }
 
@@ -692,6 +717,7 @@ impl Conn {
             // A body that is discarded and the peer's end are waited for, because unread input
             // would destroy what was said last.
             Phase::Body { .. }
+            | Phase::Over
             | Phase::Lingering { .. }
             | Phase::Response(_)
             | Phase::Held { .. }
@@ -726,13 +752,14 @@ impl Conn {
             Phase::WebSocket(ws) => [ws.buffer(), None],
             Phase::Held { later, .. } => [None, later.agent],
             Phase::Post(post) => [post.buffer, post.later.agent],
-            Phase::Posted(posted) => [Some(posted.buffer), posted.later.agent],
+            Phase::Posted(posted) => [posted.buffer, posted.later.agent],
             Phase::Proxy { .. }
             | Phase::Request(_)
             | Phase::Response(_)
             | Phase::Body { .. }
             | Phase::Closing { .. }
-            | Phase::Lingering { .. } => [None, None],
+            | Phase::Lingering { .. }
+            | Phase::Over => [None, None],
         };
         buffers.into_iter().flatten()
     }
@@ -745,9 +772,11 @@ impl Conn {
         }
     }
 
-    /// The one place where phases change.
+    /// The one place where phases change. The end is final.
     fn enter(&mut self, phase: Phase) {
-        self.phase = phase;
+        if !self.is_over() {
+            self.phase = phase;
+        }
     }
 
     fn believe(&mut self, cx: &mut Cx<'_>, header: &wire_proxy::Header<'_>) {

@@ -54,9 +54,24 @@ impl Post {
 pub(super) struct Posted {
     pub(super) session: SessionId,
     pub(super) later: Later,
-    pub(super) buffer: BufferId,
+    /// `None` while the body is being taken in.
+    pub(super) buffer: Option<BufferId>,
     binary: bool,
+    /// How much of it was taken in.
     at: u32,
+}
+
+/// A body that is being taken in.
+#[derive(Clone, Copy, Debug)]
+pub struct TakenBody {
+    /// Where it lies, lent by the pool.
+    pub buffer: BufferId,
+    /// Whose packets they are.
+    pub session: SessionId,
+    /// It has the binary form of Engine.IO 3.
+    pub binary: bool,
+    /// How many of its bytes were taken in.
+    pub at: usize,
 }
 
 impl Conn {
@@ -101,32 +116,38 @@ impl Conn {
             | Phase::Body { .. }
             | Phase::WebSocket(_)
             | Phase::Closing { .. }
-            | Phase::Lingering { .. } => None,
+            | Phase::Lingering { .. }
+            | Phase::Over => None,
         }
     }
 
-    /// A body that is whole: its buffer, whether it has the binary form, and how much of it was
-    /// taken in.
-    pub fn posted(&self) -> Option<(BufferId, bool, usize)> {
-        match &self.phase {
-            Phase::Posted(posted) => Some((posted.buffer, posted.binary, posted.at as usize)),
-            Phase::Proxy { .. }
-            | Phase::Request(_)
-            | Phase::Response(_)
-            | Phase::Body { .. }
-            | Phase::Held { .. }
-            | Phase::Post(_)
-            | Phase::WebSocket(_)
-            | Phase::Closing { .. }
-            | Phase::Lingering { .. } => None,
-        }
+    /// Whether a body that is whole waits to be taken in, or the rest of it.
+    pub fn has_posted(&self) -> bool {
+        matches!(self.phase, Phase::Posted(Posted { buffer: Some(_), .. }))
     }
 
-    /// More of the body was taken in.
-    pub fn set_posted(&mut self, at: usize) {
-        if let Phase::Posted(posted) = &mut self.phase {
-            posted.at = at as u32;
-        }
+    /// Whether a body is being taken in at this moment: whoever does that answers the request.
+    pub fn is_taken_in(&self) -> bool {
+        matches!(self.phase, Phase::Posted(Posted { buffer: None, .. }))
+    }
+
+    /// Hands out a body that is whole, to be taken in. What is left of it comes back by
+    /// [`Conn::put_back_posted`]; otherwise the request is answered and the buffer given back.
+    pub fn take_posted(&mut self) -> Option<TakenBody> {
+        let Phase::Posted(posted) = &mut self.phase else { return None };
+        let Posted { session, binary, at, .. } = *posted;
+        let buffer = posted.buffer.take()?;
+        Some(TakenBody { buffer, session, binary, at: at as usize })
+    }
+
+    /// Keeps the rest of a body for later. `false` if the connection has ended meanwhile.
+    #[must_use]
+    pub fn put_back_posted(&mut self, body: &TakenBody) -> bool {
+        let Phase::Posted(posted) = &mut self.phase else { return false };
+        posted.buffer = Some(body.buffer);
+        // No body is longer than the largest `--max-message`, 256 MiB.
+        posted.at = body.at as u32;
+        true
     }
 
     pub(super) fn receive_post<'b>(
@@ -173,6 +194,7 @@ impl Conn {
             return (used, Step::End(CloseReason::NoMemory));
         };
         let Post { session, later, binary, .. } = *post;
+        let buffer = Some(buffer);
         self.enter(Phase::Posted(Posted { session, later, buffer, binary, at: 0 }));
         (used, Step::Posted)
     }

@@ -300,6 +300,8 @@ pub struct Session {
     pub queued: bool,
     /// Its WebSocket's close frame is under way; nothing is said or due any more.
     closing: bool,
+    /// It has ended, and is reaped before long.
+    over: bool,
     heard_at: Instant,
     pinged_at: Instant,
     wait: Duration,
@@ -350,6 +352,7 @@ impl Session {
             unfinished: None,
             queued: false,
             closing: false,
+            over: false,
             heard_at: now,
             pinged_at: Instant::NEVER,
             wait: first_ping,
@@ -499,6 +502,11 @@ impl Session {
     }
 }
 
+/// The list of sessions that were to enter a namespace and have not.
+const UNENTERED: usize = 0;
+/// The list of sessions that have ended.
+const OVER: usize = 1;
+
 /// All sessions.
 #[derive(Debug)]
 pub struct Sessions {
@@ -506,8 +514,11 @@ pub struct Sessions {
     table: Slab<Box<Session>>,
     sids: HashMap<Sid, SessionId, HashKey>,
     wheel: Wheel,
-    /// Those that were to enter a namespace and have not, in the order in which they came.
-    unentered: Order<1>,
+    /// Those that were to enter a namespace and have not, in the order in which they came, and
+    /// those that have ended.
+    order: Order<2>,
+    /// Sessions in the list of those that have ended.
+    over: usize,
     /// Places in the tables that are paid for: `len() <= places`.
     places: usize,
 }
@@ -516,8 +527,8 @@ impl Sessions {
     /// None yet. Nothing is set aside: sessions are paid for from the pool.
     pub fn new(now: Instant, key: HashKey) -> Sessions {
         let (table, sids) = (Slab::new(), HashMap::with_hasher(key));
-        let (wheel, unentered) = (Wheel::new(now, 0), Order::new(0));
-        Sessions { table, sids, wheel, unentered, places: 0 }
+        let (wheel, order) = (Wheel::new(now, 0), Order::new(0));
+        Sessions { table, sids, wheel, order, over: 0, places: 0 }
     }
 
     /// Adds one, for which [`SESSION_BYTES`] are reserved, and [`PLACE_BYTES`] spent if there were
@@ -553,41 +564,59 @@ impl Sessions {
         self.sids.insert(sid, id);
         self.wheel.set(id.0, deadline);
         if !enters_unasked {
-            self.unentered.push(0, id.0);
+            self.order.push(UNENTERED, id.0);
         }
         Some(id)
     }
 
-    /// Takes one away that has left its channels.
-    pub fn close(&mut self, pool: &mut Pool, id: SessionId) {
-        let mut session = self.table.remove(id.0 as usize);
-        assert!(session.spaces.is_empty(), "it has left its channels");
+    /// Ends a session that has left its channels: nobody finds it any more, and nothing is due. Its
+    /// place is kept until [`Sessions::reap`], so that whoever still works on it need not know.
+    ///
+    /// # Panics
+    /// If the session has a place in a channel, or has ended already.
+    pub fn end(&mut self, pool: &mut Pool, id: SessionId) {
+        let session = &mut self.table[id.0 as usize];
+        assert!(session.spaces.is_empty() && !session.over, "it has left its channels, once");
         session.release(pool);
+        session.over = true;
         self.sids.remove(&session.sid);
         self.wheel.clear(id.0);
-        self.unentered.remove(id.0);
-        pool.release(SESSION_BYTES);
+        self.order.remove(id.0);
+        self.order.push(OVER, id.0);
+        self.over += 1;
+    }
+
+    /// Takes those away that have ended. Nobody works on a session now.
+    pub fn reap(&mut self, pool: &mut Pool) {
+        while let Some(number) = self.order.first(OVER) {
+            self.order.remove(number);
+            self.over -= 1;
+            self.table.remove(number as usize);
+            pool.release(SESSION_BYTES);
+        }
     }
 
     /// One has entered a namespace.
     pub fn entered(&mut self, id: SessionId) {
         self.table[id.0 as usize].connect_by = Instant::NEVER;
-        self.unentered.remove(id.0);
+        self.order.remove(id.0);
     }
 
     /// One that has entered no namespace is told to close: it is not waited for any more.
     pub fn dismiss(&mut self, id: SessionId) {
-        self.unentered.remove(id.0);
+        if self.contains(id) {
+            self.order.remove(id.0);
+        }
     }
 
     /// How many have entered no namespace, but for those that enter one unasked.
     pub fn unentered(&self) -> usize {
-        self.unentered.len()
+        self.order.len() - self.over
     }
 
     /// Which of them came first.
     pub fn first_unentered(&self) -> Option<SessionId> {
-        self.unentered.first(0).map(SessionId)
+        self.order.first(UNENTERED).map(SessionId)
     }
 
     /// Whether [`Sessions::open`] would find the memory that it needs.
@@ -599,8 +628,9 @@ impl Sessions {
 
     /// Asserts what must hold; for the server's check.
     pub fn check(&self) {
+        assert_eq!((self.over, self.order.first(OVER)), (0, None), "the ended were reaped");
         for (id, session) in self.iter() {
-            let waits = self.unentered.contains(id.0);
+            let waits = self.order.contains(id.0);
             let is_unentered = session.connect_by != Instant::NEVER;
             let may_wait = is_unentered && session.version == Version::V4;
             // Once its WebSocket was told to close it is not waited for, and was before.
@@ -626,13 +656,15 @@ impl Sessions {
 
     /// Whether it lives still.
     pub fn contains(&self, id: SessionId) -> bool {
-        self.table.contains(id.0 as usize)
+        self.table.get(id.0 as usize).is_some_and(|session| !session.over)
     }
 
     /// Puts a session's deadline, which may have changed, into the wheel.
     pub fn arm(&mut self, id: SessionId, settings: &Settings) {
-        let deadline = self.table[id.0 as usize].deadline(settings);
-        self.wheel.set(id.0, deadline);
+        if self.contains(id) {
+            let deadline = self.table[id.0 as usize].deadline(settings);
+            self.wheel.set(id.0, deadline);
+        }
     }
 
     /// Tells the time before deadlines are set.
@@ -650,18 +682,19 @@ impl Sessions {
         self.wheel.next()
     }
 
-    /// All of them.
+    /// All that live.
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
-        self.table.iter().map(|(number, session)| (SessionId(number as u32), &**session))
+        let all = self.table.iter().filter(|(_, session)| !session.over);
+        all.map(|(number, session)| (SessionId(number as u32), &**session))
     }
 
-    /// How many.
+    /// How many live.
     pub fn len(&self) -> usize {
-        self.table.len()
+        self.table.len() - self.over
     }
 
-    /// Whether there are none.
+    /// Whether none lives.
     pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        self.len() == 0
     }
 }

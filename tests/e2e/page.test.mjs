@@ -214,7 +214,7 @@ test('a page of another site says hi to nobody, whatever it is made of', async (
   member.say('alone');
   assert.equal(await member.next(), 'alone');
   const lines = await server.settled();
-  const asked = lines.filter((line) => /GET \/socket\.io\/ /.test(line));
+  const asked = lines.filter((line) => /GET \/socket\.io\/\? /.test(line));
   assert.equal(asked.length, 6, 'stylesheet, script, image, frame, fetch and link');
   for (const line of asked) assert.match(line, /" 403 /);
   assert.equal(lines.filter((line) => /\bopen\b/.test(line)).length, 1, 'the member itself');

@@ -264,9 +264,12 @@ impl Oracle {
                     "Invalid namespace" => !is_name,
                     "Too many namespaces" => true,
                     "Too many channels" => self.channels_scarce,
-                    // What the default channel needs is set aside, and a second space is not.
+                    // What the default channel needs is set aside, and a second space is not. It may
+                    // have ended in the first meanwhile.
                     "Out of memory" => {
-                        self.scarce && (&*channel != "default" || person.hearing.is_in_any())
+                        let hearing = &person.hearing;
+                        let is_second = hearing.is_in_any() || hearing.end.is_some();
+                        self.scarce && (&*channel != "default" || is_second)
                     }
                     "Too many channels from this address"
                     | "Too much memory for channels of this \

@@ -347,11 +347,13 @@ impl Client {
         }
     }
 
-    /// Sessions that it has, and that nobody uses: one may be on its way.
+    /// Sessions that it may have, and that nobody uses: one may be on its way, and another behind
+    /// it if the answer about the first had to wait for its socket.
     pub(crate) fn strays_max(&self) -> usize {
         let asks = self.expected.front().is_some_and(|asked| asked.purpose == Purpose::Shake);
         let asks = asks && self.person.is_none();
-        usize::try_from(self.strays + isize::from(asks)).unwrap_or(0)
+        let asked = if self.link.was_blocked_now() { 2 } else { 1 };
+        usize::try_from(self.strays).unwrap_or(0) + if asks { asked } else { 0 }
     }
 
     /// Whether it came because of an attack.

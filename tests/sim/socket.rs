@@ -202,6 +202,11 @@ impl Link {
         self.state.borrow().server_reset_ms.is_some_and(|at| at <= self.net.now_ms.get())
     }
 
+    /// Whether the server could not write to it a moment ago.
+    pub(crate) fn was_blocked_now(&self) -> bool {
+        self.state.borrow().blocked_at_ms == Some(self.net.now_ms.get())
+    }
+
     /// What the server has read of what was said.
     pub(crate) fn read_bytes(&self) -> u64 {
         self.state.borrow().read_bytes
