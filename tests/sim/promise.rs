@@ -189,6 +189,7 @@ fn owed_reader(oracle: &Oracle, client: &Client) -> Option<u64> {
 fn owed_probe(client: &Client) -> Option<u64> {
     let asked = client.expected.front()?;
     let state = client.link.state.borrow();
-    let waits = client.answered == 0 && asked.text == Some("ok") && !state.dropped;
+    // Who has vanished may have done so in the middle of its question.
+    let waits = client.answered == 0 && asked.text == Some("ok") && !state.dropped && !client.gone;
     (waits && client.ended.is_none()).then_some(client.told_turn.max(client.free_turn))
 }
