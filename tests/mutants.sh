@@ -95,7 +95,13 @@ mutant "who had a word is first again" \
   's/self\.paused\[usize::from(had_its_say)\]/self.paused[usize::from(false \&\& had_its_say)]/'
 # The pool gets nothing back when a connection ends.
 mutant "a leak at the end" \
-  's/entry.conn.release(&mut self.pool);//'
+  's/entry.conn.end(&mut self.pool);//'
+# A connection that has ended is not inert: what is done with it goes on.
+mutant "an end that is not final" \
+  's/        self.enter(Phase::Over);//'
+# Sessions that have ended stay in their table.
+mutant "session: the ended are not reaped" \
+  's/self.engine.reap(&mut self.pool);//'
 # A vanished peer is pinged and then forgiven.
 mutant "no pong is no matter" \
   's/return Step::Cut(CloseReason::PingTimeout);/self.pinged_at = now;/'

@@ -39,7 +39,7 @@ use crate::work;
 
 pub use http::{Next, Requester};
 use http::{Request, Response};
-pub use polling::Later;
+pub use polling::{Later, TakenBody};
 use polling::{Post, Posted};
 use websocket::WebSocket;
 
@@ -222,6 +222,8 @@ enum Phase {
     /// Everything was sent and writing was shut down. What the peer still sends is read and
     /// discarded, since unread input would turn our last words into a reset.
     Lingering { by: Instant, discarded_bytes: u32, reason: CloseReason },
+    /// The connection has ended and waits to be reaped: nothing is heard, said or due any more.
+    Over,
 }
 
 /// One connection: its phase, the bytes that wait in both directions, and who is at its other end.
@@ -279,7 +281,7 @@ impl Conn {
             Phase::Post(_) => self.receive_post(cx, bytes),
             Phase::WebSocket(ws) => ws.receive(cx, &mut self.out, bytes),
             // Nothing that follows a close frame counts (RFC 6455 §5.5.1).
-            Phase::Closing { .. } => (bytes.len(), Step::Continue),
+            Phase::Closing { .. } | Phase::Over => (bytes.len(), Step::Continue),
             Phase::Lingering { discarded_bytes, reason, .. } => {
                 *discarded_bytes = discarded_bytes.saturating_add(bytes.len() as u32);
                 let over = *discarded_bytes > limits::LINGER_BYTES_MAX;
@@ -305,7 +307,9 @@ impl Conn {
             | Phase::WebSocket(_) => Step::End(CloseReason::PeerGone),
             // The peer may have shut down only its writing side, so what it asked for is still
             // sent. The server calls again when that is done.
-            Phase::Response(_) | Phase::Posted(_) | Phase::Closing { .. } => Step::Hold,
+            Phase::Response(_) | Phase::Posted(_) | Phase::Closing { .. } | Phase::Over => {
+                Step::Hold
+            }
             Phase::Lingering { reason, .. } => Step::End(*reason),
         }
     }
@@ -333,7 +337,8 @@ impl Conn {
             | Phase::Held { .. }
             | Phase::Posted(_)
             | Phase::Closing { .. }
-            | Phase::Lingering { .. } => {}
+            | Phase::Lingering { .. }
+            | Phase::Over => {}
         }
     }
 
@@ -346,7 +351,7 @@ impl Conn {
             Phase::WebSocket(ws) => ws.deadline(settings, self.heard_at),
             Phase::Post(post) => post.by,
             // A session has a deadline of its own.
-            Phase::Held { .. } | Phase::Posted(_) => Instant::NEVER,
+            Phase::Held { .. } | Phase::Posted(_) | Phase::Over => Instant::NEVER,
             Phase::Closing { by, .. } | Phase::Lingering { by, .. } => *by,
         }
     }
@@ -360,7 +365,7 @@ impl Conn {
             Phase::Request(request) => request.handle_timeout(nothing_came),
             Phase::Response(_) => Step::Cut(CloseReason::ResponseTimeout),
             Phase::Body { .. } | Phase::Post(_) => Step::End(CloseReason::BodyTimeout),
-            Phase::Held { .. } | Phase::Posted(_) => Step::Continue,
+            Phase::Held { .. } | Phase::Posted(_) | Phase::Over => Step::Continue,
             Phase::WebSocket(ws) => ws.handle_timeout(cx, &mut self.out, self.heard_at),
             Phase::Closing { reason, .. } => Step::Cut(*reason),
             Phase::Lingering { reason, .. } => Step::End(*reason),
@@ -377,6 +382,9 @@ impl Conn {
         file: Option<(AssetId, u32)>,
         next: Next,
     ) -> bool {
+        if self.is_over() {
+            return true;
+        }
         let requester = self.requester();
         self.phase_buffers().for_each(|buffer| cx.pool.give(buffer));
         // The phase is entered first, so that it no longer holds the buffers that were just given
@@ -400,7 +408,9 @@ impl Conn {
 
     /// Begins to follow the feed of `channel` in `dialect` from `mark` on.
     pub fn follow(&mut self, channel: ChannelId, dialect: Dialect, mark: Mark) {
-        self.out.start_feed(channel, dialect, mark);
+        if !self.is_over() {
+            self.out.start_feed(channel, dialect, mark);
+        }
     }
 
     /// Begins the closing handshake of a WebSocket; `frame` waits until everything before `barrier`
@@ -443,7 +453,8 @@ impl Conn {
             | Phase::Post(_)
             | Phase::Posted(_)
             | Phase::WebSocket(_)
-            | Phase::Lingering { .. } => Progress::Ongoing,
+            | Phase::Lingering { .. }
+            | Phase::Over => Progress::Ongoing,
         }
     }
 
@@ -474,7 +485,7 @@ impl Conn {
     #[must_use]
     pub fn keep_input(&mut self, pool: &mut Pool, rest: &[u8]) -> bool {
         debug_assert!(self.input.is_none());
-        if rest.is_empty() {
+        if rest.is_empty() || self.is_over() {
             return true;
         }
         let Some(mut id) = pool.take(rest.len()) else { return false };
@@ -493,13 +504,21 @@ impl Conn {
         length
     }
 
-    /// Gives all buffers back to the pool, at the connection's end.
-    pub fn release(&mut self, pool: &mut Pool) {
+    /// Ends the connection: gives all its buffers back to the pool. From here on nothing that is
+    /// asked of it has an effect, so whoever still works on it need not know.
+    pub fn end(&mut self, pool: &mut Pool) {
         if let Some(input) = self.input.take() {
             pool.give(input);
         }
         self.phase_buffers().for_each(|buffer| pool.give(buffer));
         self.out.release(pool);
+        self.out = Outbound::new();
+        self.enter(Phase::Over);
+    }
+
+    /// Whether the connection has ended.
+    pub fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
     }
 
     /// Whether bytes that were read wait to be consumed.
@@ -510,7 +529,7 @@ impl Conn {
     /// Whether bytes from the socket are wanted now.
     pub fn wants_input(&self) -> bool {
         match &self.phase {
-            Phase::Response(_) | Phase::Posted(_) => false,
+            Phase::Response(_) | Phase::Posted(_) | Phase::Over => false,
             // Reading serves only to notice the peer's end; a pipelined request waits.
             Phase::Held { .. } => self.input.is_none(),
             Phase::Proxy { .. }
@@ -536,7 +555,8 @@ impl Conn {
             | Phase::Held { .. }
             | Phase::Posted(_)
             | Phase::Closing { .. }
-            | Phase::Lingering { .. } => 0,
+            | Phase::Lingering { .. }
+            | Phase::Over => 0,
         };
         usize::try_from(wanted)
             .map_or(limits::READ_BYTES_MAX, |wanted| wanted.min(limits::READ_BYTES_MAX))
@@ -554,7 +574,8 @@ impl Conn {
             | Phase::Held { .. }
             | Phase::Post(_)
             | Phase::Posted(_)
-            | Phase::Lingering { .. } => None,
+            | Phase::Lingering { .. }
+            | Phase::Over => None,
         }
     }
 
@@ -580,7 +601,8 @@ impl Conn {
             | Phase::Body { .. }
             | Phase::WebSocket(_)
             | Phase::Closing { .. }
-            | Phase::Lingering { .. } => match self.role() {
+            | Phase::Lingering { .. }
+            | Phase::Over => match self.role() {
                 Some(Role::Session(session)) => Some(session),
                 Some(Role::Member(_) | Role::Orphan) | None => None,
             },
@@ -611,7 +633,8 @@ impl Conn {
             | Phase::Held { .. }
             | Phase::Post(_)
             | Phase::Posted(_)
-            | Phase::Lingering { .. } => {}
+            | Phase::Lingering { .. }
+            | Phase::Over => {}
         }
     }
 
@@ -625,7 +648,8 @@ impl Conn {
             | Phase::Body { .. }
             | Phase::Held { .. }
             | Phase::Closing { .. }
-            | Phase::Lingering { .. } => false,
+            | Phase::Lingering { .. }
+            | Phase::Over => false,
         }
     }
 
@@ -641,7 +665,8 @@ impl Conn {
             | Phase::Posted(_)
             | Phase::WebSocket(_)
             | Phase::Closing { .. }
-            | Phase::Lingering { .. } => Requester::Client,
+            | Phase::Lingering { .. }
+            | Phase::Over => Requester::Client,
         }
     }
 
@@ -701,6 +726,7 @@ impl Conn {
             // The rest of a body and the peer's end are waited for, because unread input would
             // destroy what was said last.
             Phase::Body { .. }
+            | Phase::Over
             | Phase::Lingering { .. }
             | Phase::Response(_)
             | Phase::Held { .. }
@@ -735,13 +761,14 @@ impl Conn {
             Phase::WebSocket(ws) => [ws.buffer(), None],
             Phase::Held { later, .. } => [None, later.agent],
             Phase::Post(post) => [post.buffer, post.later.agent],
-            Phase::Posted(posted) => [Some(posted.buffer), posted.later.agent],
+            Phase::Posted(posted) => [posted.buffer, posted.later.agent],
             Phase::Proxy { .. }
             | Phase::Request(_)
             | Phase::Response(_)
             | Phase::Body { .. }
             | Phase::Closing { .. }
-            | Phase::Lingering { .. } => [None, None],
+            | Phase::Lingering { .. }
+            | Phase::Over => [None, None],
         };
         buffers.into_iter().flatten()
     }
@@ -754,9 +781,11 @@ impl Conn {
         }
     }
 
-    /// Enters a phase. No other function changes phases.
+    /// Enters a phase, unless the connection is over. No other function changes phases.
     fn enter(&mut self, phase: Phase) {
-        self.phase = phase;
+        if !self.is_over() {
+            self.phase = phase;
+        }
     }
 
     fn believe(&mut self, cx: &mut Cx<'_>, header: &wire_proxy::Header<'_>) {

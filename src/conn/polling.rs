@@ -55,9 +55,24 @@ impl Post {
 pub(super) struct Posted {
     pub(super) session: SessionId,
     pub(super) later: Later,
-    pub(super) buffer: BufferId,
+    /// The body; `None` while it is being taken in.
+    pub(super) buffer: Option<BufferId>,
     binary: bool,
+    /// How many bytes of the body were taken in.
     at: u32,
+}
+
+/// The body of a POST while it is being taken in.
+#[derive(Clone, Copy, Debug)]
+pub struct TakenBody {
+    /// The buffer of the pool in which the body lies.
+    pub buffer: BufferId,
+    /// The session whose packets the body brings.
+    pub session: SessionId,
+    /// Whether the body has the binary form of Engine.IO 3.
+    pub binary: bool,
+    /// How many bytes of the body were taken in.
+    pub at: usize,
 }
 
 impl Conn {
@@ -102,32 +117,40 @@ impl Conn {
             | Phase::Body { .. }
             | Phase::WebSocket(_)
             | Phase::Closing { .. }
-            | Phase::Lingering { .. } => None,
+            | Phase::Lingering { .. }
+            | Phase::Over => None,
         }
     }
 
-    /// A request body that is whole and being taken in: its buffer, whether it has the binary form
-    /// of Engine.IO 3, and how many of its bytes were taken in.
-    pub fn posted(&self) -> Option<(BufferId, bool, usize)> {
-        match &self.phase {
-            Phase::Posted(posted) => Some((posted.buffer, posted.binary, posted.at as usize)),
-            Phase::Proxy { .. }
-            | Phase::Request(_)
-            | Phase::Response(_)
-            | Phase::Body { .. }
-            | Phase::Held { .. }
-            | Phase::Post(_)
-            | Phase::WebSocket(_)
-            | Phase::Closing { .. }
-            | Phase::Lingering { .. } => None,
-        }
+    /// Whether the body of a POST is whole, and all or some of it waits to be taken in.
+    pub fn has_posted(&self) -> bool {
+        matches!(self.phase, Phase::Posted(Posted { buffer: Some(_), .. }))
     }
 
-    /// Notes that the first `at` bytes of the body were taken in.
-    pub fn set_posted(&mut self, at: usize) {
-        if let Phase::Posted(posted) = &mut self.phase {
-            posted.at = at as u32;
-        }
+    /// Whether the body of a POST is being taken in right now: whoever does that answers the
+    /// request.
+    pub fn is_taken_in(&self) -> bool {
+        matches!(self.phase, Phase::Posted(Posted { buffer: None, .. }))
+    }
+
+    /// Hands out the body of a POST that is whole, to be taken in; `None` if there is none. What is
+    /// left of it comes back by [`Conn::put_back_posted`]; if nothing is left, the request is
+    /// answered and the buffer given back.
+    pub fn take_posted(&mut self) -> Option<TakenBody> {
+        let Phase::Posted(posted) = &mut self.phase else { return None };
+        let Posted { session, binary, at, .. } = *posted;
+        let buffer = posted.buffer.take()?;
+        Some(TakenBody { buffer, session, binary, at: at as usize })
+    }
+
+    /// Keeps the rest of a body for later. `false` if the connection has ended meanwhile.
+    #[must_use]
+    pub fn put_back_posted(&mut self, body: &TakenBody) -> bool {
+        let Phase::Posted(posted) = &mut self.phase else { return false };
+        posted.buffer = Some(body.buffer);
+        // No body is longer than the largest `--max-message`, 256 MiB.
+        posted.at = body.at as u32;
+        true
     }
 
     pub(super) fn receive_post<'b>(
@@ -175,6 +198,7 @@ impl Conn {
             return (used, Step::End(CloseReason::NoMemory));
         };
         let Post { session, later, binary, .. } = *post;
+        let buffer = Some(buffer);
         self.enter(Phase::Posted(Posted { session, later, buffer, binary, at: 0 }));
         (used, Step::Posted)
     }

@@ -303,6 +303,8 @@ pub struct Session {
     pub queued: bool,
     /// Whether the session's WebSocket was told to close: then nothing is said or due any more.
     closing: bool,
+    /// Whether the session has ended and waits to be reaped.
+    over: bool,
     heard_at: Instant,
     pinged_at: Instant,
     wait: Duration,
@@ -353,6 +355,7 @@ impl Session {
             unfinished: None,
             queued: false,
             closing: false,
+            over: false,
             heard_at: now,
             pinged_at: Instant::NEVER,
             wait: first_ping,
@@ -504,6 +507,11 @@ impl Session {
     }
 }
 
+/// The number of the list of sessions that must enter a namespace and have not yet.
+const UNENTERED: usize = 0;
+/// The number of the list of sessions that have ended and are still to be reaped.
+const OVER: usize = 1;
+
 /// All sessions, by number and by id, with their deadlines.
 #[derive(Debug)]
 pub struct Sessions {
@@ -511,9 +519,11 @@ pub struct Sessions {
     table: Slab<Box<Session>>,
     sids: HashMap<Sid, SessionId, HashKey>,
     wheel: Wheel,
-    /// Sessions that have not yet entered a namespace and must ask for it, in the order in which
-    /// they came.
-    unentered: Order<1>,
+    /// Two lists: sessions that must enter a namespace and have not yet, in the order in which they
+    /// came; and sessions that have ended.
+    order: Order<2>,
+    /// How many sessions have ended and are still to be reaped.
+    over: usize,
     /// Places in the tables for which the pool was charged: `len() <= places`.
     places: usize,
 }
@@ -522,8 +532,8 @@ impl Sessions {
     /// No sessions yet. Nothing is set aside: memory for sessions is taken from the pool.
     pub fn new(now: Instant, key: HashKey) -> Sessions {
         let (table, sids) = (Slab::new(), HashMap::with_hasher(key));
-        let (wheel, unentered) = (Wheel::new(now, 0), Order::new(0));
-        Sessions { table, sids, wheel, unentered, places: 0 }
+        let (wheel, order) = (Wheel::new(now, 0), Order::new(0));
+        Sessions { table, sids, wheel, order, over: 0, places: 0 }
     }
 
     /// Adds a session. [`SESSION_BYTES`] are reserved for it, and [`PLACE_BYTES`] spent if there
@@ -560,44 +570,59 @@ impl Sessions {
         self.sids.insert(sid, id);
         self.wheel.set(id.0, deadline);
         if !enters_unasked {
-            self.unentered.push(0, id.0);
+            self.order.push(UNENTERED, id.0);
         }
         Some(id)
     }
 
-    /// Takes a session away.
+    /// Ends a session that has left its channels: nobody finds it any more, and nothing is due. Its
+    /// place is kept until [`Sessions::reap`], so that whoever still works on it need not know.
     ///
     /// # Panics
-    /// If the session has not left its channels.
-    pub fn close(&mut self, pool: &mut Pool, id: SessionId) {
-        let mut session = self.table.remove(id.0 as usize);
-        assert!(session.spaces.is_empty(), "it has left its channels");
+    /// If the session has a place in a channel, or has ended already.
+    pub fn end(&mut self, pool: &mut Pool, id: SessionId) {
+        let session = &mut self.table[id.0 as usize];
+        assert!(session.spaces.is_empty() && !session.over, "it has left its channels, once");
         session.release(pool);
+        session.over = true;
         self.sids.remove(&session.sid);
         self.wheel.clear(id.0);
-        self.unentered.remove(id.0);
-        pool.release(SESSION_BYTES);
+        self.order.remove(id.0);
+        self.order.push(OVER, id.0);
+        self.over += 1;
+    }
+
+    /// Takes all sessions that have ended out of the table. Nobody may be working on a session.
+    pub fn reap(&mut self, pool: &mut Pool) {
+        while let Some(number) = self.order.first(OVER) {
+            self.order.remove(number);
+            self.over -= 1;
+            self.table.remove(number as usize);
+            pool.release(SESSION_BYTES);
+        }
     }
 
     /// Notes that a session has entered a namespace.
     pub fn entered(&mut self, id: SessionId) {
         self.table[id.0 as usize].connect_by = Instant::NEVER;
-        self.unentered.remove(id.0);
+        self.order.remove(id.0);
     }
 
     /// Notes that a session in no namespace was told to close, so that it is no longer waited for.
     pub fn dismiss(&mut self, id: SessionId) {
-        self.unentered.remove(id.0);
+        if self.contains(id) {
+            self.order.remove(id.0);
+        }
     }
 
     /// How many sessions have yet to enter a namespace, not counting those that enter one unasked.
     pub fn unentered(&self) -> usize {
-        self.unentered.len()
+        self.order.len() - self.over
     }
 
     /// The session that has waited for longest to enter a namespace.
     pub fn first_unentered(&self) -> Option<SessionId> {
-        self.unentered.first(0).map(SessionId)
+        self.order.first(UNENTERED).map(SessionId)
     }
 
     /// Whether [`Sessions::open`] would find the memory that it needs.
@@ -609,8 +634,9 @@ impl Sessions {
 
     /// Asserts what must hold between two calls, for the server's check.
     pub fn check(&self) {
+        assert_eq!((self.over, self.order.first(OVER)), (0, None), "the ended were reaped");
         for (id, session) in self.iter() {
-            let waits = self.unentered.contains(id.0);
+            let waits = self.order.contains(id.0);
             let is_unentered = session.connect_by != Instant::NEVER;
             let may_wait = is_unentered && session.version == Version::V4;
             // A session was waited for until its WebSocket was told to close.
@@ -627,7 +653,7 @@ impl Sessions {
     /// The session with this number.
     ///
     /// # Panics
-    /// If the session is over.
+    /// If the session was reaped.
     pub fn get(&self, id: SessionId) -> &Session {
         &self.table[id.0 as usize]
     }
@@ -635,20 +661,22 @@ impl Sessions {
     /// The session with this number, to be changed.
     ///
     /// # Panics
-    /// If the session is over.
+    /// If the session was reaped.
     pub fn get_mut(&mut self, id: SessionId) -> &mut Session {
         &mut self.table[id.0 as usize]
     }
 
-    /// Whether a session has this number.
+    /// Whether a session with this number lives.
     pub fn contains(&self, id: SessionId) -> bool {
-        self.table.contains(id.0 as usize)
+        self.table.get(id.0 as usize).is_some_and(|session| !session.over)
     }
 
-    /// Puts a session's deadline, which may have changed, into the wheel.
+    /// Puts a session's deadline, which may have changed, into the wheel, if the session lives.
     pub fn arm(&mut self, id: SessionId, settings: &Settings) {
-        let deadline = self.table[id.0 as usize].deadline(settings);
-        self.wheel.set(id.0, deadline);
+        if self.contains(id) {
+            let deadline = self.table[id.0 as usize].deadline(settings);
+            self.wheel.set(id.0, deadline);
+        }
     }
 
     /// Tells the wheel the time, before deadlines are set.
@@ -667,18 +695,19 @@ impl Sessions {
         self.wheel.next()
     }
 
-    /// All sessions with their numbers.
+    /// All sessions that live, with their numbers.
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
-        self.table.iter().map(|(number, session)| (SessionId(number as u32), &**session))
+        let all = self.table.iter().filter(|(_, session)| !session.over);
+        all.map(|(number, session)| (SessionId(number as u32), &**session))
     }
 
-    /// How many sessions there are.
+    /// How many sessions live.
     pub fn len(&self) -> usize {
-        self.table.len()
+        self.table.len() - self.over
     }
 
-    /// Whether there are no sessions.
+    /// Whether no session lives.
     pub fn is_empty(&self) -> bool {
-        self.table.is_empty()
+        self.len() == 0
     }
 }

@@ -25,6 +25,9 @@ impl<S: Socket> Server<S> {
     /// Tells the client one text packet of Engine.IO, given in two pieces: on its WebSocket, or by
     /// its next poll.
     pub(super) fn say(&mut self, now: Now, session: SessionId, [first, rest]: [&[u8]; 2]) {
+        if !self.engine.contains(session) {
+            return;
+        }
         let packet_bytes = first.len() + rest.len();
         let mut header = [0; ws::HEADER_BYTES_MAX];
         let header_bytes = ws::header(Kind::Text, packet_bytes, &mut header);
@@ -69,8 +72,8 @@ impl<S: Socket> Server<S> {
 
     /// Queues own bytes on a WebSocket, all of the pieces or none; none any more if it is closing.
     fn say_on(&mut self, now: Now, id: ConnId, parts: &[&[u8]]) {
-        let Some(entry) = self.entries.get_mut(id.slot as usize) else { return };
-        if entry.generation != id.generation || !entry.conn.is_open() {
+        let entry = &mut self.entries[id.slot as usize];
+        if !entry.conn.is_open() {
             return;
         }
         if entry.conn.out.push_own_parts(&mut self.pool, parts) {
@@ -130,9 +133,6 @@ impl<S: Socket> Server<S> {
     fn finish_upgrade(&mut self, now: Now, id: ConnId, session: SessionId) {
         // A client that does not wait for its poll gets it back all the same.
         self.answer_poll(now, session);
-        if !self.engine.contains(session) || self.entry(id).is_none() {
-            return;
-        }
         if let Transport::Polling { posting: Some(post), .. } = self.engine.get(session).transport {
             // Nor does it wait for what it posts: that is told not to have come.
             self.forget_post(session);
@@ -156,9 +156,7 @@ impl<S: Socket> Server<S> {
             self.pool.put_back(own, bytes);
             self.pool.give(own);
         }
-        if self.entry(id).is_some() {
-            self.enqueue(id.slot);
-        }
+        self.enqueue(id.slot);
     }
 
     /// A connection that carried a session, or wanted to, is gone.
@@ -210,6 +208,9 @@ impl<S: Socket> Server<S> {
         reason: CloseReason,
         farewell: Farewell,
     ) {
+        if !self.engine.contains(session) {
+            return;
+        }
         if let (Transport::WebSocket(id), Farewell::Close | Farewell::Noop) =
             (self.engine.get(session).transport, farewell)
         {
@@ -236,7 +237,9 @@ impl<S: Socket> Server<S> {
                     };
                     self.send_poll(now, session, id, body);
                 }
-                if let Some(id) = posting.filter(|id| self.posting != Some(*id)) {
+                // Whoever takes in what this request brought answers it.
+                let taken_in = |id: &ConnId| self.entries[id.slot as usize].conn.is_taken_in();
+                if let Some(id) = posting.filter(|id| !taken_in(id)) {
                     self.answer_last(now, id, 400);
                 }
             }
@@ -249,15 +252,12 @@ impl<S: Socket> Server<S> {
             self.metrics.count_closed(reason);
             self.events.push(&mut self.pool, Event::Unentered { client, reason, duration });
         }
-        self.engine.close(&mut self.pool, session);
+        self.engine.end(&mut self.pool, session);
         self.uncount_session(holder);
     }
 
     /// Closes a WebSocket whose session does without it from now on.
     pub(super) fn let_go(&mut self, now: Now, id: ConnId, reason: CloseReason) {
-        if self.entry(id).is_none() {
-            return;
-        }
         self.entries[id.slot as usize].conn.orphan();
         self.close(now, id.slot, farewell_frame(reason), reason);
     }

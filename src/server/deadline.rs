@@ -27,9 +27,6 @@ impl<S: Socket> Server<S> {
                 continue;
             }
             self.attend_to(now, id);
-            if self.entry(id).is_none() {
-                continue;
-            }
             let is_read_later = self.is_read_later(slot);
             let (entry, mut cx) = self.parts(now, slot);
             if is_read_later {
@@ -43,9 +40,7 @@ impl<S: Socket> Server<S> {
                     self.apply(now, id, step);
                 }
             }
-            if self.entry(id).is_some() {
-                self.arm(slot);
-            }
+            self.arm(slot);
         }
         for _ in 0..limits::SENDS_PER_TURN {
             let Some(session) = self.engine.expire(now.mono) else { break };
@@ -60,7 +55,7 @@ impl<S: Socket> Server<S> {
         if self.entries[id.slot as usize].queued {
             self.flush(now, id);
         }
-        let Some(entry) = self.entry(id) else { return };
+        let entry = &self.entries[id.slot as usize];
         if entry.resuming && entry.readable && !entry.conn.is_publishing() {
             self.read(now, id);
         }
@@ -69,13 +64,8 @@ impl<S: Socket> Server<S> {
     /// A last look at a socket whose peer seems to have vanished: after the machine has slept,
     /// what everybody has sent meanwhile waits to be read, and deadlines come before most of it.
     fn is_heard(&mut self, now: Now, id: ConnId) -> bool {
-        if self.entry(id).is_none() || !self.listen_to(now, id) {
-            return true;
-        }
-        match self.entry(id) {
-            Some(_) => self.entries[id.slot as usize].conn.deadline(&self.settings) > now.mono,
-            None => true,
-        }
+        !self.listen_to(now, id)
+            || self.entries[id.slot as usize].conn.deadline(&self.settings) > now.mono
     }
 
     /// A session's time has come.
@@ -96,9 +86,7 @@ impl<S: Socket> Server<S> {
             }
             Due::Upgrade => self.give_up_upgrade(now, session),
         }
-        if self.engine.contains(session) {
-            self.engine.arm(session, &self.settings);
-        }
+        self.engine.arm(session, &self.settings);
     }
 
     /// A last look at what may bring the answer of a session that seems to have vanished. A poll's
@@ -118,7 +106,6 @@ impl<S: Socket> Server<S> {
     /// silence proves nothing.
     fn has_said_all(&mut self, now: Now, session: SessionId) -> bool {
         let entry = self.engine.get(session);
-        let sid = entry.sid;
         let carriers = match entry.transport {
             Transport::WebSocket(id) => [Some(id), None],
             Transport::Polling { posting, .. } => {
@@ -126,15 +113,15 @@ impl<S: Socket> Server<S> {
             }
         };
         for id in carriers.into_iter().flatten() {
-            if self.entry(id).is_some() && !self.listen_to(now, id) {
+            if !self.listen_to(now, id) {
                 return false;
             }
             // What it said may have been its end, or a reason for it.
-            if self.engine.find(&sid) != Some(session) || self.engine.get(session).is_closing() {
+            if !self.engine.contains(session) || self.engine.get(session).is_closing() {
                 return false;
             }
             // The answer may stand behind what cannot be taken in at once.
-            if self.entry(id).is_some() && self.is_read_later(id.slot) {
+            if self.is_read_later(id.slot) {
                 self.engine.get_mut(session).heard(now.mono, true);
                 return false;
             }
@@ -144,16 +131,10 @@ impl<S: Socket> Server<S> {
 
     /// The time for an upgrade is over. Its last word may wait to be taken in.
     fn give_up_upgrade(&mut self, now: Now, session: SessionId) {
-        let entry = self.engine.get(session);
-        let (sid, Some(upgrade)) = (entry.sid, entry.upgrade) else { return };
+        let Some(upgrade) = self.engine.get(session).upgrade else { return };
         let id = upgrade.conn;
-        if self.entry(id).is_some() {
-            self.listen_to(now, id);
-        }
-        if self.engine.find(&sid) != Some(session) {
-            return;
-        }
-        if self.entry(id).is_some() && self.is_read_later(id.slot) {
+        self.listen_to(now, id);
+        if self.is_read_later(id.slot) {
             return self.engine.get_mut(session).put_off_upgrade(now.mono);
         }
         if let Some(upgrade) = self.engine.get_mut(session).upgrade.take() {
@@ -184,7 +165,7 @@ impl<S: Socket> Server<S> {
     /// know. If it does not take what we send either, the kernel gives up on it.
     fn is_read_later(&self, slot: u32) -> bool {
         let entry = &self.entries[slot as usize];
-        let unread = entry.readable || entry.left_off || entry.conn.posted().is_some();
+        let unread = entry.readable || entry.left_off || entry.conn.has_posted();
         unread && (entry.resuming || self.must_wait(slot) != Wait::Not)
     }
 

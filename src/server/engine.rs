@@ -80,9 +80,6 @@ impl<S: Socket> Server<S> {
             Some(key) => self.switch_protocols(now, slot, key, Role::Session(session), None),
             None => self.hold(slot, request, session),
         }
-        if self.entry(id).is_none() {
-            return;
-        }
         let limits = &self.settings.limits;
         let open = Open {
             sid: self.engine.get(session).sid,
@@ -93,7 +90,7 @@ impl<S: Socket> Server<S> {
         };
         let write = |packet: &mut Vec<u8>| open.append_to(version, packet);
         self.say_written(now, session, engine::OPEN_BYTES_MAX, write);
-        if version == Version::V3 && self.engine.contains(session) {
+        if version == Version::V3 {
             // Protocol 3 puts everybody into `/` unasked.
             self.enter(now, session, "/");
         }

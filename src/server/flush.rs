@@ -10,8 +10,8 @@
 //! waits for a broadcast to end. A portion is gathered first, then handed over whole ([`Batch`]),
 //! then what came of each send is acted on.
 //!
-//! The surprise: acting on one send may end a connection, and with it a channel, so what was
-//! gathered is remembered by [`ConnId`] and looked up again.
+//! The surprise: acting on one send may end another connection of the portion, and with it a
+//! channel. A connection that has ended is inert, and nothing more is made of what its socket took.
 
 use std::io;
 
@@ -168,8 +168,11 @@ impl<S: Socket> Server<S> {
                 while !budget.is_spent()
                     && let Some(channel) = self.hub.next_active()
                 {
+                    let before = budget.sends;
                     if !self.sweep(now, channel, budget, batch) {
-                        self.hub.stay_active(channel);
+                        // A busy channel may leave one send of each pass to the next channel.
+                        let is_short = before - budget.sends < limits::SWEEP_SENDS_MIN;
+                        self.hub.stay_active(channel, is_short && budget.is_spent());
                     }
                 }
             }
@@ -291,7 +294,7 @@ impl<S: Socket> Server<S> {
             }
             // What came of one send does not concern the others, but for its end.
             let result = core::mem::replace(result, Ok(0));
-            if self.entry(*id).is_some() && self.sent(now, *id, *length, result) {
+            if self.sent(now, *id, *length, result) {
                 self.flush(now, *id);
             }
         }
@@ -300,13 +303,13 @@ impl<S: Socket> Server<S> {
     /// The shortcut for nearly every send: the socket took everything, and nothing was waiting for
     /// that. `false`, with nothing changed, if something may have been.
     fn catch_up(&mut self, id: ConnId) -> bool {
-        let Some(entry) = self.entries.get(id.slot as usize) else { return false };
+        let entry = &self.entries[id.slot as usize];
         let unread = entry.readable || entry.left_off || entry.ended;
         let alone = match entry.conn.session() {
             Some(session) => self.sole_transport(session) == Some(id),
             None => true,
         };
-        if entry.generation != id.generation || entry.choked || unread || !alone {
+        if entry.choked || unread || !alone {
             return false;
         }
         let Source::Feed { channel, dialect, .. } = entry.conn.out.source() else { return false };
@@ -368,12 +371,8 @@ impl<S: Socket> Server<S> {
     /// many bytes the socket took.
     pub(super) fn flush(&mut self, now: Now, id: ConnId) -> usize {
         let mut taken_bytes = 0;
-        while let Some(entry) = self.entry(id)
-            && !entry.blocked
-        {
-            if self.lapped(now, id.slot) && self.entry(id).is_none() {
-                return taken_bytes;
-            }
+        while !self.entries[id.slot as usize].blocked {
+            self.lapped(now, id.slot);
             let length = self.sendable_bytes(id);
             if length == 0 {
                 break;
@@ -407,6 +406,10 @@ impl<S: Socket> Server<S> {
     /// Acts on the result of a send of `length` bytes. Whether the connection lives.
     fn sent(&mut self, now: Now, id: ConnId, length: usize, result: io::Result<usize>) -> bool {
         let entry = &mut self.entries[id.slot as usize];
+        if entry.conn.is_over() {
+            // What came of another send of the portion was its end.
+            return false;
+        }
         match result {
             Ok(taken) => {
                 entry.blocked = taken < length;
@@ -458,21 +461,17 @@ impl<S: Socket> Server<S> {
 
     /// After sending: who lags less may be read again, and counts as reading.
     fn recover(&mut self, now: Now, id: ConnId) {
-        let Some(entry) = self.entry(id) else { return };
+        let entry = &self.entries[id.slot as usize];
         // What waits for a socket that is full must not hold what is there for the others' words.
         if entry.blocked && entry.conn.out.buffer().is_some() && self.pool.is_strained() {
             return self.remove(now, id.slot, CloseReason::NoMemory, true);
         }
-        let Some(entry) = self.entry(id) else { return };
         let unread = entry.readable || entry.left_off || entry.ended;
         let (choked, resuming) = (entry.choked, entry.resuming);
         if choked && !self.lags(id.slot, 2) {
             self.uncount_choked(id.slot);
         }
         self.recover_spaces(now, id);
-        if self.entry(id).is_none() {
-            return;
-        }
         let publishes = self.entries[id.slot as usize].conn.is_publishing();
         if unread && !resuming && publishes && self.must_wait(id.slot) != Wait::ForItself {
             self.read_later(id, false);

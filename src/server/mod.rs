@@ -7,8 +7,9 @@
 //! Beside this file: `pump` alone reads sockets and `flush` alone writes them, `waiting` knows who
 //! is read when, `answer` decides what a request gets, `places` who may be connected, `admission`
 //! who may stay; `engine`, `polling`, `carrier` and `socketio` deal with sessions, `deadline` with
-//! time, `drain` with leaving. The surprise: a connection's end may happen inside almost any call,
-//! so everything that waits its turn is remembered as a [`ConnId`] and looked up again.
+//! time, `drain` with leaving. The surprise: a connection or a session that ends stays in its table
+//! until the end of the public call, inert, so nobody has to ask whether it still exists. What waits
+//! for longer than a call is remembered as a [`ConnId`] and looked up again.
 
 mod admission;
 mod answer;
@@ -169,8 +170,6 @@ pub struct Server<S> {
     published_before: u64,
     /// Sessions with something to answer a poll with.
     polls: VecDeque<SessionId>,
-    /// The connection whose posted packets are being taken in.
-    posting: Option<ConnId>,
     events: event::Queue,
     spare: Spare,
     /// The one buffer that every read goes into.
@@ -222,7 +221,6 @@ impl<S: Socket> Server<S> {
             read_budget: ReadBudget::of_turn(),
             published_before: 0,
             polls: VecDeque::new(),
-            posting: None,
             events: event::Queue::default(),
             spare: Spare::default(),
             buffer: vec![0; limits::READ_BUFFER_BYTES],
@@ -280,6 +278,7 @@ impl<S: Socket> Server<S> {
     pub fn ready(&mut self, now: Now, id: ConnId, readiness: Readiness) {
         self.gate.begin();
         self.take_readiness(now, id, readiness);
+        self.reap();
         self.gate.judge(&self.settings.limits);
     }
 
@@ -320,6 +319,7 @@ impl<S: Socket> Server<S> {
         self.run_drain(now);
         self.run_resumed(now);
         self.flush_pass(now, batch);
+        self.reap();
         self.read_budget = ReadBudget::of_turn();
         self.turn = self.turn.wrapping_add(1);
         self.gate.judge(&self.settings.limits);
@@ -388,6 +388,7 @@ impl<S: Socket> Server<S> {
         for slot in readers {
             self.remove(now, slot as u32, CloseReason::Replaced, true);
         }
+        self.reap();
         self.site.release();
         true
     }
@@ -455,7 +456,8 @@ impl<S: Socket> Server<S> {
     }
 
     fn entry(&mut self, id: ConnId) -> Option<&mut Entry<S>> {
-        self.entries.get_mut(id.slot as usize).filter(|entry| entry.generation == id.generation)
+        let entry = self.entries.get_mut(id.slot as usize)?;
+        (entry.generation == id.generation && !entry.conn.is_over()).then_some(entry)
     }
 
     fn id(&self, slot: u32) -> ConnId {
@@ -476,7 +478,11 @@ impl<S: Socket> Server<S> {
     /// Puts a connection's deadline, which may have changed, into the wheel, and itself among those
     /// that wait, or not any more.
     fn arm(&mut self, slot: u32) {
-        let deadline = self.entries[slot as usize].conn.deadline(&self.settings);
+        let conn = &self.entries[slot as usize].conn;
+        if conn.is_over() {
+            return;
+        }
+        let deadline = conn.deadline(&self.settings);
         self.wheel.set(slot, deadline);
         self.review_waiting(slot);
     }
@@ -496,27 +502,27 @@ impl<S: Socket> Server<S> {
             }
             Step::Refuse(error) => {
                 self.refuse_head(now, id.slot, error);
-                self.entry(id).is_some()
+                true
             }
             Step::RefuseLate => {
                 self.refuse_late(now, id.slot);
-                self.entry(id).is_some()
+                true
             }
             Step::Publish(kind, payload) => {
                 self.take_message(now, id, kind, payload);
-                self.entry(id).is_some()
+                true
             }
             Step::Posted => {
                 self.take_posted(now, id);
-                self.entry(id).is_some()
+                true
             }
             Step::PostTooBig => {
                 self.refuse_post(now, id, 413);
-                self.entry(id).is_some()
+                true
             }
             Step::PostMalformed => {
                 self.refuse_post(now, id, 400);
-                self.entry(id).is_some()
+                true
             }
             Step::Pinged => {
                 self.enqueue(id.slot);
@@ -571,13 +577,18 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Drops a connection, with a reset if `cut`.
+    /// Ends a connection, with a reset if `cut`. It is inert from here on, and reaped at the end of
+    /// the call; nothing happens if it has ended already.
     fn remove(&mut self, now: Now, slot: u32, reason: CloseReason, cut: bool) {
+        if self.entries[slot as usize].conn.is_over() {
+            return;
+        }
         self.detach(now, slot, reason);
         self.wheel.clear(slot);
         self.give_place_back(slot);
-        let mut entry = self.entries.remove(slot as usize);
-        entry.conn.release(&mut self.pool);
+        let entry = &mut self.entries[slot as usize];
+        entry.conn.end(&mut self.pool);
+        entry.readable = false;
         if cut {
             entry.socket.cut();
         }
@@ -595,7 +606,7 @@ impl<S: Socket> Server<S> {
     /// Lets a connection send soon.
     fn enqueue(&mut self, slot: u32) {
         let entry = &mut self.entries[slot as usize];
-        if !entry.queued && !entry.blocked {
+        if !entry.queued && !entry.blocked && !entry.conn.is_over() {
             entry.queued = true;
             push_slot(&mut self.queue, &mut self.entries, slot);
         }
@@ -607,7 +618,7 @@ impl<S: Socket> Server<S> {
         let entry = &mut self.entries[slot as usize];
         if matches!(entry.conn.out.source(), Source::Nothing) {
             self.enqueue(slot);
-        } else if !entry.queued {
+        } else if !entry.queued && !entry.conn.is_over() {
             entry.queued = true;
             push_slot(&mut self.unblocked, &mut self.entries, slot);
         }

@@ -20,8 +20,12 @@ use crate::limits::{self, Limits};
 use crate::reason::CloseReason;
 use crate::time::Now;
 
-/// Lists of those that wait, one for each way of each listener.
-pub(super) const LISTS: usize = Listener::ALL.len() * Waiting::ALL.len();
+/// Lists of connections that wait, one for each way of each listener, and one of those that have
+/// ended.
+pub(super) const LISTS: usize = OVER + 1;
+
+/// The list of connections that have ended and were not reaped.
+const OVER: usize = Listener::ALL.len() * Waiting::ALL.len();
 
 fn list_of(from: Listener, waiting: Waiting) -> usize {
     from as usize * Waiting::ALL.len() + waiting as usize
@@ -53,6 +57,7 @@ impl<S: Socket> Server<S> {
         if !self.has_place(from) {
             let slot = self.first_to_give_way(from)?;
             self.remove(now, slot, CloseReason::GaveWay, false);
+            self.reap();
         }
         Some(ConnId {
             slot: self.entries.vacant_key() as u32,
@@ -74,6 +79,9 @@ impl<S: Socket> Server<S> {
     /// no longer out of it.
     pub(super) fn review_waiting(&mut self, slot: u32) {
         let entry = &mut self.entries[slot as usize];
+        if entry.conn.is_over() {
+            return;
+        }
         let waits = if entry.resuming { None } else { entry.conn.waits() };
         if waits == entry.waits {
             return;
@@ -119,9 +127,22 @@ impl<S: Socket> Server<S> {
         self.taken[from as usize] += 1;
     }
 
-    /// … and that it gives it back.
+    /// Notes that a connection has ended: its listener has one more place, and its slot is kept
+    /// until [`Server::reap`].
     pub(super) fn give_place_back(&mut self, slot: u32) {
         self.waiting.remove(slot);
+        self.waiting.push(OVER, slot);
         self.taken[self.entries[slot as usize].conn.listener() as usize] -= 1;
+    }
+
+    /// Takes connections and sessions away that have ended. At the end of each public call, when
+    /// nobody works on them any more: so in between an end is something that has no effect, not
+    /// something to be asked for.
+    pub(super) fn reap(&mut self) {
+        while let Some(slot) = self.waiting.first(OVER) {
+            self.waiting.remove(slot);
+            self.entries.remove(slot as usize);
+        }
+        self.engine.reap(&mut self.pool);
     }
 }

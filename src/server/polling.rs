@@ -12,7 +12,7 @@ use super::answer::{Answer, Content, TEXT, connection_of};
 use super::carrier::Farewell;
 use super::engine::Fields;
 use super::{AGENT_BYTES_MAX, Event, Server, Socket};
-use crate::conn::{Later, Next};
+use crate::conn::{Later, Next, TakenBody};
 use crate::feed::Mark;
 use crate::hub::{SPACES_MAX, Transport};
 use crate::id::{ChannelId, ConnId, SessionId};
@@ -156,51 +156,51 @@ impl<S: Socket> Server<S> {
     /// Takes in what a POST has brought, as far as its share of the turn and the room let it, and
     /// answers it when that is done. A text is checked as a whole before its first packet counts.
     pub(super) fn take_posted(&mut self, now: Now, id: ConnId) {
-        let conn = &self.entries[id.slot as usize].conn;
-        let (Some((buffer, is_binary, mut at)), Some(session)) = (conn.posted(), conn.session())
-        else {
+        let Some(mut body) = self.entries[id.slot as usize].conn.take_posted() else { return };
+        let bytes = self.pool.borrow_out(body.buffer);
+        let finished = self.take_packets(now, id, &mut body, &bytes);
+        self.pool.put_back(body.buffer, bytes);
+        if !finished && self.entries[id.slot as usize].conn.put_back_posted(&body) {
+            // It waits for its turn, perhaps in memory that was there for a moment only.
+            if self.pool.is_strained() {
+                self.remove(now, id.slot, CloseReason::NoMemory, false);
+            }
             return;
-        };
-        let (version, sid) = (self.engine.get(session).version, self.engine.get(session).sid);
-        let Some(form) = engine::Form::new(version, is_binary) else { return };
-        let body = self.pool.borrow_out(buffer);
-        // While this runs nobody else answers the connection or gives the buffer back.
-        self.posting = Some(id);
-        let mut finished = false;
-        let lives = |server: &Self| server.engine.find(&sid) == Some(session);
-        let waits = |server: &mut Self| server.read_budget.is_read_over() || server.is_held(id);
-        if at == 0 && !waits(self) && engine::check(form, &body).is_err() {
-            self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
         }
-        while !finished && lives(self) && !waits(self) {
+        self.pool.give(body.buffer);
+        self.forget_post(body.session);
+        self.answer_post(now, id);
+    }
+
+    /// Acts on the packets of a body, as far as the connection's share of the turn and the room let
+    /// it. Whether that was all: the end of the body, or of the session.
+    fn take_packets(&mut self, now: Now, id: ConnId, body: &mut TakenBody, bytes: &[u8]) -> bool {
+        let session = body.session;
+        let version = self.engine.get(session).version;
+        let Some(form) = engine::Form::new(version, body.binary) else { return true };
+        loop {
+            if !self.engine.contains(session) {
+                return true;
+            }
+            if self.read_budget.is_read_over() || self.is_held(id) {
+                return false;
+            }
+            if body.at == 0 && engine::check(form, bytes).is_err() {
+                self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
+                return true;
+            }
             self.read_budget.spend_units(1);
             work::count(|work| work.packets += 1);
-            let mut packets = engine::packets_left(form, &body[at..]);
+            let mut packets = engine::packets_left(form, &bytes[body.at..]);
             match packets.next() {
-                None => finished = true,
+                None => return true,
                 Some(Ok(packet)) => self.take_packet(now, session, packet),
                 Some(Err(_)) => {
                     self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
                 }
             }
-            match packets.left_bytes() {
-                Some(left) => at = body.len() - left,
-                None => finished = true,
-            }
-        }
-        self.posting = None;
-        self.pool.put_back(buffer, body);
-        if finished || !lives(self) {
-            if lives(self) {
-                self.forget_post(session);
-            }
-            self.answer_post(now, id);
-        } else {
-            self.entries[id.slot as usize].conn.set_posted(at);
-            // It waits for its turn, perhaps in memory that was there for a moment only.
-            if self.pool.is_strained() {
-                self.remove(now, id.slot, CloseReason::NoMemory, false);
-            }
+            let Some(left) = packets.left_bytes() else { return true };
+            body.at = bytes.len() - left;
         }
     }
 
@@ -264,9 +264,6 @@ impl<S: Socket> Server<S> {
     /// answer.
     pub(super) fn answer_poll(&mut self, now: Now, session: SessionId) -> Answered {
         let mut answered = Answered::default();
-        if !self.engine.contains(session) {
-            return answered;
-        }
         let Transport::Polling { held: Some(id), .. } = self.engine.get(session).transport else {
             return answered;
         };
@@ -308,7 +305,7 @@ impl<S: Socket> Server<S> {
         self.send_poll(now, session, id, &body);
         self.pool.put_back(buffer, body);
         self.pool.give(buffer);
-        if self.entry(id).is_none() && self.engine.contains(session) {
+        if self.entries[id.slot as usize].conn.is_over() {
             // No memory for the answer, and what was in it is not kept.
             self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
         }

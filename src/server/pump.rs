@@ -41,25 +41,22 @@ impl<S: Socket> Server<S> {
             }
         }
         self.buffer = buffer;
-        if let Some(entry) = self.entry(id) {
-            let sends = entry.conn.out.is_pending(None);
-            if spent {
-                self.read_later(id, self.had_its_say());
-            }
-            if sends {
-                self.enqueue(id.slot);
-            }
-            self.arm(id.slot);
+        if spent {
+            self.read_later(id, self.had_its_say());
         }
+        if self.entries[id.slot as usize].conn.out.is_pending(None) {
+            self.enqueue(id.slot);
+        }
+        self.arm(id.slot);
         self.relieve(now);
     }
 
     /// The turn's read of this `number` and what follows from it; whether another is worth while.
     fn read_once(&mut self, now: Now, id: ConnId, buffer: &mut [u8], number: usize) -> bool {
-        if self.entry(id).is_none() || self.is_held(id) {
+        if self.is_held(id) {
             return false;
         }
-        if self.entries[id.slot as usize].conn.posted().is_some() {
+        if self.entries[id.slot as usize].conn.has_posted() {
             // It had to stop in the middle of what a POST had brought.
             self.take_posted(now, id);
             return self.has_more(id);
@@ -88,9 +85,7 @@ impl<S: Socket> Server<S> {
         if arrived > 0 {
             entry.conn.heard(now.mono);
         }
-        if !self.receive(now, id, &mut buffer[..kept + arrived]) {
-            return false;
-        }
+        self.receive(now, id, &mut buffer[..kept + arrived]);
         let entry = &self.entries[id.slot as usize];
         let has_its_turn_again = entry.left_off && self.must_wait(id.slot) == Wait::Not;
         let entry = &mut self.entries[id.slot as usize];
@@ -104,16 +99,15 @@ impl<S: Socket> Server<S> {
 
     /// Whether a connection that need not wait for others has more to say than was taken in.
     fn has_more(&mut self, id: ConnId) -> bool {
-        let Some(entry) = self.entry(id) else { return false };
-        if entry.left_off || entry.conn.posted().is_some() {
+        let entry = &self.entries[id.slot as usize];
+        if entry.left_off || entry.conn.has_posted() {
             return self.must_wait(id.slot) == Wait::Not;
         }
         entry.readable && entry.conn.wants_input()
     }
 
-    /// Hands what arrived to the connection, step by step, and keeps what it leaves. Whether the
-    /// connection still lives.
-    fn receive(&mut self, now: Now, id: ConnId, bytes: &mut [u8]) -> bool {
+    /// Hands what arrived to the connection, step by step, and keeps what it leaves.
+    fn receive(&mut self, now: Now, id: ConnId, bytes: &mut [u8]) {
         let (mut at, mut held) = (0, false);
         while at < bytes.len() {
             let entry = &mut self.entries[id.slot as usize];
@@ -124,7 +118,7 @@ impl<S: Socket> Server<S> {
                 && entry.conn.keep_input(&mut self.pool, &bytes[at..])
             {
                 entry.left_off = true;
-                return true;
+                return;
             }
             held = self.is_held(id);
             if held {
@@ -146,9 +140,6 @@ impl<S: Socket> Server<S> {
             } else {
                 self.apply(now, id, step)
             };
-            if self.entry(id).is_none() {
-                return false;
-            }
             if !go_on {
                 held = holds;
                 break;
@@ -158,13 +149,11 @@ impl<S: Socket> Server<S> {
         entry.left_off = held;
         if !entry.conn.keep_input(&mut self.pool, &bytes[at..]) {
             if !entry.conn.is_open() {
-                self.remove(now, id.slot, CloseReason::NoMemory, false);
-                return false;
+                return self.remove(now, id.slot, CloseReason::NoMemory, false);
             }
             let reason = CloseReason::NoMemory;
             self.close(now, id.slot, CloseFrame::Reason(reason), reason);
         }
-        true
     }
 
     /// A WebSocket has brought a whole message: for its channel, or for its session.

@@ -201,6 +201,9 @@ impl<S: Socket> Server<S> {
 
     /// Enters a namespace, or says why not.
     pub(super) fn enter(&mut self, now: Now, session: SessionId, namespace: &str) {
+        if !self.engine.contains(session) {
+            return;
+        }
         let version = self.engine.get(session).version;
         let bytes_max = 1 + namespace.len() + socketio::ANSWER_BYTES_MAX;
         if let Some(space) = self.space_left_or_not(session, namespace) {

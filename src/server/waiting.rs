@@ -54,8 +54,7 @@ impl<S: Socket> Server<S> {
             reads_left -= 1;
             self.read(now, id);
             // It may be the one that has closed the room, and the last that is read.
-            any_paused |=
-                self.entry(id).is_some() && matches!(self.must_wait(id.slot), Wait::ForTheRoom(_));
+            any_paused |= matches!(self.must_wait(id.slot), Wait::ForTheRoom(_));
         }
         if any_paused {
             self.pause_behind(unvisited);
@@ -165,6 +164,7 @@ pub(super) fn resume_later<S>(
 ) {
     if let Some(entry) = entries.get_mut(id.slot as usize)
         && entry.generation == id.generation
+        && !entry.conn.is_over()
         && !entry.resuming
     {
         entry.resuming = true;
@@ -181,6 +181,7 @@ pub(super) fn resume_paused<S>(
 ) {
     if let Some(entry) = entries.get_mut(id.slot as usize)
         && entry.generation == id.generation
+        && !entry.conn.is_over()
     {
         debug_assert!(entry.resuming);
         push_id(resume, entries, id);

@@ -5,7 +5,7 @@
 
 use super::{Client, READABLE, UPGRADE, World, frame, sid_of};
 use elbow::id::ConnId;
-use elbow::limits::{JOIN_UNITS, SWEEP_SENDS_MIN, UNITS_PER_READ};
+use elbow::limits::{JOIN_UNITS, SENDS_PER_TURN, SWEEP_SENDS_MIN, UNITS_PER_READ};
 use elbow::server::Event;
 
 const PROBE: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n";
@@ -273,5 +273,32 @@ fn queues_do_not_grow_by_those_that_come_and_go() {
             world.server.ready(world.now, id, READABLE);
         }
         world.turn(&[]);
+    }
+}
+
+#[test]
+fn a_busy_channel_leaves_the_others_more_than_its_rest_of_a_pass() {
+    let mut world = roomy();
+    let join = |world: &mut World, channel: &str| {
+        let (client, id) = world.connect();
+        let target = format!("GET /ws/{channel} ");
+        let head = String::from_utf8_lossy(UPGRADE).replacen("GET /ws ", &target, 1);
+        world.say(&client, id, head.as_bytes());
+        client.heard();
+        (client, id)
+    };
+    // One send less than a pass has, each time something is said there.
+    let busy: Vec<_> = (1..SENDS_PER_TURN).map(|_| join(&mut world, "busy")).collect();
+    let calm: Vec<_> = (0..100).map(|_| join(&mut world, "calm")).collect();
+    let word = frame(1, b"word");
+    let (talker, talker_id) = &busy[0];
+    let (speaker, speaker_id) = &calm[0];
+    speaker.0.borrow_mut().to_server.extend(frame(1, b"hello"));
+    let mut turns = 0;
+    while !calm.iter().all(|(member, _)| member.0.borrow().to_client.ends_with(b"hello")) {
+        talker.0.borrow_mut().to_server.extend(&word);
+        world.turn(&[*talker_id, *speaker_id]);
+        turns += 1;
+        assert!(turns <= 2 * (100 / SWEEP_SENDS_MIN + 1), "{turns} turns for 100 members");
     }
 }

@@ -344,7 +344,12 @@ impl World {
             let pinged_ms = hearing.pinged_at_ms.unwrap_or(0);
             // Heard late, it may be asked again in the same moment.
             let waits = pinged_ms >= hearing.heard_ms();
-            let due_ms = base_ms.max(since_ms).max(pinged_ms) + interval_ms * 9 / 8 + 100;
+            // Its answer to the last one may stand behind its words, and wait for its next turn.
+            let speaker = Speaker::Person(number);
+            let turn_ms = |channel| self.oracle.turns.since(channel, heard_ms, speaker).last_ms;
+            let turn_ms = hearing.channels().map(turn_ms).max().unwrap_or(0);
+            let last_ms = base_ms.max(since_ms).max(pinged_ms).max(turn_ms);
+            let due_ms = last_ms + interval_ms * 9 / 8 + 100;
             assert!(waits || served_ms < due_ms, "@{number} was not pinged in time");
         }
         let hearing = &mut self.people[number].hearing;
