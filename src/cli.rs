@@ -1,6 +1,6 @@
 //! Which command was given, carried out: run, `check`, `health`, or printing help.
 //!
-//! Deals with what is left once `config.rs` has read the command line: printing, probing a running
+//! Deals with what is left once `config` has read the command line: printing, probing a running
 //! server, the exit code. Running the server is the shell's, handed in as a function, so that this
 //! file knows no event loop.
 //!

@@ -2,9 +2,9 @@
 //!
 //! Goal: whatever is asked for either holds as documented, or is refused with one line that says
 //! what is allowed and the right exit code. Method: the same entry that the binary uses, with
-//! arguments, variables and the machine as values; tables that must name every option, so that a
-//! new one cannot be added without its line for a bad value; a property that feeds any text to any
-//! option. What is done with the outcome is tested in `cli.rs`.
+//! arguments, variables and the machine as values; a table that must name every option, so that a
+//! new one cannot be added without an example of a good value and of a bad one; a property that
+//! feeds any text to any option. What is done with the outcome is tested in `cli.rs`.
 
 use std::ffi::OsString;
 
@@ -18,74 +18,126 @@ use proptest::prelude::*;
 const MACHINE: Machine =
     Machine { descriptors_hard: 1 << 20, memory_bytes: None, activated_sockets: false };
 
-/// For each option: a text that it refuses, and what it says is allowed.
-const REFUSED: [(&str, &str, &str); OPTIONS.len()] = [
-    ("listen", "3000", ADDRESS),
-    ("health-listen", "example.org:1", ADDRESS),
-    ("lb", "elb", "allowed is one of none, clb, nlb, alb"),
-    ("proxy-protocol", "on", "allowed is one of off, optional, required"),
-    (
-        "proxy-trust",
-        "10.0.0.0/33",
-        "allowed is a network such as 10.0.0.0/8 or fc00::/7, or an IP address",
-    ),
-    ("www", " ", "allowed is the name of a folder"),
-    (
-        "host",
-        "*.example.org",
-        "allowed is a host such as chat.example.org, 192.0.2.1 or [2001:db8::1], without wildcards",
-    ),
-    ("allow-origin", "nowhere", "an origin such as https://example.org, or *, or null"),
-    ("events", "connect", "allowed is the name of an event such as chat message, or *"),
-    ("ping-interval", "25", DURATION),
-    ("ping-timeout", "0s", DURATION),
-    ("drain", "61m", "allowed is a duration such as 250ms, 25s or 2m, from 0s to 60m"),
-    ("max-connections", "0", "allowed is a whole number from 1 to 10000000"),
-    ("max-connections-per-ip", "0", "allowed is a whole number from 1 to 10000000, or off"),
-    ("max-channels", "65537", "allowed is a whole number from 1 to 65536"),
-    ("max-message", "0", "allowed is a size such as 4096, 64KiB or 1MiB, from 1 to 256MiB"),
-    ("feed", "2GiB", "allowed is a size such as 4096, 64KiB or 1MiB, from 4KiB to 1GiB"),
-    (
-        "memory",
-        "99999999999999999999",
-        "allowed is a size such as 4096, 64KiB or 1MiB, from 16KiB to 1024GiB",
-    ),
-    ("send-buffer", "4095", BUFFER),
-    ("receive-buffer", "64kb", BUFFER),
-    ("io-uring", "on", "allowed is one of auto, off, require"),
-    ("log-level", "off", "allowed is one of error, warn, info, debug, trace"),
+/// What an option takes and what not.
+struct Example {
+    /// As in the table of the program, in its order.
+    name: &'static str,
+    /// A text that is taken, and how `check` shows it.
+    taken: (&'static str, &'static str),
+    /// A text that is refused, and what is said to be allowed.
+    refused: (&'static str, &'static str),
+}
+
+/// One for each option: it does not compile with one too few.
+const EXAMPLES: [Example; OPTIONS.len()] = [
+    Example {
+        name: "listen",
+        taken: ("localhost:1, [::1]:2", "127.0.0.1:1,[::1]:2"),
+        refused: ("3000", ADDRESS),
+    },
+    Example {
+        name: "health-listen",
+        taken: ("[::]:81", "[::]:81"),
+        refused: ("example.org:1", ADDRESS),
+    },
+    Example {
+        name: "lb",
+        taken: ("NLB", "nlb"),
+        refused: ("elb", "allowed is one of none, clb, nlb, alb"),
+    },
+    Example {
+        name: "proxy-protocol",
+        taken: ("optional", "optional"),
+        refused: ("on", "allowed is one of off, optional, required"),
+    },
+    Example {
+        name: "proxy-trust",
+        taken: ("10.1.2.3/8,::1", "10.0.0.0/8,::1/128"),
+        refused: (
+            "10.0.0.0/33",
+            "allowed is a network such as 10.0.0.0/8 or fc00::/7, or an IP address",
+        ),
+    },
+    Example {
+        name: "www",
+        taken: ("a,\tb", "a,\\tb"),
+        refused: (" ", "allowed is the name of a folder"),
+    },
+    Example {
+        name: "host",
+        taken: ("Chat.Example.:80, [::0:1]", "chat.example,[::1]"),
+        refused: ("*.example.org", HOST),
+    },
+    Example {
+        name: "allow-origin",
+        taken: ("https://a.example,null", "https://a.example,null"),
+        refused: ("nowhere", "an origin such as https://example.org, or *, or null"),
+    },
+    Example {
+        name: "events",
+        taken: ("chat message,a.b", "chat message,a.b"),
+        refused: ("connect", "allowed is the name of an event such as chat message, or *"),
+    },
+    Example { name: "ping-interval", taken: ("10000ms", "10s"), refused: ("25", DURATION) },
+    Example { name: "ping-timeout", taken: ("10ms", "10ms"), refused: ("0s", DURATION) },
+    Example {
+        name: "drain",
+        taken: ("0s", "0s"),
+        refused: ("61m", "allowed is a duration such as 250ms, 25s or 2m, from 0s to 60m"),
+    },
+    Example {
+        name: "max-connections",
+        taken: ("7", "7"),
+        refused: ("0", "allowed is a whole number from 1 to 10000000"),
+    },
+    Example {
+        name: "max-connections-per-ip",
+        taken: ("3", "3"),
+        refused: ("0", "allowed is a whole number from 1 to 10000000, or off"),
+    },
+    Example {
+        name: "max-channels",
+        taken: ("1", "1"),
+        refused: ("65537", "allowed is a whole number from 1 to 65536"),
+    },
+    Example {
+        name: "max-message",
+        taken: ("1024", "1KiB"),
+        refused: ("0", "allowed is a size such as 4096, 64KiB or 1MiB, from 1 to 256MiB"),
+    },
+    Example {
+        name: "feed",
+        taken: ("1000KiB", "1MiB"),
+        refused: ("2GiB", "allowed is a size such as 4096, 64KiB or 1MiB, from 4KiB to 1GiB"),
+    },
+    Example {
+        name: "memory",
+        taken: ("1024MiB", "1GiB"),
+        refused: (
+            "99999999999999999999",
+            "allowed is a size such as 4096, 64KiB or 1MiB, from 16KiB to 1024GiB",
+        ),
+    },
+    Example { name: "send-buffer", taken: ("64MiB", "64MiB"), refused: ("4095", BUFFER) },
+    Example { name: "receive-buffer", taken: ("4096", "4KiB"), refused: ("64kb", BUFFER) },
+    Example {
+        name: "io-uring",
+        taken: ("Require", "require"),
+        refused: ("on", "allowed is one of auto, off, require"),
+    },
+    Example {
+        name: "log-level",
+        taken: ("Trace", "trace"),
+        refused: ("off", "allowed is one of error, warn, info, debug, trace"),
+    },
 ];
 
 const ADDRESS: &str = "allowed is an IP address (or localhost) and a port, such as 0.0.0.0:3000, \
                        [::1]:3000 or localhost:3000";
+const HOST: &str = "allowed is a host such as chat.example.org, 192.0.2.1 or [2001:db8::1], \
+                    without wildcards";
 const DURATION: &str = "allowed is a duration such as 250ms, 25s or 2m, from 10ms to 60m";
 const BUFFER: &str = "allowed is a size such as 4096, 64KiB or 1MiB, from 4KiB to 64MiB";
-
-/// For each option: a text that it takes, and how `check` shows it.
-const TAKEN: [(&str, &str, &str); OPTIONS.len()] = [
-    ("listen", "localhost:1, [::1]:2", "127.0.0.1:1,[::1]:2"),
-    ("health-listen", "[::]:81", "[::]:81"),
-    ("lb", "NLB", "nlb"),
-    ("proxy-protocol", "optional", "optional"),
-    ("proxy-trust", "10.1.2.3/8,::1", "10.0.0.0/8,::1/128"),
-    ("www", "a,\tb", "a,\\tb"),
-    ("host", "Chat.Example.:80, [::0:1]", "chat.example,[::1]"),
-    ("allow-origin", "https://a.example,null", "https://a.example,null"),
-    ("events", "chat message,a.b", "chat message,a.b"),
-    ("ping-interval", "10000ms", "10s"),
-    ("ping-timeout", "10ms", "10ms"),
-    ("drain", "0s", "0s"),
-    ("max-connections", "7", "7"),
-    ("max-connections-per-ip", "3", "3"),
-    ("max-channels", "1", "1"),
-    ("max-message", "1024", "1KiB"),
-    ("feed", "1000KiB", "1MiB"),
-    ("memory", "1024MiB", "1GiB"),
-    ("send-buffer", "64MiB", "64MiB"),
-    ("receive-buffer", "4096", "4KiB"),
-    ("io-uring", "Require", "require"),
-    ("log-level", "Trace", "trace"),
-];
 
 fn parse_on(machine: &Machine, args: &[&str], env: &[(&str, &str)]) -> Result<Command, Failure> {
     let args = std::iter::once("elbow").chain(args.iter().copied()).map(OsString::from);
@@ -142,10 +194,13 @@ fn an_empty_variable_is_as_if_unset() {
 
 #[test]
 fn every_option_is_shown_as_it_holds_whoever_asked_for_it() {
-    for (option, (name, text, expected)) in OPTIONS.iter().zip(TAKEN) {
+    for (option, Example { name, taken: (text, expected), .. }) in OPTIONS.iter().zip(EXAMPLES) {
         assert_eq!(option.name, name);
-        let by_flag = config(&[&option.flag(), text], &[]);
-        assert_eq!(shown(&by_flag, name), format!("{expected} (flag)"));
+        // A flag without a value has one thing to say.
+        if !option.value.is_empty() {
+            let by_flag = config(&[&option.flag(), text], &[]);
+            assert_eq!(shown(&by_flag, name), format!("{expected} (flag)"));
+        }
         let by_env = config(&[], &[(&option.env_name(), text)]);
         assert_eq!(shown(&by_env, name), format!("{expected} (env)"));
     }
@@ -153,21 +208,53 @@ fn every_option_is_shown_as_it_holds_whoever_asked_for_it() {
 
 #[test]
 fn every_option_refuses_in_one_line_that_names_it_its_value_and_what_is_allowed() {
-    for (option, (name, text, allowed)) in OPTIONS.iter().zip(REFUSED) {
+    for (option, Example { name, refused: (text, allowed), .. }) in OPTIONS.iter().zip(EXAMPLES) {
         assert_eq!(option.name, name);
-        let flag = option.flag();
-        let (exit_code, line) = failure(&[&flag, text], &[]);
-        assert_eq!(exit_code, 2, "{line}");
-        assert!(line.starts_with(&format!("{flag}: bad value \"{text}\": ")), "{line}");
-        assert!(line.ends_with(allowed), "{line}");
-        if text.trim().is_empty() {
-            continue;
+        let repeated = if option.secret { "(not shown)" } else { &format!("\"{text}\"") };
+        let refused = |args: &[&str], env: &[(&str, &str)], source: &str| {
+            let (exit_code, line) = failure(args, env);
+            assert_eq!(exit_code, 2, "{line}");
+            assert!(line.starts_with(&format!("{source}: bad value {repeated}: ")), "{line}");
+            assert!(line.ends_with(allowed), "{line}");
+        };
+        if !option.value.is_empty() {
+            refused(&[&option.flag(), text], &[], &option.flag());
         }
-        let (exit_code, line) = failure(&[], &[(&option.env_name(), text)]);
-        assert_eq!(exit_code, 2, "{line}");
-        let begin = format!("{}: bad value \"{text}\": ", option.env_name());
-        assert!(line.starts_with(&begin) && line.ends_with(allowed), "{line}");
+        if !text.trim().is_empty() {
+            refused(&[], &[(&option.env_name(), text)], &option.env_name());
+        }
     }
+}
+
+#[test]
+fn a_synopsis_of_words_names_those_that_are_taken() {
+    let mut seen = 0;
+    for option in OPTIONS.iter().filter(|option| option.value.contains('|')) {
+        let words: Vec<&str> = option.value.split('|').collect();
+        let (_, line) = failure(&[&option.flag(), "none of them"], &[]);
+        let allowed = format!("allowed is one of {}", words.join(", "));
+        assert!(line.ends_with(&allowed), "{line}");
+        seen += 1;
+    }
+    assert!(seen >= 3, "{seen}");
+}
+
+/// Texts of the program that name a flag were written by hand, each in its sentence.
+#[test]
+fn a_flag_that_help_or_a_warning_names_is_there() {
+    let machine = Machine { memory_bytes: Some(1), activated_sockets: true, ..MACHINE };
+    let args = ["--proxy-protocol", "optional", "--proxy-trust", "::/0", "--listen", "[::]:1"];
+    let report = config_on(&machine, &args, &[]).report(&machine);
+    let text = format!("{} {report}", config::help());
+    let others = ["--help", "--version", "--url"];
+    let mut seen = 0;
+    for word in text.split(|c: char| !c.is_ascii_lowercase() && c != '-') {
+        if word.starts_with("--") && word.len() > 2 && !others.contains(&word) {
+            assert!(OPTIONS.iter().any(|option| option.flag() == word), "{word}");
+            seen += 1;
+        }
+    }
+    assert!(seen > 2 * OPTIONS.len(), "{seen}");
 }
 
 #[test]

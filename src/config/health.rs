@@ -9,8 +9,11 @@
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use super::options::{HEALTH_LISTEN, LISTEN, LISTENERS_MAX, Opt};
-use super::{Failure, value};
+use super::failure::Failure;
+use super::kind::Kind;
+use super::option::Opt;
+use super::options::TABLE;
+use super::value::Address;
 use crate::time::Duration;
 
 /// How long the whole probe may take, from connecting to the status.
@@ -47,7 +50,7 @@ impl HealthUrl {
         };
         // A blank or a line's end in the path would let one request become two.
         let visible = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
-        let address = value::address(host).or_else(|_| value::address(&format!("{host}:80")));
+        let address = Address.parse(host).or_else(|_| Address.parse(&format!("{host}:80")));
         match address {
             Ok(address) if visible && address.port() != 0 => {
                 Ok(HealthUrl::new(address, path.to_owned()))
@@ -66,10 +69,11 @@ impl HealthUrl {
             let text = env(&option.env_name())?.trim().to_owned();
             (!text.is_empty()).then_some((option, text))
         };
-        let found = given(&HEALTH_LISTEN).or_else(|| given(&LISTEN));
-        let (option, text) = found.unwrap_or((&LISTEN, LISTEN.default.to_owned()));
+        let listen = &TABLE.listen.option;
+        let found = given(&TABLE.health_listen.option).or_else(|| given(listen));
+        let (option, text) = found.unwrap_or((listen, listen.default.to_owned()));
         let bad = |allowed: String| Failure::bad_value(&option.env_name(), &text, &allowed);
-        let addresses = value::list(&text, LISTENERS_MAX, value::address).map_err(bad)?;
+        let addresses = TABLE.listen.kind.parse(&text).map_err(bad)?;
         let address = *addresses.first().expect("a list has an item, or is refused");
         if address.port() == 0 {
             return Err(bad("port 0 does not tell where to ask; give --url".to_owned()));

@@ -8,6 +8,7 @@
 
 use std::fmt::Write as _;
 
+use super::option::Opt;
 use super::options::OPTIONS;
 
 /// What `--help` prints: usage, every option under its heading, examples.
@@ -19,15 +20,19 @@ pub fn help() -> String {
             heading = option.heading;
             write!(text, "\n{heading}:\n").expect("a String takes everything");
         }
-        let repeated = if option.repeatable { " (repeatable)" } else { "" };
-        writeln!(text, "  --{} {}{repeated}", option.name, option.value)
-            .expect("a String takes everything");
-        wrap(&mut text, option.help);
-        wrap(&mut text, &format!("[default: {}]", option.default_shown()));
-        wrap(&mut text, &format!("[env: {}]", option.env_name()));
+        explain(&mut text, option);
     }
     text.push_str(HELP_END);
     text
+}
+
+/// Appends what there is to know about one option.
+fn explain(text: &mut String, option: &Opt) {
+    let repeated = if option.repeatable { " (repeatable)" } else { "" };
+    writeln!(text, "  {}{repeated}", option.synopsis()).expect("a String takes everything");
+    wrap(text, option.help);
+    wrap(text, &format!("[default: {}]", option.default_shown()));
+    wrap(text, &format!("[env: {}]", option.env_name()));
 }
 
 /// The table of flags in `docs/CONFIGURATION.md`, as Markdown: two lines of heading, then a row for
@@ -36,15 +41,15 @@ pub fn flags_table() -> String {
     let mut text = String::from("| flag | default | meaning |\n|---|---|---|\n");
     for option in OPTIONS {
         // A bare bar would begin the next cell, even within a code span.
-        let value = option.value.replace('|', "\\|");
+        let synopsis = option.synopsis().replace('|', "\\|");
         let repeated = if option.repeatable { " (repeatable)" } else { "" };
         let default = match (option.default, option.default_words) {
             ("", words) => words.to_owned(),
             (text, "") => format!("`{}`", text.replace(',', "`, `")),
             (text, words) => format!("`{text}`, {words}"),
         };
-        let (flag, help) = (option.flag(), option.help.replace('*', "`*`"));
-        writeln!(text, "| `{flag} {value}`{repeated} | {default} | {help} |")
+        let help = option.help.replace('*', "`*`");
+        writeln!(text, "| `{synopsis}`{repeated} | {default} | {help} |")
             .expect("a String takes everything");
     }
     text

@@ -6,33 +6,15 @@
 //! The surprise: the ceiling counts every socket buffer as full, which no healthy day comes near.
 //! It is what an attacker can bring about, and therefore what a container's limit has to hold.
 
-use core::fmt;
-
-use super::options::{LISTEN, Opt};
+use super::machine::Machine;
+use super::options::TABLE;
+use super::row::{Origin, Shown};
+use super::settled::Config;
 use super::value::size_rounded;
-use super::{Config, Lb, Machine, Origin};
+use super::words::Lb;
 use crate::limits::{CONNECTIONS_HEALTH, CONNECTIONS_SPARE, Limits};
 use crate::settings::ProxyMode;
-use crate::text::{shown_text, visible};
-
-/// One option with the value that holds.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Shown {
-    /// Which.
-    pub option: &'static Opt,
-    /// The effective value, after presets, derivation and rounding.
-    pub text: String,
-    /// Who it comes from.
-    pub origin: Origin,
-}
-
-impl fmt::Display for Shown {
-    /// The flag, padded so that values stand in one column, the value, and its origin.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = visible(&self.text);
-        write!(f, "{:<25} {text} ({})", self.option.flag(), self.origin.name())
-    }
-}
+use crate::text::shown_text;
 
 impl Config {
     /// The whole print-out, each line ended.
@@ -67,7 +49,7 @@ impl Config {
         let everyone = everyone.filter(|_| believing).map(|network| {
             format!("--proxy-trust {network} believes everybody's word about a client's address")
         });
-        let listen = self.values.iter().find(|shown| shown.option == &LISTEN);
+        let listen = self.values.iter().find(|shown| *shown.option == TABLE.listen.option);
         let unused = listen.filter(|shown| {
             machine.activated_sockets && matches!(shown.origin, Origin::Flag | Origin::Env)
         });
@@ -149,9 +131,4 @@ impl Config {
             limits.memory_bytes / feed_bytes
         )
     }
-}
-
-/// Items as a list is written in a flag.
-pub(super) fn joined<T: ToString>(items: impl IntoIterator<Item = T>) -> String {
-    items.into_iter().map(|item| item.to_string()).collect::<Vec<_>>().join(",")
 }

@@ -1,22 +1,21 @@
 //! The options that take one of a few words: the balancers with all that is known about them, the
 //! modes of the PROXY protocol, whether to use io_uring, the levels of the log.
 //!
-//! Words are read in any case and shown in lower case. What follows from a preset for other options
-//! is decided where these are read.
+//! Each word stands once, beside its value. Words are read in any case and shown in lower case.
 //!
 //! The surprise: an ALB has no preset for the PROXY protocol; it speaks none, and names the client
 //! in a field of the request instead.
 
 use log::LevelFilter;
 
-use super::value;
+use super::kind::OneOf;
 use crate::settings::ProxyMode;
 use crate::time::Duration;
 
 /// The load balancer in front.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lb {
-    /// None, or one that is not known here.
+    /// No balancer, or one that is not known here.
     None,
     /// A Classic Load Balancer with TCP listeners.
     Clb,
@@ -27,17 +26,7 @@ pub enum Lb {
 }
 
 impl Lb {
-    /// As it is typed.
-    pub fn name(self) -> &'static str {
-        match self {
-            Lb::None => "none",
-            Lb::Clb => "clb",
-            Lb::Nlb => "nlb",
-            Lb::Alb => "alb",
-        }
-    }
-
-    /// After how long without a byte it drops a connection, unless told otherwise in AWS.
+    /// After how long without a byte the balancer drops a connection, unless told otherwise in AWS.
     pub fn idle_limit(self) -> Option<Duration> {
         match self {
             Lb::None => None,
@@ -60,67 +49,37 @@ impl Lb {
     }
 }
 
-/// One of the balancers, by its name.
-pub(super) fn lb(text: &str) -> Result<Lb, String> {
-    value::word(text, &[Lb::None, Lb::Clb, Lb::Nlb, Lb::Alb].map(|lb| (lb.name(), lb)))
-}
+/// The balancers that have a preset, and none.
+pub(super) const BALANCERS: OneOf<Lb> =
+    OneOf(&[("none", Lb::None), ("clb", Lb::Clb), ("nlb", Lb::Nlb), ("alb", Lb::Alb)]);
 
-/// A mode of the PROXY protocol.
-pub(super) fn proxy_mode(text: &str) -> Result<ProxyMode, String> {
-    let modes = [
-        ("off", ProxyMode::Off),
-        ("optional", ProxyMode::Optional),
-        ("required", ProxyMode::Required),
-    ];
-    value::word(text, &modes)
-}
-
-/// The same as it is typed.
-pub(super) fn proxy_mode_text(mode: &ProxyMode) -> String {
-    let text = match mode {
-        ProxyMode::Off => "off",
-        ProxyMode::Optional => "optional",
-        ProxyMode::Required => "required",
-    };
-    text.to_owned()
-}
+/// The modes of the PROXY protocol.
+pub(super) const PROXY_MODES: OneOf<ProxyMode> = OneOf(&[
+    ("off", ProxyMode::Off),
+    ("optional", ProxyMode::Optional),
+    ("required", ProxyMode::Required),
+]);
 
 /// Whether many sends are one system call.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IoUring {
-    /// Where the kernel allows it.
+    /// Many sends are one call where the kernel allows it.
     Auto,
-    /// Never.
+    /// Each send is a call of its own.
     Off,
-    /// Rather not start than do without.
+    /// Many sends are one call, or the server does not start.
     Require,
 }
 
-impl IoUring {
-    /// As it is typed.
-    pub fn name(self) -> &'static str {
-        match self {
-            IoUring::Auto => "auto",
-            IoUring::Off => "off",
-            IoUring::Require => "require",
-        }
-    }
-}
+/// Whether many sends are one system call, as words.
+pub(super) const IO_URING_MODES: OneOf<IoUring> =
+    OneOf(&[("auto", IoUring::Auto), ("off", IoUring::Off), ("require", IoUring::Require)]);
 
-/// One of them, by its name.
-pub(super) fn io_uring(text: &str) -> Result<IoUring, String> {
-    let modes = [IoUring::Auto, IoUring::Off, IoUring::Require];
-    value::word(text, &modes.map(|mode| (mode.name(), mode)))
-}
-
-/// A level of the log. Off is none of them: a server that says nothing cannot be operated.
-pub(super) fn log_level(text: &str) -> Result<LevelFilter, String> {
-    let levels = [
-        ("error", LevelFilter::Error),
-        ("warn", LevelFilter::Warn),
-        ("info", LevelFilter::Info),
-        ("debug", LevelFilter::Debug),
-        ("trace", LevelFilter::Trace),
-    ];
-    value::word(text, &levels)
-}
+/// The levels of the log. Off is none of them: a server that says nothing cannot be operated.
+pub(super) const LOG_LEVELS: OneOf<LevelFilter> = OneOf(&[
+    ("error", LevelFilter::Error),
+    ("warn", LevelFilter::Warn),
+    ("info", LevelFilter::Info),
+    ("debug", LevelFilter::Debug),
+    ("trace", LevelFilter::Trace),
+]);

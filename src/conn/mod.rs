@@ -504,8 +504,8 @@ impl Conn {
         length
     }
 
-    /// Ends the connection: gives all its buffers back to the pool. From here on nothing that is
-    /// asked of it has an effect, so whoever still works on it need not know.
+    /// Ends the connection: all buffers go back to the pool. From here on nothing that is asked of
+    /// the connection has an effect, so whoever still works on it need not know.
     pub fn end(&mut self, pool: &mut Pool) {
         if let Some(input) = self.input.take() {
             pool.give(input);
@@ -781,7 +781,7 @@ impl Conn {
         }
     }
 
-    /// Enters a phase, unless the connection is over. No other function changes phases.
+    /// Enters a phase, unless the connection has ended. No other function changes phases.
     fn enter(&mut self, phase: Phase) {
         if !self.is_over() {
             self.phase = phase;

@@ -7,9 +7,11 @@
 //! Beside this file: `pump` alone reads sockets and `flush` alone writes them, `waiting` knows who
 //! is read when, `answer` decides what a request gets, `places` who may be connected, `admission`
 //! who may stay; `engine`, `polling`, `carrier` and `socketio` deal with sessions, `deadline` with
-//! time, `drain` with leaving. The surprise: a connection or a session that ends stays in its table
-//! until the end of the public call, inert, so nobody has to ask whether it still exists. What waits
-//! for longer than a call is remembered as a [`ConnId`] and looked up again.
+//! time, `drain` with leaving.
+//!
+//! The surprise: a connection or a session that ends stays in its table until the end of the public
+//! call, inert, so nobody has to ask whether it still exists. What waits for longer than a call is
+//! remembered as a [`ConnId`] and looked up again.
 
 mod admission;
 mod answer;

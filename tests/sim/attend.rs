@@ -264,8 +264,8 @@ impl Oracle {
                     "Invalid namespace" => !is_name,
                     "Too many namespaces" => true,
                     "Too many channels" => self.channels_scarce,
-                    // What the default channel needs is set aside, and a second space is not. It may
-                    // have ended in the first meanwhile.
+                    // What the default channel needs is set aside, and a second space is not. Its
+                    // stay in the first may be over by now.
                     "Out of memory" => {
                         let hearing = &person.hearing;
                         let is_second = hearing.is_in_any() || hearing.end.is_some();

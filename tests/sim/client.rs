@@ -253,6 +253,14 @@ pub(crate) fn draw_reads(dice: &mut Dice, people: &People) -> Reads {
     }
 }
 
+/// The address of a client in a network; several share one if there are fewer `hosts`.
+fn address([a, b]: [u8; 2], number: usize, hosts: u32) -> SocketAddr {
+    let host = if hosts > 0 { number as u32 % hosts } else { number as u32 };
+    let [_, _, high, low] = host.to_be_bytes();
+    let ip = Ipv4Addr::new(a, b, high, low);
+    SocketAddr::V4(SocketAddrV4::new(ip, 1024 + number as u16))
+}
+
 impl Client {
     pub(crate) fn new(number: usize, link: Rc<Link>, scene: &mut Scene<'_>) -> Client {
         let people = scene.climate.people;
@@ -268,18 +276,12 @@ impl Client {
         let reads = draw_reads(dice, &people);
         let end = draw_end(dice, &people);
         let hosts = scene.climate.hosts;
-        let host = if hosts > 0 { number as u32 % hosts } else { number as u32 };
-        let [_, _, high, low] = host.to_be_bytes();
-        let address = |a, b| {
-            let ip = Ipv4Addr::new(a, b, high, low);
-            SocketAddr::V4(SocketAddrV4::new(ip, 1024 + number as u16))
-        };
         Client {
             number,
             link,
             listener: if health { Listener::Health } else { Listener::Public },
-            peer: address(10, 1),
-            claimed: address(198, 51),
+            peer: address([10, 1], number, hosts),
+            claimed: address([198, 51], number, hosts),
             header_counts: false,
             accepted_at_ms: None,
             answered_at_ms: None,

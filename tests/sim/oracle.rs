@@ -132,27 +132,23 @@ impl Oracle {
         }
         match event {
             Event::Opened { client, channel } => {
-                let number = of(client);
-                self.opened(now_ms, &mut clients[number], channel);
+                let client = of(client);
+                self.opened(now_ms, &mut clients[client], channel);
             }
             Event::Message { client, text } => {
-                let number = of(client);
-                self.message(now_ms, climate, &mut clients[number], text);
+                let client = of(client);
+                self.message(now_ms, climate, &mut clients[client], text);
             }
             Event::Lapped { client, channel, lag_bytes } => {
-                let number = of(client);
-                self.lapped(climate, &mut clients[number], channel, *lag_bytes);
+                let client = of(client);
+                self.lapped(climate, &mut clients[client], channel, *lag_bytes);
             }
             Event::Closed { client, channel, reason, duration, messages_in, messages_out } => {
-                let number = of(client);
-                let session = clients[number].session.as_ref().expect("it was opened");
+                let client = of(client);
+                let session = clients[client].session.as_ref().expect("it was opened");
                 assert_eq!(*channel, session.channel);
-                return Some(Later::Closed {
-                    client: number,
-                    reason: *reason,
-                    duration_ms: duration.as_millis(),
-                    counts: (*messages_in, *messages_out),
-                });
+                let (duration_ms, counts) = (duration.as_millis(), (*messages_in, *messages_out));
+                return Some(Later::Closed { client, reason: *reason, duration_ms, counts });
             }
             Event::Ended { client, reason } => {
                 return Some(Later::Ended { client: of(client), reason: *reason });
@@ -161,24 +157,14 @@ impl Oracle {
                 self.refused(climate, why, of(client), clients, people);
             }
             Event::Request(access) => {
-                let client = &mut clients[of(&access.client)];
-                assert!(client.is_named(access.client), "{} is not its address", access.client);
-                client.answered_at_ms = Some(now_ms);
-                // A carrier asks for one thing at a time.
-                if let (Some(person), Some(asked)) = (client.person, client.expected.front_mut()) {
-                    asked.in_time |= people[person].hearing.end.is_none();
-                }
+                answered(now_ms, &mut clients[of(&access.client)], people, access.client);
             }
             Event::Endpoint { .. } => panic!("no header names an endpoint"),
             Event::Unentered { client, reason, duration } => {
+                let unentered = unentered_max(clients, people);
                 let number = of(client);
-                assert!(clients[number].strays_max() > 0, "a session that nobody asked for");
+                stray_ended(climate, &mut clients[number], *reason, unentered);
                 let duration_ms = duration.as_millis();
-                let is_crowded =
-                    unentered_max(clients, people) > climate.settings.limits.unentered_max();
-                let fits = *reason != CloseReason::GaveWay || is_crowded;
-                assert!(fits, "a session that nobody uses gave way to nobody");
-                clients[number].strays -= 1;
                 return Some(Later::Stray { client: number, reason: *reason, duration_ms });
             }
             Event::Dropped { events } => panic!("{events} events found no room"),
@@ -727,6 +713,25 @@ fn carried_until(
     let explained = person.hearing.explains(reason) || person.is_probe(client.number);
     let silent = reason == CloseReason::PingTimeout && person.hearing.is_silent(now_ms, climate);
     client.is_socket && (explained || silent)
+}
+
+/// A request was answered, of whoever has this address.
+fn answered(now_ms: u64, client: &mut Client, people: &[Person], address: SocketAddr) {
+    assert!(client.is_named(address), "{address} is not its address");
+    client.answered_at_ms = Some(now_ms);
+    // A carrier asks for one thing at a time.
+    if let (Some(person), Some(asked)) = (client.person, client.expected.front_mut()) {
+        asked.in_time |= people[person].hearing.end.is_none();
+    }
+}
+
+/// A session that nobody uses has ended, when there were so many that had entered no channel.
+fn stray_ended(climate: &Climate, client: &mut Client, reason: CloseReason, unentered: usize) {
+    assert!(client.strays_max() > 0, "a session that nobody asked for");
+    let is_crowded = unentered > climate.settings.limits.unentered_max();
+    let fits = reason != CloseReason::GaveWay || is_crowded;
+    assert!(fits, "a session that nobody uses gave way to nobody");
+    client.strays -= 1;
 }
 
 /// Whether somebody has, or may have, a session that was in no channel yet.

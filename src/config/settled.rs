@@ -1,0 +1,120 @@
+//! What the operator wants as a whole: from the texts of all options to a [`Config`].
+//!
+//! Four steps, each of which needs the one before to be complete: every text is parsed within its
+//! own bounds; the defaults that depend on others are derived (`derived.rs`); the values are held
+//! against each other (`contradictions.rs`); each is put where it is used. The last is the place
+//! to which a new option's value goes.
+//!
+//! The surprise: the balancer is read twice, first for what it says of other options.
+
+use core::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::ArgMatches;
+use log::LevelFilter;
+
+use super::contradictions;
+use super::derived::derive;
+use super::failure::Failure;
+use super::machine::Machine;
+use super::options::{Asked, TABLE, Values};
+use super::row::{Shown, Sources};
+use super::words::{IoUring, Lb};
+use crate::limits::{KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
+use crate::settings::{Events, Settings, Trust};
+
+/// Everything that was decided, consistent with itself and with the machine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// What the server is told at birth.
+    pub settings: Settings,
+    /// Public listeners, 1 to 8, of which no two are in each other's way. Not used if sockets were
+    /// handed over.
+    pub listen: Vec<SocketAddr>,
+    /// The listener for health probes only.
+    pub health_listen: Option<SocketAddr>,
+    /// Files to serve instead of the built-in page; whether they can be read is not known yet.
+    pub www: Option<PathBuf>,
+    /// Whether many sends are one system call.
+    pub io_uring: IoUring,
+    /// The least important level that is logged.
+    pub log_level: LevelFilter,
+    /// The balancer in front.
+    pub lb: Lb,
+    /// Every option with its effective value, in the order of [`OPTIONS`](super::OPTIONS).
+    pub values: Vec<Shown>,
+}
+
+impl Config {
+    /// Reads every option and makes one whole of them.
+    ///
+    /// # Errors
+    /// The first text that cannot be read, or else the first contradiction.
+    pub(super) fn read(
+        matches: &ArgMatches,
+        env: &dyn Fn(&str) -> Option<String>,
+        machine: &Machine,
+    ) -> Result<Config, Failure> {
+        let mut sources = Sources { matches, env, presets: Vec::new() };
+        let lb = TABLE.lb.read(&sources)?.value;
+        let proxy_protocol = lb.proxy_protocol().map(|text| (&TABLE.proxy_protocol.option, text));
+        sources.presets.extend(proxy_protocol);
+        let mut asked = Asked::read(&sources)?;
+        derive(&mut asked, machine);
+        contradictions::check(&asked, machine)?;
+        let shown = asked.shown();
+        Ok(Config::new(asked.into_values(), shown))
+    }
+
+    /// Puts every value where it is used.
+    fn new(values: Values, shown: Vec<Shown>) -> Config {
+        let alb = values.lb == Lb::Alb;
+        let buffer = |bytes| u32::try_from(bytes).expect("BUFFER_BOUNDS ends below 2^32");
+        let origins = values.allow_origin.unwrap_or_default();
+        let limits = Limits {
+            connections_max: values.max_connections,
+            // Without the limit one address may have them all.
+            connections_per_ip_max: values
+                .max_connections_per_ip
+                .map(|limit| limit.unwrap_or(values.max_connections)),
+            channels_max: values.max_channels,
+            message_bytes_max: values.max_message,
+            feed_bytes: values.feed,
+            memory_bytes: values.memory,
+            send_buffer_bytes: buffer(values.send_buffer),
+            receive_buffer_bytes: buffer(values.receive_buffer),
+            ping_interval: values.ping_interval,
+            ping_timeout: values.ping_timeout,
+            drain: values.drain,
+        };
+        let settings = Settings {
+            limits,
+            proxy: values.proxy_protocol,
+            trust: Trust(values.proxy_trust),
+            forwarded_for: alb,
+            hosts: values.host.unwrap_or_default(),
+            origins: origins.into_iter().map(|(_, origin)| origin).collect(),
+            events: relayed(values.events),
+            keep_alive: if alb { KEEP_ALIVE_ALB_LIMIT } else { KEEP_ALIVE_LIMIT },
+            report_messages: values.log_level >= LevelFilter::Debug,
+        };
+        Config {
+            settings,
+            listen: values.listen,
+            health_listen: values.health_listen,
+            www: values.www,
+            io_uring: values.io_uring,
+            log_level: values.log_level,
+            lb: values.lb,
+            values: shown,
+        }
+    }
+}
+
+/// Which events the names stand for: with `*` among them, all.
+fn relayed(names: Vec<String>) -> Events {
+    if names.iter().any(|name| name == "*") {
+        return Events::All;
+    }
+    Events::Named(names.into_iter().map(String::into_boxed_str).collect())
+}
