@@ -23,12 +23,13 @@
 //!   3   conn                            one connection: phases, bytes in, steps out
 //!          ▼
 //!   2   feed outbound pool wheel        mechanisms without policy
-//!       site metrics settings
+//!       order site metrics settings
 //!          ▼
 //!   1   wire                            bytes ⇄ values: PROXY, HTTP, origins, WebSocket,
 //!                                       Engine.IO, Socket.IO
 //!          ▼
-//!   0   time limits id reason work      words that everybody shares
+//!   0   time limits id reason text      words that everybody shares
+//!       work
 //! ```
 //!
 //! | module | what it is |
@@ -43,8 +44,9 @@
 //! | [`outbound`] | what goes next to one socket: own bytes, a file, or the feed |
 //! | [`pool`] | the budget of everything that varies with load |
 //! | [`wheel`] | one deadline per connection, and one per session |
+//! | [`order`] | who has waited for longest |
 //! | [`site`] | the files that are served, in memory, in two generations |
-//! | [`metrics`] | counters |
+//! | [`metrics`] | counters, and histograms of how long things took |
 //! | [`settings`] | what the operator decided, as plain data |
 //! | [`wire`] | the codecs |
 //! | [`time`], [`limits`], [`id`], [`reason`] | instants, bounds, names, and every way to end |

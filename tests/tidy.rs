@@ -76,7 +76,7 @@ const LEANING: [&str; 11] =
     ["It", "Its", "They", "Their", "The same", "That of", "Those", "…", "And", "But", "Or"];
 
 /// Modules whose doc comments may still lean on their neighbours.
-const LEANING_MODULES: [&str; 2] = ["config", "server"];
+const LEANING_MODULES: [&str; 1] = ["server"];
 
 const COLUMNS_MAX: usize = 100;
 const FUNCTION_LINES_MAX: usize = 70;

@@ -222,7 +222,7 @@ enum Phase {
     /// Everything was sent and writing was shut down. What the peer still sends is read and
     /// discarded, since unread input would turn our last words into a reset.
     Lingering { by: Instant, discarded_bytes: u32, reason: CloseReason },
-    /// The end: nothing is heard, said or due any more. What is left is to be reaped.
+    /// The connection has ended and waits to be reaped: nothing is heard, said or due any more.
     Over,
 }
 

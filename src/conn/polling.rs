@@ -55,17 +55,17 @@ impl Post {
 pub(super) struct Posted {
     pub(super) session: SessionId,
     pub(super) later: Later,
-    /// `None` while the body is being taken in.
+    /// The body; `None` while it is being taken in.
     pub(super) buffer: Option<BufferId>,
     binary: bool,
-    /// How much of it was taken in.
+    /// How many bytes of the body were taken in.
     at: u32,
 }
 
-/// A body that is being taken in.
+/// The body of a POST while it is being taken in.
 #[derive(Clone, Copy, Debug)]
 pub struct TakenBody {
-    /// The buffer that holds the body, lent by the pool.
+    /// The buffer of the pool in which the body lies.
     pub buffer: BufferId,
     /// The session whose packets the body brings.
     pub session: SessionId,
@@ -122,18 +122,20 @@ impl Conn {
         }
     }
 
-    /// Whether a body that is whole waits to be taken in, or the rest of it.
+    /// Whether the body of a POST is whole, and all or some of it waits to be taken in.
     pub fn has_posted(&self) -> bool {
         matches!(self.phase, Phase::Posted(Posted { buffer: Some(_), .. }))
     }
 
-    /// Whether a body is being taken in at this moment: whoever does that answers the request.
+    /// Whether the body of a POST is being taken in right now: whoever does that answers the
+    /// request.
     pub fn is_taken_in(&self) -> bool {
         matches!(self.phase, Phase::Posted(Posted { buffer: None, .. }))
     }
 
-    /// Hands out a body that is whole, to be taken in. What is left of it comes back by
-    /// [`Conn::put_back_posted`]; otherwise the request is answered and the buffer given back.
+    /// Hands out the body of a POST that is whole, to be taken in; `None` if there is none. What is
+    /// left of it comes back by [`Conn::put_back_posted`]; if nothing is left, the request is
+    /// answered and the buffer given back.
     pub fn take_posted(&mut self) -> Option<TakenBody> {
         let Phase::Posted(posted) = &mut self.phase else { return None };
         let Posted { session, binary, at, .. } = *posted;

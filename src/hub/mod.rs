@@ -300,8 +300,8 @@ impl Hub {
         self.active.pop_front()
     }
 
-    /// Puts a channel whose sweep goes on back on the list: at its end, or in front if its turn was
-    /// cut short, so that it has the next one.
+    /// Puts a channel whose sweep goes on back on the list: at its end, or in front if the turn of
+    /// the channel was cut short, so that the next turn is its own.
     pub fn stay_active(&mut self, id: ChannelId, cut_short: bool) {
         if cut_short {
             self.active.push_front(id);

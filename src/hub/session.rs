@@ -303,7 +303,7 @@ pub struct Session {
     pub queued: bool,
     /// Whether the session's WebSocket was told to close: then nothing is said or due any more.
     closing: bool,
-    /// Whether the session has ended; its place is kept until the end of the public call.
+    /// Whether the session has ended and waits to be reaped.
     over: bool,
     heard_at: Instant,
     pinged_at: Instant,
@@ -507,9 +507,9 @@ impl Session {
     }
 }
 
-/// The list of sessions that were to enter a namespace and have not.
+/// The number of the list of sessions that must enter a namespace and have not yet.
 const UNENTERED: usize = 0;
-/// The list of sessions that have ended.
+/// The number of the list of sessions that have ended and are still to be reaped.
 const OVER: usize = 1;
 
 /// All sessions, by number and by id, with their deadlines.
@@ -519,10 +519,10 @@ pub struct Sessions {
     table: Slab<Box<Session>>,
     sids: HashMap<Sid, SessionId, HashKey>,
     wheel: Wheel,
-    /// Two lists: sessions that have not yet entered a namespace and must ask for it, in the order
-    /// in which they came; and sessions that have ended.
+    /// Two lists: sessions that must enter a namespace and have not yet, in the order in which they
+    /// came; and sessions that have ended.
     order: Order<2>,
-    /// How many sessions are in the list of those that have ended.
+    /// How many sessions have ended and are still to be reaped.
     over: usize,
     /// Places in the tables for which the pool was charged: `len() <= places`.
     places: usize,
@@ -592,7 +592,7 @@ impl Sessions {
         self.over += 1;
     }
 
-    /// Takes those away that have ended. Nobody works on a session now.
+    /// Takes all sessions that have ended out of the table. Nobody may be working on a session.
     pub fn reap(&mut self, pool: &mut Pool) {
         while let Some(number) = self.order.first(OVER) {
             self.order.remove(number);
@@ -653,7 +653,7 @@ impl Sessions {
     /// The session with this number.
     ///
     /// # Panics
-    /// If the session is over.
+    /// If the session was reaped.
     pub fn get(&self, id: SessionId) -> &Session {
         &self.table[id.0 as usize]
     }
@@ -661,17 +661,17 @@ impl Sessions {
     /// The session with this number, to be changed.
     ///
     /// # Panics
-    /// If the session is over.
+    /// If the session was reaped.
     pub fn get_mut(&mut self, id: SessionId) -> &mut Session {
         &mut self.table[id.0 as usize]
     }
 
-    /// Whether a session has this number.
+    /// Whether a session with this number lives.
     pub fn contains(&self, id: SessionId) -> bool {
         self.table.get(id.0 as usize).is_some_and(|session| !session.over)
     }
 
-    /// Puts a session's deadline, which may have changed, into the wheel.
+    /// Puts a session's deadline, which may have changed, into the wheel, if the session lives.
     pub fn arm(&mut self, id: SessionId, settings: &Settings) {
         if self.contains(id) {
             let deadline = self.table[id.0 as usize].deadline(settings);

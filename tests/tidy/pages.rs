@@ -22,6 +22,9 @@ const LEFT_OUT: [&str; 6] = [".git", "target", "node_modules", "output", "grown"
 /// Inputs of fuzzing: bytes that may look like anything.
 const BYTES: &str = "fuzz/corpus/";
 
+/// The page whose table says of every source file what it knows, in its own row or its folder's.
+const PLAN: &str = "docs/ARCHITECTURE.md";
+
 /// The README is read whole or not at all.
 const README_LINES_MAX: usize = 200;
 
@@ -70,7 +73,7 @@ impl Repository {
 
     /// Every check, over every text.
     fn violations(&self) -> Vec<String> {
-        let checks = [Self::pages, Self::paths, Self::links];
+        let checks = [Self::pages, Self::paths, Self::links, Self::rows];
         let texts = || self.texts.iter();
         checks.iter().flat_map(|check| texts().flat_map(|(path, _)| check(self, path))).collect()
     }
@@ -136,6 +139,35 @@ impl Repository {
             let has_anchor = |text: &String| anchors(text).any(|one| one == anchor);
             if !anchor.is_empty() && !self.texts.get(&to).is_some_and(has_anchor) {
                 found.push(format!("{path}:{line}: {to} has no heading #{anchor}"));
+            }
+        }
+        found
+    }
+
+    /// Source files without a row in the plan, and rows without a file.
+    fn rows(&self, path: &str) -> Vec<String> {
+        if path != PLAN {
+            return Vec::new();
+        }
+        let cell = |text: &str| {
+            let (cell, _) = text.strip_prefix("| `")?.split_once("` |")?;
+            (cell.ends_with(".rs") || cell.ends_with('/')).then(|| format!("src/{cell}"))
+        };
+        let rows: Vec<(usize, String)> = numbered(&self.texts[path])
+            .filter_map(|(line, text)| Some((line, cell(text)?)))
+            .collect();
+        let is_named = |file: &str| {
+            rows.iter().any(|(_, row)| file == row || row.ends_with('/') && file.starts_with(row))
+        };
+        let mut found = Vec::new();
+        for (line, row) in &rows {
+            if !self.is_place(row.trim_end_matches('/')) {
+                found.push(format!("{path}:{line}: the row of `{row}` leads nowhere"));
+            }
+        }
+        for file in self.texts.keys().filter(|file| file.starts_with("src/")) {
+            if !is_named(file) {
+                found.push(format!("{path}:1: `{file}` has no row"));
             }
         }
         found
@@ -292,4 +324,15 @@ fn a_link_that_leads_nowhere_is_found() {
     assert_eq!(check("# Top\n[a](#top) [b](PAGE.md#the-page) [c](#gone)\n"), [2]);
     assert_eq!(check("[a](PAGE.md#what-it-is-twice) [b](PAGE.md#no-heading)\n"), [1]);
     assert_eq!(check("# A\n# A\n[a](#a) [b](#a-1) [c](#a-2) [d](../src/a.rs#L1)\n"), [3, 3]);
+}
+
+#[test]
+fn a_source_file_without_a_row_and_a_row_without_a_file_are_found() {
+    let tree = [("src/feed.rs", ""), ("src/wire/http/head.rs", ""), ("src/hub/mod.rs", "")];
+    let check = |text: &str| complained(&[(PLAN, text), tree[0], tree[1], tree[2]]);
+    let whole = "| file | what |\n| `feed.rs` | a |\n| `wire/http/` | b |\n| `hub/mod.rs` | c |\n";
+    assert_eq!(check(whole), [0; 0]);
+    assert_eq!(check(&whole.replace("`feed.rs`", "`--flag`")), [1]);
+    assert_eq!(check(&whole.replace("`wire/http/`", "`wire/ht/`")), [3, 1]);
+    assert_eq!(check(&format!("{whole}| `pool.rs` | d |\n")), [5]);
 }
