@@ -75,9 +75,6 @@ const CLIENT: [&str; 2] = ["std::net", "std::time"];
 const LEANING: [&str; 11] =
     ["It", "Its", "They", "Their", "The same", "That of", "Those", "…", "And", "But", "Or"];
 
-/// Modules whose doc comments may still lean on their neighbours.
-const LEANING_MODULES: [&str; 1] = ["server"];
-
 const COLUMNS_MAX: usize = 100;
 const FUNCTION_LINES_MAX: usize = 70;
 
@@ -326,7 +323,7 @@ fn safety(source: &Source) -> Vec<String> {
 /// A doc comment can be read without its neighbours: neither does it begin with a word that leans
 /// on the one before, nor does it leave its sentence to the one behind.
 fn hovers(source: &Source) -> Vec<String> {
-    if source.module().is_none_or(|module| LEANING_MODULES.contains(&module)) {
+    if source.module().is_none() {
         return Vec::new();
     }
     let docs: Vec<Option<&str>> = source.prose.lines().map(doc).collect();
@@ -768,7 +765,6 @@ fn doc_comments_that_lean_on_a_neighbour_are_found() {
         for mark in ["///", "//!"] {
             let text = format!("fn f() {{}}\n{mark} {text}\n");
             assert_eq!(lines(hovers, "src/hub/mod.rs", &text), [2], "{text}");
-            assert_eq!(lines(hovers, "src/server/mod.rs", &text), [], "{text}");
             assert_eq!(lines(hovers, "tests/feed.rs", &text), [], "{text}");
         }
     }

@@ -51,7 +51,8 @@ impl<S: Socket> Server<S> {
         self.close_session(now, session, reason, Farewell::Close);
     }
 
-    /// The same with a packet that `write` appends to an empty buffer: at most `bytes_max`.
+    /// Tells the client a text packet of Engine.IO that `write` appends to an empty buffer, at most
+    /// `bytes_max` bytes long.
     pub(super) fn say_written(
         &mut self,
         now: Now,
@@ -273,7 +274,7 @@ fn farewell_frame(reason: CloseReason) -> CloseFrame {
 /// How a session's transport learns of its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Farewell {
-    /// It is gone itself.
+    /// Not at all: the transport itself is gone.
     None,
     /// Engine.IO's close, or the WebSocket's.
     Close,

@@ -14,10 +14,10 @@ use crate::work;
 /// What the calls so far have earned and spent; nothing in a release.
 #[derive(Debug, Default)]
 pub(super) struct Gate {
-    /// Bytes that may be looked at …
+    /// Bytes that may be looked at for all that was read so far.
     #[cfg(debug_assertions)]
     earned_bytes: u64,
-    /// … and bytes that were.
+    /// Bytes that were looked at so far.
     #[cfg(debug_assertions)]
     looked_bytes: u64,
 }

@@ -92,32 +92,34 @@ struct Entry<S> {
     conn: Conn,
     generation: u32,
     socket: S,
-    /// The socket may have bytes that were not read.
+    /// Whether the socket may have bytes that were not read.
     readable: bool,
-    /// A short read does not show that it has none, for the rest of its life: the kernel has said
-    /// so once and will not again.
+    /// Whether a short read no longer shows that the socket is empty: its end or urgent data stands
+    /// behind, which the kernel says once.
     more_behind: bool,
-    /// The end was read.
+    /// Whether the peer's end was read.
     ended: bool,
-    /// The last write was short; it waits to be writable.
+    /// Whether the last write was short, so that the socket has to become writable first.
     blocked: bool,
-    /// It stands in the queue of those with own bytes to send.
+    /// Whether the connection stands in a queue of those that are to be sent to.
     queued: bool,
-    /// It stands in a list of those to be read again later.
+    /// Whether the connection stands in a list of those that are to be read again later.
     resuming: bool,
-    /// What was read last was not all taken in because it had to wait, not for want of the rest.
+    /// Whether what was read last was not all taken in because it had to wait, and not because the
+    /// rest had not come.
     left_off: bool,
-    /// It is counted among its channel's choked members.
+    /// Whether the connection is counted among its channel's choked members.
     choked: bool,
-    /// It is counted as a session by itself.
+    /// Whether the connection is counted as a session by itself.
     session: bool,
-    /// Its end as a session was counted and told; what is left is taking leave.
+    /// Whether the end of a session was counted and told, so that only taking leave remains.
     told: bool,
-    /// What it waits for while it may give way to others; the list that it stands in.
+    /// What the connection waits for, while it may give way to others; this names the list in which
+    /// it stands.
     waits: Option<Waiting>,
-    /// The turn in which that began.
+    /// The turn in which the connection began to wait, modulo 2^16.
     waits_since: u16,
-    /// Requests that were answered on it.
+    /// Requests that were answered on the connection.
     answers: u16,
 }
 
@@ -313,7 +315,7 @@ impl<S: Socket> Server<S> {
         self.run_with(now, &mut OneByOne)
     }
 
-    /// The same, with a way to do many sends at once.
+    /// Does what [`Server::run`] does, with `batch` as the way to do many sends at once.
     pub fn run_with(&mut self, now: Now, batch: &mut impl Batch<S>) -> bool {
         self.gate.begin();
         self.flushed_us.clear();
@@ -614,8 +616,8 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// The same for one that was blocked. Own bytes go first; who lags behind a feed or is in the
-    /// middle of a file has a share of the pass, so that a crowd of them keeps nobody waiting.
+    /// Lets a connection send soon that was blocked. Own bytes go first; who lags behind a feed or
+    /// is in the middle of a file has a share of the pass, so that a crowd keeps nobody waiting.
     fn enqueue_unblocked(&mut self, slot: u32) {
         let entry = &mut self.entries[slot as usize];
         if matches!(entry.conn.out.source(), Source::Nothing) {

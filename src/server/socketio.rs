@@ -193,7 +193,8 @@ impl<S: Socket> Server<S> {
         (!self.engine.get(session).spaces[space].leaving).then_some(space)
     }
 
-    /// The same, and one that was left while its connection is in the middle of a record of it.
+    /// The number of the session's space in a namespace, also of one that the client has left while
+    /// the connection is in the middle of one of its records.
     fn space_left_or_not(&self, session: SessionId, namespace: &str) -> Option<usize> {
         let channel = self.hub.find(channel_of(namespace)?)?;
         self.engine.get(session).space(channel)
@@ -609,8 +610,9 @@ impl<S: Socket> Server<S> {
         self.entries[id.slot as usize].conn.follow(channel, dialect, cursor);
         true
     }
-    /// The same before a close: what every other space has by now is sent once, and then the frame
-    /// goes.
+
+    /// Turns to another space before a close frame that is kept back: what each space has by now is
+    /// sent once, and then the frame goes.
     fn turn_in_closing(&mut self, id: ConnId) {
         let conn = &mut self.entries[id.slot as usize].conn;
         let cursor = conn.out.cursor();

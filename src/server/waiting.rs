@@ -61,9 +61,10 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Whoever is left in the queue and finds its room closed goes to the room's list too, behind
-    /// those that stood in front of it. Those from `fresh` on were read in this turn and have more
-    /// to say: in the queue they would be the first to be read when the room is opened, each time.
+    /// Moves everybody who is left in the queue, and finds its room closed, to the room's list as
+    /// well, behind those that stood in front. Places of the queue from number `fresh` on belong to
+    /// publishers that were read in this turn and have more to say: left in the queue, they would
+    /// be the first to be read each time the room is opened.
     fn pause_behind(&mut self, fresh: usize) {
         for number in 0..self.resume.len() {
             let Some(id) = self.resume.pop_front() else { break };
@@ -149,10 +150,11 @@ impl<S: Socket> Server<S> {
 /// What keeps a publisher from being read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Wait {
+    /// Nothing does.
     Not,
-    /// Its own output is blocked with more than a quarter ring of lag.
+    /// The publisher's own output is blocked with more than a quarter ring of lag.
     ForItself,
-    /// This channel holds its publishers back.
+    /// A channel in which the publisher may speak holds its publishers back.
     ForTheRoom(ChannelId),
 }
 
