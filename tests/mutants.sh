@@ -123,13 +123,13 @@ mutant "attack: a part is never given up" \
   's/self.sends <= self.kept || self.visits == 0/self.sends == 0 || self.visits == 0/'
 # All frames that were read are taken in at once.
 mutant "attack: frames for nothing" \
-  's/self.share.spend_units(u32::from(publishing));/let _ = publishing;/'
-# … and all packets of a POST.
+  's/self.read_budget.spend_units(u32::from(publishing));/let _ = publishing;/'
+# All packets of a POST are taken in at once.
 mutant "attack: packets for nothing" \
-  's/let waits = |server: .mut Self| server.share.is_read_over() || server.is_held(id);/let waits = |server: \&mut Self| server.is_held(id);/'
+  's/if self.read_budget.is_read_over() || self.is_held(id) {/if self.is_held(id) {/'
 # Who enters and leaves pays what a ping costs.
 mutant "attack: entering for nothing" \
-  's/^        self.share.spend_units(limits::JOIN_UNITS);/        self.share.spend_units(0);/'
+  's/^        self.read_budget.spend_units(limits::JOIN_UNITS);/        self.read_budget.spend_units(0);/'
 
 # Some events are not acknowledged.
 mutant "session: an acknowledgement skipped" \
