@@ -37,7 +37,7 @@ impl Oracle {
             }
             Event::Message { text, .. } => {
                 self.published += 1;
-                let saying = hearing.published(text);
+                let saying = hearing.published(now_ms, text);
                 let speaker = Speaker::Person(person.number);
                 let roams = person.hearing.channels().count() > 1;
                 self.turns.spoke(now_ms, &saying.channel, speaker, roams);

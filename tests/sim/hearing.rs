@@ -80,6 +80,8 @@ struct Owed {
 pub(crate) struct Sign {
     pub(crate) carrier: usize,
     pub(crate) upto: u64,
+    /// Events that were said before it.
+    pub(crate) words: u64,
     /// When the server read it.
     pub(crate) read_ms: Option<u64>,
 }
@@ -121,6 +123,14 @@ pub(crate) struct Hearing {
     pub(crate) is_lapped: bool,
     /// What lets the server know that it lives, and may not have been taken in yet.
     pub(crate) signs: Vec<Sign>,
+    /// Events that it has said, to be published …
+    pub(crate) said: u64,
+    /// … and those that were, the last of them then.
+    pub(crate) taken: u64,
+    pub(crate) taken_ms: u64,
+    /// When its last sign of life was read, what stood before it was not taken in, or had just
+    /// been, so that its turn may have been over.
+    pub(crate) heard_behind: bool,
     /// When the server last read one that it has taken in.
     pub(crate) heard_ms: u64,
     /// When it last had said something that was not taken in.
@@ -213,6 +223,10 @@ impl Hearing {
             end: None,
             is_lapped: false,
             signs: Vec::new(),
+            said: 0,
+            taken: 0,
+            taken_ms: 0,
+            heard_behind: false,
             saying_ms: 0,
             heard_ms: 0,
             excused_ms: 0,
@@ -285,12 +299,14 @@ impl Hearing {
     }
 
     /// It has published something.
-    pub(crate) fn published(&mut self, text: &str) -> Saying {
+    pub(crate) fn published(&mut self, now_ms: u64, text: &str) -> Saying {
         // Of two requests that are under way at once either may come first, or be lost.
         let is_it = |saying: &Saying| cut(&saying.args) == text;
         let place = if self.unchecked { self.sent.iter().position(is_it) } else { Some(0) };
         let saying = place.and_then(|place| self.sent.remove(place)).expect("somebody said it");
         assert_eq!(text, cut(&saying.args), "what was said, in order");
+        self.taken += 1;
+        self.taken_ms = now_ms;
         let stints = self.stints.get_mut(&saying.channel).expect("it is there");
         let stint = stints.last_mut().filter(|stint| !stint.ended);
         stint.expect("only who is in a channel publishes").published += 1;

@@ -622,6 +622,7 @@ impl Person {
         if is_relayed {
             let text = format!("{kind}{space}{args}").into();
             let spoken = Spoken { text, attachments, optional: false };
+            self.hearing.said += 1;
             self.hearing.sent.push_back(Saying { channel, args, spoken, plain, ack });
         }
     }
@@ -705,7 +706,8 @@ impl Person {
     fn note_sign(&mut self, client: &Client, packet: &Packet) {
         if self.is_sign(packet) {
             let (carrier, upto) = (client.number, client.said_bytes());
-            self.hearing.signs.push(Sign { carrier, upto, read_ms: None });
+            let words = self.hearing.said;
+            self.hearing.signs.push(Sign { carrier, upto, words, read_ms: None });
         }
     }
 

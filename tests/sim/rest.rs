@@ -256,13 +256,17 @@ impl World {
     pub(super) fn listen_for_signs(&mut self) {
         let now_ms = self.now_ms();
         for person in &mut self.people {
-            let Hearing { signs, heard_ms, .. } = &mut person.hearing;
+            let (taken, taken_ms) = (person.hearing.taken, person.hearing.taken_ms);
+            let Hearing { signs, heard_ms, heard_behind, .. } = &mut person.hearing;
             signs.retain_mut(|sign| {
                 let client = &self.clients[sign.carrier];
                 let state = client.link.state.borrow();
                 let read = state.read_bytes >= sign.upto;
                 // What comes too late, or behind a close, was discarded.
                 if read && !client.late && client.close_code.is_none() {
+                    if sign.read_ms.is_none() {
+                        *heard_behind = taken < sign.words || taken_ms == now_ms;
+                    }
                     sign.read_ms.get_or_insert(now_ms);
                 }
                 // What a POST brings counts when it is answered; if that is a no, it never did.
@@ -344,10 +348,12 @@ impl World {
             let pinged_ms = hearing.pinged_at_ms.unwrap_or(0);
             // Heard late, it may be asked again in the same moment.
             let waits = pinged_ms >= hearing.heard_ms();
-            // Its answer to the last one may stand behind its words, and wait for its next turn.
+            // Its answer to the last one stands behind its words, and may wait for the turn after
+            // them.
             let speaker = Speaker::Person(number);
             let turn_ms = |channel| self.oracle.turns.since(channel, heard_ms, speaker).last_ms;
-            let turn_ms = hearing.channels().map(turn_ms).max().unwrap_or(0);
+            let channels = hearing.channels().filter(|_| hearing.heard_behind);
+            let turn_ms = channels.map(turn_ms).max().unwrap_or(0);
             let last_ms = base_ms.max(since_ms).max(pinged_ms).max(turn_ms);
             let due_ms = last_ms + interval_ms * 9 / 8 + 100;
             assert!(waits || served_ms < due_ms, "@{number} was not pinged in time");
