@@ -147,7 +147,7 @@ impl World {
             Some(Attack::Packets) => WAIT_MS + packets_max / PACKETS * self.climate.turn_ms_max,
             Some(_) | None => WAIT_MS,
         };
-        if state.unread_bytes() == 0 || state.blocked || held || untold {
+        if state.unread_bytes() == 0 || state.blocked || held || untold || state.unaware {
             state.unread_since_ms = None;
         } else {
             let since_ms = *state.unread_since_ms.get_or_insert(now_ms);

@@ -98,6 +98,8 @@ pub(crate) struct State {
     /// An event is due a moment later.
     nudge: bool,
     wants_room: bool,
+    /// A read gave less than there was, so that the server waits for the next event.
+    pub(crate) unaware: bool,
     /// The server was told that it may read, and has not tried.
     alarmed: bool,
     /// … and when it did.
@@ -260,7 +262,7 @@ impl Link {
     pub(crate) fn readiness(&self) -> Option<Readiness> {
         let mut state = self.state.borrow_mut();
         let capacity = self.net.temper.get().send_bytes as u64;
-        state.edge = false;
+        (state.edge, state.unaware) = (false, false);
         let broken = state.reset.is_some();
         let more_behind = state.end_arrived || broken;
         let readable = !state.inbound.is_empty() || more_behind;
@@ -319,7 +321,7 @@ impl State {
             self.blocked = false;
             self.blocked_at_ms = Some(now_ms);
         }
-        self.alarmed = true;
+        (self.alarmed, self.unaware) = (true, false);
     }
 
     /// Whether the server must believe that there is something to read.
@@ -372,14 +374,14 @@ impl Socket for FakeSocket {
             return if state.end_arrived { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
         }
         if net.chance(temper.refused_reads) {
-            state.nudge = true;
+            (state.nudge, state.unaware) = (true, true);
             state.refused_at_ms = net.now_ms.get();
             return Err(io::ErrorKind::WouldBlock.into());
         }
         let mut count = buffer.len().min(state.inbound.len());
         if count > 1 && net.chance(temper.tiny_reads) {
             count = 1;
-            state.nudge = true;
+            (state.nudge, state.unaware) = (true, true);
         }
         for (to, from) in buffer.iter_mut().zip(state.inbound.drain(..count)) {
             *to = from;
