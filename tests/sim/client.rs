@@ -203,17 +203,17 @@ pub(crate) struct Client {
     pub(crate) over: bool,
     pub(crate) half_closed: bool,
     pub(crate) gone: bool,
-    /// What it does without end.
+    /// The attack that it goes on with for as long as the storm lasts, if it is a stranger's.
     pub(crate) attack: Option<Attack>,
-    /// … and has begun to.
+    /// Whether it has begun to attack.
     pub(crate) has_attacked: bool,
     /// Sessions that it was given and that nobody uses, less those that are over.
     pub(crate) strays: isize,
-    /// It asks but whether the server is alive.
+    /// Whether it asks for nothing but whether the server is alive.
     pub(crate) probes: bool,
-    /// The last turn in which the server could not write to it …
+    /// The last turn in which the server could not write to it.
     pub(crate) free_turn: u64,
-    /// … or had not been told all that it has said.
+    /// The last turn in which the server had not been told all that it has said.
     pub(crate) told_turn: u64,
     role: Role,
     reads: Reads,

@@ -123,9 +123,9 @@ pub(crate) struct Hearing {
     pub(crate) is_lapped: bool,
     /// What lets the server know that it lives, and may not have been taken in yet.
     pub(crate) signs: Vec<Sign>,
-    /// Events that it has said, to be published …
+    /// Events that it has said and that are to be published.
     pub(crate) said: u64,
-    /// … and those that were, the last of them then.
+    /// How many of its events were published; the last of them at `taken_ms`.
     pub(crate) taken: u64,
     pub(crate) taken_ms: u64,
     /// When its last sign of life was read, what stood before it was not taken in, or had just

@@ -47,9 +47,9 @@ pub(crate) struct Oracle {
     pub(crate) ended: u64,
     /// Stays of Socket.IO sessions in channels that are over.
     pub(crate) left: u64,
-    /// Sessions that were asked for and never used: those whose open packet was seen …
+    /// Sessions that were asked for and never used, of which the open packet was seen.
     pub(crate) strays_seen: u64,
-    /// … and those that are over.
+    /// Sessions that were asked for and never used, and that are over.
     pub(crate) strays_left: u64,
     /// Greetings in logs that are marked as perhaps missing up to here.
     pub(crate) greetings_dropped: u64,

@@ -100,7 +100,8 @@ pub(crate) fn body_bytes(packet: &Packet) -> usize {
     }
 }
 
-/// The same, as near as can be: a little more than a packet of text takes in any form of body.
+/// Bytes of a packet in a body of many, from above: a little more than a packet of text takes in
+/// any form of body.
 pub(crate) fn tiny_bytes(version: u8, packet: &Packet) -> usize {
     match packet {
         Packet::Text(text) if version == 3 => {

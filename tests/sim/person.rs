@@ -105,9 +105,9 @@ pub(crate) struct Person {
     /// It waits before it polls again.
     pub(crate) lazy: bool,
     pub(crate) mute: bool,
-    /// What it does without end.
+    /// The attack that it goes on with for as long as the storm lasts, if it is a stranger's.
     pub(crate) attack: Option<Attack>,
-    /// … and has begun to.
+    /// Whether it has begun to attack.
     pub(crate) has_attacked: bool,
     /// The first channel that it has asked for.
     home: Option<Box<str>>,

@@ -21,11 +21,11 @@ use crate::oracle::Oracle;
 
 /// Sends of a turn that own bytes have while they are wanted.
 const OWN_SHARE: u64 = 16;
-/// … answers to polls …
+/// Sends of a turn that answers to polls have while they are wanted.
 const POLL_SHARE: u64 = 12;
-/// … those that can be written to again …
+/// Sends of a turn that those have who can be written to again.
 const RETURNING_SHARE: u64 = 12;
-/// … and sweeps.
+/// Sends of a turn that sweeps have while they are wanted.
 const SWEEP_SHARE: u64 = 24;
 /// Turns until something stands in its queue, and until the oracle sees what came of it.
 const SLACK: u64 = 4;
