@@ -255,7 +255,7 @@ impl Outbound {
 
     /// Keeps the close frame back until other feeds were sent as well, or lets it go. To be called
     /// only while nothing of the frame has gone.
-    pub fn hold_close(&mut self, held: bool) {
+    pub fn keep_close_back(&mut self, held: bool) {
         if let Some(close) = &mut self.close {
             debug_assert_eq!(close.sent, 0);
             close.held = held;
@@ -263,7 +263,7 @@ impl Outbound {
     }
 
     /// Whether the close frame is kept back.
-    pub fn holds_close(&self) -> bool {
+    pub fn keeps_close_back(&self) -> bool {
         self.close.is_some_and(|close| close.held)
     }
 
@@ -275,7 +275,7 @@ impl Outbound {
         mark: Mark,
         barrier: Offset,
     ) {
-        debug_assert!(self.holds_close() && !self.is_inside_record());
+        debug_assert!(self.keeps_close_back() && !self.is_inside_record());
         self.start_feed(channel, dialect, mark);
         if let Some(close) = &mut self.close {
             close.barrier = barrier;

@@ -170,7 +170,7 @@ fn failure(args: &[&str], env: &[(&str, &str)]) -> (u8, String) {
 fn shown(config: &Config, name: &str) -> String {
     let value = config.values.iter().find(|value| value.option.name == name);
     let value = value.expect("every option is shown");
-    format!("{} ({})", value.text, value.origin.name())
+    format!("{} ({})", value.text, value.source.name())
 }
 
 #[test]
@@ -292,7 +292,7 @@ fn the_defaults_are_those_that_operators_rely_on() {
     assert_eq!((config.health_listen, config.www), (None, None));
     assert_eq!(config.io_uring, config::IoUring::Auto);
     assert_eq!(config.log_level, LevelFilter::Info);
-    assert!(config.values.iter().all(|value| value.origin == config::Origin::Default));
+    assert!(config.values.iter().all(|value| value.source == config::ValueSource::Default));
 }
 
 #[test]

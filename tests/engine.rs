@@ -10,7 +10,7 @@
 
 use elbow::wire::engine::{
     Asked, Body, Data, Error, Form, Frame, Open, Packet, PacketType, Query, Refusal, Sid,
-    Transport, Version, frames, packets,
+    TransportName, Version, frames, packets,
 };
 use elbow::wire::ws::{self, Kind};
 use proptest::prelude::*;
@@ -377,7 +377,7 @@ fn a_log_line_does_not_give_a_session_away() {
 
 #[test]
 fn queries_as_clients_send_them() {
-    use Transport::{Polling, WebSocket};
+    use TransportName::{Polling, WebSocket};
     let id = "ExnPvMFcmbm6WPGeAAAA";
     let known = Asked::Sid(sid(id));
     let query = |version, transport, session| Query { version, transport, session, jsonp: false };
@@ -527,7 +527,7 @@ proptest! {
     ) {
         let [before, behind] = [before, behind].map(|text| text.replace('&', "%"));
         let query = Query::parse(&format!("x{before}&EIO=4&transport=polling&x{behind}"));
-        let (version, transport) = (Some(Version::V4), Some(Transport::Polling));
+        let (version, transport) = (Some(Version::V4), Some(TransportName::Polling));
         prop_assert_eq!(query, Query { version, transport, session: Asked::New, jsonp: false });
     }
 }

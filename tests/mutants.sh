@@ -101,7 +101,7 @@ mutant "an end that is not final" \
   's/        self.enter(Phase::Over);//'
 # Sessions that have ended stay in their table.
 mutant "session: the ended are not reaped" \
-  's/self.engine.reap(&mut self.pool);//'
+  's/self.sessions.reap(&mut self.pool);//'
 # A vanished peer is pinged and then forgiven.
 mutant "no pong is no matter" \
   's/return Step::Cut(CloseReason::PingTimeout);/self.pinged_at = now;/'
@@ -145,7 +145,7 @@ mutant "session: a poll answered twice" \
   's/space.cursor = until;/let _ = until;/'
 # A session that says nothing any more is kept.
 mutant "session: never timed out" \
-  's/self.close_session(now, session, CloseReason::PingTimeout, Farewell::Cut);/self.engine.get_mut(session).heard(now.mono, true);/'
+  's/self.close_session(now, session, CloseReason::PingTimeout, Farewell::Cut);/self.sessions.get_mut(session).heard(now.mono, true);/'
 # While a WebSocket proves itself its poll waits for data.
 mutant "session: an upgrade that is waited for" \
   's/} else if entry.upgrade.is_some_and(|upgrade| upgrade.probed) {/} else if entry.upgrade.is_some_and(|upgrade| !upgrade.probed) {/'
@@ -170,7 +170,7 @@ mutant "admission: the default channel has nothing set aside" \
   's/if name == DEFAULT_CHANNEL || channel.is_some_and/if channel.is_some_and/'
 # Sessions that enter no namespace stay, however many they are.
 mutant "admission: handshakes keep others out" \
-  's/while self.engine.unentered() > self.settings.limits.unentered_max()/while self.engine.unentered() > usize::MAX - 1/'
+  's/while self.sessions.unentered() > self.settings.limits.unentered_max()/while self.sessions.unentered() > usize::MAX - 1/'
 
 echo "$caught of $all caught"
 [ "$caught" -eq "$all" ]

@@ -25,7 +25,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use elbow::wire::Status;
-use elbow::wire::proxy::{Addresses, Error, Header, Origin, Version, extent, parse};
+use elbow::wire::proxy::{Addresses, Claim, Error, Header, Version, extent, parse};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -40,7 +40,7 @@ mod vectors {
     use std::path::Path;
 
     use elbow::wire::Status;
-    use elbow::wire::proxy::{Addresses, Error, Header, Origin, Version};
+    use elbow::wire::proxy::{Addresses, Claim, Error, Header, Version};
 
     /// One file of `tests/vectors/proxy/`.
     pub(crate) struct Vector {
@@ -54,7 +54,7 @@ mod vectors {
     pub(crate) enum Expect {
         Accept {
             len: usize,
-            origin: Origin,
+            claim: Claim,
         },
         Need,
         /// The error, and how many bytes it takes to know.
@@ -69,11 +69,11 @@ mod vectors {
 
         /// The header that the parser is to find, if it is to find one.
         pub(crate) fn header(&self) -> Option<Header<'_>> {
-            let Expect::Accept { len, origin } = self.expect else {
+            let Expect::Accept { len, claim } = self.expect else {
                 return None;
             };
             let version = if self.bytes[0] == b'P' { Version::V1 } else { Version::V2 };
-            Some(Header { len, version, origin, vpc_endpoint: self.vpc_endpoint.as_deref() })
+            Some(Header { len, version, claim, vpc_endpoint: self.vpc_endpoint.as_deref() })
         }
 
         /// What the parser is to say of the vector's first `len` bytes.
@@ -124,14 +124,14 @@ mod vectors {
         match words[..] {
             ["ACC", len, source, "->", destination] => {
                 let (source, destination) = (source.parse().unwrap(), destination.parse().unwrap());
-                let origin = Origin::Proxied(Addresses { source, destination });
-                Expect::Accept { len: len.parse().unwrap(), origin }
+                let claim = Claim::Proxied(Addresses { source, destination });
+                Expect::Accept { len: len.parse().unwrap(), claim }
             }
             ["SOCK", len, "local"] => {
-                Expect::Accept { len: len.parse().unwrap(), origin: Origin::Local }
+                Expect::Accept { len: len.parse().unwrap(), claim: Claim::Local }
             }
             ["SOCK", len, "unknown"] => {
-                Expect::Accept { len: len.parse().unwrap(), origin: Origin::Unknown }
+                Expect::Accept { len: len.parse().unwrap(), claim: Claim::Unknown }
             }
             ["NEED"] => Expect::Need,
             ["REJ", reason, known] => Expect::Reject(read_reason(reason), known.parse().unwrap()),
@@ -357,7 +357,7 @@ fn the_protocol_is_a_whole_word_and_tcp_is_not_the_last_one() {
 #[test]
 fn an_unknown_line_may_say_anything_but_end_twice() {
     let header =
-        |len| Header { len, version: Version::V1, origin: Origin::Unknown, vpc_endpoint: None };
+        |len| Header { len, version: Version::V1, claim: Claim::Unknown, vpc_endpoint: None };
     let unknown = |rest: &'static str| parse(rest.as_bytes());
     assert_eq!(unknown("PROXY UNKNOWN \0\t\u{ff}\r\n"), Ok(Status::Complete(header(20))));
     assert_eq!(unknown("PROXY UNKNOWN a\nGET / HTTP/1.1\r\n"), Err(Error::BareLf));
@@ -512,7 +512,7 @@ proptest! {
         prop_assert_eq!(parse(line.as_bytes()), Ok(Status::Complete(Header {
             len: line.len(),
             version: Version::V1,
-            origin: Origin::Proxied(addresses),
+            claim: Claim::Proxied(addresses),
             vpc_endpoint: None,
         })));
     }

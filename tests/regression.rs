@@ -28,7 +28,7 @@ use std::rc::Rc;
 
 use elbow::id::ConnId;
 use elbow::limits::{Limits, READ_BUFFER_BYTES, READ_BYTES_PER_TURN, SENDS_PER_TURN};
-use elbow::server::{Batch, Event, Listener, Readiness, Send, Server, Socket};
+use elbow::server::{Batch, Event, Listener, Outgoing, Readiness, Server, Socket};
 use elbow::settings::{ProxyMode, Settings, Trust};
 use elbow::site::Site;
 use elbow::time::{Duration, Instant, Now};
@@ -578,7 +578,7 @@ struct Fickle;
 impl Batch<End> for Fickle {
     fn send<'a>(
         &mut self,
-        sends: impl ExactSizeIterator<Item = Send<'a, End>>,
+        sends: impl ExactSizeIterator<Item = Outgoing<'a, End>>,
         results: &mut [io::Result<usize>],
     ) {
         let sends: Vec<_> = sends.collect();

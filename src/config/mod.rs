@@ -54,7 +54,7 @@ pub use help::{flags_table, help};
 pub use machine::Machine;
 pub use option::Opt;
 pub use options::OPTIONS;
-pub use row::{Origin, Shown};
+pub use row::{Shown, ValueSource};
 pub use settled::Config;
 pub use words::{IoUring, Lb};
 

@@ -27,7 +27,7 @@ use crate::limits::CONNECTIONS_DEFAULT_MAX;
 use crate::settings::ProxyMode;
 use crate::time::Duration;
 use crate::wire::host::Host;
-use crate::wire::origin::Origin as WebOrigin;
+use crate::wire::origin::Origin;
 
 /// Most addresses that `--listen` takes; each holds one of the reserved descriptors.
 const LISTENERS_MAX: usize = 8;
@@ -135,7 +135,7 @@ rows! {
                health probes may name anything.",
     }
 
-    allow_origin: Option<Vec<(String, WebOrigin)>> {
+    allow_origin: Option<Vec<(String, Origin)>> {
         kind: IfGiven(List::of(PageOrigin)),
         heading: "Serving",
         value: "ORIGIN,…",

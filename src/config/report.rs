@@ -8,7 +8,7 @@
 
 use super::machine::Machine;
 use super::options::TABLE;
-use super::row::{Origin, Shown};
+use super::row::{Shown, ValueSource};
 use super::settled::Config;
 use super::value::size_rounded;
 use super::words::Lb;
@@ -51,7 +51,8 @@ impl Config {
         });
         let listen = self.values.iter().find(|shown| *shown.option == TABLE.listen.option);
         let unused = listen.filter(|shown| {
-            machine.activated_sockets && matches!(shown.origin, Origin::Flag | Origin::Env)
+            machine.activated_sockets
+                && matches!(shown.source, ValueSource::Flag | ValueSource::Env)
         });
         let unused = unused.map(|shown| {
             let addresses = shown_text(&shown.text);
@@ -72,15 +73,15 @@ impl Config {
 
     fn idle_line(&self) -> String {
         let keep_alive = self.settings.keep_alive;
-        let origin = match self.lb {
-            Lb::Alb => Origin::Preset,
-            Lb::None | Lb::Clb | Lb::Nlb => Origin::Default,
+        let source = match self.lb {
+            Lb::Alb => ValueSource::Preset,
+            Lb::None | Lb::Clb | Lb::Nlb => ValueSource::Default,
         };
         let balancer = match self.lb.idle_limit() {
             Some(limit) => format!("; by the balancer after {} s", limit.as_millis() / 1000),
             None => String::new(),
         };
-        format!("idle HTTP connections: closed after {keep_alive} ({}){balancer}", origin.name())
+        format!("idle HTTP connections: closed after {keep_alive} ({}){balancer}", source.name())
     }
 
     fn message_line(&self) -> String {

@@ -20,7 +20,7 @@ use crate::text::visible;
 
 /// Who a value comes from; an earlier one wins over a later.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Origin {
+pub enum ValueSource {
     /// The command line.
     Flag,
     /// A variable `ELBOW_…`.
@@ -33,15 +33,15 @@ pub enum Origin {
     Default,
 }
 
-impl Origin {
+impl ValueSource {
     /// The word that `elbow check` prints: `flag`, `env`, `preset`, `derived` or `default`.
     pub fn name(self) -> &'static str {
         match self {
-            Origin::Flag => "flag",
-            Origin::Env => "env",
-            Origin::Preset => "preset",
-            Origin::Derived => "derived",
-            Origin::Default => "default",
+            ValueSource::Flag => "flag",
+            ValueSource::Env => "env",
+            ValueSource::Preset => "preset",
+            ValueSource::Derived => "derived",
+            ValueSource::Default => "default",
         }
     }
 }
@@ -58,18 +58,18 @@ pub(super) struct Sources<'a> {
 
 impl Sources<'_> {
     /// The text of the flag, or else of the variable unless that is empty, or else of the preset.
-    fn spoken(&self, option: &Opt) -> Option<(String, Origin)> {
+    fn spoken(&self, option: &Opt) -> Option<(String, ValueSource)> {
         let flags = self.matches.get_many::<String>(option.name);
         if let Some(texts) = flags {
             let text = texts.map(String::as_str).collect::<Vec<_>>().join(",");
-            return Some((text, Origin::Flag));
+            return Some((text, ValueSource::Flag));
         }
         let variable = (self.env)(&option.env_name()).filter(|text| !text.trim().is_empty());
         if let Some(text) = variable {
-            return Some((text, Origin::Env));
+            return Some((text, ValueSource::Env));
         }
         let preset = self.presets.iter().find(|(preset, _)| *preset == option);
-        preset.map(|(_, text)| ((*text).to_owned(), Origin::Preset))
+        preset.map(|(_, text)| ((*text).to_owned(), ValueSource::Preset))
     }
 }
 
@@ -91,20 +91,23 @@ impl<T> Row<T> {
     /// If nobody speaks and the default of the table is no value of its kind.
     pub(super) fn read(&'static self, sources: &Sources<'_>) -> Result<Found<T>, Failure> {
         let option = &self.option;
-        let Some((text, origin)) = sources.spoken(option) else {
-            return Ok(Found { row: self, value: self.default(), origin: Origin::Default });
+        let Some((text, source)) = sources.spoken(option) else {
+            return Ok(Found { row: self, value: self.default(), source: ValueSource::Default });
         };
         let value = self.kind.parse(text.trim()).map_err(|allowed| {
-            let name = match origin {
-                Origin::Env => option.env_name(),
-                Origin::Flag | Origin::Preset | Origin::Derived | Origin::Default => option.flag(),
+            let name = match source {
+                ValueSource::Env => option.env_name(),
+                ValueSource::Flag
+                | ValueSource::Preset
+                | ValueSource::Derived
+                | ValueSource::Default => option.flag(),
             };
             match option.secret {
                 true => Failure::bad_secret(&name, &allowed),
                 false => Failure::bad_value(&name, &text, &allowed),
             }
         })?;
-        Ok(Found { row: self, value, origin })
+        Ok(Found { row: self, value, source })
     }
 
     /// What holds when nobody speaks.
@@ -122,18 +125,18 @@ pub(super) struct Found<T: 'static> {
     /// The value that holds.
     pub(super) value: T,
     /// Who the value comes from.
-    pub(super) origin: Origin,
+    pub(super) source: ValueSource,
 }
 
 impl<T> Found<T> {
     /// The value as `elbow check` prints it.
     pub(super) fn shown(&self) -> Shown {
-        Shown { option: &self.row.option, text: self.text(), origin: self.origin }
+        Shown { option: &self.row.option, text: self.text(), source: self.source }
     }
 
     /// The option as a contradiction names it: `--lb clb (env)`.
     pub(super) fn named(&self) -> String {
-        format!("{} {} ({})", self.row.option.flag(), self.text(), self.origin.name())
+        format!("{} {} ({})", self.row.option.flag(), self.text(), self.source.name())
     }
 
     /// The value in the operator's words, or in those of the table if it is missing.
@@ -149,11 +152,15 @@ impl<T> Found<T> {
 impl<T: PartialEq> Found<T> {
     /// Puts `value` in the place of a default; what somebody asked for stays.
     pub(super) fn adjust(&mut self, value: T) {
-        match self.origin {
-            Origin::Default if self.value != value => {
-                (self.value, self.origin) = (value, Origin::Derived);
+        match self.source {
+            ValueSource::Default if self.value != value => {
+                (self.value, self.source) = (value, ValueSource::Derived);
             }
-            Origin::Default | Origin::Derived | Origin::Preset | Origin::Env | Origin::Flag => {}
+            ValueSource::Default
+            | ValueSource::Derived
+            | ValueSource::Preset
+            | ValueSource::Env
+            | ValueSource::Flag => {}
         }
     }
 }
@@ -166,14 +173,14 @@ pub struct Shown {
     /// The effective value, after presets, derivation and rounding.
     pub text: String,
     /// Who the value comes from.
-    pub origin: Origin,
+    pub source: ValueSource,
 }
 
 impl fmt::Display for Shown {
-    /// The flag, padded so that values stand in one column, the value, and its origin.
+    /// The flag, padded so that values stand in one column, the value, and its source.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = visible(&self.text);
-        write!(f, "{:<25} {text} ({})", self.option.flag(), self.origin.name())
+        write!(f, "{:<25} {text} ({})", self.option.flag(), self.source.name())
     }
 }
 
@@ -363,13 +370,13 @@ mod tests {
         let variable = [("ELBOW_PLAIN_TEXT", "c")];
         let found = |args, env, preset| {
             let asked = read(args, env, preset).expect("it is taken");
-            (asked.plain_text.value.clone(), asked.plain_text.origin)
+            (asked.plain_text.value.clone(), asked.plain_text.source)
         };
         let (args, preset) = (&["--plain-text", "b"], Some("p"));
-        assert_eq!(found(args, &variable, preset), ("b".to_owned(), Origin::Flag));
-        assert_eq!(found(&[], &variable, preset), ("c".to_owned(), Origin::Env));
-        assert_eq!(found(&[], &[], preset), ("p".to_owned(), Origin::Preset));
-        assert_eq!(found(&[], &[], None), ("a".to_owned(), Origin::Default));
+        assert_eq!(found(args, &variable, preset), ("b".to_owned(), ValueSource::Flag));
+        assert_eq!(found(&[], &variable, preset), ("c".to_owned(), ValueSource::Env));
+        assert_eq!(found(&[], &[], preset), ("p".to_owned(), ValueSource::Preset));
+        assert_eq!(found(&[], &[], None), ("a".to_owned(), ValueSource::Default));
     }
 
     #[test]

@@ -789,12 +789,12 @@ impl Conn {
     }
 
     fn believe(&mut self, cx: &mut Cx<'_>, header: &wire_proxy::Header<'_>) {
-        match header.origin {
-            wire_proxy::Origin::Proxied(addresses) => {
+        match header.claim {
+            wire_proxy::Claim::Proxied(addresses) => {
                 self.set_client(addresses.source);
             }
-            wire_proxy::Origin::Local => {}
-            wire_proxy::Origin::Unknown => cx.metrics.proxy_unknown += 1,
+            wire_proxy::Claim::Local => {}
+            wire_proxy::Claim::Unknown => cx.metrics.proxy_unknown += 1,
         }
     }
 }

@@ -553,7 +553,7 @@ mod tests {
         publish(&mut channel, now);
         assert!(channel.holds_publishers());
         channel.uncount_choked(|_| {});
-        assert!(!channel.holds_publishers(), "half of the room reads again");
+        assert!(!channel.holds_publishers(), "half of the channel reads again");
     }
 
     #[test]

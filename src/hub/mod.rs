@@ -18,8 +18,8 @@ use slab::Slab;
 pub use channel::Channel;
 pub use message::{Message, write_header};
 pub use session::{
-    Due, MORE_SPACES_BYTES, OWN_BYTES_MAX, PLACE_BYTES, SESSION_BYTES, SPACES_MAX, Session,
-    Sessions, Space, Spaces, Transport, Unfinished, pieces,
+    Due, MORE_SPACES_BYTES, OWN_BYTES_MAX, SESSION_BYTES, SESSION_TABLES_BYTES, SPACES_MAX,
+    Session, Sessions, Space, Spaces, Transport, Unfinished, pieces,
 };
 pub use shares::{Address, Holder, Shares};
 

@@ -42,7 +42,7 @@ pub const MORE_SPACES_BYTES: u64 =
 /// places as there ever were sessions at one time, for tables do not shrink. Lists count twice,
 /// since they double when they grow. The table of ids is at least seven sixteenths full, and while
 /// it is made anew, the old one, half as large, is there as well.
-pub const PLACE_BYTES: u64 = {
+pub const SESSION_TABLES_BYTES: u64 = {
     let key_bytes = size_of::<(Sid, SessionId)>() + 1;
     let lists_bytes =
         size_of::<(usize, Box<Session>)>() + wheel::ENTRY_BYTES + order::LINK_BYTES + POLL_BYTES;
@@ -536,8 +536,8 @@ impl Sessions {
         Sessions { table, sids, wheel, order, over: 0, places: 0 }
     }
 
-    /// Adds a session. [`SESSION_BYTES`] are reserved for it, and [`PLACE_BYTES`] spent if there
-    /// were never so many. `None` if the pool has no room.
+    /// Adds a session. [`SESSION_BYTES`] are reserved for it, and [`SESSION_TABLES_BYTES`] spent if
+    /// there were never so many. `None` if the pool has no room.
     ///
     /// A session that polls is lent its first buffer here, and keeps one while it polls: it must
     /// not end because a ping or a pong finds no poll and no memory, when strangers have used that
@@ -549,7 +549,7 @@ impl Sessions {
         mut session: Session,
     ) -> Option<SessionId> {
         if self.table.len() == self.places {
-            if !pool.spend(PLACE_BYTES) {
+            if !pool.spend(SESSION_TABLES_BYTES) {
                 return None;
             }
             self.places += 1;
@@ -627,7 +627,7 @@ impl Sessions {
 
     /// Whether [`Sessions::open`] would find the memory that it needs.
     pub fn can_open(&self, pool: &Pool, polls: bool) -> bool {
-        let place_bytes = if self.table.len() == self.places { PLACE_BYTES } else { 0 };
+        let place_bytes = if self.table.len() == self.places { SESSION_TABLES_BYTES } else { 0 };
         let buffer_bytes = if polls { pool.taking_bytes(0) } else { 0 };
         place_bytes + SESSION_BYTES + buffer_bytes <= pool.free_bytes()
     }

@@ -1,10 +1,10 @@
 //! Who comes in and who goes: sessions are counted, plain WebSockets get their place in a channel.
 //!
-//! Leaves to others: what a refusal says (`answer`), the places of Socket.IO sessions, of which
-//! each may have several (`socketio`).
+//! Leaves to others: what a refusal says (`http`), the places of Socket.IO sessions, of which each
+//! may have several (`session`).
 
-use super::carrier::Farewell;
-use super::waiting::resume_paused;
+use super::io::turns::resume_paused;
+use super::session::transport::Farewell;
 use super::{Event, Server, Socket};
 use crate::conn::Place;
 use crate::hub::{DEFAULT_CHANNEL, Holder, JoinError, Moved, Newcomer, Transport};
@@ -36,7 +36,7 @@ impl<S: Socket> Server<S> {
         if self.drain.is_some() {
             return Some("draining");
         }
-        if self.sessions >= self.settings.limits.connections_max {
+        if self.session_count >= self.settings.limits.connections_max {
             return Some("--max-connections are in use");
         }
         if holder.is_some_and(|holder| self.hub.shares().has_enough_sessions(holder)) {
@@ -50,7 +50,7 @@ impl<S: Socket> Server<S> {
                 self.hub.can_join(&self.pool, name, Dialect::Plain, holder).err().map(why)
             }
             Entrance::Session { polls } => {
-                let fits = self.engine.can_open(&self.pool, polls);
+                let fits = self.sessions.can_open(&self.pool, polls);
                 (!fits).then_some(why(JoinError::NoMemory))
             }
         }
@@ -98,7 +98,7 @@ impl<S: Socket> Server<S> {
         match member.reader() {
             Reader::Conn(slot) => self.entries[slot as usize].conn.set_position(position),
             Reader::Session(session) => {
-                let session = self.engine.get_mut(session);
+                let session = self.sessions.get_mut(session);
                 if let Some(space) = session.space(channel) {
                     session.spaces[space].position = position;
                 }
@@ -144,24 +144,24 @@ impl<S: Socket> Server<S> {
     }
 
     pub(super) fn count_session(&mut self, holder: Holder) {
-        self.sessions += 1;
+        self.session_count += 1;
         self.metrics.sessions_opened += 1;
         self.hub.shares_mut().add_session(holder);
     }
 
     pub(super) fn uncount_session(&mut self, holder: Holder) {
-        self.sessions -= 1;
+        self.session_count -= 1;
         self.hub.shares_mut().remove_session(holder);
     }
 
     /// When more sessions have entered no namespace than may, the one that came first gives way.
     pub(super) fn bound_unentered(&mut self, now: Now) {
-        while self.engine.unentered() > self.settings.limits.unentered_max()
-            && let Some(session) = self.engine.first_unentered()
+        while self.sessions.unentered() > self.settings.limits.unentered_max()
+            && let Some(session) = self.sessions.first_unentered()
         {
-            self.engine.dismiss(session);
+            self.sessions.dismiss(session);
             // One whose socket is full cannot be told before its time is over.
-            let is_deaf = match self.engine.get(session).transport {
+            let is_deaf = match self.sessions.get(session).transport {
                 Transport::WebSocket(id) => self.entries[id.slot as usize].blocked,
                 Transport::Polling { .. } => false,
             };
@@ -175,11 +175,11 @@ impl<S: Socket> Server<S> {
         let shares = self.hub.shares();
         let holders = self.entries.iter().filter(|(_, entry)| entry.session);
         let holders = holders.map(|(slot, _)| self.holder(slot as u32));
-        let holders = holders.chain(self.engine.iter().map(|(_, session)| session.holder));
+        let holders = holders.chain(self.sessions.iter().map(|(_, session)| session.holder));
         let counted = holders.filter(|holder| shares.counts_sessions(*holder)).count();
         assert_eq!(counted, shares.sessions());
         let unentered_max = self.settings.limits.unentered_max();
-        assert!(self.engine.unentered() <= unentered_max, "at most an eighth is in no namespace");
+        assert!(self.sessions.unentered() <= unentered_max, "at most an eighth is in no namespace");
     }
 }
 

@@ -1,11 +1,11 @@
-//! Deadlines that were reached: of connections, of sessions, of rooms that are waited for.
+//! Deadlines that were reached: of connections, of sessions, of channels that are waited for.
 //!
 //! What a deadline asks for is decided by the connection or the session; here it is found out
 //! whether it still does. After a sleep of the machine deadlines come before what has arrived
 //! meanwhile, so nobody is given up for silence whose words wait to be read.
 
-use super::carrier::Farewell;
-use super::waiting::{Wait, resume_paused};
+use super::io::turns::{Wait, resume_paused};
+use super::session::transport::Farewell;
 use super::{Server, Socket};
 use crate::conn::Step;
 use crate::hub::{Due, Transport};
@@ -43,7 +43,7 @@ impl<S: Socket> Server<S> {
             self.arm(slot);
         }
         for _ in 0..limits::SENDS_PER_TURN {
-            let Some(session) = self.engine.expire(now.mono) else { break };
+            let Some(session) = self.sessions.expire(now.mono) else { break };
             self.session_timeout(now, session);
         }
     }
@@ -70,7 +70,7 @@ impl<S: Socket> Server<S> {
 
     /// A session's time has come.
     pub(super) fn session_timeout(&mut self, now: Now, session: SessionId) {
-        let due = self.engine.get_mut(session).handle_timeout(now.mono, &self.settings);
+        let due = self.sessions.get_mut(session).handle_timeout(now.mono, &self.settings);
         match due {
             Due::Nothing => {}
             Due::Ping => {
@@ -86,7 +86,7 @@ impl<S: Socket> Server<S> {
             }
             Due::Upgrade => self.give_up_upgrade(now, session),
         }
-        self.engine.arm(session, &self.settings);
+        self.sessions.arm(session, &self.settings);
     }
 
     /// A last look at what may bring the answer of a session that seems to have vanished. A poll's
@@ -96,7 +96,7 @@ impl<S: Socket> Server<S> {
         if !self.has_said_all(now, session) {
             return true;
         }
-        let entry = self.engine.get_mut(session);
+        let entry = self.sessions.get_mut(session);
         let polls = matches!(entry.transport, Transport::Polling { .. });
         !entry.is_gone(now.mono, &self.settings) || polls && entry.put_off(now.mono, &self.settings)
     }
@@ -105,7 +105,7 @@ impl<S: Socket> Server<S> {
     /// WebSocket that is about to take over. Whether it lives and that was all: otherwise its
     /// silence proves nothing.
     fn has_said_all(&mut self, now: Now, session: SessionId) -> bool {
-        let entry = self.engine.get(session);
+        let entry = self.sessions.get(session);
         let carriers = match entry.transport {
             Transport::WebSocket(id) => [Some(id), None],
             Transport::Polling { posting, .. } => {
@@ -117,12 +117,12 @@ impl<S: Socket> Server<S> {
                 return false;
             }
             // What it said may have been its end, or a reason for it.
-            if !self.engine.contains(session) || self.engine.get(session).is_closing() {
+            if !self.sessions.contains(session) || self.sessions.get(session).is_closing() {
                 return false;
             }
             // The answer may stand behind what cannot be taken in at once.
             if self.is_read_later(id.slot) {
-                self.engine.get_mut(session).heard(now.mono, true);
+                self.sessions.get_mut(session).heard(now.mono, true);
                 return false;
             }
         }
@@ -131,26 +131,26 @@ impl<S: Socket> Server<S> {
 
     /// The time for an upgrade is over. Its last word may wait to be taken in.
     fn give_up_upgrade(&mut self, now: Now, session: SessionId) {
-        let Some(upgrade) = self.engine.get(session).upgrade else { return };
+        let Some(upgrade) = self.sessions.get(session).upgrade else { return };
         let id = upgrade.conn;
         self.listen_to(now, id);
         if self.is_read_later(id.slot) {
-            return self.engine.get_mut(session).put_off_upgrade(now.mono);
+            return self.sessions.get_mut(session).put_off_upgrade(now.mono);
         }
-        if let Some(upgrade) = self.engine.get_mut(session).upgrade.take() {
+        if let Some(upgrade) = self.sessions.get_mut(session).upgrade.take() {
             self.let_go(now, upgrade.conn, CloseReason::CloseTimeout);
         }
     }
 
     /// Reads what a connection may have to say, unless it must wait. `false` if that is for the
-    /// room and nothing is known: not its fault, and over before long, so that it may be looked at
-    /// again with the next tick.
+    /// channel and nothing is known: not its fault, and over before long, so that it may be looked
+    /// at again with the next tick.
     fn listen_to(&mut self, now: Now, id: ConnId) -> bool {
         if self.is_read_later(id.slot) {
             return true;
         }
         match self.must_wait(id.slot) {
-            Wait::ForTheRoom(_) => return false,
+            Wait::ForTheChannel(_) => return false,
             Wait::ForItself => {}
             Wait::Not => {
                 self.entries[id.slot as usize].readable = true;

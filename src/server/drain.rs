@@ -5,7 +5,7 @@
 //! 503, `/healthz` with 200: to an NLB a failing health check means that it may reset what still
 //! lives. At the end of the time everybody has been told; a little later whoever did not go is cut.
 
-use super::carrier::Farewell;
+use super::session::transport::Farewell;
 use super::{Event, Server, Socket};
 use crate::id::SessionId;
 use crate::limits;
@@ -100,7 +100,7 @@ impl<S: Socket> Server<S> {
         let Some(drain) = &mut self.drain else { return };
         // Whoever polls may be between two polls, and is told with the next, which comes at once.
         let until = drain.polled_at.plus(limits::POLL_GAP_LIMIT).min(drain.ends);
-        if self.entries.is_empty() && (self.engine.is_empty() || now.mono >= until) {
+        if self.entries.is_empty() && (self.sessions.is_empty() || now.mono >= until) {
             drain.next = Instant::NEVER;
             if !core::mem::replace(&mut drain.reported, true) {
                 self.end_sessions(now);
@@ -146,7 +146,7 @@ impl<S: Socket> Server<S> {
 
     /// Ends the sessions that no connection carries at the moment: nobody is left to be told.
     fn end_sessions(&mut self, now: Now) {
-        let left: Vec<SessionId> = self.engine.iter().map(|(session, _)| session).collect();
+        let left: Vec<SessionId> = self.sessions.iter().map(|(session, _)| session).collect();
         for session in left {
             self.close_session(now, session, CloseReason::GoingAway, Farewell::None);
         }

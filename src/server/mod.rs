@@ -4,42 +4,33 @@
 //! and the clock, a test with fakes and an invented time, and the same calls give the same bytes.
 //! It allocates nothing while messages flow.
 //!
-//! Beside this file: `pump` alone reads sockets and `flush` alone writes them, `waiting` knows who
-//! is read when, `answer` decides what a request gets, `places` who may be connected, `admission`
-//! who may stay; `engine`, `polling`, `carrier` and `socketio` deal with sessions, `deadline` with
-//! time, `drain` with leaving.
+//! Three wings stand beside this file: `io` reads and writes sockets, `http` decides what a request
+//! gets, `session` deals with Engine.IO sessions. `places` knows who may be connected, `admission`
+//! who may come in, `deadline` deals with time, `drain` with leaving.
 //!
 //! The surprise: a connection or a session that ends stays in its table until the end of the public
 //! call, inert, so nobody has to ask whether it still exists. What waits for longer than a call is
 //! remembered as a [`ConnId`] and looked up again.
 
 mod admission;
-mod answer;
-mod batch;
-mod budget;
-mod carrier;
 mod deadline;
 mod drain;
-mod engine;
 mod event;
-mod flush;
 mod gate;
+mod http;
+mod io;
 mod places;
-mod polling;
-mod pump;
-mod socketio;
-mod waiting;
+mod session;
 
 use core::net::SocketAddr;
 use std::collections::VecDeque;
-use std::io;
 
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use slab::Slab;
 
+pub use self::io::batch::{Batch, OneByOne, Outgoing};
 pub use crate::conn::Listener;
-pub use batch::{Batch, OneByOne, Send};
 pub use event::{AGENT_BYTES_MAX, Access, Event};
 
 use crate::conn::{Conn, Cx, Step, Waiting};
@@ -55,19 +46,20 @@ use crate::settings::Settings;
 use crate::site::{Generation, Site};
 use crate::time::{Instant, Now};
 use crate::wheel::{self, Wheel};
-use crate::wire::http;
-use budget::ReadBudget;
+use crate::wire::http as wire_http;
+
+use self::io::budget::ReadBudget;
+use self::io::turns::resume_paused;
 use drain::Drain;
 use event::Spare;
 use gate::Gate;
-use waiting::resume_paused;
 
 /// A stream socket that never blocks. Methods take `&self`, as a socket's do in the kernel.
 pub trait Socket {
     /// Reads what there is; 0 is the peer's end, `WouldBlock` nothing yet.
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    fn read(&self, buffer: &mut [u8]) -> std::io::Result<usize>;
     /// Writes as much as fits of the slices in their order; empty ones are skipped.
-    fn write(&self, slices: &[&[u8]; 4]) -> io::Result<usize>;
+    fn write(&self, slices: &[&[u8]; 4]) -> std::io::Result<usize>;
     /// Tells the peer that nothing more will come.
     fn shutdown_write(&self);
     /// Makes the drop that follows a reset: what is unsent is discarded.
@@ -151,11 +143,11 @@ pub struct Server<S> {
     pool: Pool,
     hub: Hub,
     /// Engine.IO sessions.
-    engine: Sessions,
+    sessions: Sessions,
     site: Site,
     metrics: Metrics,
-    /// Sessions of either kind.
-    sessions: usize,
+    /// Sessions of either kind: plain WebSockets and Engine.IO sessions.
+    session_count: usize,
     /// Connections of each listener.
     taken: [usize; Listener::ALL.len()],
     /// Who may give way to others, in the order in which they began to wait.
@@ -180,7 +172,7 @@ pub struct Server<S> {
     buffer: Vec<u8>,
     /// Where response heads are put together.
     scratch: Vec<u8>,
-    date: (u64, [u8; http::DATE_BYTES]),
+    date: (u64, [u8; wire_http::DATE_BYTES]),
     random: ChaCha20Rng,
     drain: Option<Drain>,
     gate: Gate,
@@ -212,10 +204,10 @@ impl<S: Socket> Server<S> {
             wheel: Wheel::new(now.mono, slots),
             pool,
             hub,
-            engine: Sessions::new(now.mono, sids),
+            sessions: Sessions::new(now.mono, sids),
             site,
             metrics: Metrics::default(),
-            sessions: 0,
+            session_count: 0,
             taken: [0; Listener::ALL.len()],
             waiting: Order::new(slots),
             turn: 0,
@@ -229,7 +221,7 @@ impl<S: Socket> Server<S> {
             spare: Spare::default(),
             buffer: vec![0; limits::READ_BUFFER_BYTES],
             scratch: Vec::with_capacity(limits::RESPONSE_HEAD_BYTES_MAX),
-            date: (now.unix_s, http::date(now.unix_s)),
+            date: (now.unix_s, wire_http::date(now.unix_s)),
             random,
             drain: None,
             gate: Gate::default(),
@@ -246,7 +238,7 @@ impl<S: Socket> Server<S> {
     pub fn accept(&mut self, now: Now, from: Listener, peer: SocketAddr, socket: S) -> ConnId {
         let id = self.make_room(now, from).expect("accepting waits for room");
         self.wheel.tell(now.mono);
-        self.engine.tell(now.mono);
+        self.sessions.tell(now.mono);
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let conn = Conn::new(&self.cx(now), from, peer);
         self.generation = id.generation;
@@ -288,7 +280,7 @@ impl<S: Socket> Server<S> {
 
     fn take_readiness(&mut self, now: Now, id: ConnId, readiness: Readiness) {
         self.wheel.tell(now.mono);
-        self.engine.tell(now.mono);
+        self.sessions.tell(now.mono);
         let Some(entry) = self.entry(id) else { return };
         entry.readable |= readiness.readable;
         entry.more_behind |= readiness.more_behind;
@@ -310,7 +302,7 @@ impl<S: Socket> Server<S> {
     /// that the next poll should not.
     ///
     /// Bounded work: [`limits::SENDS_PER_TURN`] sends and as many deadlines and reads, and a look
-    /// at each publisher that waits for a room which was opened.
+    /// at each publisher that waits for a channel that was opened.
     pub fn run(&mut self, now: Now) -> bool {
         self.run_with(now, &mut OneByOne)
     }
@@ -364,7 +356,7 @@ impl<S: Socket> Server<S> {
     /// When [`Server::run`] is worth calling although nothing has happened.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let drain = self.drain.as_ref().map(Drain::next);
-        [self.wheel.next(), self.engine.next(), self.hub.next_grace(), drain]
+        [self.wheel.next(), self.sessions.next(), self.hub.next_grace(), drain]
             .into_iter()
             .flatten()
             .min()
@@ -399,7 +391,7 @@ impl<S: Socket> Server<S> {
 
     /// Sessions now.
     pub fn sessions(&self) -> usize {
-        self.sessions
+        self.session_count
     }
 
     /// Connections now, sessions among them.
@@ -423,7 +415,7 @@ impl<S: Socket> Server<S> {
         assert!(self.queue.len() <= places && self.unblocked.len() <= places);
         assert!(self.resume.len() <= places);
         let mut lent = self.hub.reserved_bytes() + self.events.reserved_bytes();
-        let mut sessions = self.engine.len();
+        let mut sessions = self.sessions.len();
         for (slot, entry) in &self.entries {
             lent +=
                 entry.conn.buffers().map(|buffer| self.pool.capacity(buffer) as u64).sum::<u64>();
@@ -433,20 +425,20 @@ impl<S: Socket> Server<S> {
                 self.check_member(place.channel, place.position, Reader::Conn(slot as u32));
             }
             if let Some(session) = entry.conn.session() {
-                assert!(self.engine.contains(session), "slot {slot} has a dead session");
+                assert!(self.sessions.contains(session), "slot {slot} has a dead session");
             }
         }
-        for (id, session) in self.engine.iter() {
+        for (id, session) in self.sessions.iter() {
             lent += session.reserved_bytes();
             lent += session.buffers().map(|buffer| self.pool.capacity(buffer) as u64).sum::<u64>();
             for space in session.spaces.iter() {
                 self.check_member(space.channel, space.position, Reader::Session(id));
             }
         }
-        assert_eq!(sessions, self.sessions);
+        assert_eq!(sessions, self.session_count);
         self.check_shares();
         self.check_places();
-        self.engine.check();
+        self.sessions.check();
         assert_eq!(lent, self.pool.lent_bytes());
         assert!(self.pool.held_bytes() <= self.pool.bound_bytes());
         self.hub.check();

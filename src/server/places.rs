@@ -143,6 +143,6 @@ impl<S: Socket> Server<S> {
             self.waiting.remove(slot);
             self.entries.remove(slot as usize);
         }
-        self.engine.reap(&mut self.pool);
+        self.sessions.reap(&mut self.pool);
     }
 }

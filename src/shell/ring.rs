@@ -16,7 +16,7 @@ use io_uring::{IoUring, opcode, squeue, types};
 use super::net::Stream;
 use crate::config;
 use crate::limits;
-use crate::server::{Batch, OneByOne, Send};
+use crate::server::{Batch, OneByOne, Outgoing};
 
 /// Places in the ring: one for each send of a portion.
 const ENTRIES: u32 = limits::SENDS_PER_TURN as u32;
@@ -64,7 +64,7 @@ impl Sender {
 impl Batch<Stream> for Sender {
     fn send<'a>(
         &mut self,
-        sends: impl ExactSizeIterator<Item = Send<'a, Stream>>,
+        sends: impl ExactSizeIterator<Item = Outgoing<'a, Stream>>,
         results: &mut [io::Result<usize>],
     ) {
         match &mut self.ring {
@@ -99,7 +99,7 @@ impl Ring {
     /// in by then are `Interrupted`.
     fn send<'a>(
         &mut self,
-        sends: impl Iterator<Item = Send<'a, Stream>>,
+        sends: impl Iterator<Item = Outgoing<'a, Stream>>,
         results: &mut [io::Result<usize>],
     ) -> io::Result<()> {
         let mut queue = self.uring.submission();
@@ -133,7 +133,7 @@ impl Ring {
 
 /// The ring's entry for a send. One slice is the rule; more of them go through `vectored`, which
 /// must stay until the send is done.
-fn entry(send: &Send<'_, Stream>, vectored: &mut Vectored) -> squeue::Entry {
+fn entry(send: &Outgoing<'_, Stream>, vectored: &mut Vectored) -> squeue::Entry {
     const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     let socket = types::Fd(send.socket.0.as_raw_fd());
     let mut filled = send.slices.iter().filter(|slice| !slice.is_empty());
@@ -192,10 +192,8 @@ mod tests {
         slices: &[[&[u8]; 4]],
     ) -> Vec<io::Result<usize>> {
         let mut results: Vec<io::Result<usize>> = sockets.iter().map(|_| Ok(0)).collect();
-        let sends = sockets.iter().zip(slices).enumerate().map(|(slot, (socket, slices))| Send {
-            slot: slot as u32,
-            socket,
-            slices: *slices,
+        let sends = sockets.iter().zip(slices).enumerate().map(|(slot, (socket, slices))| {
+            Outgoing { slot: slot as u32, socket, slices: *slices }
         });
         sender.send(sends, &mut results);
         results

@@ -46,7 +46,7 @@ pub struct Header<'a> {
     /// The format of the header.
     pub version: Version,
     /// Whom the connection comes from.
-    pub origin: Origin,
+    pub claim: Claim,
     /// The AWS VPC endpoint that the client came through (TLV 0xEA, sub-type 0x01), the first if
     /// there are several. One or more graphic ASCII characters, so that the id is one word of a log
     /// line. A value of another shape is passed over, not refused: 0xEA is of the range that every
@@ -65,7 +65,7 @@ pub enum Version {
 
 /// Whom a connection comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Origin {
+pub enum Claim {
     /// The client at these addresses.
     Proxied(Addresses),
     /// The balancer itself (v2 LOCAL), usually for a health check; the socket's own addresses
@@ -233,7 +233,7 @@ fn parse_v1(bytes: &[u8]) -> Result<Status<Header<'_>>, Error> {
     // In the longest line the CR is the last byte but one. A line without a CR up to there is too
     // long, unless it was bad before.
     let line = &bytes[..bytes.len().min(V1_BYTES_MAX - 1)];
-    let Status::Complete((text_len, origin)) = parse_line(line)? else {
+    let Status::Complete((text_len, claim)) = parse_line(line)? else {
         let room = line.len() < V1_BYTES_MAX - 1;
         return room.then_some(Status::Partial).ok_or(Error::TooLong);
     };
@@ -242,7 +242,7 @@ fn parse_v1(bytes: &[u8]) -> Result<Status<Header<'_>>, Error> {
         Some(b'\n') => Ok(Status::Complete(Header {
             len: text_len + 2,
             version: Version::V1,
-            origin,
+            claim,
             vpc_endpoint: None,
         })),
         Some(_) => Err(Error::BareCr),
@@ -250,20 +250,20 @@ fn parse_v1(bytes: &[u8]) -> Result<Status<Header<'_>>, Error> {
 }
 
 /// Reads a line up to its CR. Returns how many bytes stand before the CR, and what they say.
-fn parse_line(line: &[u8]) -> Result<Status<(usize, Origin)>, Error> {
+fn parse_line(line: &[u8]) -> Result<Status<(usize, Claim)>, Error> {
     let Some(mut rest) = line.get(V1_SIGNATURE.len()..) else {
         return Ok(Status::Partial);
     };
     let Status::Complete(protocol) = take_protocol(&mut rest)? else {
         return Ok(Status::Partial);
     };
-    let origin = match protocol {
+    let claim = match protocol {
         Protocol::Tcp4 => take_addresses::<Ipv4Addr>(&mut rest)?,
         Protocol::Tcp6 => take_addresses::<Ipv6Addr>(&mut rest)?,
         Protocol::Unknown => take_anything(&mut rest)?,
     };
-    Ok(match origin {
-        Status::Complete(origin) => Status::Complete((line.len() - rest.len() - 1, origin)),
+    Ok(match claim {
+        Status::Complete(claim) => Status::Complete((line.len() - rest.len() - 1, claim)),
         Status::Partial => Status::Partial,
     })
 }
@@ -303,7 +303,7 @@ fn take_protocol(rest: &mut &[u8]) -> Result<Status<Protocol>, Error> {
 }
 
 /// Takes what follows TCP4 or TCP6: two addresses, two ports, the CR.
-fn take_addresses<A>(rest: &mut &[u8]) -> Result<Status<Origin>, Error>
+fn take_addresses<A>(rest: &mut &[u8]) -> Result<Status<Claim>, Error>
 where
     A: FromStr + Into<IpAddr>,
 {
@@ -320,7 +320,7 @@ where
         return Ok(Status::Partial);
     };
     let addresses = Addresses::new((source, source_port), (destination, destination_port));
-    Ok(Status::Complete(Origin::Proxied(addresses)))
+    Ok(Status::Complete(Claim::Proxied(addresses)))
 }
 
 /// Takes what follows UNKNOWN, whatever it says, and the CR.
@@ -328,7 +328,7 @@ where
 /// A lone LF is refused although the specification would have us ignore it: a reader that takes it
 /// for the end of the line and one that does not would disagree about which bytes are the
 /// application's.
-fn take_anything(rest: &mut &[u8]) -> Result<Status<Origin>, Error> {
+fn take_anything(rest: &mut &[u8]) -> Result<Status<Claim>, Error> {
     let Some(end) = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) else {
         return Ok(Status::Partial);
     };
@@ -336,7 +336,7 @@ fn take_anything(rest: &mut &[u8]) -> Result<Status<Origin>, Error> {
         return Err(Error::BareLf);
     }
     *rest = &rest[end + 1..];
-    Ok(Status::Complete(Origin::Unknown))
+    Ok(Status::Complete(Claim::Unknown))
 }
 
 /// Takes an address and the space behind it. The standard library reads exactly what is wanted: no
@@ -435,7 +435,7 @@ fn parse_v2(bytes: &[u8]) -> Result<Status<Header<'_>>, Error> {
         return Ok(Status::Partial);
     };
     let content = match command {
-        Command::Local => Content::Opaque(Origin::Local),
+        Command::Local => Content::Opaque(Claim::Local),
         Command::Proxy => Content::parse(family_transport)?,
     };
     let Status::Complete(len) = length_v2(bytes)? else {
@@ -449,15 +449,15 @@ fn parse_v2(bytes: &[u8]) -> Result<Status<Header<'_>>, Error> {
         return Ok(Status::Partial);
     };
     let (block, tlvs) = (&header[V2_FIXED_BYTES..tlvs_start], &header[tlvs_start..]);
-    let (origin, tlvs) = match content {
+    let (claim, tlvs) = match content {
         // TLVs may stand among bytes that are not looked at, but nobody says where they begin.
-        Content::Opaque(origin) => (origin, &[][..]),
-        Content::Inet => (Origin::Proxied(read_block::<4>(block)?), tlvs),
-        Content::Inet6 => (Origin::Proxied(read_block::<16>(block)?), tlvs),
-        Content::Passed(_) => (Origin::Unknown, tlvs),
+        Content::Opaque(claim) => (claim, &[][..]),
+        Content::Inet => (Claim::Proxied(read_block::<4>(block)?), tlvs),
+        Content::Inet6 => (Claim::Proxied(read_block::<16>(block)?), tlvs),
+        Content::Passed(_) => (Claim::Unknown, tlvs),
     };
     let vpc_endpoint = walk_tlvs(header, tlvs)?;
-    Ok(Status::Complete(Header { len, version: Version::V2, origin, vpc_endpoint }))
+    Ok(Status::Complete(Header { len, version: Version::V2, claim, vpc_endpoint }))
 }
 
 /// The length of a v2 header as announced, with its fixed bytes, once the announcement is there.
@@ -489,7 +489,7 @@ impl Command {
 /// What stands behind the fixed bytes of a v2 header.
 enum Content {
     /// Bytes that are not looked at.
-    Opaque(Origin),
+    Opaque(Claim),
     /// TCP over IPv4, then TLVs.
     Inet,
     /// TCP over IPv6, then TLVs.
@@ -505,7 +505,7 @@ impl Content {
         match (family_transport >> 4, family_transport & 0x0f) {
             (4.., _) => Err(Error::BadFamily),
             (_, 3..) => Err(Error::BadTransport),
-            (0, _) => Ok(Content::Opaque(Origin::Unknown)),
+            (0, _) => Ok(Content::Opaque(Claim::Unknown)),
             (1, STREAM) => Ok(Content::Inet),
             (1, _) => Ok(Content::Passed(INET_BYTES)),
             (2, STREAM) => Ok(Content::Inet6),

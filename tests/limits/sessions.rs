@@ -5,7 +5,7 @@
 //! direction, poll answers, POSTs and a flush in portions allocate nothing at 1,000 sessions; an
 //! idle one takes no more than it has reserved in the pool beside its connection.
 
-use elbow::hub::{MORE_SPACES_BYTES, PLACE_BYTES, SESSION_BYTES};
+use elbow::hub::{MORE_SPACES_BYTES, SESSION_BYTES, SESSION_TABLES_BYTES};
 use elbow::limits::CONNECTION_BYTES;
 
 use super::{LIVE_BYTES, MEMBERS, World, allocations, masked, pipe, taken};
@@ -381,7 +381,7 @@ fn taken_by_one(kind: Kind, spaces: usize) -> (i64, i64) {
 #[test]
 #[expect(clippy::disallowed_macros, reason = "the numbers are what one runs this test for")]
 fn an_idle_session_takes_no_more_than_it_has_reserved() {
-    let reserved = (SESSION_BYTES + PLACE_BYTES) as i64;
+    let reserved = (SESSION_BYTES + SESSION_TABLES_BYTES) as i64;
     println!("{reserved} bytes reserved per session, {MORE_SPACES_BYTES} for further namespaces");
     let kinds = [
         (Kind::Socket(4), 1, "on a WebSocket"),

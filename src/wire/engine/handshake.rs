@@ -61,7 +61,7 @@ impl fmt::Debug for Sid {
 
 /// The transport that a request asks for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Transport {
+pub enum TransportName {
     /// Polling: GET for what the server says, POST for what the client says.
     Polling,
     /// One WebSocket for both directions.
@@ -89,7 +89,7 @@ pub struct Query {
     /// The protocol, by `EIO`; `None` if it is missing or neither 3 nor 4.
     pub version: Option<Version>,
     /// The transport, by `transport`; `None` if it is missing or unknown.
-    pub transport: Option<Transport>,
+    pub transport: Option<TransportName>,
     /// The session, by `sid`.
     pub session: Asked,
     /// Whether the answer is to be a script (JSONP), by `j`, which protocol 3 alone has.
@@ -122,8 +122,10 @@ impl Query {
         }
         Query {
             version: version.one_of([("3", Some(Version::V3)), ("4", Some(Version::V4))]).flatten(),
-            transport: transport
-                .one_of([("polling", Transport::Polling), ("websocket", Transport::WebSocket)]),
+            transport: transport.one_of([
+                ("polling", TransportName::Polling),
+                ("websocket", TransportName::WebSocket),
+            ]),
             session: match sid {
                 Parameter::Missing | Parameter::Once(b"") => Asked::New,
                 Parameter::Once(value) => asked(value),
@@ -283,7 +285,7 @@ impl Refusal {
     /// The words for people.
     pub const fn message(self) -> &'static str {
         match self {
-            Refusal::TransportUnknown => "Transport unknown",
+            Refusal::TransportUnknown => "TransportName unknown",
             Refusal::SidUnknown => "Session ID unknown",
             Refusal::HandshakeMethod => "Bad handshake method",
             Refusal::BadRequest => "Bad request",
@@ -295,7 +297,7 @@ impl Refusal {
     /// The content of the response, `application/json`.
     pub const fn body(self) -> &'static str {
         match self {
-            Refusal::TransportUnknown => r#"{"code":0,"message":"Transport unknown"}"#,
+            Refusal::TransportUnknown => r#"{"code":0,"message":"TransportName unknown"}"#,
             Refusal::SidUnknown => r#"{"code":1,"message":"Session ID unknown"}"#,
             Refusal::HandshakeMethod => r#"{"code":2,"message":"Bad handshake method"}"#,
             Refusal::BadRequest => r#"{"code":3,"message":"Bad request"}"#,

@@ -31,7 +31,7 @@ mod payload;
 
 pub use body::{Body, BodyLength, Frame, Frames, close_body, frames, noop_body};
 pub use handshake::{
-    Asked, OPEN_BYTES_MAX, Open, Query, Refusal, SID_BYTES, SID_RANDOM_BYTES, Sid, Transport,
+    Asked, OPEN_BYTES_MAX, Open, Query, Refusal, SID_BYTES, SID_RANDOM_BYTES, Sid, TransportName,
 };
 pub use packet::{Base64, Data, Packet};
 pub use payload::{Form, Packets, check, packets, packets_left};

@@ -15,10 +15,6 @@
 
 use std::io;
 
-use super::polling::Answered;
-use super::pump::reason_of;
-use super::waiting::{Wait, resume_later, resume_paused};
-use super::{Batch, Event, Send, Server, Socket};
 use crate::conn::Progress;
 use crate::feed::Feed;
 use crate::hub::Hub;
@@ -26,6 +22,10 @@ use crate::id::{ChannelId, ConnId, Member, Reader};
 use crate::limits;
 use crate::outbound::{CloseFrame, Source};
 use crate::reason::CloseReason;
+use crate::server::io::read::reason_of;
+use crate::server::io::turns::{Wait, resume_later, resume_paused};
+use crate::server::session::polling::Answered;
+use crate::server::{Batch, Event, Outgoing, Server, Socket};
 use crate::site::Site;
 use crate::time::Now;
 use crate::work;
@@ -109,7 +109,7 @@ impl<S: Socket> Server<S> {
     /// One portion of sends. Each part of the pass leaves those behind it what is kept for them,
     /// so that nobody who sends much holds up who wants something else; what is left in the end is
     /// given out once more, in the same order.
-    pub(super) fn flush_pass(&mut self, now: Now, batch: &mut impl Batch<S>) {
+    pub(in crate::server) fn flush_pass(&mut self, now: Now, batch: &mut impl Batch<S>) {
         let sends = limits::SENDS_PER_TURN;
         let mut budget = Budget { sends, visits: sends * VISITS_PER_SEND, kept: 0 };
         for (number, (part, _)) in PARTS.into_iter().enumerate() {
@@ -150,8 +150,8 @@ impl<S: Socket> Server<S> {
                 while !budget.is_spent()
                     && let Some(session) = self.polls.pop_front()
                 {
-                    if self.engine.contains(session) {
-                        self.engine.get_mut(session).queued = false;
+                    if self.sessions.contains(session) {
+                        self.sessions.get_mut(session).queued = false;
                         budget.spend_on_poll(self.answer_poll(now, session));
                         self.relieve(now);
                     }
@@ -181,7 +181,7 @@ impl<S: Socket> Server<S> {
 
     /// While the pool's reserve is in use, what was queued leaves at once: it is there for no
     /// longer than that.
-    pub(super) fn relieve(&mut self, now: Now) {
+    pub(in crate::server) fn relieve(&mut self, now: Now) {
         for _ in 0..RELIEF_SENDS_MAX {
             if !self.pool.is_strained() {
                 return;
@@ -284,7 +284,7 @@ impl<S: Socket> Server<S> {
             let entry = &entries[id.slot as usize];
             let (feed, body) = sources(hub, site, entry.conn.out.source());
             let slices = entry.conn.out.transmit(feed, body, pool).slices;
-            Send { slot: id.slot, socket: &entry.socket, slices }
+            Outgoing { slot: id.slot, socket: &entry.socket, slices }
         });
         batch.send(sends, results);
         work::count(|work| work.sends += portion.count as u64);
@@ -339,7 +339,7 @@ impl<S: Socket> Server<S> {
 
     /// A reader that the ring has overtaken is told so, or cut if it stands inside a record.
     /// Whether that was so.
-    pub(super) fn lapped(&mut self, now: Now, slot: u32) -> bool {
+    pub(in crate::server) fn lapped(&mut self, now: Now, slot: u32) -> bool {
         let entry = &self.entries[slot as usize];
         let Source::Feed { channel, dialect, cursor, .. } = entry.conn.out.source() else {
             return false;
@@ -369,7 +369,7 @@ impl<S: Socket> Server<S> {
 
     /// Sends until nothing is left or the socket is full, and acts on what was reached by that. How
     /// many bytes the socket took.
-    pub(super) fn flush(&mut self, now: Now, id: ConnId) -> usize {
+    pub(in crate::server) fn flush(&mut self, now: Now, id: ConnId) -> usize {
         let mut taken_bytes = 0;
         while !self.entries[id.slot as usize].blocked {
             self.lapped(now, id.slot);

@@ -2,21 +2,21 @@
 //!
 //! A poll is answered as soon as there is something to say, with as many whole records of the
 //! session's feeds as fit, own packets first; until then its connection holds the request. A POST
-//! brings packets, which are acted on one by one; while the room holds its publishers back, the
+//! brings packets, which are acted on one by one; while the channel holds its publishers back, the
 //! rest of them waits, and so does the answer.
 //!
 //! The surprise: nothing is queued for a session between two polls. It lags, as a reader does whose
 //! socket is full.
 
-use super::answer::{Answer, Content, TEXT, connection_of};
-use super::carrier::Farewell;
-use super::engine::Fields;
-use super::{AGENT_BYTES_MAX, Event, Server, Socket};
 use crate::conn::{Later, Next, TakenBody};
 use crate::feed::Mark;
 use crate::hub::{SPACES_MAX, Transport};
 use crate::id::{ChannelId, ConnId, SessionId};
 use crate::reason::CloseReason;
+use crate::server::http::answer::{Answer, Content, TEXT, connection_of};
+use crate::server::session::handshake::Fields;
+use crate::server::session::transport::Farewell;
+use crate::server::{AGENT_BYTES_MAX, Event, Server, Socket};
 use crate::time::Now;
 use crate::wire::engine::{self, Body, BodyLength, Refusal, SID_BYTES, Sid, Version};
 use crate::wire::http::{self, Framing, Request, ResponseHead};
@@ -29,10 +29,15 @@ const BODY_TYPE: Option<&str> = Some("text/plain; charset=UTF-8");
 
 impl<S: Socket> Server<S> {
     /// Holds a request until there is something to answer.
-    pub(super) fn hold(&mut self, slot: u32, request: &Request<'_, '_>, session: SessionId) {
+    pub(in crate::server) fn hold(
+        &mut self,
+        slot: u32,
+        request: &Request<'_, '_>,
+        session: SessionId,
+    ) {
         let later = self.later(slot, request);
         let id = self.id(slot);
-        if let Transport::Polling { held, .. } = &mut self.engine.get_mut(session).transport {
+        if let Transport::Polling { held, .. } = &mut self.sessions.get_mut(session).transport {
             *held = Some(id);
         }
         self.entries[slot as usize].conn.hold(session, later);
@@ -56,16 +61,16 @@ impl<S: Socket> Server<S> {
         Later { persistent, is_1_0, origin: self.listed_origin(request), agent }
     }
 
-    pub(super) fn poll(
+    pub(in crate::server) fn poll(
         &mut self,
         now: Now,
         slot: u32,
         request: &Request<'_, '_>,
         session: SessionId,
     ) {
-        let Transport::Polling { held, .. } = self.engine.get(session).transport else { return };
+        let Transport::Polling { held, .. } = self.sessions.get(session).transport else { return };
         if held.is_some() {
-            let status = overlap_status(self.engine.get(session).version);
+            let status = overlap_status(self.sessions.get(session).version);
             self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
             let answer = Answer { content: Content::Text(b""), ..Answer::plain(status) };
             return self.respond(now, slot, request, answer);
@@ -77,14 +82,14 @@ impl<S: Socket> Server<S> {
         self.enqueue_poll(session);
     }
 
-    pub(super) fn post(
+    pub(in crate::server) fn post(
         &mut self,
         now: Now,
         slot: u32,
         request: &Request<'_, '_>,
         session: SessionId,
     ) {
-        let version = self.engine.get(session).version;
+        let version = self.sessions.get(session).version;
         let id = self.id(slot);
         let media = request.field("content-type").unwrap_or_default();
         let is_binary = media
@@ -93,7 +98,8 @@ impl<S: Socket> Server<S> {
         if is_binary && version == Version::V4 {
             return self.refuse_engine(now, slot, request, Refusal::BadRequest);
         }
-        let Transport::Polling { posting, .. } = &mut self.engine.get_mut(session).transport else {
+        let Transport::Polling { posting, .. } = &mut self.sessions.get_mut(session).transport
+        else {
             return;
         };
         if posting.is_some() {
@@ -132,7 +138,7 @@ impl<S: Socket> Server<S> {
 
     /// A POST that cannot be taken in: the session ends, and so does the connection, whose body was
     /// not read to its end.
-    pub(super) fn refuse_post(&mut self, now: Now, id: ConnId, status: u16) {
+    pub(in crate::server) fn refuse_post(&mut self, now: Now, id: ConnId, status: u16) {
         let Some(session) = self.entries[id.slot as usize].conn.session() else { return };
         self.forget_post(session);
         self.answer_last(now, id, status);
@@ -142,20 +148,20 @@ impl<S: Socket> Server<S> {
     }
 
     /// Answers a POST with nothing but a status, and closes.
-    pub(super) fn answer_last(&mut self, now: Now, id: ConnId, status: u16) {
+    pub(in crate::server) fn answer_last(&mut self, now: Now, id: ConnId, status: u16) {
         let answer = Late { status, content_type: TEXT, cookie: None, body: b"", is_last: true };
         self.send_late(now, id.slot, &answer);
     }
 
-    pub(super) fn forget_post(&mut self, session: SessionId) {
-        if let Transport::Polling { posting, .. } = &mut self.engine.get_mut(session).transport {
+    pub(in crate::server) fn forget_post(&mut self, session: SessionId) {
+        if let Transport::Polling { posting, .. } = &mut self.sessions.get_mut(session).transport {
             *posting = None;
         }
     }
 
-    /// Takes in what a POST has brought, as far as its share of the turn and the room let it, and
+    /// Takes in what a POST has brought, as far as its share of the turn and the channel let it, and
     /// answers it when that is done. A text is checked as a whole before its first packet counts.
-    pub(super) fn take_posted(&mut self, now: Now, id: ConnId) {
+    pub(in crate::server) fn take_posted(&mut self, now: Now, id: ConnId) {
         let Some(mut body) = self.entries[id.slot as usize].conn.take_posted() else { return };
         let bytes = self.pool.borrow_out(body.buffer);
         let finished = self.take_packets(now, id, &mut body, &bytes);
@@ -172,14 +178,14 @@ impl<S: Socket> Server<S> {
         self.answer_post(now, id);
     }
 
-    /// Acts on the packets of a body, as far as the connection's share of the turn and the room let
+    /// Acts on the packets of a body, as far as the connection's share of the turn and the channel let
     /// it. Whether that was all: the end of the body, or of the session.
     fn take_packets(&mut self, now: Now, id: ConnId, body: &mut TakenBody, bytes: &[u8]) -> bool {
         let session = body.session;
-        let version = self.engine.get(session).version;
+        let version = self.sessions.get(session).version;
         let Some(form) = engine::Form::new(version, body.binary) else { return true };
         loop {
-            if !self.engine.contains(session) {
+            if !self.sessions.contains(session) {
                 return true;
             }
             if self.read_budget.is_read_over() || self.is_held(id) {
@@ -248,13 +254,13 @@ impl<S: Socket> Server<S> {
     }
 
     /// Has a session's poll answered soon.
-    pub(super) fn enqueue_poll(&mut self, session: SessionId) {
-        let entry = self.engine.get_mut(session);
+    pub(in crate::server) fn enqueue_poll(&mut self, session: SessionId) {
+        let entry = self.sessions.get_mut(session);
         if !entry.queued {
             entry.queued = true;
             if self.polls.len() == self.polls.capacity() {
                 // Sessions that have ended have left their places behind.
-                self.polls.retain(|session| self.engine.contains(*session));
+                self.polls.retain(|session| self.sessions.contains(*session));
             }
             self.polls.push_back(session);
         }
@@ -262,9 +268,9 @@ impl<S: Socket> Server<S> {
 
     /// Answers the held poll of a session, if there is one and something to say. What went into the
     /// answer.
-    pub(super) fn answer_poll(&mut self, now: Now, session: SessionId) -> Answered {
+    pub(in crate::server) fn answer_poll(&mut self, now: Now, session: SessionId) -> Answered {
         let mut answered = Answered::default();
-        let Transport::Polling { held: Some(id), .. } = self.engine.get(session).transport else {
+        let Transport::Polling { held: Some(id), .. } = self.sessions.get(session).transport else {
             return answered;
         };
         let plan = match self.plan_poll(session) {
@@ -275,7 +281,7 @@ impl<S: Socket> Server<S> {
                 return answered;
             }
         };
-        let entry = self.engine.get(session);
+        let entry = self.sessions.get(session);
         if plan.bytes > 0 {
             answered = Answered { bytes: plan.bytes, records: plan.records };
             work::count(|work| {
@@ -312,8 +318,14 @@ impl<S: Socket> Server<S> {
     }
 
     /// Answers the held request with `body`.
-    pub(super) fn send_poll(&mut self, now: Now, session: SessionId, id: ConnId, body: &[u8]) {
-        let entry = self.engine.get_mut(session);
+    pub(in crate::server) fn send_poll(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        id: ConnId,
+        body: &[u8],
+    ) {
+        let entry = self.sessions.get_mut(session);
         if let Transport::Polling { held, .. } = &mut entry.transport {
             *held = None;
         }
@@ -327,7 +339,7 @@ impl<S: Socket> Server<S> {
     /// What a poll is answered with: own packets and then as many records as fit. An error is the
     /// channel whose ring has overtaken the session.
     fn plan_poll(&self, session: SessionId) -> Result<Plan, ChannelId> {
-        let session = self.engine.get(session);
+        let session = self.sessions.get(session);
         let mut length = BodyLength::new(session.version);
         if let Some(own) = session.own {
             engine::frames(self.pool.bytes(own), &[]).for_each(|frame| length.add(frame));
@@ -357,7 +369,7 @@ impl<S: Socket> Server<S> {
 
     /// Writes what was planned, gives own packets back and advances the cursors.
     fn write_poll(&mut self, session: SessionId, plan: &Plan, out: &mut Vec<u8>) {
-        let session = self.engine.get_mut(session);
+        let session = self.sessions.get_mut(session);
         let dialect = session.dialect();
         let mut body = Body::new(session.version, out);
         if let Some(own) = session.own {
@@ -387,9 +399,9 @@ struct Plan {
 
 /// What went into the answer of a poll, which is its price.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(super) struct Answered {
-    pub(super) bytes: usize,
-    pub(super) records: usize,
+pub(in crate::server) struct Answered {
+    pub(in crate::server) bytes: usize,
+    pub(in crate::server) records: usize,
 }
 
 /// The answer to a request that had to wait.

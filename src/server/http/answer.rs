@@ -4,12 +4,12 @@
 //! behind the answer. Paths lead into a table of files that were read before, never to the file
 //! system.
 
-use super::admission::{Entrance, why};
-use super::{Event, Server, Socket};
 use crate::conn::{Next, Requester, Role};
 use crate::hub::{DEFAULT_CHANNEL, is_channel_name};
 use crate::limits;
 use crate::reason::CloseReason;
+use crate::server::admission::{Entrance, why};
+use crate::server::{Event, Server, Socket};
 use crate::site::{AssetId, Found};
 use crate::time::{Duration, Now};
 use crate::wire::http::{
@@ -20,7 +20,7 @@ use crate::wire::{host, ws};
 use crate::work;
 use core::net::{IpAddr, SocketAddr};
 
-pub(super) const TEXT: Option<&str> = Some("text/plain; charset=utf-8");
+pub(in crate::server) const TEXT: Option<&str> = Some("text/plain; charset=utf-8");
 const ALLOW_READ: (&str, &str) = ("Allow", "GET, HEAD");
 const RETRY_AFTER: (&str, &str) = ("Retry-After", "5");
 const NO_SNIFF: (&str, &str) = ("X-Content-Type-Options", "nosniff");
@@ -40,16 +40,16 @@ const PATH_BYTES_MAX: usize = 1024;
 
 /// An answer before it knows whether the connection goes on.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Answer<'a> {
-    pub(super) status: u16,
-    pub(super) content_type: Option<&'a str>,
-    pub(super) fields: &'a [(&'a str, &'a str)],
-    pub(super) content: Content<'a>,
+pub(in crate::server) struct Answer<'a> {
+    pub(in crate::server) status: u16,
+    pub(in crate::server) content_type: Option<&'a str>,
+    pub(in crate::server) fields: &'a [(&'a str, &'a str)],
+    pub(in crate::server) content: Content<'a>,
 }
 
 /// An answer's body.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Content<'a> {
+pub(in crate::server) enum Content<'a> {
     /// Short, sent with the head.
     Text(&'a [u8]),
     /// The status itself in words.
@@ -58,15 +58,15 @@ pub(super) enum Content<'a> {
 }
 
 impl<'a> Answer<'a> {
-    pub(super) fn plain(status: u16) -> Answer<'a> {
+    pub(in crate::server) fn plain(status: u16) -> Answer<'a> {
         Answer { status, content_type: TEXT, fields: &[], content: Content::Reason }
     }
 
-    pub(super) fn with(self, fields: &'a [(&'a str, &'a str)]) -> Answer<'a> {
+    pub(in crate::server) fn with(self, fields: &'a [(&'a str, &'a str)]) -> Answer<'a> {
         Answer { fields, ..self }
     }
 
-    pub(super) fn saying(self, text: &'a [u8]) -> Answer<'a> {
+    pub(in crate::server) fn saying(self, text: &'a [u8]) -> Answer<'a> {
         Answer { content: Content::Text(text), ..self }
     }
 }
@@ -90,7 +90,7 @@ fn probe_of(path: &str) -> Option<Probe> {
 
 impl<S: Socket> Server<S> {
     /// Answers the request whose head is `head`, or ends the connection.
-    pub(super) fn answer(&mut self, now: Now, slot: u32, head: &[u8]) {
+    pub(in crate::server) fn answer(&mut self, now: Now, slot: u32, head: &[u8]) {
         work::count(|work| work.requests += 1);
         let mut storage = [httparse::EMPTY_HEADER; FIELDS_MAX];
         let request = match http::parse(head, &mut storage) {
@@ -238,7 +238,7 @@ impl<S: Socket> Server<S> {
     }
 
     /// Answers 101 and makes the connection a WebSocket.
-    pub(super) fn switch_protocols(
+    pub(in crate::server) fn switch_protocols(
         &mut self,
         now: Now,
         slot: u32,
@@ -276,7 +276,7 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    pub(super) fn refuse_session(
+    pub(in crate::server) fn refuse_session(
         &mut self,
         now: Now,
         slot: u32,
@@ -300,7 +300,7 @@ impl<S: Socket> Server<S> {
     /// host or listed. Other programs send none, and neither do a page's images, scripts and links;
     /// a browser tells of these that the page is another site's (Fetch Metadata, section 2.3).
     /// Listed pages connect by scripts, which send an `Origin`.
-    pub(super) fn allows_origin(&self, request: &Request<'_, '_>) -> bool {
+    pub(in crate::server) fn allows_origin(&self, request: &Request<'_, '_>) -> bool {
         let mut origins = request.fields("origin");
         match (origins.next(), origins.next()) {
             (None, _) => !request.has_token("sec-fetch-site", "cross-site"),
@@ -310,7 +310,7 @@ impl<S: Socket> Server<S> {
     }
 
     /// Why the page of `origin` may send this request, if it may.
-    pub(super) fn permission(
+    pub(in crate::server) fn permission(
         &self,
         request: &Request<'_, '_>,
         origin: &[u8],
@@ -321,12 +321,12 @@ impl<S: Socket> Server<S> {
 
     /// Answers a request that could not be understood, and closes: what follows must not be
     /// interpreted.
-    pub(super) fn refuse_head(&mut self, now: Now, slot: u32, error: HeadError) {
+    pub(in crate::server) fn refuse_head(&mut self, now: Now, slot: u32, error: HeadError) {
         self.refuse(now, slot, error.status(), &error.to_string());
     }
 
     /// Answers half a request whose time is over.
-    pub(super) fn refuse_late(&mut self, now: Now, slot: u32) {
+    pub(in crate::server) fn refuse_late(&mut self, now: Now, slot: u32) {
         self.refuse(now, slot, 408, "the request did not arrive in time");
     }
 
@@ -338,7 +338,7 @@ impl<S: Socket> Server<S> {
         self.write_answer(now, slot, None, answer, Next::Close);
     }
 
-    pub(super) fn respond(
+    pub(in crate::server) fn respond(
         &mut self,
         now: Now,
         slot: u32,
@@ -353,7 +353,7 @@ impl<S: Socket> Server<S> {
     }
 
     /// Whether the connection goes on behind the answer, and what with.
-    pub(super) fn what_follows(&self, slot: u32, request: &Request<'_, '_>) -> Next {
+    pub(in crate::server) fn what_follows(&self, slot: u32, request: &Request<'_, '_>) -> Next {
         let probe = self.entries[slot as usize].conn.requester() == Requester::Probe;
         // A client that waits for 100 Continue has its final answer and may or may not send the
         // body then; only closing is unambiguous (RFC 9110 §10.1.1).
@@ -367,7 +367,7 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    pub(super) fn write_answer(
+    pub(in crate::server) fn write_answer(
         &mut self,
         now: Now,
         slot: u32,
@@ -391,7 +391,7 @@ impl<S: Socket> Server<S> {
     }
 
     /// Puts an answer on its way.
-    pub(super) fn send_answer(
+    pub(in crate::server) fn send_answer(
         &mut self,
         now: Now,
         slot: u32,
@@ -427,7 +427,7 @@ impl<S: Socket> Server<S> {
     }
 
     /// Puts a head and what follows it on their way.
-    pub(super) fn send_response(
+    pub(in crate::server) fn send_response(
         &mut self,
         now: Now,
         slot: u32,
@@ -459,7 +459,7 @@ impl<S: Socket> Server<S> {
     }
 
     /// The `Date` of this second.
-    pub(super) fn date(&mut self, now: Now) -> [u8; http::DATE_BYTES] {
+    pub(in crate::server) fn date(&mut self, now: Now) -> [u8; http::DATE_BYTES] {
         if self.date.0 != now.unix_s {
             self.date = (now.unix_s, http::date(now.unix_s));
         }
@@ -492,7 +492,7 @@ impl<S: Socket> Server<S> {
 }
 
 /// What is said about the connection behind an answer.
-pub(super) fn connection_of(next: Next, is_1_0: bool) -> Connection {
+pub(in crate::server) fn connection_of(next: Next, is_1_0: bool) -> Connection {
     match next {
         Next::Close => Connection::Close,
         Next::Request | Next::Body(_) if is_1_0 => Connection::KeepAlive,

@@ -7,11 +7,11 @@
 
 use std::io;
 
-use super::Socket;
+use crate::server::Socket;
 
 /// What goes to one socket.
 #[derive(Debug)]
-pub struct Send<'a, S> {
+pub struct Outgoing<'a, S> {
     /// The connection's place in the table: the same socket has the same as long as it lives.
     pub slot: u32,
     /// Where to. No socket appears twice in a batch.
@@ -26,7 +26,7 @@ pub trait Batch<S> {
     /// peer. A result is how much of the slices the socket took, or `WouldBlock` if it was full.
     fn send<'a>(
         &mut self,
-        sends: impl ExactSizeIterator<Item = Send<'a, S>>,
+        sends: impl ExactSizeIterator<Item = Outgoing<'a, S>>,
         results: &mut [io::Result<usize>],
     ) where
         S: 'a;
@@ -39,7 +39,7 @@ pub struct OneByOne;
 impl<S: Socket> Batch<S> for OneByOne {
     fn send<'a>(
         &mut self,
-        sends: impl ExactSizeIterator<Item = Send<'a, S>>,
+        sends: impl ExactSizeIterator<Item = Outgoing<'a, S>>,
         results: &mut [io::Result<usize>],
     ) where
         S: 'a,

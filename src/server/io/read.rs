@@ -6,16 +6,16 @@
 //!
 //! All reads go into one buffer, behind what the connection had left unread. The kernel reports
 //! readiness once, so a connection that is left before it would block is remembered and read again
-//! later. What others get of it is the flush pass's business (`flush.rs`).
+//! later. What others get of it is the flush pass's business (`flush`).
 
-use super::waiting::Wait;
-use super::{Entry, Event, Server, Socket};
 use crate::conn::{Conn, Payload, Step};
 use crate::hub::{Message, PublishError};
 use crate::id::{ChannelId, ConnId};
 use crate::limits;
 use crate::outbound::CloseFrame;
 use crate::reason::CloseReason;
+use crate::server::io::turns::Wait;
+use crate::server::{Entry, Event, Server, Socket};
 use crate::time::Now;
 use crate::wire::ws::Kind;
 use crate::work;
@@ -24,7 +24,7 @@ use std::io;
 
 impl<S: Socket> Server<S> {
     /// Reads what there is, up to the turn's budget, and acts on it.
-    pub(super) fn read(&mut self, now: Now, id: ConnId) {
+    pub(in crate::server) fn read(&mut self, now: Now, id: ConnId) {
         // Taken out for the time of the call, so that what was read can be borrowed beside `self`.
         let mut buffer = core::mem::take(&mut self.buffer);
         self.published_before = self.metrics.messages_published;
@@ -157,7 +157,13 @@ impl<S: Socket> Server<S> {
     }
 
     /// A WebSocket has brought a whole message: for its channel, or for its session.
-    pub(super) fn take_message(&mut self, now: Now, id: ConnId, kind: Kind, payload: Payload<'_>) {
+    pub(in crate::server) fn take_message(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        kind: Kind,
+        payload: Payload<'_>,
+    ) {
         match payload {
             Payload::Borrowed(bytes) => self.take_bytes(now, id, kind, bytes),
             Payload::Assembled(buffer) => {
@@ -205,7 +211,7 @@ impl<S: Socket> Server<S> {
     }
 
     /// Counts a message that is in the feed, and reports it if that was asked for.
-    pub(super) fn count_published(&mut self, client: SocketAddr, message: &Message<'_>) {
+    pub(in crate::server) fn count_published(&mut self, client: SocketAddr, message: &Message<'_>) {
         self.metrics.messages_published += 1;
         if self.settings.report_messages {
             let event = match message {
@@ -266,14 +272,14 @@ fn read_socket<S: Socket>(
     }
 }
 
-pub(super) fn reason_of_refusal(error: PublishError) -> CloseReason {
+pub(in crate::server) fn reason_of_refusal(error: PublishError) -> CloseReason {
     match error {
         PublishError::TooBig => CloseReason::MessageTooBig,
         PublishError::NoMemory => CloseReason::NoMemory,
     }
 }
 
-pub(super) fn reason_of(error: &io::Error) -> CloseReason {
+pub(in crate::server) fn reason_of(error: &io::Error) -> CloseReason {
     use io::ErrorKind;
     let kind = error.kind();
     if matches!(

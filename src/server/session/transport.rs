@@ -12,11 +12,11 @@
 //! The surprise: a session on a WebSocket ends later than it is closed. It lasts until the close
 //! frame has gone, behind what was published before.
 
-use super::{Event, Server, Socket};
 use crate::hub::{OWN_BYTES_MAX, Space, Transport};
 use crate::id::{ConnId, SessionId};
 use crate::outbound::CloseFrame;
 use crate::reason::CloseReason;
+use crate::server::{Event, Server, Socket};
 use crate::time::Now;
 use crate::wire::engine;
 use crate::wire::ws::{self, Kind};
@@ -24,15 +24,20 @@ use crate::wire::ws::{self, Kind};
 impl<S: Socket> Server<S> {
     /// Tells the client one text packet of Engine.IO, given in two pieces: on its WebSocket, or by
     /// its next poll.
-    pub(super) fn say(&mut self, now: Now, session: SessionId, [first, rest]: [&[u8]; 2]) {
-        if !self.engine.contains(session) {
+    pub(in crate::server) fn say(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        [first, rest]: [&[u8]; 2],
+    ) {
+        if !self.sessions.contains(session) {
             return;
         }
         let packet_bytes = first.len() + rest.len();
         let mut header = [0; ws::HEADER_BYTES_MAX];
         let header_bytes = ws::header(Kind::Text, packet_bytes, &mut header);
         let frame = [&header[..header_bytes], first, rest];
-        let entry = self.engine.get_mut(session);
+        let entry = self.sessions.get_mut(session);
         if let Transport::WebSocket(id) = entry.transport {
             return self.say_on(now, id, &frame);
         }
@@ -53,7 +58,7 @@ impl<S: Socket> Server<S> {
 
     /// Tells the client a text packet of Engine.IO that `write` appends to an empty buffer, at most
     /// `bytes_max` bytes long.
-    pub(super) fn say_written(
+    pub(in crate::server) fn say_written(
         &mut self,
         now: Now,
         session: SessionId,
@@ -86,7 +91,7 @@ impl<S: Socket> Server<S> {
     }
 
     /// A frame has come on a WebSocket that carries a session, or wants to.
-    pub(super) fn take_frame(
+    pub(in crate::server) fn take_frame(
         &mut self,
         now: Now,
         id: ConnId,
@@ -94,7 +99,7 @@ impl<S: Socket> Server<S> {
         kind: Kind,
         bytes: &[u8],
     ) {
-        let entry = self.engine.get(session);
+        let entry = self.sessions.get(session);
         let Ok(packet) = engine::Packet::from_frame(entry.version, kind, bytes) else {
             let reason = CloseReason::ProtocolError;
             return self.close(now, id.slot, CloseFrame::Reason(reason), reason);
@@ -113,10 +118,10 @@ impl<S: Socket> Server<S> {
         session: SessionId,
         packet: engine::Packet<'_>,
     ) {
-        let probed = self.engine.get(session).upgrade.is_some_and(|upgrade| upgrade.probed);
+        let probed = self.sessions.get(session).upgrade.is_some_and(|upgrade| upgrade.probed);
         match (packet.kind, packet.data) {
             (engine::PacketType::Ping, engine::Data::Text("probe")) => {
-                if let Some(upgrade) = &mut self.engine.get_mut(session).upgrade {
+                if let Some(upgrade) = &mut self.sessions.get_mut(session).upgrade {
                     upgrade.probed = true;
                 }
                 self.say_on(now, id, &[b"\x81\x063probe"]);
@@ -134,18 +139,19 @@ impl<S: Socket> Server<S> {
     fn finish_upgrade(&mut self, now: Now, id: ConnId, session: SessionId) {
         // A client that does not wait for its poll gets it back all the same.
         self.answer_poll(now, session);
-        if let Transport::Polling { posting: Some(post), .. } = self.engine.get(session).transport {
+        if let Transport::Polling { posting: Some(post), .. } = self.sessions.get(session).transport
+        {
             // Nor does it wait for what it posts: that is told not to have come.
             self.forget_post(session);
             self.answer_last(now, post, 400);
         }
-        let entry = self.engine.get_mut(session);
+        let entry = self.sessions.get_mut(session);
         entry.upgrade = None;
         entry.transport = Transport::WebSocket(id);
         entry.current = 0;
         let (own, dialect) = (entry.own.take(), entry.dialect());
         let first = entry.spaces.first().copied();
-        self.engine.arm(session, &self.settings);
+        self.sessions.arm(session, &self.settings);
         if let Some(Space { channel, cursor, .. }) = first {
             self.entries[id.slot as usize].conn.follow(channel, dialect, cursor);
         }
@@ -161,14 +167,14 @@ impl<S: Socket> Server<S> {
     }
 
     /// A connection that carried a session, or wanted to, is gone.
-    pub(super) fn carrier_gone(
+    pub(in crate::server) fn carrier_gone(
         &mut self,
         now: Now,
         session: SessionId,
         id: ConnId,
         reason: CloseReason,
     ) {
-        let entry = self.engine.get_mut(session);
+        let entry = self.sessions.get_mut(session);
         if entry.upgrade.is_some_and(|upgrade| upgrade.conn == id) {
             entry.upgrade = None;
             self.entries[id.slot as usize].conn.orphan();
@@ -186,41 +192,41 @@ impl<S: Socket> Server<S> {
     }
 
     /// A WebSocket was told to close: if a session is carried by it, that waits for nothing else.
-    pub(super) fn begin_close_of_session(&mut self, slot: u32) {
+    pub(in crate::server) fn begin_close_of_session(&mut self, slot: u32) {
         let id = self.id(slot);
         let Some(session) = self.entries[slot as usize].conn.session() else { return };
-        let entry = self.engine.get_mut(session);
+        let entry = self.sessions.get_mut(session);
         if entry.transport == Transport::WebSocket(id) && entry.begin_close() {
             // What was published in the other namespaces comes before the frame, too.
             let several = entry.spaces.len() > 1;
-            self.entries[slot as usize].conn.out.hold_close(several);
-            self.engine.dismiss(session);
-            self.engine.arm(session, &self.settings);
+            self.entries[slot as usize].conn.out.keep_close_back(several);
+            self.sessions.dismiss(session);
+            self.sessions.arm(session, &self.settings);
         }
     }
 
     /// Ends a session: its places, its transport, its name. On a WebSocket that can still be told,
     /// it lasts until the close frame has gone, behind what was published before: that frame may
     /// not stand inside of a record.
-    pub(super) fn close_session(
+    pub(in crate::server) fn close_session(
         &mut self,
         now: Now,
         session: SessionId,
         reason: CloseReason,
         farewell: Farewell,
     ) {
-        if !self.engine.contains(session) {
+        if !self.sessions.contains(session) {
             return;
         }
         if let (Transport::WebSocket(id), Farewell::Close | Farewell::Noop) =
-            (self.engine.get(session).transport, farewell)
+            (self.sessions.get(session).transport, farewell)
         {
             return self.close(now, id.slot, farewell_frame(reason), reason);
         }
-        while !self.engine.get(session).spaces.is_empty() {
+        while !self.sessions.get(session).spaces.is_empty() {
             self.end_space(now, session, 0, reason);
         }
-        let entry = self.engine.get(session);
+        let entry = self.sessions.get(session);
         let (transport, upgrade, client) = (entry.transport, entry.upgrade, entry.client);
         let holder = entry.holder;
         match transport {
@@ -248,17 +254,17 @@ impl<S: Socket> Server<S> {
         if let Some(upgrade) = upgrade {
             self.let_go(now, upgrade.conn, reason);
         }
-        if let Some(duration) = self.engine.get(session).unconnected_for(now.mono) {
+        if let Some(duration) = self.sessions.get(session).unconnected_for(now.mono) {
             let client = client.address();
             self.metrics.count_closed(reason);
             self.events.push(&mut self.pool, Event::Unentered { client, reason, duration });
         }
-        self.engine.end(&mut self.pool, session);
+        self.sessions.end(&mut self.pool, session);
         self.uncount_session(holder);
     }
 
     /// Closes a WebSocket whose session does without it from now on.
-    pub(super) fn let_go(&mut self, now: Now, id: ConnId, reason: CloseReason) {
+    pub(in crate::server) fn let_go(&mut self, now: Now, id: ConnId, reason: CloseReason) {
         self.entries[id.slot as usize].conn.orphan();
         self.close(now, id.slot, farewell_frame(reason), reason);
     }
@@ -273,7 +279,7 @@ fn farewell_frame(reason: CloseReason) -> CloseFrame {
 
 /// How a session's transport learns of its end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Farewell {
+pub(in crate::server) enum Farewell {
     /// Not at all: the transport itself is gone.
     None,
     /// Engine.IO's close, or the WebSocket's.

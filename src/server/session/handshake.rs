@@ -1,14 +1,14 @@
 //! Engine.IO's requests: which session one is for, whether a new one may begin (protocols 3 and 4).
 //!
 //! Leaves to others: how polls and POSTs are answered (`polling`), what carries a session and ends
-//! it (`carrier`).
+//! it (`transport`).
 
-use super::admission::Entrance;
-use super::answer::{Answer, Content};
-use super::{Server, Socket};
 use crate::conn::{Next, Role};
 use crate::hub::{Holder, Session, Transport};
 use crate::id::SessionId;
+use crate::server::admission::Entrance;
+use crate::server::http::answer::{Answer, Content};
+use crate::server::{Server, Socket};
 use crate::time::Now;
 use crate::wire::engine::{self, Asked, Open, Query, Refusal, Sid, Version};
 use crate::wire::http::{Framing, Method, Request};
@@ -20,7 +20,12 @@ const JSON: Option<&str> = Some("application/json");
 
 impl<S: Socket> Server<S> {
     /// Answers a request for `/socket.io/`.
-    pub(super) fn answer_engine(&mut self, now: Now, slot: u32, request: &Request<'_, '_>) {
+    pub(in crate::server) fn answer_engine(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+    ) {
         let query = Query::parse(request.query.unwrap_or_default());
         if request.method == Method::Options {
             return self.answer_preflight(now, slot, request);
@@ -34,9 +39,9 @@ impl<S: Socket> Server<S> {
         match query.session {
             Asked::New => self.answer_handshake(now, slot, request, &query, transport),
             Asked::Unknown => self.refuse_engine(now, slot, request, Refusal::SidUnknown),
-            Asked::Sid(sid) => match self.engine.find(&sid) {
+            Asked::Sid(sid) => match self.sessions.find(&sid) {
                 None => self.refuse_engine(now, slot, request, Refusal::SidUnknown),
-                Some(session) if query.version != Some(self.engine.get(session).version) => {
+                Some(session) if query.version != Some(self.sessions.get(session).version) => {
                     self.refuse_engine(now, slot, request, Refusal::BadRequest);
                 }
                 Some(session) => self.answer_session(now, slot, request, session, transport),
@@ -50,7 +55,7 @@ impl<S: Socket> Server<S> {
         slot: u32,
         request: &Request<'_, '_>,
         query: &Query,
-        transport: engine::Transport,
+        transport: engine::TransportName,
     ) {
         if request.method != Method::Get {
             return self.refuse_engine(now, slot, request, Refusal::HandshakeMethod);
@@ -59,9 +64,9 @@ impl<S: Socket> Server<S> {
             return self.refuse_engine(now, slot, request, Refusal::VersionUnsupported);
         };
         let key = match (transport, self.upgrade_key(request)) {
-            (engine::Transport::Polling, _) => None,
-            (engine::Transport::WebSocket, Some(key)) => Some(key),
-            (engine::Transport::WebSocket, None) => {
+            (engine::TransportName::Polling, _) => None,
+            (engine::TransportName::WebSocket, Some(key)) => Some(key),
+            (engine::TransportName::WebSocket, None) => {
                 return self.refuse_engine(now, slot, request, Refusal::BadRequest);
             }
         };
@@ -82,7 +87,7 @@ impl<S: Socket> Server<S> {
         }
         let limits = &self.settings.limits;
         let open = Open {
-            sid: self.engine.get(session).sid,
+            sid: self.sessions.get(session).sid,
             upgrade: key.is_none(),
             ping_interval_ms: limits.ping_interval.as_millis(),
             ping_timeout_ms: limits.ping_timeout.as_millis(),
@@ -102,25 +107,25 @@ impl<S: Socket> Server<S> {
         slot: u32,
         request: &Request<'_, '_>,
         session: SessionId,
-        transport: engine::Transport,
+        transport: engine::TransportName,
     ) {
-        let polls = matches!(self.engine.get(session).transport, Transport::Polling { .. });
+        let polls = matches!(self.sessions.get(session).transport, Transport::Polling { .. });
         match (transport, request.method) {
-            (engine::Transport::Polling, Method::Get) if polls => {
+            (engine::TransportName::Polling, Method::Get) if polls => {
                 self.poll(now, slot, request, session);
             }
-            (engine::Transport::Polling, Method::Post) if polls => {
+            (engine::TransportName::Polling, Method::Post) if polls => {
                 self.post(now, slot, request, session);
             }
-            (engine::Transport::WebSocket, Method::Get)
-                if polls && self.engine.get(session).upgrade.is_none() =>
+            (engine::TransportName::WebSocket, Method::Get)
+                if polls && self.sessions.get(session).upgrade.is_none() =>
             {
                 let Some(key) = self.upgrade_key(request) else {
                     return self.refuse_engine(now, slot, request, Refusal::BadRequest);
                 };
                 let id = self.id(slot);
-                self.engine.get_mut(session).begin_upgrade(now.mono, id);
-                self.engine.arm(session, &self.settings);
+                self.sessions.get_mut(session).begin_upgrade(now.mono, id);
+                self.sessions.arm(session, &self.settings);
                 self.switch_protocols(now, slot, key, Role::Session(session), None);
             }
             _ => self.refuse_engine(now, slot, request, Refusal::BadRequest),
@@ -152,7 +157,7 @@ impl<S: Socket> Server<S> {
         let client = self.entries[slot as usize].conn.client();
         let sid = Sid::new(random);
         let session = Session::new(now.mono, sid, version, (client, holder), transport, first_ping);
-        let id = self.engine.open(&mut self.pool, &self.settings, session);
+        let id = self.sessions.open(&mut self.pool, &self.settings, session);
         let id = id.expect("can_open has seen that there is room");
         self.count_session(holder);
         self.bound_unentered(now);
@@ -160,7 +165,7 @@ impl<S: Socket> Server<S> {
     }
 
     /// Which of `--allow-origin` let this request in, if it is not the page's own.
-    pub(super) fn listed_origin(&self, request: &Request<'_, '_>) -> Option<u16> {
+    pub(in crate::server) fn listed_origin(&self, request: &Request<'_, '_>) -> Option<u16> {
         match self.permission(request, request.field("origin")?)? {
             Permission::OwnPage => None,
             Permission::Listed(number) => u16::try_from(number).ok(),
@@ -180,7 +185,7 @@ impl<S: Socket> Server<S> {
         self.respond(now, slot, request, Answer::plain(204).with(&fields));
     }
 
-    pub(super) fn refuse_engine(
+    pub(in crate::server) fn refuse_engine(
         &mut self,
         now: Now,
         slot: u32,
@@ -207,7 +212,7 @@ const FIELDS_MAX: usize = 6;
 
 /// Fields of an answer, without a heap.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Fields<'a> {
+pub(in crate::server) struct Fields<'a> {
     list: [(&'a str, &'a str); FIELDS_MAX],
     count: usize,
 }
@@ -217,13 +222,13 @@ impl<'a> Fields<'a> {
     ///
     /// # Panics
     /// If there are [`FIELDS_MAX`].
-    pub(super) fn push(&mut self, name: &'a str, value: &'a str) {
+    pub(in crate::server) fn push(&mut self, name: &'a str, value: &'a str) {
         self.list[self.count] = (name, value);
         self.count += 1;
     }
 
     /// Adds what lets a page of a listed origin read the answer.
-    pub(super) fn let_read(&mut self, origin: Option<&'a str>) {
+    pub(in crate::server) fn let_read(&mut self, origin: Option<&'a str>) {
         let Some(origin) = origin else { return };
         self.push("Access-Control-Allow-Origin", origin);
         if origin != "*" {

@@ -9,7 +9,7 @@ use crate::limits;
 
 /// The shares of the turn and of the connection that is being read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ReadBudget {
+pub(in crate::server) struct ReadBudget {
     bytes: usize,
     units: u32,
     /// Of the connection that is being read; at most `units`.
@@ -18,7 +18,7 @@ pub(super) struct ReadBudget {
 
 impl ReadBudget {
     /// The whole of a turn.
-    pub(super) const fn of_turn() -> ReadBudget {
+    pub(in crate::server) const fn of_turn() -> ReadBudget {
         ReadBudget {
             bytes: limits::READ_BYTES_PER_TURN,
             units: limits::UNITS_PER_TURN,
@@ -27,28 +27,28 @@ impl ReadBudget {
     }
 
     /// Another connection is read.
-    pub(super) fn begin_read(&mut self) {
+    pub(in crate::server) fn begin_read(&mut self) {
         self.units_of_read = limits::UNITS_PER_READ.min(self.units);
     }
 
     /// So many bytes of a publisher were read.
-    pub(super) fn spend_bytes(&mut self, bytes: usize) {
+    pub(in crate::server) fn spend_bytes(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
     /// So much was done for the connection that is being read, in units of a small packet.
-    pub(super) fn spend_units(&mut self, units: u32) {
+    pub(in crate::server) fn spend_units(&mut self, units: u32) {
         self.units = self.units.saturating_sub(units);
         self.units_of_read = self.units_of_read.saturating_sub(units);
     }
 
     /// Whether the turn has nothing left for publishers.
-    pub(super) fn is_spent(&self) -> bool {
+    pub(in crate::server) fn is_spent(&self) -> bool {
         self.bytes == 0 || self.units == 0
     }
 
     /// Whether the connection that is being read has had its share.
-    pub(super) fn is_read_over(&self) -> bool {
+    pub(in crate::server) fn is_read_over(&self) -> bool {
         self.units_of_read == 0
     }
 }

@@ -8,11 +8,6 @@
 //! send of its current space, it turns to the next that has. At shutdown it is the transport that
 //! is closed, never a namespace: clients stay away from a namespace that was closed on them.
 
-use super::admission::why;
-use super::carrier::Farewell;
-use super::pump::reason_of_refusal;
-use super::waiting::resume_paused;
-use super::{Event, Server, Socket};
 use crate::hub::{
     DEFAULT_CHANNEL, JoinError, Message, Newcomer, SPACES_MAX, Space, Transport, Unfinished,
     is_channel_name, pieces,
@@ -21,6 +16,11 @@ use crate::id::{ChannelId, ConnId, Member, Reader, SessionId};
 use crate::limits;
 use crate::outbound::{CloseFrame, Source};
 use crate::reason::CloseReason;
+use crate::server::admission::why;
+use crate::server::io::read::reason_of_refusal;
+use crate::server::io::turns::resume_paused;
+use crate::server::session::transport::Farewell;
+use crate::server::{Event, Server, Socket};
 use crate::settings::Events;
 use crate::time::Now;
 use crate::wire::engine::{self, Data, PacketType, SID_RANDOM_BYTES, Sid, Version};
@@ -40,19 +40,24 @@ fn channel_of(namespace: &str) -> Option<&str> {
 
 impl<S: Socket> Server<S> {
     /// An Engine.IO packet has come for a session, by whatever transport.
-    pub(super) fn take_packet(&mut self, now: Now, session: SessionId, packet: engine::Packet<'_>) {
-        let version = self.engine.get(session).version;
+    pub(in crate::server) fn take_packet(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        packet: engine::Packet<'_>,
+    ) {
+        let version = self.sessions.get(session).version;
         let is_pong = packet.kind == PacketType::Pong;
-        self.engine.get_mut(session).heard(now.mono, is_pong);
+        self.sessions.get_mut(session).heard(now.mono, is_pong);
         if is_pong {
             // The next ping may be due before the end of the time for this answer.
-            self.engine.arm(session, &self.settings);
+            self.sessions.arm(session, &self.settings);
         }
         match (packet.kind, version) {
             (PacketType::Message, _) => self.take_engine_message(now, session, packet.data),
             (PacketType::Ping, Version::V3) => self.answer_ping(now, session, packet.data),
             (PacketType::Close, _) => {
-                let farewell = match self.engine.get(session).transport {
+                let farewell = match self.sessions.get(session).transport {
                     Transport::Polling { .. } => Farewell::Noop,
                     Transport::WebSocket(_) => Farewell::Close,
                 };
@@ -79,7 +84,7 @@ impl<S: Socket> Server<S> {
     fn take_engine_message(&mut self, now: Now, session: SessionId, data: Data<'_>) {
         match data {
             Data::Text(text) => {
-                let entry = self.engine.get_mut(session);
+                let entry = self.sessions.get_mut(session);
                 match entry.decoder.text(entry.version, text) {
                     Ok(packet) if packet.attachments > 0 => {
                         self.keep_unfinished(now, session, text);
@@ -103,7 +108,7 @@ impl<S: Socket> Server<S> {
         let Some(unfinished) = Unfinished::new(&mut self.pool, text) else {
             return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
         };
-        let owed = self.engine.get_mut(session).unfinished.replace(unfinished);
+        let owed = self.sessions.get_mut(session).unfinished.replace(unfinished);
         assert!(owed.is_none(), "the decoder refuses a text while attachments are owed");
     }
 
@@ -115,7 +120,7 @@ impl<S: Socket> Server<S> {
         bytes_max: usize,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), engine::Error>,
     ) {
-        let entry = self.engine.get_mut(session);
+        let entry = self.sessions.get_mut(session);
         let (Ok(last), Some(unfinished)) = (entry.decoder.binary(), &mut entry.unfinished) else {
             return self.fail(now, session);
         };
@@ -139,7 +144,7 @@ impl<S: Socket> Server<S> {
 
     /// The last attachment has come.
     fn finish_unfinished(&mut self, now: Now, session: SessionId) {
-        let entry = self.engine.get_mut(session);
+        let entry = self.sessions.get_mut(session);
         let version = entry.version;
         let Some(buffer) = entry.unfinished.take().map(Unfinished::buffer) else { return };
         let bytes = self.pool.borrow_out(buffer);
@@ -175,7 +180,7 @@ impl<S: Socket> Server<S> {
                 match self.space_of(session, packet.namespace) {
                     Some(space) => self.take_event(now, session, space, packet, attachments),
                     // The reference of protocol 5 closes the connection, that of 4 shrugs.
-                    None if self.engine.get(session).version == Version::V4 => {
+                    None if self.sessions.get(session).version == Version::V4 => {
                         self.fail(now, session);
                     }
                     None => {}
@@ -190,26 +195,26 @@ impl<S: Socket> Server<S> {
 
     fn space_of(&self, session: SessionId, namespace: &str) -> Option<usize> {
         let space = self.space_left_or_not(session, namespace)?;
-        (!self.engine.get(session).spaces[space].leaving).then_some(space)
+        (!self.sessions.get(session).spaces[space].leaving).then_some(space)
     }
 
     /// The number of the session's space in a namespace, also of one that the client has left while
     /// the connection is in the middle of one of its records.
     fn space_left_or_not(&self, session: SessionId, namespace: &str) -> Option<usize> {
         let channel = self.hub.find(channel_of(namespace)?)?;
-        self.engine.get(session).space(channel)
+        self.sessions.get(session).space(channel)
     }
 
     /// Enters a namespace, or says why not.
-    pub(super) fn enter(&mut self, now: Now, session: SessionId, namespace: &str) {
-        if !self.engine.contains(session) {
+    pub(in crate::server) fn enter(&mut self, now: Now, session: SessionId, namespace: &str) {
+        if !self.sessions.contains(session) {
             return;
         }
-        let version = self.engine.get(session).version;
+        let version = self.sessions.get(session).version;
         let bytes_max = 1 + namespace.len() + socketio::ANSWER_BYTES_MAX;
         if let Some(space) = self.space_left_or_not(session, namespace) {
             // Twice is once; the client that asks again is told again, and stays if it was leaving.
-            self.engine.get_mut(session).spaces[space].leaving = false;
+            self.sessions.get_mut(session).spaces[space].leaving = false;
         } else if let Err(why) = self.join_space(now, session, namespace) {
             return self.say_written(now, session, bytes_max, |packet| {
                 packet.push(PacketType::Message.digit());
@@ -234,10 +239,10 @@ impl<S: Socket> Server<S> {
         namespace: &str,
     ) -> Result<(), &'static str> {
         let name = channel_of(namespace).ok_or("Invalid namespace")?;
-        if self.engine.get(session).spaces.len() >= SPACES_MAX {
+        if self.sessions.get(session).spaces.len() >= SPACES_MAX {
             return Err("Too many namespaces");
         }
-        let entry = self.engine.get_mut(session);
+        let entry = self.sessions.get_mut(session);
         if !entry.spaces.make_room(&mut self.pool) {
             return Err("Out of memory");
         }
@@ -255,13 +260,13 @@ impl<S: Socket> Server<S> {
                 JoinError::NoMemoryOfAddress => "Too much memory for channels of this address",
             }
         })?;
-        // Everyone else is told; the newcomer begins behind it. A room that has no memory for a
+        // Everyone else is told; the newcomer begins behind it. A channel that has no memory for a
         // greeting does without.
         let told = self.hub.publish(&mut self.pool, joined.channel, &Message::Hi);
         self.metrics.greetings_dropped += u64::from(told.is_err());
         let mark = self.hub.feed(joined.channel, dialect).mark();
-        self.engine.entered(session);
-        let entry = self.engine.get_mut(session);
+        self.sessions.entered(session);
+        let entry = self.sessions.get_mut(session);
         entry.spaces.push(Space {
             channel: joined.channel,
             position: joined.position,
@@ -277,7 +282,7 @@ impl<S: Socket> Server<S> {
             entry.current = 0;
             self.entries[id.slot as usize].conn.follow(joined.channel, dialect, mark);
         }
-        self.engine.arm(session, &self.settings);
+        self.sessions.arm(session, &self.settings);
         self.events.push(&mut self.pool, Event::Opened { client, channel: name.into() });
         Ok(())
     }
@@ -335,13 +340,13 @@ impl<S: Socket> Server<S> {
         packet: &Packet<'_>,
         message: &Message<'_>,
     ) {
-        let entry = self.engine.get(session);
+        let entry = self.sessions.get(session);
         let (channel, client) = (entry.spaces[space].channel, entry.client.address());
         if let Err(error) = self.hub.publish(&mut self.pool, channel, message) {
             let reason = reason_of_refusal(error);
             return self.close_session(now, session, reason, Farewell::Close);
         }
-        let entry = self.engine.get_mut(session);
+        let entry = self.sessions.get_mut(session);
         entry.spaces[space].messages_in = entry.spaces[space].messages_in.saturating_add(1);
         self.count_published(client, message);
         if let Some(id) = packet.id {
@@ -356,13 +361,13 @@ impl<S: Socket> Server<S> {
 
     /// The client leaves a namespace. What its connection is in the middle of is finished first.
     fn leave_space(&mut self, now: Now, session: SessionId, space: usize) {
-        let entry = self.engine.get(session);
+        let entry = self.sessions.get(session);
         if let Transport::WebSocket(id) = entry.transport
             && entry.current == space
         {
             let conn = &mut self.entries[id.slot as usize].conn;
             if conn.out.is_inside_record() {
-                self.engine.get_mut(session).spaces[space].leaving = true;
+                self.sessions.get_mut(session).spaces[space].leaving = true;
                 return;
             }
         }
@@ -370,14 +375,14 @@ impl<S: Socket> Server<S> {
     }
 
     /// Gives a place up and says that it ended.
-    pub(super) fn end_space(
+    pub(in crate::server) fn end_space(
         &mut self,
         now: Now,
         session: SessionId,
         number: usize,
         reason: CloseReason,
     ) {
-        let entry = self.engine.get_mut(session);
+        let entry = self.sessions.get_mut(session);
         let (dialect, client) = (entry.dialect(), entry.client.address());
         let mut space = entry.spaces.swap_remove(&mut self.pool, number);
         let was_current = entry.current == number;
@@ -399,7 +404,7 @@ impl<S: Socket> Server<S> {
                 out.start_feed(next.channel, dialect, next.cursor);
                 // Nobody else sends what waits there already.
                 self.enqueue(id.slot);
-            } else if out.holds_close() {
+            } else if out.keeps_close_back() {
                 self.enqueue(id.slot);
             }
         }
@@ -426,13 +431,13 @@ impl<S: Socket> Server<S> {
 
     /// Who is to send what the sweep of `channel` has found for a session: nobody if it polls, or
     /// if it has to wait.
-    pub(super) fn visit_session(
+    pub(in crate::server) fn visit_session(
         &mut self,
         now: Now,
         session: SessionId,
         channel: ChannelId,
     ) -> Option<ConnId> {
-        let entry = self.engine.get(session);
+        let entry = self.sessions.get(session);
         let number = entry.space(channel)?;
         let (transport, dialect) = (entry.transport, entry.dialect());
         let behind = self.hub.feed(channel, dialect);
@@ -475,8 +480,8 @@ impl<S: Socket> Server<S> {
     }
 
     /// The WebSocket of a session that is in one channel, or has none.
-    pub(super) fn sole_transport(&self, session: SessionId) -> Option<ConnId> {
-        let entry = self.engine.get(session);
+    pub(in crate::server) fn sole_transport(&self, session: SessionId) -> Option<ConnId> {
+        let entry = self.sessions.get(session);
         match entry.transport {
             Transport::WebSocket(id) if entry.spaces.len() == 1 => {
                 let leaving = entry.spaces[0].leaving;
@@ -486,8 +491,13 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    pub(super) fn close_lapped(&mut self, now: Now, session: SessionId, channel: ChannelId) {
-        let entry = self.engine.get(session);
+    pub(in crate::server) fn close_lapped(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        channel: ChannelId,
+    ) {
+        let entry = self.sessions.get(session);
         let feed = self.hub.feed(channel, entry.dialect());
         let space = entry.space(channel).map(|number| entry.spaces[number]);
         self.events.push(
@@ -511,28 +521,28 @@ impl<S: Socket> Server<S> {
 
     /// A session that does not read counts among the choked.
     fn count_choked_space(&mut self, session: SessionId, number: usize) {
-        let entry = self.engine.get(session);
+        let entry = self.sessions.get(session);
         let space = entry.spaces[number];
         let lags = self.cursor_of(session, number).is_some_and(|cursor| {
             self.hub.feed(space.channel, entry.dialect()).lags_more_than(cursor, 2)
         });
         if lags && !space.choked {
-            self.engine.get_mut(session).spaces[number].choked = true;
+            self.sessions.get_mut(session).spaces[number].choked = true;
             self.hub.channel_mut(space.channel).count_choked();
         }
     }
 
     /// After sending: the spaces of a session that has caught up count as reading again, and those
     /// that its client has left are left.
-    pub(super) fn recover_spaces(&mut self, now: Now, id: ConnId) {
+    pub(in crate::server) fn recover_spaces(&mut self, now: Now, id: ConnId) {
         let Some(session) = self.entries[id.slot as usize].conn.session() else { return };
-        if self.engine.get(session).transport != Transport::WebSocket(id) {
+        if self.sessions.get(session).transport != Transport::WebSocket(id) {
             return;
         }
         self.recover_session(session);
         let inside = self.entries[id.slot as usize].conn.out.is_inside_record();
         let left = |server: &Self| {
-            let entry = server.engine.get(session);
+            let entry = server.sessions.get(session);
             let is_over = |(number, space): (usize, &Space)| {
                 space.leaving && !(inside && entry.current == number)
             };
@@ -545,20 +555,20 @@ impl<S: Socket> Server<S> {
     }
 
     /// Counts the spaces that do not lag any more as reading.
-    pub(super) fn recover_session(&mut self, session: SessionId) {
-        let entry = self.engine.get(session);
+    pub(in crate::server) fn recover_session(&mut self, session: SessionId) {
+        let entry = self.sessions.get(session);
         if !entry.spaces.iter().any(|space| space.choked) {
             return;
         }
-        for number in 0..self.engine.get(session).spaces.len() {
-            let entry = self.engine.get(session);
+        for number in 0..self.sessions.get(session).spaces.len() {
+            let entry = self.sessions.get(session);
             let space = entry.spaces[number];
             let feed = self.hub.feed(space.channel, entry.dialect());
             let lags = self
                 .cursor_of(session, number)
                 .is_some_and(|cursor| feed.lags_more_than(cursor, 2));
             if space.choked && !lags {
-                self.engine.get_mut(session).spaces[number].choked = false;
+                self.sessions.get_mut(session).spaces[number].choked = false;
                 self.uncount_choked_in(space.channel);
             }
         }
@@ -566,7 +576,7 @@ impl<S: Socket> Server<S> {
 
     /// Where a session stands in a space: the connection knows that of the current one.
     fn cursor_of(&self, session: SessionId, number: usize) -> Option<crate::feed::Mark> {
-        let entry = self.engine.get(session);
+        let entry = self.sessions.get(session);
         match entry.transport {
             Transport::WebSocket(id) if entry.current == number => {
                 self.entries[id.slot as usize].conn.out.cursor()
@@ -579,9 +589,9 @@ impl<S: Socket> Server<S> {
 
     /// When a session's connection has sent everything of its current space: turns to another one
     /// that has something. Whether there was one.
-    pub(super) fn turn_to_next_space(&mut self, id: ConnId) -> bool {
+    pub(in crate::server) fn turn_to_next_space(&mut self, id: ConnId) -> bool {
         let conn = &self.entries[id.slot as usize].conn;
-        if conn.out.holds_close() {
+        if conn.out.keeps_close_back() {
             self.turn_in_closing(id);
             return true;
         }
@@ -589,7 +599,7 @@ impl<S: Socket> Server<S> {
             return false;
         }
         let Some(session) = conn.session() else { return false };
-        let (Some(cursor), entry) = (conn.out.cursor(), self.engine.get_mut(session)) else {
+        let (Some(cursor), entry) = (conn.out.cursor(), self.sessions.get_mut(session)) else {
             return false;
         };
         let count = entry.spaces.len();
@@ -616,8 +626,8 @@ impl<S: Socket> Server<S> {
     fn turn_in_closing(&mut self, id: ConnId) {
         let conn = &mut self.entries[id.slot as usize].conn;
         let cursor = conn.out.cursor();
-        let Some(session) = conn.session() else { return conn.out.hold_close(false) };
-        let entry = self.engine.get_mut(session);
+        let Some(session) = conn.session() else { return conn.out.keep_close_back(false) };
+        let entry = self.sessions.get_mut(session);
         let (current, dialect) = (entry.current, entry.dialect());
         if let (Some(space), Some(cursor)) = (entry.spaces.get_mut(current), cursor) {
             (space.cursor, space.finished) = (cursor, true);
@@ -629,7 +639,7 @@ impl<S: Socket> Server<S> {
             has_something && !space.finished
         });
         let out = &mut self.entries[id.slot as usize].conn.out;
-        let Some(next) = next else { return out.hold_close(false) };
+        let Some(next) = next else { return out.keep_close_back(false) };
         entry.current = next;
         let Space { channel, cursor, .. } = entry.spaces[next];
         out.turn_closing(channel, dialect, cursor, self.hub.feed(channel, dialect).head());

@@ -1,0 +1,3 @@
+//! What requests are answered with: a probe's word, a file, a channel by WebSocket, a refusal.
+
+pub(super) mod answer;

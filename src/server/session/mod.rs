@@ -1,0 +1,7 @@
+//! Engine.IO sessions and what Socket.IO clients do in them: how one begins, what carries it, how
+//! it hears and speaks by polls, which channels it is in.
+
+pub(super) mod handshake;
+pub(super) mod packets;
+pub(super) mod polling;
+pub(super) mod transport;
