@@ -19,6 +19,7 @@ struct Link {
 struct Ends {
     first: u32,
     last: u32,
+    len: usize,
 }
 
 /// `LISTS` lists of numbers, each number in one of them at most.
@@ -28,7 +29,6 @@ struct Ends {
 pub struct Order<const LISTS: usize> {
     links: Vec<Link>,
     lists: [Ends; LISTS],
-    len: usize,
 }
 
 /// User-space bytes of one place in the table of links, whether its number is in a list or not.
@@ -38,8 +38,8 @@ impl<const LISTS: usize> Order<LISTS> {
     /// Empty lists, with room for numbers below `capacity` set aside (not touched before it is
     /// used).
     pub fn new(capacity: usize) -> Order<LISTS> {
-        let empty = Ends { first: NONE, last: NONE };
-        Order { links: Vec::with_capacity(capacity), lists: [empty; LISTS], len: 0 }
+        let empty = Ends { first: NONE, last: NONE, len: 0 };
+        Order { links: Vec::with_capacity(capacity), lists: [empty; LISTS] }
     }
 
     /// Puts `number` at the end of a list.
@@ -53,6 +53,7 @@ impl<const LISTS: usize> Order<LISTS> {
             self.links.resize(at + 1, Link { previous: NONE, next: OUT });
         }
         let ends = &mut self.lists[list];
+        ends.len += 1;
         let last = core::mem::replace(&mut ends.last, number);
         if last == NONE {
             ends.first = number;
@@ -60,33 +61,42 @@ impl<const LISTS: usize> Order<LISTS> {
             self.links[last as usize].next = number;
         }
         self.links[at] = Link { previous: last, next: NONE };
-        self.len += 1;
     }
 
-    /// Takes `number` out of the list that it is in, if it is in any.
-    pub fn remove(&mut self, number: u32) {
+    /// Takes `number` out of `list`; nothing happens if it is in no list.
+    ///
+    /// # Panics
+    /// If `number` is an end of another list. Whoever names the wrong list for a number between two
+    /// others makes both lists miscount, which [`Order::check`] finds.
+    pub fn remove(&mut self, list: usize, number: u32) {
         if !self.contains(number) {
             return;
         }
         let gone = Link { previous: NONE, next: OUT };
         let Link { previous, next } = core::mem::replace(&mut self.links[number as usize], gone);
+        let ends = &mut self.lists[list];
+        ends.len -= 1;
         match self.links.get_mut(previous as usize) {
             Some(link) => link.next = next,
-            None => self.ends(|ends| ends.first == number).first = next,
+            None => {
+                let first = core::mem::replace(&mut ends.first, next);
+                assert_eq!(first, number, "a number is taken out of its own list");
+            }
         }
         match self.links.get_mut(next as usize) {
             Some(link) => link.previous = previous,
-            None => self.ends(|ends| ends.last == number).last = previous,
+            None => {
+                let last = core::mem::replace(&mut ends.last, previous);
+                assert_eq!(last, number, "a number is taken out of its own list");
+            }
         }
-        self.len -= 1;
     }
 
-    /// Finds the list of which a number is an end.
-    ///
-    /// # Panics
-    /// If no list has such an end.
-    fn ends(&mut self, is_it: impl Fn(&Ends) -> bool) -> &mut Ends {
-        self.lists.iter_mut().find(|ends| is_it(ends)).expect("an end is some list's")
+    /// Takes the number out of `list` that has been there for longest.
+    pub fn pop(&mut self, list: usize) -> Option<u32> {
+        let first = self.first(list)?;
+        self.remove(list, first);
+        Some(first)
     }
 
     /// The number that has been in `list` for longest.
@@ -100,14 +110,22 @@ impl<const LISTS: usize> Order<LISTS> {
         self.links.get(number as usize).is_some_and(|link| link.next != OUT)
     }
 
-    /// How many numbers there are in all lists together.
-    pub fn len(&self) -> usize {
-        self.len
+    /// How many numbers there are in `list`.
+    pub fn len(&self, list: usize) -> usize {
+        self.lists[list].len
     }
 
-    /// Whether all lists are empty.
-    pub fn is_empty(&self) -> bool {
-        self.len == 0
+    /// Whether `list` is empty.
+    pub fn is_empty(&self, list: usize) -> bool {
+        self.lists[list].len == 0
+    }
+
+    /// Asserts what must hold between two calls. Walks all lists: for tests.
+    pub fn check(&self) {
+        for (list, ends) in self.lists.iter().enumerate() {
+            assert_eq!(self.iter(list).count(), ends.len, "list {list} counts what it holds");
+            assert_eq!(self.iter(list).last(), (ends.last != NONE).then_some(ends.last));
+        }
     }
 
     /// The numbers of `list` from the first to the last. For checks.
@@ -139,20 +157,24 @@ mod tests {
                 let is_in = model.iter().any(|queue| queue.contains(&number));
                 assert_eq!(order.contains(number), is_in);
                 if is_in {
-                    model.iter_mut().for_each(|queue| queue.retain(|other| *other != number));
-                    order.remove(number);
+                    let of = usize::from(!model[0].contains(&number));
+                    model[of].retain(|other| *other != number);
+                    order.remove(of, number);
+                } else if below(5) == 0 {
+                    assert_eq!(order.pop(list), model[list].pop_front());
                 } else if below(3) > 0 {
                     model[list].push_back(number);
                     order.push(list, number);
                 } else {
-                    order.remove(number);
+                    order.remove(list, number);
                 }
+                order.check();
                 for (list, queue) in model.iter().enumerate() {
                     assert_eq!(order.first(list), queue.front().copied());
                     assert!(order.iter(list).eq(queue.iter().copied()));
+                    assert_eq!(order.len(list), queue.len());
+                    assert_eq!(order.is_empty(list), queue.is_empty());
                 }
-                assert_eq!(order.len(), model.iter().map(VecDeque::len).sum::<usize>());
-                assert_eq!(order.is_empty(), model.iter().all(VecDeque::is_empty));
             }
         }
     }

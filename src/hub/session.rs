@@ -522,8 +522,6 @@ pub struct Sessions {
     /// Two lists: sessions that must enter a namespace and have not yet, in the order in which they
     /// came; and sessions that have ended.
     order: Order<2>,
-    /// How many sessions have ended and are still to be reaped.
-    over: usize,
     /// Places in the tables for which the pool was charged: `len() <= places`.
     places: usize,
 }
@@ -533,7 +531,7 @@ impl Sessions {
     pub fn new(now: Instant, key: HashKey) -> Sessions {
         let (table, sids) = (Slab::new(), HashMap::with_hasher(key));
         let (wheel, order) = (Wheel::new(now, 0), Order::new(0));
-        Sessions { table, sids, wheel, order, over: 0, places: 0 }
+        Sessions { table, sids, wheel, order, places: 0 }
     }
 
     /// Adds a session. [`SESSION_BYTES`] are reserved for it, and [`SESSION_TABLES_BYTES`] spent if
@@ -587,16 +585,13 @@ impl Sessions {
         session.over = true;
         self.sids.remove(&session.sid);
         self.wheel.clear(id.0);
-        self.order.remove(id.0);
+        self.order.remove(UNENTERED, id.0);
         self.order.push(OVER, id.0);
-        self.over += 1;
     }
 
     /// Takes all sessions that have ended out of the table. Nobody may be working on a session.
     pub fn reap(&mut self, pool: &mut Pool) {
-        while let Some(number) = self.order.first(OVER) {
-            self.order.remove(number);
-            self.over -= 1;
+        while let Some(number) = self.order.pop(OVER) {
             self.table.remove(number as usize);
             pool.release(SESSION_BYTES);
         }
@@ -605,19 +600,19 @@ impl Sessions {
     /// Notes that a session has entered a namespace.
     pub fn entered(&mut self, id: SessionId) {
         self.table[id.0 as usize].connect_by = Instant::NEVER;
-        self.order.remove(id.0);
+        self.order.remove(UNENTERED, id.0);
     }
 
     /// Notes that a session in no namespace was told to close, so that it is no longer waited for.
     pub fn dismiss(&mut self, id: SessionId) {
         if self.contains(id) {
-            self.order.remove(id.0);
+            self.order.remove(UNENTERED, id.0);
         }
     }
 
     /// How many sessions have yet to enter a namespace, not counting those that enter one unasked.
     pub fn unentered(&self) -> usize {
-        self.order.len() - self.over
+        self.order.len(UNENTERED)
     }
 
     /// The session that has waited for longest to enter a namespace.
@@ -634,7 +629,8 @@ impl Sessions {
 
     /// Asserts what must hold between two calls, for the server's check.
     pub fn check(&self) {
-        assert_eq!((self.over, self.order.first(OVER)), (0, None), "the ended were reaped");
+        assert!(self.order.is_empty(OVER), "the ended were reaped");
+        self.order.check();
         for (id, session) in self.iter() {
             let waits = self.order.contains(id.0);
             let is_unentered = session.connect_by != Instant::NEVER;
@@ -703,7 +699,7 @@ impl Sessions {
 
     /// How many sessions live.
     pub fn len(&self) -> usize {
-        self.table.len() - self.over
+        self.table.len() - self.order.len(OVER)
     }
 
     /// Whether no session lives.

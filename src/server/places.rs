@@ -86,11 +86,13 @@ impl<S: Socket> Server<S> {
         if waits == entry.waits {
             return;
         }
-        entry.waits = waits;
-        self.waiting.remove(slot);
+        let from = entry.conn.listener();
+        if let Some(before) = core::mem::replace(&mut entry.waits, waits) {
+            self.waiting.remove(list_of(from, before), slot);
+        }
         if let Some(waiting) = waits {
             entry.waits_since = self.turn;
-            self.waiting.push(list_of(entry.conn.listener(), waiting), slot);
+            self.waiting.push(list_of(from, waiting), slot);
         }
     }
 
@@ -130,17 +132,20 @@ impl<S: Socket> Server<S> {
     /// Notes that a connection has ended: its listener has one more place, and its slot is kept
     /// until [`Server::reap`].
     pub(super) fn give_place_back(&mut self, slot: u32) {
-        self.waiting.remove(slot);
+        let entry = &mut self.entries[slot as usize];
+        let from = entry.conn.listener();
+        if let Some(before) = entry.waits.take() {
+            self.waiting.remove(list_of(from, before), slot);
+        }
         self.waiting.push(OVER, slot);
-        self.taken[self.entries[slot as usize].conn.listener() as usize] -= 1;
+        self.taken[from as usize] -= 1;
     }
 
     /// Takes connections and sessions away that have ended. At the end of each public call, when
     /// nobody works on them any more: so in between an end is something that has no effect, not
     /// something to be asked for.
     pub(super) fn reap(&mut self) {
-        while let Some(slot) = self.waiting.first(OVER) {
-            self.waiting.remove(slot);
+        while let Some(slot) = self.waiting.pop(OVER) {
             self.entries.remove(slot as usize);
         }
         self.sessions.reap(&mut self.pool);

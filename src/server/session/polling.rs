@@ -159,8 +159,9 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Takes in what a POST has brought, as far as its share of the turn and the channel let it, and
-    /// answers it when that is done. A text is checked as a whole before its first packet counts.
+    /// Takes in what a POST has brought, as far as its share of the turn and the channel let it,
+    /// and answers it when that is done. A text is checked as a whole before its first packet
+    /// counts.
     pub(in crate::server) fn take_posted(&mut self, now: Now, id: ConnId) {
         let Some(mut body) = self.entries[id.slot as usize].conn.take_posted() else { return };
         let bytes = self.pool.borrow_out(body.buffer);
@@ -178,8 +179,8 @@ impl<S: Socket> Server<S> {
         self.answer_post(now, id);
     }
 
-    /// Acts on the packets of a body, as far as the connection's share of the turn and the channel let
-    /// it. Whether that was all: the end of the body, or of the session.
+    /// Acts on the packets of a body, as far as the connection's share of the turn and the channel
+    /// let it. Whether that was all: the end of the body, or of the session.
     fn take_packets(&mut self, now: Now, id: ConnId, body: &mut TakenBody, bytes: &[u8]) -> bool {
         let session = body.session;
         let version = self.sessions.get(session).version;
