@@ -130,6 +130,12 @@ impl Wheel {
         self.link(key);
     }
 
+    /// Whether the deadline of `key` is this one. For checks.
+    pub fn is_set(&self, key: u32, deadline: Instant) -> bool {
+        let due = self.entries.get(key as usize).map_or(Due::NEVER, |entry| entry.due);
+        due == Due::new(deadline)
+    }
+
     /// Takes the deadline of `key` away, if there is one.
     pub fn clear(&mut self, key: u32) {
         if let Some(entry) = self.entries.get_mut(key as usize) {

@@ -201,8 +201,8 @@ pub enum Role {
 /// What a connection is doing, with the data that only this needs.
 #[derive(Debug)]
 enum Phase {
-    /// The PROXY header is read, until `by` at the latest.
-    Proxy { by: Instant },
+    /// The PROXY header is read, until `by` at the latest; `began` when a byte of it has come.
+    Proxy { by: Instant, began: bool },
     /// A request head is waited for or read.
     Request(Request),
     /// A response is sent.
@@ -248,7 +248,7 @@ impl Conn {
         let headed = listener == Listener::Health || cx.settings.proxy != ProxyMode::Off;
         let now = cx.now.mono;
         let phase = if headed {
-            Phase::Proxy { by: now.plus(limits::PROXY_LIMIT) }
+            Phase::Proxy { by: now.plus(limits::PROXY_LIMIT), began: false }
         } else {
             Phase::Request(Request::first(cx, Requester::Client))
         };
@@ -342,13 +342,14 @@ impl Conn {
         }
     }
 
-    /// When [`Conn::handle_timeout`] is due. The instant may be later than at the last call.
-    pub fn deadline(&self, settings: &Settings) -> Instant {
+    /// When [`Conn::handle_timeout`] is due, if the answer to a ping may take `ping_timeout`. The
+    /// instant may be later than at the last call.
+    pub fn deadline(&self, ping_timeout: Duration) -> Instant {
         match &self.phase {
-            Phase::Proxy { by } | Phase::Body { by, .. } => *by,
+            Phase::Proxy { by, .. } | Phase::Body { by, .. } => *by,
             Phase::Request(request) => request.by,
             Phase::Response(response) => response.progress_at.plus(limits::RESPONSE_LIMIT),
-            Phase::WebSocket(ws) => ws.deadline(settings, self.heard_at),
+            Phase::WebSocket(ws) => ws.deadline(ping_timeout, self.heard_at),
             Phase::Post(post) => post.by,
             // A session has a deadline of its own.
             Phase::Held { .. } | Phase::Posted(_) | Phase::Over => Instant::NEVER,
@@ -715,14 +716,14 @@ impl Conn {
     pub fn waits(&self) -> Option<Waiting> {
         let nothing_came = self.input.is_none();
         match &self.phase {
-            Phase::Proxy { .. } if nothing_came => Some(Waiting::ForARequest),
+            Phase::Proxy { began: false, .. } => Some(Waiting::ForARequest),
             Phase::Request(request) => match (request.is_fresh(), nothing_came) {
                 (true, true) => Some(Waiting::ForARequest),
                 // A request that was pipelined behind the last one is still to be taken in.
                 (true, false) => None,
                 (false, _) => Some(Waiting::ForTheRest),
             },
-            Phase::Proxy { .. } => Some(Waiting::ForTheRest),
+            Phase::Proxy { began: true, .. } => Some(Waiting::ForTheRest),
             // The rest of a body and the peer's end are waited for, because unread input would
             // destroy what was said last.
             Phase::Body { .. }

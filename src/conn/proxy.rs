@@ -16,6 +16,9 @@ impl Conn {
         cx: &mut Cx<'_>,
         bytes: &'b mut [u8],
     ) -> (usize, Step<'b>) {
+        if let Phase::Proxy { began, .. } = &mut self.phase {
+            *began = true;
+        }
         if self.listener == Listener::Health {
             return self.pass_header(cx, bytes);
         }
@@ -52,7 +55,7 @@ impl Conn {
     }
 
     fn go_without_header(&mut self, cx: &mut Cx<'_>) -> (usize, Step<'static>) {
-        let Phase::Proxy { by } = self.phase else { return (0, Step::Continue) };
+        let Phase::Proxy { by, .. } = self.phase else { return (0, Step::Continue) };
         let request = match (self.listener, cx.settings.proxy) {
             (Listener::Health, _) => Request::first(cx, Requester::Health),
             (Listener::Public, ProxyMode::Required) if self.is_trusted() => {

@@ -12,7 +12,6 @@ use crate::limits;
 use crate::outbound::{CloseFrame, Outbound};
 use crate::pool::{BufferId, Pool};
 use crate::reason::CloseReason;
-use crate::settings::Settings;
 use crate::time::{Duration, Instant};
 use crate::wire::Status;
 use crate::wire::ws::{Deframer, Input, Kind};
@@ -126,13 +125,13 @@ impl WebSocket {
         }
     }
 
-    pub(super) fn deadline(&self, settings: &Settings, heard_at: Instant) -> Instant {
+    pub(super) fn deadline(&self, ping_timeout: Duration, heard_at: Instant) -> Instant {
         let ping = if matches!(self.role, Role::Session(_) | Role::Orphan) {
             Instant::NEVER
         } else if self.pinged_at == Instant::NEVER {
             heard_at.plus(Duration::from_millis(u64::from(self.wait_ms)))
         } else {
-            self.pinged_at.plus(settings.limits.ping_timeout)
+            self.pinged_at.plus(ping_timeout)
         };
         ping.min(self.message_deadline(heard_at))
     }
@@ -144,7 +143,7 @@ impl WebSocket {
         heard_at: Instant,
     ) -> Step<'static> {
         let now = cx.now.mono;
-        if self.deadline(cx.settings, heard_at) > now {
+        if self.deadline(cx.settings.limits.ping_timeout, heard_at) > now {
             return Step::Continue;
         }
         if self.message_deadline(heard_at) <= now {

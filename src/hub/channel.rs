@@ -272,6 +272,11 @@ impl Channel {
         })
     }
 
+    /// Whether a publisher is among those that are not read. For checks.
+    pub fn has_paused(&self, publisher: ConnId) -> bool {
+        self.paused.iter().flatten().any(|paused| *paused == publisher)
+    }
+
     /// Counts a member that was found blocked with more than half a ring of lag.
     pub fn count_choked(&mut self) {
         self.choked += 1;

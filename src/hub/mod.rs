@@ -377,6 +377,11 @@ impl Hub {
         feeds as u64 * self.feed_cost_bytes
     }
 
+    /// Whether a publisher stands in the list of any channel. For checks.
+    pub fn has_paused(&self, publisher: ConnId) -> bool {
+        self.channels.iter().any(|(_, channel)| channel.has_paused(publisher))
+    }
+
     /// What each client address holds.
     pub fn shares(&self) -> &Shares {
         &self.shares

@@ -3,10 +3,9 @@
 //! Leaves to others: what a refusal says (`http`), the places of Socket.IO sessions, of which each
 //! may have several (`session`).
 
-use super::io::turns::resume_paused;
 use super::session::transport::Farewell;
 use super::{Event, Server, Socket};
-use crate::conn::Place;
+use crate::conn::{Conn, Place};
 use crate::hub::{DEFAULT_CHANNEL, Holder, JoinError, Moved, Newcomer, Transport};
 use crate::id::{ChannelId, Dialect, Member, Reader};
 use crate::reason::CloseReason;
@@ -64,7 +63,7 @@ impl<S: Socket> Server<S> {
 
     /// On whose account a connection's session is, and what that brings into being.
     pub(super) fn holder(&self, slot: u32) -> Holder {
-        let conn = &self.entries[slot as usize].conn;
+        let conn = self.connections.conn(slot);
         let address = self.hub.shares().address(conn.client().ip());
         Holder { address, is_proxy: conn.is_proxy(&self.settings) }
     }
@@ -74,12 +73,12 @@ impl<S: Socket> Server<S> {
         let member = Member::new(Reader::Conn(slot));
         let holder = self.holder(slot);
         let newcomer = Newcomer { member, dialect: Dialect::Plain, holder };
-        let (entries, resume) = (&mut self.entries, &mut self.resume);
-        let resume = |id| resume_paused(entries, resume, id);
+        let connections = &mut self.connections;
+        let resume = |id| connections.resume(id);
         let joined = self.hub.join(&mut self.pool, channel, newcomer, resume)?;
-        let entry = &mut self.entries[slot as usize];
-        entry.session = true;
-        entry.conn.follow(joined.channel, Dialect::Plain, joined.mark);
+        self.connections.marks_mut(slot).session = true;
+        let follow = |conn: &mut Conn| conn.follow(joined.channel, Dialect::Plain, joined.mark);
+        self.connections.change(slot, follow);
         self.count_session(holder);
         Ok(Place {
             channel: joined.channel,
@@ -91,12 +90,14 @@ impl<S: Socket> Server<S> {
 
     /// Gives a place in a channel up, and tells the member that fills the gap.
     pub(super) fn leave(&mut self, channel: ChannelId, position: u32, dialect: Dialect) {
-        let (entries, resume) = (&mut self.entries, &mut self.resume);
-        let resume = |id| resume_paused(entries, resume, id);
+        let connections = &mut self.connections;
+        let resume = |id| connections.resume(id);
         let moved = self.hub.leave(&mut self.pool, channel, position, dialect, resume);
         let Some(Moved { member, position }) = moved else { return };
         match member.reader() {
-            Reader::Conn(slot) => self.entries[slot as usize].conn.set_position(position),
+            Reader::Conn(slot) => {
+                self.connections.change(slot, |conn| conn.set_position(position));
+            }
             Reader::Session(session) => {
                 let session = self.sessions.get_mut(session);
                 if let Some(space) = session.space(channel) {
@@ -108,22 +109,22 @@ impl<S: Socket> Server<S> {
 
     /// Takes a plain WebSocket out of its channel and says that it ended.
     pub(super) fn end_member(&mut self, now: Now, slot: u32, place: Place, reason: CloseReason) {
-        let entry = &mut self.entries[slot as usize];
-        let client = entry.conn.client();
-        let duration = now.mono.since(entry.conn.opened_at());
-        let cursor = entry.conn.out.cursor();
-        entry.session = false;
-        entry.told = true;
+        let conn = self.connections.conn(slot);
+        let client = conn.client();
+        let duration = now.mono.since(conn.opened_at());
+        let cursor = conn.out.cursor();
+        let marks = self.connections.marks_mut(slot);
+        (marks.session, marks.told) = (false, true);
         self.uncount_choked(slot);
         // Nothing holds it back any more: what it still sends is to be read and discarded.
-        let id = self.id(slot);
+        let id = self.connections.id(slot);
         if self.hub.channel_mut(place.channel).forget(id) {
-            self.entries[slot as usize].resuming = false;
+            self.connections.unpause(slot);
         }
         let channel = self.hub.channel(place.channel).name().into();
         self.leave(place.channel, place.position, Dialect::Plain);
         // The role ends with the place, so that nobody takes it for a member any more.
-        self.entries[slot as usize].conn.orphan();
+        self.connections.change(slot, Conn::orphan);
         self.uncount_session(self.holder(slot));
         let messages_out =
             cursor.map_or(0, |cursor| (cursor.seq.0 as u32).wrapping_sub(place.joined));
@@ -162,7 +163,7 @@ impl<S: Socket> Server<S> {
             self.sessions.dismiss(session);
             // One whose socket is full cannot be told before its time is over.
             let is_deaf = match self.sessions.get(session).transport {
-                Transport::WebSocket(id) => self.entries[id.slot as usize].blocked,
+                Transport::WebSocket(id) => self.connections.marks(id.slot).blocked,
                 Transport::Polling { .. } => false,
             };
             let farewell = if is_deaf { Farewell::Cut } else { Farewell::Close };
@@ -173,8 +174,8 @@ impl<S: Socket> Server<S> {
     /// Asserts that addresses are charged with exactly what they hold, and no more than they may.
     pub(super) fn check_shares(&self) {
         let shares = self.hub.shares();
-        let holders = self.entries.iter().filter(|(_, entry)| entry.session);
-        let holders = holders.map(|(slot, _)| self.holder(slot as u32));
+        let holders = self.connections.iter().filter(|slot| self.connections.marks(*slot).session);
+        let holders = holders.map(|slot| self.holder(slot));
         let holders = holders.chain(self.sessions.iter().map(|(_, session)| session.holder));
         let counted = holders.filter(|holder| shares.counts_sessions(*holder)).count();
         assert_eq!(counted, shares.sessions());

@@ -4,10 +4,10 @@
 //! whether it still does. After a sleep of the machine deadlines come before what has arrived
 //! meanwhile, so nobody is given up for silence whose words wait to be read.
 
-use super::io::turns::{Wait, resume_paused};
+use super::io::turns::Wait;
 use super::session::transport::Farewell;
 use super::{Server, Socket};
-use crate::conn::Step;
+use crate::conn::{Conn, Step};
 use crate::hub::{Due, Transport};
 use crate::id::{ConnId, SessionId};
 use crate::limits;
@@ -18,29 +18,14 @@ use chacha20::rand_core::Rng;
 impl<S: Socket> Server<S> {
     pub(super) fn expire(&mut self, now: Now) {
         // First, so that nobody is found silent who was not listened to.
-        let (entries, resume) = (&mut self.entries, &mut self.resume);
-        self.hub.expire_graces(now.mono, |id| resume_paused(entries, resume, id));
+        let connections = &mut self.connections;
+        self.hub.expire_graces(now.mono, |id| connections.resume(id));
         for _ in 0..limits::SENDS_PER_TURN {
-            let Some(slot) = self.wheel.expire(now.mono) else { break };
-            let id = self.id(slot);
-            if self.lapped(now, slot) {
-                continue;
+            let Some(id) = self.connections.expire(now.mono) else { break };
+            if !self.lapped(now, id.slot) {
+                self.attend_to(now, id);
+                self.timeout(now, id);
             }
-            self.attend_to(now, id);
-            let is_read_later = self.is_read_later(slot);
-            let (entry, mut cx) = self.parts(now, slot);
-            if is_read_later {
-                entry.conn.speaks_later(now.mono);
-            }
-            // The peer's bytes may have put the deadline off since it was set.
-            if entry.conn.deadline(cx.settings) <= now.mono {
-                let step = entry.conn.handle_timeout(&mut cx);
-                let vanished = matches!(step, Step::Cut(CloseReason::PingTimeout));
-                if !vanished || !self.is_heard(now, id) {
-                    self.apply(now, id, step);
-                }
-            }
-            self.arm(slot);
         }
         for _ in 0..limits::SENDS_PER_TURN {
             let Some(session) = self.sessions.expire(now.mono) else { break };
@@ -48,15 +33,33 @@ impl<S: Socket> Server<S> {
         }
     }
 
+    /// A connection's time has come, as it seemed: what was just done for it, or the bytes of its
+    /// peer, may have put the deadline off since it was set.
+    fn timeout(&mut self, now: Now, id: ConnId) {
+        let is_read_later = self.is_read_later(id.slot);
+        if is_read_later {
+            self.connections.change(id.slot, |conn| conn.speaks_later(now.mono));
+        }
+        if !self.connections.is_due(id.slot, now.mono) {
+            return self.change(now, id.slot, |_, _| {});
+        }
+        let step = self.change(now, id.slot, Conn::handle_timeout);
+        let vanished = matches!(step, Step::Cut(CloseReason::PingTimeout));
+        if !vanished || !self.is_heard(now, id) {
+            self.apply(now, id, step);
+        }
+    }
+
     /// Does what the kernel has said to be possible and what only waits for its turn: a deadline is
     /// about what the peer has not done, not about what we have not. Not if that would put a
     /// publisher in front of others: what it has said counts as heard.
     fn attend_to(&mut self, now: Now, id: ConnId) {
-        if self.entries[id.slot as usize].queued {
+        if self.connections.is_to_send(id.slot) {
             self.flush(now, id);
         }
-        let entry = &self.entries[id.slot as usize];
-        if entry.resuming && entry.readable && !entry.conn.is_publishing() {
+        let is_publishing = self.connections.conn(id.slot).is_publishing();
+        let is_readable = self.connections.marks(id.slot).readable;
+        if self.connections.is_to_read(id.slot) && is_readable && !is_publishing {
             self.read(now, id);
         }
     }
@@ -64,8 +67,7 @@ impl<S: Socket> Server<S> {
     /// A last look at a socket whose peer seems to have vanished: after the machine has slept,
     /// what everybody has sent meanwhile waits to be read, and deadlines come before most of it.
     fn is_heard(&mut self, now: Now, id: ConnId) -> bool {
-        !self.listen_to(now, id)
-            || self.entries[id.slot as usize].conn.deadline(&self.settings) > now.mono
+        !self.listen_to(now, id) || !self.connections.is_due(id.slot, now.mono)
     }
 
     /// A session's time has come.
@@ -153,7 +155,7 @@ impl<S: Socket> Server<S> {
             Wait::ForTheChannel(_) => return false,
             Wait::ForItself => {}
             Wait::Not => {
-                self.entries[id.slot as usize].readable = true;
+                self.connections.marks_mut(id.slot).readable = true;
                 self.read(now, id);
             }
         }
@@ -164,9 +166,9 @@ impl<S: Socket> Server<S> {
     /// read already: we chose to wait, or its share of the turn was over. It lives, as far as we
     /// know. If it does not take what we send either, the kernel gives up on it.
     fn is_read_later(&self, slot: u32) -> bool {
-        let entry = &self.entries[slot as usize];
-        let unread = entry.readable || entry.left_off || entry.conn.has_posted();
-        unread && (entry.resuming || self.must_wait(slot) != Wait::Not)
+        let marks = self.connections.marks(slot);
+        let unread = marks.readable || marks.left_off || self.connections.conn(slot).has_posted();
+        unread && (self.connections.is_to_read(slot) || self.must_wait(slot) != Wait::Not)
     }
 
     /// How long after the last byte heard a session's first ping is due: within the last half of

@@ -66,7 +66,7 @@ impl<S: Socket> Server<S> {
     /// Begins to take leave; everybody has been told by `ends`. A second call changes nothing.
     pub fn drain(&mut self, now: Now, ends: Instant) {
         if self.drain.is_none() {
-            let total = self.entries.len();
+            let total = self.connections.len();
             let (began, next) = (now.mono, now.mono);
             self.drain = Some(Drain {
                 began,
@@ -100,7 +100,7 @@ impl<S: Socket> Server<S> {
         let Some(drain) = &mut self.drain else { return };
         // Whoever polls may be between two polls, and is told with the next, which comes at once.
         let until = drain.polled_at.plus(limits::POLL_GAP_LIMIT).min(drain.ends);
-        if self.entries.is_empty() && (self.sessions.is_empty() || now.mono >= until) {
+        if self.connections.is_empty() && (self.sessions.is_empty() || now.mono >= until) {
             drain.next = Instant::NEVER;
             if !core::mem::replace(&mut drain.reported, true) {
                 self.end_sessions(now);
@@ -118,8 +118,8 @@ impl<S: Socket> Server<S> {
         }
         let (due, mut told, mut looked) = (drain.due(now.mono), drain.told, drain.looked);
         let cut = now.mono >= drain.ends.plus(limits::DRAIN_CUT_LIMIT);
-        while told < due && looked < self.entries.capacity() {
-            if self.entries.contains(looked) {
+        while told < due && looked < self.connections.slots() {
+            if self.connections.contains(looked as u32) {
                 told = told.saturating_add(1);
                 self.take_leave(now, looked as u32, cut);
             }
@@ -132,7 +132,7 @@ impl<S: Socket> Server<S> {
 
     fn take_leave(&mut self, now: Now, slot: u32, cut: bool) {
         let reason = CloseReason::GoingAway;
-        let conn = &self.entries[slot as usize].conn;
+        let conn = self.connections.conn(slot);
         if cut {
             self.remove(now, slot, reason, true);
         } else if conn.is_open() {

@@ -13,6 +13,7 @@
 //! remembered as a [`ConnId`] and looked up again.
 
 mod admission;
+mod connections;
 mod deadline;
 mod drain;
 mod event;
@@ -25,31 +26,27 @@ mod session;
 use core::net::SocketAddr;
 use std::collections::VecDeque;
 
-use chacha20::ChaCha20Rng;
-use chacha20::rand_core::{Rng, SeedableRng};
-use slab::Slab;
-
 pub use self::io::batch::{Batch, OneByOne, Outgoing};
 pub use crate::conn::Listener;
+use chacha20::ChaCha20Rng;
+use chacha20::rand_core::{Rng, SeedableRng};
 pub use event::{AGENT_BYTES_MAX, Access, Event};
 
-use crate::conn::{Conn, Cx, Step, Waiting};
+use crate::conn::{Conn, Cx, Step};
 use crate::hub::{HashKey, Hub, Sessions};
 use crate::id::{ChannelId, ConnId, Offset, Reader, SessionId};
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::order::{self, Order};
 use crate::outbound::{CloseFrame, Source};
 use crate::pool::Pool;
 use crate::reason::CloseReason;
 use crate::settings::Settings;
 use crate::site::{Generation, Site};
 use crate::time::{Instant, Now};
-use crate::wheel::{self, Wheel};
 use crate::wire::http as wire_http;
+use connections::Connections;
 
 use self::io::budget::ReadBudget;
-use self::io::turns::resume_paused;
 use drain::Drain;
 use event::Spare;
 use gate::Gate;
@@ -78,68 +75,13 @@ pub struct Readiness {
     pub writable: bool,
 }
 
-/// A connection, its socket, and what the loop must remember of both.
-#[derive(Debug)]
-struct Entry<S> {
-    conn: Conn,
-    generation: u32,
-    socket: S,
-    /// Whether the socket may have bytes that were not read.
-    readable: bool,
-    /// Whether a short read no longer shows that the socket is empty: its end or urgent data stands
-    /// behind, which the kernel says once.
-    more_behind: bool,
-    /// Whether the peer's end was read.
-    ended: bool,
-    /// Whether the last write was short, so that the socket has to become writable first.
-    blocked: bool,
-    /// Whether the connection stands in a queue of those that are to be sent to.
-    queued: bool,
-    /// Whether the connection stands in a list of those that are to be read again later.
-    resuming: bool,
-    /// Whether what was read last was not all taken in because it had to wait, and not because the
-    /// rest had not come.
-    left_off: bool,
-    /// Whether the connection is counted among its channel's choked members.
-    choked: bool,
-    /// Whether the connection is counted as a session by itself.
-    session: bool,
-    /// Whether the end of a session was counted and told, so that only taking leave remains.
-    told: bool,
-    /// What the connection waits for, while it may give way to others; this names the list in which
-    /// it stands.
-    waits: Option<Waiting>,
-    /// The turn in which the connection began to wait, modulo 2^16.
-    waits_since: u16,
-    /// Requests that were answered on the connection.
-    answers: u16,
-}
-
-// Everything that an idle session takes: its entry in the table, its timer, its link in the order
-// of those that wait, its place in its channel's list and in the three queues. (The slab's tag fits
-// into the entry.)
-const _: () = assert!(
-    size_of::<Entry<core::ffi::c_int>>()
-        + wheel::ENTRY_BYTES
-        + order::LINK_BYTES
-        + 12
-        + size_of::<ConnId>()
-        <= limits::CONNECTION_BYTES
-);
-
-/// Places in a queue of connections beyond one for each: whoever ends leaves its place behind, and
-/// a queue that is full is cleared of such places before it takes another.
-const STALE_MAX: usize = 64;
-
 /// The server.
 #[derive(Debug)]
 pub struct Server<S> {
     settings: Settings,
     /// `--allow-origin` as answers name them.
     origins: Box<[Box<str>]>,
-    entries: Slab<Entry<S>>,
-    generation: u32,
-    wheel: Wheel,
+    connections: Connections<S>,
     pool: Pool,
     hub: Hub,
     /// Engine.IO sessions.
@@ -148,18 +90,6 @@ pub struct Server<S> {
     metrics: Metrics,
     /// Sessions of either kind: plain WebSockets and Engine.IO sessions.
     session_count: usize,
-    /// Connections of each listener.
-    taken: [usize; Listener::ALL.len()],
-    /// Who may give way to others, in the order in which they began to wait.
-    waiting: Order<{ places::LISTS }>,
-    /// Counts turns, as far as it goes.
-    turn: u16,
-    /// Connections with own bytes to send, or that were told to close.
-    queue: VecDeque<u32>,
-    /// Connections to be read again: their budget was spent, or what held them back is gone.
-    resume: VecDeque<ConnId>,
-    /// Connections that can be written to again, with more to send than their own bytes.
-    unblocked: VecDeque<u32>,
     /// What this turn may still do for publishers.
     read_budget: ReadBudget,
     /// How many messages had been published when the publisher that is being read had its turn.
@@ -193,27 +123,18 @@ impl<S: Socket> Server<S> {
         };
         let (names, addresses, sids) = (key(), key(), key());
         let limits = &settings.limits;
-        let slots = limits.slots();
-        assert_eq!(places::places_of_all(limits), slots, "each place is some listener's");
+        assert_eq!(places::places_of_all(limits), limits.slots(), "each place is some listener's");
         let mut pool = Pool::new(limits.memory_bytes);
         let hub = Hub::new(&mut pool, limits, [names, addresses]);
         Server {
             origins: settings.origins.iter().map(|origin| origin.to_string().into()).collect(),
-            entries: Slab::with_capacity(slots),
-            generation: 0,
-            wheel: Wheel::new(now.mono, slots),
+            connections: Connections::new(now.mono, limits),
             pool,
             hub,
             sessions: Sessions::new(now.mono, sids),
             site,
             metrics: Metrics::default(),
             session_count: 0,
-            taken: [0; Listener::ALL.len()],
-            waiting: Order::new(slots),
-            turn: 0,
-            queue: VecDeque::with_capacity(slots + STALE_MAX),
-            resume: VecDeque::with_capacity(slots + STALE_MAX),
-            unblocked: VecDeque::with_capacity(slots + STALE_MAX),
             read_budget: ReadBudget::of_turn(),
             published_before: 0,
             polls: VecDeque::new(),
@@ -237,32 +158,11 @@ impl<S: Socket> Server<S> {
     /// Without [`Server::has_room_for`].
     pub fn accept(&mut self, now: Now, from: Listener, peer: SocketAddr, socket: S) -> ConnId {
         let id = self.make_room(now, from).expect("accepting waits for room");
-        self.wheel.tell(now.mono);
-        self.sessions.tell(now.mono);
+        self.tell_time(now);
         let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let conn = Conn::new(&self.cx(now), from, peer);
-        self.generation = id.generation;
-        self.entries.insert(Entry {
-            conn,
-            generation: id.generation,
-            socket,
-            readable: false,
-            more_behind: false,
-            ended: false,
-            blocked: false,
-            queued: false,
-            resuming: false,
-            left_off: false,
-            choked: false,
-            session: false,
-            told: false,
-            waits: None,
-            waits_since: self.turn,
-            answers: 0,
-        });
-        self.take_place(from);
+        self.connections.insert(conn, socket);
         self.metrics.connections_accepted += 1;
-        self.arm(id.slot);
         id
     }
 
@@ -279,23 +179,31 @@ impl<S: Socket> Server<S> {
     }
 
     fn take_readiness(&mut self, now: Now, id: ConnId, readiness: Readiness) {
-        self.wheel.tell(now.mono);
-        self.sessions.tell(now.mono);
-        let Some(entry) = self.entry(id) else { return };
-        entry.readable |= readiness.readable;
-        entry.more_behind |= readiness.more_behind;
-        if readiness.writable && entry.blocked {
-            entry.blocked = false;
-            self.enqueue_unblocked(id.slot);
+        self.tell_time(now);
+        if !self.connections.lives(id) {
+            return;
+        }
+        let marks = self.connections.marks_mut(id.slot);
+        marks.readable |= readiness.readable;
+        marks.more_behind |= readiness.more_behind;
+        if readiness.writable && marks.blocked {
+            marks.blocked = false;
+            self.connections.send_again(id.slot);
         }
         if readiness.readable || readiness.more_behind {
-            let waits = self.read_budget.is_spent() || !self.resume.is_empty();
-            if waits && self.entries[id.slot as usize].conn.is_publishing() {
+            let waits = self.read_budget.is_spent() || self.connections.count_to_read() > 0;
+            if waits && self.connections.conn(id.slot).is_publishing() {
                 self.read_later(id, false);
             } else {
                 self.read(now, id);
             }
         }
+    }
+
+    /// Tells the wheels the time, before deadlines are set.
+    fn tell_time(&mut self, now: Now) {
+        self.connections.tell(now.mono);
+        self.sessions.tell(now.mono);
     }
 
     /// Does what is due: deadlines, reads that were put off, sends. Whether more is waiting, so
@@ -317,13 +225,9 @@ impl<S: Socket> Server<S> {
         self.flush_pass(now, batch);
         self.reap();
         self.read_budget = ReadBudget::of_turn();
-        self.turn = self.turn.wrapping_add(1);
+        self.connections.next_turn();
         self.gate.judge(&self.settings.limits);
-        !self.queue.is_empty()
-            || !self.unblocked.is_empty()
-            || !self.resume.is_empty()
-            || !self.polls.is_empty()
-            || self.hub.is_active()
+        self.connections.is_busy() || !self.polls.is_empty() || self.hub.is_active()
     }
 
     /// A turn of the loop begins, at `now_us` microseconds of a clock that never goes back. Only
@@ -356,7 +260,7 @@ impl<S: Socket> Server<S> {
     /// When [`Server::run`] is worth calling although nothing has happened.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let drain = self.drain.as_ref().map(Drain::next);
-        [self.wheel.next(), self.sessions.next(), self.hub.next_grace(), drain]
+        [self.connections.next_deadline(), self.sessions.next(), self.hub.next_grace(), drain]
             .into_iter()
             .flatten()
             .min()
@@ -375,14 +279,13 @@ impl<S: Socket> Server<S> {
     /// Work: a look at every connection, if there are such files.
     pub fn release_files(&mut self, now: Now, cut: bool) -> bool {
         let Some(before) = self.site.before() else { return true };
-        let reads = |entry: &Entry<S>| entry.conn.reads_generation(before);
-        if !cut && self.entries.iter().any(|(_, entry)| reads(entry)) {
+        let reads = |slot: &u32| self.connections.conn(*slot).reads_generation(before);
+        let readers: Vec<u32> = self.connections.iter().filter(reads).collect();
+        if !cut && !readers.is_empty() {
             return false;
         }
-        let readers = self.entries.iter().filter(|(_, entry)| reads(entry));
-        let readers: Vec<usize> = readers.map(|(slot, _)| slot).collect();
         for slot in readers {
-            self.remove(now, slot as u32, CloseReason::Replaced, true);
+            self.remove(now, slot, CloseReason::Replaced, true);
         }
         self.reap();
         self.site.release();
@@ -396,7 +299,7 @@ impl<S: Socket> Server<S> {
 
     /// Connections now, sessions among them.
     pub fn connections(&self) -> usize {
-        self.entries.len()
+        self.connections.len()
     }
 
     /// The counters.
@@ -411,20 +314,18 @@ impl<S: Socket> Server<S> {
 
     /// Asserts what must hold between calls. Walks everything: for tests.
     pub fn check(&self) {
-        let places = self.settings.limits.slots() + STALE_MAX;
-        assert!(self.queue.len() <= places && self.unblocked.len() <= places);
-        assert!(self.resume.len() <= places);
         let mut lent = self.hub.reserved_bytes() + self.events.reserved_bytes();
         let mut sessions = self.sessions.len();
-        for (slot, entry) in &self.entries {
-            lent +=
-                entry.conn.buffers().map(|buffer| self.pool.capacity(buffer) as u64).sum::<u64>();
-            sessions += usize::from(entry.session);
-            assert_eq!(entry.conn.place().is_some(), entry.session);
-            if let Some(place) = entry.conn.place() {
-                self.check_member(place.channel, place.position, Reader::Conn(slot as u32));
+        for slot in self.connections.iter() {
+            let conn = self.connections.conn(slot);
+            lent += conn.buffers().map(|buffer| self.pool.capacity(buffer) as u64).sum::<u64>();
+            let is_session = self.connections.marks(slot).session;
+            sessions += usize::from(is_session);
+            assert_eq!(conn.place().is_some(), is_session);
+            if let Some(place) = conn.place() {
+                self.check_member(place.channel, place.position, Reader::Conn(slot));
             }
-            if let Some(session) = entry.conn.session() {
+            if let Some(session) = conn.session() {
                 assert!(self.sessions.contains(session), "slot {slot} has a dead session");
             }
         }
@@ -437,12 +338,12 @@ impl<S: Socket> Server<S> {
         }
         assert_eq!(sessions, self.session_count);
         self.check_shares();
+        self.connections.check(|id| self.hub.has_paused(id));
         self.check_places();
         self.sessions.check();
         assert_eq!(lent, self.pool.lent_bytes());
         assert!(self.pool.held_bytes() <= self.pool.bound_bytes());
         self.hub.check();
-        self.wheel.check();
         self.events.check();
     }
 
@@ -451,36 +352,20 @@ impl<S: Socket> Server<S> {
         assert_eq!(members[position as usize].reader(), reader);
     }
 
-    fn entry(&mut self, id: ConnId) -> Option<&mut Entry<S>> {
-        let entry = self.entries.get_mut(id.slot as usize)?;
-        (entry.generation == id.generation && !entry.conn.is_over()).then_some(entry)
-    }
-
-    fn id(&self, slot: u32) -> ConnId {
-        ConnId { slot, generation: self.entries[slot as usize].generation }
-    }
-
     fn cx(&mut self, now: Now) -> Cx<'_> {
         Cx { now, pool: &mut self.pool, metrics: &mut self.metrics, settings: &self.settings }
     }
 
-    /// A connection together with what it may use of the world.
-    fn parts(&mut self, now: Now, slot: u32) -> (&mut Entry<S>, Cx<'_>) {
-        let cx =
-            Cx { now, pool: &mut self.pool, metrics: &mut self.metrics, settings: &self.settings };
-        (&mut self.entries[slot as usize], cx)
-    }
-
-    /// Puts a connection's deadline, which may have changed, into the wheel, and itself among those
-    /// that wait, or not any more.
-    fn arm(&mut self, slot: u32) {
-        let conn = &self.entries[slot as usize].conn;
-        if conn.is_over() {
-            return;
-        }
-        let deadline = conn.deadline(&self.settings);
-        self.wheel.set(slot, deadline);
-        self.review_waiting(slot);
+    /// Changes a connection, which may use the world for it.
+    fn change<R>(
+        &mut self,
+        now: Now,
+        slot: u32,
+        change: impl FnOnce(&mut Conn, &mut Cx<'_>) -> R,
+    ) -> R {
+        let (pool, metrics) = (&mut self.pool, &mut self.metrics);
+        let mut cx = Cx { now, pool, metrics, settings: &self.settings };
+        self.connections.change(slot, |conn| change(conn, &mut cx))
     }
 
     /// Does what a connection asks for. Whether it is worth calling again with the rest.
@@ -521,7 +406,7 @@ impl<S: Socket> Server<S> {
                 true
             }
             Step::Pinged => {
-                self.enqueue(id.slot);
+                self.connections.send_soon(id.slot);
                 true
             }
             Step::Close(frame, reason) => {
@@ -529,10 +414,7 @@ impl<S: Socket> Server<S> {
                 true
             }
             Step::Linger(reason) => {
-                let (entry, mut cx) = self.parts(now, id.slot);
-                entry.socket.shutdown_write();
-                entry.conn.linger(&mut cx, reason);
-                self.arm(id.slot);
+                self.linger(now, id.slot, reason);
                 true
             }
             Step::End(reason) => {
@@ -549,26 +431,29 @@ impl<S: Socket> Server<S> {
     /// Begins the closing handshake of a WebSocket: the frame goes out behind everything that was
     /// published until now.
     fn close(&mut self, now: Now, slot: u32, frame: CloseFrame, reason: CloseReason) {
-        let entry = &self.entries[slot as usize];
-        let barrier = match entry.conn.out.source() {
+        let barrier = match self.connections.conn(slot).out.source() {
             Source::Feed { channel, dialect, .. } => self.hub.feed(channel, dialect).head(),
             Source::Nothing | Source::Body { .. } => Offset::default(),
         };
-        let (entry, mut cx) = self.parts(now, slot);
-        entry.conn.close(&mut cx, frame, barrier, reason);
-        self.enqueue(slot);
-        self.arm(slot);
+        self.change(now, slot, |conn, cx| conn.close(cx, frame, barrier, reason));
+        self.connections.send_soon(slot);
         self.begin_close_of_session(slot);
+    }
+
+    /// Shuts down writing, because the last word was said, and discards what still comes.
+    fn linger(&mut self, now: Now, slot: u32, reason: CloseReason) {
+        self.connections.socket(slot).shutdown_write();
+        self.change(now, slot, |conn, cx| conn.linger(cx, reason));
     }
 
     /// A connection has said its last word, or is gone: whatever it was to a channel or a session
     /// ends with it.
     fn detach(&mut self, now: Now, slot: u32, reason: CloseReason) {
-        let id = self.id(slot);
-        let conn = &self.entries[slot as usize].conn;
+        let conn = self.connections.conn(slot);
         if let Some(place) = conn.place() {
             self.end_member(now, slot, place, reason);
         } else if let Some(session) = conn.session() {
+            let id = self.connections.id(slot);
             self.carrier_gone(now, session, id, reason);
         }
     }
@@ -576,81 +461,43 @@ impl<S: Socket> Server<S> {
     /// Ends a connection, with a reset if `cut`. It is inert from here on, and reaped at the end of
     /// the call; nothing happens if it has ended already.
     fn remove(&mut self, now: Now, slot: u32, reason: CloseReason, cut: bool) {
-        if self.entries[slot as usize].conn.is_over() {
+        if self.connections.conn(slot).is_over() {
             return;
         }
         self.detach(now, slot, reason);
-        self.wheel.clear(slot);
-        self.give_place_back(slot);
-        let entry = &mut self.entries[slot as usize];
-        entry.conn.end(&mut self.pool);
-        entry.readable = false;
+        self.connections.end(slot, &mut self.pool);
         if cut {
-            entry.socket.cut();
+            self.connections.socket(slot).cut();
         }
-        if !entry.told {
+        if !self.connections.marks(slot).told {
             self.metrics.count_closed(reason);
-            let client = entry.conn.client().address();
+            let client = self.client(slot);
             self.events.push(&mut self.pool, Event::Ended { client, reason });
         }
     }
 
+    /// Takes connections and sessions away that have ended. At the end of each public call, when
+    /// nobody works on them any more: so in between an end is something that has no effect, not
+    /// something to be asked for.
+    fn reap(&mut self) {
+        self.connections.reap();
+        self.sessions.reap(&mut self.pool);
+    }
+
     fn client(&self, slot: u32) -> SocketAddr {
-        self.entries[slot as usize].conn.client().address()
-    }
-
-    /// Lets a connection send soon.
-    fn enqueue(&mut self, slot: u32) {
-        let entry = &mut self.entries[slot as usize];
-        if !entry.queued && !entry.blocked && !entry.conn.is_over() {
-            entry.queued = true;
-            push_slot(&mut self.queue, &mut self.entries, slot);
-        }
-    }
-
-    /// Lets a connection send soon that was blocked. Own bytes go first; who lags behind a feed or
-    /// is in the middle of a file has a share of the pass, so that a crowd keeps nobody waiting.
-    fn enqueue_unblocked(&mut self, slot: u32) {
-        let entry = &mut self.entries[slot as usize];
-        if matches!(entry.conn.out.source(), Source::Nothing) {
-            self.enqueue(slot);
-        } else if !entry.queued && !entry.conn.is_over() {
-            entry.queued = true;
-            push_slot(&mut self.unblocked, &mut self.entries, slot);
-        }
+        self.connections.conn(slot).client().address()
     }
 
     fn uncount_choked(&mut self, slot: u32) {
-        let entry = &mut self.entries[slot as usize];
-        if let Some(place) = entry.conn.place()
-            && entry.choked
+        if let Some(place) = self.connections.conn(slot).place()
+            && core::mem::take(&mut self.connections.marks_mut(slot).choked)
         {
-            entry.choked = false;
             self.uncount_choked_in(place.channel);
         }
     }
 
     fn uncount_choked_in(&mut self, channel: ChannelId) {
-        let (entries, resume) = (&mut self.entries, &mut self.resume);
-        self.hub.channel_mut(channel).uncount_choked(|id| resume_paused(entries, resume, id));
+        let connections = &mut self.connections;
+        self.hub.channel_mut(channel).uncount_choked(|id| connections.resume(id));
     }
-}
-
-/// Appends a connection that was just marked as queued. The queue never grows: if it is full,
-/// places of connections that have ended are taken out first.
-fn push_slot<S>(queue: &mut VecDeque<u32>, entries: &mut Slab<Entry<S>>, slot: u32) {
-    if queue.len() == queue.capacity() {
-        for place in &*queue {
-            if let Some(entry) = entries.get_mut(*place as usize) {
-                entry.queued = false;
-            }
-        }
-        queue.retain(|place| {
-            let entry = entries.get_mut(*place as usize);
-            *place != slot
-                && entry.is_some_and(|entry| !core::mem::replace(&mut entry.queued, true))
-        });
-        entries[slot as usize].queued = true;
-    }
-    queue.push_back(slot);
 }

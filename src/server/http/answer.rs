@@ -100,7 +100,7 @@ impl<S: Socket> Server<S> {
         self.take_forwarded(slot, &request);
         let probe = probe_of(request.path);
         let reads = matches!(request.method, Method::Get | Method::Head);
-        match (self.entries[slot as usize].conn.requester(), probe) {
+        match (self.connections.conn(slot).requester(), probe) {
             (Requester::Probe, Some(probe)) if reads => {
                 self.answer_probe(now, slot, &request, probe);
             }
@@ -265,12 +265,13 @@ impl<S: Socket> Server<S> {
         };
         head.write(&mut own);
         self.metrics.requests += 1;
-        let (entry, mut cx) = self.parts(now, slot);
-        entry.conn.upgrade(&mut cx, role, first_ping);
-        let told = entry.conn.out.push_own(cx.pool, &own);
+        let told = self.change(now, slot, |conn, cx| {
+            conn.upgrade(cx, role, first_ping);
+            conn.out.push_own(cx.pool, &own)
+        });
         self.scratch = own;
         if told {
-            self.enqueue(slot);
+            self.connections.send_soon(slot);
         } else {
             self.remove(now, slot, CloseReason::NoMemory, false);
         }
@@ -331,7 +332,7 @@ impl<S: Socket> Server<S> {
     }
 
     fn refuse(&mut self, now: Now, slot: u32, status: u16, text: &str) {
-        if self.entries[slot as usize].conn.requester() == Requester::Probe {
+        if self.connections.conn(slot).requester() == Requester::Probe {
             return self.remove(now, slot, CloseReason::ProxyMissing, false);
         }
         let answer = Answer::plain(status).saying(text.as_bytes());
@@ -354,7 +355,7 @@ impl<S: Socket> Server<S> {
 
     /// Whether the connection goes on behind the answer, and what with.
     pub(in crate::server) fn what_follows(&self, slot: u32, request: &Request<'_, '_>) -> Next {
-        let probe = self.entries[slot as usize].conn.requester() == Requester::Probe;
+        let probe = self.connections.conn(slot).requester() == Requester::Probe;
         // A client that waits for 100 Continue has its final answer and may or may not send the
         // body then; only closing is unambiguous (RFC 9110 §10.1.1).
         if probe || !request.persistent || request.expects_continue || self.drain.is_some() {
@@ -437,12 +438,9 @@ impl<S: Socket> Server<S> {
         next: Next,
     ) {
         self.metrics.requests += 1;
-        let (entry, mut cx) = self.parts(now, slot);
-        entry.answers = entry.answers.saturating_add(1);
-        if entry.conn.reply(&mut cx, [head, text], file, next) {
-            self.enqueue(slot);
-            // A request that waited had no deadline; its answer has.
-            self.arm(slot);
+        self.connections.count_answer(slot);
+        if self.change(now, slot, |conn, cx| conn.reply(cx, [head, text], file, next)) {
+            self.connections.send_soon(slot);
         } else {
             self.remove(now, slot, CloseReason::NoMemory, false);
         }
@@ -469,8 +467,7 @@ impl<S: Socket> Server<S> {
     /// Behind an ALB the client's address is what a trusted peer says it is. Without the field,
     /// which an ALB always sends, what was known before stands.
     fn take_forwarded(&mut self, slot: u32, request: &Request<'_, '_>) {
-        let entry = &mut self.entries[slot as usize];
-        if !self.settings.forwarded_for || !entry.conn.is_trusted() {
+        if !self.settings.forwarded_for || !self.connections.conn(slot).is_trusted() {
             return;
         }
         // The rightmost entry was written by the peer itself, the next by whom that one names, and
@@ -486,7 +483,7 @@ impl<S: Socket> Server<S> {
             }
         }
         if let Some(client) = client {
-            entry.conn.set_client(client);
+            self.connections.change(slot, |conn| conn.set_client(client));
         }
     }
 }

@@ -22,8 +22,9 @@ use crate::id::{ChannelId, ConnId, Member, Reader};
 use crate::limits;
 use crate::outbound::{CloseFrame, Source};
 use crate::reason::CloseReason;
+use crate::server::connections::ToSend;
 use crate::server::io::read::reason_of;
-use crate::server::io::turns::{Wait, resume_later, resume_paused};
+use crate::server::io::turns::Wait;
 use crate::server::session::polling::Answered;
 use crate::server::{Batch, Event, Outgoing, Server, Socket};
 use crate::site::Site;
@@ -125,9 +126,9 @@ impl<S: Socket> Server<S> {
     /// Whether a part of the pass has something to send.
     fn is_wanted(&self, part: Part) -> bool {
         match part {
-            Part::Own => !self.queue.is_empty(),
+            Part::Own => self.connections.count_to_send(ToSend::Own) > 0,
             Part::Polls => !self.polls.is_empty(),
-            Part::Returning => !self.unblocked.is_empty(),
+            Part::Returning => self.connections.count_to_send(ToSend::Returning) > 0,
             Part::Sweeps => self.hub.is_active(),
         }
     }
@@ -137,13 +138,13 @@ impl<S: Socket> Server<S> {
     fn flush_part(&mut self, now: Now, part: Part, budget: &mut Budget, batch: &mut impl Batch<S>) {
         match part {
             Part::Own => {
-                let mut left = self.queue.len();
+                let mut left = self.connections.count_to_send(ToSend::Own);
                 while left > 0
                     && !budget.is_spent()
-                    && let Some(slot) = self.queue.pop_front()
+                    && let Some(id) = self.connections.next_to_send(ToSend::Own)
                 {
                     left -= 1;
-                    budget.spend(self.flush_queued(now, slot));
+                    budget.spend(self.flush(now, id));
                 }
             }
             Part::Polls => {
@@ -159,9 +160,9 @@ impl<S: Socket> Server<S> {
             }
             Part::Returning => {
                 while !budget.is_spent()
-                    && let Some(slot) = self.unblocked.pop_front()
+                    && let Some(id) = self.connections.next_to_send(ToSend::Returning)
                 {
-                    budget.spend(self.flush_queued(now, slot));
+                    budget.spend(self.flush(now, id));
                 }
             }
             Part::Sweeps => {
@@ -186,20 +187,12 @@ impl<S: Socket> Server<S> {
             if !self.pool.is_strained() {
                 return;
             }
-            let Some(slot) = self.queue.pop_front().or_else(|| self.unblocked.pop_front()) else {
-                return;
-            };
+            let own = self.connections.next_to_send(ToSend::Own);
+            let next = own.or_else(|| self.connections.next_to_send(ToSend::Returning));
+            let Some(id) = next else { return };
             work::count(|work| work.reliefs += 1);
-            self.flush_queued(now, slot);
+            self.flush(now, id);
         }
-    }
-
-    /// Flushes who stood in a queue; how many bytes its socket took.
-    fn flush_queued(&mut self, now: Now, slot: u32) -> usize {
-        // A slot that was filled again in the meantime has nothing to send, or has it sent.
-        let Some(entry) = self.entries.get_mut(slot as usize) else { return 0 };
-        entry.queued = false;
-        self.flush(now, self.id(slot))
     }
 
     /// Goes on with a channel's sweep; whether it is through and no other has begun.
@@ -220,10 +213,10 @@ impl<S: Socket> Server<S> {
         if !through {
             return false;
         }
-        let (entries, resume) = (&mut self.entries, &mut self.resume);
+        let connections = &mut self.connections;
         let swept = self.hub.channel_mut(channel);
         self.flushed_us.extend(swept.sweep_since_us());
-        !swept.finish_sweep(now.mono, |id| resume_paused(entries, resume, id))
+        !swept.finish_sweep(now.mono, |id| connections.resume(id))
     }
 
     /// Visits members until the budget is spent or there are no more, which it returns.
@@ -260,11 +253,10 @@ impl<S: Socket> Server<S> {
             Reader::Conn(slot) => slot,
             Reader::Session(session) => self.sole_transport(session)?.slot,
         };
-        let entry = &self.entries[slot as usize];
-        let (dialect, cursor) = entry.conn.out.follows()?;
+        let (dialect, cursor) = self.connections.conn(slot).out.follows()?;
         let behind = self.hub.feed(channel, dialect).behind_bytes(cursor)?;
-        let id = ConnId { slot, generation: entry.generation };
-        (!entry.blocked).then_some((id, behind as usize))
+        let is_blocked = self.connections.marks(slot).blocked;
+        (!is_blocked).then(|| (self.connections.id(slot), behind as usize))
     }
 
     /// Who is to send for a member, in every other case.
@@ -279,12 +271,13 @@ impl<S: Socket> Server<S> {
     fn send_portion(&mut self, now: Now, portion: &Portion, batch: &mut impl Batch<S>) {
         let mut results = [const { Ok(0) }; limits::SENDS_PER_TURN];
         let results = &mut results[..portion.count];
-        let (entries, hub, site, pool) = (&self.entries, &self.hub, &self.site, &self.pool);
+        let (connections, hub) = (&self.connections, &self.hub);
+        let (site, pool) = (&self.site, &self.pool);
         let sends = portion.sends().iter().map(|(id, _)| {
-            let entry = &entries[id.slot as usize];
-            let (feed, body) = sources(hub, site, entry.conn.out.source());
-            let slices = entry.conn.out.transmit(feed, body, pool).slices;
-            Outgoing { slot: id.slot, socket: &entry.socket, slices }
+            let out = &connections.conn(id.slot).out;
+            let (feed, body) = sources(hub, site, out.source());
+            let slices = out.transmit(feed, body, pool).slices;
+            Outgoing { slot: id.slot, socket: connections.socket(id.slot), slices }
         });
         batch.send(sends, results);
         work::count(|work| work.sends += portion.count as u64);
@@ -303,21 +296,20 @@ impl<S: Socket> Server<S> {
     /// The shortcut for nearly every send: the socket took everything, and nothing was waiting for
     /// that. `false`, with nothing changed, if something may have been.
     fn catch_up(&mut self, id: ConnId) -> bool {
-        let entry = &self.entries[id.slot as usize];
-        let unread = entry.readable || entry.left_off || entry.ended;
-        let alone = match entry.conn.session() {
+        let (conn, marks) = (self.connections.conn(id.slot), self.connections.marks(id.slot));
+        let alone = match conn.session() {
             Some(session) => self.sole_transport(session) == Some(id),
             None => true,
         };
-        if entry.choked || unread || !alone {
+        if marks.choked || marks.unread() || !alone {
             return false;
         }
-        let Source::Feed { channel, dialect, .. } = entry.conn.out.source() else { return false };
-        if entry.conn.out.follows().is_none() {
+        let Source::Feed { channel, dialect, .. } = conn.out.source() else { return false };
+        if conn.out.follows().is_none() {
             return false;
         }
         let head = self.hub.feed(channel, dialect).mark();
-        self.entries[id.slot as usize].conn.out.caught_up(head);
+        self.connections.out_mut(id.slot).caught_up(head);
         true
     }
 
@@ -326,12 +318,12 @@ impl<S: Socket> Server<S> {
         if self.lapped(now, slot) {
             return None;
         }
-        let entry = &self.entries[slot as usize];
-        if !entry.blocked {
-            return Some(self.id(slot));
+        let marks = self.connections.marks(slot);
+        if !marks.blocked {
+            return Some(self.connections.id(slot));
         }
-        if !entry.choked && entry.conn.is_open() && self.lags(slot, 2) {
-            self.entries[slot as usize].choked = true;
+        if !marks.choked && self.connections.conn(slot).is_open() && self.lags(slot, 2) {
+            self.connections.marks_mut(slot).choked = true;
             self.hub.channel_mut(channel).count_choked();
         }
         None
@@ -340,29 +332,29 @@ impl<S: Socket> Server<S> {
     /// A reader that the ring has overtaken is told so, or cut if it stands inside a record.
     /// Whether that was so.
     pub(in crate::server) fn lapped(&mut self, now: Now, slot: u32) -> bool {
-        let entry = &self.entries[slot as usize];
-        let Source::Feed { channel, dialect, cursor, .. } = entry.conn.out.source() else {
+        let conn = self.connections.conn(slot);
+        let Source::Feed { channel, dialect, cursor, .. } = conn.out.source() else {
             return false;
         };
         let channel = self.hub.channel(channel);
         let feed = channel.feed(dialect).expect("a feed lives as long as its readers");
-        if !entry.conn.out.is_lapped(feed) {
+        if !conn.out.is_lapped(feed) {
             return false;
         }
         self.events.push(
             &mut self.pool,
             Event::Lapped {
-                client: entry.conn.client().address(),
+                client: conn.client().address(),
                 channel: channel.name().into(),
                 lag_bytes: feed.head().since(cursor.offset),
             },
         );
         let reason = CloseReason::TooSlow;
-        if entry.conn.out.is_inside_record() {
+        if conn.out.is_inside_record() {
             self.remove(now, slot, reason, true);
         } else {
             self.close(now, slot, CloseFrame::Reason(reason), reason);
-            self.entries[slot as usize].conn.out.skip_to_close();
+            self.connections.out_mut(slot).skip_to_close();
         }
         true
     }
@@ -371,16 +363,16 @@ impl<S: Socket> Server<S> {
     /// many bytes the socket took.
     pub(in crate::server) fn flush(&mut self, now: Now, id: ConnId) -> usize {
         let mut taken_bytes = 0;
-        while !self.entries[id.slot as usize].blocked {
+        while !self.connections.marks(id.slot).blocked {
             self.lapped(now, id.slot);
             let length = self.sendable_bytes(id);
             if length == 0 {
                 break;
             }
-            let entry = &self.entries[id.slot as usize];
-            let (feed, body) = sources(&self.hub, &self.site, entry.conn.out.source());
-            let transmit = entry.conn.out.transmit(feed, body, &self.pool);
-            let result = entry.socket.write(&transmit.slices);
+            let out = &self.connections.conn(id.slot).out;
+            let (feed, body) = sources(&self.hub, &self.site, out.source());
+            let transmit = out.transmit(feed, body, &self.pool);
+            let result = self.connections.socket(id.slot).write(&transmit.slices);
             work::count(|work| work.sends += 1);
             taken_bytes += result.as_ref().map_or(0, |taken| *taken);
             if !self.sent(now, id, length, result) {
@@ -394,9 +386,9 @@ impl<S: Socket> Server<S> {
     /// How much one send would be given; a session turns to a space that has something.
     fn sendable_bytes(&mut self, id: ConnId) -> usize {
         loop {
-            let entry = &self.entries[id.slot as usize];
-            let (feed, body) = sources(&self.hub, &self.site, entry.conn.out.source());
-            let length = entry.conn.out.transmit(feed, body, &self.pool).len();
+            let out = &self.connections.conn(id.slot).out;
+            let (feed, body) = sources(&self.hub, &self.site, out.source());
+            let length = out.transmit(feed, body, &self.pool).len();
             if length > 0 || !self.turn_to_next_space(id) {
                 return length;
             }
@@ -405,19 +397,21 @@ impl<S: Socket> Server<S> {
 
     /// Acts on the result of a send of `length` bytes. Whether the connection lives.
     fn sent(&mut self, now: Now, id: ConnId, length: usize, result: io::Result<usize>) -> bool {
-        let entry = &mut self.entries[id.slot as usize];
-        if entry.conn.is_over() {
+        if self.connections.conn(id.slot).is_over() {
             // What came of another send of the portion was its end.
             return false;
         }
         match result {
             Ok(taken) => {
-                entry.blocked = taken < length;
-                let (feed, _) = sources(&self.hub, &self.site, entry.conn.out.source());
-                entry.conn.out.transmitted(taken, feed, &mut self.pool);
+                self.connections.marks_mut(id.slot).blocked = taken < length;
+                let out = self.connections.out_mut(id.slot);
+                let (feed, _) = sources(&self.hub, &self.site, out.source());
+                out.transmitted(taken, feed, &mut self.pool);
                 return self.progressed(now, id);
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => entry.blocked = true,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.connections.marks_mut(id.slot).blocked = true;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {
                 self.remove(now, id.slot, reason_of(&error), false);
@@ -429,51 +423,54 @@ impl<S: Socket> Server<S> {
 
     /// After bytes have gone: the next phase, if that was all. Whether the connection lives.
     fn progressed(&mut self, now: Now, id: ConnId) -> bool {
-        let entry = &self.entries[id.slot as usize];
-        let (feed, _) = sources(&self.hub, &self.site, entry.conn.out.source());
-        let is_pending = entry.conn.out.is_pending(feed);
-        let (entry, mut cx) = self.parts(now, id.slot);
-        match entry.conn.progressed(&mut cx, is_pending) {
+        let out = &self.connections.conn(id.slot).out;
+        let (feed, _) = sources(&self.hub, &self.site, out.source());
+        let is_pending = out.is_pending(feed);
+        match self.change(now, id.slot, |conn, cx| conn.progressed(cx, is_pending)) {
             Progress::Ongoing => {}
             Progress::Resumed => {
-                if entry.conn.has_input() || entry.readable || entry.ended {
-                    resume_later(&mut self.entries, &mut self.resume, id);
+                if self.connections.marks(id.slot).ended {
+                    self.connections.read_soon(id.slot);
                 }
-                self.arm(id.slot);
+                self.read_what_waits(id);
             }
             Progress::Sent(reason) => {
                 self.detach(now, id.slot, reason);
-                let (entry, mut cx) = self.parts(now, id.slot);
-                if entry.ended {
+                if self.connections.marks(id.slot).ended {
                     self.remove(now, id.slot, reason, false);
                     return false;
                 }
-                entry.socket.shutdown_write();
-                entry.conn.linger(&mut cx, reason);
-                if entry.conn.has_input() || entry.readable {
-                    resume_later(&mut self.entries, &mut self.resume, id);
-                }
-                self.arm(id.slot);
+                self.linger(now, id.slot, reason);
+                self.read_what_waits(id);
             }
         }
         true
     }
 
+    /// Has a connection read soon if it has something to say that has come already.
+    fn read_what_waits(&mut self, id: ConnId) {
+        if self.connections.conn(id.slot).has_input() || self.connections.marks(id.slot).readable {
+            self.connections.read_soon(id.slot);
+        }
+    }
+
     /// After sending: who lags less may be read again, and counts as reading.
     fn recover(&mut self, now: Now, id: ConnId) {
-        let entry = &self.entries[id.slot as usize];
         // What waits for a socket that is full must not hold what is there for the others' words.
-        if entry.blocked && entry.conn.out.buffer().is_some() && self.pool.is_strained() {
+        let marks = self.connections.marks(id.slot);
+        if marks.blocked
+            && self.connections.conn(id.slot).out.buffer().is_some()
+            && self.pool.is_strained()
+        {
             return self.remove(now, id.slot, CloseReason::NoMemory, true);
         }
-        let unread = entry.readable || entry.left_off || entry.ended;
-        let (choked, resuming) = (entry.choked, entry.resuming);
-        if choked && !self.lags(id.slot, 2) {
+        if marks.choked && !self.lags(id.slot, 2) {
             self.uncount_choked(id.slot);
         }
         self.recover_spaces(now, id);
-        let publishes = self.entries[id.slot as usize].conn.is_publishing();
-        if unread && !resuming && publishes && self.must_wait(id.slot) != Wait::ForItself {
+        let waits = self.connections.is_to_read(id.slot);
+        let publishes = self.connections.conn(id.slot).is_publishing();
+        if marks.unread() && !waits && publishes && self.must_wait(id.slot) != Wait::ForItself {
             self.read_later(id, false);
         }
     }

@@ -14,8 +14,9 @@ use crate::id::{ChannelId, ConnId};
 use crate::limits;
 use crate::outbound::CloseFrame;
 use crate::reason::CloseReason;
+use crate::server::connections::Marks;
 use crate::server::io::turns::Wait;
-use crate::server::{Entry, Event, Server, Socket};
+use crate::server::{Event, Server, Socket};
 use crate::time::Now;
 use crate::wire::ws::Kind;
 use crate::work;
@@ -44,34 +45,35 @@ impl<S: Socket> Server<S> {
         if spent {
             self.read_later(id, self.had_its_say());
         }
-        if self.entries[id.slot as usize].conn.out.is_pending(None) {
-            self.enqueue(id.slot);
+        if self.connections.conn(id.slot).out.is_pending(None) {
+            self.connections.send_soon(id.slot);
         }
-        self.arm(id.slot);
         self.relieve(now);
     }
 
     /// The turn's read of this `number` and what follows from it; whether another is worth while.
     fn read_once(&mut self, now: Now, id: ConnId, buffer: &mut [u8], number: usize) -> bool {
-        if self.is_held(id) {
+        if self.hold_back(id) {
             return false;
         }
-        if self.entries[id.slot as usize].conn.has_posted() {
+        if self.connections.conn(id.slot).has_posted() {
             // It had to stop in the middle of what a POST had brought.
             self.take_posted(now, id);
             return self.has_more(id);
         }
-        let entry = &mut self.entries[id.slot as usize];
         // What a client sends behind a request that is being answered waits in its socket: kept
         // here, it would fill the buffer, and a read into no room would look like the end.
-        if !entry.conn.wants_input() {
+        if !self.connections.conn(id.slot).wants_input() {
             return false;
         }
-        let kept = entry.conn.take_input(&mut self.pool, buffer);
+        let pool = &mut self.pool;
+        let kept = self.connections.change(id.slot, |conn| conn.take_input(pool, buffer));
+        let asked = read_bytes(self.connections.conn(id.slot), number);
+        let (socket, marks) = self.connections.socket_and_marks(id.slot);
         // What was read and not taken in comes first: more behind it would only be kept as well.
-        let left_off = core::mem::take(&mut entry.left_off) && kept > 0;
-        let asked = if left_off { 0 } else { read_bytes(&entry.conn, number) };
-        let arrived = match read_socket(entry, &mut buffer[kept..], asked) {
+        let left_off = core::mem::take(&mut marks.left_off) && kept > 0;
+        let asked = if left_off { 0 } else { asked };
+        let arrived = match read_socket(socket, marks, &mut buffer[kept..], asked) {
             Ok(arrived) => arrived,
             Err(error) => {
                 let reason = reason_of(&error);
@@ -79,18 +81,17 @@ impl<S: Socket> Server<S> {
                 return false;
             }
         };
-        if entry.conn.is_publishing() {
+        if self.connections.conn(id.slot).is_publishing() {
             self.read_budget.spend_bytes(arrived);
         }
         if arrived > 0 {
-            entry.conn.heard(now.mono);
+            self.connections.change(id.slot, |conn| conn.heard(now.mono));
         }
         self.receive(now, id, &mut buffer[..kept + arrived]);
-        let entry = &self.entries[id.slot as usize];
-        let has_its_turn_again = entry.left_off && self.must_wait(id.slot) == Wait::Not;
-        let entry = &mut self.entries[id.slot as usize];
-        if entry.ended && entry.conn.wants_input() && !has_its_turn_again {
-            let step = entry.conn.receive_end();
+        let marks = self.connections.marks(id.slot);
+        let has_its_turn_again = marks.left_off && self.must_wait(id.slot) == Wait::Not;
+        if marks.ended && self.connections.conn(id.slot).wants_input() && !has_its_turn_again {
+            let step = self.connections.change(id.slot, Conn::receive_end);
             self.apply(now, id, step);
             return false;
         }
@@ -98,29 +99,25 @@ impl<S: Socket> Server<S> {
     }
 
     /// Whether a connection that need not wait for others has more to say than was taken in.
-    fn has_more(&mut self, id: ConnId) -> bool {
-        let entry = &self.entries[id.slot as usize];
-        if entry.left_off || entry.conn.has_posted() {
+    fn has_more(&self, id: ConnId) -> bool {
+        let (conn, marks) = (self.connections.conn(id.slot), self.connections.marks(id.slot));
+        if marks.left_off || conn.has_posted() {
             return self.must_wait(id.slot) == Wait::Not;
         }
-        entry.readable && entry.conn.wants_input()
+        marks.readable && conn.wants_input()
     }
 
     /// Hands what arrived to the connection, step by step, and keeps what it leaves.
     fn receive(&mut self, now: Now, id: ConnId, bytes: &mut [u8]) {
         let (mut at, mut held) = (0, false);
         while at < bytes.len() {
-            let entry = &mut self.entries[id.slot as usize];
-            let publishing = entry.conn.is_publishing();
+            let publishing = self.connections.conn(id.slot).is_publishing();
             // Without memory for the rest it is taken in now rather than lost.
-            if publishing
-                && self.read_budget.is_read_over()
-                && entry.conn.keep_input(&mut self.pool, &bytes[at..])
-            {
-                entry.left_off = true;
+            if publishing && self.read_budget.is_read_over() && self.keep(id, &bytes[at..]) {
+                self.connections.marks_mut(id.slot).left_off = true;
                 return;
             }
-            held = self.is_held(id);
+            held = self.hold_back(id);
             if held {
                 break;
             }
@@ -130,8 +127,8 @@ impl<S: Socket> Server<S> {
                 work.packets += u64::from(publishing);
                 work.forced += u64::from(forced);
             });
-            let (entry, mut cx) = self.parts(now, id.slot);
-            let (used, step) = entry.conn.receive(&mut cx, &mut bytes[at..]);
+            let rest = &mut bytes[at..];
+            let (used, step) = self.change(now, id.slot, |conn, cx| conn.receive(cx, rest));
             at += used;
             let holds = matches!(step, Step::Hold);
             let go_on = if let Step::Head = step {
@@ -145,15 +142,20 @@ impl<S: Socket> Server<S> {
                 break;
             }
         }
-        let entry = &mut self.entries[id.slot as usize];
-        entry.left_off = held;
-        if !entry.conn.keep_input(&mut self.pool, &bytes[at..]) {
-            if !entry.conn.is_open() {
-                return self.remove(now, id.slot, CloseReason::NoMemory, false);
-            }
+        self.connections.marks_mut(id.slot).left_off = held;
+        if !self.keep(id, &bytes[at..]) {
             let reason = CloseReason::NoMemory;
+            if !self.connections.conn(id.slot).is_open() {
+                return self.remove(now, id.slot, reason, false);
+            }
             self.close(now, id.slot, CloseFrame::Reason(reason), reason);
         }
+    }
+
+    /// Keeps what a connection leaves of its bytes. `false` when the pool is empty.
+    fn keep(&mut self, id: ConnId, rest: &[u8]) -> bool {
+        let pool = &mut self.pool;
+        self.connections.change(id.slot, |conn| conn.keep_input(pool, rest))
     }
 
     /// A WebSocket has brought a whole message: for its channel, or for its session.
@@ -176,7 +178,7 @@ impl<S: Socket> Server<S> {
     }
 
     fn take_bytes(&mut self, now: Now, id: ConnId, kind: Kind, bytes: &[u8]) {
-        let conn = &self.entries[id.slot as usize].conn;
+        let conn = self.connections.conn(id.slot);
         if let Some(place) = conn.place() {
             self.publish_plain(now, id, place.channel, kind, bytes);
         } else if let Some(session) = conn.session() {
@@ -199,7 +201,7 @@ impl<S: Socket> Server<S> {
         };
         match self.hub.publish(&mut self.pool, channel, &message) {
             Ok(()) => {
-                self.entries[id.slot as usize].conn.count_published();
+                self.connections.change(id.slot, Conn::count_published);
                 let client = self.client(id.slot);
                 self.count_published(client, &message);
             }
@@ -241,18 +243,19 @@ fn read_bytes(conn: &Conn, number: usize) -> usize {
 
 /// Reads once, `asked` bytes at most; 0 if there was nothing, or the end, which is noted.
 fn read_socket<S: Socket>(
-    entry: &mut Entry<S>,
+    socket: &S,
+    marks: &mut Marks,
     buffer: &mut [u8],
     asked: usize,
 ) -> io::Result<usize> {
-    if !entry.readable || entry.ended || asked == 0 {
+    if !marks.readable || marks.ended || asked == 0 {
         return Ok(0);
     }
     let asked = buffer.len().min(asked);
-    match entry.socket.read(&mut buffer[..asked]) {
+    match socket.read(&mut buffer[..asked]) {
         Ok(0) => {
-            entry.ended = true;
-            entry.readable = false;
+            marks.ended = true;
+            marks.readable = false;
             Ok(0)
         }
         Ok(arrived) => {
@@ -260,11 +263,11 @@ fn read_socket<S: Socket>(
             // A stream socket that gave less than asked has no more (epoll(7)), unless its end or
             // the mark of urgent data stopped it, behind which there is more that would not be
             // reported again.
-            entry.readable = arrived == asked || entry.more_behind;
+            marks.readable = arrived == asked || marks.more_behind;
             Ok(arrived)
         }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            entry.readable = false;
+            marks.readable = false;
             Ok(0)
         }
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),

@@ -75,7 +75,7 @@ impl<S: Socket> Server<S> {
         if let Some(why) = self.lacks_room(Some(holder), entrance) {
             return self.refuse_session(now, slot, request, why);
         }
-        let id = self.id(slot);
+        let id = self.connections.id(slot);
         let carrier = match key {
             Some(_) => Transport::WebSocket(id),
             None => Transport::Polling { held: None, posting: None },
@@ -123,7 +123,7 @@ impl<S: Socket> Server<S> {
                 let Some(key) = self.upgrade_key(request) else {
                     return self.refuse_engine(now, slot, request, Refusal::BadRequest);
                 };
-                let id = self.id(slot);
+                let id = self.connections.id(slot);
                 self.sessions.get_mut(session).begin_upgrade(now.mono, id);
                 self.sessions.arm(session, &self.settings);
                 self.switch_protocols(now, slot, key, Role::Session(session), None);
@@ -154,7 +154,7 @@ impl<S: Socket> Server<S> {
         let mut random = [0; engine::SID_RANDOM_BYTES];
         self.random.fill_bytes(&mut random);
         let first_ping = self.first_ping();
-        let client = self.entries[slot as usize].conn.client();
+        let client = self.connections.conn(slot).client();
         let sid = Sid::new(random);
         let session = Session::new(now.mono, sid, version, (client, holder), transport, first_ping);
         let id = self.sessions.open(&mut self.pool, &self.settings, session);

@@ -18,7 +18,6 @@ use crate::outbound::{CloseFrame, Source};
 use crate::reason::CloseReason;
 use crate::server::admission::why;
 use crate::server::io::read::reason_of_refusal;
-use crate::server::io::turns::resume_paused;
 use crate::server::session::transport::Farewell;
 use crate::server::{Event, Server, Socket};
 use crate::settings::Events;
@@ -248,8 +247,8 @@ impl<S: Socket> Server<S> {
         }
         let (dialect, holder, client) = (entry.dialect(), entry.holder, entry.client.address());
         let newcomer = Newcomer { member: Member::new(Reader::Session(session)), dialect, holder };
-        let (entries, resume) = (&mut self.entries, &mut self.resume);
-        let resume = |id| resume_paused(entries, resume, id);
+        let connections = &mut self.connections;
+        let resume = |id| connections.resume(id);
         let joined = self.hub.join(&mut self.pool, name, newcomer, resume).map_err(|error| {
             entry.spaces.settle(&mut self.pool);
             self.events.push(&mut self.pool, Event::Refused { client, why: why(error) });
@@ -280,7 +279,7 @@ impl<S: Socket> Server<S> {
         });
         if let (Transport::WebSocket(id), 1) = (entry.transport, entry.spaces.len()) {
             entry.current = 0;
-            self.entries[id.slot as usize].conn.follow(joined.channel, dialect, mark);
+            self.connections.change(id.slot, |conn| conn.follow(joined.channel, dialect, mark));
         }
         self.sessions.arm(session, &self.settings);
         self.events.push(&mut self.pool, Event::Opened { client, channel: name.into() });
@@ -365,7 +364,7 @@ impl<S: Socket> Server<S> {
         if let Transport::WebSocket(id) = entry.transport
             && entry.current == space
         {
-            let conn = &mut self.entries[id.slot as usize].conn;
+            let conn = self.connections.conn(id.slot);
             if conn.out.is_inside_record() {
                 self.sessions.get_mut(session).spaces[space].leaving = true;
                 return;
@@ -395,7 +394,7 @@ impl<S: Socket> Server<S> {
         {
             entry.current = 0;
             let next = entry.spaces.first().copied();
-            let out = &mut self.entries[id.slot as usize].conn.out;
+            let out = self.connections.out_mut(id.slot);
             if let Source::Feed { cursor, .. } = out.source() {
                 space.cursor = cursor;
                 out.abandon_feed();
@@ -403,9 +402,9 @@ impl<S: Socket> Server<S> {
             if let Some(next) = next.filter(|_| !out.is_closing()) {
                 out.start_feed(next.channel, dialect, next.cursor);
                 // Nobody else sends what waits there already.
-                self.enqueue(id.slot);
+                self.connections.send_soon(id.slot);
             } else if out.keeps_close_back() {
-                self.enqueue(id.slot);
+                self.connections.send_soon(id.slot);
             }
         }
         if space.choked {
@@ -444,7 +443,7 @@ impl<S: Socket> Server<S> {
         match transport {
             // It was told why already, and has nothing more to get from the others.
             Transport::WebSocket(id)
-                if entry.current != number && !self.entries[id.slot as usize].conn.is_open() =>
+                if entry.current != number && !self.connections.conn(id.slot).is_open() =>
             {
                 None
             }
@@ -458,7 +457,7 @@ impl<S: Socket> Server<S> {
                 if self.lapped(now, id.slot) {
                     return None;
                 }
-                if self.entries[id.slot as usize].blocked {
+                if self.connections.marks(id.slot).blocked {
                     self.count_choked_space(session, number);
                     return None;
                 }
@@ -535,12 +534,12 @@ impl<S: Socket> Server<S> {
     /// After sending: the spaces of a session that has caught up count as reading again, and those
     /// that its client has left are left.
     pub(in crate::server) fn recover_spaces(&mut self, now: Now, id: ConnId) {
-        let Some(session) = self.entries[id.slot as usize].conn.session() else { return };
+        let Some(session) = self.connections.conn(id.slot).session() else { return };
         if self.sessions.get(session).transport != Transport::WebSocket(id) {
             return;
         }
         self.recover_session(session);
-        let inside = self.entries[id.slot as usize].conn.out.is_inside_record();
+        let inside = self.connections.conn(id.slot).out.is_inside_record();
         let left = |server: &Self| {
             let entry = server.sessions.get(session);
             let is_over = |(number, space): (usize, &Space)| {
@@ -579,7 +578,7 @@ impl<S: Socket> Server<S> {
         let entry = self.sessions.get(session);
         match entry.transport {
             Transport::WebSocket(id) if entry.current == number => {
-                self.entries[id.slot as usize].conn.out.cursor()
+                self.connections.conn(id.slot).out.cursor()
             }
             Transport::WebSocket(_) | Transport::Polling { .. } => {
                 entry.spaces.get(number).map(|space| space.cursor)
@@ -590,7 +589,7 @@ impl<S: Socket> Server<S> {
     /// When a session's connection has sent everything of its current space: turns to another one
     /// that has something. Whether there was one.
     pub(in crate::server) fn turn_to_next_space(&mut self, id: ConnId) -> bool {
-        let conn = &self.entries[id.slot as usize].conn;
+        let conn = self.connections.conn(id.slot);
         if conn.out.keeps_close_back() {
             self.turn_in_closing(id);
             return true;
@@ -617,16 +616,18 @@ impl<S: Socket> Server<S> {
         entry.spaces[current].cursor = cursor;
         entry.current = next;
         let Space { channel, cursor, .. } = entry.spaces[next];
-        self.entries[id.slot as usize].conn.follow(channel, dialect, cursor);
+        self.connections.change(id.slot, |conn| conn.follow(channel, dialect, cursor));
         true
     }
 
     /// Turns to another space before a close frame that is kept back: what each space has by now is
     /// sent once, and then the frame goes.
     fn turn_in_closing(&mut self, id: ConnId) {
-        let conn = &mut self.entries[id.slot as usize].conn;
+        let conn = self.connections.conn(id.slot);
         let cursor = conn.out.cursor();
-        let Some(session) = conn.session() else { return conn.out.keep_close_back(false) };
+        let Some(session) = conn.session() else {
+            return self.connections.out_mut(id.slot).keep_close_back(false);
+        };
         let entry = self.sessions.get_mut(session);
         let (current, dialect) = (entry.current, entry.dialect());
         if let (Some(space), Some(cursor)) = (entry.spaces.get_mut(current), cursor) {
@@ -638,7 +639,7 @@ impl<S: Socket> Server<S> {
                 feed.tail() <= space.cursor.offset && space.cursor.offset < feed.head();
             has_something && !space.finished
         });
-        let out = &mut self.entries[id.slot as usize].conn.out;
+        let out = self.connections.out_mut(id.slot);
         let Some(next) = next else { return out.keep_close_back(false) };
         entry.current = next;
         let Space { channel, cursor, .. } = entry.spaces[next];

@@ -8,7 +8,7 @@
 //! The surprise: nothing is queued for a session between two polls. It lags, as a reader does whose
 //! socket is full.
 
-use crate::conn::{Later, Next, TakenBody};
+use crate::conn::{Conn, Later, Next, TakenBody};
 use crate::feed::Mark;
 use crate::hub::{SPACES_MAX, Transport};
 use crate::id::{ChannelId, ConnId, SessionId};
@@ -36,12 +36,11 @@ impl<S: Socket> Server<S> {
         session: SessionId,
     ) {
         let later = self.later(slot, request);
-        let id = self.id(slot);
+        let id = self.connections.id(slot);
         if let Transport::Polling { held, .. } = &mut self.sessions.get_mut(session).transport {
             *held = Some(id);
         }
-        self.entries[slot as usize].conn.hold(session, later);
-        self.arm(slot);
+        self.connections.change(slot, |conn| conn.hold(session, later));
     }
 
     fn later(&mut self, slot: u32, request: &Request<'_, '_>) -> Later {
@@ -90,7 +89,7 @@ impl<S: Socket> Server<S> {
         session: SessionId,
     ) {
         let version = self.sessions.get(session).version;
-        let id = self.id(slot);
+        let id = self.connections.id(slot);
         let media = request.field("content-type").unwrap_or_default();
         let is_binary = media
             .get(..OCTET_STREAM.len())
@@ -115,31 +114,29 @@ impl<S: Socket> Server<S> {
         };
         let later = Later { persistent: request.persistent, ..self.later(slot, request) };
         let framing = request.framing;
-        let (entry, cx) = self.parts(now, slot);
-        entry.conn.begin_post(&cx, session, framing, is_binary, later);
+        self.change(now, slot, |conn, cx| {
+            conn.begin_post(cx, session, framing, is_binary, later);
+        });
         if announced > self.settings.limits.message_bytes_max {
             return self.refuse_post(now, id, 413);
         }
         if matches!(framing, Framing::None | Framing::Length(0)) {
-            let (entry, mut cx) = self.parts(now, slot);
-            let step = entry.conn.finish_empty_post(&mut cx);
+            let step = self.change(now, slot, Conn::finish_empty_post);
             self.apply(now, id, step);
             return;
         }
         if request.expects_continue {
-            let entry = &mut self.entries[slot as usize];
-            if !entry.conn.out.push_own(&mut self.pool, http::CONTINUE) {
+            if !self.connections.out_mut(slot).push_own(&mut self.pool, http::CONTINUE) {
                 return self.remove(now, slot, CloseReason::NoMemory, false);
             }
-            self.enqueue(slot);
+            self.connections.send_soon(slot);
         }
-        self.arm(slot);
     }
 
     /// A POST that cannot be taken in: the session ends, and so does the connection, whose body was
     /// not read to its end.
     pub(in crate::server) fn refuse_post(&mut self, now: Now, id: ConnId, status: u16) {
-        let Some(session) = self.entries[id.slot as usize].conn.session() else { return };
+        let Some(session) = self.connections.conn(id.slot).session() else { return };
         self.forget_post(session);
         self.answer_last(now, id, status);
         let too_big = status == 413;
@@ -163,11 +160,11 @@ impl<S: Socket> Server<S> {
     /// and answers it when that is done. A text is checked as a whole before its first packet
     /// counts.
     pub(in crate::server) fn take_posted(&mut self, now: Now, id: ConnId) {
-        let Some(mut body) = self.entries[id.slot as usize].conn.take_posted() else { return };
+        let Some(mut body) = self.connections.change(id.slot, Conn::take_posted) else { return };
         let bytes = self.pool.borrow_out(body.buffer);
         let finished = self.take_packets(now, id, &mut body, &bytes);
         self.pool.put_back(body.buffer, bytes);
-        if !finished && self.entries[id.slot as usize].conn.put_back_posted(&body) {
+        if !finished && self.connections.change(id.slot, |conn| conn.put_back_posted(&body)) {
             // It waits for its turn, perhaps in memory that was there for a moment only.
             if self.pool.is_strained() {
                 self.remove(now, id.slot, CloseReason::NoMemory, false);
@@ -189,7 +186,7 @@ impl<S: Socket> Server<S> {
             if !self.sessions.contains(session) {
                 return true;
             }
-            if self.read_budget.is_read_over() || self.is_held(id) {
+            if self.read_budget.is_read_over() || self.hold_back(id) {
                 return false;
             }
             if body.at == 0 && engine::check(form, bytes).is_err() {
@@ -220,7 +217,7 @@ impl<S: Socket> Server<S> {
     /// Answers a request that had to wait, with what its origin needs to be let read it, and says
     /// so in the log.
     fn send_late(&mut self, now: Now, slot: u32, answer: &Late<'_>) {
-        let conn = &self.entries[slot as usize].conn;
+        let conn = self.connections.conn(slot);
         let (Some(later), client) = (conn.later(), conn.client().address()) else { return };
         let Late { status, content_type, cookie, body, is_last } = *answer;
         let mut access = self.spare.take(client, status, body.len() as u64);
@@ -312,7 +309,7 @@ impl<S: Socket> Server<S> {
         self.send_poll(now, session, id, &body);
         self.pool.put_back(buffer, body);
         self.pool.give(buffer);
-        if self.entries[id.slot as usize].conn.is_over() {
+        if self.connections.conn(id.slot).is_over() {
             // No memory for the answer, and what was in it is not kept.
             self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
         }

@@ -12,6 +12,7 @@
 //! The surprise: a session on a WebSocket ends later than it is closed. It lasts until the close
 //! frame has gone, behind what was published before.
 
+use crate::conn::Conn;
 use crate::hub::{OWN_BYTES_MAX, Space, Transport};
 use crate::id::{ConnId, SessionId};
 use crate::outbound::CloseFrame;
@@ -78,12 +79,11 @@ impl<S: Socket> Server<S> {
 
     /// Queues own bytes on a WebSocket, all of the pieces or none; none any more if it is closing.
     fn say_on(&mut self, now: Now, id: ConnId, parts: &[&[u8]]) {
-        let entry = &mut self.entries[id.slot as usize];
-        if !entry.conn.is_open() {
+        if !self.connections.conn(id.slot).is_open() {
             return;
         }
-        if entry.conn.out.push_own_parts(&mut self.pool, parts) {
-            self.enqueue(id.slot);
+        if self.connections.out_mut(id.slot).push_own_parts(&mut self.pool, parts) {
+            self.connections.send_soon(id.slot);
         } else {
             let reason = CloseReason::NoMemory;
             self.close(now, id.slot, CloseFrame::Reason(reason), reason);
@@ -153,7 +153,7 @@ impl<S: Socket> Server<S> {
         let first = entry.spaces.first().copied();
         self.sessions.arm(session, &self.settings);
         if let Some(Space { channel, cursor, .. }) = first {
-            self.entries[id.slot as usize].conn.follow(channel, dialect, cursor);
+            self.connections.change(id.slot, |conn| conn.follow(channel, dialect, cursor));
         }
         if let Some(own) = own.filter(|own| self.pool.bytes(*own).is_empty()) {
             self.pool.give(own);
@@ -163,7 +163,7 @@ impl<S: Socket> Server<S> {
             self.pool.put_back(own, bytes);
             self.pool.give(own);
         }
-        self.enqueue(id.slot);
+        self.connections.send_soon(id.slot);
     }
 
     /// A connection that carried a session, or wanted to, is gone.
@@ -177,7 +177,7 @@ impl<S: Socket> Server<S> {
         let entry = self.sessions.get_mut(session);
         if entry.upgrade.is_some_and(|upgrade| upgrade.conn == id) {
             entry.upgrade = None;
-            self.entries[id.slot as usize].conn.orphan();
+            self.connections.change(id.slot, Conn::orphan);
             return;
         }
         match &mut entry.transport {
@@ -188,18 +188,18 @@ impl<S: Socket> Server<S> {
             Transport::WebSocket(_) => {}
         }
         self.close_session(now, session, reason, Farewell::None);
-        self.entries[id.slot as usize].conn.orphan();
+        self.connections.change(id.slot, Conn::orphan);
     }
 
     /// A WebSocket was told to close: if a session is carried by it, that waits for nothing else.
     pub(in crate::server) fn begin_close_of_session(&mut self, slot: u32) {
-        let id = self.id(slot);
-        let Some(session) = self.entries[slot as usize].conn.session() else { return };
+        let id = self.connections.id(slot);
+        let Some(session) = self.connections.conn(slot).session() else { return };
         let entry = self.sessions.get_mut(session);
         if entry.transport == Transport::WebSocket(id) && entry.begin_close() {
             // What was published in the other namespaces comes before the frame, too.
             let several = entry.spaces.len() > 1;
-            self.entries[slot as usize].conn.out.keep_close_back(several);
+            self.connections.out_mut(slot).keep_close_back(several);
             self.sessions.dismiss(session);
             self.sessions.arm(session, &self.settings);
         }
@@ -231,7 +231,7 @@ impl<S: Socket> Server<S> {
         let holder = entry.holder;
         match transport {
             Transport::WebSocket(id) if farewell == Farewell::Cut => {
-                self.entries[id.slot as usize].conn.orphan();
+                self.connections.change(id.slot, Conn::orphan);
                 self.remove(now, id.slot, reason, true);
             }
             Transport::WebSocket(_) => {}
@@ -245,7 +245,7 @@ impl<S: Socket> Server<S> {
                     self.send_poll(now, session, id, body);
                 }
                 // Whoever takes in what this request brought answers it.
-                let taken_in = |id: &ConnId| self.entries[id.slot as usize].conn.is_taken_in();
+                let taken_in = |id: &ConnId| self.connections.conn(id.slot).is_taken_in();
                 if let Some(id) = posting.filter(|id| !taken_in(id)) {
                     self.answer_last(now, id, 400);
                 }
@@ -265,7 +265,7 @@ impl<S: Socket> Server<S> {
 
     /// Closes a WebSocket whose session does without it from now on.
     pub(in crate::server) fn let_go(&mut self, now: Now, id: ConnId, reason: CloseReason) {
-        self.entries[id.slot as usize].conn.orphan();
+        self.connections.change(id.slot, Conn::orphan);
         self.close(now, id.slot, farewell_frame(reason), reason);
     }
 }

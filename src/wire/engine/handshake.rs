@@ -285,7 +285,7 @@ impl Refusal {
     /// The words for people.
     pub const fn message(self) -> &'static str {
         match self {
-            Refusal::TransportUnknown => "TransportName unknown",
+            Refusal::TransportUnknown => "Transport unknown",
             Refusal::SidUnknown => "Session ID unknown",
             Refusal::HandshakeMethod => "Bad handshake method",
             Refusal::BadRequest => "Bad request",
@@ -297,7 +297,7 @@ impl Refusal {
     /// The content of the response, `application/json`.
     pub const fn body(self) -> &'static str {
         match self {
-            Refusal::TransportUnknown => r#"{"code":0,"message":"TransportName unknown"}"#,
+            Refusal::TransportUnknown => r#"{"code":0,"message":"Transport unknown"}"#,
             Refusal::SidUnknown => r#"{"code":1,"message":"Session ID unknown"}"#,
             Refusal::HandshakeMethod => r#"{"code":2,"message":"Bad handshake method"}"#,
             Refusal::BadRequest => r#"{"code":3,"message":"Bad request"}"#,

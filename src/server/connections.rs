@@ -1,0 +1,528 @@
+//! The connections: their table, their deadlines, the lists in which they stand, and what the loop
+//! must remember of their sockets.
+//!
+//! All of it is private, because it has to agree: whoever may have a new deadline is in the wheel
+//! with it, whoever waits for a turn stands in the list for that, once. So a connection is only
+//! changed through [`Connections::change`], which arms its deadline and reviews its place among
+//! those that may give way; no caller can forget that. [`Connections::check`] asserts that all of
+//! it agrees.
+//!
+//! Lists link slots, so nobody is in one of them twice, and whoever ends leaves all of them at
+//! once. The surprise: a connection that has ended keeps its slot until [`Connections::reap`],
+//! inert, so that nobody in the middle of a call has to ask whether it still exists.
+
+use slab::Slab;
+
+use super::Socket;
+use crate::conn::{Conn, Listener, Waiting};
+use crate::id::ConnId;
+use crate::limits::{self, Limits};
+use crate::order::{self, Order};
+use crate::outbound::{Outbound, Source};
+use crate::pool::Pool;
+use crate::time::{Duration, Instant};
+use crate::wheel::{self, Wheel};
+
+/// What the loop must remember of a socket, and of what was read from it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Marks {
+    /// Whether the socket may have bytes that were not read.
+    pub(super) readable: bool,
+    /// Whether a short read no longer shows that the socket is empty: its end or urgent data stands
+    /// behind, which the kernel says once.
+    pub(super) more_behind: bool,
+    /// Whether the peer's end was read.
+    pub(super) ended: bool,
+    /// Whether the last write was short, so that the socket has to become writable first.
+    pub(super) blocked: bool,
+    /// Whether what was read last was not all taken in because it had to wait, and not because the
+    /// rest had not come.
+    pub(super) left_off: bool,
+    /// Whether the connection is counted among its channel's choked members.
+    pub(super) choked: bool,
+    /// Whether the connection is counted as a session by itself.
+    pub(super) session: bool,
+    /// Whether the end of a session was counted and told, so that only taking leave remains.
+    pub(super) told: bool,
+}
+
+impl Marks {
+    /// Whether there is something of the peer that was not taken in: bytes in the socket, bytes
+    /// that were read, or the end.
+    pub(super) fn unread(&self) -> bool {
+        self.readable || self.left_off || self.ended
+    }
+}
+
+/// A list of connections that are to send soon.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum ToSend {
+    /// With own bytes to send, or told to close.
+    Own,
+    /// With a socket that can be written to again, and more to send than own bytes.
+    Returning,
+}
+
+impl ToSend {
+    const ALL: [ToSend; 2] = [ToSend::Own, ToSend::Returning];
+}
+
+/// Where a connection waits to be read again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum ToRead {
+    /// In no list.
+    Nowhere,
+    /// In the list of those that are read in one of the next turns.
+    Soon,
+    /// In the list of a channel that holds its publishers back.
+    Paused,
+}
+
+/// A connection, its socket, and what the loop must remember of both.
+#[derive(Debug)]
+struct Entry<S> {
+    conn: Conn,
+    socket: S,
+    generation: u32,
+    marks: Marks,
+    /// The list of those that are to send in which the connection stands.
+    to_send: Option<ToSend>,
+    to_read: ToRead,
+    /// What the connection waits for, while it may give way to others; this names the list in which
+    /// it stands.
+    waits: Option<Waiting>,
+    /// The turn in which the connection began to wait, modulo 2^16.
+    waits_since: u16,
+    /// Requests that were answered on the connection.
+    answers: u16,
+}
+
+// Everything that an idle session takes: its entry in the table, its timer, its links in the three
+// lists, and its place in its channel's list. (The slab's tag fits into the entry.)
+const _: () = assert!(
+    size_of::<Entry<core::ffi::c_int>>()
+        + wheel::ENTRY_BYTES
+        + 3 * order::LINK_BYTES
+        + size_of::<crate::id::Member>()
+        <= limits::CONNECTION_BYTES
+);
+
+/// Lists of connections that may give way, one for each way of waiting of each listener, and one of
+/// those that have ended.
+const PLACES: usize = OVER + 1;
+
+/// The list of connections that have ended and were not reaped.
+const OVER: usize = Listener::ALL.len() * Waiting::ALL.len();
+
+/// The only list of connections that are to be read again.
+const SOON: usize = 0;
+
+fn list_of(from: Listener, waiting: Waiting) -> usize {
+    from as usize * Waiting::ALL.len() + waiting as usize
+}
+
+/// All connections; `S` is the socket.
+#[derive(Debug)]
+pub(super) struct Connections<S> {
+    entries: Slab<Entry<S>>,
+    /// The generation of the connection that was accepted last.
+    generation: u32,
+    wheel: Wheel,
+    /// The time that the peer of a WebSocket has for the answer to a ping.
+    ping_timeout: Duration,
+    /// How many connections there are of each listener, not counting those that have ended.
+    taken: [usize; Listener::ALL.len()],
+    /// Who may give way to others, in the order in which they began to wait, and who has ended.
+    places: Order<PLACES>,
+    /// Who is to send soon, by [`ToSend`].
+    to_send: Order<{ ToSend::ALL.len() }>,
+    /// Who is to be read again.
+    to_read: Order<1>,
+    /// Counts turns, as far as it goes.
+    turn: u16,
+}
+
+impl<S: Socket> Connections<S> {
+    /// No connections, with the memory set aside for as many as the limits allow.
+    pub(super) fn new(now: Instant, limits: &Limits) -> Connections<S> {
+        let slots = limits.slots();
+        Connections {
+            entries: Slab::with_capacity(slots),
+            generation: 0,
+            wheel: Wheel::new(now, slots),
+            ping_timeout: limits.ping_timeout,
+            taken: [0; Listener::ALL.len()],
+            places: Order::new(slots),
+            to_send: Order::new(slots),
+            to_read: Order::new(slots),
+            turn: 0,
+        }
+    }
+
+    /// The id that the next connection will have.
+    pub(super) fn next_id(&self) -> ConnId {
+        let slot = self.entries.vacant_key() as u32;
+        ConnId { slot, generation: self.generation.wrapping_add(1) }
+    }
+
+    /// Adds a connection, under [`Connections::next_id`].
+    pub(super) fn insert(&mut self, conn: Conn, socket: S) -> ConnId {
+        let id = self.next_id();
+        self.generation = id.generation;
+        self.taken[conn.listener() as usize] += 1;
+        self.entries.insert(Entry {
+            conn,
+            socket,
+            generation: id.generation,
+            marks: Marks::default(),
+            to_send: None,
+            to_read: ToRead::Nowhere,
+            waits: None,
+            waits_since: self.turn,
+            answers: 0,
+        });
+        self.settle(id.slot);
+        id
+    }
+
+    /// Whether the connection of this id lives: it has not ended, and nobody else has its slot.
+    pub(super) fn lives(&self, id: ConnId) -> bool {
+        let entry = self.entries.get(id.slot as usize);
+        entry.is_some_and(|entry| entry.generation == id.generation && !entry.conn.is_over())
+    }
+
+    /// The id of the connection in a slot that is taken.
+    pub(super) fn id(&self, slot: u32) -> ConnId {
+        ConnId { slot, generation: self.entries[slot as usize].generation }
+    }
+
+    /// How many connections there are.
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are no connections.
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// No slot from this number on was ever taken.
+    pub(super) fn slots(&self) -> usize {
+        self.entries.capacity()
+    }
+
+    /// Whether a slot is taken.
+    pub(super) fn contains(&self, slot: u32) -> bool {
+        self.entries.contains(slot as usize)
+    }
+
+    /// The slots that are taken.
+    pub(super) fn iter(&self) -> impl Iterator<Item = u32> {
+        self.entries.iter().map(|(slot, _)| slot as u32)
+    }
+
+    /// The connection in a slot that is taken.
+    pub(super) fn conn(&self, slot: u32) -> &Conn {
+        &self.entries[slot as usize].conn
+    }
+
+    /// The socket of a connection.
+    pub(super) fn socket(&self, slot: u32) -> &S {
+        &self.entries[slot as usize].socket
+    }
+
+    /// What is remembered of a connection's socket.
+    pub(super) fn marks(&self, slot: u32) -> Marks {
+        self.entries[slot as usize].marks
+    }
+
+    /// What is remembered of a connection's socket, to be changed.
+    pub(super) fn marks_mut(&mut self, slot: u32) -> &mut Marks {
+        &mut self.entries[slot as usize].marks
+    }
+
+    /// A connection's socket together with what is remembered of it.
+    pub(super) fn socket_and_marks(&mut self, slot: u32) -> (&S, &mut Marks) {
+        let entry = &mut self.entries[slot as usize];
+        (&entry.socket, &mut entry.marks)
+    }
+
+    /// The outbound half of a connection, to be changed: no deadline depends on it.
+    pub(super) fn out_mut(&mut self, slot: u32) -> &mut Outbound {
+        &mut self.entries[slot as usize].conn.out
+    }
+
+    /// Changes a connection. Its deadline and its place among those that may give way follow.
+    pub(super) fn change<R>(&mut self, slot: u32, change: impl FnOnce(&mut Conn) -> R) -> R {
+        let changed = change(&mut self.entries[slot as usize].conn);
+        self.settle(slot);
+        changed
+    }
+
+    /// Puts a connection's deadline into the wheel, and the connection into the list of those that
+    /// wait in its way, or out of it.
+    fn settle(&mut self, slot: u32) {
+        let conn = &self.entries[slot as usize].conn;
+        if !conn.is_over() {
+            self.wheel.set(slot, conn.deadline(self.ping_timeout));
+            self.review_waiting(slot);
+        }
+    }
+
+    /// Puts a connection that has begun to wait at the end of its list, and takes one that does so
+    /// no longer out of it.
+    fn review_waiting(&mut self, slot: u32) {
+        let entry = &mut self.entries[slot as usize];
+        let waits = entry.waits_now();
+        if waits == entry.waits {
+            return;
+        }
+        let from = entry.conn.listener();
+        if let Some(before) = core::mem::replace(&mut entry.waits, waits) {
+            self.places.remove(list_of(from, before), slot);
+        }
+        if let Some(waiting) = waits {
+            entry.waits_since = self.turn;
+            self.places.push(list_of(from, waiting), slot);
+        }
+    }
+
+    /// Ends a connection: its buffers go back to the pool, it leaves all lists, and nothing that is
+    /// done with it has an effect any more.
+    ///
+    /// # Panics
+    /// If it has ended already.
+    pub(super) fn end(&mut self, slot: u32, pool: &mut Pool) {
+        self.wheel.clear(slot);
+        self.stop_sending(slot);
+        let entry = &mut self.entries[slot as usize];
+        let from = entry.conn.listener();
+        if entry.to_read == ToRead::Soon {
+            self.to_read.remove(SOON, slot);
+        }
+        entry.to_read = ToRead::Nowhere;
+        if let Some(waiting) = entry.waits.take() {
+            self.places.remove(list_of(from, waiting), slot);
+        }
+        self.places.push(OVER, slot);
+        self.taken[from as usize] -= 1;
+        entry.conn.end(pool);
+        entry.marks.readable = false;
+    }
+
+    /// Takes connections away that have ended. Nobody may be working on a connection.
+    pub(super) fn reap(&mut self) {
+        while let Some(slot) = self.places.pop(OVER) {
+            self.entries.remove(slot as usize);
+        }
+    }
+
+    /// The next turn begins.
+    pub(super) fn next_turn(&mut self) {
+        self.turn = self.turn.wrapping_add(1);
+    }
+
+    /// How many connections of a listener there are.
+    pub(super) fn taken(&self, from: Listener) -> usize {
+        self.taken[from as usize]
+    }
+
+    /// The connection of a listener that gives way first: whoever has waited for longest with
+    /// nothing under way, but not since this turn only.
+    pub(super) fn first_to_give_way(&self, from: Listener) -> Option<u32> {
+        let firsts = Waiting::ALL.map(|waiting| self.places.first(list_of(from, waiting)));
+        let was_looked_at = |slot: &u32| self.entries[*slot as usize].waits_since != self.turn;
+        firsts.into_iter().flatten().find(was_looked_at)
+    }
+
+    /// How many requests were answered on a connection, as far as that is counted.
+    pub(super) fn answers(&self, slot: u32) -> u16 {
+        self.entries[slot as usize].answers
+    }
+
+    /// Counts a request that is answered on a connection.
+    pub(super) fn count_answer(&mut self, slot: u32) {
+        let entry = &mut self.entries[slot as usize];
+        entry.answers = entry.answers.saturating_add(1);
+    }
+
+    /// Tells the wheel the time, before deadlines are set.
+    pub(super) fn tell(&mut self, now: Instant) {
+        self.wheel.tell(now);
+    }
+
+    /// When [`Connections::expire`] is worth calling next; `None` if no deadline is set.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.wheel.next()
+    }
+
+    /// A connection whose deadline was reached. It is not in the wheel until it is changed, which
+    /// whoever acts on the deadline has to do, be it by changing nothing.
+    pub(super) fn expire(&mut self, now: Instant) -> Option<ConnId> {
+        let slot = self.wheel.expire(now)?;
+        Some(self.id(slot))
+    }
+
+    /// Whether the deadline of a connection was reached.
+    pub(super) fn is_due(&self, slot: u32, now: Instant) -> bool {
+        self.entries[slot as usize].conn.deadline(self.ping_timeout) <= now
+    }
+
+    /// Lets a connection send soon.
+    pub(super) fn send_soon(&mut self, slot: u32) {
+        if !self.entries[slot as usize].marks.blocked {
+            self.queue_to_send(slot, ToSend::Own);
+        }
+    }
+
+    /// Lets a connection send soon that was blocked. Own bytes go first; who lags behind a feed or
+    /// is in the middle of a file has a share of the pass, so that a crowd keeps nobody waiting.
+    pub(super) fn send_again(&mut self, slot: u32) {
+        match self.entries[slot as usize].conn.out.source() {
+            Source::Nothing => self.queue_to_send(slot, ToSend::Own),
+            Source::Feed { .. } | Source::Body { .. } => {
+                self.queue_to_send(slot, ToSend::Returning);
+            }
+        }
+    }
+
+    fn queue_to_send(&mut self, slot: u32, list: ToSend) {
+        let entry = &mut self.entries[slot as usize];
+        if entry.to_send.is_none() && !entry.conn.is_over() {
+            entry.to_send = Some(list);
+            self.to_send.push(list as usize, slot);
+        }
+    }
+
+    /// Whether a connection stands in a list of those that are to send.
+    pub(super) fn is_to_send(&self, slot: u32) -> bool {
+        self.entries[slot as usize].to_send.is_some()
+    }
+
+    /// Takes the first connection out of a list of those that are to send.
+    pub(super) fn next_to_send(&mut self, list: ToSend) -> Option<ConnId> {
+        let slot = self.to_send.pop(list as usize)?;
+        self.entries[slot as usize].to_send = None;
+        Some(self.id(slot))
+    }
+
+    /// Takes a connection out of the list of those that are to send, because its turn has come by
+    /// another way.
+    pub(super) fn stop_sending(&mut self, slot: u32) {
+        if let Some(list) = self.entries[slot as usize].to_send.take() {
+            self.to_send.remove(list as usize, slot);
+        }
+    }
+
+    /// How many connections stand in a list of those that are to send.
+    pub(super) fn count_to_send(&self, list: ToSend) -> usize {
+        self.to_send.len(list as usize)
+    }
+
+    /// Has a connection read again in one of the next turns, unless it waits for that already.
+    pub(super) fn read_soon(&mut self, slot: u32) {
+        let entry = &self.entries[slot as usize];
+        if entry.to_read == ToRead::Nowhere && !entry.conn.is_over() {
+            self.to_read.push(SOON, slot);
+            self.set_to_read(slot, ToRead::Soon);
+        }
+    }
+
+    /// Has a publisher that stood in the list of a channel read in one of the next turns. Nothing
+    /// happens if it has ended meanwhile, or does not wait any more.
+    pub(super) fn resume(&mut self, id: ConnId) {
+        if self.lives(id) && self.entries[id.slot as usize].to_read == ToRead::Paused {
+            self.to_read.push(SOON, id.slot);
+            self.set_to_read(id.slot, ToRead::Soon);
+        }
+    }
+
+    /// Notes that a publisher, which waits nowhere or was just taken out of the list of those that
+    /// are to be read, stands in the list of a channel.
+    pub(super) fn pause(&mut self, slot: u32) {
+        debug_assert!(!self.to_read.contains(slot), "a publisher stands in one list at most");
+        self.set_to_read(slot, ToRead::Paused);
+    }
+
+    /// Notes that a connection does not wait in the list of a channel any more.
+    pub(super) fn unpause(&mut self, slot: u32) {
+        if self.entries[slot as usize].to_read == ToRead::Paused {
+            self.set_to_read(slot, ToRead::Nowhere);
+        }
+    }
+
+    fn set_to_read(&mut self, slot: u32, to_read: ToRead) {
+        self.entries[slot as usize].to_read = to_read;
+        self.review_waiting(slot);
+    }
+
+    /// Whether a connection waits to be read again, in our list or in that of a channel.
+    pub(super) fn is_to_read(&self, slot: u32) -> bool {
+        self.entries[slot as usize].to_read != ToRead::Nowhere
+    }
+
+    /// Takes the first connection out of the list of those that are to be read.
+    pub(super) fn next_to_read(&mut self) -> Option<ConnId> {
+        let slot = self.to_read.pop(SOON)?;
+        self.set_to_read(slot, ToRead::Nowhere);
+        Some(self.id(slot))
+    }
+
+    /// How many connections stand in the list of those that are to be read.
+    pub(super) fn count_to_read(&self) -> usize {
+        self.to_read.len(SOON)
+    }
+
+    /// Whether anybody is to send or to be read.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.to_read.is_empty(SOON)
+            || ToSend::ALL.into_iter().any(|list| !self.to_send.is_empty(list as usize))
+    }
+
+    /// Asserts that deadlines, lists, marks and counts agree, between two calls. `is_paused` tells
+    /// whether a connection stands in the list of a channel. Walks everything: for tests.
+    pub(super) fn check(&self, is_paused: impl Fn(ConnId) -> bool) {
+        let mut taken = [0; Listener::ALL.len()];
+        for (slot, entry) in &self.entries {
+            let slot = slot as u32;
+            assert!(!entry.conn.is_over(), "slot {slot}: who has ended is reaped");
+            taken[entry.conn.listener() as usize] += 1;
+            let due = entry.conn.deadline(self.ping_timeout);
+            assert!(self.wheel.is_set(slot, due), "slot {slot}: its deadline is armed");
+            assert_eq!(entry.waits, entry.waits_now(), "slot {slot}");
+            assert_eq!(self.places.contains(slot), entry.waits.is_some(), "slot {slot}");
+            assert_eq!(self.to_send.contains(slot), entry.to_send.is_some(), "slot {slot}");
+            assert_eq!(self.to_read.contains(slot), entry.to_read == ToRead::Soon, "slot {slot}");
+            let paused = is_paused(self.id(slot));
+            assert_eq!(paused, entry.to_read == ToRead::Paused, "slot {slot}");
+        }
+        assert_eq!(taken, self.taken);
+        assert!(self.places.is_empty(OVER));
+        for (from, waiting) in Listener::ALL.iter().flat_map(|from| Waiting::ALL.map(|w| (from, w)))
+        {
+            for slot in self.places.iter(list_of(*from, waiting)) {
+                let entry = &self.entries[slot as usize];
+                assert_eq!((entry.conn.listener(), entry.waits), (*from, Some(waiting)));
+            }
+        }
+        for list in ToSend::ALL {
+            let listed = self.to_send.iter(list as usize);
+            listed.for_each(|slot| assert_eq!(self.entries[slot as usize].to_send, Some(list)));
+        }
+        let slots = self.entries.len();
+        assert!(
+            self.to_send.len(0) + self.to_send.len(1) <= slots && self.count_to_read() <= slots
+        );
+        self.places.check();
+        self.to_send.check();
+        self.to_read.check();
+        self.wheel.check();
+    }
+}
+
+impl<S> Entry<S> {
+    /// What the connection waits for, if it may give way to others.
+    fn waits_now(&self) -> Option<Waiting> {
+        if self.to_read == ToRead::Nowhere { self.conn.waits() } else { None }
+    }
+}
