@@ -52,6 +52,8 @@ pub struct Channel {
     grace_until: Option<Instant>,
     /// The heads when the last grace ended.
     grace_ended: Marks,
+    /// Whether publishers of all channels are held back.
+    closed: bool,
     /// Publishers with something to say that are not read. The first list is of those that
     /// published nothing when they were last read, the second of those that did. All of the first
     /// are resumed before the second, so whoever says much does not stand in front of the others
@@ -98,6 +100,7 @@ impl Channel {
             choked: 0,
             grace_until: None,
             grace_ended: Marks::default(),
+            closed: false,
             paused: [const { Vec::new() }; 2],
         }
     }
@@ -252,8 +255,21 @@ impl Channel {
 
     /// Whether the publishers of this channel must not be read now.
     pub fn holds_publishers(&self) -> bool {
+        self.closed || self.holds_messages()
+    }
+
+    /// Whether nothing may be published in this channel now: the sweep would be lapped, or members
+    /// that do not read have time to catch up.
+    pub fn holds_messages(&self) -> bool {
         let lapping = self.sweep.is_some() && self.has_moved_half(&self.completed);
         lapping || (self.grace_until.is_some() && self.is_choked())
+    }
+
+    /// Holds publishers back for a reason that is not the channel's, or does so no longer; those
+    /// that need not wait any more go to `resume`.
+    pub(super) fn close(&mut self, closed: bool, resume: &mut impl FnMut(ConnId)) {
+        self.closed = closed;
+        self.review(resume);
     }
 
     /// Remembers a publisher that is not read, until it is resumed. One that `had_its_say` is

@@ -6,6 +6,7 @@
 //! members only by their number and never touches a connection.
 
 mod channel;
+pub mod envelope;
 mod message;
 mod session;
 mod shares;
@@ -27,6 +28,7 @@ use crate::feed::{Feed, Mark};
 use crate::id::{ChannelId, ConnId, Dialect, Member};
 use crate::limits::{CHANNEL_BYTES, CHANNEL_NAME_BYTES_MAX, DIALECTS, Limits};
 use crate::pool::Pool;
+use crate::reason::CloseReason;
 use crate::time::Instant;
 
 /// The channel of clients that name none; there is always a place for it.
@@ -94,6 +96,16 @@ pub enum PublishError {
     NoMemory,
 }
 
+impl PublishError {
+    /// Why whoever said the message is closed for it.
+    pub fn reason(self) -> CloseReason {
+        match self {
+            PublishError::TooBig => CloseReason::MessageTooBig,
+            PublishError::NoMemory => CloseReason::NoMemory,
+        }
+    }
+}
+
 /// A place in a channel that a newcomer was given.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Joined {
@@ -129,6 +141,8 @@ pub struct Hub {
     shares: Shares,
     /// When this turn began, in microseconds of the turns' clock.
     turn_us: u64,
+    /// Whether the publishers of all channels are held back.
+    closed: bool,
 }
 
 /// Whether `name` can be the name of a channel: 1 to 64 of `A-Z a-z 0-9 . _ -`.
@@ -156,6 +170,7 @@ impl Hub {
             feed_cost_bytes: Limits::feed_cost_bytes(limits.feed_bytes),
             shares: Shares::new(limits, addresses),
             turn_us: 0,
+            closed: false,
         }
     }
 
@@ -189,7 +204,8 @@ impl Hub {
             Some(id) => *id,
             None => {
                 let brought_by = if is_default { None } else { self.shares.add_channel(holder) };
-                let channel = Channel::new(name, brought_by);
+                let mut channel = Channel::new(name, brought_by);
+                channel.close(self.closed, &mut resume);
                 let id = ChannelId(self.channels.insert(channel) as u32);
                 self.names.insert(name.into(), id);
                 id
@@ -269,6 +285,12 @@ impl Hub {
         moved
     }
 
+    /// Whether a message is small enough to be published in a channel, whoever is there.
+    pub fn fits(&self, id: ChannelId, message: &Message<'_>) -> bool {
+        let record_bytes_max = Limits::record_bytes_max(self.feed_bytes) as usize;
+        message.fits(self.channels[id.0 as usize].namespace(), record_bytes_max)
+    }
+
     /// Appends a message to every feed in which it has a form; from now on every member will be
     /// sent it.
     ///
@@ -280,14 +302,29 @@ impl Hub {
         id: ChannelId,
         message: &Message<'_>,
     ) -> Result<(), PublishError> {
-        let channel = &mut self.channels[id.0 as usize];
-        if !message.fits(channel.namespace(), Limits::record_bytes_max(self.feed_bytes) as usize) {
+        if !self.fits(id, message) {
             return Err(PublishError::TooBig);
         }
+        let channel = &mut self.channels[id.0 as usize];
         if channel.publish(pool, self.turn_us, message)? {
             self.active.push_back(id);
         }
         Ok(())
+    }
+
+    /// Holds the publishers of all channels back, or does so no longer; those that need not wait any
+    /// more go to `resume`. Work: a look at each channel, if that changes.
+    pub fn close(&mut self, closed: bool, mut resume: impl FnMut(ConnId)) {
+        if core::mem::replace(&mut self.closed, closed) != closed {
+            for (_, channel) in &mut self.channels {
+                channel.close(closed, &mut resume);
+            }
+        }
+    }
+
+    /// Whether the publishers of all channels are held back.
+    pub fn is_closed(&self) -> bool {
+        self.closed
     }
 
     /// The channel called `name`; `None` if it has no members.

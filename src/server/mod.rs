@@ -21,6 +21,7 @@ mod gate;
 mod http;
 mod io;
 mod places;
+mod publish;
 mod session;
 
 use core::net::SocketAddr;
@@ -31,6 +32,7 @@ pub use crate::conn::Listener;
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 pub use event::{AGENT_BYTES_MAX, Access, Event};
+pub use publish::{DEFERRED_MAX, Ticket, Unplaced};
 
 use crate::conn::{Conn, Cx, Step};
 use crate::hub::{HashKey, Hub, Sessions};
@@ -50,6 +52,7 @@ use self::io::budget::ReadBudget;
 use drain::Drain;
 use event::Spare;
 use gate::Gate;
+use publish::Elsewhere;
 
 /// A stream socket that never blocks. Methods take `&self`, as a socket's do in the kernel.
 pub trait Socket {
@@ -92,8 +95,10 @@ pub struct Server<S> {
     session_count: usize,
     /// What this turn may still do for publishers.
     read_budget: ReadBudget,
-    /// How many messages had been published when the publisher that is being read had its turn.
-    published_before: u64,
+    /// Whether the publisher that is being read has said anything.
+    spoke: bool,
+    /// Messages whose order is decided elsewhere; `None` as long as it is decided here.
+    elsewhere: Option<Elsewhere>,
     /// Sessions with something to answer a poll with.
     polls: VecDeque<SessionId>,
     events: event::Queue,
@@ -136,7 +141,8 @@ impl<S: Socket> Server<S> {
             metrics: Metrics::default(),
             session_count: 0,
             read_budget: ReadBudget::of_turn(),
-            published_before: 0,
+            spoke: false,
+            elsewhere: None,
             polls: VecDeque::new(),
             events: event::Queue::default(),
             spare: Spare::default(),
@@ -316,6 +322,8 @@ impl<S: Socket> Server<S> {
     pub fn check(&self) {
         let mut lent = self.hub.reserved_bytes() + self.events.reserved_bytes();
         let mut sessions = self.sessions.len();
+        let envelopes = self.elsewhere.iter().flat_map(Elsewhere::buffers);
+        lent += envelopes.map(|buffer| self.pool.capacity(buffer) as u64).sum::<u64>();
         for slot in self.connections.iter() {
             let conn = self.connections.conn(slot);
             lent += conn.buffers().map(|buffer| self.pool.capacity(buffer) as u64).sum::<u64>();

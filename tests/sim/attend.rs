@@ -37,7 +37,8 @@ impl Oracle {
             }
             Event::Message { text, .. } => {
                 self.published += 1;
-                let saying = hearing.published(now_ms, text);
+                let is_late = climate.order_ms_max.is_some();
+                let saying = hearing.published(now_ms, text, is_late);
                 let speaker = Speaker::Person(person.number);
                 let roams = person.hearing.channels().count() > 1;
                 self.turns.spoke(now_ms, &saying.channel, speaker, roams);

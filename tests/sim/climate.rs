@@ -121,6 +121,8 @@ pub(crate) struct Climate {
     /// The files are small, or one is larger than all buffers.
     pub(crate) big_file_bytes: usize,
     pub(crate) attacks: Attacks,
+    /// The order of messages is decided elsewhere, which takes at most so long.
+    pub(crate) order_ms_max: Option<u64>,
 }
 
 impl Climate {
@@ -151,9 +153,17 @@ impl Climate {
             replace_every_ms: dice.chance(250).then(|| dice.between(100, 4000)),
             big_file_bytes: dice.pick(&[300, 5000, 40_000]).min(temper.send_bytes * 50),
             attacks: Attacks::default(),
+            order_ms_max: None,
             settings,
         }
     }
+}
+
+/// Whether the order of messages is decided elsewhere, drawn apart, so that everything else of a
+/// seed is what it would be without.
+pub(crate) fn draw_order(seed: u64, climate: &mut Climate) {
+    let mut dice = Dice::new(seed ^ 0x6f72_6465_72);
+    climate.order_ms_max = dice.chance(150).then(|| dice.pick(&[0, 1, 10, 200]));
 }
 
 fn draw_temper(dice: &mut Dice) -> Temper {

@@ -299,7 +299,7 @@ impl Hearing {
     }
 
     /// It has published something.
-    pub(crate) fn published(&mut self, now_ms: u64, text: &str) -> Saying {
+    pub(crate) fn published(&mut self, now_ms: u64, text: &str, is_late: bool) -> Saying {
         // Of two requests that are under way at once either may come first, or be lost.
         let is_it = |saying: &Saying| cut(&saying.args) == text;
         let place = if self.unchecked { self.sent.iter().position(is_it) } else { Some(0) };
@@ -308,8 +308,12 @@ impl Hearing {
         self.taken += 1;
         self.taken_ms = now_ms;
         let stints = self.stints.get_mut(&saying.channel).expect("it is there");
-        let stint = stints.last_mut().filter(|stint| !stint.ended);
-        stint.expect("only who is in a channel publishes").published += 1;
+        let Some(stint) = stints.last_mut().filter(|stint| !stint.ended) else {
+            // What has its place elsewhere may come when its speaker has left.
+            assert!(is_late, "only who is in a channel publishes");
+            return saying;
+        };
+        stint.published += 1;
         if let Some(id) = saying.ack {
             self.acks.push_back((saying.channel.clone(), id));
         }

@@ -24,13 +24,13 @@ use std::rc::Rc;
 
 use elbow::id::ConnId;
 use elbow::limits;
-use elbow::server::{Listener, Readiness, Server};
+use elbow::server::{Listener, Readiness, Server, Ticket, Unplaced};
 use elbow::site::{File, Site};
 use elbow::time::{Instant, Now};
 
 use super::attack::{self, Attack};
 use super::client::{Client, Page, Scene};
-use super::climate::{Climate, Dice};
+use super::climate::{self, Climate, Dice};
 use super::oracle::{Oracle, file};
 use super::person::Person;
 use super::socket::{FakeSocket, Link, Net};
@@ -95,6 +95,10 @@ pub(crate) struct World {
     agenda_count: u64,
     /// Links of which epoll has something to say.
     edges: VecDeque<usize>,
+    /// Messages on their way to their place in the order and back: when each is there.
+    underway: VecDeque<(u64, Ticket, Vec<u8>)>,
+    /// The first of those is there, and its channel takes no message.
+    held: bool,
     oracle: Oracle,
     quiet: bool,
     pending: bool,
@@ -132,6 +136,7 @@ impl World {
         let mut dice = Dice::new(seed);
         let mut climate = Climate::draw(&mut dice);
         attack::draw(seed, &mut climate);
+        climate::draw_order(seed, &mut climate);
         let net = Net::new(Dice::new(dice.next()), climate.temper);
         let mut birth = [0; 32];
         birth.fill_with(|| dice.next() as u8);
@@ -162,6 +167,8 @@ impl World {
             agenda: BinaryHeap::new(),
             agenda_count: 0,
             edges: VecDeque::new(),
+            underway: VecDeque::new(),
+            held: false,
             quiet: false,
             pending: false,
             turns: 0,
@@ -181,6 +188,9 @@ impl World {
             climate,
         };
         world.note(|world| format!("{:?}", world.climate));
+        if world.climate.order_ms_max.is_some() && !world.server.order_elsewhere() {
+            world.climate.order_ms_max = None;
+        }
         world.plan(began_ms, Action::Arrive);
         if let Some(at_ms) = world.climate.drain_at_ms {
             world.plan(began_ms + at_ms, Action::Drain);
@@ -279,7 +289,9 @@ impl World {
         let is_over = |world: &World| {
             let server = &world.server;
             let left = server.connections() + server.sessions() + world.backlog.len();
-            world.oracle.drained || (left == 0 && world.oracle.drain_began_ms.is_none())
+            let is_drained = world.oracle.drained;
+            let is_empty = left == 0 && world.oracle.drain_began_ms.is_none();
+            (is_drained || is_empty) && world.underway.is_empty()
         };
         let turns_max = self.turns + 300_000;
         while !is_over(self) {
@@ -361,7 +373,9 @@ impl World {
         self.happen();
         self.deliver();
         self.accept();
+        self.place();
         self.pending = self.server.run(now(self.now_ms()));
+        self.send_for_order();
         self.judge();
         self.turn_times.rotate_left(1);
         self.turn_times[TURNS_KEPT - 1] = began_ms;
@@ -437,6 +451,34 @@ impl World {
         }
     }
 
+    /// Takes messages along whose order is decided elsewhere.
+    fn send_for_order(&mut self) {
+        let order_ms_max = self.climate.order_ms_max.unwrap_or_default();
+        while let Some((ticket, envelope)) = self.server.poll_deferred() {
+            let there_ms = self.net.now_ms.get() + self.dice.below(order_ms_max + 1);
+            let last_ms = self.underway.back().map_or(0, |(at_ms, ..)| *at_ms);
+            self.underway.push_back((there_ms.max(last_ms), ticket, envelope.to_vec()));
+        }
+    }
+
+    /// Brings back those that have their place by now.
+    fn place(&mut self) {
+        self.held = false;
+        while let Some((at_ms, ticket, envelope)) = self.underway.pop_front() {
+            let is_there = at_ms <= self.now_ms();
+            let placed =
+                is_there.then(|| self.server.place(now(self.now_ms()), Some(ticket), &envelope));
+            match placed {
+                Some(Ok(())) => {}
+                Some(Err(Unplaced::Unreadable)) => panic!("the server reads its own envelopes"),
+                Some(Err(Unplaced::Held)) | None => {
+                    self.held = is_there;
+                    return self.underway.push_front((at_ms, ticket, envelope));
+                }
+            }
+        }
+    }
+
     fn accept(&mut self) {
         if self.now_ms() < self.accept_again_ms {
             return;
@@ -500,9 +542,11 @@ impl World {
             let agenda = self.agenda.peek().map(|Reverse((at_ms, ..))| *at_ms);
             let deadline = self.server.poll_timeout().map(Instant::as_millis);
             let accepting = self.next_in_backlog().map(|_| self.accept_again_ms);
-            let wake = [agenda, deadline, accepting].into_iter().flatten().min();
+            let ordered = self.underway.front().filter(|_| !self.held).map(|(at_ms, ..)| *at_ms);
+            let wake = [agenda, deadline, accepting, ordered].into_iter().flatten().min();
             next_ms = next_ms.max(wake.unwrap_or(u64::MAX).min(until_ms));
-            woken = deadline == Some(next_ms) && agenda.is_none_or(|at_ms| at_ms > next_ms);
+            let is_later = |other: Option<u64>| other.is_none_or(|at_ms| at_ms > next_ms);
+            woken = deadline == Some(next_ms) && is_later(agenda) && is_later(ordered);
             if !self.quiet && self.dice.chance(self.climate.jumps) {
                 next_ms += self.dice.below(self.climate.jump_ms_max);
                 self.slept_ms = if self.woke_ms + 64 < self.now_ms() {

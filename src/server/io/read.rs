@@ -9,18 +9,18 @@
 //! later. What others get of it is the flush pass's business (`flush`).
 
 use crate::conn::{Conn, Payload, Step};
-use crate::hub::{Message, PublishError};
+use crate::hub::Message;
 use crate::id::{ChannelId, ConnId};
 use crate::limits;
 use crate::outbound::CloseFrame;
 use crate::reason::CloseReason;
 use crate::server::connections::Marks;
 use crate::server::io::turns::Wait;
-use crate::server::{Event, Server, Socket};
+use crate::server::publish::{Outcome, Speaker};
+use crate::server::{Server, Socket};
 use crate::time::Now;
 use crate::wire::ws::Kind;
 use crate::work;
-use core::net::SocketAddr;
 use std::io;
 
 impl<S: Socket> Server<S> {
@@ -28,7 +28,7 @@ impl<S: Socket> Server<S> {
     pub(in crate::server) fn read(&mut self, now: Now, id: ConnId) {
         // Taken out for the time of the call, so that what was read can be borrowed beside `self`.
         let mut buffer = core::mem::take(&mut self.buffer);
-        self.published_before = self.metrics.messages_published;
+        self.spoke = false;
         self.read_budget.begin_read();
         work::count(|work| work.reads += 1);
         let mut spent = true;
@@ -43,7 +43,7 @@ impl<S: Socket> Server<S> {
         }
         self.buffer = buffer;
         if spent {
-            self.read_later(id, self.had_its_say());
+            self.read_later(id, self.spoke);
         }
         if self.connections.conn(id.slot).out.is_pending(None) {
             self.connections.send_soon(id.slot);
@@ -199,32 +199,12 @@ impl<S: Socket> Server<S> {
             Kind::Text => Message::Text(bytes),
             Kind::Binary => Message::Binary(bytes),
         };
-        match self.hub.publish(&mut self.pool, channel, &message) {
-            Ok(()) => {
-                self.connections.change(id.slot, Conn::count_published);
-                let client = self.client(id.slot);
-                self.count_published(client, &message);
-            }
-            Err(error) => {
-                let reason = reason_of_refusal(error);
+        match self.publish(now, Speaker::Conn(id), channel, &message) {
+            Outcome::Published | Outcome::Deferred(_) => {}
+            Outcome::Refused(error) => {
+                let reason = error.reason();
                 self.close(now, id.slot, CloseFrame::Reason(reason), reason);
             }
-        }
-    }
-
-    /// Counts a message that is in the feed, and reports it if that was asked for.
-    pub(in crate::server) fn count_published(&mut self, client: SocketAddr, message: &Message<'_>) {
-        self.metrics.messages_published += 1;
-        if self.settings.report_messages {
-            let event = match message {
-                Message::Text(text) => Event::message(client, text),
-                Message::Binary(bytes) => {
-                    Event::message(client, format!("({} bytes)", bytes.len()).as_bytes())
-                }
-                Message::Event { args, .. } => Event::message(client, args.as_bytes()),
-                Message::Hi => Event::message(client, b"hi"),
-            };
-            self.events.push(&mut self.pool, event);
         }
     }
 }
@@ -272,13 +252,6 @@ fn read_socket<S: Socket>(
         }
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
         Err(error) => Err(error),
-    }
-}
-
-pub(in crate::server) fn reason_of_refusal(error: PublishError) -> CloseReason {
-    match error {
-        PublishError::TooBig => CloseReason::MessageTooBig,
-        PublishError::NoMemory => CloseReason::NoMemory,
     }
 }
 

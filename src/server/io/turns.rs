@@ -72,7 +72,7 @@ impl<S: Socket> Server<S> {
     pub(in crate::server) fn hold_back(&mut self, id: ConnId) -> bool {
         let wait = self.must_wait(id.slot);
         if let Wait::ForTheChannel(channel) = wait {
-            self.wait_for(id, channel, self.had_its_say());
+            self.wait_for(id, channel, self.spoke);
         }
         wait != Wait::Not
     }
@@ -96,11 +96,6 @@ impl<S: Socket> Server<S> {
     fn pause(&mut self, id: ConnId, channel: ChannelId, had_its_say: bool) {
         self.connections.pause(id.slot);
         self.hub.channel_mut(channel).pause(id, had_its_say);
-    }
-
-    /// Whether the publisher that is being read has published anything in this turn.
-    pub(in crate::server) fn had_its_say(&self) -> bool {
-        self.metrics.messages_published > self.published_before
     }
 
     /// Whether what this connection has to say must wait: for the channel, or until it has read

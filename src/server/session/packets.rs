@@ -17,14 +17,13 @@ use crate::limits;
 use crate::outbound::{CloseFrame, Source};
 use crate::reason::CloseReason;
 use crate::server::admission::why;
-use crate::server::io::read::reason_of_refusal;
+use crate::server::publish::{Outcome, Speaker};
 use crate::server::session::transport::Farewell;
 use crate::server::{Event, Server, Socket};
 use crate::settings::Events;
 use crate::time::Now;
 use crate::wire::engine::{self, Data, PacketType, SID_RANDOM_BYTES, Sid, Version};
-use crate::wire::socketio::{self, ATTACHMENTS_MAX, Argument, CHAT_MESSAGE, Name, Packet};
-use crate::wire::ws::Kind;
+use crate::wire::socketio::{self, ATTACHMENTS_MAX, Name, Packet};
 use crate::work;
 use chacha20::rand_core::Rng;
 
@@ -259,10 +258,8 @@ impl<S: Socket> Server<S> {
                 JoinError::NoMemoryOfAddress => "Too much memory for channels of this address",
             }
         })?;
-        // Everyone else is told; the newcomer begins behind it. A channel that has no memory for a
-        // greeting does without.
-        let told = self.hub.publish(&mut self.pool, joined.channel, &Message::Hi);
-        self.metrics.greetings_dropped += u64::from(told.is_err());
+        // Everyone else is told; the newcomer begins behind it.
+        self.publish(now, Speaker::Server, joined.channel, &Message::Hi);
         let mark = self.hub.feed(joined.channel, dialect).mark();
         self.sessions.entered(session);
         let entry = self.sessions.get_mut(session);
@@ -304,58 +301,37 @@ impl<S: Socket> Server<S> {
             self.metrics.events_ignored += 1;
             return;
         }
-        let is_chat = matches!(event.name, Name::Text(name) if name == *CHAT_MESSAGE);
-        let argument = event.sole.filter(|_| is_chat);
-        let text = if let Some(Argument::Text(text)) = argument { Some(text) } else { None };
-        if let Some(escaped) = text.filter(|text| text.plain().is_none()) {
-            let Some(buffer) = self.pool.take_briefly(escaped.bytes_max()) else {
-                return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
-            };
-            let mut bytes = self.pool.borrow_out(buffer);
-            escaped.append_to(&mut bytes);
-            let message =
-                Message::Event { args: event.args, attachments, plain: Some((Kind::Text, &bytes)) };
-            self.publish_event(now, session, space, packet, &message);
-            self.pool.put_back(buffer, bytes);
-            return self.pool.give(buffer);
-        }
-        let plain = match argument {
-            Some(Argument::Text(text)) => text.plain().map(|text| (Kind::Text, text.as_bytes())),
-            Some(Argument::Attachment(number)) => {
-                attachments.get(number).map(|bytes| (Kind::Binary, *bytes))
+        let channel = self.sessions.get(session).spaces[space].channel;
+        let speaker = Speaker::Session(session, packet.id);
+        match self.publish_event(now, speaker, channel, &event, attachments) {
+            Outcome::Published | Outcome::Deferred(_) => {}
+            Outcome::Refused(error) => {
+                let reason = error.reason();
+                self.close_session(now, session, reason, Farewell::Close);
             }
-            Some(Argument::Other) | None => None,
-        };
-        let message = Message::Event { args: event.args, attachments, plain };
-        self.publish_event(now, session, space, packet, &message);
+        }
     }
 
-    /// Appends an event to its channel, and acknowledges it if that was asked for.
-    fn publish_event(
+    /// Tells a client that its event is in the channel.
+    pub(in crate::server) fn acknowledge(
         &mut self,
         now: Now,
         session: SessionId,
-        space: usize,
-        packet: &Packet<'_>,
-        message: &Message<'_>,
+        channel: ChannelId,
+        number: u64,
     ) {
-        let entry = self.sessions.get(session);
-        let (channel, client) = (entry.spaces[space].channel, entry.client.address());
-        if let Err(error) = self.hub.publish(&mut self.pool, channel, message) {
-            let reason = reason_of_refusal(error);
-            return self.close_session(now, session, reason, Farewell::Close);
-        }
-        let entry = self.sessions.get_mut(session);
-        entry.spaces[space].messages_in = entry.spaces[space].messages_in.saturating_add(1);
-        self.count_published(client, message);
-        if let Some(id) = packet.id {
-            self.read_budget.spend_units(1);
-            let bytes_max = 1 + packet.namespace.len() + socketio::ANSWER_BYTES_MAX;
-            self.say_written(now, session, bytes_max, |ack| {
-                ack.push(PacketType::Message.digit());
-                socketio::acknowledgement(packet.namespace, id, ack);
-            });
-        }
+        self.read_budget.spend_units(1);
+        let namespace_bytes = self.hub.channel(channel).namespace().len();
+        let bytes_max = 1 + namespace_bytes + socketio::ANSWER_BYTES_MAX;
+        let Some(buffer) = self.pool.take_briefly(bytes_max) else {
+            return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
+        };
+        let mut ack = self.pool.borrow_out(buffer);
+        ack.push(PacketType::Message.digit());
+        socketio::acknowledgement(self.hub.channel(channel).namespace(), number, &mut ack);
+        self.say(now, session, [&ack, &[]]);
+        self.pool.put_back(buffer, ack);
+        self.pool.give(buffer);
     }
 
     /// The client leaves a namespace. What its connection is in the middle of is finished first.

@@ -153,6 +153,18 @@ pub fn decode(version: Version, text: &str) -> Result<Packet<'_>, Error> {
     Ok(Packet { kind, attachments, namespace, id, payload })
 }
 
+/// Reads an event from its JSON array alone, of which `attachments` arguments are placeholders;
+/// `None` if the array is none of an event. The work is bounded by the array's length.
+pub fn event_of(args: &str, attachments: usize) -> Option<Event<'_>> {
+    work::looked_at(args.len());
+    let kind = if attachments > 0 { PacketType::BinaryEvent } else { PacketType::Event };
+    let payload = json::value(args).ok()?;
+    check(Version::V4, kind, payload).ok()?;
+    let is_whole = attachments == 0 || json::placeholders_valid(payload, attachments);
+    let (namespace, id, payload) = ("/", None, Some(payload).filter(|_| is_whole));
+    Packet { kind, attachments, namespace, id, payload }.event()
+}
+
 /// Splits off the number of attachments. Returns it, and what follows its dash.
 fn attachments(text: &str) -> Result<(usize, &str), Error> {
     let (digits, rest) = text.split_once('-').ok_or(Error::Attachments)?;

@@ -28,7 +28,7 @@ mod decode;
 mod encode;
 mod json;
 
-pub use decode::{Argument, Decoder, Event, Name, Packet, decode};
+pub use decode::{Argument, Decoder, Event, Name, Packet, decode, event_of};
 pub use encode::{
     ANSWER_BYTES_MAX, BINARY_ARGS, CHAT_MESSAGE, HI_ARGS, acknowledgement, connected, event,
     event_bytes, refused, text_event, text_event_bytes,

@@ -1,0 +1,172 @@
+//! A message on its own: what was said and where, in a form that belongs to no dialect.
+//!
+//! Whoever decides the order of messages elsewhere carries envelopes. An envelope names the channel
+//! by its name, because the channel may be gone and another may have its number by the time the
+//! message has its place. It says nothing of who spoke.
+//!
+//! ```text
+//!   kind 1   name length 1   name   body length 4   body   ( attachment length 4   attachment )*
+//! ```
+//!
+//! Numbers are little-endian. The body is a text, a binary payload, or an event's JSON array; only
+//! an event has attachments. The form that an event has for plain WebSockets is not in it: that
+//! follows from the event.
+
+use super::is_channel_name;
+use super::message::Message;
+use crate::wire::socketio::ATTACHMENTS_MAX;
+
+const TEXT: u8 = 0;
+const BINARY: u8 = 1;
+const EVENT: u8 = 2;
+
+/// What an envelope holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Content<'a> {
+    /// Text that a plain WebSocket said; UTF-8.
+    Text(&'a [u8]),
+    /// Binary that a plain WebSocket said.
+    Binary(&'a [u8]),
+    /// An event.
+    Event {
+        /// The event's name and arguments, as the JSON array in which they came.
+        args: &'a str,
+        /// The binary arguments, of which the first [`Content::Event::count`] count.
+        attachments: [&'a [u8]; ATTACHMENTS_MAX],
+        /// How many binary arguments there are.
+        count: usize,
+    },
+}
+
+/// Bytes of the envelope of a message for the channel called `name`; `None` for a greeting, which
+/// is put into none.
+pub fn length(name: &str, message: &Message<'_>) -> Option<usize> {
+    let content = match *message {
+        Message::Text(body) | Message::Binary(body) => 4 + body.len(),
+        Message::Event { args, attachments, .. } => {
+            let attached = attachments.iter().map(|attachment| 4 + attachment.len());
+            4 + args.len() + attached.sum::<usize>()
+        }
+        Message::Hi => return None,
+    };
+    Some(2 + name.len() + content)
+}
+
+/// Appends the envelope of a message for the channel called `name`: exactly [`length`] bytes.
+/// Appends nothing for a greeting.
+///
+/// # Panics
+/// If the name is longer than that of any channel, or a part of the message than 4 GiB.
+pub fn encode(name: &str, message: &Message<'_>, out: &mut Vec<u8>) {
+    let (kind, body, attachments): (u8, &[u8], &[&[u8]]) = match *message {
+        Message::Text(body) => (TEXT, body, &[]),
+        Message::Binary(body) => (BINARY, body, &[]),
+        Message::Event { args, attachments, .. } => (EVENT, args.as_bytes(), attachments),
+        Message::Hi => return,
+    };
+    out.push(kind);
+    out.push(u8::try_from(name.len()).expect("a channel's name is short"));
+    out.extend_from_slice(name.as_bytes());
+    for part in core::iter::once(&body).chain(attachments) {
+        let length = u32::try_from(part.len()).expect("no message is longer than 256 MiB");
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(part);
+    }
+}
+
+/// Reads an envelope; `None` if it is none. Returns the channel's name, and what was said. What an
+/// event consists of is not looked at.
+pub fn decode(bytes: &[u8]) -> Option<(&str, Content<'_>)> {
+    let (&[kind, length], rest) = bytes.split_first_chunk()?;
+    let (name, mut rest) = rest.split_at_checked(usize::from(length))?;
+    let name = core::str::from_utf8(name).ok().filter(|name| is_channel_name(name))?;
+    let body = part(&mut rest)?;
+    let content = match kind {
+        TEXT => Content::Text(core::str::from_utf8(body).ok()?.as_bytes()),
+        BINARY => Content::Binary(body),
+        EVENT => {
+            let args = core::str::from_utf8(body).ok()?;
+            let mut attachments: [&[u8]; ATTACHMENTS_MAX] = [&[]; ATTACHMENTS_MAX];
+            let mut count = 0;
+            while !rest.is_empty() {
+                *attachments.get_mut(count)? = part(&mut rest)?;
+                count += 1;
+            }
+            Content::Event { args, attachments, count }
+        }
+        _ => return None,
+    };
+    rest.is_empty().then_some((name, content))
+}
+
+/// Splits a part and its length off.
+fn part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (length, behind) = rest.split_first_chunk::<4>()?;
+    let (part, behind) = behind.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    *rest = behind;
+    Some(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sealed(name: &str, message: &Message<'_>) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode(name, message, &mut bytes);
+        assert_eq!(Some(bytes.len()), length(name, message));
+        bytes
+    }
+
+    #[test]
+    fn what_is_put_in_comes_out() {
+        let cases = [
+            (Message::Text("gr\u{fc}n".as_bytes()), Content::Text("gr\u{fc}n".as_bytes())),
+            (Message::Text(b""), Content::Text(b"")),
+            (Message::Binary(&[0, 255]), Content::Binary(&[0, 255])),
+        ];
+        for (message, content) in cases {
+            assert_eq!(decode(&sealed("news", &message)), Some(("news", content)));
+        }
+        let attachments: [&[u8]; 2] = [b"one", b""];
+        let event = Message::Event { args: "[\"a\"]", attachments: &attachments, plain: None };
+        let bytes = sealed("default", &event);
+        let Some(("default", Content::Event { args, attachments, count })) = decode(&bytes) else {
+            panic!("an event comes out");
+        };
+        assert_eq!((args, count), ("[\"a\"]", 2));
+        assert_eq!(attachments[..2], [&b"one"[..], b""]);
+    }
+
+    #[test]
+    fn greetings_are_put_into_none() {
+        assert_eq!(length("news", &Message::Hi), None);
+        assert!(sealed_bytes_of_greeting().is_empty());
+    }
+
+    fn sealed_bytes_of_greeting() -> Vec<u8> {
+        let mut bytes = Vec::new();
+        encode("news", &Message::Hi, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn what_is_no_envelope_is_refused() {
+        let attachments: [&[u8]; 1] = [b"x"];
+        let event = Message::Event { args: "[\"a\"]", attachments: &attachments, plain: None };
+        let whole = sealed("news", &event);
+        for length in 0..whole.len() {
+            // A shorter one may end behind a part: then it is an envelope with fewer of them.
+            if length != whole.len() - 5 {
+                assert_eq!(decode(&whole[..length]), None, "cut at {length}");
+            }
+        }
+        let text = sealed("news", &Message::Text(b"x"));
+        assert_eq!(decode(&[&text[..], b"x"].concat()), None, "more behind it");
+        assert_eq!(decode(b"\x03\x01a\0\0\0\0"), None, "an unknown kind");
+        assert_eq!(decode(b"\x00\x01/\0\0\0\0"), None, "no name of a channel");
+        assert_eq!(decode(b"\x00\x01a\x01\0\0\0\xff"), None, "no UTF-8");
+        let many = [b"\x02\x01a\x02\0\0\0[]".to_vec(), [0; 44].to_vec()].concat();
+        assert_eq!(decode(&many), None, "eleven attachments");
+    }
+}
