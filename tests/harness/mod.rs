@@ -29,7 +29,7 @@ use elbow::settings::{Events, ProxyMode, Settings, Trust};
 use elbow::site::Site;
 use elbow::time::{Duration, Instant, Now};
 
-pub(crate) use socket::{Client, End};
+pub(crate) use socket::{Client, End, Wire};
 
 /// Something can be read.
 pub(crate) const READABLE: Readiness =
