@@ -31,6 +31,8 @@ mod attend;
 mod client;
 #[path = "sim/climate.rs"]
 mod climate;
+#[path = "harness/contract.rs"]
+mod contract;
 #[path = "sim/decode.rs"]
 mod decode;
 #[path = "sim/hearing.rs"]
