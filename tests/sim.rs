@@ -21,7 +21,8 @@
 //! and `parting` how they go, `flood` and `swarm` what attackers of either kind say, `decode` and
 //! `packet` what they understand, `oracle` what must be true, `attend` and `hearing` the same of
 //! sessions, `turns` whose word it was, `world` what happens when, `siege` when attackers come,
-//! `rest` what must hold after each turn and `promise` within how many turns what is promised.
+//! `rest` what must hold after each turn, `pulse` who counts as alive, `calm` what holds at the end,
+//! `due` by how much the server may be late, and `promise` within how many turns what is promised.
 
 #[path = "sim/attack.rs"]
 mod attack;
@@ -35,6 +36,8 @@ mod climate;
 mod contract;
 #[path = "sim/decode.rs"]
 mod decode;
+#[path = "sim/due.rs"]
+mod due;
 #[path = "sim/hearing.rs"]
 mod hearing;
 #[path = "sim/oracle.rs"]

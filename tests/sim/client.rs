@@ -379,6 +379,12 @@ impl Client {
         self.role == Role::Socket && self.channel == 0
     }
 
+    /// Whether the answer that comes next is one to a poll, which the server may hold. What stands
+    /// behind it waits for that.
+    pub(crate) fn is_polling(&self) -> bool {
+        self.expected.front().is_some_and(|expected| expected.purpose == Purpose::Poll)
+    }
+
     pub(crate) fn never_reads(&self) -> bool {
         self.reads == Reads::Never
     }

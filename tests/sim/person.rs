@@ -257,6 +257,12 @@ impl Person {
         self.spaces.contains(channel) || !self.asking.is_empty()
     }
 
+    /// Whether the server is known to have what it is to be told by. The word that ends an upgrade
+    /// may wait with what the room keeps from being read, until something comes on the WebSocket.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.socket.is_none() || self.hearing.on_socket
+    }
+
     pub(crate) fn has_upgraded(&self) -> bool {
         self.way == Way::Upgrade && self.socket.is_some()
     }

@@ -9,8 +9,12 @@
 //! at rest is held against every connection. Time only moves when the server says that it has
 //! nothing to do, or a little with each turn.
 
+#[path = "calm.rs"]
+mod calm;
 #[path = "promise.rs"]
 mod promise;
+#[path = "pulse.rs"]
+mod pulse;
 #[path = "rest.rs"]
 mod rest;
 #[path = "siege.rs"]
@@ -31,6 +35,7 @@ use elbow::time::{Instant, Now};
 use super::attack::{self, Attack};
 use super::client::{Client, Page, Scene};
 use super::climate::{Climate, Dice};
+use super::due::{FAREWELL_MS, RESTLESS_TURNS_MAX, WAKING_MS, wakeups_max};
 use super::oracle::{Oracle, file};
 use super::person::Person;
 use super::socket::{FakeSocket, Link, Net};
@@ -231,7 +236,7 @@ impl World {
             self.plan_person(person, self.now_ms());
         }
         let until_ms = self.now_ms() + self.dice.pick(&[5_000, 5_000, 60_000]);
-        let turns_max = self.turns + 300_000;
+        let turns_max = self.turns + RESTLESS_TURNS_MAX;
         while self.now_ms() < until_ms && !self.oracle.drained {
             assert!(self.turns < turns_max, "it does not come to rest");
             self.turn(until_ms);
@@ -246,19 +251,15 @@ impl World {
     fn idle(&mut self) {
         let interval_ms = self.climate.settings.limits.ping_interval.as_millis();
         let (began, until_ms) = (self.empty_turns, self.now_ms() + 4 * interval_ms);
-        let connections = self.server.connections() + self.server.sessions() + self.backlog.len();
-        let connections = connections as u64;
+        let idle = self.server.connections() + self.server.sessions() + self.backlog.len();
+        let idle = idle as u64;
         while self.now_ms() < until_ms && !self.oracle.drained {
             self.turn(until_ms);
         }
-        // A deadline that was put off fires once at its old place, and goes back in.
-        let allowed = connections * 8 + 16;
         let empty = self.empty_turns - began;
         let draining = self.oracle.drain_began_ms.is_some();
-        assert!(
-            draining || empty <= allowed,
-            "{connections} idle, woken {empty} times for nothing"
-        );
+        let is_seldom = empty <= wakeups_max(idle);
+        assert!(draining || is_seldom, "{idle} idle, woken {empty} times for nothing");
     }
 
     fn farewell(&mut self) {
@@ -275,13 +276,13 @@ impl World {
             self.plan(at_ms, Action::Depart(person));
         }
         let patience_ms = self.patience_ms() + self.climate.settings.keep_alive.as_millis();
-        let until_ms = self.now_ms() + patience_ms * 9 / 8 + 6_000_000;
+        let until_ms = self.now_ms() + patience_ms + FAREWELL_MS;
         let is_over = |world: &World| {
             let server = &world.server;
             let left = server.connections() + server.sessions() + world.backlog.len();
             world.oracle.drained || (left == 0 && world.oracle.drain_began_ms.is_none())
         };
-        let turns_max = self.turns + 300_000;
+        let turns_max = self.turns + RESTLESS_TURNS_MAX;
         while !is_over(self) {
             assert!(self.turns < turns_max, "it does not come to an end");
             assert!(self.now_ms() < until_ms, "{}", self.left());
@@ -505,11 +506,10 @@ impl World {
             woken = deadline == Some(next_ms) && agenda.is_none_or(|at_ms| at_ms > next_ms);
             if !self.quiet && self.dice.chance(self.climate.jumps) {
                 next_ms += self.dice.below(self.climate.jump_ms_max);
-                self.slept_ms = if self.woke_ms + 64 < self.now_ms() {
-                    self.turn_times[0].min(self.now_ms().saturating_sub(64))
-                } else {
-                    self.slept_ms
-                };
+                if self.woke_ms + WAKING_MS < self.now_ms() {
+                    let served_ms = self.now_ms().saturating_sub(WAKING_MS);
+                    self.slept_ms = self.turn_times[0].min(served_ms);
+                }
                 self.woke_ms = next_ms;
                 self.note(|_| "the machine sleeps".to_owned());
             }
