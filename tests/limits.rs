@@ -30,7 +30,8 @@ use elbow::server::Listener;
 use elbow::site::Site;
 use elbow::time::Duration;
 
-use harness::{Client, READABLE, WRITABLE, Wire, World};
+use harness::socket::Wire;
+use harness::{Client, READABLE, WRITABLE, World};
 
 const MEMBERS: usize = 1000;
 const PING: &[u8] = &[0x89, 0];

@@ -33,7 +33,8 @@ use elbow::site::{File, Site};
 use elbow::time::Duration;
 use libfuzzer_sys::fuzz_target;
 
-use harness::{Client, Wire, World, masked};
+use harness::socket::Wire;
+use harness::{Client, World, masked};
 
 /// Clients at one time.
 const CLIENTS: usize = 4;

@@ -18,7 +18,7 @@
 //! A test includes this folder by `mod harness;`, and says that it uses a part of it only.
 
 pub(crate) mod contract;
-mod socket;
+pub(crate) mod socket;
 
 use core::net::SocketAddr;
 
@@ -29,7 +29,7 @@ use elbow::settings::{Events, ProxyMode, Settings, Trust};
 use elbow::site::Site;
 use elbow::time::{Duration, Instant, Now};
 
-pub(crate) use socket::{Client, End, Wire};
+pub(crate) use socket::{Client, End};
 
 /// Something can be read.
 pub(crate) const READABLE: Readiness =

@@ -6,8 +6,8 @@
 //! nobody is told: that a socket has become readable or writable is said by the test
 //! (`World::ready`), as epoll would.
 //!
-//! *The surprise*: the server's end is a number, as a descriptor is, and the wires are in a table of
-//! the thread. So an entry of the server's table has the size that it has in earnest, which
+//! *The surprise*: the server's end is a number, as a descriptor is, and the wires are in a table
+//! of the thread. So an entry of the server's table has the size that it has in earnest, which
 //! `tests/limits.rs` measures. A wire leaves the table when the server drops its end, and lives on
 //! while its client is there.
 //!

@@ -4,7 +4,7 @@
 //! that the server read, and from whatever has kept it from reading one since:
 //!
 //! ```text
-//!   sign of life ─── ping interval ───► ping ─── ping timeout ───► gone ─── close frame ───► dropped
+//!   sign of life ── ping interval ──► ping ── ping timeout ──► gone ── close frame ──► dropped
 //!        ▲
 //!        └── begins anew while it speaks and is not taken in, while its socket is full, when the
 //!            machine wakes up, and when those that speak before it have had their turn
