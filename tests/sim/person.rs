@@ -129,7 +129,7 @@ pub(crate) struct Person {
     pub(crate) outgoing: VecDeque<Packet>,
     /// Channels that it is in, as far as it knows.
     spaces: BTreeSet<Box<str>>,
-    /// … and those that it has asked for.
+    /// Channels that it has asked for and was not let in yet.
     asking: Vec<Box<str>>,
     /// It has said its last word, which is still under way.
     parting: bool,

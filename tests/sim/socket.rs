@@ -105,7 +105,7 @@ pub(crate) struct State {
     pub(crate) unaware: bool,
     /// The server was told that it may read, and has not tried.
     alarmed: bool,
-    /// … and when it did.
+    /// When the server last tried, of those times that it was told so.
     pub(crate) alarmed_until_ms: u64,
     touched: bool,
     /// Bytes that the server had for it in this turn.
@@ -115,10 +115,11 @@ pub(crate) struct State {
     pub(crate) blocked: bool,
     /// When that was last so.
     pub(crate) blocked_at_ms: Option<u64>,
-    /// What the client has handed to the net, when it last did …
+    /// What the client has handed to the net.
     pub(crate) sent_bytes: u64,
+    /// When it last did, or said its end.
     pub(crate) sent_at_ms: u64,
-    /// … and what the server has read of it.
+    /// What the server has read of that.
     pub(crate) read_bytes: u64,
     pub(crate) read_at_ms: u64,
     pub(crate) wrote_at_ms: u64,
