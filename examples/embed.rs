@@ -3,7 +3,9 @@
 //! The core is driven by calls. It is told what happens (a connection came, a socket can be read,
 //! it is such a time) and does what follows; it has no thread, opens no socket and reads no clock.
 //! Here its sockets are buffers and its time is invented: Ann and Bob connect, Ann says something,
-//! nobody says anything for half a minute, the server takes leave. It all happens at once.
+//! nobody says anything for half a minute, the server takes leave. It all happens at once. All that
+//! it takes is in this file, so that it can be read and copied alone; elbow's own tests share a
+//! larger harness (`tests/harness`).
 //!
 //! With real sockets the steps are the same ones, in a loop (`src/shell/mod.rs`): wait for events,
 //! but no longer than until [`Server::poll_timeout`]; pass them to [`Server::accept`] and

@@ -1,5 +1,5 @@
-//! What once went wrong, shown on the server's core with sockets of the test's own and an invented
-//! time: one test for each, named by what must hold.
+//! What once went wrong, shown on the server's core with fake sockets and an invented time
+//! (`tests/harness`): one test for each, named by what must hold.
 //!
 //! Leaves real sockets and processes to `tests/e2e`.
 
@@ -20,136 +20,36 @@ mod sizes;
 #[path = "regression/turns.rs"]
 mod turns;
 
+mod harness;
+
 use core::net::IpAddr;
-use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::io;
-use std::rc::Rc;
 
 use elbow::id::ConnId;
-use elbow::limits::{Limits, READ_BUFFER_BYTES, READ_BYTES_PER_TURN, SENDS_PER_TURN};
-use elbow::server::{Batch, Event, Listener, Outgoing, Readiness, Server, Socket};
-use elbow::settings::{ProxyMode, Settings, Trust};
+use elbow::limits::{READ_BUFFER_BYTES, READ_BYTES_PER_TURN, SENDS_PER_TURN};
+use elbow::server::{Batch, Event, Listener, Outgoing, Socket};
+use elbow::settings::Settings;
 use elbow::site::Site;
-use elbow::time::{Duration, Instant, Now};
+use elbow::time::Duration;
 
-/// Both directions of a connection, as its client sees them.
-#[derive(Default)]
-struct Wire {
-    to_server: VecDeque<u8>,
-    to_client: Vec<u8>,
-    /// What the server may still write; a client that reads nothing leaves it at 0.
-    room: usize,
-    /// The client has shut down its writing.
-    ended: bool,
-    shut_down: bool,
-    /// The kernel has given up on it.
-    broken: bool,
-    dropped: bool,
-    /// A read stops after so many bytes, as in front of urgent data.
-    mark: Option<usize>,
-    reads: usize,
-}
-
-#[derive(Clone)]
-struct Client(Rc<RefCell<Wire>>);
-
-/// The server's end.
-struct End(Rc<RefCell<Wire>>);
-
-impl Socket for End {
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut wire = self.0.borrow_mut();
-        wire.reads += 1;
-        if wire.to_server.is_empty() && !wire.ended {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        let length = buffer.len().min(wire.to_server.len());
-        let length = wire.mark.take().map_or(length, |mark| mark.min(length));
-        for (place, byte) in buffer.iter_mut().zip(wire.to_server.drain(..length)) {
-            *place = byte;
-        }
-        Ok(length)
-    }
-
-    fn write(&self, slices: &[&[u8]; 4]) -> io::Result<usize> {
-        let mut wire = self.0.borrow_mut();
-        if wire.broken {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        }
-        let bytes = slices.concat();
-        let length = bytes.len().min(wire.room);
-        if length == 0 {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        wire.room -= length;
-        wire.to_client.extend_from_slice(&bytes[..length]);
-        Ok(length)
-    }
-
-    fn shutdown_write(&self) {
-        self.0.borrow_mut().shut_down = true;
-    }
-
-    fn cut(&self) {}
-}
-
-impl Drop for End {
-    fn drop(&mut self) {
-        self.0.borrow_mut().dropped = true;
-    }
-}
+use harness::{Client, End, READABLE, WRITABLE, World, masked};
 
 /// Asks for a WebSocket in the channel `default`.
 const UPGRADE: &[u8] =
     b"GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
     Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZWxib3ctdGVzdC1rZXktMQ==\r\n\r\n";
 
-/// A server, and the time it is given.
-struct World {
-    server: Server<End>,
-    now: Now,
-    /// What the log would tell.
-    events: Vec<Event>,
-}
-
-const READABLE: Readiness = Readiness { readable: true, more_behind: false, writable: false };
-
 impl World {
+    /// A small server, as an operator has it who has decided little.
     fn new() -> World {
         World::with(|_| {})
     }
 
-    /// A world whose operator has decided something else.
+    /// A small server whose operator has decided something else.
     fn with(change: impl FnOnce(&mut Settings)) -> World {
-        let mut settings = Settings {
-            limits: Limits {
-                connections_max: 400,
-                // Most of the world has one address.
-                connections_per_ip_max: Some(400),
-                channels_max: 32,
-                message_bytes_max: 1024,
-                feed_bytes: 4096,
-                memory_bytes: 1 << 20,
-                send_buffer_bytes: 4096,
-                receive_buffer_bytes: 4096,
-                ping_interval: Duration::from_secs(25),
-                ping_timeout: Duration::from_secs(20),
-                drain: Duration::from_secs(5),
-            },
-            proxy: ProxyMode::Off,
-            trust: Trust::default(),
-            forwarded_for: false,
-            hosts: Vec::new(),
-            origins: Vec::new(),
-            keep_alive: Duration::from_secs(15),
-            events: elbow::settings::Events::Named(vec!["chat message".into()]),
-            report_messages: false,
-        };
+        let mut settings = harness::settings();
         change(&mut settings);
-        let now = Now { mono: Instant::from_millis(1_000), unix_s: 1_000 };
-        let server = Server::new(settings, Site::new(Vec::new(), false), [7; 32], now);
-        World { server, now, events: Vec::new() }
+        World::begin(settings, Site::new(Vec::new(), false))
     }
 
     fn connect(&mut self) -> (Client, ConnId) {
@@ -157,11 +57,8 @@ impl World {
     }
 
     fn connect_to(&mut self, listener: Listener, ip: &str) -> (Client, ConnId) {
-        let wire = Rc::new(RefCell::new(Wire { room: usize::MAX, ..Wire::default() }));
-        let ip: IpAddr = ip.parse().expect("the world of the test works");
-        let end = End(Rc::clone(&wire));
-        let id = self.server.accept(self.now, listener, (ip, 1234).into(), end);
-        (Client(wire), id)
+        let ip: IpAddr = ip.parse().expect("an address");
+        self.accept(listener, (ip, 1234).into())
     }
 
     /// A client with a WebSocket, its 101 taken.
@@ -179,62 +76,17 @@ impl World {
         }
     }
 
-    fn say(&mut self, client: &Client, id: ConnId, bytes: &[u8]) {
-        client.0.borrow_mut().to_server.extend(bytes);
-        self.server.ready(self.now, id, READABLE);
-        self.settle();
-    }
-
-    /// Runs the server until it has nothing more to do now.
-    fn settle(&mut self) {
-        self.settle_after(1_000);
-    }
-
-    fn settle_after(&mut self, turns_max: u32) {
-        for _ in 0..turns_max {
-            let more = self.server.run(self.now);
-            self.server.check();
-            self.events.extend(core::iter::from_fn(|| self.server.poll_event()));
-            if !more {
-                return;
-            }
-        }
-        panic!("the server never comes to rest");
-    }
-
-    /// Lets time pass, at the pace of the server's own deadlines.
-    fn pass(&mut self, time: Duration) {
-        let end = self.now.mono.plus(time);
-        while let Some(next) = self.server.poll_timeout()
-            && next <= end
-        {
-            self.now.mono = next.max(self.now.mono);
-            self.settle();
-        }
-        self.now.mono = end;
+    /// A client reads again, and takes whatever is written.
+    fn makes_room(&mut self, client: &Client, id: ConnId) {
+        client.0.borrow_mut().room = usize::MAX;
+        self.ready(id, WRITABLE);
         self.settle();
     }
 }
 
-impl Client {
-    /// What has come since the last call.
-    fn heard(&self) -> Vec<u8> {
-        core::mem::take(&mut self.0.borrow_mut().to_client)
-    }
-
-    fn stop_reading(&self) {
-        self.0.borrow_mut().room = 0;
-    }
-}
-
-/// A client's frame with a mask of zeros, which leaves the payload readable.
+/// A client's frame, final, with a mask of zeros, which leaves the payload readable.
 fn frame(opcode: u8, payload: &[u8]) -> Vec<u8> {
-    let length = u16::try_from(payload.len()).expect("the world of the test works");
-    let head = match u8::try_from(length) {
-        Ok(short @ 0..=125) => vec![0x80 | opcode, 0x80 | short],
-        _ => [&[0x80 | opcode, 0x80 | 126][..], &length.to_be_bytes()].concat(),
-    };
-    [&head[..], &[0; 4], payload].concat()
+    masked(0x80 | opcode, payload)
 }
 
 #[test]
@@ -283,7 +135,7 @@ fn pings_that_come_together_are_each_answered_in_moderation() {
         world.say(&client, id, &frame(9, &[number; 125]));
     }
     client.0.borrow_mut().room = usize::MAX;
-    world.server.ready(world.now, id, Readiness { writable: true, ..Readiness::default() });
+    world.ready(id, WRITABLE);
     world.server.run(world.now);
     let heard = client.heard();
     assert!(heard.len() < 2048, "{} bytes were kept for one that does not read", heard.len());
@@ -324,8 +176,8 @@ fn requests_behind_one_that_is_being_answered_wait_in_their_socket() {
     }
     assert!(world.server.pool().lent_bytes() < READ_BUFFER_BYTES as u64);
     client.0.borrow_mut().room = usize::MAX;
-    world.server.ready(world.now, id, Readiness { writable: true, ..Readiness::default() });
-    world.settle_after(100_000);
+    world.ready(id, WRITABLE);
+    world.settle_within(100_000);
     let answers = client.heard();
     assert_eq!(answers.windows(6).filter(|six| six == b"\r\n\r\nok").count(), count / 8 * 8);
 }
@@ -357,9 +209,7 @@ fn a_publisher_that_has_caught_up_in_a_waiting_room_is_read_after_the_grace() {
     // Not read: it lags itself. Then it catches up, while the room is waited for.
     world.say(&other, other_id, &frame(1, b"hello"));
     world.say(&publisher, id, &frame(2, &[4; 500]));
-    other.0.borrow_mut().room = usize::MAX;
-    world.server.ready(world.now, other_id, Readiness { writable: true, ..Readiness::default() });
-    world.settle();
+    world.makes_room(&other, other_id);
     assert_eq!(publisher.heard().len(), 5 * 504, "the room is waited for");
     world.pass(Duration::from_secs(2));
     assert_eq!(publisher.heard(), b"\x81\x05hello");
@@ -379,7 +229,7 @@ fn publishers_of_a_room_that_is_often_waited_for_take_turns() {
     }
     // Half a ring is four of the long ones: the first is stopped before the others have a turn.
     for (_, id) in &publishers {
-        world.server.ready(world.now, *id, READABLE);
+        world.ready(*id, READABLE);
     }
     world.settle();
     let heard = listener.heard();
@@ -466,7 +316,7 @@ fn a_turn_reads_publishers_for_no_more_than_its_share() {
     let each = 40;
     for (client, id) in &publishers {
         client.0.borrow_mut().to_server.extend(message.repeat(each));
-        world.server.ready(world.now, *id, READABLE);
+        world.ready(*id, READABLE);
     }
     let read = |publishers: &[(Client, ConnId)]| -> usize {
         let left = |client: &Client| client.0.borrow().to_server.len();
@@ -487,8 +337,7 @@ fn a_crowd_that_reads_again_is_served_in_portions() {
     world.say(&publisher, id, &frame(2, &[7; 500]));
     for (client, id) in &crowd {
         client.0.borrow_mut().room = usize::MAX;
-        let writable = Readiness { writable: true, ..Readiness::default() };
-        world.server.ready(world.now, *id, writable);
+        world.ready(*id, WRITABLE);
     }
     let served = |crowd: &[(Client, ConnId)]| {
         crowd.iter().filter(|(client, _)| client.0.borrow().to_client.len() == 504).count()
@@ -599,7 +448,7 @@ fn what_a_batch_did_not_take_is_sent_by_itself() {
     let readers: Vec<_> = (0..50).map(|_| world.session().0).collect();
     for text in [b"one", b"two"] {
         publisher.0.borrow_mut().to_server.extend(frame(1, text));
-        world.server.ready(world.now, id, READABLE);
+        world.ready(id, READABLE);
         while world.server.run_with(world.now, &mut Fickle) {}
         world.server.check();
     }
@@ -633,9 +482,9 @@ fn a_poll_that_comes_too_late_is_told_with_its_lag() {
     }
     let poll = format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n");
     poller.0.borrow_mut().to_server.extend(poll.as_bytes());
-    world.server.ready(world.now, id, READABLE);
+    world.ready(id, READABLE);
     publisher.0.borrow_mut().to_server.extend(frame(1, &[b'x'; 900]));
-    world.server.ready(world.now, publisher_id, READABLE);
+    world.ready(publisher_id, READABLE);
     world.server.run(world.now);
     let events: Vec<Event> = core::iter::from_fn(|| world.server.poll_event()).collect();
     let lag = |event: &Event| {
@@ -679,8 +528,6 @@ fn a_pong_that_was_read_and_waits_to_be_taken_in_counts() {
     world.say(&client, id, &[frame(1, event.as_bytes()), frame(1, b"3")].concat());
     world.pass(Duration::from_secs(60));
     assert!(!client.0.borrow().dropped);
-    client.0.borrow_mut().room = usize::MAX;
-    world.server.ready(world.now, id, Readiness { writable: true, ..Readiness::default() });
-    world.settle();
+    world.makes_room(&client, id);
     assert!(client.heard().ends_with(b"yyy\"]"), "it is told everything");
 }

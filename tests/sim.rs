@@ -16,12 +16,22 @@
 //! With `SEEDS` all of the processor's cores take part. The long run that remembers where it
 //! stopped is `long_run`, below; `tests/long-sim` starts it.
 //!
-//! In `tests/sim/`: `climate` is the weather of one run, `attack` who attacks in it, `socket` the
-//! fake network, `client` the people and `speech` what they say, `person` those who speak Socket.IO
-//! and `parting` how they go, `flood` and `swarm` what attackers of either kind say, `decode` and
-//! `packet` what they understand, `oracle` what must be true, `attend` and `hearing` the same of
-//! sessions, `turns` whose word it was, `world` what happens when, `siege` when attackers come,
-//! `rest` what must hold after each turn and `promise` within how many turns what is promised.
+//! In `tests/sim/`:
+//!
+//! ```text
+//! climate attack           what one run is like, and who attacks in it
+//! socket                   the fake network
+//! client speech            the people, and what they say
+//! person parting           those who speak Socket.IO, and how they go
+//! flood swarm              what attackers say who do not speak Socket.IO, and who do
+//! decode packet            what clients understand
+//! world siege              what happens when; when attackers come
+//! oracle attend hearing    what must be true of what is said: to all, to sessions, to one session
+//! turns                    whose word it was
+//! rest pulse calm          what must hold after a turn, of who lives, when nobody begins anything
+//! due promise              by how much the server may be late: in time, in turns
+//! tally                    what many runs have come to
+//! ```
 
 #[path = "sim/attack.rs"]
 mod attack;
@@ -31,8 +41,12 @@ mod attend;
 mod client;
 #[path = "sim/climate.rs"]
 mod climate;
+#[path = "harness/contract.rs"]
+mod contract;
 #[path = "sim/decode.rs"]
 mod decode;
+#[path = "sim/due.rs"]
+mod due;
 #[path = "sim/hearing.rs"]
 mod hearing;
 #[path = "sim/oracle.rs"]

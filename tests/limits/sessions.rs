@@ -8,7 +8,7 @@
 use elbow::hub::{MORE_SPACES_BYTES, SESSION_BYTES, SESSION_TABLES_BYTES};
 use elbow::limits::CONNECTION_BYTES;
 
-use super::{LIVE_BYTES, MEMBERS, World, allocations, masked, pipe, taken};
+use super::{Crowd, LIVE_BYTES, MEMBERS, allocations, masked};
 
 /// What carries a member, and what it speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,15 +58,15 @@ impl Person {
     }
 }
 
-impl World {
+impl Crowd {
     /// Somebody comes and enters `namespace` (`/` or `/name,`).
     fn come(&mut self, kind: Kind, namespace: &str) -> Person {
         let number = self.connect();
         let (version, transport, more) = match kind {
             Kind::Plain => {
                 self.say(number, super::REQUEST);
-                self.settle();
-                taken(number);
+                self.world.settle();
+                self.taken(number);
                 return Person { kind, number, get: Vec::new(), sid: String::new() };
             }
             Kind::Socket(version) => (version, "websocket", UPGRADE),
@@ -74,8 +74,8 @@ impl World {
         };
         let target = format!("/socket.io/?EIO={version}&transport={transport}");
         self.say(number, &request("GET", &target, more, ""));
-        self.settle();
-        let sid = sid_of(&taken(number));
+        self.world.settle();
+        let sid = sid_of(&self.taken(number));
         let get = request("GET", &format!("{target}&sid={sid}"), "", "");
         let person = Person { kind, number, get, sid };
         let connect = format!(
@@ -88,43 +88,43 @@ impl World {
             let posts = self.connect();
             if version == 4 {
                 self.say(posts, &person.post(&connect));
-                self.settle();
-                taken(posts);
+                self.world.settle();
+                self.taken(posts);
             }
             // The first poll brings the answer; the second one waits.
             for _ in 0..2 {
                 self.say(number, &person.get);
-                self.settle();
+                self.world.settle();
             }
         } else if version == 4 {
             let mut frame = [0; 131];
             let length = masked(0x81, connect.as_bytes(), &mut frame);
             self.say(number, &frame[..length]);
-            self.settle();
+            self.world.settle();
         }
         person
     }
 
     /// A room of `MEMBERS` people, of these kinds in turn.
-    fn room(kinds: &[Kind]) -> (World, Vec<Person>) {
-        let mut world = World::empty(2 * MEMBERS);
+    fn room(kinds: &[Kind]) -> (Crowd, Vec<Person>) {
+        let mut crowd = Crowd::empty(2 * MEMBERS);
         let kinds = kinds.iter().cycle().take(MEMBERS);
-        let people: Vec<Person> = kinds.map(|kind| world.come(*kind, "/")).collect();
+        let people: Vec<Person> = kinds.map(|kind| crowd.come(*kind, "/")).collect();
         // Whoever polls was told of those who came after; from here on all of them wait.
-        while people.iter().any(|person| world.polls_again(person)) {
-            world.settle();
+        while people.iter().any(|person| crowd.polls_again(person)) {
+            crowd.world.settle();
         }
-        world.forget();
-        assert_eq!(world.server.sessions(), MEMBERS);
-        (world, people)
+        crowd.forget();
+        assert_eq!(crowd.world.server.sessions(), MEMBERS);
+        (crowd, people)
     }
 
     /// Whoever has an answer to a poll polls again.
     fn polls_again(&mut self, person: &Person) -> bool {
         let answered = matches!(person.kind, Kind::Polling(_))
-            && pipe(person.number, |pipe| !pipe.outward.is_empty());
+            && !self.wire(person.number).to_client.is_empty();
         if answered {
-            pipe(person.number, |pipe| pipe.outward.clear());
+            self.wire(person.number).to_client.clear();
             self.say(person.number, &person.get);
         }
         answered
@@ -132,7 +132,7 @@ impl World {
 
     /// Nobody has heard anything.
     fn forget(&mut self) {
-        (0..self.ids.len()).for_each(|number| pipe(number, |pipe| pipe.outward.clear()));
+        (0..self.members.len()).for_each(|number| self.wire(number).to_client.clear());
     }
 
     fn say_frame(&mut self, number: usize, first: u8, payload: &[u8]) {
@@ -140,42 +140,35 @@ impl World {
         let length = masked(first, payload, &mut frame);
         self.say(number, &frame[..length]);
     }
-}
 
-/// What somebody heard ends with `expected`, and is forgotten.
-fn heard(person: &Person, expected: &[u8]) {
-    pipe(person.number, |pipe| {
-        let heard = pipe.outward.escape_ascii();
-        let expected_shown = expected.escape_ascii();
-        assert!(
-            pipe.outward.ends_with(expected),
-            "{:?}: {heard}, not {expected_shown}",
-            person.kind
-        );
-        pipe.outward.clear();
-    });
+    /// What somebody heard ends with `expected`, and is forgotten.
+    fn heard(&self, person: &Person, expected: &[u8]) {
+        let mut wire = self.wire(person.number);
+        let (heard, shown) = (wire.to_client.escape_ascii(), expected.escape_ascii());
+        assert!(wire.to_client.ends_with(expected), "{:?}: {heard}, not {shown}", person.kind);
+        wire.to_client.clear();
+    }
 }
 
 const MIXED: [Kind; 3] = [Kind::Plain, Kind::Socket(4), Kind::Socket(3)];
 
 #[test]
 fn an_event_and_its_acknowledgement_allocate_nothing() {
-    let (mut world, people) = World::room(&MIXED);
-    let allocated = allocations(&mut world, |world| {
+    let (mut crowd, people) = Crowd::room(&MIXED);
+    let allocated = allocations(&mut crowd, |crowd| {
         for sender in [1, 502, 998] {
             // Escapes, so that what plain members get is not what lies there.
-            world.say_frame(people[sender].number, 0x81, br#"427["chat message","say \"hi\""]"#);
-            world.settle();
+            crowd.say_frame(people[sender].number, 0x81, br#"427["chat message","say \"hi\""]"#);
+            crowd.world.settle();
             for (number, person) in people.iter().enumerate() {
                 match person.kind {
-                    Kind::Plain => heard(person, b"\x81\x08say \"hi\""),
+                    Kind::Plain => crowd.heard(person, b"\x81\x08say \"hi\""),
                     Kind::Socket(_) | Kind::Polling(_) => {
                         let record: &[u8] = b"\x81\x1f42[\"chat message\",\"say \\\"hi\\\"\"]";
-                        let begins = pipe(person.number, |pipe| {
-                            pipe.outward.starts_with(b"\x81\x05437[]") == (number == sender)
-                        });
-                        assert!(begins, "the acknowledgement is for the sender");
-                        heard(person, record);
+                        let own = b"\x81\x05437[]";
+                        let is_told = crowd.wire(person.number).to_client.starts_with(own);
+                        assert_eq!(is_told, number == sender, "the acknowledgement");
+                        crowd.heard(person, record);
                     }
                 }
             }
@@ -186,13 +179,13 @@ fn an_event_and_its_acknowledgement_allocate_nothing() {
 
 #[test]
 fn an_event_of_objects_allocates_nothing() {
-    let (mut world, people) = World::room(&MIXED);
-    let allocated = allocations(&mut world, |world| {
+    let (mut crowd, people) = Crowd::room(&MIXED);
+    let allocated = allocations(&mut crowd, |crowd| {
         let event = br#"42["chat message",{"from":{"name":"ann"},"to":[["all"],[]]}]"#;
-        world.say_frame(people[4].number, 0x81, event);
-        world.settle();
+        crowd.say_frame(people[4].number, 0x81, event);
+        crowd.world.settle();
         for person in people.iter().filter(|person| person.kind != Kind::Plain) {
-            heard(person, event);
+            crowd.heard(person, event);
         }
     });
     assert_eq!(allocated, 0);
@@ -200,18 +193,18 @@ fn an_event_of_objects_allocates_nothing() {
 
 #[test]
 fn what_plain_members_say_allocates_nothing_for_sessions() {
-    let (mut world, people) = World::room(&MIXED);
-    let allocated = allocations(&mut world, |world| {
-        world.say_frame(people[3].number, 0x81, b"line one\nline two");
-        world.say_frame(people[3].number, 0x82, &[1, 2, 3]);
-        world.settle();
+    let (mut crowd, people) = Crowd::room(&MIXED);
+    let allocated = allocations(&mut crowd, |crowd| {
+        crowd.say_frame(people[3].number, 0x81, b"line one\nline two");
+        crowd.say_frame(people[3].number, 0x82, &[1, 2, 3]);
+        crowd.world.settle();
         for person in &people {
             let expected: &[u8] = match person.kind {
                 Kind::Plain => b"\x81\x11line one\nline two\x82\x03\x01\x02\x03",
                 Kind::Socket(4) => b"\"_placeholder\":true,\"num\":0}]\x82\x03\x01\x02\x03",
                 Kind::Socket(_) | Kind::Polling(_) => b",\"num\":0}]\x82\x04\x04\x01\x02\x03",
             };
-            heard(person, expected);
+            crowd.heard(person, expected);
         }
     });
     assert_eq!(allocated, 0);
@@ -219,23 +212,23 @@ fn what_plain_members_say_allocates_nothing_for_sessions() {
 
 #[test]
 fn attachments_allocate_nothing() {
-    let (mut world, people) = World::room(&MIXED);
-    let allocated = allocations(&mut world, |world| {
+    let (mut crowd, people) = Crowd::room(&MIXED);
+    let allocated = allocations(&mut crowd, |crowd| {
         let text =
             br#"452-["chat message",{"_placeholder":true,"num":0},{"_placeholder":true,"num":1}]"#;
         let sender = people[1].number;
-        world.say_frame(sender, 0x81, text);
-        world.settle();
-        world.say_frame(sender, 0x82, &[7; 100]);
+        crowd.say_frame(sender, 0x81, text);
+        crowd.world.settle();
+        crowd.say_frame(sender, 0x82, &[7; 100]);
         // The second one as a client sends it that cannot send binary.
-        world.say_frame(sender, 0x81, b"bCAkK");
-        world.settle();
+        crowd.say_frame(sender, 0x81, b"bCAkK");
+        crowd.world.settle();
         for person in &people {
             match person.kind {
-                Kind::Plain => heard(person, b""),
-                Kind::Socket(4) => heard(person, b"\x07\x07\x82\x03\x08\x09\x0a"),
+                Kind::Plain => crowd.heard(person, b""),
+                Kind::Socket(4) => crowd.heard(person, b"\x07\x07\x82\x03\x08\x09\x0a"),
                 Kind::Socket(_) | Kind::Polling(_) => {
-                    heard(person, b"\x07\x07\x82\x04\x04\x08\x09\x0a");
+                    crowd.heard(person, b"\x07\x07\x82\x04\x04\x08\x09\x0a");
                 }
             }
         }
@@ -245,19 +238,20 @@ fn attachments_allocate_nothing() {
 
 #[test]
 fn pings_of_the_server_and_their_answers_allocate_nothing() {
-    let (mut world, people) = World::room(&[Kind::Socket(4)]);
-    let allocated = allocations(&mut world, |world| {
-        let before = world.server.metrics().pings;
-        while world.server.metrics().pings < before + MEMBERS as u64 {
-            world.now.mono = world.server.poll_timeout().expect("everybody has a deadline");
-            world.settle();
+    let (mut crowd, people) = Crowd::room(&[Kind::Socket(4)]);
+    let allocated = allocations(&mut crowd, |crowd| {
+        let before = crowd.world.server.metrics().pings;
+        while crowd.world.server.metrics().pings < before + MEMBERS as u64 {
+            crowd.world.now.mono =
+                crowd.world.server.poll_timeout().expect("everybody has a deadline");
+            crowd.world.settle();
             for person in &people {
-                if pipe(person.number, |pipe| !pipe.outward.is_empty()) {
-                    heard(person, b"\x81\x012");
-                    world.say_frame(person.number, 0x81, b"3");
+                if !crowd.wire(person.number).to_client.is_empty() {
+                    crowd.heard(person, b"\x81\x012");
+                    crowd.say_frame(person.number, 0x81, b"3");
                 }
             }
-            world.settle();
+            crowd.world.settle();
         }
     });
     assert_eq!(allocated, 0);
@@ -265,60 +259,60 @@ fn pings_of_the_server_and_their_answers_allocate_nothing() {
 
 #[test]
 fn pings_of_clients_and_their_answers_allocate_nothing() {
-    let (mut world, people) = World::room(&[Kind::Socket(3)]);
-    let allocated = allocations(&mut world, |world| {
-        people.iter().for_each(|person| world.say_frame(person.number, 0x81, b"2there?"));
-        world.settle();
-        people.iter().for_each(|person| heard(person, b"\x81\x073there?"));
+    let (mut crowd, people) = Crowd::room(&[Kind::Socket(3)]);
+    let allocated = allocations(&mut crowd, |crowd| {
+        people.iter().for_each(|person| crowd.say_frame(person.number, 0x81, b"2there?"));
+        crowd.world.settle();
+        people.iter().for_each(|person| crowd.heard(person, b"\x81\x073there?"));
     });
     assert_eq!(allocated, 0);
 }
 
 #[test]
 fn polls_and_posts_allocate_nothing() {
-    let (mut world, people) = World::room(&[Kind::Polling(4), Kind::Polling(3)]);
+    let (mut crowd, people) = Crowd::room(&[Kind::Polling(4), Kind::Polling(3)]);
     let posts: Vec<Vec<u8>> = people.iter().map(|person| person.post("42[\"other\"]")).collect();
     let event = people[6].post(r#"421["chat message",{"text":"hello"}]"#);
-    let allocated = allocations(&mut world, |world| {
+    let allocated = allocations(&mut crowd, |crowd| {
         // Everybody posts something, in which nobody is interested.
         for (person, post) in people.iter().zip(&posts) {
-            world.say(person.number + 1, post);
-            world.settle();
-            pipe(person.number + 1, |pipe| {
-                assert!(pipe.outward.ends_with(b"\r\n\r\nok"));
-                pipe.outward.clear();
-            });
+            crowd.say(person.number + 1, post);
+            crowd.world.settle();
+            let mut wire = crowd.wire(person.number + 1);
+            assert!(wire.to_client.ends_with(b"\r\n\r\nok"));
+            wire.to_client.clear();
         }
         // One of them says something, and all polls bring it.
-        world.say(people[6].number + 1, &event);
-        world.settle();
+        crowd.say(people[6].number + 1, &event);
+        crowd.world.settle();
         for person in &people {
             let told = b"42[\"chat message\",{\"text\":\"hello\"}]";
-            let told = pipe(person.number, |pipe| pipe.outward.ends_with(told));
-            assert!(told && world.polls_again(person));
+            let told = crowd.wire(person.number).to_client.ends_with(told);
+            assert!(told && crowd.polls_again(person));
         }
-        world.settle();
-        pipe(people[6].number + 1, |pipe| pipe.outward.clear());
+        crowd.world.settle();
+        crowd.wire(people[6].number + 1).to_client.clear();
     });
     assert_eq!(allocated, 0);
 }
 
 #[test]
 fn pings_of_sessions_that_poll_allocate_nothing() {
-    let (mut world, people) = World::room(&[Kind::Polling(4)]);
+    let (mut crowd, people) = Crowd::room(&[Kind::Polling(4)]);
     let pongs: Vec<Vec<u8>> = people.iter().map(|person| person.post("3")).collect();
-    let allocated = allocations(&mut world, |world| {
-        let before = world.server.metrics().pings;
-        while world.server.metrics().pings < before + MEMBERS as u64 {
-            world.now.mono = world.server.poll_timeout().expect("everybody has a deadline");
-            world.settle();
+    let allocated = allocations(&mut crowd, |crowd| {
+        let before = crowd.world.server.metrics().pings;
+        while crowd.world.server.metrics().pings < before + MEMBERS as u64 {
+            crowd.world.now.mono =
+                crowd.world.server.poll_timeout().expect("everybody has a deadline");
+            crowd.world.settle();
             for (person, pong) in people.iter().zip(&pongs) {
-                if world.polls_again(person) {
-                    world.say(person.number + 1, pong);
-                    pipe(person.number + 1, |pipe| pipe.outward.clear());
+                if crowd.polls_again(person) {
+                    crowd.say(person.number + 1, pong);
+                    crowd.wire(person.number + 1).to_client.clear();
                 }
             }
-            world.settle();
+            crowd.world.settle();
         }
     });
     assert_eq!(allocated, 0);
@@ -326,24 +320,23 @@ fn pings_of_sessions_that_poll_allocate_nothing() {
 
 #[test]
 fn a_flush_in_portions_allocates_nothing_for_sessions() {
-    let (mut world, people) = World::room(&[Kind::Socket(4), Kind::Socket(3)]);
-    let allocated = allocations(&mut world, |world| {
-        people.iter().for_each(|person| world.make_room(person.number, 3));
-        world.say_frame(people[5].number, 0x81, b"423[\"chat message\",\"for slow readers\"]");
-        world.settle();
+    let (mut crowd, people) = Crowd::room(&[Kind::Socket(4), Kind::Socket(3)]);
+    let allocated = allocations(&mut crowd, |crowd| {
+        people.iter().for_each(|person| crowd.make_room(person.number, 3));
+        crowd.say_frame(people[5].number, 0x81, b"423[\"chat message\",\"for slow readers\"]");
+        crowd.world.settle();
         for room in [1, 10, usize::MAX] {
-            people.iter().for_each(|person| world.make_room(person.number, room));
-            world.settle();
+            people.iter().for_each(|person| crowd.make_room(person.number, room));
+            crowd.world.settle();
         }
         for person in &people {
             let record: &[u8] = b"\x81\x2542[\"chat message\",\"for slow readers\"]";
             let is_sender = person.number == people[5].number;
             let own: &[u8] = if is_sender { b"\x81\x05433[]" } else { b"" };
-            pipe(person.number, |pipe| {
-                assert_eq!(pipe.outward.len(), own.len() + record.len());
-                assert!(pipe.outward.starts_with(own) && pipe.outward.ends_with(record));
-                pipe.outward.clear();
-            });
+            let mut wire = crowd.wire(person.number);
+            assert_eq!(wire.to_client.len(), own.len() + record.len());
+            assert!(wire.to_client.starts_with(own) && wire.to_client.ends_with(record));
+            wire.to_client.clear();
         }
     });
     assert_eq!(allocated, 0);
@@ -353,22 +346,22 @@ fn a_flush_in_portions_allocates_nothing_for_sessions() {
 /// allocated, and those that it says it holds.
 fn taken_by(kind: Kind, sessions: usize, spaces: usize) -> (i64, i64) {
     let connections = if matches!(kind, Kind::Polling(_)) { 2 * sessions } else { sessions };
-    let mut world = World::empty(connections);
+    let mut crowd = Crowd::empty(connections);
     for number in 0..sessions {
         // Rooms of a few, since everybody there hears of everybody who comes.
         let room = |space: usize| format!("/r{},", (number + space) % 30);
-        let person = world.come(kind, &room(0));
+        let person = crowd.come(kind, &room(0));
         for space in 1..spaces {
-            world.say_frame(person.number, 0x81, format!("40{}", room(space)).as_bytes());
-            world.settle();
+            crowd.say_frame(person.number, 0x81, format!("40{}", room(space)).as_bytes());
+            crowd.world.settle();
         }
     }
-    world.forget();
-    assert_eq!(world.server.sessions(), sessions);
-    world.server.check();
-    let held = world.server.pool().held_bytes() + (connections * CONNECTION_BYTES) as u64;
+    crowd.forget();
+    assert_eq!(crowd.world.server.sessions(), sessions);
+    crowd.world.server.check();
+    let held = crowd.world.server.pool().held_bytes() + (connections * CONNECTION_BYTES) as u64;
     let before = LIVE_BYTES.get();
-    drop(world.server);
+    drop(crowd.world.server);
     (before - LIVE_BYTES.get(), held as i64)
 }
 

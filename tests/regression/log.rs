@@ -1,9 +1,6 @@
 //! What once went wrong with what the log is told: too much of it, or what is nobody's business.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
-use super::{Client, End, READABLE, Wire, World, frame};
+use super::{Client, READABLE, World, frame};
 use elbow::id::ConnId;
 use elbow::limits::EVENTS_BYTES;
 use elbow::server::{Access, Event, Listener};
@@ -22,10 +19,7 @@ fn world(proxy: ProxyMode, memory_bytes: u64) -> World {
 }
 
 fn connect(world: &mut World, from: Listener, peer: &str) -> (Client, ConnId) {
-    let wire = Rc::new(RefCell::new(Wire { room: usize::MAX, ..Wire::default() }));
-    let peer = peer.parse().expect("an address");
-    let id = world.server.accept(world.now, from, peer, End(Rc::clone(&wire)));
-    (Client(wire), id)
+    world.accept(from, peer.parse().expect("an address"))
 }
 
 /// A v2 header for TCP over IPv4 that names this VPC endpoint.
@@ -184,7 +178,7 @@ fn ask_untold(world: &mut World, client: &Client, id: ConnId, requests: usize) {
     for _ in 0..requests {
         let head = format!("GET /{target} HTTP/1.1\r\nHost: h\r\nUser-Agent: {target}\r\n\r\n");
         client.0.borrow_mut().to_server.extend(head.as_bytes());
-        world.server.ready(world.now, id, READABLE);
+        world.ready(id, READABLE);
         while world.server.run(world.now) {}
         world.server.check();
         client.heard();

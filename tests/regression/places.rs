@@ -1,13 +1,13 @@
 //! Places for connections: nobody takes those of another listener, and the idlest gives way.
 
 use super::sessions::{POLLING, request};
-use super::{Client, World, frame, sid_of};
+use super::{Client, READABLE, World, frame, sid_of};
 use elbow::id::ConnId;
 use elbow::limits::{
     CONNECTIONS_HEALTH, CONNECTIONS_SPARE, KEEP_ALIVE_AGE_MAX, KEEP_ALIVE_REQUESTS_MAX,
 };
 use elbow::reason::CloseReason;
-use elbow::server::{Event, Listener, Readiness};
+use elbow::server::{Event, Listener};
 use elbow::time::Duration;
 
 const SESSIONS: usize = 8;
@@ -146,8 +146,7 @@ fn nobody_gives_way_before_it_was_looked_at() {
     world.server.run(world.now);
     // With the next turn the kernel says so.
     for (_, id) in &crowd {
-        let readable = Readiness { readable: true, ..Readiness::default() };
-        world.server.ready(world.now, *id, readable);
+        world.ready(*id, READABLE);
     }
     world.settle();
     for (client, _) in &crowd {

@@ -272,7 +272,7 @@ fn a_read_that_stops_in_front_of_urgent_data_is_followed_by_another() {
             wire.mark = more_behind.then_some(16);
         }
         let told = Readiness { readable: true, more_behind, writable: true };
-        world.server.ready(world.now, id, told);
+        world.ready(id, told);
         world.settle();
         assert!(client.heard().starts_with(b"HTTP/1.1 200 "));
         // It is read until there is nothing; for whoever sends none, one read is enough.

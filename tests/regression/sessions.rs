@@ -3,7 +3,7 @@
 use super::{Client, World, frame, sid_of};
 use elbow::id::ConnId;
 use elbow::reason::CloseReason;
-use elbow::server::{Event, Readiness};
+use elbow::server::Event;
 use elbow::time::Duration;
 
 pub(super) const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
@@ -50,12 +50,6 @@ impl World {
         let head = format!("{method} {target} HTTP/1.1\r\nHost: h\r\nUser-Agent: a test\r\n");
         let body = format!("Content-Length: {length}\r\n\r\n{body}");
         self.say(client, id, format!("{head}{body}").as_bytes());
-    }
-
-    fn makes_room(&mut self, client: &Client, id: ConnId) {
-        client.0.borrow_mut().room = usize::MAX;
-        self.server.ready(self.now, id, Readiness { writable: true, ..Readiness::default() });
-        self.settle();
     }
 }
 

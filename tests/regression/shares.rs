@@ -21,21 +21,16 @@ fn roomy() -> World {
 
 impl World {
     /// One turn of the loop in which these have something to be read.
-    fn turn(&mut self, readable: &[ConnId]) -> bool {
-        for id in readable {
-            self.server.ready(self.now, *id, READABLE);
-        }
-        let more = self.server.run(self.now);
-        self.server.check();
-        self.events.extend(core::iter::from_fn(|| self.server.poll_event()));
-        more
+    fn turn_with(&mut self, readable: &[ConnId]) {
+        readable.iter().for_each(|id| self.ready(*id, READABLE));
+        self.turn();
     }
 
     /// Takes turns until `is_so`; how many that were.
     fn turns_until(&mut self, is_so: impl Fn() -> bool) -> u32 {
         (1..=10_000)
             .find(|_| {
-                self.turn(&[]);
+                self.turn();
                 is_so()
             })
             .expect("it takes more than 10,000 turns")
@@ -77,12 +72,12 @@ fn post(version: u8, body: &[u8], packets: u32) {
     let (other, other_id) = world.echo();
     let (client, id) = world.connect();
     client.0.borrow_mut().to_server.extend(request("POST", &target, body));
-    world.server.ready(world.now, id, READABLE);
+    world.ready(id, READABLE);
     for number in 0..5 {
         let word = format!("word {number}");
         other.heard();
         other.0.borrow_mut().to_server.extend(frame(1, word.as_bytes()));
-        world.server.ready(world.now, other_id, READABLE);
+        world.ready(other_id, READABLE);
         let turns = world.turns_until(|| {
             let wire = other.0.borrow();
             wire.to_client.windows(word.len()).any(|text| text == word.as_bytes())
@@ -140,10 +135,10 @@ fn who_pipelines_probes_silences_no_room() {
     let members: Vec<_> = (0..200).map(|_| world.session()).collect();
     let pipeliners = pipeliners(&mut world, 100);
     let ids: Vec<ConnId> = pipeliners.iter().map(|(_, id)| *id).collect();
-    world.turn(&ids);
+    world.turn_with(&ids);
     let (speaker, speaker_id) = &members[0];
     speaker.0.borrow_mut().to_server.extend(frame(1, b"hello"));
-    world.server.ready(world.now, *speaker_id, READABLE);
+    world.ready(*speaker_id, READABLE);
     let all_have_it =
         || members.iter().all(|(member, _)| member.0.borrow().to_client.ends_with(b"hello"));
     let turns = world.turns_until(all_have_it);
@@ -165,12 +160,12 @@ fn who_pipelines_probes_holds_up_no_poll_and_no_stranger() {
     let (speaker, speaker_id) = world.echo();
     let pipeliners = pipeliners(&mut world, 100);
     let ids: Vec<ConnId> = pipeliners.iter().map(|(_, id)| *id).collect();
-    world.turn(&ids);
+    world.turn_with(&ids);
     speaker.0.borrow_mut().to_server.extend(frame(1, b"hello"));
-    world.server.ready(world.now, speaker_id, READABLE);
+    world.ready(speaker_id, READABLE);
     let (stranger, stranger_id) = world.connect();
     stranger.0.borrow_mut().to_server.extend(PROBE);
-    world.server.ready(world.now, stranger_id, READABLE);
+    world.ready(stranger_id, READABLE);
     let turns = world.turns_until(|| answers(&poll.0.borrow().to_client) > 0);
     assert!(turns <= 12, "{turns} turns for a poll");
     let turns = world.turns_until(|| answers(&stranger.0.borrow().to_client) > 0);
@@ -187,11 +182,11 @@ fn joins_and_leaves_cost_a_share_of_the_turn() {
     world.say(&client, id, upgrade.as_bytes());
     let round = [frame(1, b"40/x,"), frame(1, b"41/x,")].concat();
     client.0.borrow_mut().to_server.extend(round.repeat(3_000));
-    world.server.ready(world.now, id, READABLE);
+    world.ready(id, READABLE);
     let mut turns = 0;
     loop {
         world.events.clear();
-        let more = world.turn(&[]);
+        let more = world.turn();
         turns += 1;
         let opened = world.events.iter().filter(|event| matches!(event, Event::Opened { .. }));
         assert!(opened.count() <= 2 * (UNITS_PER_READ / JOIN_UNITS) as usize);
@@ -213,9 +208,9 @@ fn a_flood_of_control_frames_keeps_nobody_waiting() {
             client.0.borrow_mut().to_server.extend(frame(opcode, b"").repeat(20_000));
         }
         let ids: Vec<ConnId> = flooders.iter().map(|(_, id)| *id).collect();
-        world.turn(&ids);
+        world.turn_with(&ids);
         other.0.borrow_mut().to_server.extend(frame(1, b"hello"));
-        world.server.ready(world.now, other_id, READABLE);
+        world.ready(other_id, READABLE);
         let turns = world.turns_until(|| other.0.borrow().to_client.ends_with(b"hello"));
         // Eight of their first reads are the bytes of a turn.
         assert!(turns <= 50 / 8 + 2, "{turns} turns for an echo");
@@ -232,7 +227,7 @@ fn words_that_come_together_with_the_end_are_all_published() {
         speaker.0.borrow_mut().to_server.extend(frame(1, format!("{number:03}").as_bytes()));
     }
     speaker.0.borrow_mut().ended = true;
-    world.server.ready(world.now, id, elbow::server::Readiness { more_behind: true, ..READABLE });
+    world.ready(id, elbow::server::Readiness { more_behind: true, ..READABLE });
     world.settle();
     let heard = listener.heard();
     assert_eq!(heard.len(), 500 * 5, "each of them once");
@@ -245,9 +240,9 @@ fn a_pipeline_is_kept_in_small_pieces() {
     let mut world = roomy();
     let (client, id) = world.connect();
     client.0.borrow_mut().to_server.extend(PROBE.repeat(5_000));
-    world.server.ready(world.now, id, READABLE);
+    world.ready(id, READABLE);
     let mut most = 0;
-    while world.turn(&[]) {
+    while world.turn() {
         most = most.max(world.server.pool().lent_bytes());
     }
     assert_eq!(answers(&client.heard()), 5_000);
@@ -261,7 +256,7 @@ fn queues_do_not_grow_by_those_that_come_and_go() {
     let flooders: Vec<_> = (0..350).map(|_| world.session()).collect();
     for (client, id) in &flooders {
         client.0.borrow_mut().to_server.extend(frame(10, b"").repeat(20_000));
-        world.server.ready(world.now, *id, READABLE);
+        world.ready(*id, READABLE);
     }
     let said = [UPGRADE, &frame(9, b""), &frame(10, b"").repeat(200)].concat();
     for _ in 0..60 {
@@ -270,9 +265,9 @@ fn queues_do_not_grow_by_those_that_come_and_go() {
             let (client, id) = world.connect();
             client.0.borrow_mut().to_server.extend(&said);
             client.0.borrow_mut().broken = true;
-            world.server.ready(world.now, id, READABLE);
+            world.ready(id, READABLE);
         }
-        world.turn(&[]);
+        world.turn();
     }
 }
 
@@ -297,7 +292,7 @@ fn a_busy_channel_leaves_the_others_more_than_its_rest_of_a_pass() {
     let mut turns = 0;
     while !calm.iter().all(|(member, _)| member.0.borrow().to_client.ends_with(b"hello")) {
         talker.0.borrow_mut().to_server.extend(&word);
-        world.turn(&[*talker_id, *speaker_id]);
+        world.turn_with(&[*talker_id, *speaker_id]);
         turns += 1;
         assert!(turns <= 2 * (100 / SWEEP_SENDS_MIN + 1), "{turns} turns for 100 members");
     }

@@ -16,7 +16,7 @@ fn publishers(world: &mut World, count: u8, words: usize) -> Vec<(Client, ConnId
         client.0.borrow_mut().to_server.extend(word(number).repeat(words));
     }
     for (_, id) in &publishers {
-        world.server.ready(world.now, *id, READABLE);
+        world.ready(*id, READABLE);
     }
     publishers
 }
@@ -68,7 +68,7 @@ fn who_has_said_half_of_something_does_not_come_before_those_that_wait() {
         if hasty.0.borrow().to_server.is_empty() {
             let half = if number == 0 { &[][..] } else { &pong[8..] };
             hasty.0.borrow_mut().to_server.extend([half, &short, &pong[..8]].concat());
-            world.server.ready(world.now, id, READABLE);
+            world.ready(id, READABLE);
         }
         world.server.run(world.now);
         world.server.check();
@@ -89,7 +89,7 @@ fn who_is_due_for_a_ping_does_not_come_before_those_that_wait() {
         world.now.mono = world.now.mono.plus(Duration::from_secs(20));
         // It lives, and so do the others by what they have said.
         listener.0.borrow_mut().to_server.extend(frame(10, b""));
-        world.server.ready(world.now, listener_id, READABLE);
+        world.ready(listener_id, READABLE);
         if publishers.iter().all(|(client, _)| client.0.borrow().to_server.is_empty()) {
             break;
         }

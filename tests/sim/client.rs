@@ -176,7 +176,7 @@ pub(crate) struct Client {
     pub(crate) reasons: Reasons,
     pub(crate) session: Option<Session>,
     pub(crate) ended: Option<CloseReason>,
-    /// Its session's.
+    /// Why its session ended.
     pub(crate) session_end: Option<CloseReason>,
     /// The end, once nothing more is to be looked at.
     pub(crate) judged_end: Option<CloseReason>,
@@ -275,11 +275,25 @@ impl Client {
         };
         let reads = draw_reads(dice, &people);
         let end = draw_end(dice, &people);
-        let hosts = scene.climate.hosts;
+        Client {
+            listener: if health { Listener::Health } else { Listener::Public },
+            role,
+            reads,
+            end,
+            life: dice.between(0, 30),
+            mute: dice.chance(people.mutes),
+            channel: dice.below(people.channels),
+            ..Client::blank(number, link, scene.climate.hosts)
+        }
+    }
+
+    /// A client that has done nothing yet and whose ways are not drawn. Several share an address if
+    /// there are fewer `hosts`.
+    fn blank(number: usize, link: Rc<Link>, hosts: u32) -> Client {
         Client {
             number,
             link,
-            listener: if health { Listener::Health } else { Listener::Public },
+            listener: Listener::Public,
             peer: address([10, 1], number, hosts),
             claimed: address([198, 51], number, hosts),
             header_counts: false,
@@ -316,15 +330,15 @@ impl Client {
             probes: false,
             free_turn: 0,
             told_turn: 0,
-            role,
-            reads,
-            end,
-            life: dice.between(0, 30),
-            mute: dice.chance(people.mutes),
+            role: Role::Silent,
+            reads: Reads::AtOnce,
+            end: End::Stays,
+            life: 0,
+            mute: false,
             open: false,
             read_again_ms: 0,
             speak_again_ms: 0,
-            channel: dice.below(people.channels),
+            channel: 0,
             count: 0,
         }
     }
@@ -377,6 +391,12 @@ impl Client {
     /// Whether it asks for nothing but the default channel.
     pub(crate) fn asks_for_default(&self) -> bool {
         self.role == Role::Socket && self.channel == 0
+    }
+
+    /// Whether the answer that comes next is one to a poll, which the server may hold. What stands
+    /// behind it waits for that.
+    pub(crate) fn is_polling(&self) -> bool {
+        self.expected.front().is_some_and(|expected| expected.purpose == Purpose::Poll)
     }
 
     pub(crate) fn never_reads(&self) -> bool {

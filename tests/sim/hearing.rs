@@ -60,9 +60,9 @@ struct Stint {
     credit: usize,
     published: u64,
     opened_at_ms: u64,
-    /// Its end was reported …
+    /// Whether its end was reported.
     ended: bool,
-    /// … and looked at.
+    /// Whether its end was looked at.
     judged: bool,
 }
 
@@ -330,8 +330,8 @@ impl Hearing {
         }
     }
 
-    /// … and looked at, once everything that was written before it is known. `exact` unless an
-    /// answer may be under way that has more than what has been seen.
+    /// Looks at its end in a channel, once everything that was written before it is known. `exact`
+    /// unless an answer may be under way that has more than what has been seen.
     pub(crate) fn judge_end(
         &mut self,
         channel: &str,

@@ -22,6 +22,10 @@ use super::packet;
 use super::person::{Person, Purpose};
 use super::turns::{Speaker, Turns};
 
+/// How long an upgrade that is never finished is waited for.
+const UPGRADE_MS: u64 = 10_000;
+
+/// What is known of everybody and everything.
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     pub(crate) channels: BTreeMap<Box<str>, Log>,
@@ -33,17 +37,19 @@ pub(crate) struct Oracle {
     pub(crate) trace: DefaultHasher,
     pub(crate) events: u64,
     pub(crate) published: u64,
-    /// Records that were seen on the wire …
+    /// Records that were seen on the wire.
     pub(crate) delivered: u64,
-    /// … by Socket.IO sessions …
+    /// Records that were seen on the wire by Socket.IO sessions.
     pub(crate) told: u64,
+    /// Records that the server says it has delivered, to those whose stay is over.
+    pub(crate) counted: u64,
     /// The most records in the answer to a poll.
     pub(crate) most_polled: u64,
-    /// … and that the server says it has delivered.
-    pub(crate) counted: u64,
+    /// Plain WebSockets that have entered a channel.
     pub(crate) opened: u64,
     /// Somebody has entered a channel since this was last looked at.
     pub(crate) entered: bool,
+    /// Connections that the server has let go.
     pub(crate) ended: u64,
     /// Stays of Socket.IO sessions in channels that are over.
     pub(crate) left: u64,
@@ -74,15 +80,11 @@ pub(crate) struct Oracle {
     pub(crate) announced: [u64; 3],
 }
 
-/// What must wait until everything that was written has been looked at.
+/// An end that was reported, and is looked at when everything that was written has been.
 #[derive(Debug)]
 pub(crate) enum Later {
-    Closed {
-        client: usize,
-        reason: CloseReason,
-        duration_ms: u64,
-        counts: (u64, u64),
-    },
+    /// A plain WebSocket is no longer in its channel. The counts are of messages in and out.
+    Closed { client: usize, reason: CloseReason, duration_ms: u64, counts: (u64, u64) },
     /// A Socket.IO session is no longer in a channel.
     Left {
         person: usize,
@@ -92,24 +94,44 @@ pub(crate) enum Later {
         counts: (u64, u64),
     },
     /// A Socket.IO session is over that nobody has used.
-    Stray {
-        client: usize,
-        reason: CloseReason,
-        duration_ms: u64,
-    },
-    Ended {
-        client: usize,
-        reason: CloseReason,
-    },
+    Stray { client: usize, reason: CloseReason, duration_ms: u64 },
+    /// A connection is over.
+    Ended { client: usize, reason: CloseReason },
 }
 
 impl Oracle {
+    /// An oracle that has seen nothing, for a server in this climate.
+    pub(crate) fn new(climate: &Climate) -> Oracle {
+        let limits = &climate.settings.limits;
+        Oracle {
+            big_file_bytes: climate.big_file_bytes,
+            // Attackers make up any number of them.
+            channels_scarce: limits.channels_max < 32 || !climate.attacks.mobs.is_empty(),
+            scarce: climate.tiny_memory,
+            announced: [
+                limits.ping_interval.as_millis(),
+                limits.ping_timeout.as_millis(),
+                limits.message_bytes_max,
+            ],
+            ..Oracle::default()
+        }
+    }
+
+    /// A client has come: from now on events may name it.
     pub(crate) fn introduce(&mut self, client: &Client) {
         for address in [client.peer, client.claimed] {
             assert!(self.addresses.insert(address, client.number).is_none());
         }
     }
 
+    /// Makes an event a part of what tells two runs apart.
+    pub(crate) fn hash(&mut self, now_ms: u64, event: &Event) {
+        self.trace.write_u64(now_ms);
+        self.trace.write(format!("{event:?}").as_bytes());
+    }
+
+    /// The server reports something. The end that this is, if it is one: it is looked at by
+    /// [`Oracle::end`] and its likes when everything that was written before it is known.
     pub(crate) fn event(
         &mut self,
         now_ms: u64,
@@ -119,17 +141,11 @@ impl Oracle {
         event: &Event,
     ) -> Option<Later> {
         self.events += 1;
-        let of = |address: &SocketAddr| self.addresses[address];
-        if let Event::Opened { client, .. }
-        | Event::Message { client, .. }
-        | Event::Lapped { client, .. }
-        | Event::Unentered { client, .. }
-        | Event::Closed { client, .. } = event
-            && let Some(person) = clients[of(client)].person
-        {
+        if let Some(person) = self.session_of(clients, event) {
             self.gives_way(now_ms, climate, &people[person], (&*clients, people), event);
             return self.session_event(now_ms, climate, &mut people[person], event);
         }
+        let of = |address: &SocketAddr| self.addresses[address];
         match event {
             Event::Opened { client, channel } => {
                 let client = of(client);
@@ -153,6 +169,13 @@ impl Oracle {
             Event::Ended { client, reason } => {
                 return Some(Later::Ended { client: of(client), reason: *reason });
             }
+            Event::Unentered { client, reason, duration } => {
+                let client = of(client);
+                let unentered = unentered_max(clients, people);
+                stray_ended(climate, &mut clients[client], *reason, unentered);
+                let duration_ms = duration.as_millis();
+                return Some(Later::Stray { client, reason: *reason, duration_ms });
+            }
             Event::Refused { client, why } => {
                 self.refused(climate, why, of(client), clients, people);
             }
@@ -160,21 +183,30 @@ impl Oracle {
                 answered(now_ms, &mut clients[of(&access.client)], people, access.client);
             }
             Event::Endpoint { .. } => panic!("no header names an endpoint"),
-            Event::Unentered { client, reason, duration } => {
-                let unentered = unentered_max(clients, people);
-                let number = of(client);
-                stray_ended(climate, &mut clients[number], *reason, unentered);
-                let duration_ms = duration.as_millis();
-                return Some(Later::Stray { client: number, reason: *reason, duration_ms });
-            }
             Event::Dropped { events } => panic!("{events} events found no room"),
-            Event::Drained => {
-                assert!(self.drain_began_ms.is_some(), "drained without a drain");
-                assert!(!self.drained, "drained twice");
-                self.drained = true;
-            }
+            Event::Drained => self.drained(),
         }
         None
+    }
+
+    /// The person of whose Socket.IO session something is reported, if it is of one.
+    fn session_of(&self, clients: &[Client], event: &Event) -> Option<usize> {
+        if let Event::Opened { client, .. }
+        | Event::Message { client, .. }
+        | Event::Lapped { client, .. }
+        | Event::Unentered { client, .. }
+        | Event::Closed { client, .. } = event
+        {
+            clients[self.addresses[client]].person
+        } else {
+            None
+        }
+    }
+
+    fn drained(&mut self) {
+        assert!(self.drain_began_ms.is_some(), "drained without a drain");
+        assert!(!self.drained, "drained twice");
+        self.drained = true;
     }
 
     fn opened(&mut self, now_ms: u64, client: &mut Client, channel: &str) {
@@ -349,22 +381,7 @@ impl Oracle {
         }
         match unit {
             Unit::Response(response) => self.response(client, at, &response),
-            Unit::Message { is_text, payload } => {
-                let session = client.session.as_mut().expect("frames come in sessions");
-                let log = &self.channels[&session.channel].plain;
-                let place = session.joined + session.got;
-                let expected = log.get(place).expect("a message that nobody published");
-                assert_eq!(is_text, expected.is_text, "message {place} of {}", session.channel);
-                assert!(
-                    payload == expected.payload[..],
-                    "message {place} of {} is {:?} and not {:?}",
-                    session.channel,
-                    String::from_utf8_lossy(&payload),
-                    String::from_utf8_lossy(&expected.payload),
-                );
-                session.got += 1;
-                self.delivered += 1;
-            }
+            Unit::Message { is_text, payload } => self.delivered(client, is_text, &payload),
             Unit::Ping => {
                 self.pings += 1;
                 let session = client.session.as_mut().expect("frames come in sessions");
@@ -378,18 +395,28 @@ impl Oracle {
                 client.pings.drain(..=place);
             }
             Unit::Close(code) => {
-                let session = client.session.as_mut().expect("frames come in sessions");
-                session.close_code = Some(code);
-                let by_client = client.sent_code == Some(code);
-                if by_client && !session.is_lapped {
-                    assert!(
-                        session.joined + session.got >= session.own_behind,
-                        "closed before its own messages came back"
-                    );
-                }
+                said_close(client, code);
                 client.notices.push_back((at, Notice::Close(code)));
             }
         }
+    }
+
+    /// A plain WebSocket is given the next message of its channel.
+    fn delivered(&mut self, client: &mut Client, is_text: bool, payload: &[u8]) {
+        let session = client.session.as_mut().expect("frames come in sessions");
+        let log = &self.channels[&session.channel].plain;
+        let place = session.joined + session.got;
+        let expected = log.get(place).expect("a message that nobody published");
+        assert_eq!(is_text, expected.is_text, "message {place} of {}", session.channel);
+        assert!(
+            *payload == expected.payload[..],
+            "message {place} of {} is {:?} and not {:?}",
+            session.channel,
+            String::from_utf8_lossy(payload),
+            String::from_utf8_lossy(&expected.payload),
+        );
+        session.got += 1;
+        self.delivered += 1;
     }
 
     fn response(&mut self, client: &mut Client, at: u64, response: &Response) {
@@ -582,6 +609,7 @@ impl Oracle {
         }
     }
 
+    /// Holds the reason of an end against what happened.
     fn reason(
         &self,
         now_ms: u64,
@@ -590,6 +618,32 @@ impl Oracle {
         person: Option<&Person>,
         reason: CloseReason,
     ) {
+        let is_carried = |person: &Person| carried_until(now_ms, climate, client, person, reason);
+        let is_explained = person.is_some_and(is_carried)
+            || self.explains(now_ms, climate, client, person.is_some(), reason);
+        let state = client.link.state.borrow();
+        let accepted_at_ms = client.accepted_at_ms.unwrap_or(now_ms);
+        let since = [accepted_at_ms, state.read_at_ms, state.wrote_at_ms].map(|at| now_ms - at);
+        let [accepted_ms, silent_ms, idle_ms] = since;
+        assert!(
+            is_explained,
+            "#{}: {reason:?} after {accepted_ms} ms, silent for {silent_ms}, idle for {idle_ms}",
+            client.number
+        );
+        drop(state);
+        self.last_words(now_ms, client, reason);
+    }
+
+    /// Whether a connection may end for this reason, as far as it is known what happened on it. If
+    /// it is a person's, that has been asked for what it carried already.
+    fn explains(
+        &self,
+        now_ms: u64,
+        climate: &Climate,
+        client: &Client,
+        is_persons: bool,
+        reason: CloseReason,
+    ) -> bool {
         use CloseReason as R;
         let state = client.link.state.borrow();
         let settings = &climate.settings;
@@ -601,16 +655,13 @@ impl Oracle {
         let pong_ms = settings.limits.ping_interval.half().as_millis()
             + settings.limits.ping_timeout.as_millis();
         let is_lapped = |session: &Session| session.is_lapped;
-        let legitimate = match reason {
-            _ if person
-                .is_some_and(|person| carried_until(now_ms, climate, client, person, reason)) =>
-            {
-                true
-            }
+        match reason {
             R::Answered => client.decoder.is_closed(),
             R::PeerGone | R::ProbeOnly => state.is_over(),
             R::PeerReset => client.reasons.allows(reason) && state.is_over(),
-            R::Silent | R::ProxyTimeout => accepted_ms >= 5000 && state.written == 0,
+            R::Silent | R::ProxyTimeout => {
+                accepted_ms >= limits::PROXY_LIMIT.as_millis() && state.written == 0
+            }
             R::KeepAliveTimeout => idle_ms >= keep_alive_ms,
             // Its head came behind the answer to the request before it.
             R::BodyTimeout => {
@@ -620,7 +671,7 @@ impl Oracle {
             R::ResponseTimeout => state.blocked && idle_ms >= limits::RESPONSE_LIMIT.as_millis(),
             R::PingTimeout => {
                 let looked = state.is_drained() || state.refused_at_ms == now_ms;
-                silent_ms >= pong_ms && (looked || state.blocked) && person.is_none()
+                silent_ms >= pong_ms && (looked || state.blocked) && !is_persons
             }
             R::MessageTimeout => {
                 // What came while the close frame was waiting for room does not count.
@@ -646,15 +697,8 @@ impl Oracle {
                 let looked_at = if climate.order_ms_max.is_some() { client.sent.len() } else { 1 };
                 client.reasons.allows(reason) || is_swollen(climate, client, looked_at)
             }
-            // An upgrade that is never finished.
-            R::CloseTimeout => client.is_socket && accepted_ms >= 10_000,
-        };
-        assert!(
-            legitimate,
-            "#{}: {reason:?} after {accepted_ms} ms, silent for {silent_ms}, idle for {idle_ms}",
-            client.number
-        );
-        self.last_words(now_ms, client, reason);
+            R::CloseTimeout => client.is_socket && accepted_ms >= UPGRADE_MS,
+        }
     }
 
     /// Whether nothing was under way on a connection that gave way: no session, no answer, no held
@@ -694,6 +738,16 @@ impl Oracle {
     pub(crate) fn behind(&self, session: &Session) -> usize {
         self.channels[&session.channel].plain.len() - session.joined - session.got
     }
+}
+
+/// A plain WebSocket is told a close: not before it has back what it said last.
+fn said_close(client: &mut Client, code: Option<u16>) {
+    let session = client.session.as_mut().expect("frames come in sessions");
+    session.close_code = Some(code);
+    let by_client = client.sent_code == Some(code);
+    let has_its_own = session.joined + session.got >= session.own_behind;
+    let fits = !by_client || session.is_lapped || has_its_own;
+    assert!(fits, "closed before its own messages came back");
 }
 
 /// How Socket.IO clients get what a plain one says.
@@ -785,11 +839,4 @@ pub(crate) fn file(page: Page, generation: u64, big_file_bytes: usize) -> Vec<u8
         bytes.extend((bytes.len()..big_file_bytes).map(filler));
     }
     bytes
-}
-
-impl Oracle {
-    pub(crate) fn hash(&mut self, now_ms: u64, event: &Event) {
-        self.trace.write_u64(now_ms);
-        self.trace.write(format!("{event:?}").as_bytes());
-    }
 }

@@ -129,7 +129,7 @@ pub(crate) struct Person {
     pub(crate) outgoing: VecDeque<Packet>,
     /// Channels that it is in, as far as it knows.
     spaces: BTreeSet<Box<str>>,
-    /// … and those that it has asked for.
+    /// Channels that it has asked for and was not let in yet.
     asking: Vec<Box<str>>,
     /// It has said its last word, which is still under way.
     parting: bool,
@@ -255,6 +255,12 @@ impl Person {
     /// Whether it is in this channel, as far as it knows.
     pub(crate) fn is_in(&self, channel: &str) -> bool {
         self.spaces.contains(channel) || !self.asking.is_empty()
+    }
+
+    /// Whether the server is known to have what it is to be told by. The word that ends an upgrade
+    /// may wait with what the room keeps from being read, until something comes on the WebSocket.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.socket.is_none() || self.hearing.on_socket
     }
 
     pub(crate) fn has_upgraded(&self) -> bool {

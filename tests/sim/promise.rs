@@ -144,9 +144,9 @@ impl World {
         let hearing = &person.hearing;
         let waits = hearing.end.is_none() && hearing.is_in_any() && !hearing.unchecked;
         let receptive = waits && !hearing.told_close && self.is_receptive(person);
-        let certain = person.socket.is_none() || hearing.on_socket;
+        let settled = person.is_settled();
         let hearing = &mut self.people[number].hearing;
-        if !receptive || !certain {
+        if !receptive || !settled {
             hearing.receptive_turn = turn;
             return;
         }

@@ -9,7 +9,9 @@
 //! and readiness is reported when there is none.
 //!
 //! It also remembers what the oracle asks about later: when the server last read and wrote, whether
-//! it knows that it is blocked, what it left unread at the end.
+//! it knows that it is blocked, what it left unread at the end. All of that is more than the fake
+//! socket of the other tests has (`harness/socket.rs`); what a server may ask of a socket is the
+//! same for both (`harness/contract.rs`).
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -20,6 +22,7 @@ use std::rc::Rc;
 use elbow::server::{Readiness, Socket};
 
 use super::climate::{Dice, Temper};
+use super::contract;
 
 /// What all sockets share.
 #[derive(Debug)]
@@ -102,7 +105,7 @@ pub(crate) struct State {
     pub(crate) unaware: bool,
     /// The server was told that it may read, and has not tried.
     alarmed: bool,
-    /// … and when it did.
+    /// When the server last tried, of those times that it was told so.
     pub(crate) alarmed_until_ms: u64,
     touched: bool,
     /// Bytes that the server had for it in this turn.
@@ -112,10 +115,11 @@ pub(crate) struct State {
     pub(crate) blocked: bool,
     /// When that was last so.
     pub(crate) blocked_at_ms: Option<u64>,
-    /// What the client has handed to the net, when it last did …
+    /// What the client has handed to the net.
     pub(crate) sent_bytes: u64,
+    /// When it last did, or said its end.
     pub(crate) sent_at_ms: u64,
-    /// … and what the server has read of it.
+    /// What the server has read of that.
     pub(crate) read_bytes: u64,
     pub(crate) read_at_ms: u64,
     pub(crate) wrote_at_ms: u64,
@@ -358,12 +362,12 @@ impl Socket for FakeSocket {
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         let (net, mut state) = (&self.0.net, self.0.state.borrow_mut());
         let temper = net.temper.get();
+        contract::assert_reads(buffer);
         self.0.touch(&mut state);
         if state.alarmed {
             state.alarmed = false;
             state.alarmed_until_ms = net.now_ms.get();
         }
-        assert!(!buffer.is_empty(), "reading into nothing would look like the end");
         if net.chance(temper.interrupts) {
             return Err(io::ErrorKind::Interrupted.into());
         }
@@ -378,14 +382,12 @@ impl Socket for FakeSocket {
             state.refused_at_ms = net.now_ms.get();
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let mut count = buffer.len().min(state.inbound.len());
-        if count > 1 && net.chance(temper.tiny_reads) {
-            count = 1;
+        let mut most = buffer.len().min(state.inbound.len());
+        if most > 1 && net.chance(temper.tiny_reads) {
+            most = 1;
             (state.nudge, state.unaware) = (true, true);
         }
-        for (to, from) in buffer.iter_mut().zip(state.inbound.drain(..count)) {
-            *to = from;
-        }
+        let count = contract::take(&mut state.inbound, buffer, most);
         state.read_bytes += count as u64;
         let silence_ms = net.now_ms.get() - state.read_at_ms;
         state.longest_silence_ms = state.longest_silence_ms.max(silence_ms);
@@ -397,11 +399,9 @@ impl Socket for FakeSocket {
         let (net, mut state) = (&self.0.net, self.0.state.borrow_mut());
         let temper = net.temper.get();
         self.0.touch(&mut state);
-        let asked: usize = slices.iter().map(|slice| slice.len()).sum();
-        assert!(asked > 0, "a write of nothing");
+        let asked = contract::assert_writes(slices, state.shut_at_ms.is_some());
         state.offered += asked as u64;
         net.most_offered.set(net.most_offered.get().max(state.offered));
-        assert!(state.shut_at_ms.is_none(), "written after the end was said");
         if net.chance(temper.interrupts) {
             return Err(io::ErrorKind::Interrupted.into());
         }
@@ -424,14 +424,11 @@ impl Socket for FakeSocket {
         if count == 0 {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let mut left = count;
         let mut trace = net.trace.borrow_mut();
         trace.write_u64(net.now_ms.get() << 16 | self.0.number as u64);
-        for slice in slices {
-            let part = &slice[..left.min(slice.len())];
+        for part in contract::first(slices, count) {
             state.fresh.extend_from_slice(part);
             trace.write(part);
-            left -= part.len();
         }
         state.written += count as u64;
         state.wrote_at_ms = net.now_ms.get();

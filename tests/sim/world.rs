@@ -9,8 +9,12 @@
 //! at rest is held against every connection. Time only moves when the server says that it has
 //! nothing to do, or a little with each turn.
 
+#[path = "calm.rs"]
+mod calm;
 #[path = "promise.rs"]
 mod promise;
+#[path = "pulse.rs"]
+mod pulse;
 #[path = "rest.rs"]
 mod rest;
 #[path = "siege.rs"]
@@ -31,12 +35,20 @@ use elbow::time::{Instant, Now};
 use super::attack::{self, Attack};
 use super::client::{Client, Page, Scene};
 use super::climate::{self, Climate, Dice};
+use super::due::{FAREWELL_MS, RESTLESS_TURNS_MAX, WAKING_MS, wakeups_max};
 use super::oracle::{Oracle, file};
 use super::person::Person;
 use super::socket::{FakeSocket, Link, Net};
 
 /// Turns in a row that may do nothing without time passing.
 const IDLE_TURNS_MAX: u32 = 100;
+/// Connections of a run; who wants one more gives up.
+const CONNECTIONS_MAX: usize = 1000;
+/// How long a loop that had no descriptor for a newcomer waits before it accepts again, as the
+/// shell does.
+const ACCEPT_AGAIN_MS: u64 = 1000;
+/// Acts of leaving come within so long after the calm.
+const LEAVING_MS: u64 = 3000;
 /// A deadline that was due so many turns ago has been served: 64 are, in each.
 const TURNS_KEPT: usize = 8;
 
@@ -48,9 +60,9 @@ enum Action {
     Drain,
     Replace,
     Leave(usize),
-    /// A person acts …
+    /// A person acts.
     Person(usize),
-    /// … or goes.
+    /// A person goes.
     Depart(usize),
 }
 
@@ -117,7 +129,7 @@ pub(crate) struct World {
     calm_ms: u64,
     /// When the machine last woke up.
     woke_ms: u64,
-    /// … and when it had gone to sleep.
+    /// Up to when deadlines had been served before it went to sleep.
     slept_ms: u64,
     journal: Option<Journal>,
 }
@@ -143,21 +155,9 @@ impl World {
         let site = Site::new(files(0, climate.big_file_bytes), false);
         let began_ms = dice.below(100_000);
         net.now_ms.set(began_ms);
-        let limits = &climate.settings.limits;
         let mut world = World {
             server: Server::new(climate.settings.clone(), site, birth, now(began_ms)),
-            oracle: Oracle {
-                big_file_bytes: climate.big_file_bytes,
-                // Attackers make up any number of them.
-                channels_scarce: limits.channels_max < 32 || !climate.attacks.mobs.is_empty(),
-                scarce: climate.tiny_memory,
-                announced: [
-                    limits.ping_interval.as_millis(),
-                    limits.ping_timeout.as_millis(),
-                    limits.message_bytes_max,
-                ],
-                ..Oracle::default()
-            },
+            oracle: Oracle::new(&climate),
             net,
             clients: Vec::new(),
             people: Vec::new(),
@@ -241,7 +241,7 @@ impl World {
             self.plan_person(person, self.now_ms());
         }
         let until_ms = self.now_ms() + self.dice.pick(&[5_000, 5_000, 60_000]);
-        let turns_max = self.turns + 300_000;
+        let turns_max = self.turns + RESTLESS_TURNS_MAX;
         while self.now_ms() < until_ms && !self.oracle.drained {
             assert!(self.turns < turns_max, "it does not come to rest");
             self.turn(until_ms);
@@ -256,19 +256,15 @@ impl World {
     fn idle(&mut self) {
         let interval_ms = self.climate.settings.limits.ping_interval.as_millis();
         let (began, until_ms) = (self.empty_turns, self.now_ms() + 4 * interval_ms);
-        let connections = self.server.connections() + self.server.sessions() + self.backlog.len();
-        let connections = connections as u64;
+        let idle = self.server.connections() + self.server.sessions() + self.backlog.len();
+        let idle = idle as u64;
         while self.now_ms() < until_ms && !self.oracle.drained {
             self.turn(until_ms);
         }
-        // A deadline that was put off fires once at its old place, and goes back in.
-        let allowed = connections * 8 + 16;
         let empty = self.empty_turns - began;
         let draining = self.oracle.drain_began_ms.is_some();
-        assert!(
-            draining || empty <= allowed,
-            "{connections} idle, woken {empty} times for nothing"
-        );
+        let is_seldom = empty <= wakeups_max(idle);
+        assert!(draining || is_seldom, "{idle} idle, woken {empty} times for nothing");
     }
 
     fn farewell(&mut self) {
@@ -277,15 +273,15 @@ impl World {
             self.begin_drain();
         }
         for client in 0..self.clients.len() {
-            let at_ms = self.now_ms() + self.dice.below(3000);
+            let at_ms = self.now_ms() + self.dice.below(LEAVING_MS);
             self.plan(at_ms, Action::Leave(client));
         }
         for person in 0..self.people.len() {
-            let at_ms = self.now_ms() + self.dice.below(3000);
+            let at_ms = self.now_ms() + self.dice.below(LEAVING_MS);
             self.plan(at_ms, Action::Depart(person));
         }
         let patience_ms = self.patience_ms() + self.climate.settings.keep_alive.as_millis();
-        let until_ms = self.now_ms() + patience_ms * 9 / 8 + 6_000_000;
+        let until_ms = self.now_ms() + patience_ms + FAREWELL_MS;
         let is_over = |world: &World| {
             let server = &world.server;
             let left = server.connections() + server.sessions() + world.backlog.len();
@@ -293,7 +289,7 @@ impl World {
             let is_empty = left == 0 && world.oracle.drain_began_ms.is_none();
             (is_drained || is_empty) && world.underway.is_empty()
         };
-        let turns_max = self.turns + 300_000;
+        let turns_max = self.turns + RESTLESS_TURNS_MAX;
         while !is_over(self) {
             assert!(self.turns < turns_max, "it does not come to an end");
             assert!(self.now_ms() < until_ms, "{}", self.left());
@@ -321,6 +317,7 @@ impl World {
         )
     }
 
+    /// Everybody has gone: nothing is left, and the server has counted as the oracle has.
     fn finish(&mut self) -> Outcome {
         self.server.check();
         let metrics = self.server.metrics();
@@ -400,10 +397,12 @@ impl World {
         limits.ping_interval.plus(limits.ping_timeout).as_millis()
     }
 
+    /// A number that grows with whatever anybody does: if it stays, a turn did nothing.
     fn work(&self) -> u64 {
         self.net.calls.get() + self.acts + self.oracle.events
     }
 
+    /// Lets happen what the agenda has up to now.
     fn happen(&mut self) {
         while let Some(Reverse((at_ms, _, action))) = self.agenda.peek().copied()
             && at_ms <= self.now_ms()
@@ -436,6 +435,7 @@ impl World {
         }
     }
 
+    /// Tells the server what epoll would: of up to 64 sockets what can be done with them.
     fn deliver(&mut self) {
         let most = self.dice.between(1, 64);
         for _ in 0..most {
@@ -491,7 +491,7 @@ impl World {
         for _ in 0..limits::ACCEPTS_PER_TURN {
             let Some(place) = self.next_in_backlog() else { return };
             if self.dice.chance(self.climate.exhausted) {
-                self.accept_again_ms = self.now_ms() + 1000;
+                self.accept_again_ms = self.now_ms() + ACCEPT_AGAIN_MS;
                 return;
             }
             let client = self.backlog.remove(place).expect("it was found there");
@@ -534,6 +534,8 @@ impl World {
         self.backlog.iter().position(has_room)
     }
 
+    /// Lets time pass: a little with each turn, and up to whatever comes next if nothing is to be
+    /// done before. Sometimes the machine sleeps beyond that.
     fn advance(&mut self, until_ms: u64) {
         let can_accept = self.next_in_backlog().is_some() && self.now_ms() >= self.accept_again_ms;
         let mut woken = false;
@@ -549,11 +551,10 @@ impl World {
             woken = deadline == Some(next_ms) && is_later(agenda) && is_later(ordered);
             if !self.quiet && self.dice.chance(self.climate.jumps) {
                 next_ms += self.dice.below(self.climate.jump_ms_max);
-                self.slept_ms = if self.woke_ms + 64 < self.now_ms() {
-                    self.turn_times[0].min(self.now_ms().saturating_sub(64))
-                } else {
-                    self.slept_ms
-                };
+                if self.woke_ms + WAKING_MS < self.now_ms() {
+                    let served_ms = self.now_ms().saturating_sub(WAKING_MS);
+                    self.slept_ms = self.turn_times[0].min(served_ms);
+                }
                 self.woke_ms = next_ms;
                 self.note(|_| "the machine sleeps".to_owned());
             }
@@ -564,6 +565,7 @@ impl World {
 
     // What happens.
 
+    /// Newcomers, one or a crowd, as long as there are fewer than the climate has.
     fn arrive(&mut self) {
         let counts = |client: &&Client| client.ended.is_none() && !client.is_extra();
         let live = self.clients.iter().filter(counts).count() as u64;
@@ -571,7 +573,8 @@ impl World {
         let crowd = people.crowds && live < people.clients_max / 4;
         let many = if crowd || self.clients.is_empty() { people.clients_max } else { 1 };
         for _ in 0..many.min(people.clients_max.saturating_sub(live)) {
-            if self.clients.len() < 1000 && (crowd || self.dice.chance(people.newcomers)) {
+            if self.clients.len() < CONNECTIONS_MAX && (crowd || self.dice.chance(people.newcomers))
+            {
                 if self.dice.chance(people.socket_io) {
                     self.welcome();
                 } else {
@@ -612,7 +615,7 @@ impl World {
         self.act_as(number);
     }
 
-    /// … and gets one more connection.
+    /// A Socket.IO client gets one more connection.
     fn connect_person(&mut self, person: usize) {
         let number = self.clients.len();
         let link = Link::new(number, &self.net);
@@ -628,11 +631,11 @@ impl World {
         self.people[number].next_ms = u64::MAX;
         self.note(|world| format!("@{number} acts: {}", world.people[number].stand()));
         loop {
-            let (person, clients, mut scene) = self.stage(number);
-            if !person.act(&mut scene, clients) {
+            let (people, clients, mut scene) = self.stage();
+            if !people[number].act(&mut scene, clients) {
                 break;
             }
-            if self.clients.len() >= 1000 {
+            if self.clients.len() >= CONNECTIONS_MAX {
                 // The world is full.
                 self.people[number].over = true;
                 break;
@@ -643,12 +646,13 @@ impl World {
     }
 
     fn depart(&mut self, number: usize) {
-        let (person, clients, mut scene) = self.stage(number);
-        person.leave(&mut scene, clients);
+        let (people, clients, mut scene) = self.stage();
+        people[number].leave(&mut scene, clients);
         self.plan_as(number);
     }
 
-    fn stage(&mut self, number: usize) -> (&mut Person, &mut [Client], Scene<'_>) {
+    /// Everything that clients may act on, beside what they may use while they do.
+    fn stage(&mut self) -> (&mut [Person], &mut [Client], Scene<'_>) {
         let scene = Scene {
             now_ms: self.net.now_ms.get(),
             dice: &mut self.dice,
@@ -656,7 +660,16 @@ impl World {
             quiet: self.quiet,
             generation: self.oracle.replaced,
         };
-        (&mut self.people[number], &mut self.clients, scene)
+        (&mut self.people, &mut self.clients, scene)
+    }
+
+    fn client_on_stage(&mut self, number: usize) -> (&mut Client, Scene<'_>) {
+        let (_, clients, scene) = self.stage();
+        (&mut clients[number], scene)
+    }
+
+    fn scene(&mut self) -> Scene<'_> {
+        self.stage().2
     }
 
     /// Lets a person's connections send, and the person act again when it wants to.
@@ -681,28 +694,12 @@ impl World {
         }
     }
 
-    fn scene(&mut self) -> Scene<'_> {
-        Scene {
-            now_ms: self.net.now_ms.get(),
-            dice: &mut self.dice,
-            climate: &self.climate,
-            quiet: self.quiet,
-            generation: self.oracle.replaced,
-        }
-    }
-
     fn act(&mut self, number: usize) {
         self.acts += 1;
         self.clients[number].next_ms = u64::MAX;
         let was_gone = self.clients[number].gone;
-        let mut scene = Scene {
-            now_ms: self.net.now_ms.get(),
-            dice: &mut self.dice,
-            climate: &self.climate,
-            quiet: self.quiet,
-            generation: self.oracle.replaced,
-        };
-        let next = self.clients[number].act(&mut scene);
+        let (client, mut scene) = self.client_on_stage(number);
+        let next = client.act(&mut scene);
         self.breathe(number);
         if let Some(at_ms) = next {
             self.plan_act(number, at_ms.max(self.now_ms() + 1));
@@ -719,14 +716,8 @@ impl World {
     }
 
     fn leave(&mut self, number: usize) {
-        let mut scene = Scene {
-            now_ms: self.net.now_ms.get(),
-            dice: &mut self.dice,
-            climate: &self.climate,
-            quiet: self.quiet,
-            generation: self.oracle.replaced,
-        };
-        self.clients[number].leave(&mut scene);
+        let (client, mut scene) = self.client_on_stage(number);
+        client.leave(&mut scene);
         self.breathe(number);
         self.plan_act(number, self.now_ms() + 1);
     }
@@ -738,6 +729,7 @@ impl World {
         }
     }
 
+    /// Lets the net deliver on a link what is due, and plans when to do that again.
     fn breathe(&mut self, number: usize) {
         let (edge, next) = self.clients[number].link.breathe();
         if edge && self.ids[number].is_some() {
