@@ -21,10 +21,10 @@ mod polling;
 mod proxy;
 mod websocket;
 
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::SocketAddr;
 
 use crate::feed::Mark;
-use crate::id::{ChannelId, Dialect, Offset, SessionId};
+use crate::id::{ChannelId, Client, Dialect, Offset, SessionId};
 use crate::limits;
 use crate::metrics::Metrics;
 use crate::outbound::{CloseFrame, Outbound, Source};
@@ -143,34 +143,6 @@ pub enum Payload<'b> {
     Borrowed(&'b [u8]),
     /// A buffer, since the message arrived in pieces; the server gives it back.
     Assembled(BufferId),
-}
-
-/// A client's address in 18 bytes; a `SocketAddr` has 32.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Client {
-    ip: [u8; 16],
-    port: [u8; 2],
-}
-
-impl Client {
-    /// Packs an address, IPv4 as its IPv6 mapping.
-    pub fn new(address: SocketAddr) -> Client {
-        let ip = match address.ip() {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
-        };
-        Client { ip: ip.octets(), port: address.port().to_be_bytes() }
-    }
-
-    /// The address in its canonical form: `::ffff:10.0.0.1` becomes `10.0.0.1`.
-    pub fn address(self) -> SocketAddr {
-        SocketAddr::new(self.ip(), u16::from_be_bytes(self.port))
-    }
-
-    /// The IP address without the port, in its canonical form.
-    pub fn ip(self) -> IpAddr {
-        IpAddr::V6(Ipv6Addr::from(self.ip)).to_canonical()
-    }
 }
 
 /// The place of a plain WebSocket in a channel, and how much was said and heard there.
@@ -689,7 +661,7 @@ impl Conn {
     /// Takes the client's address from a trusted peer's PROXY header or `X-Forwarded-For`.
     pub fn set_client(&mut self, address: SocketAddr) {
         let client = Client::new(address);
-        if client.ip != self.client.ip {
+        if client.ip() != self.client.ip() {
             self.standing = Standing::Spokesman;
         }
         self.client = client;

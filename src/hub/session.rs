@@ -15,9 +15,8 @@ use std::collections::HashMap;
 use slab::Slab;
 
 use super::{HashKey, Holder};
-use crate::conn::Client;
 use crate::feed::Mark;
-use crate::id::{ChannelId, ConnId, Dialect, Seq, SessionId};
+use crate::id::{ChannelId, Client, ConnId, Dialect, Seq, SessionId};
 use crate::limits;
 use crate::limits::CONNECT_LIMIT;
 use crate::order::{self, Order};
