@@ -159,6 +159,7 @@ pub mod feed;
 pub mod hub;
 pub mod id;
 pub mod limits;
+pub mod membership;
 pub mod metrics;
 pub mod order;
 pub mod outbound;

@@ -151,7 +151,7 @@ mutant "session: a greeting to oneself" \
   's/let mark = self.hub.feed(joined.channel, dialect).mark();/let mark = joined.mark;/'
 # A session that moves to its WebSocket goes on from the head.
 mutant "session: an upgrade that drops records" \
-  's/let first = entry.spaces.first().copied();/let first = entry.spaces.first().map(|space| Space { cursor: self.hub.feed(space.channel, dialect).mark(), ..*space });/'
+  's/\(let first = entry.spaces.first().map(|space| (space.channel()\), space.cursor));/\1, self.hub.feed(space.channel(), dialect).mark()));/'
 # What a poll was answered with is told again by the next.
 mutant "session: a poll answered twice" \
   's/space.cursor = until;/let _ = until;/'

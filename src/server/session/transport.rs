@@ -13,7 +13,7 @@
 //! frame has gone, behind what was published before.
 
 use crate::conn::Conn;
-use crate::hub::{OWN_BYTES_MAX, Space, Transport};
+use crate::hub::{OWN_BYTES_MAX, Transport};
 use crate::id::{ConnId, SessionId};
 use crate::outbound::CloseFrame;
 use crate::reason::CloseReason;
@@ -150,9 +150,9 @@ impl<S: Socket> Server<S> {
         entry.transport = Transport::WebSocket(id);
         entry.current = 0;
         let (own, dialect) = (entry.own.take(), entry.dialect());
-        let first = entry.spaces.first().copied();
+        let first = entry.spaces.first().map(|space| (space.channel(), space.cursor));
         self.sessions.arm(session, &self.settings);
-        if let Some(Space { channel, cursor, .. }) = first {
+        if let Some((channel, cursor)) = first {
             self.connections.change(id.slot, |conn| conn.follow(channel, dialect, cursor));
         }
         if let Some(own) = own.filter(|own| self.pool.bytes(*own).is_empty()) {
