@@ -164,6 +164,7 @@ pub mod metrics;
 pub mod order;
 pub mod outbound;
 pub mod pool;
+pub mod position;
 pub mod reason;
 pub mod server;
 pub mod settings;

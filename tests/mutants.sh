@@ -96,6 +96,9 @@ mutant "too big for some" \
 # Who left the room is still waited for.
 mutant "publishers never resumed" \
   's/self.grace_until = None;/self.grace_until = Some(Instant::NEVER);/'
+# A channel forgets to count what is said in it.
+mutant "a message without a number" \
+  's/self.position.seq += 1;/self.position.seq += 0;/'
 # Publishers of a room that was waited for do not take turns.
 mutant "who had a word is first again" \
   's/self\.paused\[usize::from(had_its_say)\]/self.paused[usize::from(false \&\& had_its_say)]/'

@@ -122,11 +122,11 @@ impl<S: Socket> Server<S> {
             random.fill_bytes(&mut key);
             HashKey(key)
         };
-        let (names, addresses, sids) = (key(), key(), key());
+        let (names, addresses, sids, epochs) = (key(), key(), key(), key());
         let limits = &settings.limits;
         assert_eq!(places::places_of_all(limits), limits.slots(), "each place is some listener's");
         let mut pool = Pool::new(limits.memory_bytes);
-        let hub = Hub::new(&mut pool, limits, [names, addresses]);
+        let hub = Hub::new(&mut pool, limits, [names, addresses, epochs]);
         Server {
             origins: settings.origins.iter().map(|origin| origin.to_string().into()).collect(),
             connections: Connections::new(now.mono, limits),

@@ -200,7 +200,7 @@ impl<S: Socket> Server<S> {
             Kind::Binary => Message::Binary(bytes),
         };
         match self.hub.publish(&mut self.pool, channel, &message) {
-            Ok(()) => {
+            Ok(_) => {
                 self.connections.change(id.slot, Conn::count_published);
                 let client = self.client(id.slot);
                 self.count_published(client, &message);
