@@ -3,13 +3,12 @@
 //! Leaves to others: what a refusal says (`http`), the places of Socket.IO sessions, of which each
 //! may have several (`session`).
 
-use super::session::transport::Farewell;
 use super::{Event, Server, Socket};
 use crate::conn::Conn;
 use crate::hub::{DEFAULT_CHANNEL, Holder, JoinError, Moved, Newcomer, Transport};
 use crate::id::{ChannelId, Dialect, Member, Reader};
 use crate::membership::Membership;
-use crate::reason::CloseReason;
+use crate::reason::{CloseReason, Farewell};
 use crate::time::Now;
 
 /// What somebody asks to be let in to.

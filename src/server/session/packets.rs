@@ -16,10 +16,9 @@ use crate::id::{ChannelId, ConnId, Member, Reader, SessionId};
 use crate::limits;
 use crate::membership::Membership;
 use crate::outbound::{CloseFrame, Source};
-use crate::reason::CloseReason;
+use crate::reason::{CloseReason, Farewell};
 use crate::server::admission::why;
 use crate::server::io::read::reason_of_refusal;
-use crate::server::session::transport::Farewell;
 use crate::server::{Event, Server, Socket};
 use crate::settings::Events;
 use crate::time::Now;
@@ -57,11 +56,8 @@ impl<S: Socket> Server<S> {
             (PacketType::Message, _) => self.take_engine_message(now, session, packet.data),
             (PacketType::Ping, Version::V3) => self.answer_ping(now, session, packet.data),
             (PacketType::Close, _) => {
-                let farewell = match self.sessions.get(session).transport {
-                    Transport::Polling { .. } => Farewell::Noop,
-                    Transport::WebSocket(_) => Farewell::Close,
-                };
-                self.close_session(now, session, CloseReason::ClosedByClient, farewell);
+                let reason = CloseReason::ClosedByClient;
+                self.close_session(now, session, reason, Farewell::Close);
             }
             (PacketType::Pong | PacketType::Noop, _) => {}
             // In protocol 4 it is the server that pings.
