@@ -1,5 +1,7 @@
 //! Names for things, as newtypes: two plain numbers can be swapped by mistake, two newtypes cannot.
 
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+
 /// A connection: its slot, and how often that slot was used before. So an event that arrives late
 /// meets a dead generation, not a stranger in the same slot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -19,6 +21,34 @@ impl ConnId {
     /// The reverse of [`ConnId::to_bits`].
     pub fn from_bits(bits: u64) -> ConnId {
         ConnId { slot: bits as u32, generation: (bits >> 32) as u32 }
+    }
+}
+
+/// A client's address in 18 bytes; a `SocketAddr` has 32.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Client {
+    ip: [u8; 16],
+    port: [u8; 2],
+}
+
+impl Client {
+    /// Packs an address, IPv4 as its IPv6 mapping.
+    pub fn new(address: SocketAddr) -> Client {
+        let ip = match address.ip() {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
+        };
+        Client { ip: ip.octets(), port: address.port().to_be_bytes() }
+    }
+
+    /// The address in its canonical form: `::ffff:10.0.0.1` becomes `10.0.0.1`.
+    pub fn address(self) -> SocketAddr {
+        SocketAddr::new(self.ip(), u16::from_be_bytes(self.port))
+    }
+
+    /// The IP address without the port, in its canonical form.
+    pub fn ip(self) -> IpAddr {
+        IpAddr::V6(Ipv6Addr::from(self.ip)).to_canonical()
     }
 }
 
@@ -115,6 +145,21 @@ mod tests {
         for reader in [Reader::Conn(0), Reader::Conn(65_599), Reader::Session(SessionId(7))] {
             assert_eq!(Member::new(reader).reader(), reader);
         }
+    }
+
+    #[test]
+    fn a_client_has_its_canonical_address_back() {
+        for (given, canonical) in [
+            ("192.0.2.7:80", "192.0.2.7:80"),
+            ("[::ffff:192.0.2.7]:80", "192.0.2.7:80"),
+            ("[2001:db8::1]:65535", "[2001:db8::1]:65535"),
+            ("[::1]:0", "[::1]:0"),
+        ] {
+            let client = Client::new(given.parse().unwrap());
+            assert_eq!(client.address(), canonical.parse().unwrap());
+            assert_eq!(client.ip(), client.address().ip());
+        }
+        assert_eq!(size_of::<Client>(), 18);
     }
 
     #[test]

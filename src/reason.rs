@@ -168,6 +168,17 @@ impl CloseReason {
     }
 }
 
+/// How the other end learns that a connection or a session is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Farewell {
+    /// Not at all: nobody can be told any more, or everything was said.
+    None,
+    /// By the protocol: the close of a WebSocket, or of Engine.IO in the answer to a poll.
+    Close,
+    /// By a reset: nobody is there, or what is unsent is of no use.
+    Cut,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

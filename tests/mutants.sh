@@ -96,6 +96,9 @@ mutant "too big for some" \
 # Who left the room is still waited for.
 mutant "publishers never resumed" \
   's/self.grace_until = None;/self.grace_until = Some(Instant::NEVER);/'
+# A channel forgets to count what is said in it.
+mutant "a message without a number" \
+  's/self.position.seq += 1;/self.position.seq += 0;/'
 # Publishers of a room that was waited for do not take turns.
 mutant "who had a word is first again" \
   's/self\.paused\[usize::from(had_its_say)\]/self.paused[usize::from(false \&\& had_its_say)]/'
@@ -151,7 +154,7 @@ mutant "session: a greeting to oneself" \
   's/let mark = self.hub.feed(joined.channel, dialect).mark();/let mark = joined.mark;/'
 # A session that moves to its WebSocket goes on from the head.
 mutant "session: an upgrade that drops records" \
-  's/let first = entry.spaces.first().copied();/let first = entry.spaces.first().map(|space| Space { cursor: self.hub.feed(space.channel, dialect).mark(), ..*space });/'
+  's/\(let first = entry.spaces.first().map(|space| (space.channel()\), space.cursor));/\1, self.hub.feed(space.channel(), dialect).mark()));/'
 # What a poll was answered with is told again by the next.
 mutant "session: a poll answered twice" \
   's/space.cursor = until;/let _ = until;/'

@@ -18,16 +18,18 @@ use std::fs;
 use std::path::Path;
 
 /// A module of the crate's root and the floor it stands on (docs/ARCHITECTURE.md, *The house*).
-const FLOORS: [(&str, u8); 20] = [
+const FLOORS: [(&str, u8); 22] = [
     ("time", 0),
     ("limits", 0),
     ("id", 0),
+    ("position", 0),
     ("reason", 0),
     ("work", 0),
     ("text", 0),
     ("wire", 1),
     ("feed", 2),
     ("wheel", 2),
+    ("membership", 2),
     ("order", 2),
     ("pool", 2),
     ("outbound", 2),
@@ -42,8 +44,13 @@ const FLOORS: [(&str, u8); 20] = [
 ];
 
 /// Who may use which neighbour on the same floor.
-const NEIGHBOURS: [(&str, &str); 4] =
-    [("limits", "time"), ("outbound", "feed"), ("outbound", "pool"), ("outbound", "site")];
+const NEIGHBOURS: [(&str, &str); 5] = [
+    ("limits", "time"),
+    ("membership", "feed"),
+    ("outbound", "feed"),
+    ("outbound", "pool"),
+    ("outbound", "site"),
+];
 
 /// Beside the floors: who may know what, whole. `config` is plain data about the command line and
 /// stands on nothing but words and values, which is why the shell may know it.

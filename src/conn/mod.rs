@@ -21,11 +21,12 @@ mod polling;
 mod proxy;
 mod websocket;
 
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::net::SocketAddr;
 
 use crate::feed::Mark;
-use crate::id::{ChannelId, Dialect, Offset, SessionId};
+use crate::id::{ChannelId, Client, Dialect, Offset, SessionId};
 use crate::limits;
+use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::outbound::{CloseFrame, Outbound, Source};
 use crate::pool::{BufferId, Pool};
@@ -145,56 +146,14 @@ pub enum Payload<'b> {
     Assembled(BufferId),
 }
 
-/// A client's address in 18 bytes; a `SocketAddr` has 32.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Client {
-    ip: [u8; 16],
-    port: [u8; 2],
-}
-
-impl Client {
-    /// Packs an address, IPv4 as its IPv6 mapping.
-    pub fn new(address: SocketAddr) -> Client {
-        let ip = match address.ip() {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
-        };
-        Client { ip: ip.octets(), port: address.port().to_be_bytes() }
-    }
-
-    /// The address in its canonical form: `::ffff:10.0.0.1` becomes `10.0.0.1`.
-    pub fn address(self) -> SocketAddr {
-        SocketAddr::new(self.ip(), u16::from_be_bytes(self.port))
-    }
-
-    /// The IP address without the port, in its canonical form.
-    pub fn ip(self) -> IpAddr {
-        IpAddr::V6(Ipv6Addr::from(self.ip)).to_canonical()
-    }
-}
-
-/// The place of a plain WebSocket in a channel, and how much was said and heard there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Place {
-    /// The channel that the WebSocket is a member of.
-    pub channel: ChannelId,
-    /// The position in the channel's list of members; the hub tells when it changes.
-    pub position: u32,
-    /// How many messages the member has published.
-    pub messages_in: u32,
-    /// The feed's count of records when the member joined, modulo 2^32. The difference to the count
-    /// at the end is what the member was sent, which the log tells.
-    pub joined: u32,
-}
-
 /// What a WebSocket is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
     /// The WebSocket is plain: a member of a channel by itself.
-    Member(Place),
+    Member(Membership),
     /// The WebSocket carries an Engine.IO session, or is about to take one over.
     Session(SessionId),
-    /// The WebSocket has lost its session or its place: what it carried is over.
+    /// The WebSocket has lost its session or its membership: what it carried is over.
     Orphan,
 }
 
@@ -580,11 +539,18 @@ impl Conn {
         }
     }
 
-    /// The place of a plain WebSocket in its channel. `None` for any other connection, or when the
-    /// close frame has gone.
-    pub fn place(&self) -> Option<Place> {
+    /// The membership of a plain WebSocket. `None` for any other connection, or when the close
+    /// frame has gone.
+    pub fn membership(&self) -> Option<Membership> {
         match self.role() {
-            Some(Role::Member(place)) => Some(place),
+            Some(Role::Member(membership)) => Some(membership),
+            Some(Role::Session(_) | Role::Orphan) | None => None,
+        }
+    }
+
+    fn membership_mut(&mut self) -> Option<&mut Membership> {
+        match self.role_mut() {
+            Some(Role::Member(membership)) => Some(membership),
             Some(Role::Session(_) | Role::Orphan) | None => None,
         }
     }
@@ -610,23 +576,32 @@ impl Conn {
         }
     }
 
-    /// Notes that the session or the place of a WebSocket is over, though it may still have
+    /// Notes that the session or the membership of a WebSocket is over, though it may still have
     /// something to send.
     pub fn orphan(&mut self) {
-        self.set_role(Role::Orphan);
+        if let Some(role) = self.role_mut() {
+            *role = Role::Orphan;
+        }
     }
 
     /// Notes that the hub has moved this member to another position in the channel's list.
     pub fn set_position(&mut self, position: u32) {
-        if let Some(place) = self.place() {
-            self.set_role(Role::Member(Place { position, ..place }));
+        if let Some(membership) = self.membership_mut() {
+            membership.position = position;
         }
     }
 
-    fn set_role(&mut self, new: Role) {
+    /// Counts a message that this member has published.
+    pub fn count_published(&mut self) {
+        if let Some(membership) = self.membership_mut() {
+            membership.count_published();
+        }
+    }
+
+    fn role_mut(&mut self) -> Option<&mut Role> {
         match &mut self.phase {
-            Phase::WebSocket(ws) => ws.role = new,
-            Phase::Closing { role, .. } => *role = new,
+            Phase::WebSocket(ws) => Some(&mut ws.role),
+            Phase::Closing { role, .. } => Some(role),
             Phase::Proxy { .. }
             | Phase::Request(_)
             | Phase::Response(_)
@@ -635,7 +610,7 @@ impl Conn {
             | Phase::Post(_)
             | Phase::Posted(_)
             | Phase::Lingering { .. }
-            | Phase::Over => {}
+            | Phase::Over => None,
         }
     }
 
@@ -689,7 +664,7 @@ impl Conn {
     /// Takes the client's address from a trusted peer's PROXY header or `X-Forwarded-For`.
     pub fn set_client(&mut self, address: SocketAddr) {
         let client = Client::new(address);
-        if client.ip != self.client.ip {
+        if client.ip() != self.client.ip() {
             self.standing = Standing::Spokesman;
         }
         self.client = client;
@@ -772,14 +747,6 @@ impl Conn {
             | Phase::Over => [None, None],
         };
         buffers.into_iter().flatten()
-    }
-
-    /// Counts a message that this member has published.
-    pub fn count_published(&mut self) {
-        if let Some(place) = self.place() {
-            let messages_in = place.messages_in.saturating_add(1);
-            self.set_role(Role::Member(Place { messages_in, ..place }));
-        }
     }
 
     /// Enters a phase, unless the connection has ended. No other function changes phases.

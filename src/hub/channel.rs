@@ -19,6 +19,7 @@ use crate::feed::{Feed, Mark};
 use crate::id::{ConnId, Dialect, Member};
 use crate::limits::GRACE_LIMIT;
 use crate::pool::Pool;
+use crate::position::{Epoch, Position};
 use crate::time::Instant;
 use crate::wire::ws;
 
@@ -39,6 +40,10 @@ pub struct Channel {
     brought_by: Option<Address>,
     /// The addresses on whose account the feeds were brought into being, by dialect.
     feeds_brought_by: [Option<Address>; Dialect::ALL.len()],
+    /// Where the newest message stands, whoever reads it; greetings are not counted.
+    position: Position,
+    /// How many greetings there were.
+    greetings: u64,
     members: Vec<Member>,
     feeds: [Option<Feed>; Dialect::ALL.len()],
     /// How many members read each dialect; a dialect has a feed exactly while there are any.
@@ -85,13 +90,15 @@ struct Again {
 }
 
 impl Channel {
-    pub(super) fn new(name: &str, brought_by: Option<Address>) -> Channel {
+    pub(super) fn new(name: &str, brought_by: Option<Address>, epoch: Epoch) -> Channel {
         let space = if name == DEFAULT_CHANNEL { "" } else { name };
         Channel {
             name: name.into(),
             namespace: format!("/{space}").into(),
             brought_by,
             feeds_brought_by: [None; Dialect::ALL.len()],
+            position: Position { epoch, seq: 0 },
+            greetings: 0,
             members: Vec::new(),
             feeds: [const { None }; Dialect::ALL.len()],
             readers: [0; Dialect::ALL.len()],
@@ -157,8 +164,9 @@ impl Channel {
         }
     }
 
-    /// Appends a message that fits and was read at `read_us` to every feed in which it has a form.
-    /// Returns whether that begins a sweep. On an error nothing is appended anywhere.
+    /// Appends a message that fits and was read at `read_us` to every feed in which it has a form,
+    /// and counts it, also if it has none. Returns whether that begins a sweep. On an error nothing
+    /// is appended or counted.
     pub(super) fn publish(
         &mut self,
         pool: &mut Pool,
@@ -195,6 +203,11 @@ impl Channel {
             let mut header = [0; ws::HEADER_BYTES_MAX];
             let length = ws::header(kind, payload.len(), &mut header);
             feed.append(&[&header[..length], payload]);
+        }
+        if message.is_greeting() {
+            self.greetings += 1;
+        } else {
+            self.position.seq += 1;
         }
         Ok(told && self.appended(read_us))
     }
@@ -371,6 +384,11 @@ impl Channel {
         &self.namespace
     }
 
+    /// Where the newest message stands; number 0 before the first.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
     /// The feed of a dialect; `None` if no member reads it.
     pub fn feed(&self, dialect: Dialect) -> Option<&Feed> {
         self.feeds[dialect as usize].as_ref()
@@ -407,6 +425,12 @@ impl Channel {
         for (feed, readers) in self.feeds.iter().zip(self.readers) {
             assert_eq!(feed.is_some(), readers > 0);
             feed.iter().for_each(Feed::check);
+        }
+        for (dialect, feed) in Dialect::ALL.into_iter().zip(&self.feeds) {
+            // Plain WebSockets are not told of greetings.
+            let greetings = if dialect == Dialect::Plain { 0 } else { self.greetings };
+            let records = feed.as_ref().map_or(0, |feed| feed.mark().seq.0);
+            assert!(records <= self.position.seq + greetings, "a record that nobody counted");
         }
         if let Some(sweep) = &self.sweep {
             assert!(sweep.stop <= sweep.position && sweep.position <= self.members.len());
@@ -474,7 +498,7 @@ mod tests {
 
     #[test]
     fn a_crowd_that_has_gone_leaves_no_lists_behind() {
-        let mut channel = Channel::new("test", None);
+        let mut channel = Channel::new("test", None, Epoch(7));
         for slot in 0..10_000 {
             channel.join(conn(slot), PLAIN, 4096);
         }
@@ -497,7 +521,7 @@ mod tests {
     fn every_member_is_visited_after_every_append_however_members_come_and_go() {
         for seed in 1..300 {
             let (mut dice, mut pool) = (Dice(seed), Pool::new(0));
-            let mut channel = Channel::new("test", None);
+            let mut channel = Channel::new("test", None, Epoch(7));
             channel.join(conn(0), PLAIN, 4096);
             // For each slot: its position, and the sequence up to which it was given everything.
             let mut model: HashMap<u32, (u32, u64)> = HashMap::from([(0, (0, 0))]);
@@ -548,7 +572,7 @@ mod tests {
 
     #[test]
     fn a_room_that_does_not_read_is_waited_for_once_per_half_ring() {
-        let mut channel = Channel::new("test", None);
+        let mut channel = Channel::new("test", None, Epoch(7));
         for slot in 0..3 {
             channel.join(conn(slot), PLAIN, 1024);
         }
@@ -578,8 +602,38 @@ mod tests {
     }
 
     #[test]
+    fn messages_are_numbered_whoever_reads_them() {
+        let mut channel = Channel::new("test", None, Epoch(7));
+        let mut pool = Pool::new(4096);
+        let mut say = |channel: &mut Channel, message: &Message<'_>| {
+            channel.publish(&mut pool, 0, message).unwrap();
+            channel.check();
+            channel.position().seq
+        };
+        let args = Message::Event { args: "[\"typing\"]", attachments: &[], plain: None };
+        channel.join(conn(0), PLAIN, 1024);
+        assert_eq!(channel.position(), Position { epoch: Epoch(7), seq: 0 });
+        assert_eq!(say(&mut channel, &Message::Text(b"x")), 1);
+        assert_eq!(say(&mut channel, &Message::Hi), 1, "a greeting has no number");
+        // Nobody who is there could be sent this.
+        assert_eq!(say(&mut channel, &args), 2);
+        let position = channel.join(conn(1), Dialect::SocketIo4, 1024);
+        assert_eq!(say(&mut channel, &Message::Hi), 2);
+        assert_eq!(say(&mut channel, &args), 3);
+        // A feed that is made anew begins at zero, the channel does not.
+        channel.leave(position, Dialect::SocketIo4);
+        channel.join(conn(1), Dialect::SocketIo4, 1024);
+        assert_eq!(say(&mut channel, &Message::Binary(b"y")), 4);
+        assert_eq!(channel.feed(Dialect::SocketIo4).unwrap().mark().seq.0, 1);
+        assert_eq!(channel.feed(PLAIN).unwrap().mark().seq.0, 2);
+        // What is appended nowhere has no number.
+        let refused = channel.publish(&mut Pool::new(0), 0, &Message::Text(b"z"));
+        assert_eq!((refused, channel.position().seq), (Err(PublishError::NoMemory), 4));
+    }
+
+    #[test]
     fn a_dialect_has_a_feed_while_somebody_reads_it() {
-        let mut channel = Channel::new("test", None);
+        let mut channel = Channel::new("test", None, Epoch(7));
         channel.join(conn(0), PLAIN, 1024);
         let position = channel.join(conn(1), Dialect::SocketIo4, 1024);
         assert_eq!(channel.feeds(), 2);

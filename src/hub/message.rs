@@ -45,6 +45,14 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// Whether the message tells of a newcomer: a greeting is not counted among what was said.
+    pub fn is_greeting(&self) -> bool {
+        match self {
+            Message::Hi => true,
+            Message::Text(_) | Message::Binary(_) | Message::Event { .. } => false,
+        }
+    }
+
     /// Whether the record of the message is at most `record_bytes_max` long in every dialect, read
     /// or not. The content is looked at only where its length leaves a doubt.
     pub fn fits(&self, namespace: &str, record_bytes_max: usize) -> bool {

@@ -11,6 +11,7 @@ mod message;
 mod session;
 mod shares;
 
+use core::hash::BuildHasher;
 use std::collections::{HashMap, VecDeque};
 
 use siphasher::sip::SipHasher13;
@@ -28,6 +29,7 @@ use crate::feed::{Feed, Mark};
 use crate::id::{ChannelId, ConnId, Dialect, Member};
 use crate::limits::{CHANNEL_BYTES, CHANNEL_NAME_BYTES_MAX, DIALECTS, Limits};
 use crate::pool::Pool;
+use crate::position::{Epoch, Position};
 use crate::reason::CloseReason;
 use crate::time::Instant;
 
@@ -39,7 +41,7 @@ pub const DEFAULT_CHANNEL: &str = "default";
 #[derive(Clone, Copy, Debug)]
 pub struct HashKey(pub [u8; 16]);
 
-impl core::hash::BuildHasher for HashKey {
+impl BuildHasher for HashKey {
     type Hasher = SipHasher13;
 
     fn build_hasher(&self) -> SipHasher13 {
@@ -137,6 +139,9 @@ pub struct Hub {
     feed_bytes: u64,
     /// What a feed with its index takes of the pool.
     feed_cost_bytes: u64,
+    /// What the epochs of channels are drawn from, with how many there have been.
+    epochs: HashKey,
+    born: u64,
     /// What each client address has brought into being, and how many sessions it has.
     shares: Shares,
     /// When this turn began, in microseconds of the turns' clock.
@@ -153,14 +158,14 @@ pub fn is_channel_name(name: &str) -> bool {
 
 impl Hub {
     /// A hub without channels. What `default` needs is set aside in `pool` for good; `keys` are for
-    /// the tables of names and of addresses.
+    /// the tables of names and of addresses, and for the epochs of channels.
     ///
     /// # Panics
     /// If the pool has no room for `default`: whoever configures it has to see to that.
-    pub fn new(pool: &mut Pool, limits: &Limits, keys: [HashKey; 2]) -> Hub {
+    pub fn new(pool: &mut Pool, limits: &Limits, keys: [HashKey; 3]) -> Hub {
         let set_aside = pool.spend(Limits::default_channel_bytes(limits.feed_bytes));
         assert!(set_aside, "--memory holds the channel default");
-        let [key, addresses] = keys;
+        let [key, addresses, epochs] = keys;
         Hub {
             channels: Slab::with_capacity(limits.channels_max),
             names: HashMap::with_capacity_and_hasher(limits.channels_max, key),
@@ -168,6 +173,8 @@ impl Hub {
             channels_max: limits.channels_max,
             feed_bytes: limits.feed_bytes,
             feed_cost_bytes: Limits::feed_cost_bytes(limits.feed_bytes),
+            epochs,
+            born: 0,
             shares: Shares::new(limits, addresses),
             turn_us: 0,
             closed: false,
@@ -204,7 +211,9 @@ impl Hub {
             Some(id) => *id,
             None => {
                 let brought_by = if is_default { None } else { self.shares.add_channel(holder) };
-                let mut channel = Channel::new(name, brought_by);
+                let epoch = Epoch(self.epochs.hash_one(self.born));
+                self.born += 1;
+                let mut channel = Channel::new(name, brought_by, epoch);
                 channel.close(self.closed, &mut resume);
                 let id = ChannelId(self.channels.insert(channel) as u32);
                 self.names.insert(name.into(), id);
@@ -292,7 +301,8 @@ impl Hub {
     }
 
     /// Appends a message to every feed in which it has a form; from now on every member will be
-    /// sent it.
+    /// sent it. Returns where the message stands in its channel; `None` for a greeting, which has
+    /// no position.
     ///
     /// # Errors
     /// Why the message was appended nowhere.
@@ -301,7 +311,7 @@ impl Hub {
         pool: &mut Pool,
         id: ChannelId,
         message: &Message<'_>,
-    ) -> Result<(), PublishError> {
+    ) -> Result<Option<Position>, PublishError> {
         if !self.fits(id, message) {
             return Err(PublishError::TooBig);
         }
@@ -309,7 +319,7 @@ impl Hub {
         if channel.publish(pool, self.turn_us, message)? {
             self.active.push_back(id);
         }
-        Ok(())
+        Ok((!message.is_greeting()).then(|| channel.position()))
     }
 
     /// Holds the publishers of all channels back, or does so no longer; those that need not wait any
@@ -466,6 +476,10 @@ mod tests {
         }
     }
 
+    fn keys() -> [HashKey; 3] {
+        [7, 8, 9].map(|byte| HashKey([byte; 16]))
+    }
+
     const PLAIN: Dialect = Dialect::Plain;
 
     fn conn(slot: u32) -> Member {
@@ -477,7 +491,7 @@ mod tests {
         let limits = limits();
         let room = feeds * Limits::feed_cost_bytes(limits.feed_bytes);
         let mut pool = Pool::new(Limits::default_channel_bytes(limits.feed_bytes) + room);
-        let hub = Hub::new(&mut pool, &limits, [HashKey([7; 16]), HashKey([8; 16])]);
+        let hub = Hub::new(&mut pool, &limits, keys());
         (pool, hub)
     }
 
@@ -588,7 +602,7 @@ mod tests {
         // Eight feeds beside those of `default`: two for each address.
         limits.memory_bytes = 11 * Limits::feed_cost_bytes(limits.feed_bytes);
         let mut pool = Pool::new(limits.memory_bytes);
-        let mut hub = Hub::new(&mut pool, &limits, [HashKey([7; 16]), HashKey([8; 16])]);
+        let mut hub = Hub::new(&mut pool, &limits, keys());
         let mut slot = 0;
         let mut come = |hub: &mut Hub, name: &str, host: u8, dialect: Dialect| {
             slot += 1;
@@ -631,12 +645,35 @@ mod tests {
             for refused in [too_big, escaped(81), Message::Binary(&half[..453])] {
                 assert_eq!(publish(refused), Err(PublishError::TooBig), "{dialects:?}");
             }
-            assert_eq!(publish(just_fits), Ok(()), "{dialects:?}");
-            assert_eq!(publish(escaped(80)), Ok(()), "{dialects:?}");
+            assert!(publish(just_fits).is_ok(), "{dialects:?}");
+            assert!(publish(escaped(80)).is_ok(), "{dialects:?}");
             for dialect in dialects {
                 assert_eq!(hub.feed(id, *dialect).mark().seq.0, 2);
             }
         }
+    }
+
+    #[test]
+    fn each_life_of_a_channel_has_an_epoch_of_its_own() {
+        let (mut pool, mut hub) = world(100);
+        let mut epochs = Vec::new();
+        for _ in 0..100 {
+            let Joined { channel, position, .. } =
+                join(&mut pool, &mut hub, "a", 0, PLAIN).unwrap();
+            let said = hub.publish(&mut pool, channel, &Message::Text(b"x")).unwrap().unwrap();
+            assert_eq!((said.seq, said), (1, hub.channel(channel).position()));
+            assert_eq!(hub.publish(&mut pool, channel, &Message::Hi), Ok(None));
+            let next = hub.publish(&mut pool, channel, &Message::Binary(b"y")).unwrap();
+            assert_eq!(next, Some(Position { seq: 2, ..said }));
+            hub.check();
+            hub.leave(&mut pool, channel, position, PLAIN, |_| {});
+            assert!(!epochs.contains(&said.epoch), "two lives are told apart");
+            epochs.push(said.epoch);
+        }
+        // The epochs follow from the key alone.
+        let (mut pool, mut hub) = world(100);
+        let first = join(&mut pool, &mut hub, "b", 0, PLAIN).unwrap().channel;
+        assert_eq!(hub.channel(first).position(), Position { epoch: epochs[0], seq: 0 });
     }
 
     #[test]

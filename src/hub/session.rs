@@ -15,11 +15,11 @@ use std::collections::HashMap;
 use slab::Slab;
 
 use super::{HashKey, Holder};
-use crate::conn::Client;
 use crate::feed::Mark;
-use crate::id::{ChannelId, ConnId, Dialect, Seq, SessionId};
+use crate::id::{ChannelId, Client, ConnId, Dialect, SessionId};
 use crate::limits;
 use crate::limits::CONNECT_LIMIT;
+use crate::membership::Membership;
 use crate::order::{self, Order};
 use crate::pool::{BufferId, Pool};
 use crate::settings::Settings;
@@ -88,20 +88,14 @@ pub struct Upgrade {
     pub by: Instant,
 }
 
-/// A session's place in a channel, and how much was said and heard there.
+/// A session's membership in a channel, and what else the session has there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Space {
-    /// The channel that the session is a member of.
-    pub channel: ChannelId,
-    /// The position in the channel's list of members; the hub tells when it changes.
-    pub position: u32,
+    /// The channel, and the session's place in it.
+    pub membership: Membership,
     /// The next byte to send in the channel's feed. For the current space of a WebSocket the
     /// connection knows it instead.
     pub cursor: Mark,
-    /// The feed's count of records when the session joined.
-    pub joined: Seq,
-    /// How many messages the session has published here.
-    pub messages_in: u32,
     /// When the session joined.
     pub opened_at: Instant,
     /// Whether the session is counted among the channel's choked members.
@@ -110,6 +104,13 @@ pub struct Space {
     pub leaving: bool,
     /// Whether everything that a close waits for in this space was sent.
     pub finished: bool,
+}
+
+impl Space {
+    /// The channel that the session is a member of.
+    pub fn channel(&self) -> ChannelId {
+        self.membership.channel
+    }
 }
 
 /// The spaces of a session: a slice of at most [`SPACES_MAX`].
@@ -487,7 +488,7 @@ impl Session {
 
     /// The number of the session's space in `channel`; `None` if there is none.
     pub fn space(&self, channel: ChannelId) -> Option<usize> {
-        self.spaces.iter().position(|space| space.channel == channel)
+        self.spaces.iter().position(|space| space.channel() == channel)
     }
 
     /// Gives the session's buffers back to the pool.

@@ -3,12 +3,12 @@
 //! Leaves to others: what a refusal says (`http`), the places of Socket.IO sessions, of which each
 //! may have several (`session`).
 
-use super::session::transport::Farewell;
 use super::{Event, Server, Socket};
-use crate::conn::{Conn, Place};
+use crate::conn::Conn;
 use crate::hub::{DEFAULT_CHANNEL, Holder, JoinError, Moved, Newcomer, Transport};
 use crate::id::{ChannelId, Dialect, Member, Reader};
-use crate::reason::CloseReason;
+use crate::membership::Membership;
+use crate::reason::{CloseReason, Farewell};
 use crate::time::Now;
 
 /// What somebody asks to be let in to.
@@ -69,7 +69,7 @@ impl<S: Socket> Server<S> {
     }
 
     /// Makes a plain WebSocket a member of `channel` and counts it.
-    pub(super) fn join(&mut self, slot: u32, channel: &str) -> Result<Place, JoinError> {
+    pub(super) fn join(&mut self, slot: u32, channel: &str) -> Result<Membership, JoinError> {
         let member = Member::new(Reader::Conn(slot));
         let holder = self.holder(slot);
         let newcomer = Newcomer { member, dialect: Dialect::Plain, holder };
@@ -80,12 +80,7 @@ impl<S: Socket> Server<S> {
         let follow = |conn: &mut Conn| conn.follow(joined.channel, Dialect::Plain, joined.mark);
         self.connections.change(slot, follow);
         self.count_session(holder);
-        Ok(Place {
-            channel: joined.channel,
-            position: joined.position,
-            messages_in: 0,
-            joined: joined.mark.seq.0 as u32,
-        })
+        Ok(Membership::new(joined.channel, joined.position, joined.mark))
     }
 
     /// Gives a place in a channel up, and tells the member that fills the gap.
@@ -101,14 +96,20 @@ impl<S: Socket> Server<S> {
             Reader::Session(session) => {
                 let session = self.sessions.get_mut(session);
                 if let Some(space) = session.space(channel) {
-                    session.spaces[space].position = position;
+                    session.spaces[space].membership.position = position;
                 }
             }
         }
     }
 
     /// Takes a plain WebSocket out of its channel and says that it ended.
-    pub(super) fn end_member(&mut self, now: Now, slot: u32, place: Place, reason: CloseReason) {
+    pub(super) fn end_member(
+        &mut self,
+        now: Now,
+        slot: u32,
+        place: Membership,
+        reason: CloseReason,
+    ) {
         let conn = self.connections.conn(slot);
         let client = conn.client();
         let duration = now.mono.since(conn.opened_at());
@@ -126,9 +127,7 @@ impl<S: Socket> Server<S> {
         // The role ends with the place, so that nobody takes it for a member any more.
         self.connections.change(slot, Conn::orphan);
         self.uncount_session(self.holder(slot));
-        let messages_out =
-            cursor.map_or(0, |cursor| (cursor.seq.0 as u32).wrapping_sub(place.joined));
-        let messages_out = u64::from(messages_out);
+        let messages_out = cursor.map_or(0, |cursor| place.messages_out(cursor));
         self.metrics.messages_delivered += messages_out;
         self.metrics.count_closed(reason);
         self.events.push(
@@ -138,7 +137,7 @@ impl<S: Socket> Server<S> {
                 channel,
                 reason,
                 duration,
-                messages_in: u64::from(place.messages_in),
+                messages_in: place.messages_in(),
                 messages_out,
             },
         );

@@ -5,13 +5,12 @@
 //! meanwhile, so nobody is given up for silence whose words wait to be read.
 
 use super::io::turns::Wait;
-use super::session::transport::Farewell;
 use super::{Server, Socket};
 use crate::conn::{Conn, Step};
 use crate::hub::{Due, Transport};
 use crate::id::{ConnId, SessionId};
 use crate::limits;
-use crate::reason::CloseReason;
+use crate::reason::{CloseReason, Farewell};
 use crate::time::{Duration, Now};
 use chacha20::rand_core::Rng;
 

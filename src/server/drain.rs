@@ -5,12 +5,11 @@
 //! 503, `/healthz` with 200: to an NLB a failing health check means that it may reset what still
 //! lives. At the end of the time everybody has been told; a little later whoever did not go is cut.
 
-use super::session::transport::Farewell;
 use super::{Event, Server, Socket};
 use crate::id::SessionId;
 use crate::limits;
 use crate::outbound::CloseFrame;
-use crate::reason::CloseReason;
+use crate::reason::{CloseReason, Farewell};
 use crate::time::{Duration, Instant, Now};
 
 /// Time between two batches.

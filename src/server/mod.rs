@@ -38,6 +38,7 @@ use crate::conn::{Conn, Cx, Step};
 use crate::hub::{HashKey, Hub, Sessions};
 use crate::id::{ChannelId, ConnId, Offset, Reader, SessionId};
 use crate::limits;
+use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::outbound::{CloseFrame, Source};
 use crate::pool::Pool;
@@ -126,11 +127,11 @@ impl<S: Socket> Server<S> {
             random.fill_bytes(&mut key);
             HashKey(key)
         };
-        let (names, addresses, sids) = (key(), key(), key());
+        let (names, addresses, sids, epochs) = (key(), key(), key(), key());
         let limits = &settings.limits;
         assert_eq!(places::places_of_all(limits), limits.slots(), "each place is some listener's");
         let mut pool = Pool::new(limits.memory_bytes);
-        let hub = Hub::new(&mut pool, limits, [names, addresses]);
+        let hub = Hub::new(&mut pool, limits, [names, addresses, epochs]);
         Server {
             origins: settings.origins.iter().map(|origin| origin.to_string().into()).collect(),
             connections: Connections::new(now.mono, limits),
@@ -329,9 +330,9 @@ impl<S: Socket> Server<S> {
             lent += conn.buffers().map(|buffer| self.pool.capacity(buffer) as u64).sum::<u64>();
             let is_session = self.connections.marks(slot).session;
             sessions += usize::from(is_session);
-            assert_eq!(conn.place().is_some(), is_session);
-            if let Some(place) = conn.place() {
-                self.check_member(place.channel, place.position, Reader::Conn(slot));
+            assert_eq!(conn.membership().is_some(), is_session);
+            if let Some(membership) = conn.membership() {
+                self.check_member(membership, Reader::Conn(slot));
             }
             if let Some(session) = conn.session() {
                 assert!(self.sessions.contains(session), "slot {slot} has a dead session");
@@ -341,7 +342,7 @@ impl<S: Socket> Server<S> {
             lent += session.reserved_bytes();
             lent += session.buffers().map(|buffer| self.pool.capacity(buffer) as u64).sum::<u64>();
             for space in session.spaces.iter() {
-                self.check_member(space.channel, space.position, Reader::Session(id));
+                self.check_member(space.membership, Reader::Session(id));
             }
         }
         assert_eq!(sessions, self.session_count);
@@ -355,9 +356,9 @@ impl<S: Socket> Server<S> {
         self.events.check();
     }
 
-    fn check_member(&self, channel: ChannelId, position: u32, reader: Reader) {
-        let members = self.hub.channel(channel).members();
-        assert_eq!(members[position as usize].reader(), reader);
+    fn check_member(&self, membership: Membership, reader: Reader) {
+        let members = self.hub.channel(membership.channel).members();
+        assert_eq!(members[membership.position as usize].reader(), reader);
     }
 
     fn cx(&mut self, now: Now) -> Cx<'_> {
@@ -458,8 +459,8 @@ impl<S: Socket> Server<S> {
     /// ends with it.
     fn detach(&mut self, now: Now, slot: u32, reason: CloseReason) {
         let conn = self.connections.conn(slot);
-        if let Some(place) = conn.place() {
-            self.end_member(now, slot, place, reason);
+        if let Some(membership) = conn.membership() {
+            self.end_member(now, slot, membership, reason);
         } else if let Some(session) = conn.session() {
             let id = self.connections.id(slot);
             self.carrier_gone(now, session, id, reason);
@@ -497,10 +498,10 @@ impl<S: Socket> Server<S> {
     }
 
     fn uncount_choked(&mut self, slot: u32) {
-        if let Some(place) = self.connections.conn(slot).place()
+        if let Some(membership) = self.connections.conn(slot).membership()
             && core::mem::take(&mut self.connections.marks_mut(slot).choked)
         {
-            self.uncount_choked_in(place.channel);
+            self.uncount_choked_in(membership.channel);
         }
     }
 

@@ -17,7 +17,6 @@
 
 use std::collections::VecDeque;
 
-use super::session::transport::Farewell;
 use super::{Event, Server, Socket};
 use crate::conn::Conn;
 use crate::hub::envelope::{self, Content};
@@ -25,7 +24,8 @@ use crate::hub::{Message, PublishError};
 use crate::id::{ChannelId, ConnId, SessionId};
 use crate::outbound::CloseFrame;
 use crate::pool::{BufferId, Pool};
-use crate::reason::CloseReason;
+use crate::position::Position;
+use crate::reason::{CloseReason, Farewell};
 use crate::time::Now;
 use crate::wire::socketio::{self, Argument, CHAT_MESSAGE, Name};
 use crate::wire::ws::Kind;
@@ -53,7 +53,10 @@ pub(super) enum Speaker {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Outcome {
     /// The message is in the feed.
-    Published,
+    Published {
+        /// Where the message stands in its channel; `None` for a greeting.
+        position: Option<Position>,
+    },
     /// The message waits for its place in the order, under this ticket.
     Deferred(Ticket),
     /// The message is said to nobody.
@@ -220,9 +223,9 @@ impl<S: Socket> Server<S> {
             return outcome;
         }
         match self.hub.publish(&mut self.pool, channel, message) {
-            Ok(()) => {
+            Ok(position) => {
                 self.said(now, Some(channel), Some((speaker, client)), message);
-                Outcome::Published
+                Outcome::Published { position }
             }
             Err(error) => Outcome::Refused(error),
         }
@@ -246,7 +249,7 @@ impl<S: Socket> Server<S> {
     /// A channel that has no memory for a greeting does without.
     fn greet(&mut self, channel: ChannelId, message: &Message<'_>) -> Outcome {
         match self.hub.publish(&mut self.pool, channel, message) {
-            Ok(()) => Outcome::Published,
+            Ok(position) => Outcome::Published { position },
             Err(error) => {
                 self.metrics.greetings_dropped += 1;
                 Outcome::Refused(error)
@@ -263,7 +266,7 @@ impl<S: Socket> Server<S> {
         message: &Message<'_>,
     ) {
         let published = match channel {
-            Some(channel) => self.hub.publish(&mut self.pool, channel, message),
+            Some(channel) => self.hub.publish(&mut self.pool, channel, message).map(|_| ()),
             None => Ok(()),
         };
         match published {
@@ -312,8 +315,7 @@ impl<S: Socket> Server<S> {
             Speaker::Session(session, ack) if self.sessions.contains(session) => {
                 let entry = self.sessions.get_mut(session);
                 if let Some(space) = entry.space(channel) {
-                    let messages_in = &mut entry.spaces[space].messages_in;
-                    *messages_in = messages_in.saturating_add(1);
+                    entry.spaces[space].membership.count_published();
                     if let Some(number) = ack {
                         self.acknowledge(now, session, channel, number);
                     }

@@ -150,6 +150,9 @@ pub(crate) struct Session {
     pub(crate) pings: u64,
     pub(crate) close_code: Option<Option<u16>>,
     pub(crate) is_lapped: bool,
+    /// Its end was reported.
+    pub(crate) is_over: bool,
+    /// … and judged, once everything was looked at that had been written before.
     pub(crate) is_closed: bool,
 }
 

@@ -162,7 +162,7 @@ impl Climate {
 /// Whether the order of messages is decided elsewhere, drawn apart, so that everything else of a
 /// seed is what it would be without.
 pub(crate) fn draw_order(seed: u64, climate: &mut Climate) {
-    let mut dice = Dice::new(seed ^ 0x6f72_6465_72);
+    let mut dice = Dice::new(seed ^ 0x006f_7264_6572);
     climate.order_ms_max = dice.chance(150).then(|| dice.pick(&[0, 1, 10, 200]));
 }
 

@@ -30,6 +30,8 @@ const UPGRADE_MS: u64 = 10_000;
 pub(crate) struct Oracle {
     pub(crate) channels: BTreeMap<Box<str>, Log>,
     pub(crate) turns: Turns,
+    /// The order of messages is decided elsewhere.
+    pub(crate) is_ordered_elsewhere: bool,
     /// The turn that is judged.
     pub(crate) turn: u64,
     pub(crate) addresses: BTreeMap<SocketAddr, usize>,
@@ -161,8 +163,9 @@ impl Oracle {
             }
             Event::Closed { client, channel, reason, duration, messages_in, messages_out } => {
                 let client = of(client);
-                let session = clients[client].session.as_ref().expect("it was opened");
+                let session = clients[client].session.as_mut().expect("it was opened");
                 assert_eq!(*channel, session.channel);
+                session.is_over = true;
                 let (duration_ms, counts) = (duration.as_millis(), (*messages_in, *messages_out));
                 return Some(Later::Closed { client, reason: *reason, duration_ms, counts });
             }
@@ -227,6 +230,7 @@ impl Oracle {
             pings: 0,
             close_code: None,
             is_lapped: false,
+            is_over: false,
             is_closed: false,
         });
     }
@@ -242,8 +246,8 @@ impl Oracle {
         }
         let session = client.session.as_mut().expect("only sessions publish");
         let is_late = climate.order_ms_max.is_some();
-        assert!(!session.is_closed || is_late, "published after the end");
-        session.published += u64::from(!session.is_closed);
+        assert!(!session.is_over || is_late, "published after the end");
+        session.published += u64::from(!session.is_over);
         // It waited for this, though nobody may have touched it meanwhile.
         session.unread_at_ms = Some(now_ms);
         self.turns.spoke(now_ms, &session.channel, Speaker::Client(client.number), false);

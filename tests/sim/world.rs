@@ -191,6 +191,7 @@ impl World {
         if world.climate.order_ms_max.is_some() && !world.server.order_elsewhere() {
             world.climate.order_ms_max = None;
         }
+        world.oracle.is_ordered_elsewhere = world.climate.order_ms_max.is_some();
         world.plan(began_ms, Action::Arrive);
         if let Some(at_ms) = world.climate.drain_at_ms {
             world.plan(began_ms + at_ms, Action::Drain);

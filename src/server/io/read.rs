@@ -179,8 +179,8 @@ impl<S: Socket> Server<S> {
 
     fn take_bytes(&mut self, now: Now, id: ConnId, kind: Kind, bytes: &[u8]) {
         let conn = self.connections.conn(id.slot);
-        if let Some(place) = conn.place() {
-            self.publish_plain(now, id, place.channel, kind, bytes);
+        if let Some(membership) = conn.membership() {
+            self.publish_plain(now, id, membership.channel, kind, bytes);
         } else if let Some(session) = conn.session() {
             self.take_frame(now, id, session, kind, bytes);
         }
@@ -200,7 +200,7 @@ impl<S: Socket> Server<S> {
             Kind::Binary => Message::Binary(bytes),
         };
         match self.publish(now, Speaker::Conn(id), channel, &message) {
-            Outcome::Published | Outcome::Deferred(_) => {}
+            Outcome::Published { .. } | Outcome::Deferred(_) => {}
             Outcome::Refused(error) => {
                 let reason = error.reason();
                 self.close(now, id.slot, CloseFrame::Reason(reason), reason);

@@ -17,9 +17,10 @@
 //! would be in front of the whole list when it is opened. So nobody of a closed channel is left in
 //! the queue behind one that has gone to the list.
 
-use crate::hub::OWN_BYTES_MAX;
+use crate::hub::{OWN_BYTES_MAX, Space};
 use crate::id::{ChannelId, ConnId};
 use crate::limits;
+use crate::membership::Membership;
 use crate::outbound::Source;
 use crate::server::{Server, Socket};
 use crate::time::Now;
@@ -111,15 +112,11 @@ impl<S: Socket> Server<S> {
             return Wait::ForItself;
         }
         let held = |channel| self.hub.channel(channel).holds_publishers();
-        if let Some(place) = conn.place() {
-            return if held(place.channel) {
-                Wait::ForTheChannel(place.channel)
-            } else {
-                Wait::Not
-            };
+        if let Some(Membership { channel, .. }) = conn.membership() {
+            return if held(channel) { Wait::ForTheChannel(channel) } else { Wait::Not };
         }
         let Some(session) = conn.session() else { return Wait::Not };
-        let mut channels = self.sessions.get(session).spaces.iter().map(|space| space.channel);
+        let mut channels = self.sessions.get(session).spaces.iter().map(Space::channel);
         channels.find(|channel| held(*channel)).map_or(Wait::Not, Wait::ForTheChannel)
     }
 

@@ -14,11 +14,11 @@ use crate::hub::{
 };
 use crate::id::{ChannelId, ConnId, Member, Reader, SessionId};
 use crate::limits;
+use crate::membership::Membership;
 use crate::outbound::{CloseFrame, Source};
-use crate::reason::CloseReason;
+use crate::reason::{CloseReason, Farewell};
 use crate::server::admission::why;
 use crate::server::publish::{Outcome, Speaker};
-use crate::server::session::transport::Farewell;
 use crate::server::{Event, Server, Socket};
 use crate::settings::Events;
 use crate::time::Now;
@@ -55,11 +55,8 @@ impl<S: Socket> Server<S> {
             (PacketType::Message, _) => self.take_engine_message(now, session, packet.data),
             (PacketType::Ping, Version::V3) => self.answer_ping(now, session, packet.data),
             (PacketType::Close, _) => {
-                let farewell = match self.sessions.get(session).transport {
-                    Transport::Polling { .. } => Farewell::Noop,
-                    Transport::WebSocket(_) => Farewell::Close,
-                };
-                self.close_session(now, session, CloseReason::ClosedByClient, farewell);
+                let reason = CloseReason::ClosedByClient;
+                self.close_session(now, session, reason, Farewell::Close);
             }
             (PacketType::Pong | PacketType::Noop, _) => {}
             // In protocol 4 it is the server that pings.
@@ -264,11 +261,8 @@ impl<S: Socket> Server<S> {
         self.sessions.entered(session);
         let entry = self.sessions.get_mut(session);
         entry.spaces.push(Space {
-            channel: joined.channel,
-            position: joined.position,
+            membership: Membership::new(joined.channel, joined.position, mark),
             cursor: mark,
-            joined: mark.seq,
-            messages_in: 0,
             opened_at: now.mono,
             choked: false,
             leaving: false,
@@ -301,10 +295,10 @@ impl<S: Socket> Server<S> {
             self.metrics.events_ignored += 1;
             return;
         }
-        let channel = self.sessions.get(session).spaces[space].channel;
+        let channel = self.sessions.get(session).spaces[space].channel();
         let speaker = Speaker::Session(session, packet.id);
         match self.publish_event(now, speaker, channel, &event, attachments) {
-            Outcome::Published | Outcome::Deferred(_) => {}
+            Outcome::Published { .. } | Outcome::Deferred(_) => {}
             Outcome::Refused(error) => {
                 let reason = error.reason();
                 self.close_session(now, session, reason, Farewell::Close);
@@ -376,7 +370,7 @@ impl<S: Socket> Server<S> {
                 out.abandon_feed();
             }
             if let Some(next) = next.filter(|_| !out.is_closing()) {
-                out.start_feed(next.channel, dialect, next.cursor);
+                out.start_feed(next.channel(), dialect, next.cursor);
                 // Nobody else sends what waits there already.
                 self.connections.send_soon(id.slot);
             } else if out.keeps_close_back() {
@@ -384,11 +378,11 @@ impl<S: Socket> Server<S> {
             }
         }
         if space.choked {
-            self.uncount_choked_in(space.channel);
+            self.uncount_choked_in(space.channel());
         }
-        let channel = self.hub.channel(space.channel).name().into();
-        self.leave(space.channel, space.position, dialect);
-        let messages_out = space.cursor.seq.0 - space.joined.0;
+        let channel = self.hub.channel(space.channel()).name().into();
+        self.leave(space.channel(), space.membership.position, dialect);
+        let messages_out = space.membership.messages_out(space.cursor);
         self.metrics.messages_delivered += messages_out;
         self.metrics.count_closed(reason);
         self.events.push(
@@ -398,7 +392,7 @@ impl<S: Socket> Server<S> {
                 channel,
                 reason,
                 duration: now.mono.since(space.opened_at),
-                messages_in: u64::from(space.messages_in),
+                messages_in: space.membership.messages_in(),
                 messages_out,
             },
         );
@@ -499,11 +493,11 @@ impl<S: Socket> Server<S> {
         let entry = self.sessions.get(session);
         let space = entry.spaces[number];
         let lags = self.cursor_of(session, number).is_some_and(|cursor| {
-            self.hub.feed(space.channel, entry.dialect()).lags_more_than(cursor, 2)
+            self.hub.feed(space.channel(), entry.dialect()).lags_more_than(cursor, 2)
         });
         if lags && !space.choked {
             self.sessions.get_mut(session).spaces[number].choked = true;
-            self.hub.channel_mut(space.channel).count_choked();
+            self.hub.channel_mut(space.channel()).count_choked();
         }
     }
 
@@ -538,13 +532,13 @@ impl<S: Socket> Server<S> {
         for number in 0..self.sessions.get(session).spaces.len() {
             let entry = self.sessions.get(session);
             let space = entry.spaces[number];
-            let feed = self.hub.feed(space.channel, entry.dialect());
+            let feed = self.hub.feed(space.channel(), entry.dialect());
             let lags = self
                 .cursor_of(session, number)
                 .is_some_and(|cursor| feed.lags_more_than(cursor, 2));
             if space.choked && !lags {
                 self.sessions.get_mut(session).spaces[number].choked = false;
-                self.uncount_choked_in(space.channel);
+                self.uncount_choked_in(space.channel());
             }
         }
     }
@@ -584,14 +578,14 @@ impl<S: Socket> Server<S> {
         let dialect = entry.dialect();
         let next = (1..count).map(|turn| (entry.current + turn) % count).find(|number| {
             let space = &entry.spaces[*number];
-            let feed = self.hub.feed(space.channel, dialect);
+            let feed = self.hub.feed(space.channel(), dialect);
             feed.tail() <= space.cursor.offset && space.cursor.offset < feed.head()
         });
         let Some(next) = next else { return false };
         let current = entry.current;
         entry.spaces[current].cursor = cursor;
         entry.current = next;
-        let Space { channel, cursor, .. } = entry.spaces[next];
+        let (channel, cursor) = (entry.spaces[next].channel(), entry.spaces[next].cursor);
         self.connections.change(id.slot, |conn| conn.follow(channel, dialect, cursor));
         true
     }
@@ -610,7 +604,7 @@ impl<S: Socket> Server<S> {
             (space.cursor, space.finished) = (cursor, true);
         }
         let next = entry.spaces.iter().position(|space| {
-            let feed = self.hub.feed(space.channel, dialect);
+            let feed = self.hub.feed(space.channel(), dialect);
             let has_something =
                 feed.tail() <= space.cursor.offset && space.cursor.offset < feed.head();
             has_something && !space.finished
@@ -618,7 +612,7 @@ impl<S: Socket> Server<S> {
         let out = self.connections.out_mut(id.slot);
         let Some(next) = next else { return out.keep_close_back(false) };
         entry.current = next;
-        let Space { channel, cursor, .. } = entry.spaces[next];
+        let (channel, cursor) = (entry.spaces[next].channel(), entry.spaces[next].cursor);
         out.turn_closing(channel, dialect, cursor, self.hub.feed(channel, dialect).head());
     }
 }

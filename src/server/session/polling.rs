@@ -12,10 +12,9 @@ use crate::conn::{Conn, Later, Next, TakenBody};
 use crate::feed::Mark;
 use crate::hub::{SPACES_MAX, Transport};
 use crate::id::{ChannelId, ConnId, SessionId};
-use crate::reason::CloseReason;
+use crate::reason::{CloseReason, Farewell};
 use crate::server::http::answer::{Answer, Content, TEXT, connection_of};
 use crate::server::session::handshake::Fields;
-use crate::server::session::transport::Farewell;
 use crate::server::{AGENT_BYTES_MAX, Event, Server, Socket};
 use crate::time::Now;
 use crate::wire::engine::{self, Body, BodyLength, Refusal, SID_BYTES, Sid, Version};
@@ -345,9 +344,9 @@ impl<S: Socket> Server<S> {
         let mut plan = Plan { bytes: 0, records: 0, until: [Mark::default(); SPACES_MAX] };
         let mut full = false;
         for (space, until) in session.spaces.iter().zip(&mut plan.until) {
-            let feed = self.hub.feed(space.channel, session.dialect());
+            let feed = self.hub.feed(space.channel(), session.dialect());
             if space.cursor.offset < feed.tail() && !full {
-                return Err(space.channel);
+                return Err(space.channel());
             }
             *until = space.cursor;
             while !full && let Some(next) = feed.next(*until) {
@@ -376,7 +375,7 @@ impl<S: Socket> Server<S> {
         }
         for (space, until) in session.spaces.iter_mut().zip(plan.until) {
             if space.cursor != until {
-                let feed = self.hub.feed(space.channel, dialect);
+                let feed = self.hub.feed(space.channel(), dialect);
                 let (first, second) = feed.slices(space.cursor.offset, until.offset);
                 engine::frames(first, second).for_each(|frame| body.push(frame));
                 space.cursor = until;

@@ -13,10 +13,10 @@
 //! frame has gone, behind what was published before.
 
 use crate::conn::Conn;
-use crate::hub::{OWN_BYTES_MAX, Space, Transport};
+use crate::hub::{OWN_BYTES_MAX, Transport};
 use crate::id::{ConnId, SessionId};
 use crate::outbound::CloseFrame;
-use crate::reason::CloseReason;
+use crate::reason::{CloseReason, Farewell};
 use crate::server::{Event, Server, Socket};
 use crate::time::Now;
 use crate::wire::engine;
@@ -150,9 +150,9 @@ impl<S: Socket> Server<S> {
         entry.transport = Transport::WebSocket(id);
         entry.current = 0;
         let (own, dialect) = (entry.own.take(), entry.dialect());
-        let first = entry.spaces.first().copied();
+        let first = entry.spaces.first().map(|space| (space.channel(), space.cursor));
         self.sessions.arm(session, &self.settings);
-        if let Some(Space { channel, cursor, .. }) = first {
+        if let Some((channel, cursor)) = first {
             self.connections.change(id.slot, |conn| conn.follow(channel, dialect, cursor));
         }
         if let Some(own) = own.filter(|own| self.pool.bytes(*own).is_empty()) {
@@ -218,7 +218,7 @@ impl<S: Socket> Server<S> {
         if !self.sessions.contains(session) {
             return;
         }
-        if let (Transport::WebSocket(id), Farewell::Close | Farewell::Noop) =
+        if let (Transport::WebSocket(id), Farewell::Close) =
             (self.sessions.get(session).transport, farewell)
         {
             return self.close(now, id.slot, farewell_frame(reason), reason);
@@ -237,7 +237,8 @@ impl<S: Socket> Server<S> {
             Transport::WebSocket(_) => {}
             Transport::Polling { held, posting } => {
                 if let Some(id) = held {
-                    let body = if farewell == Farewell::Noop {
+                    // A client that has closed the session itself is answered with nothing.
+                    let body = if reason == CloseReason::ClosedByClient {
                         engine::noop_body(entry.version)
                     } else {
                         engine::close_body(entry.version)
@@ -275,17 +276,4 @@ fn farewell_frame(reason: CloseReason) -> CloseFrame {
         Some(_) => CloseFrame::Reason(reason),
         None => CloseFrame::Empty,
     }
-}
-
-/// How a session's transport learns of its end.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(in crate::server) enum Farewell {
-    /// Not at all: the transport itself is gone.
-    None,
-    /// Engine.IO's close, or the WebSocket's.
-    Close,
-    /// The client closed: its held poll is answered with nothing.
-    Noop,
-    /// A reset: nobody is there.
-    Cut,
 }
