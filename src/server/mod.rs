@@ -393,16 +393,12 @@ impl<S: Socket> Server<S> {
                 self.take_message(now, id, kind, payload);
                 true
             }
-            Step::Posted => {
+            Step::Collected => {
                 self.take_posted(now, id);
                 true
             }
-            Step::PostTooBig => {
-                self.refuse_post(now, id, 413);
-                true
-            }
-            Step::PostMalformed => {
-                self.refuse_post(now, id, 400);
+            Step::Uncollected(error) => {
+                self.refuse_post(now, id, error);
                 true
             }
             Step::Pinged => {

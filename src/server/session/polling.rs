@@ -8,7 +8,7 @@
 //! The surprise: nothing is queued for a session between two polls. It lags, as a reader does whose
 //! socket is full.
 
-use crate::conn::{Conn, Later, Next, TakenBody};
+use crate::conn::{CollectError, Conn, Next, Purpose, Remembered, Step, TakenBody};
 use crate::feed::Mark;
 use crate::hub::{SPACES_MAX, Transport};
 use crate::id::{ChannelId, ConnId, SessionId};
@@ -19,7 +19,7 @@ use crate::server::session::transport::Farewell;
 use crate::server::{AGENT_BYTES_MAX, Event, Server, Socket};
 use crate::time::Now;
 use crate::wire::engine::{self, Body, BodyLength, Refusal, SID_BYTES, Sid, Version};
-use crate::wire::http::{self, Framing, Request, ResponseHead};
+use crate::wire::http::{self, Request, ResponseHead};
 use crate::work;
 
 /// Records are put into a poll's answer up to this length; one always is.
@@ -35,15 +35,15 @@ impl<S: Socket> Server<S> {
         request: &Request<'_, '_>,
         session: SessionId,
     ) {
-        let later = self.later(slot, request);
+        let remembered = self.remember(slot, request);
         let id = self.connections.id(slot);
         if let Transport::Polling { held, .. } = &mut self.sessions.get_mut(session).transport {
             *held = Some(id);
         }
-        self.connections.change(slot, |conn| conn.hold(session, later));
+        self.connections.change(slot, |conn| conn.hold(session, remembered));
     }
 
-    fn later(&mut self, slot: u32, request: &Request<'_, '_>) -> Later {
+    fn remember(&mut self, slot: u32, request: &Request<'_, '_>) -> Remembered {
         let agent = request.field("user-agent").unwrap_or_default();
         let agent = &agent[..agent.len().min(AGENT_BYTES_MAX)];
         // A line without it is better than no answer.
@@ -51,13 +51,18 @@ impl<S: Socket> Server<S> {
             .then(|| self.pool.take(agent.len()))
             .flatten()
             .inspect(|buffer| assert!(self.pool.append(&mut { *buffer }, agent)));
-        let persistent = match self.what_follows(slot, request) {
+        let is_persistent = match self.what_follows(slot, request) {
             Next::Request => true,
             // A body would be taken for the next request: what has one is the last.
             Next::Body(_) | Next::Close => false,
         };
-        let is_1_0 = request.version == http::Version::Http10;
-        Later { persistent, is_1_0, origin: self.listed_origin(request), agent }
+        Remembered {
+            method: request.method,
+            version: request.version,
+            is_persistent,
+            origin: self.listed_origin(request),
+            agent,
+        }
     }
 
     pub(in crate::server) fn poll(
@@ -108,20 +113,13 @@ impl<S: Socket> Server<S> {
             return self.respond(now, slot, request, answer);
         }
         *posting = Some(id);
-        let announced = match request.framing {
-            Framing::Length(bytes) => bytes,
-            Framing::None | Framing::Chunked => 0,
-        };
-        let later = Later { persistent: request.persistent, ..self.later(slot, request) };
-        let framing = request.framing;
-        self.change(now, slot, |conn, cx| {
-            conn.begin_post(cx, session, framing, is_binary, later);
-        });
-        if announced > self.settings.limits.message_bytes_max {
-            return self.refuse_post(now, id, 413);
-        }
-        if matches!(framing, Framing::None | Framing::Length(0)) {
-            let step = self.change(now, slot, Conn::finish_empty_post);
+        // The body is taken in first, and what follows it is the next request.
+        let is_persistent = request.persistent;
+        let remembered = Remembered { is_persistent, ..self.remember(slot, request) };
+        let purpose = Purpose::Packets { session, is_binary };
+        let step = self
+            .change(now, slot, |conn, cx| conn.collect(cx, purpose, request.framing, remembered));
+        if !matches!(step, Step::NeedMore) {
             self.apply(now, id, step);
             return;
         }
@@ -133,14 +131,22 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// A POST that cannot be taken in: the session ends, and so does the connection, whose body was
-    /// not read to its end.
-    pub(in crate::server) fn refuse_post(&mut self, now: Now, id: ConnId, status: u16) {
+    /// A POST whose body cannot be collected: the session ends, and so does the connection, since
+    /// the body was not read to its end.
+    pub(in crate::server) fn refuse_post(&mut self, now: Now, id: ConnId, error: CollectError) {
+        let (status, reason) = match error {
+            CollectError::TooBig => (413, CloseReason::MessageTooBig),
+            CollectError::Malformed => (400, CloseReason::ProtocolError),
+            CollectError::NoMemory => {
+                return self.remove(now, id.slot, CloseReason::NoMemory, false);
+            }
+            CollectError::Late => {
+                return self.remove(now, id.slot, CloseReason::BodyTimeout, false);
+            }
+        };
         let Some(session) = self.connections.conn(id.slot).session() else { return };
         self.forget_post(session);
         self.answer_last(now, id, status);
-        let too_big = status == 413;
-        let reason = if too_big { CloseReason::MessageTooBig } else { CloseReason::ProtocolError };
         self.close_session(now, session, reason, Farewell::Close);
     }
 
@@ -160,11 +166,12 @@ impl<S: Socket> Server<S> {
     /// and answers it when that is done. A text is checked as a whole before its first packet
     /// counts.
     pub(in crate::server) fn take_posted(&mut self, now: Now, id: ConnId) {
-        let Some(mut body) = self.connections.change(id.slot, Conn::take_posted) else { return };
+        let Some(mut body) = self.connections.change(id.slot, Conn::take_body) else { return };
+        let Purpose::Packets { session, .. } = body.purpose;
         let bytes = self.pool.borrow_out(body.buffer);
         let finished = self.take_packets(now, id, &mut body, &bytes);
         self.pool.put_back(body.buffer, bytes);
-        if !finished && self.connections.change(id.slot, |conn| conn.put_back_posted(&body)) {
+        if !finished && self.connections.change(id.slot, |conn| conn.put_back_body(&body)) {
             // It waits for its turn, perhaps in memory that was there for a moment only.
             if self.pool.is_strained() {
                 self.remove(now, id.slot, CloseReason::NoMemory, false);
@@ -172,16 +179,16 @@ impl<S: Socket> Server<S> {
             return;
         }
         self.pool.give(body.buffer);
-        self.forget_post(body.session);
+        self.forget_post(session);
         self.answer_post(now, id);
     }
 
     /// Acts on the packets of a body, as far as the connection's share of the turn and the channel
     /// let it. Whether that was all: the end of the body, or of the session.
     fn take_packets(&mut self, now: Now, id: ConnId, body: &mut TakenBody, bytes: &[u8]) -> bool {
-        let session = body.session;
+        let Purpose::Packets { session, is_binary } = body.purpose;
         let version = self.sessions.get(session).version;
-        let Some(form) = engine::Form::new(version, body.binary) else { return true };
+        let Some(form) = engine::Form::new(version, is_binary) else { return true };
         loop {
             if !self.sessions.contains(session) {
                 return true;
@@ -218,17 +225,16 @@ impl<S: Socket> Server<S> {
     /// so in the log.
     fn send_late(&mut self, now: Now, slot: u32, answer: &Late<'_>) {
         let conn = self.connections.conn(slot);
-        let (Some(later), client) = (conn.later(), conn.client().address()) else { return };
+        let (Some(request), client) = (conn.remembered(), conn.client().address()) else { return };
         let Late { status, content_type, cookie, body, is_last } = *answer;
         let mut access = self.spare.take(client, status, body.len() as u64);
-        let method = if conn.is_held() { "GET" } else { "POST" };
-        let version = if later.is_1_0 { "HTTP/1.0" } else { "HTTP/1.1" };
+        let (method, version) = (request.method.as_str(), request.version.as_str());
         // Which session it was for stood in the query.
         access.set_request(method, "/socket.io/", true, version);
-        access.set_agent(later.agent.map_or(&[][..], |agent| self.pool.bytes(agent)));
+        access.set_agent(request.agent.map_or(&[][..], |agent| self.pool.bytes(agent)));
         self.events.push(&mut self.pool, Event::Request(access));
         let is_last = is_last || self.drain.is_some() || self.is_worn_out(now, slot);
-        let next = if is_last { Next::Close } else { later.next() };
+        let next = if is_last { Next::Close } else { request.next() };
         let date = self.date(now);
         let mut head = core::mem::take(&mut self.scratch);
         head.clear();
@@ -237,11 +243,11 @@ impl<S: Socket> Server<S> {
         if let Some(cookie) = cookie {
             fields.push("Set-Cookie", cookie);
         }
-        fields.let_read(later.origin.map(|listed| &*self.origins[usize::from(listed)]));
+        fields.let_read(request.origin.map(|listed| &*self.origins[usize::from(listed)]));
         let response = ResponseHead {
             status,
             date: &date,
-            connection: connection_of(next, later.is_1_0),
+            connection: connection_of(next, request.version == http::Version::Http10),
             content_type,
             content_length: Some(body.len() as u64),
             fields: &fields,
