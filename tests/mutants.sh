@@ -113,7 +113,7 @@ mutant "a leak at the end" \
   's/entry.conn.end(pool);/let _ = pool;/'
 # A connection that has ended is not inert: what is done with it goes on.
 mutant "an end that is not final" \
-  's/        self.enter(Phase::Over);//'
+  's/        self.enter(Phase::Leaving(Leaving::Over));//'
 # Sessions that have ended stay in their table.
 mutant "session: the ended are not reaped" \
   's/self.sessions.reap(&mut self.pool);//'
@@ -122,7 +122,7 @@ mutant "no pong is no matter" \
   's/return Step::Cut(CloseReason::PingTimeout);/self.pinged_at = now;/'
 # The socket is dropped without reading what still comes.
 mutant "no lingering" \
-  's/let by = cx.now.mono.plus(limits::LINGER_LIMIT);/let by = cx.now.mono;/'
+  's/let by = now.plus(limits::LINGER_LIMIT);/let by = now;/'
 # Drains tell everyone and cut nobody.
 mutant "a drain without end" \
   's/drain.ends.plus(limits::DRAIN_CUT_LIMIT)/Instant::NEVER/'

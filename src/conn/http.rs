@@ -1,9 +1,12 @@
-//! The phases of HTTP/1.1: a head is read, a response sent, a body discarded.
+//! The phase of HTTP/1.1: a head is read, a response sent, a body that nobody wants discarded.
 //!
-//! Requests of a pipeline are answered strictly in order by the simplest means: while a response is
-//! under way, nothing is read.
+//! Requests whose answer others decide are elsewhere (`exchange`), and so are the bodies that are
+//! wanted (`collect`).
+//!
+//! The surprise: requests of a pipeline are answered strictly in order by the simplest means. While
+//! a response is under way, nothing is read.
 
-use super::{Conn, Cx, Phase, Step};
+use super::{Cx, Progress, Step, Waiting};
 use crate::limits;
 use crate::reason::CloseReason;
 use crate::time::Instant;
@@ -33,55 +36,161 @@ pub enum Next {
     Close,
 }
 
-/// The phase of a connection that waits for a request head, or has read a part of one.
+/// The phase of a connection on which requests are read and answered.
+#[derive(Debug)]
+pub(super) enum Http {
+    /// A request head is waited for or read.
+    Request(Request),
+    /// A response is sent.
+    Response(Response),
+    /// A request body that nothing here wants is discarded, until `by` at the latest.
+    Discard { body: Body, by: Instant, requester: Requester },
+}
+
+/// The wait for a request head, of which a part may have come.
 #[derive(Debug)]
 pub(super) struct Request {
     scan: HeadScan,
-    pub(super) by: Instant,
-    pub(super) requester: Requester,
+    by: Instant,
+    requester: Requester,
     /// Whether nothing of this head has come yet.
     fresh: bool,
     /// Whether no request was answered on this connection before.
     first: bool,
 }
 
-/// The phase of a connection that sends a response.
+/// A response under way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Response {
-    pub(super) progress_at: Instant,
-    pub(super) next: Next,
-    pub(super) requester: Requester,
+    progress_at: Instant,
+    next: Next,
+    requester: Requester,
 }
 
-impl Request {
+impl Http {
     /// The wait for the first request of a connection.
-    pub(super) fn first(cx: &Cx<'_>, requester: Requester) -> Request {
-        Request { first: true, ..Request::next(cx, requester) }
-    }
-
-    /// The wait for a further request; the connection is idle until the first byte of it.
-    pub(super) fn next(cx: &Cx<'_>, requester: Requester) -> Request {
-        let by = cx.now.mono.plus(cx.settings.keep_alive);
-        Request { scan: HeadScan::default(), by, requester, fresh: true, first: false }
+    pub(super) fn first(cx: &Cx<'_>, requester: Requester) -> Http {
+        Http::Request(Request { first: true, ..Request::next(cx, requester) })
     }
 
     /// The wait for a probe without a PROXY header, which must be whole when the header should have
     /// been.
-    pub(super) fn probe(by: Instant) -> Request {
-        let requester = Requester::Probe;
-        Request { scan: HeadScan::default(), by, requester, fresh: false, first: true }
+    pub(super) fn probe(by: Instant) -> Http {
+        let (scan, requester) = (HeadScan::default(), Requester::Probe);
+        Http::Request(Request { scan, by, requester, fresh: false, first: true })
     }
 
-    pub(super) fn is_first(&self) -> bool {
-        self.first
+    /// A response under way, with what comes after it.
+    pub(super) fn response(cx: &Cx<'_>, next: Next, requester: Requester) -> Http {
+        Http::Response(Response { progress_at: cx.now.mono, next, requester })
     }
 
-    /// Whether nothing of the head has come yet.
-    pub(super) fn is_fresh(&self) -> bool {
-        self.fresh
+    pub(super) fn receive<'b>(&mut self, cx: &Cx<'_>, bytes: &[u8]) -> (usize, Step<'b>) {
+        let (body, requester) = match self {
+            Http::Request(request) => return request.receive(cx, bytes),
+            Http::Response(_) => return (0, Step::Hold),
+            Http::Discard { body, requester, .. } => (body, *requester),
+        };
+        match body.decode(bytes) {
+            Ok((used, Chunk::Data(_))) if !body.is_over() => (used, Step::Continue),
+            Ok((used, Chunk::Data(_) | Chunk::End)) => {
+                *self = Http::Request(Request::next(cx, requester));
+                (used, Step::Continue)
+            }
+            Ok((used, Chunk::Partial)) => (used, Step::NeedMore),
+            // The answer has gone already; what follows a broken body must not be interpreted.
+            Err(_) => (bytes.len(), Step::Linger(CloseReason::Answered)),
+        }
     }
 
-    pub(super) fn receive<'b>(&mut self, cx: &Cx<'_>, bytes: &'b mut [u8]) -> (usize, Step<'b>) {
+    pub(super) fn receive_end(&self, nothing_came: bool) -> Step<'static> {
+        match self {
+            Http::Request(request) if nothing_came && request.first => {
+                Step::End(CloseReason::ProbeOnly)
+            }
+            Http::Request(_) | Http::Discard { .. } => Step::End(CloseReason::PeerGone),
+            // The peer may have shut down only its writing side, so what it asked for is still
+            // sent. The server calls again when that is done.
+            Http::Response(_) => Step::Hold,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        match self {
+            Http::Request(request) => request.by,
+            Http::Response(response) => response.progress_at.plus(limits::RESPONSE_LIMIT),
+            Http::Discard { by, .. } => *by,
+        }
+    }
+
+    pub(super) fn handle_timeout(&self, nothing_came: bool) -> Step<'static> {
+        match self {
+            Http::Request(request) => request.handle_timeout(nothing_came),
+            Http::Response(_) => Step::Cut(CloseReason::ResponseTimeout),
+            Http::Discard { .. } => Step::End(CloseReason::BodyTimeout),
+        }
+    }
+
+    pub(super) fn progressed(&mut self, cx: &Cx<'_>, is_pending: bool) -> Progress {
+        let response = match self {
+            Http::Request(_) | Http::Discard { .. } => return Progress::Ongoing,
+            Http::Response(response) => response,
+        };
+        if is_pending {
+            response.progress_at = cx.now.mono;
+            return Progress::Ongoing;
+        }
+        let Response { next, requester, .. } = *response;
+        *self = match next {
+            Next::Request => Http::Request(Request::next(cx, requester)),
+            Next::Body(body) => {
+                let by = cx.now.mono.plus(limits::BODY_LIMIT);
+                Http::Discard { body, by, requester }
+            }
+            Next::Close => return Progress::Sent(CloseReason::Answered),
+        };
+        Progress::Resumed
+    }
+
+    pub(super) fn is_response(&self) -> bool {
+        matches!(self, Http::Response(_))
+    }
+
+    pub(super) fn is_request(&self) -> bool {
+        matches!(self, Http::Request(_))
+    }
+
+    pub(super) fn requester(&self) -> Requester {
+        match self {
+            Http::Request(request) => request.requester,
+            Http::Response(response) => response.requester,
+            Http::Discard { requester, .. } => *requester,
+        }
+    }
+
+    pub(super) fn waits(&self, nothing_came: bool) -> Option<Waiting> {
+        match self {
+            Http::Request(request) => match (request.fresh, nothing_came) {
+                (true, true) => Some(Waiting::ForARequest),
+                // A request that was pipelined behind the last one is still to be taken in.
+                (true, false) => None,
+                (false, _) => Some(Waiting::ForTheRest),
+            },
+            // The rest of a body is waited for, because unread input would destroy what was said
+            // last.
+            Http::Response(_) | Http::Discard { .. } => None,
+        }
+    }
+}
+
+impl Request {
+    /// The wait for a further request; the connection is idle until the first byte of it.
+    fn next(cx: &Cx<'_>, requester: Requester) -> Request {
+        let by = cx.now.mono.plus(cx.settings.keep_alive);
+        Request { scan: HeadScan::default(), by, requester, fresh: true, first: false }
+    }
+
+    fn receive<'b>(&mut self, cx: &Cx<'_>, bytes: &[u8]) -> (usize, Step<'b>) {
         if self.fresh {
             self.fresh = false;
             self.by = cx.now.mono.plus(limits::HEAD_LIMIT);
@@ -93,41 +202,13 @@ impl Request {
         }
     }
 
-    pub(super) fn handle_timeout(&self, nothing_came: bool) -> Step<'static> {
+    fn handle_timeout(&self, nothing_came: bool) -> Step<'static> {
         match (nothing_came, self.first, self.requester) {
             (true, true, _) => Step::End(CloseReason::Silent),
             (true, false, _) => Step::End(CloseReason::KeepAliveTimeout),
             // As long as a PROXY header may still be missing, nothing is said.
             (false, _, Requester::Probe) => Step::End(CloseReason::ProxyTimeout),
             (false, _, Requester::Client | Requester::Health) => Step::RefuseLate,
-        }
-    }
-}
-
-impl Conn {
-    pub(super) fn receive_body<'b>(
-        &mut self,
-        cx: &mut Cx<'_>,
-        bytes: &'b mut [u8],
-    ) -> (usize, Step<'b>) {
-        let Phase::Body { body, requester, .. } = &mut self.phase else {
-            return (0, Step::Continue);
-        };
-        let requester = *requester;
-        match body.decode(bytes) {
-            Ok((used, Chunk::Data(_))) => {
-                if body.is_over() {
-                    self.enter(Phase::Request(Request::next(cx, requester)));
-                }
-                (used, Step::Continue)
-            }
-            Ok((used, Chunk::Partial)) => (used, Step::NeedMore),
-            Ok((used, Chunk::End)) => {
-                self.enter(Phase::Request(Request::next(cx, requester)));
-                (used, Step::Continue)
-            }
-            // The answer has gone already; what follows a broken body must not be interpreted.
-            Err(_) => (bytes.len(), Step::Linger(CloseReason::Answered)),
         }
     }
 }

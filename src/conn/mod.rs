@@ -2,10 +2,10 @@
 //! values.
 //!
 //! ```text
-//!   Proxy ──► Request ──► Response ──► Body ─┐      WebSocket ──► Closing ──► Lingering ──► gone
-//!                ▲ │  ▲       │   └──────────┤          ▲            ▲             ▲
-//!                │ └──┼───────┼──────────────┼──────────┘            └─ any error  │
-//!                └────┴───────┴── keep-alive ┘  └──────── final answer ────────────┘
+//!   Proxy ──► Http ◄──► Exchange            Leaving
+//!              │ │                             ▲
+//!              │ └────── final answer, or any error
+//!              └──────► WebSocket ─────────────┘
 //! ```
 //!
 //! A connection never sees a socket, the hub or a file. It is told which bytes arrived, and returns
@@ -13,12 +13,17 @@
 //! called again with the rest. Bytes that it is not done with come back in front of what arrives
 //! next. Time is an argument.
 //!
-//! Each phase is a variant that owns its data. `Conn::enter` is the one function in which phases
-//! change.
+//! Each phase is a variant that owns its data, in a file of its own, and says by itself what
+//! arrives, what is due and what is wanted in it. `Conn::enter` is the one function in which phases
+//! change; the stages of a phase (a head, a response, a body) are its own business.
 
+mod client;
+mod collect;
+mod exchange;
 mod http;
-mod polling;
+mod leaving;
 mod proxy;
+mod step;
 mod websocket;
 
 use core::net::SocketAddr;
@@ -27,36 +32,26 @@ use crate::feed::Mark;
 use crate::id::{ChannelId, Client, Dialect, Offset, SessionId};
 use crate::limits;
 use crate::membership::Membership;
-use crate::metrics::Metrics;
 use crate::outbound::{CloseFrame, Outbound, Source};
 use crate::pool::{BufferId, Pool};
 use crate::reason::CloseReason;
 use crate::settings::Settings;
 use crate::site::AssetId;
-use crate::time::{Duration, Instant, Now};
-use crate::wire::ws::Kind;
-use crate::wire::{http as wire_http, proxy as wire_proxy};
+use crate::time::{Duration, Instant};
 use crate::work;
 
+pub use client::Listener;
+use client::Standing;
+pub use collect::CollectError;
+use exchange::Exchange;
+pub use exchange::{Purpose, Remembered, TakenBody};
+use http::Http;
 pub use http::{Next, Requester};
-use http::{Request, Response};
-pub use polling::{Later, TakenBody};
-use polling::{Post, Posted};
+use leaving::Leaving;
+use proxy::Proxy;
+pub use step::{Cx, Payload, Progress, Step};
+pub use websocket::Role;
 use websocket::WebSocket;
-
-/// The kind of listener by which a connection came in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Listener {
-    /// `--listen`: the page and the sockets.
-    Public,
-    /// `--health-listen`: probes only, with a PROXY header of either version or none.
-    Health,
-}
-
-impl Listener {
-    /// All kinds of listeners, in the order of their numbers.
-    pub const ALL: [Listener; 2] = [Listener::Public, Listener::Health];
-}
 
 /// What a connection waits for, if its end would destroy nothing that is under way.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -73,116 +68,19 @@ impl Waiting {
     pub const ALL: [Waiting; 2] = [Waiting::ForARequest, Waiting::ForTheRest];
 }
 
-/// Whether a peer is believed when it says who the client is, and whether it has said so.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Standing {
-    /// The peer is not believed.
-    Stranger,
-    /// The peer is believed and has named nobody else: the client's address is its own.
-    Trusted,
-    /// The peer is believed and has named another as the client.
-    Spokesman,
-}
-
-/// What a connection may use of its surroundings while it works.
-pub struct Cx<'a> {
-    /// The time of this turn.
-    pub now: Now,
-    /// The pool that lends buffers.
-    pub pool: &'a mut Pool,
-    /// The counters of the server.
-    pub metrics: &'a mut Metrics,
-    /// The operator's policy and limits.
-    pub settings: &'a Settings,
-}
-
-/// One thing for the server to do after a call of a connection.
-#[derive(Debug)]
-pub enum Step<'b> {
-    /// Nothing: call again with the rest of the bytes, if there are any.
-    Continue,
-    /// Nothing until more bytes come. Those that were not consumed must be kept.
-    NeedMore,
-    /// Nothing until the response has gone. Bytes that were not consumed must be kept.
-    Hold,
-    /// Note that the PROXY header was read and believed.
-    Proxied {
-        /// The VPC endpoint that an NLB names for clients that come by PrivateLink.
-        vpc_endpoint: Option<&'b str>,
-    },
-    /// Answer the request whose head is the bytes just consumed.
-    Head,
-    /// Answer with an error, for there is no valid head, and close.
-    Refuse(wire_http::HeadError),
-    /// Answer with 408 and close: the time for the rest of a request head is over.
-    RefuseLate,
-    /// Answer with 413: the body of a POST is over the limit.
-    PostTooBig,
-    /// Answer with 400: the body of a POST is malformed, and nothing that follows counts.
-    PostMalformed,
-    /// Take in the packets of a POST whose body is whole.
-    Posted,
-    /// Publish a whole message.
-    Publish(Kind, Payload<'b>),
-    /// Begin the closing handshake of a WebSocket.
-    Close(CloseFrame, CloseReason),
-    /// Count a ping, which was appended to the own bytes.
-    Pinged,
-    /// Shut down writing and discard what still comes: the last word was said, and later bytes are
-    /// not to be understood.
-    Linger(CloseReason),
-    /// Drop the connection in order, saying nothing more.
-    End(CloseReason),
-    /// Drop the connection with a reset: what is unsent is of no use to anyone.
-    Cut(CloseReason),
-}
-
-/// The payload of a message. Most messages are whole within what was just read.
-#[derive(Debug)]
-pub enum Payload<'b> {
-    /// A part of the bytes that were given to [`Conn::receive`].
-    Borrowed(&'b [u8]),
-    /// A buffer, since the message arrived in pieces; the server gives it back.
-    Assembled(BufferId),
-}
-
-/// What a WebSocket is for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Role {
-    /// The WebSocket is plain: a member of a channel by itself.
-    Member(Membership),
-    /// The WebSocket carries an Engine.IO session, or is about to take one over.
-    Session(SessionId),
-    /// The WebSocket has lost its session or its membership: what it carried is over.
-    Orphan,
-}
-
 /// What a connection is doing, with the data that only this needs.
 #[derive(Debug)]
 enum Phase {
-    /// The PROXY header is read, until `by` at the latest; `began` when a byte of it has come.
-    Proxy { by: Instant, began: bool },
-    /// A request head is waited for or read.
-    Request(Request),
-    /// A response is sent.
-    Response(Response),
-    /// A request body that nothing here wants is discarded, until `by` at the latest.
-    Body { body: wire_http::Body, by: Instant, requester: Requester },
-    /// A request is held until its session has something to answer it with.
-    Held { session: SessionId, later: Later },
-    /// A request body that brings a session's packets is read.
-    Post(Post),
-    /// A session's packets have come in a request body, and are taken in one by one.
-    Posted(Posted),
-    /// A WebSocket is open: messages go in both directions.
+    /// The PROXY header is read.
+    Proxy(Proxy),
+    /// Requests are read and answered: a head, a response, a body that nobody wants.
+    Http(Http),
+    /// A request is under way whose answer others decide, and whose body they may want.
+    Exchange(Exchange),
+    /// A WebSocket is open, or its closing handshake is under way.
     WebSocket(WebSocket),
-    /// The close frame of a WebSocket is under way, until `by` at the latest.
-    Closing { role: Role, by: Instant, reason: CloseReason },
-    /// Everything was sent and writing was shut down. What the peer still sends is read and
-    /// discarded, since unread input would turn our last words into a reset.
-    Lingering { by: Instant, discarded_bytes: u32, reason: CloseReason },
-    /// The connection has ended and waits to be reaped: nothing is heard, said or due any more.
-    Over,
+    /// The last word was said, or the connection is over.
+    Leaving(Leaving),
 }
 
 /// One connection: its phase, the bytes that wait in both directions, and who is at its other end.
@@ -207,9 +105,9 @@ impl Conn {
         let headed = listener == Listener::Health || cx.settings.proxy != ProxyMode::Off;
         let now = cx.now.mono;
         let phase = if headed {
-            Phase::Proxy { by: now.plus(limits::PROXY_LIMIT), began: false }
+            Phase::Proxy(Proxy::new(now))
         } else {
-            Phase::Request(Request::first(cx, Requester::Client))
+            Phase::Http(Http::first(cx, Requester::Client))
         };
         let trusted = cx.settings.trust.contains(peer.ip());
         Conn {
@@ -233,43 +131,23 @@ impl Conn {
             return (0, Step::NeedMore);
         }
         match &mut self.phase {
-            Phase::Proxy { .. } => self.receive_proxy(cx, bytes),
-            Phase::Request(request) => request.receive(cx, bytes),
-            Phase::Response(_) | Phase::Held { .. } | Phase::Posted(_) => (0, Step::Hold),
-            Phase::Body { .. } => self.receive_body(cx, bytes),
-            Phase::Post(_) => self.receive_post(cx, bytes),
+            Phase::Proxy(_) => self.receive_proxy(cx, bytes),
+            Phase::Http(http) => http.receive(cx, bytes),
+            Phase::Exchange(exchange) => exchange.receive(cx, bytes),
             Phase::WebSocket(ws) => ws.receive(cx, &mut self.out, bytes),
-            // Nothing that follows a close frame counts (RFC 6455 §5.5.1).
-            Phase::Closing { .. } | Phase::Over => (bytes.len(), Step::Continue),
-            Phase::Lingering { discarded_bytes, reason, .. } => {
-                *discarded_bytes = discarded_bytes.saturating_add(bytes.len() as u32);
-                let over = *discarded_bytes > limits::LINGER_BYTES_MAX;
-                (bytes.len(), if over { Step::End(*reason) } else { Step::Continue })
-            }
+            Phase::Leaving(leaving) => leaving.receive(bytes),
         }
     }
 
     /// Takes in that the peer has shut down its side: nothing more will arrive.
     pub fn receive_end(&mut self) -> Step<'static> {
         let nothing_came = self.input.is_none();
-        match &mut self.phase {
-            Phase::Proxy { .. } if nothing_came => Step::End(CloseReason::ProbeOnly),
-            Phase::Proxy { .. } => Step::End(CloseReason::PeerGone),
-            Phase::Request(request) if nothing_came && request.is_first() => {
-                Step::End(CloseReason::ProbeOnly)
-            }
-            // A peer that holds a poll and goes has ended the session with it.
-            Phase::Request(_)
-            | Phase::Body { .. }
-            | Phase::Held { .. }
-            | Phase::Post(_)
-            | Phase::WebSocket(_) => Step::End(CloseReason::PeerGone),
-            // The peer may have shut down only its writing side, so what it asked for is still
-            // sent. The server calls again when that is done.
-            Phase::Response(_) | Phase::Posted(_) | Phase::Closing { .. } | Phase::Over => {
-                Step::Hold
-            }
-            Phase::Lingering { reason, .. } => Step::End(*reason),
+        match &self.phase {
+            Phase::Proxy(proxy) => proxy.receive_end(nothing_came),
+            Phase::Http(http) => http.receive_end(nothing_came),
+            Phase::Exchange(exchange) => exchange.receive_end(),
+            Phase::WebSocket(ws) => ws.receive_end(),
+            Phase::Leaving(leaving) => leaving.receive_end(),
         }
     }
 
@@ -288,16 +166,8 @@ impl Conn {
         self.heard(now);
         match &mut self.phase {
             Phase::WebSocket(ws) => ws.speaks_later(now),
-            Phase::Post(post) => post.by = post.by.max(now.plus(limits::WAITED_LIMIT)),
-            Phase::Proxy { .. }
-            | Phase::Request(_)
-            | Phase::Response(_)
-            | Phase::Body { .. }
-            | Phase::Held { .. }
-            | Phase::Posted(_)
-            | Phase::Closing { .. }
-            | Phase::Lingering { .. }
-            | Phase::Over => {}
+            Phase::Exchange(exchange) => exchange.speaks_later(now),
+            Phase::Proxy(_) | Phase::Http(_) | Phase::Leaving(_) => {}
         }
     }
 
@@ -305,14 +175,11 @@ impl Conn {
     /// instant may be later than at the last call.
     pub fn deadline(&self, ping_timeout: Duration) -> Instant {
         match &self.phase {
-            Phase::Proxy { by, .. } | Phase::Body { by, .. } => *by,
-            Phase::Request(request) => request.by,
-            Phase::Response(response) => response.progress_at.plus(limits::RESPONSE_LIMIT),
+            Phase::Proxy(proxy) => proxy.by,
+            Phase::Http(http) => http.deadline(),
+            Phase::Exchange(exchange) => exchange.deadline(),
             Phase::WebSocket(ws) => ws.deadline(ping_timeout, self.heard_at),
-            Phase::Post(post) => post.by,
-            // A session has a deadline of its own.
-            Phase::Held { .. } | Phase::Posted(_) | Phase::Over => Instant::NEVER,
-            Phase::Closing { by, .. } | Phase::Lingering { by, .. } => *by,
+            Phase::Leaving(leaving) => leaving.deadline(),
         }
     }
 
@@ -320,15 +187,11 @@ impl Conn {
     pub fn handle_timeout(&mut self, cx: &mut Cx<'_>) -> Step<'static> {
         let nothing_came = self.input.is_none();
         match &mut self.phase {
-            Phase::Proxy { .. } if nothing_came => Step::End(CloseReason::Silent),
-            Phase::Proxy { .. } => Step::End(CloseReason::ProxyTimeout),
-            Phase::Request(request) => request.handle_timeout(nothing_came),
-            Phase::Response(_) => Step::Cut(CloseReason::ResponseTimeout),
-            Phase::Body { .. } | Phase::Post(_) => Step::End(CloseReason::BodyTimeout),
-            Phase::Held { .. } | Phase::Posted(_) | Phase::Over => Step::Continue,
+            Phase::Proxy(proxy) => proxy.handle_timeout(nothing_came),
+            Phase::Http(http) => http.handle_timeout(nothing_came),
+            Phase::Exchange(exchange) => exchange.handle_timeout(),
             Phase::WebSocket(ws) => ws.handle_timeout(cx, &mut self.out, self.heard_at),
-            Phase::Closing { reason, .. } => Step::Cut(*reason),
-            Phase::Lingering { reason, .. } => Step::End(*reason),
+            Phase::Leaving(leaving) => leaving.handle_timeout(),
         }
     }
 
@@ -349,7 +212,7 @@ impl Conn {
         self.phase_buffers().for_each(|buffer| cx.pool.give(buffer));
         // The phase is entered first, so that it no longer holds the buffers that were just given
         // back.
-        self.enter(Phase::Response(Response { progress_at: cx.now.mono, next, requester }));
+        self.enter(Phase::Http(Http::response(cx, next, requester)));
         if !self.out.push_own_parts(cx.pool, &own) {
             return false;
         }
@@ -383,11 +246,7 @@ impl Conn {
         reason: CloseReason,
     ) {
         if let Phase::WebSocket(ws) = &mut self.phase {
-            ws.release(cx.pool);
-            let role = ws.role;
-            self.out.start_close(frame, barrier);
-            let by = cx.now.mono.plus(limits::CLOSE_LIMIT);
-            self.enter(Phase::Closing { role, by, reason });
+            ws.close(cx, &mut self.out, frame, barrier, reason);
         }
     }
 
@@ -395,49 +254,21 @@ impl Conn {
     /// to.
     pub fn progressed(&mut self, cx: &mut Cx<'_>, is_pending: bool) -> Progress {
         match &mut self.phase {
-            Phase::Response(response) if is_pending => {
-                response.progress_at = cx.now.mono;
-                Progress::Ongoing
+            Phase::Http(http) => {
+                if http.is_response() && !is_pending {
+                    self.out.finish_body();
+                }
+                http.progressed(cx, is_pending)
             }
-            Phase::Response(response) => {
-                let Response { next, requester, .. } = *response;
-                self.out.finish_body();
-                self.answered(cx, next, requester)
-            }
-            Phase::Closing { reason, .. } if self.out.is_close_sent() => Progress::Sent(*reason),
-            Phase::Closing { .. }
-            | Phase::Proxy { .. }
-            | Phase::Request(_)
-            | Phase::Body { .. }
-            | Phase::Held { .. }
-            | Phase::Post(_)
-            | Phase::Posted(_)
-            | Phase::WebSocket(_)
-            | Phase::Lingering { .. }
-            | Phase::Over => Progress::Ongoing,
-        }
-    }
-
-    fn answered(&mut self, cx: &mut Cx<'_>, next: Next, requester: Requester) -> Progress {
-        match next {
-            Next::Request => {
-                self.enter(Phase::Request(Request::next(cx, requester)));
-                Progress::Resumed
-            }
-            Next::Body(body) => {
-                let by = cx.now.mono.plus(limits::BODY_LIMIT);
-                self.enter(Phase::Body { body, by, requester });
-                Progress::Resumed
-            }
-            Next::Close => Progress::Sent(CloseReason::Answered),
+            Phase::WebSocket(ws) => ws.progressed(&self.out),
+            Phase::Proxy(_) | Phase::Exchange(_) | Phase::Leaving(_) => Progress::Ongoing,
         }
     }
 
     /// Discards what still comes; writing was shut down.
     pub fn linger(&mut self, cx: &mut Cx<'_>, reason: CloseReason) {
-        let by = cx.now.mono.plus(limits::LINGER_LIMIT);
         self.out.release(cx.pool);
-        self.enter(Phase::Lingering { by, discarded_bytes: 0, reason });
+        self.enter(Phase::Leaving(Leaving::lingering(cx.now.mono, reason)));
     }
 
     /// Keeps `rest`, which was not consumed, for the next [`Conn::take_input`]. `false` when the
@@ -473,12 +304,12 @@ impl Conn {
         self.phase_buffers().for_each(|buffer| pool.give(buffer));
         self.out.release(pool);
         self.out = Outbound::new();
-        self.enter(Phase::Over);
+        self.enter(Phase::Leaving(Leaving::Over));
     }
 
     /// Whether the connection has ended.
     pub fn is_over(&self) -> bool {
-        matches!(self.phase, Phase::Over)
+        matches!(&self.phase, Phase::Leaving(leaving) if leaving.is_over())
     }
 
     /// Whether bytes that were read wait to be consumed.
@@ -489,16 +320,10 @@ impl Conn {
     /// Whether bytes from the socket are wanted now.
     pub fn wants_input(&self) -> bool {
         match &self.phase {
-            Phase::Response(_) | Phase::Posted(_) | Phase::Over => false,
-            // Reading serves only to notice the peer's end; a pipelined request waits.
-            Phase::Held { .. } => self.input.is_none(),
-            Phase::Proxy { .. }
-            | Phase::Request(_)
-            | Phase::Body { .. }
-            | Phase::Post(_)
-            | Phase::WebSocket(_)
-            | Phase::Closing { .. }
-            | Phase::Lingering { .. } => true,
+            Phase::Http(http) => !http.is_response(),
+            Phase::Exchange(exchange) => exchange.wants_input(self.has_input()),
+            Phase::Leaving(leaving) => !leaving.is_over(),
+            Phase::Proxy(_) | Phase::WebSocket(_) => true,
         }
     }
 
@@ -507,16 +332,8 @@ impl Conn {
     pub fn wanted_bytes(&self) -> usize {
         let wanted = match &self.phase {
             Phase::WebSocket(ws) => ws.wanted_bytes(),
-            Phase::Post(post) => post.wanted_bytes(),
-            Phase::Proxy { .. }
-            | Phase::Request(_)
-            | Phase::Response(_)
-            | Phase::Body { .. }
-            | Phase::Held { .. }
-            | Phase::Posted(_)
-            | Phase::Closing { .. }
-            | Phase::Lingering { .. }
-            | Phase::Over => 0,
+            Phase::Exchange(exchange) => exchange.wanted_bytes(),
+            Phase::Proxy(_) | Phase::Http(_) | Phase::Leaving(_) => 0,
         };
         usize::try_from(wanted)
             .map_or(limits::READ_BYTES_MAX, |wanted| wanted.min(limits::READ_BYTES_MAX))
@@ -526,16 +343,7 @@ impl Conn {
     pub fn role(&self) -> Option<Role> {
         match &self.phase {
             Phase::WebSocket(ws) => Some(ws.role),
-            Phase::Closing { role, .. } => Some(*role),
-            Phase::Proxy { .. }
-            | Phase::Request(_)
-            | Phase::Response(_)
-            | Phase::Body { .. }
-            | Phase::Held { .. }
-            | Phase::Post(_)
-            | Phase::Posted(_)
-            | Phase::Lingering { .. }
-            | Phase::Over => None,
+            Phase::Proxy(_) | Phase::Http(_) | Phase::Exchange(_) | Phase::Leaving(_) => None,
         }
     }
 
@@ -559,20 +367,12 @@ impl Conn {
     /// for.
     pub fn session(&self) -> Option<SessionId> {
         match &self.phase {
-            Phase::Held { session, .. } => Some(*session),
-            Phase::Post(post) => Some(post.session),
-            Phase::Posted(posted) => Some(posted.session),
-            Phase::Proxy { .. }
-            | Phase::Request(_)
-            | Phase::Response(_)
-            | Phase::Body { .. }
-            | Phase::WebSocket(_)
-            | Phase::Closing { .. }
-            | Phase::Lingering { .. }
-            | Phase::Over => match self.role() {
-                Some(Role::Session(session)) => Some(session),
-                Some(Role::Member(_) | Role::Orphan) | None => None,
+            Phase::Exchange(exchange) => Some(exchange.session()),
+            Phase::WebSocket(ws) => match ws.role {
+                Role::Session(session) => Some(session),
+                Role::Member(_) | Role::Orphan => None,
             },
+            Phase::Proxy(_) | Phase::Http(_) | Phase::Leaving(_) => None,
         }
     }
 
@@ -601,59 +401,38 @@ impl Conn {
     fn role_mut(&mut self) -> Option<&mut Role> {
         match &mut self.phase {
             Phase::WebSocket(ws) => Some(&mut ws.role),
-            Phase::Closing { role, .. } => Some(role),
-            Phase::Proxy { .. }
-            | Phase::Request(_)
-            | Phase::Response(_)
-            | Phase::Body { .. }
-            | Phase::Held { .. }
-            | Phase::Post(_)
-            | Phase::Posted(_)
-            | Phase::Lingering { .. }
-            | Phase::Over => None,
+            Phase::Proxy(_) | Phase::Http(_) | Phase::Exchange(_) | Phase::Leaving(_) => None,
         }
     }
 
-    /// Whether what is read here is published: in an open WebSocket, or a POST of packets.
+    /// Whether what is read here is published: in an open WebSocket, or a request body that is
+    /// wanted.
     pub fn is_publishing(&self) -> bool {
         match &self.phase {
-            Phase::WebSocket(_) | Phase::Post(_) | Phase::Posted(_) => true,
-            Phase::Proxy { .. }
-            | Phase::Request(_)
-            | Phase::Response(_)
-            | Phase::Body { .. }
-            | Phase::Held { .. }
-            | Phase::Closing { .. }
-            | Phase::Lingering { .. }
-            | Phase::Over => false,
+            Phase::WebSocket(ws) => ws.is_open(),
+            Phase::Exchange(exchange) => exchange.has_body(),
+            Phase::Proxy(_) | Phase::Http(_) | Phase::Leaving(_) => false,
         }
     }
 
     /// Who sends requests on this connection.
     pub fn requester(&self) -> Requester {
         match &self.phase {
-            Phase::Request(request) => request.requester,
-            Phase::Response(response) => response.requester,
-            Phase::Body { requester, .. } => *requester,
-            Phase::Proxy { .. }
-            | Phase::Held { .. }
-            | Phase::Post(_)
-            | Phase::Posted(_)
-            | Phase::WebSocket(_)
-            | Phase::Closing { .. }
-            | Phase::Lingering { .. }
-            | Phase::Over => Requester::Client,
+            Phase::Http(http) => http.requester(),
+            Phase::Proxy(_) | Phase::Exchange(_) | Phase::WebSocket(_) | Phase::Leaving(_) => {
+                Requester::Client
+            }
         }
     }
 
     /// Whether nothing is under way: no byte of the next request waits here.
     pub fn is_idle(&self) -> bool {
-        matches!(self.phase, Phase::Request(_)) && self.input.is_none()
+        matches!(&self.phase, Phase::Http(http) if http.is_request()) && self.input.is_none()
     }
 
     /// Whether this is a WebSocket that is open for messages.
     pub fn is_open(&self) -> bool {
-        matches!(self.phase, Phase::WebSocket(_))
+        matches!(&self.phase, Phase::WebSocket(ws) if ws.is_open())
     }
 
     /// The client's address: the peer's, or what a trusted peer said.
@@ -691,25 +470,10 @@ impl Conn {
     pub fn waits(&self) -> Option<Waiting> {
         let nothing_came = self.input.is_none();
         match &self.phase {
-            Phase::Proxy { began: false, .. } => Some(Waiting::ForARequest),
-            Phase::Request(request) => match (request.is_fresh(), nothing_came) {
-                (true, true) => Some(Waiting::ForARequest),
-                // A request that was pipelined behind the last one is still to be taken in.
-                (true, false) => None,
-                (false, _) => Some(Waiting::ForTheRest),
-            },
-            Phase::Proxy { began: true, .. } => Some(Waiting::ForTheRest),
-            // The rest of a body and the peer's end are waited for, because unread input would
-            // destroy what was said last.
-            Phase::Body { .. }
-            | Phase::Over
-            | Phase::Lingering { .. }
-            | Phase::Response(_)
-            | Phase::Held { .. }
-            | Phase::Post(_)
-            | Phase::Posted(_)
-            | Phase::WebSocket(_)
-            | Phase::Closing { .. } => None,
+            Phase::Proxy(proxy) => Some(proxy.waits()),
+            Phase::Http(http) => http.waits(nothing_came),
+            // The peer's end is waited for, because unread input would destroy what was said last.
+            Phase::Leaving(_) | Phase::Exchange(_) | Phase::WebSocket(_) => None,
         }
     }
 
@@ -735,16 +499,8 @@ impl Conn {
     fn phase_buffers(&self) -> impl Iterator<Item = BufferId> + use<> {
         let buffers = match &self.phase {
             Phase::WebSocket(ws) => [ws.buffer(), None],
-            Phase::Held { later, .. } => [None, later.agent],
-            Phase::Post(post) => [post.buffer, post.later.agent],
-            Phase::Posted(posted) => [posted.buffer, posted.later.agent],
-            Phase::Proxy { .. }
-            | Phase::Request(_)
-            | Phase::Response(_)
-            | Phase::Body { .. }
-            | Phase::Closing { .. }
-            | Phase::Lingering { .. }
-            | Phase::Over => [None, None],
+            Phase::Exchange(exchange) => exchange.buffers(),
+            Phase::Proxy(_) | Phase::Http(_) | Phase::Leaving(_) => [None, None],
         };
         buffers.into_iter().flatten()
     }
@@ -755,25 +511,4 @@ impl Conn {
             self.phase = phase;
         }
     }
-
-    fn believe(&mut self, cx: &mut Cx<'_>, header: &wire_proxy::Header<'_>) {
-        match header.claim {
-            wire_proxy::Claim::Proxied(addresses) => {
-                self.set_client(addresses.source);
-            }
-            wire_proxy::Claim::Local => {}
-            wire_proxy::Claim::Unknown => cx.metrics.proxy_unknown += 1,
-        }
-    }
-}
-
-/// What moving bytes to the socket has led to.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Progress {
-    /// Nothing for the server to do.
-    Ongoing,
-    /// The response has gone: input is wanted again.
-    Resumed,
-    /// The last word has gone: shut down writing.
-    Sent(CloseReason),
 }

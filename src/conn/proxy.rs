@@ -4,11 +4,40 @@
 //! header where that is allowed, or with the connection's end. Nothing is ever said in it, since to
 //! a balancer every byte from us would belong to a client.
 
-use super::{Conn, Cx, Listener, Phase, Requester, Step};
-use crate::conn::http::Request;
+use super::http::Http;
+use super::{Conn, Cx, Listener, Phase, Requester, Step, Waiting};
+use crate::limits;
 use crate::reason::CloseReason;
 use crate::settings::ProxyMode;
+use crate::time::Instant;
 use crate::wire::{Status, proxy};
+
+/// The phase of a connection whose PROXY header is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Proxy {
+    /// When the header must have come.
+    pub(super) by: Instant,
+    /// Whether a byte of the header has come.
+    began: bool,
+}
+
+impl Proxy {
+    pub(super) fn new(now: Instant) -> Proxy {
+        Proxy { by: now.plus(limits::PROXY_LIMIT), began: false }
+    }
+
+    pub(super) fn receive_end(self, nothing_came: bool) -> Step<'static> {
+        Step::End(if nothing_came { CloseReason::ProbeOnly } else { CloseReason::PeerGone })
+    }
+
+    pub(super) fn handle_timeout(self, nothing_came: bool) -> Step<'static> {
+        Step::End(if nothing_came { CloseReason::Silent } else { CloseReason::ProxyTimeout })
+    }
+
+    pub(super) fn waits(self) -> Waiting {
+        if self.began { Waiting::ForTheRest } else { Waiting::ForARequest }
+    }
+}
 
 impl Conn {
     pub(super) fn receive_proxy<'b>(
@@ -16,8 +45,8 @@ impl Conn {
         cx: &mut Cx<'_>,
         bytes: &'b mut [u8],
     ) -> (usize, Step<'b>) {
-        if let Phase::Proxy { began, .. } = &mut self.phase {
-            *began = true;
+        if let Phase::Proxy(proxy) = &mut self.phase {
+            proxy.began = true;
         }
         if self.listener == Listener::Health {
             return self.pass_header(cx, bytes);
@@ -30,8 +59,12 @@ impl Conn {
                 if !self.is_trusted() {
                     return (0, Step::End(CloseReason::ProxyUntrusted));
                 }
-                self.believe(cx, &header);
-                self.enter(Phase::Request(Request::first(cx, Requester::Client)));
+                match header.claim {
+                    proxy::Claim::Proxied(addresses) => self.set_client(addresses.source),
+                    proxy::Claim::Local => {}
+                    proxy::Claim::Unknown => cx.metrics.proxy_unknown += 1,
+                }
+                self.enter(Phase::Http(Http::first(cx, Requester::Client)));
                 (header.len, Step::Proxied { vpc_endpoint: header.vpc_endpoint })
             }
             Err(proxy::Error::NotProxy) => self.go_without_header(cx),
@@ -46,7 +79,7 @@ impl Conn {
         match proxy::extent(bytes) {
             Ok(Status::Partial) => (0, Step::NeedMore),
             Ok(Status::Complete(length)) => {
-                self.enter(Phase::Request(Request::first(cx, Requester::Health)));
+                self.enter(Phase::Http(Http::first(cx, Requester::Health)));
                 (length, Step::Continue)
             }
             Err(proxy::Error::NotProxy) => self.go_without_header(cx),
@@ -55,22 +88,22 @@ impl Conn {
     }
 
     fn go_without_header(&mut self, cx: &mut Cx<'_>) -> (usize, Step<'static>) {
-        let Phase::Proxy { by, .. } = self.phase else { return (0, Step::Continue) };
+        let Phase::Proxy(Proxy { by, .. }) = self.phase else { return (0, Step::Continue) };
         let request = match (self.listener, cx.settings.proxy) {
-            (Listener::Health, _) => Request::first(cx, Requester::Health),
+            (Listener::Health, _) => Http::first(cx, Requester::Health),
             (Listener::Public, ProxyMode::Required) if self.is_trusted() => {
                 // A CLB's HTTP health check comes without a header. The check has no more time than
                 // the header would have had, and gets nothing but the probe's answer.
-                Request::probe(by)
+                Http::probe(by)
             }
             (Listener::Public, ProxyMode::Required) => {
                 return (0, Step::End(CloseReason::ProxyMissing));
             }
             (Listener::Public, ProxyMode::Optional | ProxyMode::Off) => {
-                Request::first(cx, Requester::Client)
+                Http::first(cx, Requester::Client)
             }
         };
-        self.enter(Phase::Request(request));
+        self.enter(Phase::Http(request));
         (0, Step::Continue)
     }
 }

@@ -1,4 +1,4 @@
-//! The phase of a WebSocket (RFC 6455): its messages and its pings.
+//! The phase of a WebSocket (RFC 6455): its messages, its pings and its closing handshake.
 //!
 //! Two clocks decide. The peer is *heard* when it sends anything: after `--ping-interval` of
 //! silence it is pinged. If nothing at all comes back within `--ping-timeout` of the ping, it is
@@ -7,10 +7,12 @@
 //! A message that is whole within what was read is published from there. Only a message that
 //! arrives in pieces owns a buffer, which grows as bytes arrive, never as a header promises.
 
-use super::{Cx, Payload, Role, Step};
+use super::{Cx, Payload, Progress, Step};
+use crate::id::{Offset, SessionId};
 use crate::limits;
+use crate::membership::Membership;
 use crate::outbound::{CloseFrame, Outbound};
-use crate::pool::{BufferId, Pool};
+use crate::pool::BufferId;
 use crate::reason::CloseReason;
 use crate::time::{Duration, Instant};
 use crate::wire::Status;
@@ -19,10 +21,40 @@ use crate::wire::ws::{Deframer, Input, Kind};
 /// A ping without payload: FIN, opcode 9, length 0.
 const PING: [u8; 2] = [0x89, 0];
 
-/// The phase of a connection that is an open WebSocket.
+/// What a WebSocket is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// The WebSocket is plain: a member of a channel by itself.
+    Member(Membership),
+    /// The WebSocket carries an Engine.IO session, or is about to take one over.
+    Session(SessionId),
+    /// The WebSocket has lost its session or its membership: what it carried is over.
+    Orphan,
+}
+
+/// The phase of a connection that is a WebSocket.
+///
+/// The role stands first, where the values that its tag never has tell the phases apart; elsewhere
+/// each connection would pay 8 bytes for that.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct WebSocket {
     pub(super) role: Role,
+    state: State,
+}
+
+/// How far a WebSocket is from its end.
+#[derive(Debug)]
+enum State {
+    /// Messages go in both directions.
+    Open(Open),
+    /// The close frame is under way, until `by` at the latest.
+    Closing { by: Instant, reason: CloseReason },
+}
+
+/// What an open WebSocket remembers.
+#[derive(Debug)]
+struct Open {
     deframer: Deframer,
     /// The bytes that have arrived of a message in pieces.
     message: Option<BufferId>,
@@ -40,17 +72,121 @@ impl WebSocket {
     /// time. With `None` it is never pinged, because its session sends pings of its own.
     pub(super) fn new(role: Role, first_ping: Option<Duration>) -> WebSocket {
         let wait_ms = first_ping.map_or(u64::MAX, Duration::as_millis);
-        WebSocket {
-            role,
+        let open = Open {
             deframer: Deframer::new(),
             message: None,
             began_at: Instant::NEVER,
             pinged_at: Instant::NEVER,
             wait_ms: u32::try_from(wait_ms).unwrap_or(u32::MAX),
-        }
+        };
+        WebSocket { role, state: State::Open(open) }
     }
 
     pub(super) fn receive<'b>(
+        &mut self,
+        cx: &mut Cx<'_>,
+        out: &mut Outbound,
+        bytes: &'b mut [u8],
+    ) -> (usize, Step<'b>) {
+        match &mut self.state {
+            State::Open(open) => open.receive(cx, out, bytes),
+            // Nothing that follows a close frame counts (RFC 6455 §5.5.1).
+            State::Closing { .. } => (bytes.len(), Step::Continue),
+        }
+    }
+
+    pub(super) fn receive_end(&self) -> Step<'static> {
+        match self.state {
+            State::Open(_) => Step::End(CloseReason::PeerGone),
+            // The peer may have shut down only its writing side, so the frame is still sent.
+            State::Closing { .. } => Step::Hold,
+        }
+    }
+
+    pub(super) fn heard(&mut self) {
+        match &mut self.state {
+            State::Open(open) => open.pinged_at = Instant::NEVER,
+            State::Closing { .. } => {}
+        }
+    }
+
+    pub(super) fn speaks_later(&mut self, now: Instant) {
+        match &mut self.state {
+            State::Open(open) => open.speaks_later(now),
+            State::Closing { .. } => {}
+        }
+    }
+
+    pub(super) fn deadline(&self, ping_timeout: Duration, heard_at: Instant) -> Instant {
+        match &self.state {
+            State::Open(open) => open.deadline(self.role, ping_timeout, heard_at),
+            State::Closing { by, .. } => *by,
+        }
+    }
+
+    pub(super) fn handle_timeout(
+        &mut self,
+        cx: &mut Cx<'_>,
+        out: &mut Outbound,
+        heard_at: Instant,
+    ) -> Step<'static> {
+        match &mut self.state {
+            State::Open(open) => open.handle_timeout(self.role, cx, out, heard_at),
+            State::Closing { reason, .. } => Step::Cut(*reason),
+        }
+    }
+
+    /// Begins the closing handshake; `frame` waits until everything before `barrier` has gone. The
+    /// first call decides.
+    pub(super) fn close(
+        &mut self,
+        cx: &mut Cx<'_>,
+        out: &mut Outbound,
+        frame: CloseFrame,
+        barrier: Offset,
+        reason: CloseReason,
+    ) {
+        match &mut self.state {
+            State::Open(open) => {
+                if let Some(message) = open.message.take() {
+                    cx.pool.give(message);
+                }
+                out.start_close(frame, barrier);
+                let by = cx.now.mono.plus(limits::CLOSE_LIMIT);
+                self.state = State::Closing { by, reason };
+            }
+            State::Closing { .. } => {}
+        }
+    }
+
+    pub(super) fn progressed(&self, out: &Outbound) -> Progress {
+        match self.state {
+            State::Closing { reason, .. } if out.is_close_sent() => Progress::Sent(reason),
+            State::Closing { .. } | State::Open(_) => Progress::Ongoing,
+        }
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
+    pub(super) fn wanted_bytes(&self) -> u64 {
+        match &self.state {
+            State::Open(open) => open.deframer.wanted_bytes(),
+            State::Closing { .. } => 0,
+        }
+    }
+
+    pub(super) fn buffer(&self) -> Option<BufferId> {
+        match &self.state {
+            State::Open(open) => open.message,
+            State::Closing { .. } => None,
+        }
+    }
+}
+
+impl Open {
+    fn receive<'b>(
         &mut self,
         cx: &mut Cx<'_>,
         out: &mut Outbound,
@@ -109,15 +245,7 @@ impl WebSocket {
         Step::Continue
     }
 
-    pub(super) fn wanted_bytes(&self) -> u64 {
-        self.deframer.wanted_bytes()
-    }
-
-    pub(super) fn heard(&mut self) {
-        self.pinged_at = Instant::NEVER;
-    }
-
-    pub(super) fn speaks_later(&mut self, now: Instant) {
+    fn speaks_later(&mut self, now: Instant) {
         if self.began_at != Instant::NEVER {
             let until_ms = now.plus(limits::WAITED_LIMIT).as_millis();
             let since_ms = until_ms.saturating_sub(limits::MESSAGE_LIMIT.as_millis());
@@ -125,8 +253,8 @@ impl WebSocket {
         }
     }
 
-    pub(super) fn deadline(&self, ping_timeout: Duration, heard_at: Instant) -> Instant {
-        let ping = if matches!(self.role, Role::Session(_) | Role::Orphan) {
+    fn deadline(&self, role: Role, ping_timeout: Duration, heard_at: Instant) -> Instant {
+        let ping = if matches!(role, Role::Session(_) | Role::Orphan) {
             Instant::NEVER
         } else if self.pinged_at == Instant::NEVER {
             heard_at.plus(Duration::from_millis(u64::from(self.wait_ms)))
@@ -136,14 +264,15 @@ impl WebSocket {
         ping.min(self.message_deadline(heard_at))
     }
 
-    pub(super) fn handle_timeout(
+    fn handle_timeout(
         &mut self,
+        role: Role,
         cx: &mut Cx<'_>,
         out: &mut Outbound,
         heard_at: Instant,
     ) -> Step<'static> {
         let now = cx.now.mono;
-        if self.deadline(cx.settings.limits.ping_timeout, heard_at) > now {
+        if self.deadline(role, cx.settings.limits.ping_timeout, heard_at) > now {
             return Step::Continue;
         }
         if self.message_deadline(heard_at) <= now {
@@ -161,16 +290,6 @@ impl WebSocket {
         self.wait_ms = u32::try_from(interval.as_millis()).unwrap_or(u32::MAX);
         cx.metrics.pings += 1;
         Step::Pinged
-    }
-
-    pub(super) fn release(&mut self, pool: &mut Pool) {
-        if let Some(message) = self.message.take() {
-            pool.give(message);
-        }
-    }
-
-    pub(super) fn buffer(&self) -> Option<BufferId> {
-        self.message
     }
 
     fn message_deadline(&self, heard_at: Instant) -> Instant {

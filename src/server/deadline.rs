@@ -166,7 +166,8 @@ impl<S: Socket> Server<S> {
     /// know. If it does not take what we send either, the kernel gives up on it.
     fn is_read_later(&self, slot: u32) -> bool {
         let marks = self.connections.marks(slot);
-        let unread = marks.readable || marks.left_off || self.connections.conn(slot).has_posted();
+        let unread =
+            marks.readable || marks.left_off || self.connections.conn(slot).has_body_left();
         unread && (self.connections.is_to_read(slot) || self.must_wait(slot) != Wait::Not)
     }
 

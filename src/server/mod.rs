@@ -46,12 +46,11 @@ use crate::reason::CloseReason;
 use crate::settings::Settings;
 use crate::site::{Generation, Site};
 use crate::time::{Instant, Now};
-use crate::wire::http as wire_http;
 use connections::Connections;
 
+use self::http::respond::Responder;
 use self::io::budget::ReadBudget;
 use drain::Drain;
-use event::Spare;
 use gate::Gate;
 use publish::Elsewhere;
 
@@ -83,8 +82,6 @@ pub struct Readiness {
 #[derive(Debug)]
 pub struct Server<S> {
     settings: Settings,
-    /// `--allow-origin` as answers name them.
-    origins: Box<[Box<str>]>,
     connections: Connections<S>,
     pool: Pool,
     hub: Hub,
@@ -103,12 +100,9 @@ pub struct Server<S> {
     /// Sessions with something to answer a poll with.
     polls: VecDeque<SessionId>,
     events: event::Queue,
-    spare: Spare,
     /// The one buffer that every read goes into.
     buffer: Vec<u8>,
-    /// Where response heads are put together.
-    scratch: Vec<u8>,
-    date: (u64, [u8; wire_http::DATE_BYTES]),
+    responder: Responder,
     random: ChaCha20Rng,
     drain: Option<Drain>,
     gate: Gate,
@@ -133,7 +127,6 @@ impl<S: Socket> Server<S> {
         let mut pool = Pool::new(limits.memory_bytes);
         let hub = Hub::new(&mut pool, limits, [names, addresses, epochs]);
         Server {
-            origins: settings.origins.iter().map(|origin| origin.to_string().into()).collect(),
             connections: Connections::new(now.mono, limits),
             pool,
             hub,
@@ -146,10 +139,8 @@ impl<S: Socket> Server<S> {
             elsewhere: None,
             polls: VecDeque::new(),
             events: event::Queue::default(),
-            spare: Spare::default(),
             buffer: vec![0; limits::READ_BUFFER_BYTES],
-            scratch: Vec::with_capacity(limits::RESPONSE_HEAD_BYTES_MAX),
-            date: (now.unix_s, wire_http::date(now.unix_s)),
+            responder: Responder::new(&settings.origins, now),
             random,
             drain: None,
             gate: Gate::default(),
@@ -260,7 +251,7 @@ impl<S: Socket> Server<S> {
     /// the server allocate for the next.
     pub fn recycle(&mut self, event: Event) {
         if let Event::Request(access) = event {
-            self.spare.give(access);
+            self.responder.recycle(access);
         }
     }
 
@@ -402,16 +393,12 @@ impl<S: Socket> Server<S> {
                 self.take_message(now, id, kind, payload);
                 true
             }
-            Step::Posted => {
+            Step::Collected => {
                 self.take_posted(now, id);
                 true
             }
-            Step::PostTooBig => {
-                self.refuse_post(now, id, 413);
-                true
-            }
-            Step::PostMalformed => {
-                self.refuse_post(now, id, 400);
+            Step::Uncollected(error) => {
+                self.refuse_post(now, id, error);
                 true
             }
             Step::Pinged => {

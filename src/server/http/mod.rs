@@ -1,3 +1,12 @@
 //! What requests are answered with: a probe's word, a file, a channel by WebSocket, a refusal.
+//!
+//! `route` decides what a request asks for, `probe`, `files` and `upgrade` answer it, and Engine.IO
+//! does (`session`). `cors` knows which pages may ask and read. All of them, and whoever answers a
+//! request later, go out by `respond`.
 
-pub(super) mod answer;
+pub(super) mod cors;
+mod files;
+mod probe;
+pub(super) mod respond;
+mod route;
+pub(super) mod upgrade;

@@ -56,7 +56,7 @@ impl<S: Socket> Server<S> {
         if self.hold_back(id) {
             return false;
         }
-        if self.connections.conn(id.slot).has_posted() {
+        if self.connections.conn(id.slot).has_body_left() {
             // It had to stop in the middle of what a POST had brought.
             self.take_posted(now, id);
             return self.has_more(id);
@@ -101,7 +101,7 @@ impl<S: Socket> Server<S> {
     /// Whether a connection that need not wait for others has more to say than was taken in.
     fn has_more(&self, id: ConnId) -> bool {
         let (conn, marks) = (self.connections.conn(id.slot), self.connections.marks(id.slot));
-        if marks.left_off || conn.has_posted() {
+        if marks.left_off || conn.has_body_left() {
             return self.must_wait(id.slot) == Wait::Not;
         }
         marks.readable && conn.wants_input()

@@ -1,55 +1,25 @@
-//! Engine.IO's requests: which session one is for, whether a new one may begin (protocols 3 and 4).
+//! How an Engine.IO session begins (protocols 3 and 4).
 //!
-//! Leaves to others: how polls and POSTs are answered (`polling`), what carries a session and ends
-//! it (`transport`).
+//! Leaves to others: what else a request may ask (`request`), what carries a session and ends it
+//! (`transport`), whether there is room for one (`admission`).
+//!
+//! The surprise: a session that begins by polling holds its first request, and the open packet is
+//! what the first poll is answered with.
 
-use crate::conn::{Next, Role};
+use crate::conn::Role;
 use crate::hub::{Holder, Session, Transport};
 use crate::id::SessionId;
 use crate::server::admission::Entrance;
-use crate::server::http::answer::{Answer, Content};
+use crate::server::http::upgrade;
 use crate::server::{Server, Socket};
 use crate::time::Now;
-use crate::wire::engine::{self, Asked, Open, Query, Refusal, Sid, Version};
-use crate::wire::http::{Framing, Method, Request};
-use crate::wire::origin::Permission;
-use crate::wire::{http, ws};
+use crate::wire::engine::{self, Open, Query, Refusal, Sid, Version};
+use crate::wire::http::{Method, Request};
 use chacha20::rand_core::Rng;
 
-const JSON: Option<&str> = Some("application/json");
-
 impl<S: Socket> Server<S> {
-    /// Answers a request for `/socket.io/`.
-    pub(in crate::server) fn answer_engine(
-        &mut self,
-        now: Now,
-        slot: u32,
-        request: &Request<'_, '_>,
-    ) {
-        let query = Query::parse(request.query.unwrap_or_default());
-        if request.method == Method::Options {
-            return self.answer_preflight(now, slot, request);
-        }
-        if !self.allows_origin(request) {
-            return self.refuse_engine(now, slot, request, Refusal::Forbidden);
-        }
-        let Some(transport) = query.transport else {
-            return self.refuse_engine(now, slot, request, Refusal::TransportUnknown);
-        };
-        match query.session {
-            Asked::New => self.answer_handshake(now, slot, request, &query, transport),
-            Asked::Unknown => self.refuse_engine(now, slot, request, Refusal::SidUnknown),
-            Asked::Sid(sid) => match self.sessions.find(&sid) {
-                None => self.refuse_engine(now, slot, request, Refusal::SidUnknown),
-                Some(session) if query.version != Some(self.sessions.get(session).version) => {
-                    self.refuse_engine(now, slot, request, Refusal::BadRequest);
-                }
-                Some(session) => self.answer_session(now, slot, request, session, transport),
-            },
-        }
-    }
-
-    fn answer_handshake(
+    /// Begins a session, or says why not.
+    pub(in crate::server) fn answer_handshake(
         &mut self,
         now: Now,
         slot: u32,
@@ -63,10 +33,10 @@ impl<S: Socket> Server<S> {
         let Some(version) = query.version else {
             return self.refuse_engine(now, slot, request, Refusal::VersionUnsupported);
         };
-        let key = match (transport, self.upgrade_key(request)) {
+        let key = match (transport, upgrade::check(request)) {
             (engine::TransportName::Polling, _) => None,
-            (engine::TransportName::WebSocket, Some(key)) => Some(key),
-            (engine::TransportName::WebSocket, None) => {
+            (engine::TransportName::WebSocket, Ok(Some(offer))) => Some(offer.key),
+            (engine::TransportName::WebSocket, Ok(None) | Err(_)) => {
                 return self.refuse_engine(now, slot, request, Refusal::BadRequest);
             }
         };
@@ -101,48 +71,6 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    fn answer_session(
-        &mut self,
-        now: Now,
-        slot: u32,
-        request: &Request<'_, '_>,
-        session: SessionId,
-        transport: engine::TransportName,
-    ) {
-        let polls = matches!(self.sessions.get(session).transport, Transport::Polling { .. });
-        match (transport, request.method) {
-            (engine::TransportName::Polling, Method::Get) if polls => {
-                self.poll(now, slot, request, session);
-            }
-            (engine::TransportName::Polling, Method::Post) if polls => {
-                self.post(now, slot, request, session);
-            }
-            (engine::TransportName::WebSocket, Method::Get)
-                if polls && self.sessions.get(session).upgrade.is_none() =>
-            {
-                let Some(key) = self.upgrade_key(request) else {
-                    return self.refuse_engine(now, slot, request, Refusal::BadRequest);
-                };
-                let id = self.connections.id(slot);
-                self.sessions.get_mut(session).begin_upgrade(now.mono, id);
-                self.sessions.arm(session, &self.settings);
-                self.switch_protocols(now, slot, key, Role::Session(session), None);
-            }
-            _ => self.refuse_engine(now, slot, request, Refusal::BadRequest),
-        }
-    }
-
-    /// The key of a request that may become a WebSocket.
-    fn upgrade_key<'b>(&self, request: &Request<'b, '_>) -> Option<&'b str> {
-        let offer = ws::Offer {
-            is_get: request.method == Method::Get,
-            http11: request.version == http::Version::Http11,
-            has_body: request.framing != Framing::None,
-            fields: |name: &'static str| request.fields(name),
-        };
-        ws::check(&offer).ok().flatten().map(|upgrade| upgrade.key)
-    }
-
     fn open_session(
         &mut self,
         now: Now,
@@ -162,86 +90,5 @@ impl<S: Socket> Server<S> {
         self.count_session(holder);
         self.bound_unentered(now);
         id
-    }
-
-    /// Which of `--allow-origin` let this request in, if it is not the page's own.
-    pub(in crate::server) fn listed_origin(&self, request: &Request<'_, '_>) -> Option<u16> {
-        match self.permission(request, request.field("origin")?)? {
-            Permission::OwnPage => None,
-            Permission::Listed(number) => u16::try_from(number).ok(),
-        }
-    }
-
-    fn answer_preflight(&mut self, now: Now, slot: u32, request: &Request<'_, '_>) {
-        let Some(listed) = self.listed_origin(request) else {
-            return self.refuse_engine(now, slot, request, Refusal::HandshakeMethod);
-        };
-        let origin = self.origins[usize::from(listed)].clone();
-        let mut fields = Fields::default();
-        fields.let_read(Some(&origin));
-        fields.push("Access-Control-Allow-Methods", "GET, POST");
-        fields.push("Access-Control-Allow-Headers", "Content-Type");
-        fields.push("Access-Control-Max-Age", "600");
-        self.respond(now, slot, request, Answer::plain(204).with(&fields));
-    }
-
-    pub(in crate::server) fn refuse_engine(
-        &mut self,
-        now: Now,
-        slot: u32,
-        request: &Request<'_, '_>,
-        refusal: Refusal,
-    ) {
-        let listed = self.listed_origin(request);
-        let origin = listed.map(|listed| self.origins[usize::from(listed)].clone());
-        let mut fields = Fields::default();
-        fields.let_read(origin.as_deref());
-        let answer = Answer { fields: &fields, ..Answer::plain(refusal.status()) };
-        if request.has_token("upgrade", "websocket") {
-            // As the reference refuses an upgrade: in plain words, and that is the end of it.
-            let answer = answer.saying(refusal.message().as_bytes());
-            return self.write_answer(now, slot, Some(request), answer, Next::Close);
-        }
-        let content = Content::Text(refusal.body().as_bytes());
-        self.respond(now, slot, request, Answer { content_type: JSON, content, ..answer });
-    }
-}
-
-/// The most fields that an answer of Engine.IO has of its own.
-const FIELDS_MAX: usize = 6;
-
-/// Fields of an answer, without a heap.
-#[derive(Clone, Copy, Debug, Default)]
-pub(in crate::server) struct Fields<'a> {
-    list: [(&'a str, &'a str); FIELDS_MAX],
-    count: usize,
-}
-
-impl<'a> Fields<'a> {
-    /// Adds one.
-    ///
-    /// # Panics
-    /// If there are [`FIELDS_MAX`].
-    pub(in crate::server) fn push(&mut self, name: &'a str, value: &'a str) {
-        self.list[self.count] = (name, value);
-        self.count += 1;
-    }
-
-    /// Adds what lets a page of a listed origin read the answer.
-    pub(in crate::server) fn let_read(&mut self, origin: Option<&'a str>) {
-        let Some(origin) = origin else { return };
-        self.push("Access-Control-Allow-Origin", origin);
-        if origin != "*" {
-            self.push("Access-Control-Allow-Credentials", "true");
-            self.push("Vary", "Origin");
-        }
-    }
-}
-
-impl<'a> core::ops::Deref for Fields<'a> {
-    type Target = [(&'a str, &'a str)];
-
-    fn deref(&self) -> &[(&'a str, &'a str)] {
-        &self.list[..self.count]
     }
 }

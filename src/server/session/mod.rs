@@ -4,4 +4,5 @@
 pub(super) mod handshake;
 pub(super) mod packets;
 pub(super) mod polling;
+mod request;
 pub(super) mod transport;

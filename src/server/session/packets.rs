@@ -8,6 +8,7 @@
 //! send of its current space, it turns to the next that has. At shutdown it is the transport that
 //! is closed, never a namespace: clients stay away from a namespace that was closed on them.
 
+use crate::conn::{Conn, Purpose, TakenBody};
 use crate::hub::{
     DEFAULT_CHANNEL, JoinError, Message, Newcomer, SPACES_MAX, Space, Transport, Unfinished,
     is_channel_name, pieces,
@@ -18,6 +19,7 @@ use crate::membership::Membership;
 use crate::outbound::{CloseFrame, Source};
 use crate::reason::{CloseReason, Farewell};
 use crate::server::admission::why;
+use crate::server::http::respond::{Answer, NO_STORE};
 use crate::server::publish::{Outcome, Speaker};
 use crate::server::{Event, Server, Socket};
 use crate::settings::Events;
@@ -26,6 +28,9 @@ use crate::wire::engine::{self, Data, PacketType, SID_RANDOM_BYTES, Sid, Version
 use crate::wire::socketio::{self, ATTACHMENTS_MAX, Name, Packet};
 use crate::work;
 use chacha20::rand_core::Rng;
+
+/// What the reference calls the `ok` that answers a POST.
+const HTML: Option<&str> = Some("text/html");
 
 /// The channel that a namespace is. `/default` would be a second name for `/`.
 fn channel_of(namespace: &str) -> Option<&str> {
@@ -37,6 +42,60 @@ fn channel_of(namespace: &str) -> Option<&str> {
 }
 
 impl<S: Socket> Server<S> {
+    /// Takes in what a POST has brought, as far as its share of the turn and the channel let it,
+    /// and answers it when that is done. A text is checked as a whole before its first packet
+    /// counts.
+    pub(in crate::server) fn take_posted(&mut self, now: Now, id: ConnId) {
+        let Some(mut body) = self.connections.change(id.slot, Conn::take_body) else { return };
+        let Purpose::Packets { session, .. } = body.purpose;
+        let bytes = self.pool.borrow_out(body.buffer);
+        let finished = self.take_packets(now, id, &mut body, &bytes);
+        self.pool.put_back(body.buffer, bytes);
+        if !finished && self.connections.change(id.slot, |conn| conn.put_back_body(&body)) {
+            // It waits for its turn, perhaps in memory that was there for a moment only.
+            if self.pool.is_strained() {
+                self.remove(now, id.slot, CloseReason::NoMemory, false);
+            }
+            return;
+        }
+        self.pool.give(body.buffer);
+        self.forget_post(session);
+        let answer = Answer::plain(200).with(&[NO_STORE]).of_type(HTML).saying(b"ok");
+        self.respond_later(now, id.slot, answer);
+    }
+
+    /// Acts on the packets of a body, as far as the connection's share of the turn and the channel
+    /// let it. Whether that was all: the end of the body, or of the session.
+    fn take_packets(&mut self, now: Now, id: ConnId, body: &mut TakenBody, bytes: &[u8]) -> bool {
+        let Purpose::Packets { session, is_binary } = body.purpose;
+        let version = self.sessions.get(session).version;
+        let Some(form) = engine::Form::new(version, is_binary) else { return true };
+        loop {
+            if !self.sessions.contains(session) {
+                return true;
+            }
+            if self.read_budget.is_read_over() || self.hold_back(id) {
+                return false;
+            }
+            if body.at == 0 && engine::check(form, bytes).is_err() {
+                self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
+                return true;
+            }
+            self.read_budget.spend_units(1);
+            work::count(|work| work.packets += 1);
+            let mut packets = engine::packets_left(form, &bytes[body.at..]);
+            match packets.next() {
+                None => return true,
+                Some(Ok(packet)) => self.take_packet(now, session, packet),
+                Some(Err(_)) => {
+                    self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
+                }
+            }
+            let Some(left) = packets.left_bytes() else { return true };
+            body.at = bytes.len() - left;
+        }
+    }
+
     /// An Engine.IO packet has come for a session, by whatever transport.
     pub(in crate::server) fn take_packet(
         &mut self,

@@ -1,255 +1,27 @@
-//! Polls and POSTs: how a session without a WebSocket hears and speaks (Engine.IO 3 and 4).
+//! Polls: how a session without a WebSocket hears (Engine.IO 3 and 4).
 //!
 //! A poll is answered as soon as there is something to say, with as many whole records of the
-//! session's feeds as fit, own packets first; until then its connection holds the request. A POST
-//! brings packets, which are acted on one by one; while the channel holds its publishers back, the
-//! rest of them waits, and so does the answer.
+//! session's feeds as fit, own packets first; until then its connection holds the request
+//! (`request`).
 //!
 //! The surprise: nothing is queued for a session between two polls. It lags, as a reader does whose
 //! socket is full.
 
-use crate::conn::{Conn, Later, Next, TakenBody};
 use crate::feed::Mark;
 use crate::hub::{SPACES_MAX, Transport};
 use crate::id::{ChannelId, ConnId, SessionId};
 use crate::reason::{CloseReason, Farewell};
-use crate::server::http::answer::{Answer, Content, TEXT, connection_of};
-use crate::server::session::handshake::Fields;
-use crate::server::{AGENT_BYTES_MAX, Event, Server, Socket};
+use crate::server::http::respond::{Answer, NO_STORE};
+use crate::server::{Server, Socket};
 use crate::time::Now;
-use crate::wire::engine::{self, Body, BodyLength, Refusal, SID_BYTES, Sid, Version};
-use crate::wire::http::{self, Framing, Request, ResponseHead};
+use crate::wire::engine::{self, Body, BodyLength, SID_BYTES, Sid, Version};
 use crate::work;
 
 /// Records are put into a poll's answer up to this length; one always is.
 const POLL_BYTES_MAX: usize = 64 * 1024;
-const OCTET_STREAM: &[u8] = b"application/octet-stream";
 const BODY_TYPE: Option<&str> = Some("text/plain; charset=UTF-8");
 
 impl<S: Socket> Server<S> {
-    /// Holds a request until there is something to answer.
-    pub(in crate::server) fn hold(
-        &mut self,
-        slot: u32,
-        request: &Request<'_, '_>,
-        session: SessionId,
-    ) {
-        let later = self.later(slot, request);
-        let id = self.connections.id(slot);
-        if let Transport::Polling { held, .. } = &mut self.sessions.get_mut(session).transport {
-            *held = Some(id);
-        }
-        self.connections.change(slot, |conn| conn.hold(session, later));
-    }
-
-    fn later(&mut self, slot: u32, request: &Request<'_, '_>) -> Later {
-        let agent = request.field("user-agent").unwrap_or_default();
-        let agent = &agent[..agent.len().min(AGENT_BYTES_MAX)];
-        // A line without it is better than no answer.
-        let agent = (!agent.is_empty())
-            .then(|| self.pool.take(agent.len()))
-            .flatten()
-            .inspect(|buffer| assert!(self.pool.append(&mut { *buffer }, agent)));
-        let persistent = match self.what_follows(slot, request) {
-            Next::Request => true,
-            // A body would be taken for the next request: what has one is the last.
-            Next::Body(_) | Next::Close => false,
-        };
-        let is_1_0 = request.version == http::Version::Http10;
-        Later { persistent, is_1_0, origin: self.listed_origin(request), agent }
-    }
-
-    pub(in crate::server) fn poll(
-        &mut self,
-        now: Now,
-        slot: u32,
-        request: &Request<'_, '_>,
-        session: SessionId,
-    ) {
-        let Transport::Polling { held, .. } = self.sessions.get(session).transport else { return };
-        if held.is_some() {
-            let status = overlap_status(self.sessions.get(session).version);
-            self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
-            let answer = Answer { content: Content::Text(b""), ..Answer::plain(status) };
-            return self.respond(now, slot, request, answer);
-        }
-        if let Some(drain) = &mut self.drain {
-            drain.polled(now.mono);
-        }
-        self.hold(slot, request, session);
-        self.enqueue_poll(session);
-    }
-
-    pub(in crate::server) fn post(
-        &mut self,
-        now: Now,
-        slot: u32,
-        request: &Request<'_, '_>,
-        session: SessionId,
-    ) {
-        let version = self.sessions.get(session).version;
-        let id = self.connections.id(slot);
-        let media = request.field("content-type").unwrap_or_default();
-        let is_binary = media
-            .get(..OCTET_STREAM.len())
-            .is_some_and(|media| media.eq_ignore_ascii_case(OCTET_STREAM));
-        if is_binary && version == Version::V4 {
-            return self.refuse_engine(now, slot, request, Refusal::BadRequest);
-        }
-        let Transport::Polling { posting, .. } = &mut self.sessions.get_mut(session).transport
-        else {
-            return;
-        };
-        if posting.is_some() {
-            let status = overlap_status(version);
-            self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
-            let answer = Answer { content: Content::Text(b""), ..Answer::plain(status) };
-            return self.respond(now, slot, request, answer);
-        }
-        *posting = Some(id);
-        let announced = match request.framing {
-            Framing::Length(bytes) => bytes,
-            Framing::None | Framing::Chunked => 0,
-        };
-        let later = Later { persistent: request.persistent, ..self.later(slot, request) };
-        let framing = request.framing;
-        self.change(now, slot, |conn, cx| {
-            conn.begin_post(cx, session, framing, is_binary, later);
-        });
-        if announced > self.settings.limits.message_bytes_max {
-            return self.refuse_post(now, id, 413);
-        }
-        if matches!(framing, Framing::None | Framing::Length(0)) {
-            let step = self.change(now, slot, Conn::finish_empty_post);
-            self.apply(now, id, step);
-            return;
-        }
-        if request.expects_continue {
-            if !self.connections.out_mut(slot).push_own(&mut self.pool, http::CONTINUE) {
-                return self.remove(now, slot, CloseReason::NoMemory, false);
-            }
-            self.connections.send_soon(slot);
-        }
-    }
-
-    /// A POST that cannot be taken in: the session ends, and so does the connection, whose body was
-    /// not read to its end.
-    pub(in crate::server) fn refuse_post(&mut self, now: Now, id: ConnId, status: u16) {
-        let Some(session) = self.connections.conn(id.slot).session() else { return };
-        self.forget_post(session);
-        self.answer_last(now, id, status);
-        let too_big = status == 413;
-        let reason = if too_big { CloseReason::MessageTooBig } else { CloseReason::ProtocolError };
-        self.close_session(now, session, reason, Farewell::Close);
-    }
-
-    /// Answers a POST with nothing but a status, and closes.
-    pub(in crate::server) fn answer_last(&mut self, now: Now, id: ConnId, status: u16) {
-        let answer = Late { status, content_type: TEXT, cookie: None, body: b"", is_last: true };
-        self.send_late(now, id.slot, &answer);
-    }
-
-    pub(in crate::server) fn forget_post(&mut self, session: SessionId) {
-        if let Transport::Polling { posting, .. } = &mut self.sessions.get_mut(session).transport {
-            *posting = None;
-        }
-    }
-
-    /// Takes in what a POST has brought, as far as its share of the turn and the channel let it,
-    /// and answers it when that is done. A text is checked as a whole before its first packet
-    /// counts.
-    pub(in crate::server) fn take_posted(&mut self, now: Now, id: ConnId) {
-        let Some(mut body) = self.connections.change(id.slot, Conn::take_posted) else { return };
-        let bytes = self.pool.borrow_out(body.buffer);
-        let finished = self.take_packets(now, id, &mut body, &bytes);
-        self.pool.put_back(body.buffer, bytes);
-        if !finished && self.connections.change(id.slot, |conn| conn.put_back_posted(&body)) {
-            // It waits for its turn, perhaps in memory that was there for a moment only.
-            if self.pool.is_strained() {
-                self.remove(now, id.slot, CloseReason::NoMemory, false);
-            }
-            return;
-        }
-        self.pool.give(body.buffer);
-        self.forget_post(body.session);
-        self.answer_post(now, id);
-    }
-
-    /// Acts on the packets of a body, as far as the connection's share of the turn and the channel
-    /// let it. Whether that was all: the end of the body, or of the session.
-    fn take_packets(&mut self, now: Now, id: ConnId, body: &mut TakenBody, bytes: &[u8]) -> bool {
-        let session = body.session;
-        let version = self.sessions.get(session).version;
-        let Some(form) = engine::Form::new(version, body.binary) else { return true };
-        loop {
-            if !self.sessions.contains(session) {
-                return true;
-            }
-            if self.read_budget.is_read_over() || self.hold_back(id) {
-                return false;
-            }
-            if body.at == 0 && engine::check(form, bytes).is_err() {
-                self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
-                return true;
-            }
-            self.read_budget.spend_units(1);
-            work::count(|work| work.packets += 1);
-            let mut packets = engine::packets_left(form, &bytes[body.at..]);
-            match packets.next() {
-                None => return true,
-                Some(Ok(packet)) => self.take_packet(now, session, packet),
-                Some(Err(_)) => {
-                    self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
-                }
-            }
-            let Some(left) = packets.left_bytes() else { return true };
-            body.at = bytes.len() - left;
-        }
-    }
-
-    fn answer_post(&mut self, now: Now, id: ConnId) {
-        let content_type = Some("text/html");
-        let answer = Late { status: 200, content_type, cookie: None, body: b"ok", is_last: false };
-        self.send_late(now, id.slot, &answer);
-    }
-
-    /// Answers a request that had to wait, with what its origin needs to be let read it, and says
-    /// so in the log.
-    fn send_late(&mut self, now: Now, slot: u32, answer: &Late<'_>) {
-        let conn = self.connections.conn(slot);
-        let (Some(later), client) = (conn.later(), conn.client().address()) else { return };
-        let Late { status, content_type, cookie, body, is_last } = *answer;
-        let mut access = self.spare.take(client, status, body.len() as u64);
-        let method = if conn.is_held() { "GET" } else { "POST" };
-        let version = if later.is_1_0 { "HTTP/1.0" } else { "HTTP/1.1" };
-        // Which session it was for stood in the query.
-        access.set_request(method, "/socket.io/", true, version);
-        access.set_agent(later.agent.map_or(&[][..], |agent| self.pool.bytes(agent)));
-        self.events.push(&mut self.pool, Event::Request(access));
-        let is_last = is_last || self.drain.is_some() || self.is_worn_out(now, slot);
-        let next = if is_last { Next::Close } else { later.next() };
-        let date = self.date(now);
-        let mut head = core::mem::take(&mut self.scratch);
-        head.clear();
-        let mut fields = Fields::default();
-        fields.push("Cache-Control", "no-store");
-        if let Some(cookie) = cookie {
-            fields.push("Set-Cookie", cookie);
-        }
-        fields.let_read(later.origin.map(|listed| &*self.origins[usize::from(listed)]));
-        let response = ResponseHead {
-            status,
-            date: &date,
-            connection: connection_of(next, later.is_1_0),
-            content_type,
-            content_length: Some(body.len() as u64),
-            fields: &fields,
-        };
-        response.write(&mut head);
-        self.send_response(now, slot, &head, body, None, next);
-        self.scratch = head;
-    }
-
     /// Has a session's poll answered soon.
     pub(in crate::server) fn enqueue_poll(&mut self, session: SessionId) {
         let entry = self.sessions.get_mut(session);
@@ -327,10 +99,13 @@ impl<S: Socket> Server<S> {
             *held = None;
         }
         let mut cookie = [0; COOKIE_BYTES];
-        let cookie = (entry.version == Version::V3).then(|| cookie_of(&entry.sid, &mut cookie));
-        let content_type = BODY_TYPE;
-        let answer = Late { status: 200, content_type, cookie, body, is_last: false };
-        self.send_late(now, id.slot, &answer);
+        let fields = [NO_STORE, ("Set-Cookie", cookie_of(&entry.sid, &mut cookie))];
+        let fields = match entry.version {
+            Version::V3 => &fields[..],
+            Version::V4 => &fields[..1],
+        };
+        let answer = Answer::plain(200).with(fields).of_type(BODY_TYPE).saying(body);
+        self.respond_later(now, id.slot, answer);
     }
 
     /// What a poll is answered with: own packets and then as many records as fit. An error is the
@@ -401,16 +176,6 @@ pub(in crate::server) struct Answered {
     pub(in crate::server) records: usize,
 }
 
-/// The answer to a request that had to wait.
-struct Late<'a> {
-    status: u16,
-    content_type: Option<&'a str>,
-    cookie: Option<&'a str>,
-    body: &'a [u8],
-    /// The connection ends behind it.
-    is_last: bool,
-}
-
 const COOKIE_BEGIN: &str = "io=";
 const COOKIE_END: &str = "; Path=/; HttpOnly";
 const COOKIE_BYTES: usize = COOKIE_BEGIN.len() + SID_BYTES + COOKIE_END.len();
@@ -421,11 +186,4 @@ fn cookie_of<'o>(sid: &Sid, out: &'o mut [u8; COOKIE_BYTES]) -> &'o str {
     let bytes = parts.iter().flat_map(|part| part.bytes());
     out.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
     core::str::from_utf8(out).expect("ASCII in three parts")
-}
-
-fn overlap_status(version: Version) -> u16 {
-    match version {
-        Version::V3 => 500,
-        Version::V4 => 400,
-    }
 }

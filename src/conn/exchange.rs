@@ -1,0 +1,269 @@
+//! The phase of a request whose answer is decided by others: it is held, its body is collected, or
+//! its body is whole and taken in bit by bit.
+//!
+//! The answer comes *later*, so what the request said about it is remembered: whether the
+//! connection goes on, which origin may read the answer, who asks. What a body is for is a value
+//! beside its collector (`collect`), so that the next use is one more variant of [`Purpose`].
+//!
+//! The surprise: a body that is being taken in is lent to whoever does that, and the phase is
+//! without it for so long.
+
+use super::collect::{CollectError, Collected, Collector};
+use super::{Conn, Cx, Next, Phase, Step};
+use crate::id::SessionId;
+use crate::pool::BufferId;
+use crate::reason::CloseReason;
+use crate::time::Instant;
+use crate::wire::http::{Framing, Method, Version};
+
+/// What is remembered of a request until its answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Remembered {
+    /// What the request asked to be done.
+    pub method: Method,
+    /// The version as which the request is served: HTTP/1.0 must be told that the connection goes
+    /// on.
+    pub version: Version,
+    /// Whether the connection goes on after the answer.
+    pub is_persistent: bool,
+    /// The position in `--allow-origin` of the origin that the request came from; `None` if it came
+    /// from the page's own, or without one.
+    pub origin: Option<u16>,
+    /// The buffer with the request's `User-Agent`, for the log; the connection gives it back.
+    pub agent: Option<BufferId>,
+}
+
+impl Remembered {
+    /// What comes after the answer, as far as the request decides that.
+    pub fn next(&self) -> Next {
+        if self.is_persistent { Next::Request } else { Next::Close }
+    }
+}
+
+/// What a request body is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Purpose {
+    /// The body brings packets for a session.
+    Packets {
+        /// The session that the packets are for.
+        session: SessionId,
+        /// Whether the body has the binary form of Engine.IO 3: `application/octet-stream`.
+        is_binary: bool,
+    },
+}
+
+impl Purpose {
+    fn session(self) -> SessionId {
+        match self {
+            Purpose::Packets { session, .. } => session,
+        }
+    }
+}
+
+/// A request body that is whole, while it is being taken in.
+#[derive(Clone, Copy, Debug)]
+pub struct TakenBody {
+    /// The buffer of the pool in which the body lies.
+    pub buffer: BufferId,
+    /// What the body is for.
+    pub purpose: Purpose,
+    /// How many bytes of the body were taken in.
+    pub at: usize,
+}
+
+/// The phase of a connection whose request others answer.
+#[derive(Debug)]
+pub(super) struct Exchange {
+    pub(super) request: Remembered,
+    stage: Stage,
+}
+
+/// How far the request is.
+#[derive(Debug)]
+enum Stage {
+    /// The request is held until its session has something to answer it with.
+    Held(SessionId),
+    /// The body is read.
+    Collecting { purpose: Purpose, collector: Collector },
+    /// The body is whole and is being taken in: `at` bytes were. `buffer` is `None` while somebody
+    /// has it.
+    Whole { purpose: Purpose, buffer: Option<BufferId>, at: u32 },
+}
+
+impl Exchange {
+    pub(super) fn receive<'b>(&mut self, cx: &mut Cx<'_>, bytes: &[u8]) -> (usize, Step<'b>) {
+        match &mut self.stage {
+            Stage::Held(_) | Stage::Whole { .. } => (0, Step::Hold),
+            Stage::Collecting { collector, .. } => {
+                let (used, collected) = collector.receive(cx.pool, bytes);
+                (used, self.go_on(collected))
+            }
+        }
+    }
+
+    /// Acts on how far the body has come.
+    fn go_on(&mut self, collected: Result<Collected, CollectError>) -> Step<'static> {
+        match collected {
+            Ok(Collected::Some) => Step::Continue,
+            Ok(Collected::Partial) => Step::NeedMore,
+            Ok(Collected::Whole(buffer)) => {
+                if let Stage::Collecting { purpose, .. } = self.stage {
+                    self.stage = Stage::Whole { purpose, buffer: Some(buffer), at: 0 };
+                }
+                Step::Collected
+            }
+            Err(error) => Step::Uncollected(error),
+        }
+    }
+
+    pub(super) fn receive_end(&self) -> Step<'static> {
+        match self.stage {
+            // A peer that holds a poll and goes has ended the session with it.
+            Stage::Held(_) | Stage::Collecting { .. } => Step::End(CloseReason::PeerGone),
+            // The peer may have shut down only its writing side.
+            Stage::Whole { .. } => Step::Hold,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Instant {
+        match &self.stage {
+            Stage::Collecting { collector, .. } => collector.deadline(),
+            // Whoever decides the answer has a deadline of its own.
+            Stage::Held(_) | Stage::Whole { .. } => Instant::NEVER,
+        }
+    }
+
+    pub(super) fn handle_timeout(&self) -> Step<'static> {
+        match &self.stage {
+            Stage::Collecting { .. } => Step::Uncollected(CollectError::Late),
+            Stage::Held(_) | Stage::Whole { .. } => Step::Continue,
+        }
+    }
+
+    pub(super) fn speaks_later(&mut self, now: Instant) {
+        match &mut self.stage {
+            Stage::Collecting { collector, .. } => collector.put_off(now),
+            Stage::Held(_) | Stage::Whole { .. } => {}
+        }
+    }
+
+    pub(super) fn wants_input(&self, has_input: bool) -> bool {
+        match &self.stage {
+            // Reading serves only to notice the peer's end; a pipelined request waits.
+            Stage::Held(_) => !has_input,
+            Stage::Collecting { .. } => true,
+            Stage::Whole { .. } => false,
+        }
+    }
+
+    pub(super) fn wanted_bytes(&self) -> u64 {
+        match &self.stage {
+            Stage::Collecting { collector, .. } => collector.wanted_bytes(),
+            Stage::Held(_) | Stage::Whole { .. } => 0,
+        }
+    }
+
+    pub(super) fn session(&self) -> SessionId {
+        match &self.stage {
+            Stage::Held(session) => *session,
+            Stage::Collecting { purpose, .. } | Stage::Whole { purpose, .. } => purpose.session(),
+        }
+    }
+
+    /// Whether a body is read, or taken in.
+    pub(super) fn has_body(&self) -> bool {
+        match &self.stage {
+            Stage::Held(_) => false,
+            Stage::Collecting { .. } | Stage::Whole { .. } => true,
+        }
+    }
+
+    pub(super) fn buffers(&self) -> [Option<BufferId>; 2] {
+        let body = match &self.stage {
+            Stage::Held(_) => None,
+            Stage::Collecting { collector, .. } => collector.buffer(),
+            Stage::Whole { buffer, .. } => *buffer,
+        };
+        [body, self.request.agent]
+    }
+}
+
+impl Conn {
+    /// Holds the request under way until `session` has something to answer it with.
+    pub fn hold(&mut self, session: SessionId, request: Remembered) {
+        self.enter(Phase::Exchange(Exchange { request, stage: Stage::Held(session) }));
+    }
+
+    /// Begins to read the body of the request under way, which has at most `--max-message` bytes,
+    /// and says what is known of it already: the step is [`Step::NeedMore`] unless the body is
+    /// whole, being empty, or announces too much.
+    pub fn collect(
+        &mut self,
+        cx: &mut Cx<'_>,
+        purpose: Purpose,
+        framing: Framing,
+        request: Remembered,
+    ) -> Step<'static> {
+        if self.is_over() {
+            return Step::Hold;
+        }
+        let bytes_max = cx.settings.limits.message_bytes_max;
+        let mut collector = Collector::new(framing, bytes_max, cx.now.mono);
+        let begun = collector.begin(cx.pool);
+        let stage = Stage::Collecting { purpose, collector };
+        let mut exchange = Exchange { request, stage };
+        let step = exchange.go_on(begun);
+        self.enter(Phase::Exchange(exchange));
+        step
+    }
+
+    fn exchange(&self) -> Option<&Exchange> {
+        match &self.phase {
+            Phase::Exchange(exchange) => Some(exchange),
+            Phase::Proxy(_) | Phase::Http(_) | Phase::WebSocket(_) | Phase::Leaving(_) => None,
+        }
+    }
+
+    /// What was remembered of the request under way, if others decide its answer.
+    pub fn remembered(&self) -> Option<Remembered> {
+        self.exchange().map(|exchange| exchange.request)
+    }
+
+    /// Whether a request is held until its session has something to answer it with.
+    pub fn is_held(&self) -> bool {
+        self.exchange().is_some_and(|exchange| matches!(exchange.stage, Stage::Held(_)))
+    }
+
+    /// Whether a request body is whole, and all or some of it waits to be taken in.
+    pub fn has_body_left(&self) -> bool {
+        let has_left = |stage: &Stage| matches!(stage, Stage::Whole { buffer: Some(_), .. });
+        self.exchange().is_some_and(|exchange| has_left(&exchange.stage))
+    }
+
+    /// Whether a request body is being taken in right now: whoever does that answers the request.
+    pub fn is_taken_in(&self) -> bool {
+        let is_lent = |stage: &Stage| matches!(stage, Stage::Whole { buffer: None, .. });
+        self.exchange().is_some_and(|exchange| is_lent(&exchange.stage))
+    }
+
+    /// Hands out a request body that is whole, to be taken in; `None` if there is none. What is
+    /// left of it comes back by [`Conn::put_back_body`]; if nothing is left, the request is
+    /// answered and the buffer given back.
+    pub fn take_body(&mut self) -> Option<TakenBody> {
+        let Phase::Exchange(exchange) = &mut self.phase else { return None };
+        let Stage::Whole { purpose, buffer, at } = &mut exchange.stage else { return None };
+        Some(TakenBody { buffer: buffer.take()?, purpose: *purpose, at: *at as usize })
+    }
+
+    /// Keeps the rest of a body for later. `false` if the connection has ended meanwhile, or its
+    /// request was answered; then the body stays the caller's.
+    #[must_use]
+    pub fn put_back_body(&mut self, body: &TakenBody) -> bool {
+        let Phase::Exchange(exchange) = &mut self.phase else { return false };
+        let Stage::Whole { buffer, at, .. } = &mut exchange.stage else { return false };
+        *buffer = Some(body.buffer);
+        // No body is longer than the largest `--max-message`, 256 MiB.
+        *at = body.at as u32;
+        true
+    }
+}

@@ -1,0 +1,63 @@
+//! The files of the site: what they are answered with, and what browsers may do with them.
+//!
+//! Leaves to others: which files there are and what path leads to one (`site`), sending them
+//! (`outbound`). A path of a request never reaches the file system.
+//!
+//! The surprise: files are not compressed and have no ranges; what a browser has already is not
+//! sent again (`If-None-Match`).
+
+use super::respond::{Answer, Content, Field};
+use crate::server::{Server, Socket};
+use crate::site::Found;
+use crate::time::Now;
+use crate::wire::http::{self, Method, Request};
+
+pub(super) const ALLOW_READ: Field<'_> = ("Allow", "GET, HEAD");
+const NO_SNIFF: Field<'_> = ("X-Content-Type-Options", "nosniff");
+const NO_CACHE: Field<'_> = ("Cache-Control", "no-cache");
+
+/// What the built-in page may do: load itself and open sockets, nothing else. `'self'` alone does
+/// not cover WebSocket in every browser.
+const POLICY: Field<'_> = (
+    "Content-Security-Policy",
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+     connect-src 'self' ws: wss:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+);
+
+impl<S: Socket> Server<S> {
+    /// Answers a request for `path`, which was decoded.
+    pub(super) fn answer_file(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+        path: &str,
+    ) {
+        let asset = match self.site.find(path) {
+            None => return self.respond(now, slot, request, Answer::plain(404)),
+            Some(_) if !matches!(request.method, Method::Get | Method::Head) => {
+                return self.respond(now, slot, request, Answer::plain(405).with(&[ALLOW_READ]));
+            }
+            Some(Found::Folder) => {
+                let location = format!("{}/", request.path);
+                let fields = [("Location", location.as_str())];
+                return self.respond(now, slot, request, Answer::plain(301).with(&fields));
+            }
+            Some(Found::Asset(asset)) => asset,
+        };
+        let etag = self.site.asset(asset).etag.clone();
+        let content_type = self.site.asset(asset).content_type;
+        let is_page = self.site.is_built_in() && content_type.starts_with("text/html");
+        let policy: &[_] =
+            if is_page { &[POLICY, ("Referrer-Policy", "no-referrer")] } else { &[] };
+        let fields = [&[("ETag", etag.as_str()), NO_CACHE, NO_SNIFF], policy].concat();
+        let fresh = http::etag_matches(request.fields("if-none-match"), &etag);
+        let answer = if fresh {
+            Answer::plain(304).of_type(None).saying(b"")
+        } else {
+            let content = Content::File(asset);
+            Answer { content, ..Answer::plain(200).of_type(Some(content_type)) }
+        };
+        self.respond(now, slot, request, answer.with(&fields));
+    }
+}

@@ -1,0 +1,50 @@
+//! Health probes: whether the process lives, and whether it should get new connections.
+//!
+//! The surprise: while draining, `/healthz` stays at 200. To an NLB a failing health check means
+//! that it may reset what still lives, so it is `/readyz` that says no.
+
+use super::respond::{Answer, NO_STORE, RETRY_AFTER};
+use crate::server::{Server, Socket};
+use crate::time::Now;
+use crate::wire::http::Request;
+
+/// What a probe asks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Probe {
+    /// `/healthz`: is the process alive?
+    Alive,
+    /// `/readyz`: should it get new connections?
+    Ready,
+}
+
+impl Probe {
+    /// What a request for `path`, as it was sent, asks; `None` if that is no probe's.
+    pub(super) fn at(path: &str) -> Option<Probe> {
+        match path {
+            "/healthz" => Some(Probe::Alive),
+            "/readyz" => Some(Probe::Ready),
+            _ => None,
+        }
+    }
+}
+
+impl<S: Socket> Server<S> {
+    pub(super) fn answer_probe(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+        probe: Probe,
+    ) {
+        self.metrics.probes += 1;
+        let full = self.lacks_room_for_newcomers().is_some();
+        let (status, text): (u16, &[u8]) = match probe {
+            Probe::Alive => (200, b"ok"),
+            Probe::Ready if self.drain.is_some() => (503, b"draining"),
+            Probe::Ready if full => (503, b"full"),
+            Probe::Ready => (200, b"ok"),
+        };
+        let fields: &[_] = if status == 503 { &[NO_STORE, RETRY_AFTER] } else { &[NO_STORE] };
+        self.respond(now, slot, request, Answer::plain(status).with(fields).saying(text));
+    }
+}

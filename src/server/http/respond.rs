@@ -1,0 +1,422 @@
+//! The way out of all answers: from what is said, and what is known of the request, to bytes on the
+//! connection and a line in the log.
+//!
+//! ```text
+//!   Subject    a request whose head is at hand, one that waited, or nothing that was understood
+//!   Answer     status, fields, content; who else may read it; whether it is the last
+//!      │
+//!      └─► what follows ─► log ─► head (Date, Connection) ─► the connection, which sends it
+//! ```
+//!
+//! Leaves to others: which answer a request gets (`route` and its neighbours, `session`).
+//!
+//! The surprise: nothing is said to somebody who had to send a PROXY header and did not, unless it
+//! is a probe. Every byte of ours would belong to the balancer's client.
+
+use super::cors::Lets;
+use super::probe::Probe;
+use crate::conn::{Cx, Next, Remembered, Requester, Role};
+use crate::limits;
+use crate::pool::Pool;
+use crate::reason::CloseReason;
+use crate::server::event::Spare;
+use crate::server::{AGENT_BYTES_MAX, Access, Event, Server, Socket};
+use crate::site::AssetId;
+use crate::time::{Duration, Now};
+use crate::wire::http::{
+    self, Body, Connection, DATE_BYTES, Framing, HeadError, Method, Request, ResponseHead, Version,
+};
+use crate::wire::origin::Origin;
+use crate::wire::ws;
+use core::net::SocketAddr;
+
+/// A field of an answer: its name and its value.
+pub(in crate::server) type Field<'a> = (&'a str, &'a str);
+
+pub(in crate::server) const TEXT: Option<&str> = Some("text/plain; charset=utf-8");
+pub(in crate::server) const NO_STORE: Field<'_> = ("Cache-Control", "no-store");
+pub(super) const RETRY_AFTER: Field<'_> = ("Retry-After", "5");
+
+/// What is said to a request, whoever decided it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::server) struct Answer<'a> {
+    pub(in crate::server) status: u16,
+    pub(in crate::server) content_type: Option<&'a str>,
+    pub(in crate::server) fields: &'a [Field<'a>],
+    pub(in crate::server) content: Content<'a>,
+    /// What the page of another origin is let do with the answer, if the request came from one that
+    /// is listed.
+    pub(in crate::server) lets: Option<Lets>,
+    /// Whether the connection ends behind the answer, whatever the request says.
+    pub(in crate::server) is_last: bool,
+}
+
+/// An answer's body, as a GET gets it.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::server) enum Content<'a> {
+    /// Bytes that are sent together with the head.
+    Bytes(&'a [u8]),
+    /// The status itself in words.
+    Reason,
+    /// A file of the site.
+    File(AssetId),
+}
+
+impl<'a> Answer<'a> {
+    /// A status in words, as plain text.
+    pub(in crate::server) const fn plain(status: u16) -> Answer<'a> {
+        Answer {
+            status,
+            content_type: TEXT,
+            fields: &[],
+            content: Content::Reason,
+            lets: None,
+            is_last: false,
+        }
+    }
+
+    /// Has these fields instead of none.
+    pub(in crate::server) const fn with(self, fields: &'a [Field<'a>]) -> Answer<'a> {
+        Answer { fields, ..self }
+    }
+
+    /// Has this body instead of the status in words.
+    pub(in crate::server) const fn saying(self, bytes: &'a [u8]) -> Answer<'a> {
+        Answer { content: Content::Bytes(bytes), ..self }
+    }
+
+    /// Has a body of this media type instead of plain text; `None` for an answer without a body.
+    pub(in crate::server) const fn of_type(self, content_type: Option<&'a str>) -> Answer<'a> {
+        Answer { content_type, ..self }
+    }
+
+    /// May be read by the page of a listed origin.
+    pub(in crate::server) const fn letting(self, lets: Option<Lets>) -> Answer<'a> {
+        Answer { lets, ..self }
+    }
+
+    /// Ends the connection.
+    pub(in crate::server) const fn and_close(self) -> Answer<'a> {
+        Answer { is_last: true, ..self }
+    }
+}
+
+/// What is known of the request that an answer is for.
+#[derive(Clone, Copy, Debug)]
+enum Subject<'r> {
+    /// The head of the request is at hand.
+    Request(&'r Request<'r, 'r>),
+    /// The request waited for its answer.
+    Remembered(Remembered),
+    /// Nothing came that could be understood; what follows must not be interpreted.
+    Nothing,
+}
+
+impl Subject<'_> {
+    /// Whether the client speaks HTTP/1.0, and has to be told that the connection goes on.
+    fn is_http10(self) -> bool {
+        match self {
+            Subject::Request(request) => request.version == Version::Http10,
+            Subject::Remembered(request) => request.version == Version::Http10,
+            Subject::Nothing => false,
+        }
+    }
+
+    /// Whether the answer is a head alone.
+    fn wants_no_body(self) -> bool {
+        match self {
+            Subject::Request(request) => request.method == Method::Head,
+            Subject::Remembered(request) => request.method == Method::Head,
+            Subject::Nothing => false,
+        }
+    }
+}
+
+/// What answers are made with, kept so that none of them allocates.
+#[derive(Debug)]
+pub(in crate::server) struct Responder {
+    /// Where heads are put together.
+    head: Vec<u8>,
+    /// A second since 1970, and how `Date` writes it.
+    date: (u64, [u8; DATE_BYTES]),
+    /// Entries of the log that were written down and are filled again.
+    spare: Spare,
+    /// `--allow-origin` as answers name them.
+    origins: Box<[Box<str>]>,
+}
+
+impl Responder {
+    /// A responder that knows the origins of `--allow-origin` by their numbers there.
+    pub(in crate::server) fn new(allowed: &[Origin], now: Now) -> Responder {
+        Responder {
+            head: Vec::with_capacity(limits::RESPONSE_HEAD_BYTES_MAX),
+            date: (now.unix_s, http::date(now.unix_s)),
+            spare: Spare::default(),
+            origins: allowed.iter().map(|origin| origin.to_string().into()).collect(),
+        }
+    }
+
+    /// Takes back an entry that was written down.
+    pub(in crate::server) fn recycle(&mut self, access: Box<Access>) {
+        self.spare.give(access);
+    }
+
+    /// What the log is told of a request and the answer to it, which has a body of `body_bytes`.
+    fn log(
+        &mut self,
+        pool: &Pool,
+        client: SocketAddr,
+        subject: Subject<'_>,
+        status: u16,
+        body_bytes: u64,
+    ) -> Event {
+        let mut access = self.spare.take(client, status, body_bytes);
+        match subject {
+            Subject::Request(request) => {
+                let (method, version) = (request.method.as_str(), request.version.as_str());
+                access.set_request(method, request.path, request.query.is_some(), version);
+                access.set_agent(request.field("user-agent").unwrap_or_default());
+                access.is_probe = Probe::at(request.path).is_some();
+            }
+            Subject::Remembered(request) => {
+                let (method, version) = (request.method.as_str(), request.version.as_str());
+                // Which session the request was for stood in the query.
+                access.set_request(method, "/socket.io/", true, version);
+                access.set_agent(request.agent.map_or(&[][..], |agent| pool.bytes(agent)));
+            }
+            Subject::Nothing => {}
+        }
+        Event::Request(access)
+    }
+
+    /// Puts the head of an answer together; `length` is that of the body that a GET gets, and
+    /// `None` where nothing is said about it.
+    fn head(
+        &mut self,
+        now: Now,
+        answer: &Answer<'_>,
+        connection: Connection,
+        length: Option<u64>,
+    ) -> &[u8] {
+        if self.date.0 != now.unix_s {
+            self.date = (now.unix_s, http::date(now.unix_s));
+        }
+        let mut fields = Fields::default();
+        answer.fields.iter().for_each(|(name, value)| fields.push(name, value));
+        if let Some(lets) = answer.lets {
+            lets.add_to(&mut fields, &self.origins);
+        }
+        // A 426 has a `Connection: Upgrade` of its own; both words may stand there.
+        let head = ResponseHead {
+            status: answer.status,
+            date: &self.date.1,
+            connection,
+            content_type: answer.content_type.filter(|_| answer.status != 204),
+            content_length: length,
+            fields: fields.list(),
+        };
+        self.head.clear();
+        head.write(&mut self.head);
+        &self.head
+    }
+}
+
+/// The most fields that an answer has beside those that each has.
+const FIELDS_MAX: usize = 6;
+
+/// Fields of an answer, without a heap.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Fields<'a> {
+    list: [Field<'a>; FIELDS_MAX],
+    count: usize,
+}
+
+impl<'a> Fields<'a> {
+    /// Adds one.
+    ///
+    /// # Panics
+    /// If there are [`FIELDS_MAX`].
+    pub(super) fn push(&mut self, name: &'a str, value: &'a str) {
+        self.list[self.count] = (name, value);
+        self.count += 1;
+    }
+
+    /// All fields, in the order in which they were added.
+    pub(super) fn list(&self) -> &[Field<'a>] {
+        &self.list[..self.count]
+    }
+}
+
+impl<S: Socket> Server<S> {
+    /// Answers a request whose head is at hand.
+    pub(in crate::server) fn respond(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+        answer: Answer<'_>,
+    ) {
+        self.send_answer(now, slot, Subject::Request(request), &answer);
+    }
+
+    /// Answers a request that waited, and lets the page that sent it read the answer. Nothing
+    /// happens if no request waits on the connection.
+    pub(in crate::server) fn respond_later(&mut self, now: Now, slot: u32, answer: Answer<'_>) {
+        let Some(request) = self.connections.conn(slot).remembered() else { return };
+        let answer = answer.letting(request.origin.map(Lets::Read));
+        self.send_answer(now, slot, Subject::Remembered(request), &answer);
+    }
+
+    /// Answers a request that could not be understood, and closes.
+    pub(in crate::server) fn refuse_head(&mut self, now: Now, slot: u32, error: HeadError) {
+        self.refuse(now, slot, error.status(), &error.to_string());
+    }
+
+    /// Answers half a request whose time is over.
+    pub(in crate::server) fn refuse_late(&mut self, now: Now, slot: u32) {
+        self.refuse(now, slot, 408, "the request did not arrive in time");
+    }
+
+    fn refuse(&mut self, now: Now, slot: u32, status: u16, text: &str) {
+        if self.connections.conn(slot).requester() == Requester::Probe {
+            return self.remove(now, slot, CloseReason::ProxyMissing, false);
+        }
+        let answer = Answer::plain(status).saying(text.as_bytes());
+        self.send_answer(now, slot, Subject::Nothing, &answer);
+    }
+
+    /// Refuses a session for want of room, and says so in the log.
+    pub(in crate::server) fn refuse_session(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+        why: &'static str,
+    ) {
+        self.metrics.sessions_refused += 1;
+        let client = self.client(slot);
+        self.events.push(&mut self.pool, Event::Refused { client, why });
+        self.respond(now, slot, request, Answer::plain(503).with(&[RETRY_AFTER]));
+    }
+
+    /// What has to be known of a request when its answer is decided, which is later.
+    pub(in crate::server) fn remember(
+        &mut self,
+        slot: u32,
+        request: &Request<'_, '_>,
+    ) -> Remembered {
+        let agent = request.field("user-agent").unwrap_or_default();
+        let agent = &agent[..agent.len().min(AGENT_BYTES_MAX)];
+        // A line without it is better than no answer.
+        let agent = (!agent.is_empty())
+            .then(|| self.pool.take(agent.len()))
+            .flatten()
+            .inspect(|buffer| assert!(self.pool.append(&mut { *buffer }, agent)));
+        let is_persistent = match self.what_allows(slot, request) {
+            Next::Request => true,
+            // A body would be taken for the next request: what has one is the last.
+            Next::Body(_) | Next::Close => false,
+        };
+        Remembered {
+            method: request.method,
+            version: request.version,
+            is_persistent,
+            origin: self.listed_origin(request),
+            agent,
+        }
+    }
+
+    /// What follows an answer, as far as its request decides that.
+    fn what_allows(&self, slot: u32, request: &Request<'_, '_>) -> Next {
+        let is_probe = self.connections.conn(slot).requester() == Requester::Probe;
+        // A client that waits for 100 Continue has its final answer and may or may not send the
+        // body then; only closing is unambiguous (RFC 9110 §10.1.1).
+        if is_probe || !request.persistent || request.expects_continue {
+            return Next::Close;
+        }
+        match request.framing {
+            Framing::None | Framing::Length(0) => Next::Request,
+            Framing::Length(bytes) if bytes > u64::from(limits::LINGER_BYTES_MAX) => Next::Close,
+            Framing::Length(_) | Framing::Chunked => Next::Body(Body::new(request.framing)),
+        }
+    }
+
+    /// Whether the connection goes on behind an answer, and what with.
+    fn what_follows(&self, now: Now, slot: u32, subject: Subject<'_>, is_last: bool) -> Next {
+        if is_last || self.drain.is_some() || self.is_worn_out(now, slot) {
+            return Next::Close;
+        }
+        match subject {
+            Subject::Request(request) => self.what_allows(slot, request),
+            Subject::Remembered(request) => request.next(),
+            Subject::Nothing => Next::Close,
+        }
+    }
+
+    /// Puts an answer on its way and says so in the log.
+    fn send_answer(&mut self, now: Now, slot: u32, subject: Subject<'_>, answer: &Answer<'_>) {
+        let next = self.what_follows(now, slot, subject, answer.is_last);
+        let (bytes, file) = match answer.content {
+            Content::Bytes(bytes) => (bytes, None),
+            Content::Reason if answer.status == 204 => (&[][..], None),
+            Content::Reason => (http::reason(answer.status).as_bytes(), None),
+            // No file has 4 GiB.
+            Content::File(file) => {
+                (&[][..], Some((file, self.site.asset(file).bytes.len() as u32)))
+            }
+        };
+        let length = file.map_or(bytes.len() as u64, |(_, length)| u64::from(length));
+        let (bytes, file, sent_bytes) = match subject.wants_no_body() {
+            true => (&[][..], None, 0),
+            false => (bytes, file, length),
+        };
+        let client = self.client(slot);
+        let line = self.responder.log(&self.pool, client, subject, answer.status, sent_bytes);
+        self.events.push(&mut self.pool, line);
+        let connection = match next {
+            Next::Close => Connection::Close,
+            Next::Request | Next::Body(_) if subject.is_http10() => Connection::KeepAlive,
+            Next::Request | Next::Body(_) => Connection::Unsaid,
+        };
+        let head = self.responder.head(now, answer, connection, Some(length));
+        self.metrics.requests += 1;
+        self.connections.count_answer(slot);
+        let (pool, metrics) = (&mut self.pool, &mut self.metrics);
+        let mut cx = Cx { now, pool, metrics, settings: &self.settings };
+        let own = [head, bytes];
+        if self.connections.change(slot, |conn| conn.reply(&mut cx, own, file, next)) {
+            self.connections.send_soon(slot);
+        } else {
+            self.remove(now, slot, CloseReason::NoMemory, false);
+        }
+    }
+
+    /// Answers 101 and makes the connection a WebSocket.
+    pub(in crate::server) fn switch_protocols(
+        &mut self,
+        now: Now,
+        slot: u32,
+        key: &str,
+        role: Role,
+        first_ping: Option<Duration>,
+    ) {
+        let accept = ws::accept(key);
+        let accept = core::str::from_utf8(&accept).expect("base64 is ASCII");
+        let fields =
+            [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept)];
+        let answer = Answer::plain(101).with(&fields).of_type(None);
+        let head = self.responder.head(now, &answer, Connection::Unsaid, None);
+        self.metrics.requests += 1;
+        let (pool, metrics) = (&mut self.pool, &mut self.metrics);
+        let mut cx = Cx { now, pool, metrics, settings: &self.settings };
+        let told = self.connections.change(slot, |conn| {
+            conn.upgrade(&mut cx, role, first_ping);
+            conn.out.push_own(cx.pool, head)
+        });
+        if told {
+            self.connections.send_soon(slot);
+        } else {
+            self.remove(now, slot, CloseReason::NoMemory, false);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Which path and method gets what: a probe's answer, a file, a WebSocket, a session, a refusal.
+//!
+//! Everything is decided from the request head alone. Only a session's POST wants its body; any
+//! other is discarded behind the answer.
+//!
+//! The surprise: a trusted peer that began without the PROXY header it should have sent gets an
+//! answer to a probe, and nothing else.
+
+use super::files::ALLOW_READ;
+use super::probe::Probe;
+use super::respond::Answer;
+use super::upgrade;
+use crate::conn::Requester;
+use crate::limits;
+use crate::reason::CloseReason;
+use crate::server::{Server, Socket};
+use crate::time::Now;
+use crate::wire::http::{self, FIELDS_MAX, Method, Request};
+use crate::wire::{host, ws};
+use crate::work;
+use core::net::{IpAddr, SocketAddr};
+
+/// Longest path that is looked up, decoded. No file that is served has a longer one.
+const PATH_BYTES_MAX: usize = 1024;
+
+impl<S: Socket> Server<S> {
+    /// Answers the request whose head is `head`, or ends the connection.
+    pub(in crate::server) fn answer(&mut self, now: Now, slot: u32, head: &[u8]) {
+        work::count(|work| work.requests += 1);
+        let mut storage = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let request = match http::parse(head, &mut storage) {
+            Ok(request) => request,
+            Err(error) => return self.refuse_head(now, slot, error),
+        };
+        self.take_forwarded(slot, &request);
+        let probe = Probe::at(request.path);
+        let reads = matches!(request.method, Method::Get | Method::Head);
+        match (self.connections.conn(slot).requester(), probe) {
+            (Requester::Probe, Some(probe)) if reads => {
+                self.answer_probe(now, slot, &request, probe);
+            }
+            (Requester::Probe, _) => self.remove(now, slot, CloseReason::ProxyMissing, false),
+            (Requester::Client | Requester::Health, Some(probe)) if reads => {
+                self.answer_probe(now, slot, &request, probe);
+            }
+            (Requester::Client | Requester::Health, Some(_)) => {
+                self.respond(now, slot, &request, Answer::plain(405).with(&[ALLOW_READ]));
+            }
+            (Requester::Health, None) => self.respond(now, slot, &request, Answer::plain(404)),
+            (Requester::Client, None) => self.answer_client(now, slot, &request),
+        }
+    }
+
+    fn answer_client(&mut self, now: Now, slot: u32, request: &Request<'_, '_>) {
+        if !self.goes_by(request.authority) {
+            let answer = Answer::plain(421).saying(b"this server has another name");
+            return self.respond(now, slot, request, answer);
+        }
+        if request.path == "*" {
+            let allow = ("Allow", "GET, HEAD, OPTIONS");
+            return self.respond(now, slot, request, Answer::plain(204).with(&[allow]));
+        }
+        let mut decoded = [0; PATH_BYTES_MAX];
+        let Some(path) = http::percent_decode(request.path, &mut decoded) else {
+            return self.respond(now, slot, request, Answer::plain(404));
+        };
+        if matches!(path, "/socket.io" | "/socket.io/") {
+            return self.answer_engine(now, slot, request);
+        }
+        if let Some(channel) = upgrade::channel_at(path) {
+            match upgrade::check(request) {
+                Ok(Some(offer)) => return self.upgrade(now, slot, request, channel, offer.key),
+                Ok(None) if path == "/" => {}
+                Ok(None) => {
+                    return self.refuse_upgrade(now, slot, request, ws::Refusal::NotAnUpgrade);
+                }
+                Err(refusal) => return self.refuse_upgrade(now, slot, request, refusal),
+            }
+        }
+        self.answer_file(now, slot, request, path);
+    }
+
+    /// Whether `authority` names this server. The page of a foreign name that was made to lead here
+    /// (DNS rebinding) has the right `Origin` for it, so only the name itself tells.
+    fn goes_by(&self, authority: Option<&str>) -> bool {
+        let hosts = &self.settings.hosts;
+        hosts.is_empty() || authority.is_some_and(|authority| host::is_named(authority, hosts))
+    }
+
+    /// Behind an ALB the client's address is what a trusted peer says it is. Without the field,
+    /// which an ALB always sends, what was known before stands.
+    fn take_forwarded(&mut self, slot: u32, request: &Request<'_, '_>) {
+        if !self.settings.forwarded_for || !self.connections.conn(slot).is_trusted() {
+            return;
+        }
+        // The rightmost entry was written by the peer itself, the next by whom that one names, and
+        // so on: the first from there that is not trusted is the client, and what is left of it is
+        // hearsay, as is what stands before something that is no address. Hearsay is not looked at:
+        // a client may send thousands of addresses, and the balancer adds one.
+        let mut client = None;
+        for entry in request.tokens("x-forwarded-for").rev().take(limits::FORWARDED_MAX) {
+            let Some(address) = forwarded_address(entry) else { break };
+            client = Some(address);
+            if !self.settings.trust.contains(address.ip()) {
+                break;
+            }
+        }
+        if let Some(client) = client {
+            self.connections.change(slot, |conn| conn.set_client(client));
+        }
+    }
+}
+
+/// An entry of `X-Forwarded-For`: an address, perhaps with a port (0 if there is none).
+fn forwarded_address(entry: &[u8]) -> Option<SocketAddr> {
+    let text = core::str::from_utf8(entry).ok()?;
+    let address = text
+        .parse::<SocketAddr>()
+        .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0)))
+        .ok()?;
+    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+}

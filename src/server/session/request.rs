@@ -1,0 +1,220 @@
+//! Requests for sessions (Engine.IO 3 and 4): which session one is for, and what it asks there.
+//!
+//! ```text
+//!   no sid            a handshake      a session begins                    `handshake`
+//!   sid, GET          a poll           held until there is something       `polling`
+//!   sid, POST         packets          collected, then taken in            `packets`
+//!   sid, WebSocket    an upgrade       what carries the session changes    `transport`
+//! ```
+//!
+//! The surprise: two polls at a time, or two POSTs, end the session. The reference does so, too: a
+//! client that sends the second has lost track of the first.
+
+use crate::conn::{CollectError, Purpose, Remembered, Role, Step};
+use crate::hub::Transport;
+use crate::id::{ConnId, SessionId};
+use crate::reason::{CloseReason, Farewell};
+use crate::server::http::cors::Lets;
+use crate::server::http::respond::{Answer, NO_STORE};
+use crate::server::http::upgrade;
+use crate::server::{Server, Socket};
+use crate::time::Now;
+use crate::wire::engine::{self, Asked, Query, Refusal, Version};
+use crate::wire::http::{self, Method, Request};
+
+const JSON: Option<&str> = Some("application/json");
+const OCTET_STREAM: &[u8] = b"application/octet-stream";
+
+impl<S: Socket> Server<S> {
+    /// Answers a request for `/socket.io/`.
+    pub(in crate::server) fn answer_engine(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+    ) {
+        let query = Query::parse(request.query.unwrap_or_default());
+        if request.method == Method::Options {
+            if !self.answer_preflight(now, slot, request) {
+                self.refuse_engine(now, slot, request, Refusal::HandshakeMethod);
+            }
+            return;
+        }
+        if !self.allows_origin(request) {
+            return self.refuse_engine(now, slot, request, Refusal::Forbidden);
+        }
+        let Some(transport) = query.transport else {
+            return self.refuse_engine(now, slot, request, Refusal::TransportUnknown);
+        };
+        match query.session {
+            Asked::New => self.answer_handshake(now, slot, request, &query, transport),
+            Asked::Unknown => self.refuse_engine(now, slot, request, Refusal::SidUnknown),
+            Asked::Sid(sid) => match self.sessions.find(&sid) {
+                None => self.refuse_engine(now, slot, request, Refusal::SidUnknown),
+                Some(session) if query.version != Some(self.sessions.get(session).version) => {
+                    self.refuse_engine(now, slot, request, Refusal::BadRequest);
+                }
+                Some(session) => self.answer_session(now, slot, request, session, transport),
+            },
+        }
+    }
+
+    fn answer_session(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+        session: SessionId,
+        transport: engine::TransportName,
+    ) {
+        let polls = matches!(self.sessions.get(session).transport, Transport::Polling { .. });
+        match (transport, request.method) {
+            (engine::TransportName::Polling, Method::Get) if polls => {
+                self.poll(now, slot, request, session);
+            }
+            (engine::TransportName::Polling, Method::Post) if polls => {
+                self.post(now, slot, request, session);
+            }
+            (engine::TransportName::WebSocket, Method::Get)
+                if polls && self.sessions.get(session).upgrade.is_none() =>
+            {
+                let Ok(Some(offer)) = upgrade::check(request) else {
+                    return self.refuse_engine(now, slot, request, Refusal::BadRequest);
+                };
+                let id = self.connections.id(slot);
+                self.sessions.get_mut(session).begin_upgrade(now.mono, id);
+                self.sessions.arm(session, &self.settings);
+                self.switch_protocols(now, slot, offer.key, Role::Session(session), None);
+            }
+            _ => self.refuse_engine(now, slot, request, Refusal::BadRequest),
+        }
+    }
+
+    /// Answers a poll as soon as there is something to say.
+    fn poll(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, session: SessionId) {
+        let Transport::Polling { held, .. } = self.sessions.get(session).transport else { return };
+        if held.is_some() {
+            let status = overlap_status(self.sessions.get(session).version);
+            self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
+            return self.respond(now, slot, request, Answer::plain(status).saying(b""));
+        }
+        if let Some(drain) = &mut self.drain {
+            drain.polled(now.mono);
+        }
+        self.hold(slot, request, session);
+        self.enqueue_poll(session);
+    }
+
+    /// Holds a request until there is something to answer.
+    pub(in crate::server) fn hold(
+        &mut self,
+        slot: u32,
+        request: &Request<'_, '_>,
+        session: SessionId,
+    ) {
+        let remembered = self.remember(slot, request);
+        let id = self.connections.id(slot);
+        if let Transport::Polling { held, .. } = &mut self.sessions.get_mut(session).transport {
+            *held = Some(id);
+        }
+        self.connections.change(slot, |conn| conn.hold(session, remembered));
+    }
+
+    /// Begins to collect the packets of a POST.
+    fn post(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, session: SessionId) {
+        let version = self.sessions.get(session).version;
+        let id = self.connections.id(slot);
+        let media = request.field("content-type").unwrap_or_default();
+        let is_binary = media
+            .get(..OCTET_STREAM.len())
+            .is_some_and(|media| media.eq_ignore_ascii_case(OCTET_STREAM));
+        if is_binary && version == Version::V4 {
+            return self.refuse_engine(now, slot, request, Refusal::BadRequest);
+        }
+        let Transport::Polling { posting, .. } = &mut self.sessions.get_mut(session).transport
+        else {
+            return;
+        };
+        if posting.is_some() {
+            let status = overlap_status(version);
+            self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
+            return self.respond(now, slot, request, Answer::plain(status).saying(b""));
+        }
+        *posting = Some(id);
+        // The body is taken in first, and what follows it is the next request.
+        let is_persistent = request.persistent;
+        let remembered = Remembered { is_persistent, ..self.remember(slot, request) };
+        let purpose = Purpose::Packets { session, is_binary };
+        let step = self
+            .change(now, slot, |conn, cx| conn.collect(cx, purpose, request.framing, remembered));
+        if !matches!(step, Step::NeedMore) {
+            self.apply(now, id, step);
+            return;
+        }
+        if request.expects_continue {
+            if !self.connections.out_mut(slot).push_own(&mut self.pool, http::CONTINUE) {
+                return self.remove(now, slot, CloseReason::NoMemory, false);
+            }
+            self.connections.send_soon(slot);
+        }
+    }
+
+    /// A POST whose body cannot be collected: the session ends, and so does the connection, since
+    /// the body was not read to its end.
+    pub(in crate::server) fn refuse_post(&mut self, now: Now, id: ConnId, error: CollectError) {
+        let (status, reason) = match error {
+            CollectError::TooBig => (413, CloseReason::MessageTooBig),
+            CollectError::Malformed => (400, CloseReason::ProtocolError),
+            CollectError::NoMemory => {
+                return self.remove(now, id.slot, CloseReason::NoMemory, false);
+            }
+            CollectError::Late => {
+                return self.remove(now, id.slot, CloseReason::BodyTimeout, false);
+            }
+        };
+        let Some(session) = self.connections.conn(id.slot).session() else { return };
+        self.forget_post(session);
+        self.answer_last(now, id, status);
+        self.close_session(now, session, reason, Farewell::Close);
+    }
+
+    /// Answers a POST with nothing but a status, and closes.
+    pub(in crate::server) fn answer_last(&mut self, now: Now, id: ConnId, status: u16) {
+        let answer = Answer::plain(status).with(&[NO_STORE]).saying(b"");
+        self.respond_later(now, id.slot, answer.and_close());
+    }
+
+    /// Notes that a session has no POST under way any more.
+    pub(in crate::server) fn forget_post(&mut self, session: SessionId) {
+        if let Transport::Polling { posting, .. } = &mut self.sessions.get_mut(session).transport {
+            *posting = None;
+        }
+    }
+
+    /// Refuses a request for a session: an upgrade in plain words, and that is the end of the
+    /// connection; anything else with a code, as the reference does.
+    pub(in crate::server) fn refuse_engine(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+        refusal: Refusal,
+    ) {
+        let lets = self.listed_origin(request).map(Lets::Read);
+        let answer = Answer::plain(refusal.status()).letting(lets);
+        let answer = if request.has_token("upgrade", "websocket") {
+            answer.saying(refusal.message().as_bytes()).and_close()
+        } else {
+            answer.saying(refusal.body().as_bytes()).of_type(JSON)
+        };
+        self.respond(now, slot, request, answer);
+    }
+}
+
+/// The status by which the reference refuses a second poll, or a second POST, at a time.
+fn overlap_status(version: Version) -> u16 {
+    match version {
+        Version::V3 => 500,
+        Version::V4 => 400,
+    }
+}
