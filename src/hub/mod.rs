@@ -322,8 +322,8 @@ impl Hub {
         Ok((!message.is_greeting()).then(|| channel.position()))
     }
 
-    /// Holds the publishers of all channels back, or does so no longer; those that need not wait any
-    /// more go to `resume`. Work: a look at each channel, if that changes.
+    /// Holds the publishers of all channels back, or does so no longer; those that need not wait
+    /// any more go to `resume`. Work: a look at each channel, if that changes.
     pub fn close(&mut self, closed: bool, mut resume: impl FnMut(ConnId)) {
         if core::mem::replace(&mut self.closed, closed) != closed {
             for (_, channel) in &mut self.channels {
