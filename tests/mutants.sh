@@ -108,6 +108,15 @@ mutant "arming: a change arms nothing" \
 # Who ends stays in the list of those that are to send.
 mutant "lists: who ends keeps its turn to send" \
   's/        self.stop_sending(slot);//'
+# A message that comes back with its place is taken for that of whoever spoke last.
+mutant "door: a place is somebody else's" \
+  's/elsewhere.waiting.pop_front().expect("a ticket/elsewhere.waiting.pop_back().expect("a ticket/'
+# A message that comes back with its place does not wait for readers of those before it.
+mutant "door: nobody is waited for" \
+  's/self.hub.channel(channel).holds_messages()/false/'
+# Publishers go on while no further message may wait for its place.
+mutant "door: never closed" \
+  's/        self.closed || self.holds_messages()/        self.holds_messages()/'
 # The pool gets nothing back when a connection ends.
 mutant "a leak at the end" \
   's/entry.conn.end(pool);/let _ = pool;/'
@@ -148,7 +157,7 @@ mutant "attack: entering for nothing" \
 
 # Some events are not acknowledged.
 mutant "session: an acknowledgement skipped" \
-  's/if let Some(id) = packet.id {/if let Some(id) = packet.id.filter(|id| id % 5 > 0) {/'
+  's/if let Some(number) = ack {/if let Some(number) = ack.filter(|number| number % 7 != 3) {/'
 # A newcomer begins in front of its own greeting.
 mutant "session: a greeting to oneself" \
   's/let mark = self.hub.feed(joined.channel, dialect).mark();/let mark = joined.mark;/'
