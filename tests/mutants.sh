@@ -169,7 +169,7 @@ mutant "session: leaving ignored" \
   's/self.leave_space(now, session, space);/let _ = space;/'
 # A session in several namespaces hears of one.
 mutant "session: one namespace only" \
-  's/if count < 2 || entry.transport != Transport::WebSocket(id) {/if count > 0 {/'
+  's/let mut others = (1..count).map(/let mut others = (count..count).map(/'
 # Plain clients do not get what is said as binary.
 mutant "session: binary for sessions alone" \
   's/attachments.get(number).map(|bytes| (Kind::Binary, \*bytes))/attachments.get(number + 1).map(|bytes| (Kind::Binary, *bytes))/'

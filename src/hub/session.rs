@@ -2,24 +2,20 @@
 //!
 //! A session is known to its client by an id that cannot be guessed, and is carried either by
 //! polls, one held request at a time, or by a WebSocket. It is a member of up to eight channels,
-//! its *spaces*, and has a cursor in each of their feeds. A session that polls keeps all cursors
-//! itself. A session on a WebSocket has lent the cursor of one space, the *current*, to that
-//! connection's outbound half; the cursors that it keeps stand between two records.
+//! its spaces (`spaces`).
 //!
 //! Packets for the client alone wait here while there is no request to answer, as the WebSocket
 //! frames that they would be. So they need no translation when the transport changes.
 
-use core::ops::{Deref, DerefMut};
 use std::collections::HashMap;
 
 use slab::Slab;
 
+use super::spaces::{MEMBER_BYTES, OVERHEAD_BYTES, Spaces};
 use super::{HashKey, Holder};
-use crate::feed::Mark;
-use crate::id::{ChannelId, Client, ConnId, Dialect, SessionId};
+use crate::id::{Client, ConnId, Dialect, SessionId};
 use crate::limits;
 use crate::limits::CONNECT_LIMIT;
-use crate::membership::Membership;
 use crate::order::{self, Order};
 use crate::pool::{BufferId, Pool};
 use crate::settings::Settings;
@@ -28,15 +24,8 @@ use crate::wheel::{self, Wheel};
 use crate::wire::engine::{Sid, Version};
 use crate::wire::socketio::Decoder;
 
-/// Bytes that the allocator takes beside those that were asked for.
-const OVERHEAD_BYTES: u64 = 16;
-
 /// Bytes of the pool that a session reserves for itself and its first space.
 pub const SESSION_BYTES: u64 = size_of::<Session>() as u64 + OVERHEAD_BYTES + MEMBER_BYTES;
-
-/// Bytes of the pool that a session reserves for all its spaces when it enters a second.
-pub const MORE_SPACES_BYTES: u64 =
-    SPACES_MAX as u64 * (size_of::<Space>() as u64 + MEMBER_BYTES) + OVERHEAD_BYTES;
 
 /// Bytes of the pool that are spent for good on a session's places in the tables. There are as many
 /// places as there ever were sessions at one time, for tables do not shrink. Lists count twice,
@@ -49,14 +38,8 @@ pub const SESSION_TABLES_BYTES: u64 = {
     (2 * lists_bytes + (key_bytes * 24).div_ceil(7)) as u64
 };
 
-/// Bytes of a place in a channel's list of members, which doubles when it grows.
-const MEMBER_BYTES: u64 = 2 * size_of::<crate::id::Member>() as u64;
-
 /// Bytes of a place in the queue of polls to answer.
 const POLL_BYTES: usize = size_of::<SessionId>();
-
-/// The most namespaces that a session may be in.
-pub const SPACES_MAX: usize = 8;
 
 /// The most own bytes that may wait. A session that polls and needs more ends, since a client that
 /// makes us say more without ever asking for it is not a client. A publisher with more of them on a
@@ -86,141 +69,6 @@ pub struct Upgrade {
     pub probed: bool,
     /// When the upgrade is given up.
     pub by: Instant,
-}
-
-/// A session's membership in a channel, and what else the session has there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Space {
-    /// The channel, and the session's place in it.
-    pub membership: Membership,
-    /// The next byte to send in the channel's feed. For the current space of a WebSocket the
-    /// connection knows it instead.
-    pub cursor: Mark,
-    /// When the session joined.
-    pub opened_at: Instant,
-    /// Whether the session is counted among the channel's choked members.
-    pub choked: bool,
-    /// Whether the client has left the namespace while a record is half sent.
-    pub leaving: bool,
-    /// Whether everything that a close waits for in this space was sent.
-    pub finished: bool,
-}
-
-impl Space {
-    /// The channel that the session is a member of.
-    pub fn channel(&self) -> ChannelId {
-        self.membership.channel
-    }
-}
-
-/// The spaces of a session: a slice of at most [`SPACES_MAX`].
-///
-/// Most sessions have one, which is kept inline. With the second all of them move to memory of
-/// their own, which is reserved in the pool; when only one is left, it moves back.
-#[derive(Debug, Default)]
-pub struct Spaces(Storage);
-
-#[derive(Debug, Default)]
-enum Storage {
-    #[default]
-    None,
-    One(Space),
-    /// Two spaces or more, with room for [`SPACES_MAX`].
-    Many(Vec<Space>),
-}
-
-impl Spaces {
-    /// Makes sure that [`Spaces::push`] will find room. `false` when there are [`SPACES_MAX`]
-    /// already, or the pool is empty.
-    #[must_use]
-    pub fn make_room(&mut self, pool: &mut Pool) -> bool {
-        match &self.0 {
-            Storage::None => true,
-            Storage::Many(spaces) => spaces.len() < SPACES_MAX,
-            Storage::One(_) if !pool.reserve(MORE_SPACES_BYTES) => false,
-            Storage::One(first) => {
-                let mut spaces = Vec::with_capacity(SPACES_MAX);
-                spaces.push(*first);
-                self.0 = Storage::Many(spaces);
-                true
-            }
-        }
-    }
-
-    /// Adds a space.
-    ///
-    /// # Panics
-    /// Unless [`Spaces::make_room`] has made room for it.
-    pub fn push(&mut self, space: Space) {
-        match &mut self.0 {
-            Storage::None => self.0 = Storage::One(space),
-            Storage::One(_) => panic!("room is made for a second space"),
-            Storage::Many(spaces) => {
-                assert!(spaces.len() < SPACES_MAX);
-                spaces.push(space);
-            }
-        }
-    }
-
-    /// Takes the space of this number away; the last space gets its number.
-    ///
-    /// # Panics
-    /// If no space has the number.
-    pub fn swap_remove(&mut self, pool: &mut Pool, number: usize) -> Space {
-        match &mut self.0 {
-            Storage::Many(spaces) => {
-                let space = spaces.swap_remove(number);
-                self.settle(pool);
-                space
-            }
-            Storage::One(space) if number == 0 => {
-                let space = *space;
-                self.0 = Storage::None;
-                space
-            }
-            Storage::One(_) | Storage::None => panic!("no space has the number {number}"),
-        }
-    }
-
-    /// Gives the room for further spaces back to the pool, if there is only one space.
-    pub fn settle(&mut self, pool: &mut Pool) {
-        if let Storage::Many(spaces) = &self.0
-            && let [only] = spaces[..]
-        {
-            self.0 = Storage::One(only);
-            pool.release(MORE_SPACES_BYTES);
-        }
-    }
-
-    /// Bytes that the spaces have reserved in the pool, beside [`SESSION_BYTES`].
-    pub fn reserved_bytes(&self) -> u64 {
-        match &self.0 {
-            Storage::None | Storage::One(_) => 0,
-            Storage::Many(_) => MORE_SPACES_BYTES,
-        }
-    }
-}
-
-impl Deref for Spaces {
-    type Target = [Space];
-
-    fn deref(&self) -> &[Space] {
-        match &self.0 {
-            Storage::None => &[],
-            Storage::One(space) => core::slice::from_ref(space),
-            Storage::Many(spaces) => spaces,
-        }
-    }
-}
-
-impl DerefMut for Spaces {
-    fn deref_mut(&mut self) -> &mut [Space] {
-        match &mut self.0 {
-            Storage::None => &mut [],
-            Storage::One(space) => core::slice::from_mut(space),
-            Storage::Many(spaces) => spaces,
-        }
-    }
 }
 
 /// An event whose binary arguments have not all come. The text and the arguments that have come lie
@@ -292,8 +140,6 @@ pub struct Session {
     pub upgrade: Option<Upgrade>,
     /// The session's places in channels.
     pub spaces: Spaces,
-    /// The number of the space whose cursor the session's WebSocket has.
-    pub current: usize,
     /// The buffer with frames for the client alone, while the session polls.
     pub own: Option<BufferId>,
     /// What has come of the Socket.IO packet under way, and what may come next.
@@ -350,7 +196,6 @@ impl Session {
             transport,
             upgrade: None,
             spaces: Spaces::default(),
-            current: 0,
             own: None,
             decoder: Decoder::new(),
             unfinished: None,
@@ -484,11 +329,6 @@ impl Session {
             Version::V4 if self.pinged_at == Instant::NEVER => self.heard_at.plus(self.wait),
             Version::V4 => self.pinged_at.plus(limits.ping_timeout),
         }
-    }
-
-    /// The number of the session's space in `channel`; `None` if there is none.
-    pub fn space(&self, channel: ChannelId) -> Option<usize> {
-        self.spaces.iter().position(|space| space.channel() == channel)
     }
 
     /// Gives the session's buffers back to the pool.

@@ -95,7 +95,7 @@ impl<S: Socket> Server<S> {
             }
             Reader::Session(session) => {
                 let session = self.sessions.get_mut(session);
-                if let Some(space) = session.space(channel) {
+                if let Some(space) = session.spaces.find(channel) {
                     session.spaces[space].membership.position = position;
                 }
             }

@@ -314,7 +314,7 @@ impl<S: Socket> Server<S> {
             }
             Speaker::Session(session, ack) if self.sessions.contains(session) => {
                 let entry = self.sessions.get_mut(session);
-                if let Some(space) = entry.space(channel) {
+                if let Some(space) = entry.spaces.find(channel) {
                     entry.spaces[space].membership.count_published();
                     if let Some(number) = ack {
                         self.acknowledge(now, session, channel, number);

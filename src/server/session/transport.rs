@@ -148,7 +148,7 @@ impl<S: Socket> Server<S> {
         let entry = self.sessions.get_mut(session);
         entry.upgrade = None;
         entry.transport = Transport::WebSocket(id);
-        entry.current = 0;
+        entry.spaces.begin_turns();
         let (own, dialect) = (entry.own.take(), entry.dialect());
         let first = entry.spaces.first().map(|space| (space.channel(), space.cursor));
         self.sessions.arm(session, &self.settings);
