@@ -21,8 +21,8 @@ use slab::Slab;
 pub use channel::Channel;
 pub use message::{Message, write_header};
 pub use session::{
-    Due, OWN_BYTES_MAX, SESSION_BYTES, SESSION_TABLES_BYTES, Session, Sessions, Transport,
-    Unfinished, pieces,
+    Due, Edit, OWN_BYTES_MAX, Pings, SESSION_BYTES, SESSION_TABLES_BYTES, Session, Sessions,
+    Transport, Unfinished, pieces,
 };
 pub use shares::{Address, Holder, Shares};
 pub use spaces::{

@@ -315,6 +315,14 @@ impl Session {
         }
     }
 
+    /// Counts a message that the session has published in `channel`. Returns whether it is a member
+    /// there.
+    pub fn count_published(&mut self, channel: ChannelId) -> bool {
+        let number = self.spaces.find(channel);
+        let space = number.map(|number| &mut self.spaces[number]);
+        space.map(|space| space.membership.count_published()).is_some()
+    }
+
     /// When the WebSocket has sent everything of the current space, up to `cursor`: gives that back
     /// and turns to the next space with something to send, going round. `None`, with nothing
     /// changed, if no other has anything.

@@ -127,7 +127,7 @@ impl<S: Socket> Server<S> {
     fn is_wanted(&self, part: Part) -> bool {
         match part {
             Part::Own => self.connections.count_to_send(ToSend::Own) > 0,
-            Part::Polls => !self.polls.is_empty(),
+            Part::Polls => self.sessions.has_answers(),
             Part::Returning => self.connections.count_to_send(ToSend::Returning) > 0,
             Part::Sweeps => self.hub.is_active(),
         }
@@ -149,13 +149,10 @@ impl<S: Socket> Server<S> {
             }
             Part::Polls => {
                 while !budget.is_spent()
-                    && let Some(session) = self.polls.pop_front()
+                    && let Some(session) = self.sessions.next_answer()
                 {
-                    if self.sessions.contains(session) {
-                        self.sessions.get_mut(session).queued = false;
-                        budget.spend_on_poll(self.answer_poll(now, session));
-                        self.relieve(now);
-                    }
+                    budget.spend_on_poll(self.answer_poll(now, session));
+                    self.relieve(now);
                 }
             }
             Part::Returning => {
@@ -251,7 +248,7 @@ impl<S: Socket> Server<S> {
     fn calm_sender(&self, member: Member, channel: ChannelId) -> Option<(ConnId, usize)> {
         let slot = match member.reader() {
             Reader::Conn(slot) => slot,
-            Reader::Session(session) => self.sessions.get(session).sole_socket()?.slot,
+            Reader::Session(slot) => self.sessions.member(slot).sole_socket()?.slot,
         };
         let (dialect, cursor) = self.connections.conn(slot).out.follows()?;
         let behind = self.hub.feed(channel, dialect).behind_bytes(cursor)?;
@@ -263,7 +260,7 @@ impl<S: Socket> Server<S> {
     fn sender(&mut self, now: Now, member: Member, channel: ChannelId) -> Option<ConnId> {
         match member.reader() {
             Reader::Conn(slot) => self.visit_conn(now, slot, channel),
-            Reader::Session(session) => self.visit_session(now, session, channel),
+            Reader::Session(slot) => self.visit_session(now, self.sessions.id(slot), channel),
         }
     }
 

@@ -105,10 +105,9 @@ impl<S: Socket> Server<S> {
     ) {
         let version = self.sessions.get(session).version;
         let is_pong = packet.kind == PacketType::Pong;
-        self.sessions.get_mut(session).heard(now.mono, is_pong);
+        self.sessions.edit(session).heard(now.mono, is_pong);
         if is_pong {
             // The next ping may be due before the end of the time for this answer.
-            self.sessions.arm(session, &self.settings);
         }
         match (packet.kind, version) {
             (PacketType::Message, _) => self.take_engine_message(now, session, packet.data),
@@ -138,8 +137,9 @@ impl<S: Socket> Server<S> {
     fn take_engine_message(&mut self, now: Now, session: SessionId, data: Data<'_>) {
         match data {
             Data::Text(text) => {
-                let entry = self.sessions.get_mut(session);
-                match entry.decoder.text(entry.version, text) {
+                let version = self.sessions.get(session).version;
+                let packet = self.sessions.edit(session).decoder.text(version, text);
+                match packet {
                     Ok(packet) if packet.attachments > 0 => {
                         self.keep_unfinished(now, session, text);
                     }
@@ -162,7 +162,7 @@ impl<S: Socket> Server<S> {
         let Some(unfinished) = Unfinished::new(&mut self.pool, text) else {
             return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
         };
-        let owed = self.sessions.get_mut(session).unfinished.replace(unfinished);
+        let owed = self.sessions.edit(session).unfinished.replace(unfinished);
         assert!(owed.is_none(), "the decoder refuses a text while attachments are owed");
     }
 
@@ -174,33 +174,38 @@ impl<S: Socket> Server<S> {
         bytes_max: usize,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), engine::Error>,
     ) {
-        let entry = self.sessions.get_mut(session);
-        let (Ok(last), Some(unfinished)) = (entry.decoder.binary(), &mut entry.unfinished) else {
-            return self.fail(now, session);
-        };
-        match unfinished.add(&mut self.pool, bytes_max, write) {
-            Some(Ok(())) => {}
-            Some(Err(_)) => return self.fail(now, session),
-            None => {
-                return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
-            }
+        match self.add_attachment(session, bytes_max, write) {
+            Ok(true) => self.finish_unfinished(now, session),
+            Ok(false) => {}
+            Err(reason) => self.close_session(now, session, reason, Farewell::Close),
         }
+    }
+
+    /// Puts an attachment to the event that it belongs to. Returns whether it was the last.
+    fn add_attachment(
+        &mut self,
+        session: SessionId,
+        bytes_max: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), engine::Error>,
+    ) -> Result<bool, CloseReason> {
+        let entry = &mut *self.sessions.edit(session);
+        let last = entry.decoder.binary().map_err(|_| CloseReason::ProtocolError)?;
+        let unfinished = entry.unfinished.as_mut().ok_or(CloseReason::ProtocolError)?;
+        let added = unfinished.add(&mut self.pool, bytes_max, write);
+        added.ok_or(CloseReason::NoMemory)?.map_err(|_| CloseReason::ProtocolError)?;
         let held = pieces(self.pool.bytes(unfinished.buffer()));
         let bytes: usize = held.map(<[u8]>::len).sum();
         if bytes as u64 > self.settings.limits.message_bytes_max {
-            let reason = CloseReason::MessageTooBig;
-            return self.close_session(now, session, reason, Farewell::Close);
+            return Err(CloseReason::MessageTooBig);
         }
-        if last {
-            self.finish_unfinished(now, session);
-        }
+        Ok(last)
     }
 
     /// The last attachment has come.
     fn finish_unfinished(&mut self, now: Now, session: SessionId) {
-        let entry = self.sessions.get_mut(session);
-        let version = entry.version;
-        let Some(buffer) = entry.unfinished.take().map(Unfinished::buffer) else { return };
+        let version = self.sessions.get(session).version;
+        let unfinished = self.sessions.edit(session).unfinished.take();
+        let Some(buffer) = unfinished.map(Unfinished::buffer) else { return };
         let bytes = self.pool.borrow_out(buffer);
         let mut held = pieces(&bytes);
         let text = held.next().and_then(|text| core::str::from_utf8(text).ok());
@@ -268,7 +273,7 @@ impl<S: Socket> Server<S> {
         let bytes_max = 1 + namespace.len() + socketio::ANSWER_BYTES_MAX;
         if let Some(space) = self.space_left_or_not(session, namespace) {
             // Twice is once; the client that asks again is told again, and stays if it was leaving.
-            self.sessions.get_mut(session).spaces[space].leaving = false;
+            self.sessions.edit(session).spaces[space].leaving = false;
         } else if let Err(why) = self.join_space(now, session, namespace) {
             return self.say_written(now, session, bytes_max, |packet| {
                 packet.push(PacketType::Message.digit());
@@ -296,16 +301,17 @@ impl<S: Socket> Server<S> {
         if self.sessions.get(session).spaces.len() >= SPACES_MAX {
             return Err("Too many namespaces");
         }
-        let entry = self.sessions.get_mut(session);
-        if !entry.spaces.make_room(&mut self.pool) {
+        if !self.sessions.edit(session).spaces.make_room(&mut self.pool) {
             return Err("Out of memory");
         }
+        let entry = self.sessions.get(session);
         let (dialect, holder, client) = (entry.dialect(), entry.holder, entry.client.address());
-        let newcomer = Newcomer { member: Member::new(Reader::Session(session)), dialect, holder };
+        let newcomer =
+            Newcomer { member: Member::new(Reader::Session(session.slot)), dialect, holder };
         let connections = &mut self.connections;
         let resume = |id| connections.resume(id);
         let joined = self.hub.join(&mut self.pool, name, newcomer, resume).map_err(|error| {
-            entry.spaces.settle(&mut self.pool);
+            self.sessions.edit(session).spaces.settle(&mut self.pool);
             self.events.push(&mut self.pool, Event::Refused { client, why: why(error) });
             match error {
                 JoinError::TooManyChannels => "Too many channels",
@@ -318,7 +324,7 @@ impl<S: Socket> Server<S> {
         self.publish(now, Speaker::Server, joined.channel, &Message::Hi);
         let mark = self.hub.feed(joined.channel, dialect).mark();
         self.sessions.entered(session);
-        let entry = self.sessions.get_mut(session);
+        let mut entry = self.sessions.edit(session);
         entry.spaces.push(Space {
             membership: Membership::new(joined.channel, joined.position, mark),
             cursor: mark,
@@ -330,7 +336,6 @@ impl<S: Socket> Server<S> {
         if let (Transport::WebSocket(id), 1) = (entry.transport, entry.spaces.len()) {
             self.connections.change(id.slot, |conn| conn.follow(joined.channel, dialect, mark));
         }
-        self.sessions.arm(session, &self.settings);
         self.events.push(&mut self.pool, Event::Opened { client, channel: name.into() });
         Ok(())
     }
@@ -394,7 +399,7 @@ impl<S: Socket> Server<S> {
         {
             let conn = self.connections.conn(id.slot);
             if conn.out.is_inside_record() {
-                self.sessions.get_mut(session).spaces[space].leaving = true;
+                self.sessions.edit(session).spaces[space].leaving = true;
                 return;
             }
         }
@@ -409,10 +414,10 @@ impl<S: Socket> Server<S> {
         number: usize,
         reason: CloseReason,
     ) {
-        let entry = self.sessions.get_mut(session);
+        let was_current = self.sessions.get(session).spaces.current() == number;
+        let mut space = self.sessions.edit(session).spaces.swap_remove(&mut self.pool, number);
+        let entry = self.sessions.get(session);
         let (dialect, client) = (entry.dialect(), entry.client.address());
-        let was_current = entry.spaces.current() == number;
-        let mut space = entry.spaces.swap_remove(&mut self.pool, number);
         if let Transport::WebSocket(id) = entry.transport
             && was_current
         {
@@ -467,8 +472,8 @@ impl<S: Socket> Server<S> {
         match entry.visit(&self.hub, channel, socket) {
             Visit::Nothing => {}
             Visit::Send => return id,
-            Visit::Answer => self.enqueue_poll(session),
-            Visit::Choke => self.hub.choke(self.sessions.get_mut(session), channel),
+            Visit::Answer => self.sessions.answer_soon(session),
+            Visit::Choke => self.hub.choke(&mut self.sessions.edit(session), channel),
             Visit::Lapped => {
                 if let Some(id) = id {
                     self.lapped(now, id.slot);
@@ -527,13 +532,13 @@ impl<S: Socket> Server<S> {
         if !self.sessions.get(session).spaces.iter().any(|space| space.choked) {
             return;
         }
-        let entry = self.sessions.get_mut(session);
+        let mut entry = self.sessions.edit(session);
         let connections = &mut self.connections;
         let lent = match entry.transport {
             Transport::WebSocket(id) => connections.conn(id.slot).out.cursor(),
             Transport::Polling { .. } => None,
         };
-        self.hub.recover(entry, lent, |id| connections.resume(id));
+        self.hub.recover(&mut entry, lent, |id| connections.resume(id));
     }
 
     /// When a session's connection has sent everything of its current space: turns to another one
@@ -550,13 +555,11 @@ impl<S: Socket> Server<S> {
         let (Some(session), Some(cursor)) = (conn.session(), conn.out.cursor()) else {
             return false;
         };
-        let entry = self.sessions.get_mut(session);
-        if entry.transport != Transport::WebSocket(id) {
+        if self.sessions.get(session).transport != Transport::WebSocket(id) {
             return false;
         }
-        let Some(Turn { channel, dialect, cursor, .. }) = entry.turn(&self.hub, cursor) else {
-            return false;
-        };
+        let turn = self.sessions.edit(session).turn(&self.hub, cursor);
+        let Some(Turn { channel, dialect, cursor, .. }) = turn else { return false };
         self.connections.change(id.slot, |conn| conn.follow(channel, dialect, cursor));
         true
     }
@@ -566,9 +569,8 @@ impl<S: Socket> Server<S> {
     fn turn_before_close(&mut self, id: ConnId) {
         let conn = self.connections.conn(id.slot);
         let (session, cursor) = (conn.session(), conn.out.cursor());
-        let turn = session.and_then(|session| {
-            self.sessions.get_mut(session).turn_before_close(&self.hub, cursor)
-        });
+        let turn = session
+            .and_then(|session| self.sessions.edit(session).turn_before_close(&self.hub, cursor));
         let out = self.connections.out_mut(id.slot);
         match turn {
             Some(Turn { channel, dialect, cursor, head }) => {
