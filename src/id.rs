@@ -56,9 +56,15 @@ impl Client {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub struct ChannelId(pub u32);
 
-/// An Engine.IO session's place in the table of sessions.
+/// An Engine.IO session: its slot in the table of sessions, and how many sessions there were before
+/// it. So whoever asks late for one that has ended does not meet a stranger in the same slot.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
-pub struct SessionId(pub u32);
+pub struct SessionId {
+    /// The place in the table of sessions.
+    pub slot: u32,
+    /// One higher with each session.
+    pub generation: u32,
+}
 
 /// The form in which a reader gets its messages. A channel has a feed for each dialect that a
 /// member reads.
@@ -77,7 +83,8 @@ impl Dialect {
     pub const ALL: [Dialect; 3] = [Dialect::Plain, Dialect::SocketIo4, Dialect::SocketIo3];
 }
 
-/// Whoever reads a channel, a connection or a session, in four bytes.
+/// Whoever reads a channel, a connection or a session, in four bytes. A slot is enough: members
+/// live, and whoever ends leaves its channels first.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Member(u32);
 
@@ -86,8 +93,8 @@ pub struct Member(u32);
 pub enum Reader {
     /// A plain WebSocket: the connection's slot.
     Conn(u32),
-    /// A Socket.IO session, which outlives its connections.
-    Session(SessionId),
+    /// A Socket.IO session, which outlives its connections: the session's slot.
+    Session(u32),
 }
 
 impl Member {
@@ -100,7 +107,7 @@ impl Member {
     pub fn new(reader: Reader) -> Member {
         let (number, kind) = match reader {
             Reader::Conn(slot) => (slot, 0),
-            Reader::Session(SessionId(session)) => (session, Member::SESSION),
+            Reader::Session(slot) => (slot, Member::SESSION),
         };
         assert!(number < Member::SESSION);
         Member(number | kind)
@@ -111,7 +118,7 @@ impl Member {
         if self.0 & Member::SESSION == 0 {
             Reader::Conn(self.0)
         } else {
-            Reader::Session(SessionId(self.0 & !Member::SESSION))
+            Reader::Session(self.0 & !Member::SESSION)
         }
     }
 }
@@ -142,7 +149,7 @@ mod tests {
 
     #[test]
     fn a_member_is_who_it_was_made_of() {
-        for reader in [Reader::Conn(0), Reader::Conn(65_599), Reader::Session(SessionId(7))] {
+        for reader in [Reader::Conn(0), Reader::Conn(65_599), Reader::Session(7)] {
             assert_eq!(Member::new(reader).reader(), reader);
         }
     }

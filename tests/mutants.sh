@@ -157,7 +157,7 @@ mutant "attack: entering for nothing" \
 
 # Some events are not acknowledged.
 mutant "session: an acknowledgement skipped" \
-  's/if let Some(number) = ack {/if let Some(number) = ack.filter(|number| number % 7 != 3) {/'
+  's/ack.filter(|_| is_member)/ack.filter(|number| is_member \&\& number % 5 > 0)/'
 # A newcomer begins in front of its own greeting.
 mutant "session: a greeting to oneself" \
   's/let mark = self.hub.feed(joined.channel, dialect).mark();/let mark = joined.mark;/'
@@ -167,9 +167,15 @@ mutant "session: an upgrade that drops records" \
 # What a poll was answered with is told again by the next.
 mutant "session: a poll answered twice" \
   's/space.cursor = until;/let _ = until;/'
+# Whoever changes a session does not have its deadline armed.
+mutant "session: a deadline that is not armed" \
+  's/self.wheel.set(self.slot, self.session.deadline(self.pings));//'
+# A session that has ended still has its poll answered.
+mutant "session: the ended wait for an answer" \
+  's/self.answers.remove(ANSWERS, id.slot);//'
 # A session that says nothing any more is kept.
 mutant "session: never timed out" \
-  's/self.close_session(now, session, CloseReason::PingTimeout, Farewell::Cut);/self.sessions.get_mut(session).heard(now.mono, true);/'
+  's/self.close_session(now, session, CloseReason::PingTimeout, Farewell::Cut);/self.sessions.edit(session).heard(now.mono, true);/'
 # While a WebSocket proves itself its poll waits for data.
 mutant "session: an upgrade that is waited for" \
   's/} else if entry.upgrade.is_some_and(|upgrade| upgrade.probed) {/} else if entry.upgrade.is_some_and(|upgrade| !upgrade.probed) {/'
@@ -178,7 +184,7 @@ mutant "session: leaving ignored" \
   's/self.leave_space(now, session, space);/let _ = space;/'
 # A session in several namespaces hears of one.
 mutant "session: one namespace only" \
-  's/if count < 2 || entry.transport != Transport::WebSocket(id) {/if count > 0 {/'
+  's/let mut others = (1..count).map(/let mut others = (count..count).map(/'
 # Plain clients do not get what is said as binary.
 mutant "session: binary for sessions alone" \
   's/attachments.get(number).map(|bytes| (Kind::Binary, \*bytes))/attachments.get(number + 1).map(|bytes| (Kind::Binary, *bytes))/'

@@ -10,6 +10,7 @@ pub mod envelope;
 mod message;
 mod session;
 mod shares;
+mod spaces;
 
 use core::hash::BuildHasher;
 use std::collections::{HashMap, VecDeque};
@@ -20,10 +21,14 @@ use slab::Slab;
 pub use channel::Channel;
 pub use message::{Message, write_header};
 pub use session::{
-    Due, MORE_SPACES_BYTES, OWN_BYTES_MAX, SESSION_BYTES, SESSION_TABLES_BYTES, SPACES_MAX,
-    Session, Sessions, Space, Spaces, Transport, Unfinished, pieces,
+    Due, Edit, OWN_BYTES_MAX, Pings, SESSION_BYTES, SESSION_TABLES_BYTES, Session, Sessions,
+    Transport, Unfinished, pieces,
 };
 pub use shares::{Address, Holder, Shares};
+pub use spaces::{
+    MORE_SPACES_BYTES, SPACES_MAX, SocketState, Space, Spaces, Turn, Visit, chokes,
+    must_read_first, visit,
+};
 
 use crate::feed::{Feed, Mark};
 use crate::id::{ChannelId, ConnId, Dialect, Member};
@@ -487,7 +492,7 @@ mod tests {
     }
 
     /// A pool and a hub that leaves room for so many feeds beside those of `default`.
-    fn world(feeds: u64) -> (Pool, Hub) {
+    pub(super) fn world(feeds: u64) -> (Pool, Hub) {
         let limits = limits();
         let room = feeds * Limits::feed_cost_bytes(limits.feed_bytes);
         let mut pool = Pool::new(Limits::default_channel_bytes(limits.feed_bytes) + room);
@@ -500,7 +505,7 @@ mod tests {
         Newcomer { holder: Holder { is_proxy: true, ..from(hub, 1) }, member: conn(slot), dialect }
     }
 
-    fn join(
+    pub(super) fn join(
         pool: &mut Pool,
         hub: &mut Hub,
         name: &str,

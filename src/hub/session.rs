@@ -2,9 +2,7 @@
 //!
 //! A session is known to its client by an id that cannot be guessed, and is carried either by
 //! polls, one held request at a time, or by a WebSocket. It is a member of up to eight channels,
-//! its *spaces*, and has a cursor in each of their feeds. A session that polls keeps all cursors
-//! itself. A session on a WebSocket has lent the cursor of one space, the *current*, to that
-//! connection's outbound half; the cursors that it keeps stand between two records.
+//! its spaces (`spaces`).
 //!
 //! Packets for the client alone wait here while there is no request to answer, as the WebSocket
 //! frames that they would be. So they need no translation when the transport changes.
@@ -14,49 +12,30 @@ use std::collections::HashMap;
 
 use slab::Slab;
 
+use super::spaces::{MEMBER_BYTES, OVERHEAD_BYTES, Spaces};
 use super::{HashKey, Holder};
-use crate::feed::Mark;
-use crate::id::{ChannelId, Client, ConnId, Dialect, SessionId};
-use crate::limits;
-use crate::limits::CONNECT_LIMIT;
-use crate::membership::Membership;
+use crate::id::{Client, ConnId, Dialect, SessionId};
+use crate::limits::{self, CONNECT_LIMIT, Limits};
 use crate::order::{self, Order};
 use crate::pool::{BufferId, Pool};
-use crate::settings::Settings;
 use crate::time::{Duration, Instant};
 use crate::wheel::{self, Wheel};
 use crate::wire::engine::{Sid, Version};
 use crate::wire::socketio::Decoder;
 
-/// Bytes that the allocator takes beside those that were asked for.
-const OVERHEAD_BYTES: u64 = 16;
-
 /// Bytes of the pool that a session reserves for itself and its first space.
 pub const SESSION_BYTES: u64 = size_of::<Session>() as u64 + OVERHEAD_BYTES + MEMBER_BYTES;
-
-/// Bytes of the pool that a session reserves for all its spaces when it enters a second.
-pub const MORE_SPACES_BYTES: u64 =
-    SPACES_MAX as u64 * (size_of::<Space>() as u64 + MEMBER_BYTES) + OVERHEAD_BYTES;
 
 /// Bytes of the pool that are spent for good on a session's places in the tables. There are as many
 /// places as there ever were sessions at one time, for tables do not shrink. Lists count twice,
 /// since they double when they grow. The table of ids is at least seven sixteenths full, and while
 /// it is made anew, the old one, half as large, is there as well.
 pub const SESSION_TABLES_BYTES: u64 = {
-    let key_bytes = size_of::<(Sid, SessionId)>() + 1;
+    let key_bytes = size_of::<(Sid, u32)>() + 1;
     let lists_bytes =
-        size_of::<(usize, Box<Session>)>() + wheel::ENTRY_BYTES + order::LINK_BYTES + POLL_BYTES;
+        size_of::<(usize, Box<Session>)>() + wheel::ENTRY_BYTES + 2 * order::LINK_BYTES;
     (2 * lists_bytes + (key_bytes * 24).div_ceil(7)) as u64
 };
-
-/// Bytes of a place in a channel's list of members, which doubles when it grows.
-const MEMBER_BYTES: u64 = 2 * size_of::<crate::id::Member>() as u64;
-
-/// Bytes of a place in the queue of polls to answer.
-const POLL_BYTES: usize = size_of::<SessionId>();
-
-/// The most namespaces that a session may be in.
-pub const SPACES_MAX: usize = 8;
 
 /// The most own bytes that may wait. A session that polls and needs more ends, since a client that
 /// makes us say more without ever asking for it is not a client. A publisher with more of them on a
@@ -86,141 +65,6 @@ pub struct Upgrade {
     pub probed: bool,
     /// When the upgrade is given up.
     pub by: Instant,
-}
-
-/// A session's membership in a channel, and what else the session has there.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Space {
-    /// The channel, and the session's place in it.
-    pub membership: Membership,
-    /// The next byte to send in the channel's feed. For the current space of a WebSocket the
-    /// connection knows it instead.
-    pub cursor: Mark,
-    /// When the session joined.
-    pub opened_at: Instant,
-    /// Whether the session is counted among the channel's choked members.
-    pub choked: bool,
-    /// Whether the client has left the namespace while a record is half sent.
-    pub leaving: bool,
-    /// Whether everything that a close waits for in this space was sent.
-    pub finished: bool,
-}
-
-impl Space {
-    /// The channel that the session is a member of.
-    pub fn channel(&self) -> ChannelId {
-        self.membership.channel
-    }
-}
-
-/// The spaces of a session: a slice of at most [`SPACES_MAX`].
-///
-/// Most sessions have one, which is kept inline. With the second all of them move to memory of
-/// their own, which is reserved in the pool; when only one is left, it moves back.
-#[derive(Debug, Default)]
-pub struct Spaces(Storage);
-
-#[derive(Debug, Default)]
-enum Storage {
-    #[default]
-    None,
-    One(Space),
-    /// Two spaces or more, with room for [`SPACES_MAX`].
-    Many(Vec<Space>),
-}
-
-impl Spaces {
-    /// Makes sure that [`Spaces::push`] will find room. `false` when there are [`SPACES_MAX`]
-    /// already, or the pool is empty.
-    #[must_use]
-    pub fn make_room(&mut self, pool: &mut Pool) -> bool {
-        match &self.0 {
-            Storage::None => true,
-            Storage::Many(spaces) => spaces.len() < SPACES_MAX,
-            Storage::One(_) if !pool.reserve(MORE_SPACES_BYTES) => false,
-            Storage::One(first) => {
-                let mut spaces = Vec::with_capacity(SPACES_MAX);
-                spaces.push(*first);
-                self.0 = Storage::Many(spaces);
-                true
-            }
-        }
-    }
-
-    /// Adds a space.
-    ///
-    /// # Panics
-    /// Unless [`Spaces::make_room`] has made room for it.
-    pub fn push(&mut self, space: Space) {
-        match &mut self.0 {
-            Storage::None => self.0 = Storage::One(space),
-            Storage::One(_) => panic!("room is made for a second space"),
-            Storage::Many(spaces) => {
-                assert!(spaces.len() < SPACES_MAX);
-                spaces.push(space);
-            }
-        }
-    }
-
-    /// Takes the space of this number away; the last space gets its number.
-    ///
-    /// # Panics
-    /// If no space has the number.
-    pub fn swap_remove(&mut self, pool: &mut Pool, number: usize) -> Space {
-        match &mut self.0 {
-            Storage::Many(spaces) => {
-                let space = spaces.swap_remove(number);
-                self.settle(pool);
-                space
-            }
-            Storage::One(space) if number == 0 => {
-                let space = *space;
-                self.0 = Storage::None;
-                space
-            }
-            Storage::One(_) | Storage::None => panic!("no space has the number {number}"),
-        }
-    }
-
-    /// Gives the room for further spaces back to the pool, if there is only one space.
-    pub fn settle(&mut self, pool: &mut Pool) {
-        if let Storage::Many(spaces) = &self.0
-            && let [only] = spaces[..]
-        {
-            self.0 = Storage::One(only);
-            pool.release(MORE_SPACES_BYTES);
-        }
-    }
-
-    /// Bytes that the spaces have reserved in the pool, beside [`SESSION_BYTES`].
-    pub fn reserved_bytes(&self) -> u64 {
-        match &self.0 {
-            Storage::None | Storage::One(_) => 0,
-            Storage::Many(_) => MORE_SPACES_BYTES,
-        }
-    }
-}
-
-impl Deref for Spaces {
-    type Target = [Space];
-
-    fn deref(&self) -> &[Space] {
-        match &self.0 {
-            Storage::None => &[],
-            Storage::One(space) => core::slice::from_ref(space),
-            Storage::Many(spaces) => spaces,
-        }
-    }
-}
-
-impl DerefMut for Spaces {
-    fn deref_mut(&mut self) -> &mut [Space] {
-        match &mut self.0 {
-            Storage::None => &mut [],
-            Storage::One(space) => core::slice::from_mut(space),
-            Storage::Many(spaces) => spaces,
-        }
-    }
 }
 
 /// An event whose binary arguments have not all come. The text and the arguments that have come lie
@@ -292,20 +136,18 @@ pub struct Session {
     pub upgrade: Option<Upgrade>,
     /// The session's places in channels.
     pub spaces: Spaces,
-    /// The number of the space whose cursor the session's WebSocket has.
-    pub current: usize,
     /// The buffer with frames for the client alone, while the session polls.
     pub own: Option<BufferId>,
     /// What has come of the Socket.IO packet under way, and what may come next.
     pub decoder: Decoder,
     /// A binary event whose arguments have not all come.
     pub unfinished: Option<Unfinished>,
-    /// Whether the session stands in the queue of polls to answer.
-    pub queued: bool,
     /// Whether the session's WebSocket was told to close: then nothing is said or due any more.
     closing: bool,
     /// Whether the session has ended and waits to be reaped.
     over: bool,
+    /// Which session of its slot it is.
+    generation: u32,
     heard_at: Instant,
     pinged_at: Instant,
     wait: Duration,
@@ -325,6 +167,13 @@ pub enum Due {
     Unconnected,
     /// The upgrade is given up, for it was not finished in time.
     Upgrade,
+}
+
+/// How long the pings of a session are apart, and how long an answer may take.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Pings {
+    interval: Duration,
+    timeout: Duration,
 }
 
 /// An upgrade must be finished this long after it began.
@@ -350,11 +199,10 @@ impl Session {
             transport,
             upgrade: None,
             spaces: Spaces::default(),
-            current: 0,
             own: None,
             decoder: Decoder::new(),
             unfinished: None,
-            queued: false,
+            generation: 0,
             closing: false,
             over: false,
             heard_at: now,
@@ -406,10 +254,27 @@ impl Session {
         self.upgrade = Some(Upgrade { conn, probed: false, by: now.plus(UPGRADE_LIMIT) });
     }
 
-    /// Notes that the session's WebSocket was told to close; from now on only that connection's
-    /// deadline counts. Returns whether it was told for the first time.
-    pub fn begin_close(&mut self) -> bool {
-        !core::mem::replace(&mut self.closing, true)
+    /// Lets the WebSocket on `conn` take over, beginning with the first space. Returns the buffer
+    /// with frames for the client that no poll has brought.
+    pub fn take_over(&mut self, conn: ConnId) -> Option<BufferId> {
+        self.upgrade = None;
+        self.transport = Transport::WebSocket(conn);
+        self.spaces.begin_turns();
+        self.own.take()
+    }
+
+    /// Notes that a connection that carried the session, or wanted to, is gone. Returns whether the
+    /// session can do without it, which only wanted to.
+    pub fn lose(&mut self, conn: ConnId) -> bool {
+        if self.upgrade.is_some_and(|upgrade| upgrade.conn == conn) {
+            self.upgrade = None;
+            return true;
+        }
+        if let Transport::Polling { held, posting } = &mut self.transport {
+            *held = held.filter(|held| *held != conn);
+            *posting = posting.filter(|posting| *posting != conn);
+        }
+        false
     }
 
     /// Whether the session's WebSocket was told to close.
@@ -418,16 +283,16 @@ impl Session {
     }
 
     /// When [`Session::handle_timeout`] is due.
-    pub fn deadline(&self, settings: &Settings) -> Instant {
+    pub fn deadline(&self, pings: Pings) -> Instant {
         if self.closing {
             return Instant::NEVER;
         }
         let upgrade = self.upgrade.map_or(Instant::NEVER, |upgrade| upgrade.by);
-        self.ping_deadline(settings).min(self.connect_by).min(upgrade)
+        self.ping_deadline(pings).min(self.connect_by).min(upgrade)
     }
 
     /// Acts on the deadline, if it has been reached. Returns what that was for.
-    pub fn handle_timeout(&mut self, now: Instant, settings: &Settings) -> Due {
+    pub fn handle_timeout(&mut self, now: Instant, pings: Pings) -> Due {
         if self.closing {
             return Due::Nothing;
         }
@@ -437,35 +302,34 @@ impl Session {
         if self.upgrade.is_some_and(|upgrade| upgrade.by <= now) {
             return Due::Upgrade;
         }
-        if self.ping_deadline(settings) > now {
+        if self.ping_deadline(pings) > now {
             return Due::Nothing;
         }
-        if self.is_gone(now, settings) {
+        if self.is_gone(now, pings) {
             return Due::Gone;
         }
         self.pinged_at = now;
         // The next ping is due an interval after this one, whatever the client says meanwhile.
         self.heard_at = now;
-        self.wait = settings.limits.ping_interval;
+        self.wait = pings.interval;
         Due::Ping
     }
 
     /// Whether the client's silence has lasted too long.
-    pub fn is_gone(&self, now: Instant, settings: &Settings) -> bool {
+    pub fn is_gone(&self, now: Instant, pings: Pings) -> bool {
         let is_asked = self.version == Version::V3 || self.pinged_at != Instant::NEVER;
-        is_asked && self.ping_deadline(settings) <= now
+        is_asked && self.ping_deadline(pings) <= now
     }
 
     /// Gives the client `LATE_LIMIT` more if its silence is found at least as late: then the
     /// machine has slept, and what has come meanwhile is still to be read. Returns whether that was
     /// so.
-    pub fn put_off(&mut self, now: Instant, settings: &Settings) -> bool {
-        let late = now.since(self.ping_deadline(settings)) >= LATE_LIMIT;
+    pub fn put_off(&mut self, now: Instant, pings: Pings) -> bool {
+        let late = now.since(self.ping_deadline(pings)) >= LATE_LIMIT;
         if late {
-            let limits = &settings.limits;
             let patience = match self.version {
-                Version::V3 => limits.ping_interval.plus(limits.ping_timeout),
-                Version::V4 => limits.ping_timeout,
+                Version::V3 => pings.interval.plus(pings.timeout),
+                Version::V4 => pings.timeout,
             };
             let until_ms = now.plus(LATE_LIMIT).as_millis();
             let since = Instant::from_millis(until_ms.saturating_sub(patience.as_millis()));
@@ -477,18 +341,12 @@ impl Session {
         late
     }
 
-    fn ping_deadline(&self, settings: &Settings) -> Instant {
-        let limits = &settings.limits;
+    fn ping_deadline(&self, pings: Pings) -> Instant {
         match self.version {
-            Version::V3 => self.heard_at.plus(limits.ping_interval).plus(limits.ping_timeout),
+            Version::V3 => self.heard_at.plus(pings.interval).plus(pings.timeout),
             Version::V4 if self.pinged_at == Instant::NEVER => self.heard_at.plus(self.wait),
-            Version::V4 => self.pinged_at.plus(limits.ping_timeout),
+            Version::V4 => self.pinged_at.plus(pings.timeout),
         }
-    }
-
-    /// The number of the session's space in `channel`; `None` if there is none.
-    pub fn space(&self, channel: ChannelId) -> Option<usize> {
-        self.spaces.iter().position(|space| space.channel() == channel)
     }
 
     /// Gives the session's buffers back to the pool.
@@ -512,27 +370,76 @@ impl Session {
 const UNENTERED: usize = 0;
 /// The number of the list of sessions that have ended and are still to be reaped.
 const OVER: usize = 1;
+/// The only list of sessions whose polls are to be answered.
+const ANSWERS: usize = 0;
 
-/// All sessions, by number and by id, with their deadlines.
+/// All sessions, by number and by id, with their deadlines and the lists in which they stand.
+///
+/// All of it is private, because it has to agree. So a session is only changed through
+/// [`Sessions::edit`], behind which its deadline is armed; no caller can forget that.
 #[derive(Debug)]
 pub struct Sessions {
     /// Sessions are boxed, so that the memory of each is given back when it has gone.
     table: Slab<Box<Session>>,
-    sids: HashMap<Sid, SessionId, HashKey>,
+    /// The slots of the sessions that live.
+    sids: HashMap<Sid, u32, HashKey>,
+    /// The generation of the session that was opened last.
+    generation: u32,
     wheel: Wheel,
+    pings: Pings,
     /// Two lists: sessions that must enter a namespace and have not yet, in the order in which they
     /// came; and sessions that have ended.
     order: Order<2>,
+    /// Sessions whose polls are to be answered, in the order of their turns.
+    answers: Order<1>,
     /// Places in the tables for which the pool was charged: `len() <= places`.
     places: usize,
 }
 
+/// A session that is being changed. When it is dropped, the session's deadline is armed.
+#[derive(Debug)]
+pub struct Edit<'a> {
+    session: &'a mut Session,
+    slot: u32,
+    wheel: &'a mut Wheel,
+    pings: Pings,
+}
+
+impl Deref for Edit<'_> {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        self.session
+    }
+}
+
+impl DerefMut for Edit<'_> {
+    fn deref_mut(&mut self) -> &mut Session {
+        self.session
+    }
+}
+
+impl Drop for Edit<'_> {
+    fn drop(&mut self) {
+        if !self.session.over {
+            self.wheel.set(self.slot, self.session.deadline(self.pings));
+        }
+    }
+}
+
 impl Sessions {
     /// No sessions yet. Nothing is set aside: memory for sessions is taken from the pool.
-    pub fn new(now: Instant, key: HashKey) -> Sessions {
-        let (table, sids) = (Slab::new(), HashMap::with_hasher(key));
-        let (wheel, order) = (Wheel::new(now, 0), Order::new(0));
-        Sessions { table, sids, wheel, order, places: 0 }
+    pub fn new(now: Instant, key: HashKey, limits: &Limits) -> Sessions {
+        Sessions {
+            table: Slab::new(),
+            sids: HashMap::with_hasher(key),
+            generation: 0,
+            wheel: Wheel::new(now, 0),
+            pings: Pings { interval: limits.ping_interval, timeout: limits.ping_timeout },
+            order: Order::new(0),
+            answers: Order::new(0),
+            places: 0,
+        }
     }
 
     /// Adds a session. [`SESSION_BYTES`] are reserved for it, and [`SESSION_TABLES_BYTES`] spent if
@@ -541,12 +448,7 @@ impl Sessions {
     /// A session that polls is lent its first buffer here, and keeps one while it polls: it must
     /// not end because a ping or a pong finds no poll and no memory, when strangers have used that
     /// up.
-    pub fn open(
-        &mut self,
-        pool: &mut Pool,
-        settings: &Settings,
-        mut session: Session,
-    ) -> Option<SessionId> {
+    pub fn open(&mut self, pool: &mut Pool, mut session: Session) -> Option<SessionId> {
         if self.table.len() == self.places {
             if !pool.spend(SESSION_TABLES_BYTES) {
                 return None;
@@ -563,15 +465,17 @@ impl Sessions {
                 return None;
             }
         }
-        let (sid, deadline) = (session.sid, session.deadline(settings));
+        self.generation = self.generation.wrapping_add(1);
+        session.generation = self.generation;
+        let (sid, deadline) = (session.sid, session.deadline(self.pings));
         let enters_unasked = session.version == Version::V3;
-        let id = SessionId(self.table.insert(Box::new(session)) as u32);
-        self.sids.insert(sid, id);
-        self.wheel.set(id.0, deadline);
+        let slot = self.table.insert(Box::new(session)) as u32;
+        self.sids.insert(sid, slot);
+        self.wheel.set(slot, deadline);
         if !enters_unasked {
-            self.order.push(UNENTERED, id.0);
+            self.order.push(UNENTERED, slot);
         }
-        Some(id)
+        Some(SessionId { slot, generation: self.generation })
     }
 
     /// Ends a session that has left its channels: nobody finds it any more, and nothing is due. Its
@@ -580,35 +484,45 @@ impl Sessions {
     /// # Panics
     /// If the session has a place in a channel, or has ended already.
     pub fn end(&mut self, pool: &mut Pool, id: SessionId) {
-        let session = &mut self.table[id.0 as usize];
-        assert!(session.spaces.is_empty() && !session.over, "it has left its channels, once");
+        assert!(self.contains(id), "a session ends once");
+        let session = &mut self.table[id.slot as usize];
+        assert!(session.spaces.is_empty(), "it has left its channels");
         session.release(pool);
         session.over = true;
         self.sids.remove(&session.sid);
-        self.wheel.clear(id.0);
-        self.order.remove(UNENTERED, id.0);
-        self.order.push(OVER, id.0);
+        self.wheel.clear(id.slot);
+        self.answers.remove(ANSWERS, id.slot);
+        self.order.remove(UNENTERED, id.slot);
+        self.order.push(OVER, id.slot);
     }
 
     /// Takes all sessions that have ended out of the table. Nobody may be working on a session.
     pub fn reap(&mut self, pool: &mut Pool) {
-        while let Some(number) = self.order.pop(OVER) {
-            self.table.remove(number as usize);
+        while let Some(slot) = self.order.pop(OVER) {
+            self.table.remove(slot as usize);
             pool.release(SESSION_BYTES);
         }
     }
 
     /// Notes that a session has entered a namespace.
     pub fn entered(&mut self, id: SessionId) {
-        self.table[id.0 as usize].connect_by = Instant::NEVER;
-        self.order.remove(UNENTERED, id.0);
+        self.edit(id).connect_by = Instant::NEVER;
+        self.order.remove(UNENTERED, id.slot);
     }
 
     /// Notes that a session in no namespace was told to close, so that it is no longer waited for.
     pub fn dismiss(&mut self, id: SessionId) {
         if self.contains(id) {
-            self.order.remove(UNENTERED, id.0);
+            self.order.remove(UNENTERED, id.slot);
         }
+    }
+
+    /// Notes that a session's WebSocket was told to close; from now on only that connection's
+    /// deadline counts, and no namespace is waited for. Returns whether it was told for the first
+    /// time.
+    pub fn begin_close(&mut self, id: SessionId) -> bool {
+        self.dismiss(id);
+        !core::mem::replace(&mut self.edit(id).closing, true)
     }
 
     /// How many sessions have yet to enter a namespace, not counting those that enter one unasked.
@@ -618,7 +532,24 @@ impl Sessions {
 
     /// The session that has waited for longest to enter a namespace.
     pub fn first_unentered(&self) -> Option<SessionId> {
-        self.order.first(UNENTERED).map(SessionId)
+        self.order.first(UNENTERED).map(|slot| self.id(slot))
+    }
+
+    /// Has the poll of a session answered soon, if the session lives.
+    pub fn answer_soon(&mut self, id: SessionId) {
+        if self.contains(id) && !self.answers.contains(id.slot) {
+            self.answers.push(ANSWERS, id.slot);
+        }
+    }
+
+    /// Takes the session whose poll is to be answered next out of the list of these.
+    pub fn next_answer(&mut self) -> Option<SessionId> {
+        self.answers.pop(ANSWERS).map(|slot| self.id(slot))
+    }
+
+    /// Whether the poll of any session is to be answered.
+    pub fn has_answers(&self) -> bool {
+        !self.answers.is_empty(ANSWERS)
     }
 
     /// Whether [`Sessions::open`] would find the memory that it needs.
@@ -628,52 +559,76 @@ impl Sessions {
         place_bytes + SESSION_BYTES + buffer_bytes <= pool.free_bytes()
     }
 
-    /// Asserts what must hold between two calls, for the server's check.
+    /// Asserts that deadlines, lists and counts agree, between two calls. Walks everything: for
+    /// tests.
     pub fn check(&self) {
         assert!(self.order.is_empty(OVER), "the ended were reaped");
         self.order.check();
+        self.answers.check();
         for (id, session) in self.iter() {
-            let waits = self.order.contains(id.0);
+            let SessionId { slot, .. } = id;
+            let waits = self.order.contains(slot);
             let is_unentered = session.connect_by != Instant::NEVER;
             let may_wait = is_unentered && session.version == Version::V4;
             // A session was waited for until its WebSocket was told to close.
-            assert_eq!(waits, may_wait && !session.closing, "session {}", id.0);
+            assert_eq!(waits, may_wait && !session.closing, "session {slot}");
+            let due = session.deadline(self.pings);
+            assert!(self.wheel.is_set(slot, due), "session {slot}: its deadline is armed");
+            assert_eq!(self.find(&session.sid), Some(id));
         }
+        assert_eq!(self.sids.len(), self.len());
+        assert!(self.len() <= self.places);
+        let lives = |slot: u32| self.table.get(slot as usize).is_some_and(|it| !it.over);
+        assert!(self.answers.iter(ANSWERS).all(lives), "nothing stale waits for an answer");
         self.wheel.check();
     }
 
-    /// The session with this id.
+    /// The session that its client knows by `sid`.
     pub fn find(&self, sid: &Sid) -> Option<SessionId> {
-        self.sids.get(sid).copied()
+        self.sids.get(sid).map(|slot| self.id(*slot))
     }
 
-    /// The session with this number.
+    /// The id of the session in a slot that is taken.
+    ///
+    /// # Panics
+    /// If the slot is not taken.
+    pub fn id(&self, slot: u32) -> SessionId {
+        SessionId { slot, generation: self.table[slot as usize].generation }
+    }
+
+    /// The session of this id.
     ///
     /// # Panics
     /// If the session was reaped.
     pub fn get(&self, id: SessionId) -> &Session {
-        &self.table[id.0 as usize]
+        let session = &self.table[id.slot as usize];
+        assert_eq!(session.generation, id.generation, "a session that was reaped");
+        session
     }
 
-    /// The session with this number, to be changed.
+    /// The session of this id, to be changed. When what is returned goes out of scope, the
+    /// session's deadline is armed.
     ///
     /// # Panics
     /// If the session was reaped.
-    pub fn get_mut(&mut self, id: SessionId) -> &mut Session {
-        &mut self.table[id.0 as usize]
+    pub fn edit(&mut self, id: SessionId) -> Edit<'_> {
+        let session = &mut self.table[id.slot as usize];
+        assert_eq!(session.generation, id.generation, "a session that was reaped");
+        Edit { session, slot: id.slot, wheel: &mut self.wheel, pings: self.pings }
     }
 
-    /// Whether a session with this number lives.
+    /// The member of a channel that is a session.
+    ///
+    /// # Panics
+    /// If the slot is not taken, which a member's is.
+    pub fn member(&self, slot: u32) -> &Session {
+        &self.table[slot as usize]
+    }
+
+    /// Whether the session of this id lives: it has not ended, and nobody else has its slot.
     pub fn contains(&self, id: SessionId) -> bool {
-        self.table.get(id.0 as usize).is_some_and(|session| !session.over)
-    }
-
-    /// Puts a session's deadline, which may have changed, into the wheel, if the session lives.
-    pub fn arm(&mut self, id: SessionId, settings: &Settings) {
-        if self.contains(id) {
-            let deadline = self.table[id.0 as usize].deadline(settings);
-            self.wheel.set(id.0, deadline);
-        }
+        let session = self.table.get(id.slot as usize);
+        session.is_some_and(|session| session.generation == id.generation && !session.over)
     }
 
     /// Tells the wheel the time, before deadlines are set.
@@ -681,10 +636,17 @@ impl Sessions {
         self.wheel.tell(now);
     }
 
-    /// Takes one session whose deadline has been reached out of the wheel. To be called until it
-    /// returns `None`.
-    pub fn expire(&mut self, now: Instant) -> Option<SessionId> {
-        self.wheel.expire(now).map(SessionId)
+    /// Acts on a deadline that has been reached. Returns the session and what its deadline was for.
+    /// To be called until it returns `None`.
+    pub fn expire(&mut self, now: Instant) -> Option<(SessionId, Due)> {
+        let slot = self.wheel.expire(now)?;
+        let (id, pings) = (self.id(slot), self.pings);
+        Some((id, self.edit(id).handle_timeout(now, pings)))
+    }
+
+    /// How sessions are pinged.
+    pub fn pings(&self) -> Pings {
+        self.pings
     }
 
     /// When [`Sessions::expire`] is worth calling next; `None` if no deadline is set.
@@ -692,10 +654,12 @@ impl Sessions {
         self.wheel.next()
     }
 
-    /// All sessions that live, with their numbers.
+    /// All sessions that live, with their ids.
     pub fn iter(&self) -> impl Iterator<Item = (SessionId, &Session)> {
         let all = self.table.iter().filter(|(_, session)| !session.over);
-        all.map(|(number, session)| (SessionId(number as u32), &**session))
+        all.map(|(slot, session)| {
+            (SessionId { slot: slot as u32, generation: session.generation }, &**session)
+        })
     }
 
     /// How many sessions live.
@@ -706,5 +670,115 @@ impl Sessions {
     /// Whether no session lives.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::Shares;
+    use crate::wire::engine::SID_RANDOM_BYTES;
+
+    fn limits() -> Limits {
+        Limits {
+            connections_max: 100,
+            connections_per_ip_max: None,
+            channels_max: 3,
+            message_bytes_max: 256,
+            feed_bytes: 1024,
+            memory_bytes: 1 << 20,
+            send_buffer_bytes: 4096,
+            receive_buffer_bytes: 4096,
+            ping_interval: Duration::from_secs(25),
+            ping_timeout: Duration::from_secs(20),
+            drain: Duration::from_secs(5),
+        }
+    }
+
+    fn at(ms: u64) -> Instant {
+        Instant::from_millis(ms)
+    }
+
+    fn sessions() -> (Pool, Sessions) {
+        let limits = limits();
+        (Pool::new(limits.memory_bytes), Sessions::new(at(0), HashKey([7; 16]), &limits))
+    }
+
+    fn session(number: u8) -> Session {
+        let address = Shares::new(&limits(), HashKey([8; 16])).address([192, 0, 2, 1].into());
+        let account =
+            (Client::new(([192, 0, 2, 1], 80).into()), Holder { address, is_proxy: false });
+        let transport = Transport::Polling { held: None, posting: None };
+        let sid = Sid::new([number; SID_RANDOM_BYTES]);
+        Session::new(at(0), sid, Version::V4, account, transport, Duration::from_secs(25))
+    }
+
+    #[test]
+    fn an_id_does_not_mean_the_next_session_of_its_slot() {
+        let (mut pool, mut sessions) = sessions();
+        let first = sessions.open(&mut pool, session(1)).unwrap();
+        let sid = sessions.get(first).sid;
+        assert_eq!((sessions.find(&sid), sessions.id(first.slot)), (Some(first), first));
+        sessions.end(&mut pool, first);
+        // Whoever still works on it finds it, inert.
+        assert!(!sessions.contains(first) && sessions.get(first).sid == sid);
+        assert_eq!((sessions.find(&sid), sessions.len()), (None, 0));
+        sessions.reap(&mut pool);
+        let second = sessions.open(&mut pool, session(2)).unwrap();
+        assert_eq!(second.slot, first.slot);
+        assert!(sessions.contains(second) && !sessions.contains(first));
+        sessions.answer_soon(first);
+        sessions.dismiss(first);
+        assert_eq!((sessions.has_answers(), sessions.unentered()), (false, 1));
+        sessions.check();
+    }
+
+    #[test]
+    #[should_panic(expected = "reaped")]
+    fn to_ask_for_a_session_that_was_reaped_is_our_mistake() {
+        let (mut pool, mut sessions) = sessions();
+        let first = sessions.open(&mut pool, session(1)).unwrap();
+        sessions.end(&mut pool, first);
+        sessions.reap(&mut pool);
+        sessions.open(&mut pool, session(2)).unwrap();
+        sessions.get(first);
+    }
+
+    #[test]
+    fn a_session_that_was_changed_has_its_deadline_armed() {
+        let (mut pool, mut sessions) = sessions();
+        let id = sessions.open(&mut pool, session(1)).unwrap();
+        sessions.check();
+        let before = sessions.next();
+        sessions.edit(id).begin_upgrade(at(0), ConnId { slot: 1, generation: 1 });
+        sessions.check();
+        sessions.edit(id).upgrade = None;
+        sessions.check();
+        sessions.entered(id);
+        sessions.check();
+        assert!(sessions.next() >= before, "a deadline that is put off may be looked at early");
+        assert_eq!(sessions.expire(at(24_000)), None);
+        let late = at(27_000);
+        assert_eq!(sessions.expire(late), Some((id, Due::Ping)));
+        sessions.check();
+        assert!(sessions.begin_close(id) && !sessions.begin_close(id));
+        sessions.check();
+        assert_eq!(sessions.expire(at(1_000_000)), None);
+    }
+
+    #[test]
+    fn polls_are_answered_in_turn_and_nobody_waits_twice() {
+        let (mut pool, mut sessions) = sessions();
+        let ids = [1, 2, 3].map(|number| sessions.open(&mut pool, session(number)).unwrap());
+        for id in [ids[2], ids[0], ids[2], ids[1], ids[0]] {
+            sessions.answer_soon(id);
+        }
+        sessions.check();
+        sessions.end(&mut pool, ids[0]);
+        sessions.answer_soon(ids[0]);
+        sessions.reap(&mut pool);
+        sessions.check();
+        assert_eq!([(); 3].map(|()| sessions.next_answer()), [Some(ids[2]), Some(ids[1]), None]);
+        assert!(!sessions.has_answers());
     }
 }

@@ -93,9 +93,9 @@ impl<S: Socket> Server<S> {
             Reader::Conn(slot) => {
                 self.connections.change(slot, |conn| conn.set_position(position));
             }
-            Reader::Session(session) => {
-                let session = self.sessions.get_mut(session);
-                if let Some(space) = session.space(channel) {
+            Reader::Session(slot) => {
+                let mut session = self.sessions.edit(self.sessions.id(slot));
+                if let Some(space) = session.spaces.find(channel) {
                     session.spaces[space].membership.position = position;
                 }
             }

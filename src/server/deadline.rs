@@ -27,8 +27,8 @@ impl<S: Socket> Server<S> {
             }
         }
         for _ in 0..limits::SENDS_PER_TURN {
-            let Some(session) = self.sessions.expire(now.mono) else { break };
-            self.session_timeout(now, session);
+            let Some((session, due)) = self.sessions.expire(now.mono) else { break };
+            self.session_timeout(now, session, due);
         }
     }
 
@@ -70,8 +70,7 @@ impl<S: Socket> Server<S> {
     }
 
     /// A session's time has come.
-    pub(super) fn session_timeout(&mut self, now: Now, session: SessionId) {
-        let due = self.sessions.get_mut(session).handle_timeout(now.mono, &self.settings);
+    fn session_timeout(&mut self, now: Now, session: SessionId, due: Due) {
         match due {
             Due::Nothing => {}
             Due::Ping => {
@@ -87,7 +86,6 @@ impl<S: Socket> Server<S> {
             }
             Due::Upgrade => self.give_up_upgrade(now, session),
         }
-        self.sessions.arm(session, &self.settings);
     }
 
     /// A last look at what may bring the answer of a session that seems to have vanished. A poll's
@@ -97,9 +95,10 @@ impl<S: Socket> Server<S> {
         if !self.has_said_all(now, session) {
             return true;
         }
-        let entry = self.sessions.get_mut(session);
+        let pings = self.sessions.pings();
+        let mut entry = self.sessions.edit(session);
         let polls = matches!(entry.transport, Transport::Polling { .. });
-        !entry.is_gone(now.mono, &self.settings) || polls && entry.put_off(now.mono, &self.settings)
+        !entry.is_gone(now.mono, pings) || polls && entry.put_off(now.mono, pings)
     }
 
     /// Reads what a session has to say by what carries it: its WebSocket, or its POST and the
@@ -123,7 +122,7 @@ impl<S: Socket> Server<S> {
             }
             // The answer may stand behind what cannot be taken in at once.
             if self.is_read_later(id.slot) {
-                self.sessions.get_mut(session).heard(now.mono, true);
+                self.sessions.edit(session).heard(now.mono, true);
                 return false;
             }
         }
@@ -136,9 +135,10 @@ impl<S: Socket> Server<S> {
         let id = upgrade.conn;
         self.listen_to(now, id);
         if self.is_read_later(id.slot) {
-            return self.sessions.get_mut(session).put_off_upgrade(now.mono);
+            return self.sessions.edit(session).put_off_upgrade(now.mono);
         }
-        if let Some(upgrade) = self.sessions.get_mut(session).upgrade.take() {
+        let upgrade = self.sessions.edit(session).upgrade.take();
+        if let Some(upgrade) = upgrade {
             self.let_go(now, upgrade.conn, CloseReason::CloseTimeout);
         }
     }

@@ -25,7 +25,6 @@ mod publish;
 mod session;
 
 use core::net::SocketAddr;
-use std::collections::VecDeque;
 
 pub use self::io::batch::{Batch, OneByOne, Outgoing};
 pub use crate::conn::Listener;
@@ -36,7 +35,7 @@ pub use publish::{DEFERRED_MAX, Ticket, Unplaced};
 
 use crate::conn::{Conn, Cx, Step};
 use crate::hub::{HashKey, Hub, Sessions};
-use crate::id::{ChannelId, ConnId, Offset, Reader, SessionId};
+use crate::id::{ChannelId, ConnId, Offset, Reader};
 use crate::limits;
 use crate::membership::Membership;
 use crate::metrics::Metrics;
@@ -97,8 +96,6 @@ pub struct Server<S> {
     spoke: bool,
     /// Messages whose order is decided elsewhere; `None` as long as it is decided here.
     elsewhere: Option<Elsewhere>,
-    /// Sessions with something to answer a poll with.
-    polls: VecDeque<SessionId>,
     events: event::Queue,
     /// The one buffer that every read goes into.
     buffer: Vec<u8>,
@@ -130,14 +127,13 @@ impl<S: Socket> Server<S> {
             connections: Connections::new(now.mono, limits),
             pool,
             hub,
-            sessions: Sessions::new(now.mono, sids),
+            sessions: Sessions::new(now.mono, sids, limits),
             site,
             metrics: Metrics::default(),
             session_count: 0,
             read_budget: ReadBudget::of_turn(),
             spoke: false,
             elsewhere: None,
-            polls: VecDeque::new(),
             events: event::Queue::default(),
             buffer: vec![0; limits::READ_BUFFER_BYTES],
             responder: Responder::new(&settings.origins, now),
@@ -225,7 +221,7 @@ impl<S: Socket> Server<S> {
         self.read_budget = ReadBudget::of_turn();
         self.connections.next_turn();
         self.gate.judge(&self.settings.limits);
-        self.connections.is_busy() || !self.polls.is_empty() || self.hub.is_active()
+        self.connections.is_busy() || self.sessions.has_answers() || self.hub.is_active()
     }
 
     /// A turn of the loop begins, at `now_us` microseconds of a clock that never goes back. Only
@@ -333,7 +329,7 @@ impl<S: Socket> Server<S> {
             lent += session.reserved_bytes();
             lent += session.buffers().map(|buffer| self.pool.capacity(buffer) as u64).sum::<u64>();
             for space in session.spaces.iter() {
-                self.check_member(space.membership, Reader::Session(id));
+                self.check_member(space.membership, Reader::Session(id.slot));
             }
         }
         assert_eq!(sessions, self.session_count);

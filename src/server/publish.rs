@@ -313,12 +313,9 @@ impl<S: Socket> Server<S> {
                 self.connections.change(id.slot, Conn::count_published);
             }
             Speaker::Session(session, ack) if self.sessions.contains(session) => {
-                let entry = self.sessions.get_mut(session);
-                if let Some(space) = entry.space(channel) {
-                    entry.spaces[space].membership.count_published();
-                    if let Some(number) = ack {
-                        self.acknowledge(now, session, channel, number);
-                    }
+                let is_member = self.sessions.edit(session).count_published(channel);
+                if let Some(number) = ack.filter(|_| is_member) {
+                    self.acknowledge(now, session, channel, number);
                 }
             }
             // Who has gone meanwhile is told nothing.

@@ -17,7 +17,7 @@ use std::io;
 
 use crate::conn::Progress;
 use crate::feed::Feed;
-use crate::hub::Hub;
+use crate::hub::{self, Hub, SocketState, Visit};
 use crate::id::{ChannelId, ConnId, Member, Reader};
 use crate::limits;
 use crate::outbound::{CloseFrame, Source};
@@ -127,7 +127,7 @@ impl<S: Socket> Server<S> {
     fn is_wanted(&self, part: Part) -> bool {
         match part {
             Part::Own => self.connections.count_to_send(ToSend::Own) > 0,
-            Part::Polls => !self.polls.is_empty(),
+            Part::Polls => self.sessions.has_answers(),
             Part::Returning => self.connections.count_to_send(ToSend::Returning) > 0,
             Part::Sweeps => self.hub.is_active(),
         }
@@ -149,13 +149,10 @@ impl<S: Socket> Server<S> {
             }
             Part::Polls => {
                 while !budget.is_spent()
-                    && let Some(session) = self.polls.pop_front()
+                    && let Some(session) = self.sessions.next_answer()
                 {
-                    if self.sessions.contains(session) {
-                        self.sessions.get_mut(session).queued = false;
-                        budget.spend_on_poll(self.answer_poll(now, session));
-                        self.relieve(now);
-                    }
+                    budget.spend_on_poll(self.answer_poll(now, session));
+                    self.relieve(now);
                 }
             }
             Part::Returning => {
@@ -251,7 +248,7 @@ impl<S: Socket> Server<S> {
     fn calm_sender(&self, member: Member, channel: ChannelId) -> Option<(ConnId, usize)> {
         let slot = match member.reader() {
             Reader::Conn(slot) => slot,
-            Reader::Session(session) => self.sole_transport(session)?.slot,
+            Reader::Session(slot) => self.sessions.member(slot).sole_socket()?.slot,
         };
         let (dialect, cursor) = self.connections.conn(slot).out.follows()?;
         let behind = self.hub.feed(channel, dialect).behind_bytes(cursor)?;
@@ -263,7 +260,7 @@ impl<S: Socket> Server<S> {
     fn sender(&mut self, now: Now, member: Member, channel: ChannelId) -> Option<ConnId> {
         match member.reader() {
             Reader::Conn(slot) => self.visit_conn(now, slot, channel),
-            Reader::Session(session) => self.visit_session(now, session, channel),
+            Reader::Session(slot) => self.visit_session(now, self.sessions.id(slot), channel),
         }
     }
 
@@ -298,7 +295,7 @@ impl<S: Socket> Server<S> {
     fn catch_up(&mut self, id: ConnId) -> bool {
         let (conn, marks) = (self.connections.conn(id.slot), self.connections.marks(id.slot));
         let alone = match conn.session() {
-            Some(session) => self.sole_transport(session) == Some(id),
+            Some(session) => self.sessions.get(session).sole_socket() == Some(id),
             None => true,
         };
         if marks.choked || marks.unread() || !alone {
@@ -315,18 +312,42 @@ impl<S: Socket> Server<S> {
 
     /// Who is to send for a member: nobody if it waits to be writable, or was overtaken.
     fn visit_conn(&mut self, now: Now, slot: u32, channel: ChannelId) -> Option<ConnId> {
-        if self.lapped(now, slot) {
+        let Source::Feed { dialect, .. } = self.connections.conn(slot).out.source() else {
             return None;
-        }
-        let marks = self.connections.marks(slot);
-        if !marks.blocked {
-            return Some(self.connections.id(slot));
-        }
-        if !marks.choked && self.connections.conn(slot).is_open() && self.lags(slot, 2) {
-            self.connections.marks_mut(slot).choked = true;
-            self.hub.channel_mut(channel).count_choked();
+        };
+        match hub::visit(self.hub.feed(channel, dialect), self.socket_state(slot)) {
+            Visit::Send => return Some(self.connections.id(slot)),
+            Visit::Choke => {
+                self.connections.marks_mut(slot).choked = true;
+                self.hub.channel_mut(channel).count_choked();
+            }
+            Visit::Lapped => {
+                self.lapped(now, slot);
+            }
+            Visit::Nothing | Visit::Answer | Visit::Overtaken => {}
         }
         None
+    }
+
+    /// What a sweep has to know of a connection.
+    pub(in crate::server) fn socket_state(&self, slot: u32) -> SocketState {
+        let (conn, marks) = (self.connections.conn(slot), self.connections.marks(slot));
+        SocketState {
+            is_open: conn.is_open(),
+            is_blocked: marks.blocked,
+            is_lapped: self.is_lapped(slot),
+            is_choked: marks.choked,
+            cursor: conn.out.cursor(),
+        }
+    }
+
+    /// Whether the ring has overtaken a connection in the feed that it sends from.
+    fn is_lapped(&self, slot: u32) -> bool {
+        let out = &self.connections.conn(slot).out;
+        match out.source() {
+            Source::Feed { channel, dialect, .. } => out.is_lapped(self.hub.feed(channel, dialect)),
+            Source::Nothing | Source::Body { .. } => false,
+        }
     }
 
     /// A reader that the ring has overtaken is told so, or cut if it stands inside a record.
@@ -336,11 +357,11 @@ impl<S: Socket> Server<S> {
         let Source::Feed { channel, dialect, cursor, .. } = conn.out.source() else {
             return false;
         };
-        let channel = self.hub.channel(channel);
-        let feed = channel.feed(dialect).expect("a feed lives as long as its readers");
-        if !conn.out.is_lapped(feed) {
+        if !self.is_lapped(slot) {
             return false;
         }
+        let feed = self.hub.feed(channel, dialect);
+        let channel = self.hub.channel(channel);
         self.events.push(
             &mut self.pool,
             Event::Lapped {
@@ -464,7 +485,7 @@ impl<S: Socket> Server<S> {
         {
             return self.remove(now, id.slot, CloseReason::NoMemory, true);
         }
-        if marks.choked && !self.lags(id.slot, 2) {
+        if marks.choked && !self.lags(id.slot, hub::chokes) {
             self.uncount_choked(id.slot);
         }
         self.recover_spaces(now, id);

@@ -17,7 +17,8 @@
 //! would be in front of the whole list when it is opened. So nobody of a closed channel is left in
 //! the queue behind one that has gone to the list.
 
-use crate::hub::{OWN_BYTES_MAX, Space};
+use crate::feed::{Feed, Mark};
+use crate::hub::{self, OWN_BYTES_MAX, Space};
 use crate::id::{ChannelId, ConnId};
 use crate::limits;
 use crate::membership::Membership;
@@ -107,7 +108,8 @@ impl<S: Socket> Server<S> {
             return Wait::Not;
         }
         let own_bytes = conn.out.own_bytes(&self.pool);
-        if self.connections.marks(slot).blocked && (own_bytes > OWN_BYTES_MAX || self.lags(slot, 4))
+        if self.connections.marks(slot).blocked
+            && (own_bytes > OWN_BYTES_MAX || self.lags(slot, hub::must_read_first))
         {
             return Wait::ForItself;
         }
@@ -120,13 +122,13 @@ impl<S: Socket> Server<S> {
         channels.find(|channel| held(*channel)).map_or(Wait::Not, Wait::ForTheChannel)
     }
 
-    /// Whether a connection is blocked and behind by more than 1/`parts` of the ring that it sends
-    /// from.
-    pub(in crate::server) fn lags(&self, slot: u32, parts: u64) -> bool {
+    /// Whether a connection is blocked, and `lags` says of the feed that it sends from that it is
+    /// too far behind.
+    pub(in crate::server) fn lags(&self, slot: u32, lags: fn(&Feed, Mark) -> bool) -> bool {
         match self.connections.conn(slot).out.source() {
             Source::Feed { channel, dialect, cursor, .. } => {
                 self.connections.marks(slot).blocked
-                    && self.hub.feed(channel, dialect).lags_more_than(cursor, parts)
+                    && lags(self.hub.feed(channel, dialect), cursor)
             }
             Source::Nothing | Source::Body { .. } => false,
         }

@@ -85,7 +85,7 @@ impl<S: Socket> Server<S> {
         let client = self.connections.conn(slot).client();
         let sid = Sid::new(random);
         let session = Session::new(now.mono, sid, version, (client, holder), transport, first_ping);
-        let id = self.sessions.open(&mut self.pool, &self.settings, session);
+        let id = self.sessions.open(&mut self.pool, session);
         let id = id.expect("can_open has seen that there is room");
         self.count_session(holder);
         self.bound_unentered(now);

@@ -10,8 +10,8 @@
 
 use crate::conn::{Conn, Purpose, TakenBody};
 use crate::hub::{
-    DEFAULT_CHANNEL, JoinError, Message, Newcomer, SPACES_MAX, Space, Transport, Unfinished,
-    is_channel_name, pieces,
+    DEFAULT_CHANNEL, JoinError, Message, Newcomer, SPACES_MAX, Space, Transport, Turn, Unfinished,
+    Visit, is_channel_name, pieces,
 };
 use crate::id::{ChannelId, ConnId, Member, Reader, SessionId};
 use crate::limits;
@@ -105,10 +105,9 @@ impl<S: Socket> Server<S> {
     ) {
         let version = self.sessions.get(session).version;
         let is_pong = packet.kind == PacketType::Pong;
-        self.sessions.get_mut(session).heard(now.mono, is_pong);
+        self.sessions.edit(session).heard(now.mono, is_pong);
         if is_pong {
             // The next ping may be due before the end of the time for this answer.
-            self.sessions.arm(session, &self.settings);
         }
         match (packet.kind, version) {
             (PacketType::Message, _) => self.take_engine_message(now, session, packet.data),
@@ -138,8 +137,9 @@ impl<S: Socket> Server<S> {
     fn take_engine_message(&mut self, now: Now, session: SessionId, data: Data<'_>) {
         match data {
             Data::Text(text) => {
-                let entry = self.sessions.get_mut(session);
-                match entry.decoder.text(entry.version, text) {
+                let version = self.sessions.get(session).version;
+                let packet = self.sessions.edit(session).decoder.text(version, text);
+                match packet {
                     Ok(packet) if packet.attachments > 0 => {
                         self.keep_unfinished(now, session, text);
                     }
@@ -162,7 +162,7 @@ impl<S: Socket> Server<S> {
         let Some(unfinished) = Unfinished::new(&mut self.pool, text) else {
             return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
         };
-        let owed = self.sessions.get_mut(session).unfinished.replace(unfinished);
+        let owed = self.sessions.edit(session).unfinished.replace(unfinished);
         assert!(owed.is_none(), "the decoder refuses a text while attachments are owed");
     }
 
@@ -174,33 +174,38 @@ impl<S: Socket> Server<S> {
         bytes_max: usize,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), engine::Error>,
     ) {
-        let entry = self.sessions.get_mut(session);
-        let (Ok(last), Some(unfinished)) = (entry.decoder.binary(), &mut entry.unfinished) else {
-            return self.fail(now, session);
-        };
-        match unfinished.add(&mut self.pool, bytes_max, write) {
-            Some(Ok(())) => {}
-            Some(Err(_)) => return self.fail(now, session),
-            None => {
-                return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
-            }
+        match self.add_attachment(session, bytes_max, write) {
+            Ok(true) => self.finish_unfinished(now, session),
+            Ok(false) => {}
+            Err(reason) => self.close_session(now, session, reason, Farewell::Close),
         }
+    }
+
+    /// Puts an attachment to the event that it belongs to. Returns whether it was the last.
+    fn add_attachment(
+        &mut self,
+        session: SessionId,
+        bytes_max: usize,
+        write: impl FnOnce(&mut Vec<u8>) -> Result<(), engine::Error>,
+    ) -> Result<bool, CloseReason> {
+        let entry = &mut *self.sessions.edit(session);
+        let last = entry.decoder.binary().map_err(|_| CloseReason::ProtocolError)?;
+        let unfinished = entry.unfinished.as_mut().ok_or(CloseReason::ProtocolError)?;
+        let added = unfinished.add(&mut self.pool, bytes_max, write);
+        added.ok_or(CloseReason::NoMemory)?.map_err(|_| CloseReason::ProtocolError)?;
         let held = pieces(self.pool.bytes(unfinished.buffer()));
         let bytes: usize = held.map(<[u8]>::len).sum();
         if bytes as u64 > self.settings.limits.message_bytes_max {
-            let reason = CloseReason::MessageTooBig;
-            return self.close_session(now, session, reason, Farewell::Close);
+            return Err(CloseReason::MessageTooBig);
         }
-        if last {
-            self.finish_unfinished(now, session);
-        }
+        Ok(last)
     }
 
     /// The last attachment has come.
     fn finish_unfinished(&mut self, now: Now, session: SessionId) {
-        let entry = self.sessions.get_mut(session);
-        let version = entry.version;
-        let Some(buffer) = entry.unfinished.take().map(Unfinished::buffer) else { return };
+        let version = self.sessions.get(session).version;
+        let unfinished = self.sessions.edit(session).unfinished.take();
+        let Some(buffer) = unfinished.map(Unfinished::buffer) else { return };
         let bytes = self.pool.borrow_out(buffer);
         let mut held = pieces(&bytes);
         let text = held.next().and_then(|text| core::str::from_utf8(text).ok());
@@ -256,7 +261,7 @@ impl<S: Socket> Server<S> {
     /// the connection is in the middle of one of its records.
     fn space_left_or_not(&self, session: SessionId, namespace: &str) -> Option<usize> {
         let channel = self.hub.find(channel_of(namespace)?)?;
-        self.sessions.get(session).space(channel)
+        self.sessions.get(session).spaces.find(channel)
     }
 
     /// Enters a namespace, or says why not.
@@ -268,7 +273,7 @@ impl<S: Socket> Server<S> {
         let bytes_max = 1 + namespace.len() + socketio::ANSWER_BYTES_MAX;
         if let Some(space) = self.space_left_or_not(session, namespace) {
             // Twice is once; the client that asks again is told again, and stays if it was leaving.
-            self.sessions.get_mut(session).spaces[space].leaving = false;
+            self.sessions.edit(session).spaces[space].leaving = false;
         } else if let Err(why) = self.join_space(now, session, namespace) {
             return self.say_written(now, session, bytes_max, |packet| {
                 packet.push(PacketType::Message.digit());
@@ -296,16 +301,17 @@ impl<S: Socket> Server<S> {
         if self.sessions.get(session).spaces.len() >= SPACES_MAX {
             return Err("Too many namespaces");
         }
-        let entry = self.sessions.get_mut(session);
-        if !entry.spaces.make_room(&mut self.pool) {
+        if !self.sessions.edit(session).spaces.make_room(&mut self.pool) {
             return Err("Out of memory");
         }
+        let entry = self.sessions.get(session);
         let (dialect, holder, client) = (entry.dialect(), entry.holder, entry.client.address());
-        let newcomer = Newcomer { member: Member::new(Reader::Session(session)), dialect, holder };
+        let newcomer =
+            Newcomer { member: Member::new(Reader::Session(session.slot)), dialect, holder };
         let connections = &mut self.connections;
         let resume = |id| connections.resume(id);
         let joined = self.hub.join(&mut self.pool, name, newcomer, resume).map_err(|error| {
-            entry.spaces.settle(&mut self.pool);
+            self.sessions.edit(session).spaces.settle(&mut self.pool);
             self.events.push(&mut self.pool, Event::Refused { client, why: why(error) });
             match error {
                 JoinError::TooManyChannels => "Too many channels",
@@ -318,7 +324,7 @@ impl<S: Socket> Server<S> {
         self.publish(now, Speaker::Server, joined.channel, &Message::Hi);
         let mark = self.hub.feed(joined.channel, dialect).mark();
         self.sessions.entered(session);
-        let entry = self.sessions.get_mut(session);
+        let mut entry = self.sessions.edit(session);
         entry.spaces.push(Space {
             membership: Membership::new(joined.channel, joined.position, mark),
             cursor: mark,
@@ -328,10 +334,8 @@ impl<S: Socket> Server<S> {
             finished: false,
         });
         if let (Transport::WebSocket(id), 1) = (entry.transport, entry.spaces.len()) {
-            entry.current = 0;
             self.connections.change(id.slot, |conn| conn.follow(joined.channel, dialect, mark));
         }
-        self.sessions.arm(session, &self.settings);
         self.events.push(&mut self.pool, Event::Opened { client, channel: name.into() });
         Ok(())
     }
@@ -391,11 +395,11 @@ impl<S: Socket> Server<S> {
     fn leave_space(&mut self, now: Now, session: SessionId, space: usize) {
         let entry = self.sessions.get(session);
         if let Transport::WebSocket(id) = entry.transport
-            && entry.current == space
+            && entry.spaces.current() == space
         {
             let conn = self.connections.conn(id.slot);
             if conn.out.is_inside_record() {
-                self.sessions.get_mut(session).spaces[space].leaving = true;
+                self.sessions.edit(session).spaces[space].leaving = true;
                 return;
             }
         }
@@ -410,18 +414,13 @@ impl<S: Socket> Server<S> {
         number: usize,
         reason: CloseReason,
     ) {
-        let entry = self.sessions.get_mut(session);
+        let was_current = self.sessions.get(session).spaces.current() == number;
+        let mut space = self.sessions.edit(session).spaces.swap_remove(&mut self.pool, number);
+        let entry = self.sessions.get(session);
         let (dialect, client) = (entry.dialect(), entry.client.address());
-        let mut space = entry.spaces.swap_remove(&mut self.pool, number);
-        let was_current = entry.current == number;
-        if entry.current == entry.spaces.len() {
-            // The last one has taken the gap's place.
-            entry.current = number;
-        }
         if let Transport::WebSocket(id) = entry.transport
             && was_current
         {
-            entry.current = 0;
             let next = entry.spaces.first().copied();
             let out = self.connections.out_mut(id.slot);
             if let Source::Feed { cursor, .. } = out.source() {
@@ -466,57 +465,23 @@ impl<S: Socket> Server<S> {
         channel: ChannelId,
     ) -> Option<ConnId> {
         let entry = self.sessions.get(session);
-        let number = entry.space(channel)?;
-        let (transport, dialect) = (entry.transport, entry.dialect());
-        let behind = self.hub.feed(channel, dialect);
-        match transport {
-            // It was told why already, and has nothing more to get from the others.
-            Transport::WebSocket(id)
-                if entry.current != number && !self.connections.conn(id.slot).is_open() =>
-            {
-                None
-            }
-            Transport::WebSocket(id) => {
-                let is_current = entry.current == number;
-                let overtaken = !is_current && entry.spaces[number].cursor.offset < behind.tail();
-                if overtaken {
-                    self.close_lapped(now, session, channel);
-                    return None;
+        let (id, socket) = match entry.transport {
+            Transport::WebSocket(id) => (Some(id), Some(self.socket_state(id.slot))),
+            Transport::Polling { .. } => (None, None),
+        };
+        match entry.visit(&self.hub, channel, socket) {
+            Visit::Nothing => {}
+            Visit::Send => return id,
+            Visit::Answer => self.sessions.answer_soon(session),
+            Visit::Choke => self.hub.choke(&mut self.sessions.edit(session), channel),
+            Visit::Lapped => {
+                if let Some(id) = id {
+                    self.lapped(now, id.slot);
                 }
-                if self.lapped(now, id.slot) {
-                    return None;
-                }
-                if self.connections.marks(id.slot).blocked {
-                    self.count_choked_space(session, number);
-                    return None;
-                }
-                Some(id)
             }
-            Transport::Polling { held: Some(_), .. } => {
-                self.enqueue_poll(session);
-                None
-            }
-            Transport::Polling { held: None, .. } => {
-                if entry.spaces[number].cursor.offset < behind.tail() {
-                    self.close_lapped(now, session, channel);
-                } else {
-                    self.count_choked_space(session, number);
-                }
-                None
-            }
+            Visit::Overtaken => self.close_lapped(now, session, channel),
         }
-    }
-
-    /// The WebSocket of a session that is in one channel, or has none.
-    pub(in crate::server) fn sole_transport(&self, session: SessionId) -> Option<ConnId> {
-        let entry = self.sessions.get(session);
-        match entry.transport {
-            Transport::WebSocket(id) if entry.spaces.len() == 1 => {
-                let leaving = entry.spaces[0].leaving;
-                (!leaving && !entry.spaces[0].choked).then_some(id)
-            }
-            Transport::WebSocket(_) | Transport::Polling { .. } => None,
-        }
+        None
     }
 
     pub(in crate::server) fn close_lapped(
@@ -527,7 +492,7 @@ impl<S: Socket> Server<S> {
     ) {
         let entry = self.sessions.get(session);
         let feed = self.hub.feed(channel, entry.dialect());
-        let space = entry.space(channel).map(|number| entry.spaces[number]);
+        let space = entry.spaces.find(channel).map(|number| entry.spaces[number]);
         self.events.push(
             &mut self.pool,
             Event::Lapped {
@@ -547,19 +512,6 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// A session that does not read counts among the choked.
-    fn count_choked_space(&mut self, session: SessionId, number: usize) {
-        let entry = self.sessions.get(session);
-        let space = entry.spaces[number];
-        let lags = self.cursor_of(session, number).is_some_and(|cursor| {
-            self.hub.feed(space.channel(), entry.dialect()).lags_more_than(cursor, 2)
-        });
-        if lags && !space.choked {
-            self.sessions.get_mut(session).spaces[number].choked = true;
-            self.hub.channel_mut(space.channel()).count_choked();
-        }
-    }
-
     /// After sending: the spaces of a session that has caught up count as reading again, and those
     /// that its client has left are left.
     pub(in crate::server) fn recover_spaces(&mut self, now: Now, id: ConnId) {
@@ -569,50 +521,24 @@ impl<S: Socket> Server<S> {
         }
         self.recover_session(session);
         let inside = self.connections.conn(id.slot).out.is_inside_record();
-        let left = |server: &Self| {
-            let entry = server.sessions.get(session);
-            let is_over = |(number, space): (usize, &Space)| {
-                space.leaving && !(inside && entry.current == number)
-            };
-            entry.spaces.iter().enumerate().position(|(number, space)| is_over((number, space)))
-        };
         // It may have turned to another space meanwhile.
-        while let Some(number) = left(self) {
+        while let Some(number) = self.sessions.get(session).next_left(inside) {
             self.end_space(now, session, number, CloseReason::ClosedByClient);
         }
     }
 
     /// Counts the spaces that do not lag any more as reading.
     pub(in crate::server) fn recover_session(&mut self, session: SessionId) {
-        let entry = self.sessions.get(session);
-        if !entry.spaces.iter().any(|space| space.choked) {
+        if !self.sessions.get(session).spaces.iter().any(|space| space.choked) {
             return;
         }
-        for number in 0..self.sessions.get(session).spaces.len() {
-            let entry = self.sessions.get(session);
-            let space = entry.spaces[number];
-            let feed = self.hub.feed(space.channel(), entry.dialect());
-            let lags = self
-                .cursor_of(session, number)
-                .is_some_and(|cursor| feed.lags_more_than(cursor, 2));
-            if space.choked && !lags {
-                self.sessions.get_mut(session).spaces[number].choked = false;
-                self.uncount_choked_in(space.channel());
-            }
-        }
-    }
-
-    /// Where a session stands in a space: the connection knows that of the current one.
-    fn cursor_of(&self, session: SessionId, number: usize) -> Option<crate::feed::Mark> {
-        let entry = self.sessions.get(session);
-        match entry.transport {
-            Transport::WebSocket(id) if entry.current == number => {
-                self.connections.conn(id.slot).out.cursor()
-            }
-            Transport::WebSocket(_) | Transport::Polling { .. } => {
-                entry.spaces.get(number).map(|space| space.cursor)
-            }
-        }
+        let mut entry = self.sessions.edit(session);
+        let connections = &mut self.connections;
+        let lent = match entry.transport {
+            Transport::WebSocket(id) => connections.conn(id.slot).out.cursor(),
+            Transport::Polling { .. } => None,
+        };
+        self.hub.recover(&mut entry, lent, |id| connections.resume(id));
     }
 
     /// When a session's connection has sent everything of its current space: turns to another one
@@ -620,58 +546,37 @@ impl<S: Socket> Server<S> {
     pub(in crate::server) fn turn_to_next_space(&mut self, id: ConnId) -> bool {
         let conn = self.connections.conn(id.slot);
         if conn.out.keeps_close_back() {
-            self.turn_in_closing(id);
+            self.turn_before_close(id);
             return true;
         }
         if !conn.is_open() || conn.out.is_inside_record() {
             return false;
         }
-        let Some(session) = conn.session() else { return false };
-        let (Some(cursor), entry) = (conn.out.cursor(), self.sessions.get_mut(session)) else {
+        let (Some(session), Some(cursor)) = (conn.session(), conn.out.cursor()) else {
             return false;
         };
-        let count = entry.spaces.len();
-        if count < 2 || entry.transport != Transport::WebSocket(id) {
+        if self.sessions.get(session).transport != Transport::WebSocket(id) {
             return false;
         }
-        let dialect = entry.dialect();
-        let next = (1..count).map(|turn| (entry.current + turn) % count).find(|number| {
-            let space = &entry.spaces[*number];
-            let feed = self.hub.feed(space.channel(), dialect);
-            feed.tail() <= space.cursor.offset && space.cursor.offset < feed.head()
-        });
-        let Some(next) = next else { return false };
-        let current = entry.current;
-        entry.spaces[current].cursor = cursor;
-        entry.current = next;
-        let (channel, cursor) = (entry.spaces[next].channel(), entry.spaces[next].cursor);
+        let turn = self.sessions.edit(session).turn(&self.hub, cursor);
+        let Some(Turn { channel, dialect, cursor, .. }) = turn else { return false };
         self.connections.change(id.slot, |conn| conn.follow(channel, dialect, cursor));
         true
     }
 
     /// Turns to another space before a close frame that is kept back: what each space has by now is
     /// sent once, and then the frame goes.
-    fn turn_in_closing(&mut self, id: ConnId) {
+    fn turn_before_close(&mut self, id: ConnId) {
         let conn = self.connections.conn(id.slot);
-        let cursor = conn.out.cursor();
-        let Some(session) = conn.session() else {
-            return self.connections.out_mut(id.slot).keep_close_back(false);
-        };
-        let entry = self.sessions.get_mut(session);
-        let (current, dialect) = (entry.current, entry.dialect());
-        if let (Some(space), Some(cursor)) = (entry.spaces.get_mut(current), cursor) {
-            (space.cursor, space.finished) = (cursor, true);
-        }
-        let next = entry.spaces.iter().position(|space| {
-            let feed = self.hub.feed(space.channel(), dialect);
-            let has_something =
-                feed.tail() <= space.cursor.offset && space.cursor.offset < feed.head();
-            has_something && !space.finished
-        });
+        let (session, cursor) = (conn.session(), conn.out.cursor());
+        let turn = session
+            .and_then(|session| self.sessions.edit(session).turn_before_close(&self.hub, cursor));
         let out = self.connections.out_mut(id.slot);
-        let Some(next) = next else { return out.keep_close_back(false) };
-        entry.current = next;
-        let (channel, cursor) = (entry.spaces[next].channel(), entry.spaces[next].cursor);
-        out.turn_closing(channel, dialect, cursor, self.hub.feed(channel, dialect).head());
+        match turn {
+            Some(Turn { channel, dialect, cursor, head }) => {
+                out.turn_closing(channel, dialect, cursor, head);
+            }
+            None => out.keep_close_back(false),
+        }
     }
 }

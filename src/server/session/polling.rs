@@ -22,19 +22,6 @@ const POLL_BYTES_MAX: usize = 64 * 1024;
 const BODY_TYPE: Option<&str> = Some("text/plain; charset=UTF-8");
 
 impl<S: Socket> Server<S> {
-    /// Has a session's poll answered soon.
-    pub(in crate::server) fn enqueue_poll(&mut self, session: SessionId) {
-        let entry = self.sessions.get_mut(session);
-        if !entry.queued {
-            entry.queued = true;
-            if self.polls.len() == self.polls.capacity() {
-                // Sessions that have ended have left their places behind.
-                self.polls.retain(|session| self.sessions.contains(*session));
-            }
-            self.polls.push_back(session);
-        }
-    }
-
     /// Answers the held poll of a session, if there is one and something to say. What went into the
     /// answer.
     pub(in crate::server) fn answer_poll(&mut self, now: Now, session: SessionId) -> Answered {
@@ -94,10 +81,10 @@ impl<S: Socket> Server<S> {
         id: ConnId,
         body: &[u8],
     ) {
-        let entry = self.sessions.get_mut(session);
-        if let Transport::Polling { held, .. } = &mut entry.transport {
+        if let Transport::Polling { held, .. } = &mut self.sessions.edit(session).transport {
             *held = None;
         }
+        let entry = self.sessions.get(session);
         let mut cookie = [0; COOKIE_BYTES];
         let fields = [NO_STORE, ("Set-Cookie", cookie_of(&entry.sid, &mut cookie))];
         let fields = match entry.version {
@@ -141,7 +128,7 @@ impl<S: Socket> Server<S> {
 
     /// Writes what was planned, gives own packets back and advances the cursors.
     fn write_poll(&mut self, session: SessionId, plan: &Plan, out: &mut Vec<u8>) {
-        let session = self.sessions.get_mut(session);
+        let mut session = self.sessions.edit(session);
         let dialect = session.dialect();
         let mut body = Body::new(session.version, out);
         if let Some(own) = session.own {

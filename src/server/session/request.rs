@@ -82,8 +82,7 @@ impl<S: Socket> Server<S> {
                     return self.refuse_engine(now, slot, request, Refusal::BadRequest);
                 };
                 let id = self.connections.id(slot);
-                self.sessions.get_mut(session).begin_upgrade(now.mono, id);
-                self.sessions.arm(session, &self.settings);
+                self.sessions.edit(session).begin_upgrade(now.mono, id);
                 self.switch_protocols(now, slot, offer.key, Role::Session(session), None);
             }
             _ => self.refuse_engine(now, slot, request, Refusal::BadRequest),
@@ -102,7 +101,7 @@ impl<S: Socket> Server<S> {
             drain.polled(now.mono);
         }
         self.hold(slot, request, session);
-        self.enqueue_poll(session);
+        self.sessions.answer_soon(session);
     }
 
     /// Holds a request until there is something to answer.
@@ -114,7 +113,7 @@ impl<S: Socket> Server<S> {
     ) {
         let remembered = self.remember(slot, request);
         let id = self.connections.id(slot);
-        if let Transport::Polling { held, .. } = &mut self.sessions.get_mut(session).transport {
+        if let Transport::Polling { held, .. } = &mut self.sessions.edit(session).transport {
             *held = Some(id);
         }
         self.connections.change(slot, |conn| conn.hold(session, remembered));
@@ -131,8 +130,7 @@ impl<S: Socket> Server<S> {
         if is_binary && version == Version::V4 {
             return self.refuse_engine(now, slot, request, Refusal::BadRequest);
         }
-        let Transport::Polling { posting, .. } = &mut self.sessions.get_mut(session).transport
-        else {
+        let Transport::Polling { posting, .. } = self.sessions.get(session).transport else {
             return;
         };
         if posting.is_some() {
@@ -140,7 +138,9 @@ impl<S: Socket> Server<S> {
             self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
             return self.respond(now, slot, request, Answer::plain(status).saying(b""));
         }
-        *posting = Some(id);
+        if let Transport::Polling { posting, .. } = &mut self.sessions.edit(session).transport {
+            *posting = Some(id);
+        }
         // The body is taken in first, and what follows it is the next request.
         let is_persistent = request.persistent;
         let remembered = Remembered { is_persistent, ..self.remember(slot, request) };
@@ -186,7 +186,7 @@ impl<S: Socket> Server<S> {
 
     /// Notes that a session has no POST under way any more.
     pub(in crate::server) fn forget_post(&mut self, session: SessionId) {
-        if let Transport::Polling { posting, .. } = &mut self.sessions.get_mut(session).transport {
+        if let Transport::Polling { posting, .. } = &mut self.sessions.edit(session).transport {
             *posting = None;
         }
     }

@@ -38,7 +38,7 @@ impl<S: Socket> Server<S> {
         let mut header = [0; ws::HEADER_BYTES_MAX];
         let header_bytes = ws::header(Kind::Text, packet_bytes, &mut header);
         let frame = [&header[..header_bytes], first, rest];
-        let entry = self.sessions.get_mut(session);
+        let entry = self.sessions.get(session);
         if let Transport::WebSocket(id) = entry.transport {
             return self.say_on(now, id, &frame);
         }
@@ -48,9 +48,9 @@ impl<S: Socket> Server<S> {
         } else {
             let own = entry.own.or_else(|| self.pool.take(header_bytes + packet_bytes));
             let told = own.map(|mut own| (self.pool.append_all(&mut own, &frame), own));
-            entry.own = told.map(|(_, own)| own);
+            self.sessions.edit(session).own = told.map(|(_, own)| own);
             if let Some((true, _)) = told {
-                return self.enqueue_poll(session);
+                return self.sessions.answer_soon(session);
             }
             CloseReason::NoMemory
         };
@@ -121,12 +121,12 @@ impl<S: Socket> Server<S> {
         let probed = self.sessions.get(session).upgrade.is_some_and(|upgrade| upgrade.probed);
         match (packet.kind, packet.data) {
             (engine::PacketType::Ping, engine::Data::Text("probe")) => {
-                if let Some(upgrade) = &mut self.sessions.get_mut(session).upgrade {
+                if let Some(upgrade) = &mut self.sessions.edit(session).upgrade {
                     upgrade.probed = true;
                 }
                 self.say_on(now, id, &[b"\x81\x063probe"]);
                 // The client finishes only when its poll has come back.
-                self.enqueue_poll(session);
+                self.sessions.answer_soon(session);
             }
             (engine::PacketType::Upgrade, _) if probed => self.finish_upgrade(now, id, session),
             _ => {
@@ -145,13 +145,10 @@ impl<S: Socket> Server<S> {
             self.forget_post(session);
             self.answer_last(now, post, 400);
         }
-        let entry = self.sessions.get_mut(session);
-        entry.upgrade = None;
-        entry.transport = Transport::WebSocket(id);
-        entry.current = 0;
-        let (own, dialect) = (entry.own.take(), entry.dialect());
+        let own = self.sessions.edit(session).take_over(id);
+        let entry = self.sessions.get(session);
+        let dialect = entry.dialect();
         let first = entry.spaces.first().map(|space| (space.channel(), space.cursor));
-        self.sessions.arm(session, &self.settings);
         if let Some((channel, cursor)) = first {
             self.connections.change(id.slot, |conn| conn.follow(channel, dialect, cursor));
         }
@@ -174,20 +171,9 @@ impl<S: Socket> Server<S> {
         id: ConnId,
         reason: CloseReason,
     ) {
-        let entry = self.sessions.get_mut(session);
-        if entry.upgrade.is_some_and(|upgrade| upgrade.conn == id) {
-            entry.upgrade = None;
-            self.connections.change(id.slot, Conn::orphan);
-            return;
+        if !self.sessions.edit(session).lose(id) {
+            self.close_session(now, session, reason, Farewell::None);
         }
-        match &mut entry.transport {
-            Transport::Polling { held, posting } => {
-                *held = held.filter(|held| *held != id);
-                *posting = posting.filter(|posting| *posting != id);
-            }
-            Transport::WebSocket(_) => {}
-        }
-        self.close_session(now, session, reason, Farewell::None);
         self.connections.change(id.slot, Conn::orphan);
     }
 
@@ -195,13 +181,11 @@ impl<S: Socket> Server<S> {
     pub(in crate::server) fn begin_close_of_session(&mut self, slot: u32) {
         let id = self.connections.id(slot);
         let Some(session) = self.connections.conn(slot).session() else { return };
-        let entry = self.sessions.get_mut(session);
-        if entry.transport == Transport::WebSocket(id) && entry.begin_close() {
-            // What was published in the other namespaces comes before the frame, too.
-            let several = entry.spaces.len() > 1;
+        let entry = self.sessions.get(session);
+        // What was published in the other namespaces comes before the frame, too.
+        let several = entry.spaces.len() > 1;
+        if entry.transport == Transport::WebSocket(id) && self.sessions.begin_close(session) {
             self.connections.out_mut(slot).keep_close_back(several);
-            self.sessions.dismiss(session);
-            self.sessions.arm(session, &self.settings);
         }
     }
 
