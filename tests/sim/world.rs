@@ -241,11 +241,16 @@ impl World {
         for person in 0..self.people.len() {
             self.plan_person(person, self.now_ms());
         }
-        let until_ms = self.now_ms() + self.dice.pick(&[5_000, 5_000, 60_000]);
+        let calm_ms = self.dice.pick(&[5_000, 5_000, 60_000]);
+        let mut until_ms = self.now_ms() + calm_ms;
         let turns_max = self.turns + RESTLESS_TURNS_MAX;
         while self.now_ms() < until_ms && !self.oracle.drained {
             assert!(self.turns < turns_max, "it does not come to rest");
             self.turn(until_ms);
+            if !self.underway.is_empty() {
+                // What waits for its place is still to be said.
+                until_ms = self.now_ms() + calm_ms;
+            }
         }
         if !self.oracle.drained {
             self.judge_calm();
