@@ -33,7 +33,7 @@ use chacha20::rand_core::{Rng, SeedableRng};
 pub use event::{AGENT_BYTES_MAX, Access, Event};
 pub use publish::{DEFERRED_MAX, Ticket, Unplaced};
 
-use crate::conn::{Conn, Cx, Step};
+use crate::conn::{Conn, Cx};
 use crate::hub::{HashKey, Hub, Sessions};
 use crate::id::{ChannelId, ConnId, Offset, Reader};
 use crate::limits;
@@ -158,40 +158,6 @@ impl<S: Socket> Server<S> {
         self.connections.insert(conn, socket);
         self.metrics.connections_accepted += 1;
         id
-    }
-
-    /// Something may be possible with a socket. Ids of connections that are gone are ignored.
-    ///
-    /// Bounded work: [`limits::READS_PER_TURN`] reads. A publisher is read only while the turn's
-    /// share lasts and nobody waits in front of it, but for what comes together with its request;
-    /// who can be written to again waits for the pass.
-    pub fn ready(&mut self, now: Now, id: ConnId, readiness: Readiness) {
-        self.gate.begin();
-        self.take_readiness(now, id, readiness);
-        self.reap();
-        self.gate.judge(&self.settings.limits);
-    }
-
-    fn take_readiness(&mut self, now: Now, id: ConnId, readiness: Readiness) {
-        self.tell_time(now);
-        if !self.connections.lives(id) {
-            return;
-        }
-        let marks = self.connections.marks_mut(id.slot);
-        marks.readable |= readiness.readable;
-        marks.more_behind |= readiness.more_behind;
-        if readiness.writable && marks.blocked {
-            marks.blocked = false;
-            self.connections.send_again(id.slot);
-        }
-        if readiness.readable || readiness.more_behind {
-            let waits = self.read_budget.is_spent() || self.connections.count_to_read() > 0;
-            if waits && self.connections.conn(id.slot).is_publishing() {
-                self.read_later(id, false);
-            } else {
-                self.read(now, id);
-            }
-        }
     }
 
     /// Tells the wheels the time, before deadlines are set.
@@ -362,62 +328,6 @@ impl<S: Socket> Server<S> {
         let (pool, metrics) = (&mut self.pool, &mut self.metrics);
         let mut cx = Cx { now, pool, metrics, settings: &self.settings };
         self.connections.change(slot, |conn| change(conn, &mut cx))
-    }
-
-    /// Does what a connection asks for. Whether it is worth calling again with the rest.
-    fn apply(&mut self, now: Now, id: ConnId, step: Step<'_>) -> bool {
-        match step {
-            // A head is answered by the reader, which has its bytes.
-            Step::Continue | Step::Head => true,
-            Step::NeedMore | Step::Hold => false,
-            Step::Proxied { vpc_endpoint } => {
-                if let Some(vpc_endpoint) = vpc_endpoint {
-                    let client = self.client(id.slot);
-                    self.events.push(&mut self.pool, Event::endpoint(client, vpc_endpoint));
-                }
-                true
-            }
-            Step::Refuse(error) => {
-                self.refuse_head(now, id.slot, error);
-                true
-            }
-            Step::RefuseLate => {
-                self.refuse_late(now, id.slot);
-                true
-            }
-            Step::Publish(kind, payload) => {
-                self.take_message(now, id, kind, payload);
-                true
-            }
-            Step::Collected => {
-                self.take_posted(now, id);
-                true
-            }
-            Step::Uncollected(error) => {
-                self.refuse_post(now, id, error);
-                true
-            }
-            Step::Pinged => {
-                self.connections.send_soon(id.slot);
-                true
-            }
-            Step::Close(frame, reason) => {
-                self.close(now, id.slot, frame, reason);
-                true
-            }
-            Step::Linger(reason) => {
-                self.linger(now, id.slot, reason);
-                true
-            }
-            Step::End(reason) => {
-                self.remove(now, id.slot, reason, false);
-                false
-            }
-            Step::Cut(reason) => {
-                self.remove(now, id.slot, reason, true);
-                false
-            }
-        }
     }
 
     /// Begins the closing handshake of a WebSocket: the frame goes out behind everything that was

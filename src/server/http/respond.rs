@@ -420,3 +420,110 @@ impl<S: Socket> Server<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Client;
+    use crate::time::Instant;
+    use crate::wire::http::parse;
+
+    const DATE: &str = "Date: Sun, 22 Nov 2026 10:23:36 GMT\r\n";
+
+    fn at(unix_s: u64) -> Now {
+        Now { mono: Instant::from_millis(0), unix_s }
+    }
+
+    fn responder(origins: &[&str]) -> Responder {
+        let origins = origins.iter().map(|text| Origin::parse(text).expect("an origin"));
+        Responder::new(&origins.collect::<Vec<_>>(), at(1_795_343_016))
+    }
+
+    fn head(responder: &mut Responder, answer: &Answer<'_>, connection: Connection) -> String {
+        let head = responder.head(at(1_795_343_016), answer, connection, Some(2));
+        String::from_utf8(head.to_vec()).expect("heads are text")
+    }
+
+    #[test]
+    fn an_answer_has_its_own_fields_and_then_what_lets_a_page_read_it() {
+        let mut responder = responder(&["https://a.example", "*"]);
+        let cookie = [NO_STORE, ("Set-Cookie", "io=x")];
+        let answer = Answer::plain(200).with(&cookie).saying(b"ok");
+        let begin = format!("HTTP/1.1 200 OK\r\n{DATE}");
+        let plain = "Content-Type: text/plain; charset=utf-8\r\nContent-Length: 2\r\n\
+                     Cache-Control: no-store\r\nSet-Cookie: io=x\r\n";
+        let written = head(&mut responder, &answer, Connection::Unsaid);
+        assert_eq!(written, format!("{begin}{plain}\r\n"));
+        let read = answer.letting(Some(Lets::Read(0)));
+        let written = head(&mut responder, &read, Connection::Close);
+        let lets = "Access-Control-Allow-Origin: https://a.example\r\n\
+                    Access-Control-Allow-Credentials: true\r\nVary: Origin\r\n";
+        assert_eq!(written, format!("{begin}Connection: close\r\n{plain}{lets}\r\n"));
+        let read = answer.letting(Some(Lets::Read(1)));
+        let written = head(&mut responder, &read, Connection::KeepAlive);
+        let lets = "Access-Control-Allow-Origin: *\r\n";
+        assert_eq!(written, format!("{begin}Connection: keep-alive\r\n{plain}{lets}\r\n"));
+    }
+
+    #[test]
+    fn a_preflight_is_told_what_may_be_sent_and_has_no_body() {
+        let mut responder = responder(&["https://a.example"]);
+        let answer = Answer::plain(204).letting(Some(Lets::Send(0)));
+        let written = head(&mut responder, &answer, Connection::Unsaid);
+        let lets = "Access-Control-Allow-Origin: https://a.example\r\n\
+                    Access-Control-Allow-Credentials: true\r\nVary: Origin\r\n\
+                    Access-Control-Allow-Methods: GET, POST\r\n\
+                    Access-Control-Allow-Headers: Content-Type\r\nAccess-Control-Max-Age: 600\r\n";
+        assert_eq!(written, format!("HTTP/1.1 204 No Content\r\n{DATE}{lets}\r\n"));
+    }
+
+    #[test]
+    fn the_date_is_that_of_the_second_and_nothing_is_left_of_the_answer_before() {
+        let mut responder = responder(&[]);
+        let long = Answer::plain(404).with(&[NO_STORE]);
+        head(&mut responder, &long, Connection::Close);
+        let answer = Answer::plain(304).of_type(None);
+        let later = responder.head(at(1_795_343_017), &answer, Connection::Unsaid, Some(0));
+        let expected = "HTTP/1.1 304 Not Modified\r\nDate: Sun, 22 Nov 2026 10:23:37 GMT\r\n\r\n";
+        assert_eq!(core::str::from_utf8(later), Ok(expected));
+    }
+
+    fn logged(subject: Subject<'_>, pool: &Pool) -> Box<Access> {
+        let client = Client::new("203.0.113.7:51034".parse().expect("an address")).address();
+        let event = responder(&[]).log(pool, client, subject, 200, 2);
+        let Event::Request(access) = event else { panic!("{event:?}") };
+        access
+    }
+
+    #[test]
+    fn the_log_has_a_line_for_requests_at_hand_remembered_and_not_understood() {
+        let mut pool = Pool::new(1024 * 1024);
+        let mut storage = [httparse::EMPTY_HEADER; http::FIELDS_MAX];
+        let bytes = b"HEAD /healthz?secret HTTP/1.0\r\nUser-Agent: a\r\n\r\n";
+        let request = parse(bytes, &mut storage).expect("a request");
+        let subject = Subject::Request(&request);
+        let access = logged(subject, &pool);
+        assert_eq!(access.line, "HEAD /healthz? HTTP/1.0");
+        assert_eq!((&*access.agent, access.is_probe), (b"a".as_slice(), true));
+        assert!(subject.is_http10() && subject.wants_no_body());
+
+        let mut agent = pool.take(1).expect("memory");
+        assert!(pool.append(&mut agent, b"b"));
+        let remembered = Remembered {
+            method: Method::Post,
+            version: Version::Http11,
+            is_persistent: true,
+            origin: None,
+            agent: Some(agent),
+        };
+        let subject = Subject::Remembered(remembered);
+        let access = logged(subject, &pool);
+        assert_eq!(access.line, "POST /socket.io/? HTTP/1.1");
+        assert_eq!((&*access.agent, access.is_probe), (b"b".as_slice(), false));
+        assert!(!subject.is_http10() && !subject.wants_no_body());
+
+        let access = logged(Subject::Nothing, &pool);
+        assert_eq!((&*access.line, &*access.agent), ("", b"".as_slice()));
+        assert!(!Subject::Nothing.is_http10() && !Subject::Nothing.wants_no_body());
+    }
+}

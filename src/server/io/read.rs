@@ -4,9 +4,12 @@
 //!  per message in:   1 read   1 copy (payload into the ring)   0 allocations
 //! ```
 //!
-//! All reads go into one buffer, behind what the connection had left unread. The kernel reports
-//! readiness once, so a connection that is left before it would block is remembered and read again
-//! later. What others get of it is the flush pass's business (`flush`).
+//! All reads go into one buffer, behind what the connection had left unread. The connection says
+//! step by step what is to be done; here that is done, or handed to whom it concerns (`http`,
+//! `session`). What others get of it is the flush pass's business (`flush`).
+//!
+//! The surprise: the kernel reports readiness once. So a connection that is left before its socket
+//! would block is remembered, and read again later.
 
 use crate::conn::{Conn, Payload, Step};
 use crate::hub::Message;
@@ -17,13 +20,47 @@ use crate::reason::CloseReason;
 use crate::server::connections::Marks;
 use crate::server::io::turns::Wait;
 use crate::server::publish::{Outcome, Speaker};
-use crate::server::{Server, Socket};
+use crate::server::{Event, Readiness, Server, Socket};
 use crate::time::Now;
 use crate::wire::ws::Kind;
 use crate::work;
 use std::io;
 
 impl<S: Socket> Server<S> {
+    /// Something may be possible with a socket. Ids of connections that are gone are ignored.
+    ///
+    /// Bounded work: [`limits::READS_PER_TURN`] reads. A publisher is read only while the turn's
+    /// share lasts and nobody waits in front of it, but for what comes together with its request;
+    /// who can be written to again waits for the pass.
+    pub fn ready(&mut self, now: Now, id: ConnId, readiness: Readiness) {
+        self.gate.begin();
+        self.take_readiness(now, id, readiness);
+        self.reap();
+        self.gate.judge(&self.settings.limits);
+    }
+
+    fn take_readiness(&mut self, now: Now, id: ConnId, readiness: Readiness) {
+        self.tell_time(now);
+        if !self.connections.lives(id) {
+            return;
+        }
+        let marks = self.connections.marks_mut(id.slot);
+        marks.readable |= readiness.readable;
+        marks.more_behind |= readiness.more_behind;
+        if readiness.writable && marks.blocked {
+            marks.blocked = false;
+            self.connections.send_again(id.slot);
+        }
+        if readiness.readable || readiness.more_behind {
+            let waits = self.read_budget.is_spent() || self.connections.count_to_read() > 0;
+            if waits && self.connections.conn(id.slot).is_publishing() {
+                self.read_later(id, false);
+            } else {
+                self.read(now, id);
+            }
+        }
+    }
+
     /// Reads what there is, up to the turn's budget, and acts on it.
     pub(in crate::server) fn read(&mut self, now: Now, id: ConnId) {
         // Taken out for the time of the call, so that what was read can be borrowed beside `self`.
@@ -156,6 +193,62 @@ impl<S: Socket> Server<S> {
     fn keep(&mut self, id: ConnId, rest: &[u8]) -> bool {
         let pool = &mut self.pool;
         self.connections.change(id.slot, |conn| conn.keep_input(pool, rest))
+    }
+
+    /// Does what a connection asks for. Whether it is worth calling again with the rest.
+    pub(in crate::server) fn apply(&mut self, now: Now, id: ConnId, step: Step<'_>) -> bool {
+        match step {
+            // A head is answered by the reader, which has its bytes.
+            Step::Continue | Step::Head => true,
+            Step::NeedMore | Step::Hold => false,
+            Step::Proxied { vpc_endpoint } => {
+                if let Some(vpc_endpoint) = vpc_endpoint {
+                    let client = self.client(id.slot);
+                    self.events.push(&mut self.pool, Event::endpoint(client, vpc_endpoint));
+                }
+                true
+            }
+            Step::Refuse(error) => {
+                self.refuse_head(now, id.slot, error);
+                true
+            }
+            Step::RefuseLate => {
+                self.refuse_late(now, id.slot);
+                true
+            }
+            Step::Publish(kind, payload) => {
+                self.take_message(now, id, kind, payload);
+                true
+            }
+            Step::Collected => {
+                self.take_posted(now, id);
+                true
+            }
+            Step::Uncollected(error) => {
+                self.refuse_post(now, id, error);
+                true
+            }
+            Step::Pinged => {
+                self.connections.send_soon(id.slot);
+                true
+            }
+            Step::Close(frame, reason) => {
+                self.close(now, id.slot, frame, reason);
+                true
+            }
+            Step::Linger(reason) => {
+                self.linger(now, id.slot, reason);
+                true
+            }
+            Step::End(reason) => {
+                self.remove(now, id.slot, reason, false);
+                false
+            }
+            Step::Cut(reason) => {
+                self.remove(now, id.slot, reason, true);
+                false
+            }
+        }
     }
 
     /// A WebSocket has brought a whole message: for its channel, or for its session.

@@ -1,5 +1,8 @@
 //! Socket.IO over Engine.IO sessions: namespaces are channels, events are messages.
 //!
+//! Packets come by frames of a WebSocket (`transport`) or by the body of a POST, which is taken in
+//! here; what answers them goes to the session, whatever carries it.
+//!
 //! A namespace is entered by a packet; that makes the session a member of the channel of that name,
 //! and everyone else there is told `hi`. Events of `--events` are appended to the channel, for
 //! everyone and the sender, and acknowledged once they are there; others are counted and forgotten.
@@ -10,8 +13,8 @@
 
 use crate::conn::{Conn, Purpose, TakenBody};
 use crate::hub::{
-    DEFAULT_CHANNEL, JoinError, Message, Newcomer, SPACES_MAX, Space, Transport, Turn, Unfinished,
-    Visit, is_channel_name, pieces,
+    DEFAULT_CHANNEL, JoinError, Message, Newcomer, OWN_BYTES_MAX, SPACES_MAX, Space, Transport,
+    Turn, Unfinished, Visit, is_channel_name, pieces,
 };
 use crate::id::{ChannelId, ConnId, Member, Reader, SessionId};
 use crate::limits;
@@ -26,6 +29,7 @@ use crate::settings::Events;
 use crate::time::Now;
 use crate::wire::engine::{self, Data, PacketType, SID_RANDOM_BYTES, Sid, Version};
 use crate::wire::socketio::{self, ATTACHMENTS_MAX, Name, Packet};
+use crate::wire::ws::{self, Kind};
 use crate::work;
 use chacha20::rand_core::Rng;
 
@@ -388,6 +392,60 @@ impl<S: Socket> Server<S> {
         socketio::acknowledgement(self.hub.channel(channel).namespace(), number, &mut ack);
         self.say(now, session, [&ack, &[]]);
         self.pool.put_back(buffer, ack);
+        self.pool.give(buffer);
+    }
+
+    /// Tells the client one text packet of Engine.IO, given in two pieces: on its WebSocket, or by
+    /// its next poll.
+    pub(in crate::server) fn say(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        [first, rest]: [&[u8]; 2],
+    ) {
+        if !self.sessions.contains(session) {
+            return;
+        }
+        let packet_bytes = first.len() + rest.len();
+        let mut header = [0; ws::HEADER_BYTES_MAX];
+        let header_bytes = ws::header(Kind::Text, packet_bytes, &mut header);
+        let frame = [&header[..header_bytes], first, rest];
+        let entry = self.sessions.get(session);
+        if let Transport::WebSocket(id) = entry.transport {
+            return self.say_on(now, id, &frame);
+        }
+        let waits = entry.own.map_or(0, |own| self.pool.bytes(own).len());
+        let reason = if waits + packet_bytes > OWN_BYTES_MAX {
+            CloseReason::TooSlow
+        } else {
+            let own = entry.own.or_else(|| self.pool.take(header_bytes + packet_bytes));
+            let told = own.map(|mut own| (self.pool.append_all(&mut own, &frame), own));
+            self.sessions.edit(session).own = told.map(|(_, own)| own);
+            if let Some((true, _)) = told {
+                return self.sessions.answer_soon(session);
+            }
+            CloseReason::NoMemory
+        };
+        self.close_session(now, session, reason, Farewell::Close);
+    }
+
+    /// Tells the client a text packet of Engine.IO that `write` appends to an empty buffer, at most
+    /// `bytes_max` bytes long.
+    pub(in crate::server) fn say_written(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        bytes_max: usize,
+        write: impl FnOnce(&mut Vec<u8>),
+    ) {
+        let Some(buffer) = self.pool.take_briefly(bytes_max) else {
+            return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
+        };
+        let mut packet = self.pool.borrow_out(buffer);
+        write(&mut packet);
+        debug_assert!(packet.len() <= bytes_max, "what is written is bounded");
+        self.say(now, session, [&packet, &[]]);
+        self.pool.put_back(buffer, packet);
         self.pool.give(buffer);
     }
 
