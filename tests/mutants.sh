@@ -160,7 +160,7 @@ mutant "session: an acknowledgement skipped" \
   's/ack.filter(|_| is_member)/ack.filter(|number| is_member \&\& number % 5 > 0)/'
 # A newcomer begins in front of its own greeting.
 mutant "session: a greeting to oneself" \
-  's/let mark = self.hub.feed(joined.channel, dialect).mark();/let mark = joined.mark;/'
+  's/let mark = self.hub.feed(joined.channel, newcomer.dialect).mark();/let mark = joined.mark;/'
 # A session that moves to its WebSocket goes on from the head.
 mutant "session: an upgrade that drops records" \
   's/\(let first = entry.spaces.first().map(|space| (space.channel()\), space.cursor));/\1, self.hub.feed(space.channel(), dialect).mark()));/'

@@ -220,6 +220,17 @@ impl Session {
         }
     }
 
+    /// The connections by which the client may say something: the WebSocket, or that of a POST and
+    /// the WebSocket that is about to take over.
+    pub fn publishers(&self) -> [Option<ConnId>; 2] {
+        match self.transport {
+            Transport::WebSocket(id) => [Some(id), None],
+            Transport::Polling { posting, .. } => {
+                [posting, self.upgrade.map(|upgrade| upgrade.conn)]
+            }
+        }
+    }
+
     /// Notes that the client said something. In Engine.IO 4 only answers to pings count
     /// (`is_pong`), in Engine.IO 3 everything does.
     pub fn heard(&mut self, now: Instant, is_pong: bool) {

@@ -1,13 +1,10 @@
-//! Who comes in and who goes: sessions are counted, plain WebSockets get their place in a channel.
+//! Who may come in: whether there is room, how many sessions there are, and who gives way.
 //!
-//! Leaves to others: what a refusal says (`http`), the places of Socket.IO sessions, of which each
-//! may have several (`session`).
+//! Leaves to others: what a refusal says (`http`), places in channels (`members`).
 
-use super::{Event, Server, Socket};
-use crate::conn::Conn;
-use crate::hub::{DEFAULT_CHANNEL, Holder, JoinError, Moved, Newcomer, Transport};
-use crate::id::{ChannelId, Dialect, Member, Reader};
-use crate::membership::Membership;
+use super::{Server, Socket};
+use crate::hub::{DEFAULT_CHANNEL, Holder, JoinError, Transport};
+use crate::id::Dialect;
 use crate::reason::{CloseReason, Farewell};
 use crate::time::Now;
 
@@ -66,81 +63,6 @@ impl<S: Socket> Server<S> {
         let conn = self.connections.conn(slot);
         let address = self.hub.shares().address(conn.client().ip());
         Holder { address, is_proxy: conn.is_proxy(&self.settings) }
-    }
-
-    /// Makes a plain WebSocket a member of `channel` and counts it.
-    pub(super) fn join(&mut self, slot: u32, channel: &str) -> Result<Membership, JoinError> {
-        let member = Member::new(Reader::Conn(slot));
-        let holder = self.holder(slot);
-        let newcomer = Newcomer { member, dialect: Dialect::Plain, holder };
-        let connections = &mut self.connections;
-        let resume = |id| connections.resume(id);
-        let joined = self.hub.join(&mut self.pool, channel, newcomer, resume)?;
-        self.connections.marks_mut(slot).session = true;
-        let follow = |conn: &mut Conn| conn.follow(joined.channel, Dialect::Plain, joined.mark);
-        self.connections.change(slot, follow);
-        self.count_session(holder);
-        Ok(Membership::new(joined.channel, joined.position, joined.mark))
-    }
-
-    /// Gives a place in a channel up, and tells the member that fills the gap.
-    pub(super) fn leave(&mut self, channel: ChannelId, position: u32, dialect: Dialect) {
-        let connections = &mut self.connections;
-        let resume = |id| connections.resume(id);
-        let moved = self.hub.leave(&mut self.pool, channel, position, dialect, resume);
-        let Some(Moved { member, position }) = moved else { return };
-        match member.reader() {
-            Reader::Conn(slot) => {
-                self.connections.change(slot, |conn| conn.set_position(position));
-            }
-            Reader::Session(slot) => {
-                let mut session = self.sessions.edit(self.sessions.id(slot));
-                if let Some(space) = session.spaces.find(channel) {
-                    session.spaces[space].membership.position = position;
-                }
-            }
-        }
-    }
-
-    /// Takes a plain WebSocket out of its channel and says that it ended.
-    pub(super) fn end_member(
-        &mut self,
-        now: Now,
-        slot: u32,
-        place: Membership,
-        reason: CloseReason,
-    ) {
-        let conn = self.connections.conn(slot);
-        let client = conn.client();
-        let duration = now.mono.since(conn.opened_at());
-        let cursor = conn.out.cursor();
-        let marks = self.connections.marks_mut(slot);
-        (marks.session, marks.told) = (false, true);
-        self.uncount_choked(slot);
-        // Nothing holds it back any more: what it still sends is to be read and discarded.
-        let id = self.connections.id(slot);
-        if self.hub.channel_mut(place.channel).forget(id) {
-            self.connections.unpause(slot);
-        }
-        let channel = self.hub.channel(place.channel).name().into();
-        self.leave(place.channel, place.position, Dialect::Plain);
-        // The role ends with the place, so that nobody takes it for a member any more.
-        self.connections.change(slot, Conn::orphan);
-        self.uncount_session(self.holder(slot));
-        let messages_out = cursor.map_or(0, |cursor| place.messages_out(cursor));
-        self.metrics.messages_delivered += messages_out;
-        self.metrics.count_closed(reason);
-        self.events.push(
-            &mut self.pool,
-            Event::Closed {
-                client: client.address(),
-                channel,
-                reason,
-                duration,
-                messages_in: place.messages_in(),
-                messages_out,
-            },
-        );
     }
 
     pub(super) fn count_session(&mut self, holder: Holder) {

@@ -105,14 +105,8 @@ impl<S: Socket> Server<S> {
     /// WebSocket that is about to take over. Whether it lives and that was all: otherwise its
     /// silence proves nothing.
     fn has_said_all(&mut self, now: Now, session: SessionId) -> bool {
-        let entry = self.sessions.get(session);
-        let carriers = match entry.transport {
-            Transport::WebSocket(id) => [Some(id), None],
-            Transport::Polling { posting, .. } => {
-                [posting, entry.upgrade.map(|upgrade| upgrade.conn)]
-            }
-        };
-        for id in carriers.into_iter().flatten() {
+        let publishers = self.sessions.get(session).publishers();
+        for id in publishers.into_iter().flatten() {
             if !self.listen_to(now, id) {
                 return false;
             }

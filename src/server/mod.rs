@@ -20,6 +20,7 @@ mod event;
 mod gate;
 mod http;
 mod io;
+mod members;
 mod places;
 mod publish;
 mod session;
@@ -35,7 +36,7 @@ pub use publish::{DEFERRED_MAX, Ticket, Unplaced};
 
 use crate::conn::{Conn, Cx};
 use crate::hub::{HashKey, Hub, Sessions};
-use crate::id::{ChannelId, ConnId, Offset, Reader};
+use crate::id::{ConnId, Offset, Reader};
 use crate::limits;
 use crate::membership::Membership;
 use crate::metrics::Metrics;
@@ -388,18 +389,5 @@ impl<S: Socket> Server<S> {
 
     fn client(&self, slot: u32) -> SocketAddr {
         self.connections.conn(slot).client().address()
-    }
-
-    fn uncount_choked(&mut self, slot: u32) {
-        if let Some(membership) = self.connections.conn(slot).membership()
-            && core::mem::take(&mut self.connections.marks_mut(slot).choked)
-        {
-            self.uncount_choked_in(membership.channel);
-        }
-    }
-
-    fn uncount_choked_in(&mut self, channel: ChannelId) {
-        let connections = &mut self.connections;
-        self.hub.channel_mut(channel).uncount_choked(|id| connections.resume(id));
     }
 }

@@ -1,6 +1,6 @@
 //! Plain WebSockets: which channel a path names, and who may become a member of it.
 //!
-//! Leaves to others: the handshake of RFC 6455 (`wire/ws`), places in channels (`admission`), the
+//! Leaves to others: the handshake of RFC 6455 (`wire/ws`), places in channels (`members`), the
 //! 101 itself (`respond`). An Engine.IO session upgrades in `session`, by the same handshake.
 //!
 //! The surprise: `/` is both the page and a way into the default channel; only an upgrade tells the
@@ -56,14 +56,14 @@ impl<S: Socket> Server<S> {
         if let Some(why) = self.lacks_room(holder, Entrance::Channel(channel)) {
             return self.refuse_session(now, slot, request, why);
         }
-        let place = match self.join(slot, channel) {
-            Ok(place) => place,
+        let membership = match self.join(now, slot, channel) {
+            Ok(membership) => membership,
             Err(error) => return self.refuse_session(now, slot, request, why(error)),
         };
         let first_ping = self.first_ping();
         let client = self.client(slot);
         self.events.push(&mut self.pool, Event::Opened { client, channel: channel.into() });
-        self.switch_protocols(now, slot, key, Role::Member(place), Some(first_ping));
+        self.switch_protocols(now, slot, key, Role::Member(membership), Some(first_ping));
     }
 
     /// Says what is wrong with a request for a WebSocket.

@@ -13,16 +13,16 @@
 
 use crate::conn::{Conn, Purpose, TakenBody};
 use crate::hub::{
-    DEFAULT_CHANNEL, JoinError, Message, Newcomer, OWN_BYTES_MAX, SPACES_MAX, Space, Transport,
-    Turn, Unfinished, Visit, is_channel_name, pieces,
+    DEFAULT_CHANNEL, JoinError, Newcomer, OWN_BYTES_MAX, SPACES_MAX, Space, Transport, Turn,
+    Unfinished, Visit, is_channel_name, pieces,
 };
 use crate::id::{ChannelId, ConnId, Member, Reader, SessionId};
 use crate::limits;
-use crate::membership::Membership;
 use crate::outbound::{CloseFrame, Source};
 use crate::reason::{CloseReason, Farewell};
 use crate::server::admission::why;
 use crate::server::http::respond::{Answer, NO_STORE};
+use crate::server::members::Ending;
 use crate::server::publish::{Outcome, Speaker};
 use crate::server::{Event, Server, Socket};
 use crate::settings::Events;
@@ -312,9 +312,7 @@ impl<S: Socket> Server<S> {
         let (dialect, holder, client) = (entry.dialect(), entry.holder, entry.client.address());
         let newcomer =
             Newcomer { member: Member::new(Reader::Session(session.slot)), dialect, holder };
-        let connections = &mut self.connections;
-        let resume = |id| connections.resume(id);
-        let joined = self.hub.join(&mut self.pool, name, newcomer, resume).map_err(|error| {
+        let (membership, mark) = self.begin_membership(now, name, newcomer).map_err(|error| {
             self.sessions.edit(session).spaces.settle(&mut self.pool);
             self.events.push(&mut self.pool, Event::Refused { client, why: why(error) });
             match error {
@@ -324,13 +322,10 @@ impl<S: Socket> Server<S> {
                 JoinError::NoMemoryOfAddress => "Too much memory for channels of this address",
             }
         })?;
-        // Everyone else is told; the newcomer begins behind it.
-        self.publish(now, Speaker::Server, joined.channel, &Message::Hi);
-        let mark = self.hub.feed(joined.channel, dialect).mark();
         self.sessions.entered(session);
         let mut entry = self.sessions.edit(session);
         entry.spaces.push(Space {
-            membership: Membership::new(joined.channel, joined.position, mark),
+            membership,
             cursor: mark,
             opened_at: now.mono,
             choked: false,
@@ -338,7 +333,7 @@ impl<S: Socket> Server<S> {
             finished: false,
         });
         if let (Transport::WebSocket(id), 1) = (entry.transport, entry.spaces.len()) {
-            self.connections.change(id.slot, |conn| conn.follow(joined.channel, dialect, mark));
+            self.connections.change(id.slot, |conn| conn.follow(membership.channel, dialect, mark));
         }
         self.events.push(&mut self.pool, Event::Opened { client, channel: name.into() });
         Ok(())
@@ -476,6 +471,7 @@ impl<S: Socket> Server<S> {
         let mut space = self.sessions.edit(session).spaces.swap_remove(&mut self.pool, number);
         let entry = self.sessions.get(session);
         let (dialect, client) = (entry.dialect(), entry.client.address());
+        let publishers = entry.publishers();
         if let Transport::WebSocket(id) = entry.transport
             && was_current
         {
@@ -493,25 +489,16 @@ impl<S: Socket> Server<S> {
                 self.connections.send_soon(id.slot);
             }
         }
-        if space.choked {
-            self.uncount_choked_in(space.channel());
-        }
-        let channel = self.hub.channel(space.channel()).name().into();
-        self.leave(space.channel(), space.membership.position, dialect);
-        let messages_out = space.membership.messages_out(space.cursor);
-        self.metrics.messages_delivered += messages_out;
-        self.metrics.count_closed(reason);
-        self.events.push(
-            &mut self.pool,
-            Event::Closed {
-                client,
-                channel,
-                reason,
-                duration: now.mono.since(space.opened_at),
-                messages_in: space.membership.messages_in(),
-                messages_out,
-            },
-        );
+        let ending = Ending {
+            membership: space.membership,
+            dialect,
+            client,
+            since: space.opened_at,
+            cursor: Some(space.cursor),
+            is_choked: space.choked,
+            publishers,
+        };
+        self.end_membership(now, &ending, reason);
     }
 
     /// Who is to send what the sweep of `channel` has found for a session: nobody if it polls, or

@@ -1,0 +1,168 @@
+//! How memberships in channels begin and end, the same for plain WebSockets and for the spaces of
+//! sessions.
+//!
+//! Leaves to others: whether there is room for a newcomer (`admission`), what else a space of a
+//! session has to do with (`session/packets`).
+//!
+//! The surprise: where one member leaves, another moves in the channel's list, and so has another
+//! position from then on.
+
+use core::net::SocketAddr;
+
+use super::publish::Speaker;
+use super::{Event, Server, Socket};
+use crate::conn::Conn;
+use crate::feed::Mark;
+use crate::hub::{JoinError, Message, Moved, Newcomer};
+use crate::id::{ChannelId, ConnId, Dialect, Member, Reader};
+use crate::membership::Membership;
+use crate::reason::CloseReason;
+use crate::time::{Instant, Now};
+
+/// A membership that ends, with what there is to know of the member.
+pub(super) struct Ending {
+    pub(super) membership: Membership,
+    pub(super) dialect: Dialect,
+    pub(super) client: SocketAddr,
+    /// When the membership began.
+    pub(super) since: Instant,
+    /// How far the member was sent the channel's messages; `None` if nothing is known.
+    pub(super) cursor: Option<Mark>,
+    /// Whether the member is counted among the choked.
+    pub(super) is_choked: bool,
+    /// The connections by which the member publishes, which the channel may hold back.
+    pub(super) publishers: [Option<ConnId>; 2],
+}
+
+impl<S: Socket> Server<S> {
+    /// Makes a newcomer a member of the channel `name`. Whoever reads Socket.IO is greeted by
+    /// everyone who is there, and begins behind the greeting. Returns the membership, and where in
+    /// the feed it begins.
+    pub(super) fn begin_membership(
+        &mut self,
+        now: Now,
+        name: &str,
+        newcomer: Newcomer,
+    ) -> Result<(Membership, Mark), JoinError> {
+        let connections = &mut self.connections;
+        let resume = |id| connections.resume(id);
+        let joined = self.hub.join(&mut self.pool, name, newcomer, resume)?;
+        match newcomer.dialect {
+            Dialect::Plain => {}
+            Dialect::SocketIo3 | Dialect::SocketIo4 => {
+                self.publish(now, Speaker::Server, joined.channel, &Message::Hi);
+            }
+        }
+        let mark = self.hub.feed(joined.channel, newcomer.dialect).mark();
+        Ok((Membership::new(joined.channel, joined.position, mark), mark))
+    }
+
+    /// Ends a membership and says so. The channel waits for the member no more, nor does the member
+    /// for the channel.
+    pub(super) fn end_membership(&mut self, now: Now, ending: &Ending, reason: CloseReason) {
+        let Membership { channel, position, .. } = ending.membership;
+        if ending.is_choked {
+            self.uncount_choked_in(channel);
+        }
+        for id in ending.publishers.into_iter().flatten() {
+            if self.connections.is_to_read(id.slot) && self.hub.channel_mut(channel).forget(id) {
+                // What it has to say may be for another channel, or is to be discarded.
+                self.connections.unpause(id.slot);
+                self.connections.read_soon(id.slot);
+            }
+        }
+        let name = self.hub.channel(channel).name().into();
+        self.leave(channel, position, ending.dialect);
+        let messages_out = ending.cursor.map_or(0, |cursor| ending.membership.messages_out(cursor));
+        self.metrics.messages_delivered += messages_out;
+        self.metrics.count_closed(reason);
+        self.events.push(
+            &mut self.pool,
+            Event::Closed {
+                client: ending.client,
+                channel: name,
+                reason,
+                duration: now.mono.since(ending.since),
+                messages_in: ending.membership.messages_in(),
+                messages_out,
+            },
+        );
+    }
+
+    /// Gives a place in a channel up, and tells the member that fills the gap.
+    fn leave(&mut self, channel: ChannelId, position: u32, dialect: Dialect) {
+        let connections = &mut self.connections;
+        let resume = |id| connections.resume(id);
+        let moved = self.hub.leave(&mut self.pool, channel, position, dialect, resume);
+        let Some(Moved { member, position }) = moved else { return };
+        match member.reader() {
+            Reader::Conn(slot) => {
+                self.connections.change(slot, |conn| conn.set_position(position));
+            }
+            Reader::Session(slot) => {
+                let mut session = self.sessions.edit(self.sessions.id(slot));
+                if let Some(space) = session.spaces.find(channel) {
+                    session.spaces[space].membership.position = position;
+                }
+            }
+        }
+    }
+
+    /// Makes a plain WebSocket a member of `channel` and counts it.
+    pub(super) fn join(
+        &mut self,
+        now: Now,
+        slot: u32,
+        channel: &str,
+    ) -> Result<Membership, JoinError> {
+        let (member, holder) = (Member::new(Reader::Conn(slot)), self.holder(slot));
+        let dialect = Dialect::Plain;
+        let newcomer = Newcomer { member, dialect, holder };
+        let (membership, mark) = self.begin_membership(now, channel, newcomer)?;
+        self.connections.marks_mut(slot).session = true;
+        let follow = |conn: &mut Conn| conn.follow(membership.channel, dialect, mark);
+        self.connections.change(slot, follow);
+        self.count_session(holder);
+        Ok(membership)
+    }
+
+    /// Takes a plain WebSocket out of its channel.
+    pub(super) fn end_member(
+        &mut self,
+        now: Now,
+        slot: u32,
+        membership: Membership,
+        reason: CloseReason,
+    ) {
+        let conn = self.connections.conn(slot);
+        let ending = Ending {
+            membership,
+            dialect: Dialect::Plain,
+            client: conn.client().address(),
+            since: conn.opened_at(),
+            cursor: conn.out.cursor(),
+            is_choked: self.connections.marks(slot).choked,
+            publishers: [Some(self.connections.id(slot)), None],
+        };
+        let marks = self.connections.marks_mut(slot);
+        (marks.session, marks.told, marks.choked) = (false, true, false);
+        self.end_membership(now, &ending, reason);
+        // The role ends with the membership, so that nobody takes it for a member any more.
+        self.connections.change(slot, Conn::orphan);
+        self.uncount_session(self.holder(slot));
+    }
+
+    /// Counts a plain WebSocket that has caught up as reading again.
+    pub(super) fn uncount_choked(&mut self, slot: u32) {
+        if let Some(membership) = self.connections.conn(slot).membership()
+            && core::mem::take(&mut self.connections.marks_mut(slot).choked)
+        {
+            self.uncount_choked_in(membership.channel);
+        }
+    }
+
+    fn uncount_choked_in(&mut self, channel: ChannelId) {
+        let connections = &mut self.connections;
+        self.hub.channel_mut(channel).uncount_choked(|id| connections.resume(id));
+    }
+}
