@@ -49,24 +49,9 @@ use http::Http;
 pub use http::{Next, Requester};
 use leaving::Leaving;
 use proxy::Proxy;
-pub use step::{Cx, Payload, Progress, Step};
+pub use step::{Cx, Payload, Progress, Step, Waiting};
 pub use websocket::Role;
 use websocket::WebSocket;
-
-/// What a connection waits for, if its end would destroy nothing that is under way.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Waiting {
-    /// The first byte of a PROXY header or of a request.
-    ForARequest,
-    /// The rest of a PROXY header or of a request head, before which nothing was said that could be
-    /// lost.
-    ForTheRest,
-}
-
-impl Waiting {
-    /// All variants, in the order in which they give way.
-    pub const ALL: [Waiting; 2] = [Waiting::ForARequest, Waiting::ForTheRest];
-}
 
 /// What a connection is doing, with the data that only this needs.
 #[derive(Debug)]

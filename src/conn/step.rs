@@ -73,6 +73,21 @@ pub enum Payload<'b> {
     Assembled(BufferId),
 }
 
+/// What a connection waits for, if its end would destroy nothing that is under way.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Waiting {
+    /// The first byte of a PROXY header or of a request.
+    ForARequest,
+    /// The rest of a PROXY header or of a request head, before which nothing was said that could be
+    /// lost.
+    ForTheRest,
+}
+
+impl Waiting {
+    /// All variants, in the order in which they give way.
+    pub const ALL: [Waiting; 2] = [Waiting::ForARequest, Waiting::ForTheRest];
+}
+
 /// What moving bytes to the socket has led to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Progress {
