@@ -5,6 +5,8 @@
 
 #[path = "regression/admission.rs"]
 mod admission;
+#[path = "regression/clients.rs"]
+mod clients;
 #[path = "regression/log.rs"]
 mod log;
 #[path = "regression/places.rs"]

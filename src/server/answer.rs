@@ -140,7 +140,7 @@ impl<S: Socket> Server<S> {
             let offer = ws::Offer {
                 is_get: request.method == Method::Get,
                 http11: request.version == Version::Http11,
-                has_body: request.framing != Framing::None,
+                has_body: request.framing.has_body(),
                 fields: |name: &'static str| request.fields(name),
             };
             match ws::check(&offer) {

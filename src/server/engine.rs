@@ -11,7 +11,7 @@ use crate::hub::{Holder, Session, Transport};
 use crate::id::SessionId;
 use crate::time::Now;
 use crate::wire::engine::{self, Asked, Open, Query, Refusal, Sid, Version};
-use crate::wire::http::{Framing, Method, Request};
+use crate::wire::http::{Method, Request};
 use crate::wire::origin::Permission;
 use crate::wire::{http, ws};
 use chacha20::rand_core::Rng;
@@ -132,7 +132,7 @@ impl<S: Socket> Server<S> {
         let offer = ws::Offer {
             is_get: request.method == Method::Get,
             http11: request.version == http::Version::Http11,
-            has_body: request.framing != Framing::None,
+            has_body: request.framing.has_body(),
             fields: |name: &'static str| request.fields(name),
         };
         ws::check(&offer).ok().flatten().map(|upgrade| upgrade.key)

@@ -8,17 +8,17 @@ use elbow::wire::host::Host;
 use elbow::wire::origin::Origin;
 
 /// The fields of a request to become a WebSocket.
-const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+pub(super) const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
                        Sec-WebSocket-Key: ZWxib3ctdGVzdC1rZXktMQ==\r\n";
 
 impl World {
     /// Asks on a connection of its own; the status of the answer.
-    fn status(&mut self, target: &str, fields: &str) -> String {
+    pub(super) fn status(&mut self, target: &str, fields: &str) -> String {
         self.answer(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n{fields}\r\n")).0
     }
 
     /// Sends a head on a connection of its own; the status of the answer, and all of it.
-    fn answer(&mut self, head: &str) -> (String, String) {
+    pub(super) fn answer(&mut self, head: &str) -> (String, String) {
         let (client, id): (Client, ConnId) = self.connect();
         self.say(&client, id, head.as_bytes());
         let heard = String::from_utf8_lossy(&client.heard()).into_owned();

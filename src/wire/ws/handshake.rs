@@ -29,7 +29,7 @@ pub struct Offer<F> {
     pub is_get: bool,
     /// Whether the version is 1.1 or a later 1.x.
     pub http11: bool,
-    /// Whether a body is announced, be it empty.
+    /// Whether a body is announced that is longer than 0 bytes.
     pub has_body: bool,
     /// The raw values of all fields of a name, in order; the function is given the name in lower
     /// case.
@@ -50,7 +50,7 @@ pub enum Refusal {
     Method,
     /// The version is HTTP/1.0: 400.
     HttpVersion,
-    /// A body is announced: 400.
+    /// A body is announced that is longer than 0 bytes: 400.
     Body,
     /// There is no `Sec-WebSocket-Key`, there are several, or it is not base64 of 16 bytes: 400.
     Key,

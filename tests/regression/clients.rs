@@ -1,0 +1,63 @@
+//! Clients that people use and that were turned away: each with what it sends, and with what others
+//! like it may send.
+
+use super::requests::UPGRADE;
+use super::{UPGRADE as PLAIN, World, frame, sid_of};
+
+/// Each way to a WebSocket: channels, both versions of Engine.IO.
+const SOCKETS: [&str; 6] = [
+    "/",
+    "/ws",
+    "/ws/news",
+    "/socket.io/?EIO=4&transport=websocket",
+    "/socket.io/?EIO=3&transport=websocket",
+    "/socket.io?EIO=4&transport=websocket",
+];
+
+#[test]
+fn an_upgrade_whose_body_has_no_bytes_has_no_body() {
+    for target in SOCKETS {
+        for length in ["0", "00", "000000", " 0\t"] {
+            let mut world = World::new();
+            let fields = format!("{UPGRADE}Content-Length:{length}\r\n");
+            assert_eq!(world.status(target, &fields), "101", "{target} {length}");
+        }
+        for body in [
+            "Content-Length: 1\r\n",
+            "Content-Length: 01\r\n",
+            "Content-Length: -0\r\n",
+            "Content-Length: 0, 0\r\n",
+            "Content-Length: 0\r\nContent-Length: 0\r\n",
+            "Content-Length:\r\n",
+            "Transfer-Encoding: chunked\r\n",
+            "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n",
+        ] {
+            let mut world = World::new();
+            assert_eq!(world.status(target, &format!("{UPGRADE}{body}")), "400", "{target} {body}");
+        }
+    }
+}
+
+#[test]
+fn what_follows_an_empty_body_is_the_first_frame() {
+    let mut world = World::new();
+    let (client, id) = world.connect();
+    let head = String::from_utf8_lossy(PLAIN).replace("\r\n\r\n", "\r\nContent-Length: 0\r\n\r\n");
+    world.say(&client, id, &[head.as_bytes(), &frame(1, b"hello")].concat());
+    let heard = client.heard();
+    assert!(heard.starts_with(b"HTTP/1.1 101 ") && heard.ends_with(b"\x81\x05hello"));
+}
+
+#[test]
+fn the_upgrade_of_a_session_may_have_an_empty_body() {
+    for version in ["3", "4"] {
+        let mut world = World::new();
+        let (_, heard) = world.answer(&format!(
+            "GET /socket.io/?EIO={version}&transport=polling HTTP/1.1\r\nHost: h\r\n\r\n"
+        ));
+        let sid = sid_of(heard.as_bytes());
+        let target = format!("/socket.io/?EIO={version}&transport=websocket&sid={sid}");
+        let fields = format!("{UPGRADE}Content-Length: 0\r\n");
+        assert_eq!(world.status(&target, &fields), "101");
+    }
+}
