@@ -70,8 +70,8 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
     },
     Example {
         name: "allow-origin",
-        taken: ("https://a.example,null", "https://a.example,null"),
-        refused: ("nowhere", "an origin such as https://example.org, or *, or null"),
+        taken: ("https://a.example,null,file://", "https://a.example,null,file://"),
+        refused: ("https://*", "https://*.example.org or file://, or null, or *"),
     },
     Example {
         name: "events",

@@ -141,8 +141,9 @@ rows! {
         value: "ORIGIN,…",
         repeatable: true,
         default_words: "same origin",
-        help: "Pages of these origins may connect too, such as https://example.org. A * allows \
-               any. Clients that send no Origin are allowed, but not what a browser fetches for \
+        help: "Pages of these origins may connect too, such as https://example.org or file://. \
+               https://*.example.org means all names below example.org; a * alone allows any. \
+               Clients that send no Origin are allowed, but not what a browser fetches for \
                another site's page without one: images, scripts, links.",
     }
 

@@ -181,7 +181,8 @@ impl Kind<(String, Origin)> for PageOrigin {
         match Origin::parse(text) {
             Ok(origin) => Ok((text.to_owned(), origin)),
             Err(error) => Err(format!(
-                "{error}: allowed is an origin such as https://example.org, or *, or null"
+                "{error}: allowed is an origin such as https://example.org, https://*.example.org \
+                 or file://, or null, or *"
             )),
         }
     }

@@ -206,7 +206,7 @@ impl<S: Socket> Server<S> {
         let mut pool = Pool::new(limits.memory_bytes);
         let hub = Hub::new(&mut pool, limits, [names, addresses]);
         Server {
-            origins: settings.origins.iter().map(|origin| origin.to_string().into()).collect(),
+            origins: settings.origins.iter().map(|origin| origin.readers().into()).collect(),
             entries: Slab::with_capacity(slots),
             generation: 0,
             wheel: Wheel::new(now.mono, slots),

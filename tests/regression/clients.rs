@@ -1,6 +1,9 @@
 //! Clients that people use and that were turned away: each with what it sends, and with what others
 //! like it may send.
 
+use elbow::settings::Settings;
+use elbow::wire::origin::Origin;
+
 use super::requests::UPGRADE;
 use super::{UPGRADE as PLAIN, World, frame, sid_of};
 
@@ -60,4 +63,67 @@ fn the_upgrade_of_a_session_may_have_an_empty_body() {
         let fields = format!("{UPGRADE}Content-Length: 0\r\n");
         assert_eq!(world.status(&target, &fields), "101");
     }
+}
+
+/// Settings that list these origins.
+fn listing(origins: &'static [&'static str]) -> impl FnOnce(&mut Settings) {
+    move |settings| {
+        let parsed = origins.iter().map(|origin| Origin::parse(origin).expect("an origin"));
+        settings.origins = parsed.collect();
+    }
+}
+
+#[test]
+fn the_own_origin_may_end_in_a_slash() {
+    for target in SOCKETS {
+        let mut world = World::new();
+        for (origin, status) in [
+            ("http://h/", "101"),
+            ("https://h:443/", "101"),
+            ("http://h//", "403"),
+            ("http://h/x", "403"),
+            ("http://x/", "403"),
+        ] {
+            let fields = format!("{UPGRADE}Origin: {origin}\r\n");
+            assert_eq!(world.status(target, &fields), status, "{target} {origin}");
+        }
+    }
+}
+
+#[test]
+fn pages_without_a_host_and_pages_below_a_domain_can_be_listed() {
+    let list = &["file://", "app://x", "https://*.example.org", "chrome-extension://abc"];
+    let origins = [
+        ("file://", true),
+        ("file:///", true),
+        ("app://x", true),
+        ("chrome-extension://ABC", true),
+        ("https://a.example.org", true),
+        ("https://a.b.example.org/", true),
+        ("https://example.org", false),
+        ("http://a.example.org", false),
+        ("app://y", false),
+        ("null", false),
+    ];
+    let polls = ["/socket.io/?EIO=3&transport=polling", "/socket.io/?EIO=4&transport=polling"];
+    for (target, fields, opened) in SOCKETS
+        .map(|target| (target, UPGRADE, "101"))
+        .into_iter()
+        .chain(polls.map(|target| (target, "", "200")))
+    {
+        for (origin, is_listed) in origins {
+            let mut world = World::with(listing(list));
+            let status = world.status(target, &format!("{fields}Origin: {origin}\r\n"));
+            assert_eq!(status, if is_listed { opened } else { "403" }, "{target} {origin}");
+        }
+    }
+}
+
+#[test]
+fn a_page_below_a_listed_domain_may_read_what_it_polls() {
+    let mut world = World::with(listing(&["https://*.example.org"]));
+    let head = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: h\r\n";
+    let (_, heard) = world.answer(&format!("{head}Origin: https://a.example.org\r\n\r\n"));
+    let read = |value: &str| heard.contains(&format!("Access-Control-Allow-Origin: {value}\r\n"));
+    assert!(read("*") || read("https://a.example.org"), "{heard}");
 }

@@ -8,8 +8,8 @@ use elbow::wire::host::Host;
 use elbow::wire::origin::Origin;
 
 /// The fields of a request to become a WebSocket.
-pub(super) const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-                       Sec-WebSocket-Key: ZWxib3ctdGVzdC1rZXktMQ==\r\n";
+pub(super) const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZWxib3ctdGVzdC1rZXktMQ==\r\n";
 
 impl World {
     /// Asks on a connection of its own; the status of the answer.
