@@ -36,7 +36,7 @@ impl<S: Socket> Server<S> {
             Asked::Unknown => self.refuse_engine(now, slot, request, Refusal::SidUnknown),
             Asked::Sid(sid) => match self.engine.find(&sid) {
                 None => self.refuse_engine(now, slot, request, Refusal::SidUnknown),
-                Some(session) if query.version != Some(self.engine.get(session).version) => {
+                Some(session) if query.denies(self.engine.get(session).version) => {
                     self.refuse_engine(now, slot, request, Refusal::BadRequest);
                 }
                 Some(session) => self.answer_session(now, slot, request, session, transport),
@@ -55,9 +55,7 @@ impl<S: Socket> Server<S> {
         if request.method != Method::Get {
             return self.refuse_engine(now, slot, request, Refusal::HandshakeMethod);
         }
-        let Some(version) = query.version else {
-            return self.refuse_engine(now, slot, request, Refusal::VersionUnsupported);
-        };
+        let version = query.version.unwrap_or(Version::V3);
         let key = match (transport, self.upgrade_key(request)) {
             (engine::Transport::Polling, _) => None,
             (engine::Transport::WebSocket, Some(key)) => Some(key),

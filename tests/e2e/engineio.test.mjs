@@ -124,9 +124,6 @@ describe('refusals', { concurrency: 4 }, () => {
     ['a POST without a session', 'POST', '?EIO=4&transport=polling', 400, 2,
       'Bad handshake method'],
     ['websocket without its fields', 'GET', '?EIO=4&transport=websocket', 400, 3, 'Bad request'],
-    ['protocol 5', 'GET', '?EIO=5&transport=polling', 400, 5, 'Unsupported protocol version'],
-    ['protocol 2', 'GET', '?EIO=2&transport=polling', 400, 5, 'Unsupported protocol version'],
-    ['no protocol', 'GET', '?transport=polling', 400, 5, 'Unsupported protocol version'],
   ];
   for (const [what, method, query, status, code, message] of REFUSALS) {
     test(what, async (context) => {

@@ -5,6 +5,7 @@ use elbow::settings::Settings;
 use elbow::wire::origin::Origin;
 
 use super::requests::UPGRADE;
+use super::sessions::request;
 use super::{UPGRADE as PLAIN, World, frame, sid_of};
 
 /// Each way to a WebSocket: channels, both versions of Engine.IO.
@@ -126,4 +127,66 @@ fn a_page_below_a_listed_domain_may_read_what_it_polls() {
     let (_, heard) = world.answer(&format!("{head}Origin: https://a.example.org\r\n\r\n"));
     let read = |value: &str| heard.contains(&format!("Access-Control-Allow-Origin: {value}\r\n"));
     assert!(read("*") || read("https://a.example.org"), "{heard}");
+}
+
+#[test]
+fn who_does_not_name_protocol_4_speaks_protocol_3() {
+    for (query, opened) in [
+        ("transport=polling", Some("97:0{")),
+        ("EIO=2&transport=polling", Some("97:0{")),
+        ("EIO=5&transport=polling", Some("97:0{")),
+        ("EIO=&transport=polling", Some("97:0{")),
+        ("EIO=4&EIO=3&transport=polling", Some("97:0{")),
+        ("EIO=3&EIO=4&transport=polling", Some("0{")),
+        ("EIO=4&transport=websocket&transport=polling", Some("0{")),
+        ("transport=polling&transport=x", None),
+        ("EIO=4", None),
+    ] {
+        let mut world = World::new();
+        let (status, heard) = world.answer(&request("GET", &format!("/socket.io/?{query}"), ""));
+        let body = heard.split_once("\r\n\r\n").expect("an answer").1;
+        let expected = opened.unwrap_or("{\"code\":0,");
+        assert!(body.starts_with(expected), "{query}: {heard}");
+        assert_eq!(status, if opened.is_some() { "200" } else { "400" });
+    }
+    for query in ["transport=websocket", "EIO=5&transport=websocket"] {
+        let mut world = World::new();
+        let (client, _) = world.upgrade(&format!("/socket.io/?{query}"));
+        assert_eq!(world.server.sessions(), 1);
+        drop(client);
+    }
+}
+
+#[test]
+fn a_later_request_need_not_name_its_protocol_and_may_name_no_other() {
+    for (own, same, other) in [
+        ("EIO=4&", &["", "EIO=4&", "EIO=3&EIO=4&"][..], &["EIO=3&", "EIO=5&", "EIO=&"][..]),
+        ("", &["", "EIO=3&", "EIO=9&"], &["EIO=4&"]),
+    ] {
+        let mut world = World::new();
+        let target = format!("/socket.io/?{own}transport=polling");
+        let (_, heard) = world.answer(&request("GET", &target, ""));
+        let sid = sid_of(heard.as_bytes());
+        let target = |named: &str, transport: &str| {
+            format!("/socket.io/?{named}transport={transport}&sid={sid}")
+        };
+        for named in other {
+            for (transport, fields) in [("polling", ""), ("websocket", UPGRADE)] {
+                let request = request("GET", &target(named, transport), fields);
+                let (status, heard) = world.answer(&request);
+                let refused = match transport {
+                    "polling" => heard.ends_with("{\"code\":3,\"message\":\"Bad request\"}"),
+                    _ => heard.ends_with("\r\n\r\nBad request"),
+                };
+                assert!(status == "400" && refused, "{own} {named}: {heard}");
+            }
+        }
+        for named in same {
+            let body = if own.is_empty() { "1:2" } else { "3" };
+            let (client, id) = world.connect();
+            world.request(&client, id, "POST", &target(named, "polling"), body);
+            assert!(client.heard().ends_with(b"\r\n\r\nok"), "{own} {named}");
+        }
+        world.upgrade(&target("", "websocket"));
+    }
 }

@@ -95,6 +95,8 @@ enum End {
 pub(crate) struct Person {
     pub(crate) number: usize,
     pub(crate) version: u8,
+    /// How the query of its handshake begins, and how that of each later request does.
+    names: (&'static str, &'static str),
     pub(crate) reads: Reads,
     pub(crate) carriers: Vec<usize>,
     pub(crate) hearing: Hearing,
@@ -149,6 +151,12 @@ impl Person {
         let people = scene.climate.people;
         let dice = &mut *scene.dice;
         let version = dice.pick(&[3, 4, 4]);
+        // Whatever is not 4 is 3, the last of two counts, and later requests need name none.
+        let names = match version {
+            3 => (dice.pick(&["EIO=3&", "EIO=3&", "", "EIO=2&", "EIO=4&EIO=&"]), "EIO=3&"),
+            _ => (dice.pick(&["EIO=4&", "EIO=4&", "EIO=3&EIO=4&"]), "EIO=4&"),
+        };
+        let names = (names.0, dice.pick(&[names.1, names.1, ""]));
         let end = if dice.chance(people.rude) {
             use End::{Abandons, Breaks, Fin, Reset, Stalls, TooBig, TwoPolls, TwoPosts, Vanishes};
             dice.pick(&[
@@ -165,6 +173,7 @@ impl Person {
         Person {
             number,
             version,
+            names,
             reads: super::client::draw_reads(dice, &people),
             carriers: Vec::new(),
             hearing: Hearing::new(version),
@@ -385,16 +394,15 @@ impl Person {
 
     fn shake_hands(&mut self, scene: &mut Scene<'_>, clients: &mut [Client]) -> bool {
         let Some(number) = self.free(clients) else { return true };
-        let version = self.version;
+        let named = self.names.0;
         if self.way == Way::Socket {
             self.socket = Some(number);
-            let path = format!("/socket.io/?EIO={version}&transport=websocket");
+            let path = format!("/socket.io/?{named}transport=websocket");
             clients[number].ask_socket(scene, &path, &[101, 503], Purpose::Socket);
         } else {
             self.shake = Some(number);
-            let head = format!(
-                "GET /socket.io/?EIO={version}&transport=polling HTTP/1.1\r\nHost: sim\r\n\r\n"
-            );
+            let head =
+                format!("GET /socket.io/?{named}transport=polling HTTP/1.1\r\nHost: sim\r\n\r\n");
             clients[number].ask_carrier(scene, head.as_bytes(), &[200, 503], Purpose::Shake);
         }
         false
@@ -402,7 +410,7 @@ impl Person {
 
     fn path(&self, transport: &str) -> String {
         let sid = self.sid.as_deref().expect("it has begun");
-        format!("/socket.io/?EIO={}&transport={transport}&sid={sid}", self.version)
+        format!("/socket.io/?{}transport={transport}&sid={sid}", self.names.1)
     }
 
     /// While its probe has succeeded nothing new is asked for by polls.
@@ -631,18 +639,14 @@ impl Person {
     fn ask_wrongly(&mut self, scene: &mut Scene<'_>, clients: &mut [Client]) {
         let Some(number) = self.free(clients) else { return };
         let other = 7 - self.version;
-        let own =
-            self.path("polling").replace(&format!("EIO={}", self.version), &format!("EIO={other}"));
+        let own = format!("{}&EIO={other}", self.path("polling"));
         let body = "Content-Length: 3\r\n\r\nabc";
         let unknown = "{\"code\":1,\"message\":\"Session ID unknown\"}";
         let (head, text) = match scene.dice.below(6) {
             0 => {
                 ("GET /socket.io/?EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAA", Some(unknown))
             }
-            1 => (
-                "GET /socket.io/?EIO=9&transport=polling",
-                Some("{\"code\":5,\"message\":\"Unsupported protocol version\"}"),
-            ),
+            1 => ("GET /socket.io/?transport=polling&sid=&sid=0", Some(unknown)),
             2 => ("GET /socket.io/?EIO=4", Some("{\"code\":0,\"message\":\"Transport unknown\"}")),
             3 => (
                 "POST /socket.io/?EIO=4&transport=polling",
