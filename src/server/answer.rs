@@ -21,7 +21,7 @@ use crate::work;
 use core::net::{IpAddr, SocketAddr};
 
 pub(super) const TEXT: Option<&str> = Some("text/plain; charset=utf-8");
-const ALLOW_READ: (&str, &str) = ("Allow", "GET, HEAD");
+const ALLOW_READ: (&str, &str) = ("Allow", "GET, HEAD, OPTIONS");
 const RETRY_AFTER: (&str, &str) = ("Retry-After", "5");
 const NO_SNIFF: (&str, &str) = ("X-Content-Type-Options", "nosniff");
 const NO_CACHE: (&str, &str) = ("Cache-Control", "no-cache");
@@ -100,6 +100,7 @@ impl<S: Socket> Server<S> {
         self.take_forwarded(slot, &request);
         let probe = probe_of(request.path);
         let reads = matches!(request.method, Method::Get | Method::Head);
+        let asks = request.method == Method::Options;
         match (self.entries[slot as usize].conn.requester(), probe) {
             (Requester::Probe, Some(probe)) if reads => {
                 self.answer_probe(now, slot, &request, probe);
@@ -107,6 +108,12 @@ impl<S: Socket> Server<S> {
             (Requester::Probe, _) => self.remove(now, slot, CloseReason::ProxyMissing, false),
             (Requester::Client | Requester::Health, Some(probe)) if reads => {
                 self.answer_probe(now, slot, &request, probe);
+            }
+            (Requester::Client | Requester::Health, Some(_)) if asks => {
+                self.answer_options(now, slot, &request, ALLOW_READ);
+            }
+            (Requester::Health, None) if asks && request.path == "*" => {
+                self.answer_options(now, slot, &request, ALLOW_READ);
             }
             (Requester::Client | Requester::Health, Some(_)) => {
                 self.respond(now, slot, &request, Answer::plain(405).with(&[ALLOW_READ]));
@@ -122,8 +129,7 @@ impl<S: Socket> Server<S> {
             return self.respond(now, slot, request, answer);
         }
         if request.path == "*" {
-            let allow = ("Allow", "GET, HEAD, OPTIONS");
-            return self.respond(now, slot, request, Answer::plain(204).with(&[allow]));
+            return self.answer_options(now, slot, request, ALLOW_READ);
         }
         let mut decoded = [0; PATH_BYTES_MAX];
         let Some(path) = http::percent_decode(request.path, &mut decoded) else {
@@ -137,6 +143,10 @@ impl<S: Socket> Server<S> {
             _ => path.strip_prefix("/ws/").filter(|name| is_channel_name(name)),
         };
         if let Some(channel) = socket_only {
+            if request.method == Method::Options {
+                let allow = if path == "/" { ALLOW_READ } else { ws::ALLOW };
+                return self.answer_options(now, slot, request, allow);
+            }
             let offer = ws::Offer {
                 is_get: request.method == Method::Get,
                 http11: request.version == Version::Http11,
@@ -169,6 +179,17 @@ impl<S: Socket> Server<S> {
         self.respond(now, slot, request, answer.saying(text.as_bytes()));
     }
 
+    /// Says which methods a path knows: HAProxy's checks ask so unless they are told otherwise.
+    pub(super) fn answer_options(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+        allow: (&'static str, &'static str),
+    ) {
+        self.respond(now, slot, request, Answer::plain(204).with(&[allow]));
+    }
+
     fn answer_probe(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, probe: Probe) {
         self.metrics.probes += 1;
         let full = self.lacks_room_for_newcomers().is_some();
@@ -185,11 +206,15 @@ impl<S: Socket> Server<S> {
     fn answer_file(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, path: &str) {
         let asset = match self.site.find(path) {
             None => return self.respond(now, slot, request, Answer::plain(404)),
+            Some(_) if request.method == Method::Options => {
+                return self.answer_options(now, slot, request, ALLOW_READ);
+            }
             Some(_) if !matches!(request.method, Method::Get | Method::Head) => {
                 return self.respond(now, slot, request, Answer::plain(405).with(&[ALLOW_READ]));
             }
             Some(Found::Folder) => {
-                let location = format!("{}/", request.path);
+                let query = request.query.map(|query| format!("?{query}")).unwrap_or_default();
+                let location = format!("{}/{query}", request.path);
                 let fields = [("Location", location.as_str())];
                 return self.respond(now, slot, request, Answer::plain(301).with(&fields));
             }

@@ -16,6 +16,7 @@ use crate::wire::origin::Permission;
 use crate::wire::{http, ws};
 use chacha20::rand_core::Rng;
 
+const ALLOW: (&str, &str) = ("Allow", "GET, POST, OPTIONS");
 const JSON: Option<&str> = Some("application/json");
 
 impl<S: Socket> Server<S> {
@@ -23,7 +24,11 @@ impl<S: Socket> Server<S> {
     pub(super) fn answer_engine(&mut self, now: Now, slot: u32, request: &Request<'_, '_>) {
         let query = Query::parse(request.query.unwrap_or_default());
         if request.method == Method::Options {
-            return self.answer_preflight(now, slot, request);
+            // What asks for no method is no preflight (Fetch, section 4.8).
+            return match request.fields("access-control-request-method").next() {
+                Some(_) => self.answer_preflight(now, slot, request),
+                None => self.answer_options(now, slot, request, ALLOW),
+            };
         }
         if !self.allows_origin(request) {
             return self.refuse_engine(now, slot, request, Refusal::Forbidden);

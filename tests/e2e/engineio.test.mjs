@@ -168,7 +168,9 @@ describe('origins', { concurrency: 4 }, () => {
     const other = await ask(port, 'GET', polling(), from(APP));
     assert.equal(other.status, 403);
     assert.equal(other.body.toString(), '{"code":4,"message":"Forbidden"}');
-    const asked = await ask(port, 'OPTIONS', polling(), from(APP));
+    const asked = await ask(port, 'OPTIONS', polling(), {
+      fields: [`Origin: ${APP}`, 'Access-Control-Request-Method: POST'],
+    });
     assert.equal(asked.status, 400);
     assert.equal(asked.body.toString(), '{"code":2,"message":"Bad handshake method"}');
   });

@@ -77,7 +77,7 @@ describe('curl', () => {
     for (const method of ['POST', 'PUT', 'DELETE', 'PATCH']) {
       const got = await curl('-X', method, server.url('/'));
       assert.equal(got.status, 405, method);
-      assert.equal(got.headers.allow, 'GET, HEAD');
+      assert.equal(got.headers.allow, 'GET, HEAD, OPTIONS');
     }
     assert.equal((await curl('-d', 'a body of a form', server.url('/'))).status, 405);
   });

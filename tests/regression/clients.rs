@@ -1,7 +1,9 @@
 //! Clients that people use and that were turned away: each with what it sends, and with what others
 //! like it may send.
 
+use elbow::server::Listener;
 use elbow::settings::Settings;
+use elbow::site::File;
 use elbow::wire::origin::Origin;
 
 use super::requests::UPGRADE;
@@ -188,5 +190,96 @@ fn a_later_request_need_not_name_its_protocol_and_may_name_no_other() {
             assert!(client.heard().ends_with(b"\r\n\r\nok"), "{own} {named}");
         }
         world.upgrade(&target("", "websocket"));
+    }
+}
+
+#[test]
+fn a_target_may_be_the_url_of_a_websocket() {
+    for path in SOCKETS.into_iter().chain(["?x"]) {
+        for scheme in ["ws", "wss", "WS", "http"] {
+            let mut world = World::new();
+            let target = format!("{scheme}://h{path}");
+            assert_eq!(world.status(&target, UPGRADE), "101", "{target}");
+        }
+    }
+    let mut world = World::new();
+    assert_eq!(world.status("ws://h/healthz", ""), "200");
+    assert_eq!(world.status("ws://h/ws", &format!("{UPGRADE}Origin: http://h\r\n")), "101");
+    assert_eq!(world.status("ws://x/ws", &format!("{UPGRADE}Origin: http://h\r\n")), "403");
+    assert_eq!(world.status("ftp://h/ws", UPGRADE), "400");
+}
+
+/// A world that serves the folder `sub`.
+fn with_a_folder() -> World {
+    let mut world = World::new();
+    let page = File { path: "/sub/index.html".to_owned(), bytes: b"hello".to_vec() };
+    world.server.replace_files(world.now, vec![page]);
+    world
+}
+
+#[test]
+fn the_way_into_a_folder_keeps_the_query() {
+    let mut world = with_a_folder();
+    for (target, location) in [
+        ("/sub", "/sub/"),
+        ("/sub?room=1", "/sub/?room=1"),
+        ("/sub?", "/sub/?"),
+        ("/sub?a?b&c=%2F", "/sub/?a?b&c=%2F"),
+        ("/s%75b?x", "/s%75b/?x"),
+        ("http://h/sub?x", "/sub/?x"),
+    ] {
+        let (status, heard) = world.answer(&request("GET", target, ""));
+        let expected = format!("\r\nLocation: {location}\r\n");
+        assert!(status == "301" && heard.contains(&expected), "{target}: {heard}");
+    }
+}
+
+#[test]
+fn every_known_path_says_which_methods_it_knows() {
+    let (read, socket, engine) = ("GET, HEAD, OPTIONS", "GET, OPTIONS", "GET, POST, OPTIONS");
+    for (target, allow) in [
+        ("*", read),
+        ("/", read),
+        ("/healthz", read),
+        ("/readyz", read),
+        ("/sub", read),
+        ("/sub/", read),
+        ("/sub/index.html?x", read),
+        ("/ws", socket),
+        ("/ws/news", socket),
+        ("/socket.io/", engine),
+        ("/socket.io", engine),
+        ("/socket.io/?EIO=4&transport=polling&sid=ExnPvMFcmbm6WPGeAAAA", engine),
+    ] {
+        for fields in ["", "Content-Length: 0\r\n", UPGRADE, "Connection: close\r\n"] {
+            let mut world = with_a_folder();
+            let (status, heard) = world.answer(&request("OPTIONS", target, fields));
+            let expected = format!("\r\nAllow: {allow}\r\n");
+            assert!(status == "204" && heard.contains(&expected), "{target}: {heard}");
+            assert!(heard.ends_with("\r\n\r\n") && !heard.contains("Content-Length"), "{heard}");
+        }
+        // HAProxy's check as it is without a word of the operator.
+        let mut world = with_a_folder();
+        let head = format!("OPTIONS {target} HTTP/1.0\r\n\r\n");
+        assert_eq!(world.answer(&head).0, "204", "{target}");
+    }
+    for target in ["/x", "/ws/", "/ws/a//b", "/healthz/", "/sub/x"] {
+        let mut world = with_a_folder();
+        assert_eq!(world.answer(&request("OPTIONS", target, "")).0, "404", "{target}");
+    }
+}
+
+#[test]
+fn the_health_listener_says_which_methods_it_knows() {
+    let mut world = World::new();
+    let mut status = |target: &str| {
+        let (client, id) = world.connect_to(Listener::Health, "192.0.2.1");
+        world.say(&client, id, request("OPTIONS", target, "").as_bytes());
+        client.heard().get(9..12).map(<[u8]>::to_vec).unwrap_or_default()
+    };
+    for (target, expected) in
+        [("*", "204"), ("/healthz", "204"), ("/readyz", "204"), ("/", "404"), ("/ws", "404")]
+    {
+        assert_eq!(status(target), expected.as_bytes(), "{target}");
     }
 }

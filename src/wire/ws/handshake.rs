@@ -15,6 +15,9 @@ use tungstenite::handshake::derive_accept_key;
 /// Bytes of a `Sec-WebSocket-Accept`: the base64 of a SHA-1.
 pub const ACCEPT_BYTES: usize = 28;
 
+/// The methods that a path knows which offers WebSocket and nothing else.
+pub const ALLOW: (&str, &str) = ("Allow", "GET, OPTIONS");
+
 /// The most subprotocols that a client may offer: finding doubles is quadratic in their number.
 const PROTOCOLS_MAX: usize = 32;
 
@@ -83,7 +86,7 @@ impl Refusal {
     /// (section 15.5.22), which needs a `Connection` beside it (section 7.8).
     pub const fn fields(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Refusal::Method => &[("Allow", "GET")],
+            Refusal::Method => &[ALLOW],
             Refusal::Version => &[
                 ("Sec-WebSocket-Version", "13"),
                 ("Upgrade", "websocket"),
@@ -462,7 +465,7 @@ mod tests {
     #[test]
     fn refusals_name_what_would_be_right() {
         assert_eq!(Refusal::Method.status(), 405);
-        assert_eq!(Refusal::Method.fields(), [("Allow", "GET")]);
+        assert_eq!(Refusal::Method.fields(), [("Allow", "GET, OPTIONS")]);
         assert_eq!(Refusal::Version.status(), 426);
         assert_eq!(Refusal::Version.fields()[0], ("Sec-WebSocket-Version", "13"));
         assert_eq!(Refusal::NotAnUpgrade.status(), 426);
