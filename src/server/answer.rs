@@ -525,12 +525,17 @@ pub(super) fn connection_of(next: Next, is_1_0: bool) -> Connection {
     }
 }
 
-/// An entry of `X-Forwarded-For`: an address, perhaps with a port (0 if there is none).
+/// An entry of `X-Forwarded-For`: an address, perhaps with a port (0 if there is none). An IPv6
+/// address may stand in brackets without a port, too.
 fn forwarded_address(entry: &[u8]) -> Option<SocketAddr> {
     let text = core::str::from_utf8(entry).ok()?;
-    let address = text
-        .parse::<SocketAddr>()
-        .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0)))
-        .ok()?;
+    let bracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let address = match bracketed {
+        Some(address) => SocketAddr::new(IpAddr::V6(address.parse().ok()?), 0),
+        None => text
+            .parse::<SocketAddr>()
+            .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0)))
+            .ok()?,
+    };
     Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
 }

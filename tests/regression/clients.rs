@@ -2,7 +2,7 @@
 //! like it may send.
 
 use elbow::server::Listener;
-use elbow::settings::Settings;
+use elbow::settings::{Settings, Trust};
 use elbow::site::File;
 use elbow::wire::origin::Origin;
 
@@ -281,5 +281,36 @@ fn the_health_listener_says_which_methods_it_knows() {
         [("*", "204"), ("/healthz", "204"), ("/readyz", "204"), ("/", "404"), ("/ws", "404")]
     {
         assert_eq!(status(target), expected.as_bytes(), "{target}");
+    }
+}
+
+#[test]
+fn a_forwarded_address_may_stand_in_brackets() {
+    let trust = |settings: &mut Settings| {
+        settings.forwarded_for = true;
+        let networks = ["192.0.2.0/24", "2001:db8:1::/48"];
+        settings.trust = Trust(networks.map(|text| text.parse().expect("a network")).to_vec());
+    };
+    for (claimed, client) in [
+        ("[2001:db8::7]", "[2001:db8::7]:0"),
+        ("[2001:DB8:0::7]", "[2001:db8::7]:0"),
+        ("[2001:db8::7]:4711", "[2001:db8::7]:4711"),
+        ("2001:db8::7", "[2001:db8::7]:0"),
+        ("[2001:db8::7], [2001:db8:1::1]", "[2001:db8::7]:0"),
+        ("[::ffff:203.0.113.9]", "203.0.113.9:0"),
+        // What is no address is nobody's, and what stands in front of it is hearsay.
+        ("[203.0.113.9]", "192.0.2.1:1234"),
+        ("[]", "192.0.2.1:1234"),
+        ("[[2001:db8::7]]", "192.0.2.1:1234"),
+        ("[2001:db8::7", "192.0.2.1:1234"),
+        ("2001:db8::7]", "192.0.2.1:1234"),
+        ("[2001:db8::7]:", "192.0.2.1:1234"),
+        ("[2001:db8::7]x", "192.0.2.1:1234"),
+        ("[fe80::1%eth0]", "192.0.2.1:1234"),
+        ("[2001:db8::7], []", "192.0.2.1:1234"),
+    ] {
+        let mut world = World::with(trust);
+        world.status("/", &format!("X-Forwarded-For: {claimed}\r\n"));
+        assert_eq!(world.last_client(), client, "{claimed}");
     }
 }

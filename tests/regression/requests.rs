@@ -34,7 +34,7 @@ impl World {
     }
 
     /// The client of the last request as the log would name it.
-    fn last_client(&self) -> String {
+    pub(super) fn last_client(&self) -> String {
         self.lines().next_back().expect("a request has a line").client.to_string()
     }
 }
