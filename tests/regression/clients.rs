@@ -314,3 +314,18 @@ fn a_forwarded_address_may_stand_in_brackets() {
         assert_eq!(world.last_client(), client, "{claimed}");
     }
 }
+
+#[test]
+fn extensions_that_are_malformed_are_as_if_absent() {
+    for target in SOCKETS {
+        for offered in
+            ["x-webkit-       -frame", "a b", ";", "a;", "=", "\"a\"", "a;b=\"c", "\u{fc}"]
+        {
+            let mut world = World::new();
+            let fields = format!("{UPGRADE}Sec-WebSocket-Extensions: {offered}\r\n");
+            let (status, heard) = world.answer(&request("GET", target, &fields));
+            assert_eq!(status, "101", "{target} {offered}");
+            assert!(!heard.to_ascii_lowercase().contains("extensions"), "{heard}");
+        }
+    }
+}

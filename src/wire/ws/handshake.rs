@@ -3,8 +3,9 @@
 //! Deals with: whether a request is an upgrade, whether it may be answered with 101, and the accept
 //! key. Leaves to others: the HTTP head itself with its `Host`, the `Origin`
 //! ([`crate::wire::origin`]), which path is for WebSocket, and writing the answer. No subprotocol
-//! and no extension is ever chosen; what the client offers of them is only checked for being well
-//! formed.
+//! is ever chosen; what the client offers of them is only checked for being well formed. No
+//! extension is ever agreed on, so what is offered of them is not read: clients that send something
+//! malformed there get the connection that they asked for.
 //!
 //! The surprise: tungstenite's own check refuses what the RFC allows (`Upgrade: websocket, h2c`,
 //! two `Connection` fields, a tab behind a comma). So the lists are read here, and only the answer
@@ -20,10 +21,6 @@ pub const ALLOW: (&str, &str) = ("Allow", "GET, OPTIONS");
 
 /// The most subprotocols that a client may offer: finding doubles is quadratic in their number.
 const PROTOCOLS_MAX: usize = 32;
-
-/// The most bytes of all `Sec-WebSocket-Extensions` together. Browsers send some 60; checking the
-/// grammar of a whole head of them would cost more than everything else in a handshake.
-const EXTENSIONS_BYTES_MAX: usize = 2048;
 
 /// The parts of a request that the handshake looks at.
 #[derive(Clone, Copy, Debug)]
@@ -61,8 +58,6 @@ pub enum Refusal {
     Version,
     /// `Sec-WebSocket-Protocol` is malformed, or names one twice or more than 32: 400.
     Protocols,
-    /// `Sec-WebSocket-Extensions` is malformed or longer than 2 KiB: 400.
-    Extensions,
     /// The request is no upgrade at all: 426. Never from [`check`]; for paths that offer nothing
     /// but WebSocket.
     NotAnUpgrade,
@@ -74,11 +69,7 @@ impl Refusal {
         match self {
             Refusal::Method => 405,
             Refusal::Version | Refusal::NotAnUpgrade => 426,
-            Refusal::HttpVersion
-            | Refusal::Body
-            | Refusal::Key
-            | Refusal::Protocols
-            | Refusal::Extensions => 400,
+            Refusal::HttpVersion | Refusal::Body | Refusal::Key | Refusal::Protocols => 400,
         }
     }
 
@@ -93,11 +84,7 @@ impl Refusal {
                 ("Connection", "Upgrade"),
             ],
             Refusal::NotAnUpgrade => &[("Upgrade", "websocket"), ("Connection", "Upgrade")],
-            Refusal::HttpVersion
-            | Refusal::Body
-            | Refusal::Key
-            | Refusal::Protocols
-            | Refusal::Extensions => &[],
+            Refusal::HttpVersion | Refusal::Body | Refusal::Key | Refusal::Protocols => &[],
         }
     }
 }
@@ -111,7 +98,6 @@ impl std::fmt::Display for Refusal {
             Refusal::Key => "invalid Sec-WebSocket-Key",
             Refusal::Version => "Sec-WebSocket-Version must be 13",
             Refusal::Protocols => "invalid Sec-WebSocket-Protocol",
-            Refusal::Extensions => "invalid Sec-WebSocket-Extensions",
             Refusal::NotAnUpgrade => "WebSocket only",
         })
     }
@@ -149,12 +135,6 @@ where
     }
     if !protocols_valid(fields("sec-websocket-protocol")) {
         return Err(Refusal::Protocols);
-    }
-    let extensions_bytes: usize = fields("sec-websocket-extensions").map(<[u8]>::len).sum();
-    if extensions_bytes > EXTENSIONS_BYTES_MAX
-        || !fields("sec-websocket-extensions").all(extensions_valid)
-    {
-        return Err(Refusal::Extensions);
     }
     Ok(Some(Upgrade { key }))
 }
@@ -204,66 +184,6 @@ fn protocols_valid<'r>(fields: impl Iterator<Item = &'r [u8]>) -> bool {
         seen[count] = element;
     }
     true
-}
-
-/// Whether a field is a list of extensions by the grammar of section 9.1: `token *( ";" token [ "="
-/// ( token | quoted-string ) ] )`.
-fn extensions_valid(field: &[u8]) -> bool {
-    let mut rest = trim(field);
-    loop {
-        // Lists may have empty elements (RFC 9110 section 5.6.1.2).
-        if let Some(behind) = rest.strip_prefix(b",") {
-            rest = trim(behind);
-            continue;
-        }
-        if rest.is_empty() {
-            return true;
-        }
-        match extension(rest) {
-            Some(behind) if behind.is_empty() || behind.starts_with(b",") => rest = behind,
-            Some(_) | None => return false,
-        }
-    }
-}
-
-/// The text behind an extension and its parameters; `None` if it begins with none.
-fn extension(text: &[u8]) -> Option<&[u8]> {
-    let mut rest = token(text)?;
-    while let Some(parameter) = rest.strip_prefix(b";") {
-        rest = token(trim(parameter))?;
-        if let Some(value) = rest.strip_prefix(b"=") {
-            let value = trim(value);
-            rest = if value.starts_with(b"\"") { quoted(value)? } else { token(value)? };
-        }
-    }
-    Some(rest)
-}
-
-/// The text behind a token and the whitespace that follows it; `None` if it begins with none.
-fn token(text: &[u8]) -> Option<&[u8]> {
-    let len = text.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(text.len());
-    if len == 0 { None } else { Some(trim(&text[len..])) }
-}
-
-/// The text behind a quoted string, which section 9.1 wants to be a token once unquoted; `None` if
-/// it begins with none.
-fn quoted(text: &[u8]) -> Option<&[u8]> {
-    let mut bytes = text.iter().enumerate().skip(1);
-    let mut empty = true;
-    while let Some((at, &byte)) = bytes.next() {
-        let byte = match byte {
-            b'"' => {
-                return if empty { None } else { Some(trim(&text[at + 1..])) };
-            }
-            b'\\' => *bytes.next()?.1,
-            byte => byte,
-        };
-        if !is_token_byte(byte) {
-            return None;
-        }
-        empty = false;
-    }
-    None
 }
 
 /// The elements of a comma-separated list without the whitespace around them, empty ones left out.
@@ -426,39 +346,17 @@ mod tests {
     }
 
     #[test]
-    fn unknown_extensions_are_skipped() {
+    fn extensions_are_not_read_whatever_they_are() {
         for value in [
             "permessage-deflate; client_max_window_bits",
-            "permessage-deflate;server_max_window_bits=10 ; x, foo;\tbar=\"b\\az\" , ,x",
             "permessage-deflate; permessage-deflate; server_max_window_bits=99",
+            "x-webkit-       -frame",
+            "a;b=\"c",
+            ";",
             "",
         ] {
-            assert_eq!(with("sec-websocket-extensions", &[value]), GRANTED, "{value}");
-        }
-    }
-
-    #[test]
-    fn malformed_extensions_are_refused() {
-        for value in [
-            ";",
-            "a;",
-            "a;,b",
-            "a b",
-            "a;b=",
-            "a;=c",
-            "a=b",
-            "a;b=\"c",
-            "a;b=\"\"",
-            "a;b=\"c\"d",
-            "a;b=\"c d\"",
-            "a;b=\"c\\",
-            "a/b",
-            "\"a\"",
-            "a;b=c=d",
-        ] {
             let fields = ["x-good", value];
-            let refused = with("sec-websocket-extensions", &fields);
-            assert_eq!(refused, Err(Refusal::Extensions), "{value}");
+            assert_eq!(with("sec-websocket-extensions", &fields), GRANTED, "{value}");
         }
     }
 
