@@ -22,7 +22,7 @@ mod sizes;
 #[path = "regression/turns.rs"]
 mod turns;
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
@@ -159,10 +159,14 @@ impl World {
     }
 
     fn connect_to(&mut self, listener: Listener, ip: &str) -> (Client, ConnId) {
-        let wire = Rc::new(RefCell::new(Wire { room: usize::MAX, ..Wire::default() }));
         let ip: IpAddr = ip.parse().expect("the world of the test works");
+        self.connect_from(listener, (ip, 1234).into())
+    }
+
+    fn connect_from(&mut self, listener: Listener, peer: SocketAddr) -> (Client, ConnId) {
+        let wire = Rc::new(RefCell::new(Wire { room: usize::MAX, ..Wire::default() }));
         let end = End(Rc::clone(&wire));
-        let id = self.server.accept(self.now, listener, (ip, 1234).into(), end);
+        let id = self.server.accept(self.now, listener, peer, end);
         (Client(wire), id)
     }
 

@@ -2,7 +2,7 @@
 //! like it may send.
 
 use elbow::server::Listener;
-use elbow::settings::{Settings, Trust};
+use elbow::settings::{ProxyMode, Settings, Trust, UNIX_PEER};
 use elbow::site::File;
 use elbow::wire::origin::Origin;
 
@@ -327,5 +327,52 @@ fn extensions_that_are_malformed_are_as_if_absent() {
             assert_eq!(status, "101", "{target} {offered}");
             assert!(!heard.to_ascii_lowercase().contains("extensions"), "{heard}");
         }
+    }
+}
+
+#[test]
+fn a_peer_on_a_unix_socket_is_a_proxy_on_this_machine() {
+    let upgrade = request("GET", "/ws", UPGRADE);
+    let ask = |world: &mut World, before: &str, head: &str| {
+        let (client, id) = world.connect_from(Listener::Public, UNIX_PEER);
+        world.say(&client, id, format!("{before}{head}").as_bytes());
+        let status = client.heard().get(9..12).map(<[u8]>::to_vec).unwrap_or_default();
+        String::from_utf8(status).expect("a status")
+    };
+    // Nobody over IP is trusted; and one client address has a quarter of the sessions.
+    let few = |settings: &mut Settings| {
+        settings.limits.connections_max = 8;
+        settings.limits.connections_per_ip_max = None;
+    };
+    let mut world = World::with(few);
+    let statuses: Vec<_> = (0..6).map(|_| ask(&mut world, "", &upgrade)).collect();
+    assert_eq!(statuses, ["101"; 6], "it stands for many");
+    assert_eq!(ask(&mut world, "", &request("GET", "/healthz", "")), "200");
+    assert_eq!(world.last_client(), UNIX_PEER.to_string());
+
+    let forwarded = request("GET", "/ws", &format!("{UPGRADE}X-Forwarded-For: 203.0.113.9\r\n"));
+    let mut world = World::with(|settings| {
+        few(settings);
+        settings.forwarded_for = true;
+    });
+    let statuses: Vec<_> = (0..3).map(|_| ask(&mut world, "", &forwarded)).collect();
+    assert_eq!(statuses, ["101", "101", "503"], "whom it names has a share");
+    assert_eq!(world.last_client(), "203.0.113.9:0");
+    // nginx writes so for its own clients on a Unix socket; that is no address.
+    let unnamed = request("GET", "/ws", &format!("{UPGRADE}X-Forwarded-For: unix:\r\n"));
+    assert_eq!(ask(&mut world, "", &unnamed), "101");
+    assert_eq!(ask(&mut world, "", &request("GET", "/x", "X-Forwarded-For: unix:\r\n")), "404");
+    assert_eq!(world.last_client(), UNIX_PEER.to_string());
+
+    for mode in [ProxyMode::Optional, ProxyMode::Required] {
+        let mut world = World::with(|settings| settings.proxy = mode);
+        let header = "PROXY TCP6 2001:db8::7 2001:db8::1 4711 80\r\n";
+        assert_eq!(ask(&mut world, header, &upgrade), "101");
+        assert_eq!(ask(&mut world, header, &request("GET", "/x", "")), "404");
+        assert_eq!(world.last_client(), "[2001:db8::7]:4711");
+        let probe = request("GET", "/healthz", "");
+        assert_eq!(ask(&mut world, "", &probe), "200", "a trusted probe needs no header");
+        let bare = ask(&mut world, "", &request("GET", "/x", ""));
+        assert_eq!(bare, if mode == ProxyMode::Optional { "404" } else { "" });
     }
 }
