@@ -614,11 +614,11 @@ fn the_report_says_which_messages_may_be_refused_though_they_are_short_enough() 
         (&["--max-message", "1", "--feed", "4KiB"], "messages: up to 1 bytes, whatever is in them"),
         // The most of which all are taken, and one more.
         (
-            &["--max-message", "87328", "--feed", "1MiB"],
+            &["--max-message", "87317", "--feed", "1MiB"],
             "messages: up to 85.2 KiB, whatever is in them",
         ),
         (
-            &["--max-message", "87329", "--feed", "1MiB"],
+            &["--max-message", "87318", "--feed", "1MiB"],
             "messages: up to 85.2 KiB; a text over 85.2 KiB is refused if escaped for Socket.IO it \
              takes more than 512 KiB, half of --feed",
         ),

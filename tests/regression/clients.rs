@@ -376,3 +376,62 @@ fn a_peer_on_a_unix_socket_is_a_proxy_on_this_machine() {
         assert_eq!(bare, if mode == ProxyMode::Optional { "404" } else { "" });
     }
 }
+
+#[test]
+fn a_channel_may_be_named_like_a_path() {
+    let longest = format!("a/{}", "b".repeat(126));
+    let mut names = vec!["room/1", "room:1", "user@example.org", "a=b+c~d", "a/.b/..c", &longest];
+    for (name, target) in names
+        .iter()
+        .map(|name| (*name, format!("/ws/{name}")))
+        .chain([("room/1", "/ws/room%2F1".to_owned()), ("room/1", "/ws/r%6Fom/1".to_owned())])
+    {
+        let mut world = World::new();
+        let (plain, id) = world.connect();
+        world.say(&plain, id, request("GET", &target, UPGRADE).as_bytes());
+        assert!(plain.heard().starts_with(b"HTTP/1.1 101 "), "{target}");
+        for version in [3, 4] {
+            let (session, session_id) =
+                world.upgrade(&format!("/socket.io/?EIO={version}&transport=websocket"));
+            world.say(&session, session_id, &frame(1, format!("40/{name},").as_bytes()));
+            session.heard();
+            world.say(&plain, id, &frame(1, b"hello"));
+            let expected = format!("42/{name},[\"chat message\",\"hello\"]");
+            let heard = String::from_utf8_lossy(&session.heard()).into_owned();
+            assert!(heard.ends_with(&expected), "{name}: {heard}");
+            plain.heard();
+            let event = format!("42/{name},[\"chat message\",\"back\"]");
+            world.say(&session, session_id, &frame(1, event.as_bytes()));
+            assert_eq!(plain.heard(), b"\x81\x04back", "{name}");
+        }
+    }
+    // A comma ends the name of a namespace, and plain clients alone can have it.
+    names = vec!["a,b", ",", "a/b,c"];
+    for name in names {
+        let mut world = World::new();
+        let [one, other] = [(); 2].map(|()| {
+            let (client, id) = world.connect();
+            world.say(&client, id, request("GET", &format!("/ws/{name}"), UPGRADE).as_bytes());
+            assert!(client.heard().starts_with(b"HTTP/1.1 101 "), "{name}");
+            (client, id)
+        });
+        world.say(&one.0, one.1, &frame(1, b"hello"));
+        assert_eq!(other.0.heard(), b"\x81\x05hello");
+    }
+}
+
+#[test]
+fn what_a_url_would_lose_is_no_name_of_a_channel() {
+    let too_long = "b".repeat(129);
+    for name in ["a//b", "a/", "/a", "a/./b", "a/../b", "..", ".", "a b", "a;b", "a%2Fb", &too_long]
+    {
+        let mut world = World::new();
+        // Decoded once, so that what a client had encoded twice is no escape any more.
+        let target = format!("/ws/{}", name.replace('%', "%25").replace(' ', "%20"));
+        assert_eq!(world.status(&target, UPGRADE), "404", "{name}");
+        let (client, id) = world.upgrade("/socket.io/?EIO=4&transport=websocket");
+        world.say(&client, id, &frame(1, format!("40/{name},").as_bytes()));
+        let heard = String::from_utf8_lossy(&client.heard()).into_owned();
+        assert!(heard.contains("Invalid namespace"), "{name}: {heard}");
+    }
+}

@@ -495,10 +495,10 @@ impl Person {
         match scene.dice.below(40) {
             0 => format!("x{}", scene.dice.below(9)).into(),
             1 => "x y".into(),
-            _ => match scene.dice.below(scene.climate.people.channels) {
-                0 => "default".into(),
-                number => format!("room{number}").into(),
-            },
+            _ => {
+                let number = scene.dice.below(scene.climate.people.channels);
+                scene.climate.channel(number).into()
+            }
         }
     }
 
@@ -562,7 +562,8 @@ impl Person {
     fn say(&mut self, scene: &mut Scene<'_>) {
         let Some(channel) = self.some_space(scene) else { return };
         self.count += 1;
-        let most = scene.climate.settings.limits.message_bytes_max as usize - 70;
+        let most = scene.climate.settings.limits.message_bytes_max as usize;
+        let most = most - 70 - prefix(&channel).len();
         let length = match scene.dice.below(6) {
             0 => most / 3,
             _ => scene.dice.below(most as u64 / 3 + 1).min(40) as usize,

@@ -210,7 +210,7 @@ impl Client {
     pub(super) fn ask_upgrade(&mut self, scene: &mut Scene<'_>) {
         let path = match self.channel {
             0 => scene.dice.pick(&["/", "/ws", "/ws/default"]).to_owned(),
-            n => format!("/ws/room{n}"),
+            number => format!("/ws/{}", scene.climate.channel(number)),
         };
         let (origin, version, statuses): (_, _, &'static [u16]) = match scene.dice.below(40) {
             0 => ("Origin: http://elsewhere\r\n", "13", &[403]),
