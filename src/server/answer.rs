@@ -155,7 +155,7 @@ impl<S: Socket> Server<S> {
             };
             match ws::check(&offer) {
                 Ok(Some(upgrade)) => {
-                    return self.upgrade(now, slot, request, channel, upgrade.key);
+                    return self.upgrade(now, slot, request, channel, upgrade);
                 }
                 Ok(None) if path == "/" => {}
                 Ok(None) => {
@@ -242,7 +242,7 @@ impl<S: Socket> Server<S> {
         slot: u32,
         request: &Request<'_, '_>,
         channel: &str,
-        key: &str,
+        upgrade: ws::Upgrade<'_>,
     ) {
         if !self.allows_origin(request) {
             let answer = Answer::plain(403).saying(b"pages of this origin may not connect here");
@@ -259,7 +259,7 @@ impl<S: Socket> Server<S> {
         let first_ping = self.first_ping();
         let client = self.client(slot);
         self.events.push(&mut self.pool, Event::Opened { client, channel: channel.into() });
-        self.switch_protocols(now, slot, key, Role::Member(place), Some(first_ping));
+        self.switch_protocols(now, slot, upgrade, Role::Member(place), Some(first_ping));
     }
 
     /// Answers 101 and makes the connection a WebSocket.
@@ -267,13 +267,19 @@ impl<S: Socket> Server<S> {
         &mut self,
         now: Now,
         slot: u32,
-        key: &str,
+        upgrade: ws::Upgrade<'_>,
         role: Role,
         first_ping: Option<Duration>,
     ) {
-        let accept = ws::accept(key);
+        let accept = ws::accept(upgrade.key);
         let accept = core::str::from_utf8(&accept).expect("base64 is ASCII");
         let date = self.date(now);
+        let fields = [
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Accept", accept),
+            ("Sec-WebSocket-Protocol", upgrade.protocol.unwrap_or_default()),
+        ];
         let mut own = core::mem::take(&mut self.scratch);
         own.clear();
         let head = ResponseHead {
@@ -282,11 +288,10 @@ impl<S: Socket> Server<S> {
             connection: Connection::Unsaid,
             content_type: None,
             content_length: None,
-            fields: &[
-                ("Upgrade", "websocket"),
-                ("Connection", "Upgrade"),
-                ("Sec-WebSocket-Accept", accept),
-            ],
+            fields: match upgrade.protocol {
+                Some(_) => &fields,
+                None => &fields[..3],
+            },
         };
         head.write(&mut own);
         self.metrics.requests += 1;

@@ -61,32 +61,34 @@ impl<S: Socket> Server<S> {
             return self.refuse_engine(now, slot, request, Refusal::HandshakeMethod);
         }
         let version = query.version.unwrap_or(Version::V3);
-        let key = match (transport, self.upgrade_key(request)) {
+        let upgrade = match (transport, self.upgrade_of(request)) {
             (engine::Transport::Polling, _) => None,
-            (engine::Transport::WebSocket, Some(key)) => Some(key),
+            (engine::Transport::WebSocket, Some(upgrade)) => Some(upgrade),
             (engine::Transport::WebSocket, None) => {
                 return self.refuse_engine(now, slot, request, Refusal::BadRequest);
             }
         };
         let holder = self.holder(slot);
-        let entrance = Entrance::Session { polls: key.is_none() };
+        let entrance = Entrance::Session { polls: upgrade.is_none() };
         if let Some(why) = self.lacks_room(Some(holder), entrance) {
             return self.refuse_session(now, slot, request, why);
         }
         let id = self.id(slot);
-        let carrier = match key {
+        let carrier = match upgrade {
             Some(_) => Transport::WebSocket(id),
             None => Transport::Polling { held: None, posting: None },
         };
         let session = self.open_session(now, slot, holder, version, carrier);
-        match key {
-            Some(key) => self.switch_protocols(now, slot, key, Role::Session(session), None),
+        match upgrade {
+            Some(upgrade) => {
+                self.switch_protocols(now, slot, upgrade, Role::Session(session), None);
+            }
             None => self.hold(slot, request, session),
         }
         let limits = &self.settings.limits;
         let open = Open {
             sid: self.engine.get(session).sid,
-            upgrade: key.is_none(),
+            upgrade: upgrade.is_none(),
             ping_interval_ms: limits.ping_interval.as_millis(),
             ping_timeout_ms: limits.ping_timeout.as_millis(),
             body_bytes_max: limits.message_bytes_max,
@@ -118,27 +120,27 @@ impl<S: Socket> Server<S> {
             (engine::Transport::WebSocket, Method::Get)
                 if polls && self.engine.get(session).upgrade.is_none() =>
             {
-                let Some(key) = self.upgrade_key(request) else {
+                let Some(upgrade) = self.upgrade_of(request) else {
                     return self.refuse_engine(now, slot, request, Refusal::BadRequest);
                 };
                 let id = self.id(slot);
                 self.engine.get_mut(session).begin_upgrade(now.mono, id);
                 self.engine.arm(session, &self.settings);
-                self.switch_protocols(now, slot, key, Role::Session(session), None);
+                self.switch_protocols(now, slot, upgrade, Role::Session(session), None);
             }
             _ => self.refuse_engine(now, slot, request, Refusal::BadRequest),
         }
     }
 
-    /// The key of a request that may become a WebSocket.
-    fn upgrade_key<'b>(&self, request: &Request<'b, '_>) -> Option<&'b str> {
+    /// What the handshake of a request says that may become a WebSocket.
+    fn upgrade_of<'b>(&self, request: &Request<'b, '_>) -> Option<ws::Upgrade<'b>> {
         let offer = ws::Offer {
             is_get: request.method == Method::Get,
             http11: request.version == http::Version::Http11,
             has_body: request.framing.has_body(),
             fields: |name: &'static str| request.fields(name),
         };
-        ws::check(&offer).ok().flatten().map(|upgrade| upgrade.key)
+        ws::check(&offer).ok().flatten()
     }
 
     fn open_session(

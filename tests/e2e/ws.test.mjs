@@ -185,19 +185,19 @@ describe('opening', { concurrency: 4 }, () => {
     }
   });
 
-  test('extensions and subprotocols that are offered are not taken up', async (context) => {
+  test('of what is offered a subprotocol is chosen, and no extension', async (context) => {
     const server = await context.elbow();
     const tcp = await context.tcp(server.port);
     tcp.send(
       upgradeHead('/ws', [
         'Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits',
-        'Sec-WebSocket-Protocol: chat, superchat',
+        'Sec-WebSocket-Protocol: token.secret, chat, superchat',
       ]),
     );
     const { status, headers } = await tcp.response();
     assert.equal(status, 101);
     assert.equal(headers['sec-websocket-extensions'], undefined);
-    assert.equal(headers['sec-websocket-protocol'], undefined);
+    assert.equal(headers['sec-websocket-protocol'], 'chat');
   });
 
   test('one client too many is refused with 503, and probes say so', async (context) => {

@@ -435,3 +435,50 @@ fn what_a_url_would_lose_is_no_name_of_a_channel() {
         assert!(heard.contains("Invalid namespace"), "{name}: {heard}");
     }
 }
+
+#[test]
+fn a_client_that_offers_subprotocols_is_answered_with_one() {
+    let chosen = |heard: &str| {
+        let found: Vec<_> = heard
+            .lines()
+            .filter_map(|line| line.strip_prefix("Sec-WebSocket-Protocol: "))
+            .map(str::to_owned)
+            .collect();
+        assert!(found.len() <= 1, "{heard}");
+        found.first().cloned()
+    };
+    let long = "jwt.".repeat(1_000);
+    for (offered, expected) in [
+        ("chat", Some("chat")),
+        ("graphql-ws, graphql-transport-ws", Some("graphql-ws")),
+        ("v1\r\nSec-WebSocket-Protocol: v2", Some("v1")),
+        ("token.secret, chat", Some("chat")),
+        ("chat, token.secret", Some("chat")),
+        ("elbow.v1, chat", Some("chat")),
+        ("elbow.v1", None),
+        ("token.secret", None),
+        (&long, Some(&long[..])),
+    ] {
+        for target in SOCKETS {
+            let mut world = World::new();
+            let fields = format!("{UPGRADE}Sec-WebSocket-Protocol: {offered}\r\n");
+            let (status, heard) = world.answer(&request("GET", target, &fields));
+            assert_eq!((&*status, chosen(&heard).as_deref()), ("101", expected), "{target}");
+            assert!(!heard.contains("secret"), "{heard}");
+        }
+    }
+    // The upgrade of a session that polls, too; and whoever offers nothing is told of nothing.
+    let mut world = World::new();
+    let (_, heard) = world.answer(&request("GET", "/socket.io/?EIO=4&transport=polling", ""));
+    let sid = sid_of(heard.as_bytes());
+    let target = format!("/socket.io/?EIO=4&transport=websocket&sid={sid}");
+    let fields = format!("{UPGRADE}Sec-WebSocket-Protocol: chat\r\n");
+    let (_, heard) = world.answer(&request("GET", &target, &fields));
+    assert_eq!(chosen(&heard).as_deref(), Some("chat"), "{heard}");
+    let (_, heard) = world.answer(&request("GET", "/ws", UPGRADE));
+    assert_eq!(chosen(&heard), None, "{heard}");
+    for malformed in ["a b", "chat, chat", "\"a\"", "a/b"] {
+        let fields = format!("{UPGRADE}Sec-WebSocket-Protocol: {malformed}\r\n");
+        assert_eq!(world.status("/ws", &fields), "400", "{malformed}");
+    }
+}

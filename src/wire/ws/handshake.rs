@@ -1,15 +1,17 @@
 //! The opening handshake (RFC 6455 section 4.2), on the fields of a request already taken apart.
 //!
-//! Deals with: whether a request is an upgrade, whether it may be answered with 101, and the accept
-//! key. Leaves to others: the HTTP head itself with its `Host`, the `Origin`
-//! ([`crate::wire::origin`]), which path is for WebSocket, and writing the answer. No subprotocol
-//! is ever chosen; what the client offers of them is only checked for being well formed. No
-//! extension is ever agreed on, so what is offered of them is not read: clients that send something
-//! malformed there get the connection that they asked for.
+//! Deals with: whether a request is an upgrade, whether it may be answered with 101, which
+//! subprotocol is chosen, and the accept key. Leaves to others: the HTTP head itself with its
+//! `Host`, the `Origin` ([`crate::wire::origin`]), which path is for WebSocket, and writing the
+//! answer. No extension is ever agreed on, so what is offered of them is not read: clients that
+//! send something malformed there get the connection that they asked for.
 //!
-//! The surprise: tungstenite's own check refuses what the RFC allows (`Upgrade: websocket, h2c`,
-//! two `Connection` fields, a tab behind a comma). So the lists are read here, and only the answer
-//! to the key comes from tungstenite.
+//! The surprise: a subprotocol is chosen although none is interpreted. Browsers and others give a
+//! connection up when a server chooses none of those that they offer; and since payloads are passed
+//! on as they are, whatever their two ends agree on is what is spoken. Besides, tungstenite's own
+//! check refuses what the RFC allows (`Upgrade: websocket, h2c`, two `Connection` fields, a tab
+//! behind a comma). So the lists are read here, and only the answer to the key comes from
+//! tungstenite.
 
 use tungstenite::handshake::derive_accept_key;
 
@@ -41,6 +43,9 @@ pub struct Offer<F> {
 pub struct Upgrade<'r> {
     /// The client's `Sec-WebSocket-Key`: base64 of 16 bytes, 24 characters.
     pub key: &'r str,
+    /// The subprotocol for the `Sec-WebSocket-Protocol` of the answer, a token; `None` if that is
+    /// to be left out, because nothing was offered that may be chosen.
+    pub protocol: Option<&'r str>,
 }
 
 /// Why a request to upgrade is not answered with 101.
@@ -136,7 +141,10 @@ where
     if !protocols_valid(fields("sec-websocket-protocol")) {
         return Err(Refusal::Protocols);
     }
-    Ok(Some(Upgrade { key }))
+    let mut offered = fields("sec-websocket-protocol").flat_map(elements);
+    let protocol = offered.find(|name| may_be_chosen(name));
+    let protocol = protocol.and_then(|name| core::str::from_utf8(name).ok());
+    Ok(Some(Upgrade { key, protocol }))
 }
 
 /// The `Sec-WebSocket-Accept` that answers the key of an [`Upgrade`].
@@ -172,6 +180,19 @@ fn key_text(value: &[u8]) -> Option<&str> {
         && digits.iter().all(digit)
         && matches!(digits[21], b'A' | b'Q' | b'g' | b'w');
     if valid { std::str::from_utf8(value).ok() } else { None }
+}
+
+/// How a subprotocol begins that is no protocol but a secret, which a page can put into no other
+/// field. An answer that repeated the secret would tell it to whoever keeps answers.
+const SECRET: &[u8] = b"token.";
+
+/// The name that is kept for messages in a form of our own. No payload has that form, so to choose
+/// the name would promise what does not hold.
+const RESERVED: &[u8] = b"elbow.v1";
+
+/// Whether the subprotocol `name` may be the answer to its offer.
+fn may_be_chosen(name: &[u8]) -> bool {
+    !name.starts_with(SECRET) && name != RESERVED
 }
 
 /// Whether the fields list tokens, none of them twice (section 4.1: names compare with their case).
@@ -241,7 +262,11 @@ mod tests {
         checked(&others.chain(own).collect::<Vec<_>>())
     }
 
-    const GRANTED: Result<Option<Upgrade<'static>>, Refusal> = Ok(Some(Upgrade { key: KEY }));
+    const GRANTED: Result<Option<Upgrade<'static>>, Refusal> = chosen(None);
+
+    const fn chosen(protocol: Option<&str>) -> Result<Option<Upgrade<'_>>, Refusal> {
+        Ok(Some(Upgrade { key: KEY, protocol }))
+    }
 
     #[test]
     fn the_vectors_accept_keys() {
@@ -330,9 +355,36 @@ mod tests {
     #[test]
     fn offered_protocols_are_distinct_tokens() {
         let name = "sec-websocket-protocol";
-        assert_eq!(with(name, &["chat, Chat,, superchat", "v2.x"]), GRANTED);
+        assert_eq!(with(name, &["chat, Chat,, superchat", "v2.x"]), chosen(Some("chat")));
         for values in [&["chat, chat"][..], &["chat", "chat"], &["a b"], &["a/b"], &["\"a\""]] {
             assert_eq!(with(name, values), Err(Refusal::Protocols), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_protocol_is_chosen_that_is_no_secret() {
+        let name = "sec-websocket-protocol";
+        for (values, protocol) in [
+            (&["chat"][..], Some("chat")),
+            (&[",\tchat ,x"], Some("chat")),
+            (&["x", "chat"], Some("x")),
+            (&["token.a", "token.b, chat"], Some("chat")),
+            (&["chat, token.a"], Some("chat")),
+            (&["token.a"], None),
+            (&["token."], None),
+            (&["token.a, token.b"], None),
+            (&["token"], Some("token")),
+            (&["tokens.a"], Some("tokens.a")),
+            (&["Token.a"], Some("Token.a")),
+            (&["elbow.v1"], None),
+            (&["elbow.v1, chat"], Some("chat")),
+            (&["token.a, elbow.v1"], None),
+            (&["elbow.v2"], Some("elbow.v2")),
+            (&["Elbow.v1"], Some("Elbow.v1")),
+            (&[""], None),
+            (&[], None),
+        ] {
+            assert_eq!(with(name, values), chosen(protocol), "{values:?}");
         }
     }
 
