@@ -6,17 +6,20 @@
 //!
 //! The surprise: everything is written with its errors ignored. Somebody reads this output through
 //! `head`, or has closed it; neither is a reason to panic or to change the exit code. And this is
-//! the one place outside of the shell that uses `std::net` and reads the clock: a probe is a
+//! the one place outside of the shell that opens sockets and reads the clock: a probe is a
 //! blocking client of its own, in a process that runs no server.
 
 use core::fmt;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use crate::config::{self, Command, Config, HealthUrl, Machine};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::config::{self, Command, Config, Endpoint, HealthUrl, Machine};
 use crate::text::{Composed, Line, shown, shown_text};
 
 /// Exit code for values that contradict each other, or the machine (`EX_CONFIG` of sysexits).
@@ -55,10 +58,12 @@ pub fn execute(
             Err(why) => {
                 let (path, mark) =
                     url.path.split_once('?').map_or((&*url.path, ""), |(p, _)| (p, "?"));
-                complain(
-                    err,
-                    format_args!("http://{}{path}{mark}: {}", url.address, Composed(&why)),
-                );
+                let scheme = match url.address {
+                    Endpoint::Ip(_) => "http://",
+                    Endpoint::Unix(_) => "",
+                };
+                let whom = format_args!("{scheme}{}{path}{mark}", url.address);
+                complain(err, format_args!("{whom}: {}", Composed(&why)));
                 1
             }
         },
@@ -113,8 +118,13 @@ pub fn probe(url: &HealthUrl) -> Result<(), String> {
 /// Sends the request and returns the beginning of the answer, as far as it was read when the status
 /// line was whole, the peer closed, or the buffer was full.
 fn ask(url: &HealthUrl, deadline: &Deadline) -> io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect_timeout(&url.address, deadline.left()?)?;
-    let (path, host) = (&url.path, url.address);
+    let (mut stream, host) = match &url.address {
+        Endpoint::Ip(address) => {
+            (TcpStream::connect_timeout(address, deadline.left()?)?.into(), address.to_string())
+        }
+        Endpoint::Unix(path) => (connect_unix(path, deadline)?, "localhost".to_owned()),
+    };
+    let path = &url.path;
     let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     stream.set_write_timeout(Some(deadline.left()?))?;
     stream.write_all(request.as_bytes())?;
@@ -131,6 +141,15 @@ fn ask(url: &HealthUrl, deadline: &Deadline) -> io::Result<Vec<u8>> {
     }
     answer.truncate(filled);
     Ok(answer)
+}
+
+/// Connects to a Unix socket. One whose backlog is full is waited for until the deadline.
+fn connect_unix(path: &Path, deadline: &Deadline) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // The time to write is the time to connect, too (socket(7)).
+    socket.set_write_timeout(Some(deadline.left()?))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(socket)
 }
 
 /// The instant at which a blocking probe gives up, by the real clock.

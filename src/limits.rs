@@ -149,10 +149,10 @@ pub const ESCAPED_BYTES_MAX: usize = 6;
 
 /// The most bytes of a record beside the message: headers of frames, the channel's name, types, and
 /// the words of the event that a plain message becomes.
-pub const RECORD_EXTRA_BYTES_MAX: usize = 320;
+pub const RECORD_EXTRA_BYTES_MAX: usize = 384;
 
 /// The most bytes of a channel's name.
-pub const CHANNEL_NAME_BYTES_MAX: usize = 64;
+pub const CHANNEL_NAME_BYTES_MAX: usize = 128;
 
 /// Addresses of one `X-Forwarded-For` that are looked at, from its right end: proxies that stand
 /// behind one another. If all of them are trusted, the leftmost of these is taken for the client.

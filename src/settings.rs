@@ -2,7 +2,7 @@
 //!
 //! A value that comes from a flag was parsed and checked above; the floors below take it as it is.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
 
@@ -22,6 +22,10 @@ pub enum ProxyMode {
     Required,
 }
 
+/// The address that stands for a peer on a Unix socket, which has none: `[::]:0`, from which no
+/// connection over IP ever comes.
+pub const UNIX_PEER: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 0);
+
 /// Networks whose peers are believed when they say who the client is.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Trust(pub Vec<IpNet>);
@@ -30,6 +34,12 @@ impl Trust {
     /// Whether `address`, which is in its canonical form, lies in one of the networks.
     pub fn contains(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(&address))
+    }
+
+    /// Whether `peer` is believed when it says who the client is. On a Unix socket everybody is,
+    /// for the permissions of its file have decided who may connect.
+    pub fn believes(&self, peer: SocketAddr) -> bool {
+        peer == UNIX_PEER || self.contains(peer.ip())
     }
 }
 

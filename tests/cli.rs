@@ -8,11 +8,13 @@ use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 
 use elbow::cli;
-use elbow::config::{self, Command, Failure, HealthUrl, Machine};
+use elbow::config::{self, Command, Endpoint, Failure, HealthUrl, Machine};
 use elbow::time::Duration;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 const MACHINE: Machine =
     Machine { descriptors_hard: 1 << 20, memory_bytes: None, activated_sockets: false };
@@ -125,6 +127,10 @@ fn a_probe_asks_where_the_environment_says_that_the_server_listens() {
     assert_eq!(derived(&[(listen, "[::]:80")]), at("[::1]:80"));
     assert_eq!(derived(&[(health, "127.0.0.2:9"), (listen, "x")]), at("127.0.0.2:9"));
     assert_eq!(derived(&[(health, ""), (listen, "127.0.0.1:8")]), at("127.0.0.1:8"));
+    assert_eq!(derived(&[(listen, ":80")]), at("127.0.0.1:80"));
+    assert_eq!(derived(&[(listen, "*:80,[::1]:81")]), at("127.0.0.1:80"));
+    assert_eq!(derived(&[(listen, "unix:/run/elbow,[::1]:81")]), at("unix:/run/elbow"));
+    assert_eq!(derived(&[(health, "unix:a"), (listen, "x")]), at("unix:a"));
 }
 
 #[test]
@@ -138,6 +144,41 @@ fn a_probe_that_cannot_know_the_port_says_so() {
                 .to_owned()
         ))
     );
+}
+
+#[test]
+fn a_probe_asks_a_unix_socket_too() {
+    let path = std::env::temp_dir().join(format!("elbow-probe-{}", std::process::id()));
+    let url = format!("unix:{}", path.display());
+    let refused = execute(&["health", "--url", &url]);
+    assert_eq!(refused.exit_code, 1);
+    let begin = format!("elbow: {url}/healthz: No such file");
+    assert!(refused.err.starts_with(&begin), "{}", refused.err);
+
+    let listener = UnixListener::bind(&path).expect("the folder for such files is there");
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("the probe connects");
+        let expected = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let mut request = vec![0; expected.len()];
+        stream.read_exact(&mut request).expect("the probe sends");
+        stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nok").expect("the probe is there");
+        assert_eq!(String::from_utf8_lossy(&request), String::from_utf8_lossy(expected));
+    });
+    let outcome = execute(&["health", "--url", &url]);
+    server.join().expect("the server has not panicked");
+    assert_eq!((outcome.exit_code, outcome.err.as_str()), (0, ""));
+
+    // It listens, and its backlog is full, and stays so.
+    std::fs::remove_file(&path).expect("it is there");
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None).expect("there are descriptors");
+    socket.bind(&SockAddr::unix(&path).expect("a path")).expect("nobody is there");
+    socket.listen(0).expect("it is bound");
+    let _waiting = UnixStream::connect(&path).expect("one may wait");
+    let limit = Duration::from_millis(100);
+    let address = Endpoint::Unix(path.clone());
+    let late = cli::probe(&HealthUrl { address, path: "/healthz".to_owned(), limit });
+    std::fs::remove_file(&path).expect("it is there");
+    assert_eq!(late, Err("no answer within 100ms".to_owned()));
 }
 
 /// A server for one request: sends `answer` (or nothing at all and waits for the end) and returns
@@ -166,6 +207,7 @@ fn serve(answer: Option<&'static [u8]>) -> (SocketAddr, thread::JoinHandle<Strin
 fn probe(answer: Option<&'static [u8]>) -> Result<(), String> {
     let (address, server) = serve(answer);
     let limit = Duration::from_millis(if answer.is_some() { 5000 } else { 300 });
+    let address = Endpoint::Ip(address);
     let result = cli::probe(&HealthUrl { address, path: "/healthz".to_owned(), limit });
     server.join().expect("the server has not panicked");
     result

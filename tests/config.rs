@@ -8,7 +8,7 @@
 
 use std::ffi::OsString;
 
-use elbow::config::{self, Command, Config, Failure, Lb, Machine, OPTIONS};
+use elbow::config::{self, Command, Config, Endpoint, Failure, Lb, Listen, Machine, OPTIONS};
 use elbow::limits::{KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
 use elbow::settings::ProxyMode;
 use elbow::time::Duration;
@@ -17,6 +17,10 @@ use proptest::prelude::*;
 
 const MACHINE: Machine =
     Machine { descriptors_hard: 1 << 20, memory_bytes: None, activated_sockets: false };
+
+fn at(address: &str) -> Listen {
+    Listen::At(Endpoint::Ip(address.parse().expect("an address")))
+}
 
 /// What an option takes and what not.
 struct Example {
@@ -32,8 +36,13 @@ struct Example {
 const EXAMPLES: [Example; OPTIONS.len()] = [
     Example {
         name: "listen",
-        taken: ("localhost:1, [::1]:2", "127.0.0.1:1,[::1]:2"),
+        taken: ("localhost:1, [::1]:2,:3,unix:/a b", "127.0.0.1:1,[::1]:2,*:3,unix:/a b"),
         refused: ("3000", ADDRESS),
+    },
+    Example {
+        name: "unix-mode",
+        taken: ("600", "0600"),
+        refused: ("0o660", "allowed are the octal digits of a file's mode, such as 0660 or 600"),
     },
     Example {
         name: "health-listen",
@@ -70,8 +79,8 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
     },
     Example {
         name: "allow-origin",
-        taken: ("https://a.example,null", "https://a.example,null"),
-        refused: ("nowhere", "an origin such as https://example.org, or *, or null"),
+        taken: ("https://a.example,null,file://", "https://a.example,null,file://"),
+        refused: ("https://*", "https://*.example.org or file://, or null, or *"),
     },
     Example {
         name: "events",
@@ -132,8 +141,8 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
     },
 ];
 
-const ADDRESS: &str = "allowed is an IP address (or localhost) and a port, such as 0.0.0.0:3000, \
-                       [::1]:3000 or localhost:3000";
+const ADDRESS: &str = "allowed is an IP address (or localhost, or * for all) and a port, such as \
+                       0.0.0.0:3000, [::1]:3000 or *:3000, or unix:PATH, of at most 107 bytes";
 const HOST: &str = "allowed is a host such as chat.example.org, 192.0.2.1 or [2001:db8::1], \
                     without wildcards";
 const DURATION: &str = "allowed is a duration such as 250ms, 25s or 2m, from 10ms to 60m";
@@ -260,7 +269,7 @@ fn a_flag_that_help_or_a_warning_names_is_there() {
 #[test]
 fn a_list_may_be_repeated_and_names_its_wrong_item() {
     let both = config(&["--listen", "127.0.0.1:1", "--listen", "127.0.0.1:2"], &[]);
-    assert_eq!(both.listen, ["127.0.0.1:1", "127.0.0.1:2"].map(|text| text.parse().unwrap()));
+    assert_eq!(both.listen, ["127.0.0.1:1", "127.0.0.1:2"].map(at));
     assert_eq!(
         failure(&[], &[("ELBOW_LISTEN", "127.0.0.1:1,x")]).1,
         format!("ELBOW_LISTEN: bad value \"127.0.0.1:1,x\": \"x\": {ADDRESS}")
@@ -288,7 +297,7 @@ fn the_defaults_are_those_that_operators_rely_on() {
     assert_eq!(config.settings.limits, limits);
     assert_eq!(config.settings.proxy, ProxyMode::Off);
     assert_eq!(config.settings.origins, []);
-    assert_eq!(config.listen, ["0.0.0.0:3000".parse().unwrap()]);
+    assert_eq!((config.listen, config.unix_mode), (vec![at("0.0.0.0:3000")], 0o660));
     assert_eq!((config.health_listen, config.www), (None, None));
     assert_eq!(config.io_uring, config::IoUring::Auto);
     assert_eq!(config.log_level, LevelFilter::Info);
@@ -481,8 +490,32 @@ fn listeners_are_not_in_each_others_way() {
     assert_eq!(failure(&["--listen", "[::1]:1,[::1]:1"], &[]).0, 78);
     config(&["--listen", "0.0.0.0:0,0.0.0.0:0", "--health-listen", "0.0.0.0:0"], &[]);
     config(&["--listen", "127.0.0.1:1,127.0.0.2:1,[::1]:1"], &[]);
+    config(&["--listen", "0.0.0.0:1,[::]:1,unix:/a,unix:/b"], &[]);
+    config(&["--listen", "[::]:1", "--health-listen", "127.0.0.1:1"], &[]);
+    assert_eq!(failure(&["--listen", "unix:/a,unix:/a"], &[]).0, 78);
+    assert_eq!(failure(&["--listen", ":1,*:1"], &[]).0, 78);
+    assert_eq!(
+        failure(&["--listen", ":1", "--health-listen", "127.0.0.1:1"], &[]).1,
+        "--health-listen 127.0.0.1:1 is in the way of --listen *:1: allowed are different ports, \
+         or different addresses"
+    );
     let activated = Machine { activated_sockets: true, ..MACHINE };
     config_on(&activated, &["--health-listen", "127.0.0.1:3000"], &[]);
+}
+
+#[test]
+fn a_mode_for_no_file_is_told_of() {
+    let warnings =
+        |machine: &Machine, args: &[&str]| config_on(machine, args, &[]).warnings(machine);
+    let unused = "--unix-mode 0600 is not used: no listener is unix:PATH".to_owned();
+    assert!(warnings(&MACHINE, &["--unix-mode", "0600"]).contains(&unused));
+    let args = ["--unix-mode", "0600", "--listen", "unix:/a"];
+    assert_eq!(warnings(&MACHINE, &args), Vec::<String>::new());
+    let args = ["--unix-mode", "0600", "--health-listen", "unix:/a"];
+    assert_eq!(warnings(&MACHINE, &args), Vec::<String>::new());
+    let activated = Machine { activated_sockets: true, ..MACHINE };
+    let args = ["--unix-mode", "0600", "--listen", "unix:/a"];
+    assert!(warnings(&activated, &args).contains(&unused));
 }
 
 #[test]
@@ -581,11 +614,11 @@ fn the_report_says_which_messages_may_be_refused_though_they_are_short_enough() 
         (&["--max-message", "1", "--feed", "4KiB"], "messages: up to 1 bytes, whatever is in them"),
         // The most of which all are taken, and one more.
         (
-            &["--max-message", "87328", "--feed", "1MiB"],
+            &["--max-message", "87317", "--feed", "1MiB"],
             "messages: up to 85.2 KiB, whatever is in them",
         ),
         (
-            &["--max-message", "87329", "--feed", "1MiB"],
+            &["--max-message", "87318", "--feed", "1MiB"],
             "messages: up to 85.2 KiB; a text over 85.2 KiB is refused if escaped for Socket.IO it \
              takes more than 512 KiB, half of --feed",
         ),

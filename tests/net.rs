@@ -5,6 +5,10 @@
 //! Method: the binary runs, a client connects, and the server's end of that connection is fetched
 //! out of the process (pidfd_getfd(2)) and asked with `getsockopt`. For urgent data the process is
 //! stopped while it is sent, so that all of it is there when the server looks, which is told once.
+//! Unix sockets, and addresses of which one seems to contain the other, are in `net/listen.rs`.
+
+#[path = "net/listen.rs"]
+mod listen;
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};

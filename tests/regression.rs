@@ -5,6 +5,8 @@
 
 #[path = "regression/admission.rs"]
 mod admission;
+#[path = "regression/clients.rs"]
+mod clients;
 #[path = "regression/log.rs"]
 mod log;
 #[path = "regression/places.rs"]
@@ -22,7 +24,7 @@ mod turns;
 
 mod harness;
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 use std::io;
 
 use elbow::id::ConnId;
@@ -58,7 +60,11 @@ impl World {
 
     fn connect_to(&mut self, listener: Listener, ip: &str) -> (Client, ConnId) {
         let ip: IpAddr = ip.parse().expect("an address");
-        self.accept(listener, (ip, 1234).into())
+        self.connect_from(listener, (ip, 1234).into())
+    }
+
+    fn connect_from(&mut self, listener: Listener, peer: SocketAddr) -> (Client, ConnId) {
+        self.accept(listener, peer)
     }
 
     /// A client with a WebSocket, its 101 taken.

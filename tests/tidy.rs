@@ -76,7 +76,7 @@ const OUTSIDE: [&str; 8] = [
 const HARMLESS: [&str; 2] = ["std::time::Duration", "std::time::UNIX_EPOCH"];
 
 /// `elbow health` is a small blocking client; the head of cli.rs says so.
-const CLIENT: [&str; 2] = ["std::net", "std::time"];
+const CLIENT: [&str; 3] = ["socket2", "std::net", "std::time"];
 
 /// How a doc comment may not begin: a hover shows it without whatever such words lean on.
 const LEANING: [&str; 11] =

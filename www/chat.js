@@ -21,7 +21,8 @@ const LASTED_MS = 10_000; // a connection this old was a good one: start again f
 const SLEPT_MS = 75_000; // a tick this late: the machine slept; hidden pages get one a minute
 const TOUCH_MS = 500; // a scroll this soon after the wheel or a finger is the person's
 const GROUP_MS = 5 * 60_000; // later messages of the same author stand apart
-const CHANNEL = /^(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}$/; // . and .. would vanish from the URL's path
+const CHANNEL_BYTES_MAX = 128;
+const CHANNEL = /^(?!\.{1,2}(\/|$))[\w.~:@=,+-]+(\/(?!\.{1,2}(\/|$))[\w.~:@=,+-]+)*$/;
 const NAMED = /^<([^<>\s\p{Cc}][^<>\p{Cc}]{0,63})> (.+)$/su;
 const NAME_STRIPPED = /[<>\p{Cc}\u202a-\u202e\u2066-\u2069]/gu; // and what turns text around
 
@@ -60,10 +61,10 @@ function channelFromAddress() {
     // A lone % is no channel name either way.
   }
   name ||= new URLSearchParams(location.search).get("channel") || "default";
-  const valid = CHANNEL.test(name);
+  const valid = name.length <= CHANNEL_BYTES_MAX && CHANNEL.test(name);
   $("notice").hidden = valid;
-  $("notice").textContent = valid ? "" : `“${name.slice(0, 80)}” is no channel name: 1 to 64 of `
-    + "A–Z a–z 0–9 . _ - are allowed. This is the channel “default”.";
+  $("notice").textContent = valid ? "" : `“${name.slice(0, 80)}” is no channel name: 1 to 128 of `
+    + "A–Z a–z 0–9 . _ ~ : @ = , + - / are allowed, no part of it empty, . or .. This is the channel “default”.";
   return valid ? name : "default";
 }
 

@@ -63,5 +63,8 @@ fn look_at(request: &Request<'_, '_>) {
     };
     if let Ok(Some(upgrade)) = check(&offer) {
         accept(upgrade.key);
+        // What is repeated in the answer can end no line of it.
+        let protocol = upgrade.protocol.unwrap_or("none");
+        assert!(!protocol.is_empty() && protocol.bytes().all(|byte| byte.is_ascii_graphic()));
     }
 }

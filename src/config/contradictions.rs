@@ -7,10 +7,9 @@
 //! The surprise: sizes are compared as they will hold, so a feed that is large enough only once it
 //! is rounded up is large enough.
 
-use core::net::SocketAddr;
-
 use super::derived::MESSAGES_PER_FEED;
 use super::failure::Failure;
+use super::listen::Listen;
 use super::machine::Machine;
 use super::option::Opt;
 use super::options::{Asked, TABLE};
@@ -33,11 +32,12 @@ pub(super) fn check(asked: &Asked, machine: &Machine) -> Result<(), Failure> {
 /// Two listeners in each other's way would fail to bind, at start and with a worse message.
 fn check_listeners(asked: &Asked, machine: &Machine) -> Result<(), Failure> {
     let public = if machine.activated_sockets { &[][..] } else { &asked.listen.value };
-    let health = asked.health_listen.value.map(|address| (&TABLE.health_listen.option, address));
-    let public = public.iter().map(|address| (&TABLE.listen.option, *address));
-    let all: Vec<(&Opt, SocketAddr)> = public.chain(health).collect();
+    let health = asked.health_listen.value.as_ref();
+    let health = health.map(|address| (&TABLE.health_listen.option, address));
+    let public = public.iter().map(|address| (&TABLE.listen.option, address));
+    let all: Vec<(&Opt, &Listen)> = public.chain(health).collect();
     for (index, (option, address)) in all.iter().enumerate() {
-        let before = all[..index].iter().find(|(_, before)| overlap(*before, *address));
+        let before = all[..index].iter().find(|(_, before)| address.is_in_the_way_of(before));
         if let Some((other, before)) = before {
             return Err(Failure::contradiction(format!(
                 "{} {address} is in the way of {} {before}: allowed are different ports, \
@@ -114,12 +114,4 @@ fn check_descriptors(asked: &Asked, machine: &Machine) -> Result<(), Failure> {
         )));
     }
     Ok(())
-}
-
-/// Whether the second of two sockets could not be bound. Port 0 is never in the way.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
-    let (a_ip, b_ip) = (a.ip().to_canonical(), b.ip().to_canonical());
-    let wildcard = a_ip.is_unspecified() || b_ip.is_unspecified();
-    let same_family = a_ip.is_ipv4() == b_ip.is_ipv4();
-    a.port() == b.port() && a.port() != 0 && (a_ip == b_ip || (wildcard && same_family))
 }

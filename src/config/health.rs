@@ -10,10 +10,9 @@
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::failure::Failure;
-use super::kind::Kind;
+use super::listen::{self, Endpoint, Listen};
 use super::option::Opt;
 use super::options::TABLE;
-use super::value::Address;
 use crate::time::Duration;
 
 /// How long the whole probe may take, from connecting to the status.
@@ -26,7 +25,7 @@ const PATH: &str = "/healthz";
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct HealthUrl {
     /// Where the server listens; never a wildcard, never port 0.
-    pub address: SocketAddr,
+    pub address: Endpoint,
     /// What is asked for: begins with `/`, visible ASCII only.
     pub path: String,
     /// Time for all of it.
@@ -34,15 +33,20 @@ pub struct HealthUrl {
 }
 
 impl HealthUrl {
-    /// Reads an `http://` URL whose host is an IP address or `localhost`. The port is 80 unless
-    /// given, the path `/healthz`.
+    /// Reads an `http://` URL whose host is an IP address or `localhost`, or `unix:` and the path
+    /// of a socket. The port is 80 unless given, the path `/healthz`.
     ///
     /// # Errors
     /// What is allowed, if `text` is no such URL.
     pub fn parse(text: &str) -> Result<HealthUrl, String> {
         let allowed = || {
-            "allowed is http://HOST:PORT/PATH, where HOST is an IP address or localhost".to_owned()
+            "allowed is http://HOST:PORT/PATH, where HOST is an IP address or localhost, or \
+             unix:SOCKET"
+                .to_owned()
         };
+        if let Some(address) = listen::unix(text) {
+            return Ok(HealthUrl { address, path: PATH.to_owned(), limit: HEALTH_LIMIT });
+        }
         let rest = text.strip_prefix("http://").ok_or_else(allowed)?;
         let (host, path) = match rest.find('/') {
             Some(at) => rest.split_at(at),
@@ -50,12 +54,12 @@ impl HealthUrl {
         };
         // A blank or a line's end in the path would let one request become two.
         let visible = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
-        let address = Address.parse(host).or_else(|_| Address.parse(&format!("{host}:80")));
+        let address = listen::ip(host).or_else(|| listen::ip(&format!("{host}:80")));
         match address {
-            Ok(address) if visible && address.port() != 0 => {
+            Some(address) if visible && address.port() != 0 => {
                 Ok(HealthUrl::new(address, path.to_owned()))
             }
-            Ok(_) | Err(_) => Err(allowed()),
+            Some(_) | None => Err(allowed()),
         }
     }
 
@@ -74,7 +78,15 @@ impl HealthUrl {
         let (option, text) = found.unwrap_or((listen, listen.default.to_owned()));
         let bad = |allowed: String| Failure::bad_value(&option.env_name(), &text, &allowed);
         let addresses = TABLE.listen.kind.parse(&text).map_err(bad)?;
-        let address = *addresses.first().expect("a list has an item, or is refused");
+        let address = match addresses.first().expect("a list has an item, or is refused") {
+            Listen::At(address @ Endpoint::Unix(_)) => {
+                let address = address.clone();
+                return Ok(HealthUrl { address, path: PATH.to_owned(), limit: HEALTH_LIMIT });
+            }
+            Listen::At(Endpoint::Ip(address)) => *address,
+            // Where there is no IPv6, IPv4 alone is listened on.
+            Listen::Any(port) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), *port),
+        };
         if address.port() == 0 {
             return Err(bad("port 0 does not tell where to ask; give --url".to_owned()));
         }
@@ -89,7 +101,7 @@ impl HealthUrl {
         };
         let mut address = address;
         address.set_ip(ip);
-        HealthUrl { address, path, limit: HEALTH_LIMIT }
+        HealthUrl { address: Endpoint::Ip(address), path, limit: HEALTH_LIMIT }
     }
 }
 
@@ -109,11 +121,21 @@ mod tests {
         assert_eq!(parsed("http://[::1]/"), pair("[::1]:80", "/"));
         assert_eq!(parsed("http://0.0.0.0:81/a?b=c"), pair("127.0.0.1:81", "/a?b=c"));
         assert_eq!(parsed("http://[::]:81/"), pair("[::1]:81", "/"));
+        assert_eq!(parsed("unix:/run/a:b"), pair("unix:/run/a:b", "/healthz"));
     }
 
     #[test]
     fn what_is_no_such_url_is_refused() {
-        for bad in ["", "127.0.0.1:81", "https://127.0.0.1/", "http://", "http:///healthz"] {
+        for bad in [
+            "",
+            "unix:",
+            "http://unix:/a",
+            "http://*:81/",
+            "127.0.0.1:81",
+            "https://127.0.0.1/",
+            "http://",
+            "http:///healthz",
+        ] {
             assert_eq!(parsed(bad), None, "{bad}");
         }
         for bad in ["http://example.org/", "http://[::1/", "http://1.2.3.4:0/", "http://u@[::1]/"] {

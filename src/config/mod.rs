@@ -16,6 +16,7 @@
 //! options              the table: one row for each option
 //! row                  what a row makes: a value, and who it comes from
 //! value, words         the kinds of values
+//! listen               where sockets are, which is a kind of value too
 //! kind                 what every kind is
 //! option               what readers know of an option
 //! failure, machine     what an operator is told; what the machine offers
@@ -39,6 +40,7 @@ mod failure;
 mod health;
 mod help;
 mod kind;
+mod listen;
 mod machine;
 mod option;
 mod options;
@@ -51,6 +53,7 @@ mod words;
 pub use failure::Failure;
 pub use health::{HEALTH_LIMIT, HealthUrl};
 pub use help::{flags_table, help};
+pub use listen::{Endpoint, Listen};
 pub use machine::Machine;
 pub use option::Opt;
 pub use options::OPTIONS;

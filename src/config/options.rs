@@ -8,7 +8,6 @@
 //! The surprise: the name of a field is the name of its flag, with dashes for underscores. Whoever
 //! looks for `--ping-interval` in the source finds `ping_interval`.
 
-use core::net::SocketAddr;
 use core::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -17,10 +16,11 @@ use log::LevelFilter;
 
 use super::failure::Failure;
 use super::kind::{IfGiven, List, OrOff};
+use super::listen::{Address, FileMode, Listen};
 use super::option::{Opt, dashed, flag_name};
 use super::row::{Found, Row, Shown, Sources, rows};
 use super::value::{
-    Address, Count, EventName, Folder, GIB, HostName, KIB, Length, MIB, Network, PageOrigin, Size,
+    Count, EventName, Folder, GIB, HostName, KIB, Length, MIB, Network, PageOrigin, Size,
 };
 use super::words::{BALANCERS, IO_URING_MODES, IoUring, LOG_LEVELS, Lb, PROXY_MODES};
 use crate::limits::CONNECTIONS_DEFAULT_MAX;
@@ -66,18 +66,30 @@ const TRUSTED: &str = "127.0.0.0/8,::1/128,10.0.0.0/8,172.16.0.0/12,192.168.0.0/
                        169.254.0.0/16,fe80::/10,fc00::/7";
 
 rows! {
-    listen: Vec<SocketAddr> {
+    listen: Vec<Listen> {
         kind: List::of_at_most(LISTENERS_MAX, Address),
         heading: "Listening",
         value: "ADDR",
         repeatable: true,
         default: "0.0.0.0:3000",
-        help: "Where clients, or the balancer, connect: an IP address or localhost, and a port. \
-               Port 0 picks a free one and logs it. Sockets handed over by systemd (LISTEN_FDS) \
-               are used instead.",
+        help: "Where clients, or the balancer, connect: an IP address or localhost, and a port; \
+               *:3000 or :3000 for every address of IPv6 and IPv4; or unix:PATH. Port 0 picks a \
+               free one and logs it. [::] takes IPv4 too, unless an address of IPv4 has the same \
+               port. Who connects to a Unix socket is trusted as if by --proxy-trust. Sockets \
+               handed over by systemd (LISTEN_FDS) are used instead.",
     }
 
-    health_listen: Option<SocketAddr> {
+    unix_mode: u32 {
+        kind: FileMode,
+        heading: "Listening",
+        value: "MODE",
+        default: "0660",
+        help: "Permissions of the files of unix:PATH, in octal digits: who may write to the file \
+               may connect. A file that a server has left behind is replaced, one that somebody \
+               listens on is an error, and at the end the file is removed.",
+    }
+
+    health_listen: Option<Listen> {
         kind: IfGiven(Address),
         heading: "Listening",
         value: "ADDR",
@@ -141,8 +153,9 @@ rows! {
         value: "ORIGIN,…",
         repeatable: true,
         default_words: "same origin",
-        help: "Pages of these origins may connect too, such as https://example.org. A * allows \
-               any. Clients that send no Origin are allowed, but not what a browser fetches for \
+        help: "Pages of these origins may connect too, such as https://example.org or file://. \
+               https://*.example.org means all names below example.org; a * alone allows any. \
+               Clients that send no Origin are allowed, but not what a browser fetches for \
                another site's page without one: images, scripts, links.",
     }
 

@@ -6,6 +6,7 @@
 //! The surprise: the ceiling counts every socket buffer as full, which no healthy day comes near.
 //! It is what an attacker can bring about, and therefore what a container's limit has to hold.
 
+use super::listen::{Endpoint, Listen};
 use super::machine::Machine;
 use super::options::TABLE;
 use super::row::{Shown, ValueSource};
@@ -58,7 +59,22 @@ impl Config {
             let addresses = shown_text(&shown.text);
             format!("--listen {addresses} is not used: LISTEN_FDS hands over sockets instead")
         });
-        [memory, optional, everyone, unused].into_iter().flatten().collect()
+        [memory, optional, everyone, unused, self.unused_mode(machine)]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// Says that `--unix-mode` was given for nothing.
+    fn unused_mode(&self, machine: &Machine) -> Option<String> {
+        let public = if machine.activated_sockets { &[][..] } else { &self.listen };
+        let is_unix = |listen: &Listen| matches!(listen, Listen::At(Endpoint::Unix(_)));
+        if public.iter().chain(&self.health_listen).any(is_unix) {
+            return None;
+        }
+        let mode = self.values.iter().find(|shown| *shown.option == TABLE.unix_mode.option)?;
+        matches!(mode.source, ValueSource::Flag | ValueSource::Env)
+            .then(|| format!("--unix-mode {} is not used: no listener is unix:PATH", mode.text))
     }
 
     fn client_line(&self) -> String {

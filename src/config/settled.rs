@@ -7,7 +7,6 @@
 //!
 //! The surprise: the balancer is read twice, first for what it says of other options.
 
-use core::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::ArgMatches;
@@ -16,6 +15,7 @@ use log::LevelFilter;
 use super::contradictions;
 use super::derived::derive;
 use super::failure::Failure;
+use super::listen::Listen;
 use super::machine::Machine;
 use super::options::{Asked, TABLE, Values};
 use super::row::{Shown, Sources};
@@ -30,9 +30,11 @@ pub struct Config {
     pub settings: Settings,
     /// Public listeners, 1 to 8, of which no two are in each other's way. Not used if sockets were
     /// handed over.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listen>,
+    /// The permissions of the files of Unix sockets, 0 to 0o777.
+    pub unix_mode: u32,
     /// The listener for health probes only.
-    pub health_listen: Option<SocketAddr>,
+    pub health_listen: Option<Listen>,
     /// Files to serve instead of the built-in page; whether they can be read is not known yet.
     pub www: Option<PathBuf>,
     /// Whether many sends are one system call.
@@ -101,6 +103,7 @@ impl Config {
         Config {
             settings,
             listen: values.listen,
+            unix_mode: values.unix_mode,
             health_listen: values.health_listen,
             www: values.www,
             io_uring: values.io_uring,

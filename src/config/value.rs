@@ -1,13 +1,12 @@
-//! The kinds of values that are no others put together: sizes, lengths of time, counts, addresses,
-//! networks, names.
+//! The kinds of values that are no others put together: sizes, lengths of time, counts, networks,
+//! names.
 //!
 //! Each is a type that holds the bounds of one option, if it has any. No arithmetic can overflow,
 //! whatever the text.
 //!
-//! The surprise: names are never resolved. `localhost` is a spelling of `127.0.0.1`; any other host
-//! is an IP address. A server that asks DNS where to listen starts slowly, or elsewhere.
+//! The surprise: a length of time has a unit, always; a size need not have one.
 
-use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::net::IpAddr;
 use core::ops::RangeInclusive;
 use std::path::PathBuf;
 
@@ -95,27 +94,6 @@ impl Kind<usize> for Count {
     }
 }
 
-/// An address with its port: `0.0.0.0:3000`, `[::1]:3000`, `localhost:3000`.
-pub(super) struct Address;
-
-impl Kind<SocketAddr> for Address {
-    fn parse(&self, text: &str) -> Result<SocketAddr, String> {
-        let local = text.strip_prefix("localhost:").and_then(|port| {
-            let port = u16::try_from(digits(port)?).ok()?;
-            Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
-        });
-        local.or_else(|| text.parse().ok()).ok_or_else(|| {
-            "allowed is an IP address (or localhost) and a port, such as 0.0.0.0:3000, \
-             [::1]:3000 or localhost:3000"
-                .to_owned()
-        })
-    }
-
-    fn text(&self, address: &SocketAddr) -> String {
-        address.to_string()
-    }
-}
-
 /// A network in CIDR notation, or one address. What lies beyond the prefix is cleared, and a
 /// network of IPv4 written as IPv6 (`::ffff:10.0.0.0/104`) is that of IPv4, because addresses are
 /// compared in their canonical form.
@@ -181,7 +159,8 @@ impl Kind<(String, Origin)> for PageOrigin {
         match Origin::parse(text) {
             Ok(origin) => Ok((text.to_owned(), origin)),
             Err(error) => Err(format!(
-                "{error}: allowed is an origin such as https://example.org, or *, or null"
+                "{error}: allowed is an origin such as https://example.org, https://*.example.org \
+                 or file://, or null, or *"
             )),
         }
     }
@@ -326,20 +305,6 @@ mod tests {
         assert_eq!(size_rounded(MIB - 1), "1023.9 KiB");
         assert_eq!(size_rounded(3 * GIB / 2), "1.5 GiB");
         assert_eq!(size_rounded(u64::MAX), "16777215.9 TiB");
-    }
-
-    #[test]
-    fn an_address_is_an_ip_address_or_localhost_with_a_port() {
-        assert_eq!(Address.parse("0.0.0.0:3000"), Ok("0.0.0.0:3000".parse().unwrap()));
-        assert_eq!(Address.parse("[::1]:0"), Ok("[::1]:0".parse().unwrap()));
-        assert_eq!(Address.parse("localhost:80"), Ok("127.0.0.1:80".parse().unwrap()));
-        for bad in ["", ":3000", "3000", "0.0.0.0", "::1:3000:", "example.org:80", "1.2.3.4:65536"]
-        {
-            assert!(Address.parse(bad).is_err(), "{bad}");
-        }
-        for bad in ["localhost", "localhost:", "localhost:65536", "localhost:+80"] {
-            assert!(Address.parse(bad).is_err(), "{bad}");
-        }
     }
 
     #[test]

@@ -35,7 +35,7 @@ use crate::membership::Membership;
 use crate::outbound::{CloseFrame, Outbound, Source};
 use crate::pool::{BufferId, Pool};
 use crate::reason::CloseReason;
-use crate::settings::Settings;
+use crate::settings::{Settings, UNIX_PEER};
 use crate::site::AssetId;
 use crate::time::{Duration, Instant};
 use crate::work;
@@ -94,7 +94,7 @@ impl Conn {
         } else {
             Phase::Http(Http::first(cx, Requester::Client))
         };
-        let trusted = cx.settings.trust.contains(peer.ip());
+        let trusted = cx.settings.trust.believes(peer);
         Conn {
             phase,
             out: Outbound::new(),
@@ -442,7 +442,9 @@ impl Conn {
     /// Whether the peer stands for clients whose addresses it has not told: it is trusted and has
     /// named nobody else, and it is on this machine, or the operator expects proxies at all.
     pub fn is_proxy(&self, settings: &Settings) -> bool {
-        let is_near = self.client.ip().is_loopback() || settings.expects_proxies();
+        let ip = self.client.ip();
+        let is_here = ip.is_loopback() || ip == UNIX_PEER.ip();
+        let is_near = is_here || settings.expects_proxies();
         self.standing == Standing::Trusted && is_near
     }
 

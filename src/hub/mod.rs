@@ -155,10 +155,21 @@ pub struct Hub {
     closed: bool,
 }
 
-/// Whether `name` can be the name of a channel: 1 to 64 of `A-Z a-z 0-9 . _ -`.
+/// Whether `name` can be the name of a channel: 1 to 128 of `A-Z a-z 0-9 . _ ~ : @ = , + - /`.
+///
+/// A slash parts segments, of which none is empty, `.` or `..`: clients and proxies take such a
+/// segment out of a URL, and would come to another channel. A name with a comma is no namespace of
+/// Socket.IO, where it ends the name.
 pub fn is_channel_name(name: &str) -> bool {
-    (1..=CHANNEL_NAME_BYTES_MAX).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+    let is_segment =
+        |segment: &str| !matches!(segment, "" | "." | "..") && segment.bytes().all(is_segment_byte);
+    name.len() <= CHANNEL_NAME_BYTES_MAX && name.split('/').all(is_segment)
+}
+
+/// Whether `byte` may stand in a segment of a channel's name.
+const fn is_segment_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'.' | b'_' | b'~' | b':' | b'@' | b'=' | b',' | b'+' | b'-')
 }
 
 impl Hub {
@@ -683,10 +694,49 @@ mod tests {
 
     #[test]
     fn channel_names() {
-        for name in ["a", "default", "A-z_0.9", &"x".repeat(64)] {
+        for name in [
+            "a",
+            "default",
+            "A-z_0.9",
+            "room/1",
+            "a/b/c",
+            "user:7@example.org",
+            "a=b,c+d~",
+            "...",
+            "a/.../b",
+            ".a/..b/c.",
+            &"x".repeat(128),
+            &"x/".repeat(64)[..127],
+        ] {
             assert!(is_channel_name(name), "{name}");
         }
-        for name in ["", "a b", "ä", "a/b", "a%20", &"x".repeat(65)] {
+        for name in [
+            "",
+            ".",
+            "..",
+            "/",
+            "/a",
+            "a/",
+            "a//b",
+            "a/./b",
+            "../a",
+            "a/..",
+            "a b",
+            "ä",
+            "a%20",
+            "a%2Fb",
+            "a\\b",
+            "a?b",
+            "a#b",
+            "a;b",
+            "a&b",
+            "a*",
+            "a!",
+            "a\"b",
+            "a<b>",
+            "a\0",
+            &"x".repeat(129),
+        ] {
             assert!(!is_channel_name(name), "{name}");
         }
     }

@@ -34,8 +34,16 @@ const ENTRY_BYTES: usize = 16 * 1024;
 /// What noting a name counts as, in bytes.
 const NAME_BYTES: usize = 512;
 
-/// The path at which Socket.IO pages expect their client.
-const SOCKET_IO: &str = "/socket.io/socket.io.js";
+/// The paths at which Socket.IO pages expect their client, and what they get there: a script, or
+/// the same script with the exports of a module.
+const CLIENTS: [(&str, &str); 3] = [
+    ("/socket.io/socket.io.js", CLIENT),
+    ("/socket.io/socket.io.min.js", CLIENT),
+    ("/socket.io/socket.io.esm.min.js", MODULE),
+];
+const CLIENT: &str = include_str!("../../www/socket.io.js");
+const MODULE: &str =
+    concat!(include_str!("../../www/socket.io.js"), include_str!("../../www/socket.io.export.js"));
 
 /// What a walk has found in a folder.
 #[derive(Debug, Default)]
@@ -73,11 +81,13 @@ impl Folder {
         self.files.add(path.to_owned(), content);
     }
 
-    /// Adds the client for pages that ask their server for one, unless the folder has a file of
-    /// that name.
+    /// Adds the client for pages that ask their server for one, at each of its paths at which the
+    /// folder has no file.
     fn add_socket_io(&mut self) {
-        if !self.files.contains(SOCKET_IO) {
-            self.add(SOCKET_IO, include_bytes!("../../www/socket.io.js"));
+        for (path, script) in CLIENTS {
+            if !self.files.contains(path) {
+                self.add(path, script.as_bytes());
+            }
         }
     }
 }
@@ -319,10 +329,19 @@ mod tests {
         let (count, folder) = portions(&place).expect("it is there");
         let least = (5 << 20) / PORTION_BYTES;
         assert!((least..=least + 1).contains(&count), "{count} portions");
-        assert_eq!(
-            folder.files.bytes(),
-            (5 << 20) + include_bytes!("../../www/socket.io.js").len() as u64
-        );
+        let clients: usize = CLIENTS.iter().map(|(_, script)| script.len()).sum();
+        assert_eq!(folder.files.bytes(), (5 << 20) + clients as u64);
+    }
+
+    #[test]
+    fn the_client_is_a_script_and_a_module() {
+        let place = Place::new("clients");
+        place.put("socket.io/socket.io.min.js", b"own");
+        let (_, folder) = portions(&place).expect("it is there");
+        assert!(CLIENTS.iter().all(|(path, _)| folder.files.contains(path)));
+        let others: usize = CLIENTS.iter().map(|(_, script)| script.len()).sum();
+        assert_eq!(folder.files.bytes(), (3 + others - CLIENT.len()) as u64, "its own stays");
+        assert!(MODULE.starts_with(CLIENT) && !CLIENT.contains("\nexport "));
     }
 
     #[test]
@@ -334,7 +353,7 @@ mod tests {
         place.put(".hidden/file", b"not served");
         let (count, folder) = portions(&place).expect("it is there");
         assert!(count >= 400 * ENTRY_BYTES / PORTION_BYTES, "{count} portions");
-        assert_eq!(folder.files.files(), 401, "and Socket.IO's client");
+        assert_eq!(folder.files.files(), 400 + CLIENTS.len());
         assert!(folder.files.contains("/6/20.txt") && !folder.files.contains("/.hidden/file"));
     }
 
@@ -375,7 +394,7 @@ mod tests {
         assert!(error.ends_with("folders are nested too deeply"), "{error}");
         fs::remove_file(place.0.join("self")).expect("it is there");
         let (_, folder) = portions(&place).expect("it is there");
-        assert_eq!((folder.strays, folder.files.files()), (3, 1));
+        assert_eq!((folder.strays, folder.files.files()), (3, CLIENTS.len()));
         assert!(folder.stray.is_some_and(|place| place.ends_with("link0")));
     }
 }

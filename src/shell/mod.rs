@@ -20,6 +20,7 @@ mod reload;
 mod report;
 mod ring;
 mod signal;
+mod socket_file;
 mod system;
 
 use std::io;
@@ -229,7 +230,7 @@ impl Shell {
                     // are behind it.
                     let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
                     if let Err(error) =
-                        self.poll.registry().register(&mut stream.0, token, interest)
+                        self.poll.registry().register(stream.source(), token, interest)
                     {
                         self.report.accept_failed(now, &error);
                         continue;

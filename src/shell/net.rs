@@ -1,21 +1,27 @@
 //! Listeners, and the sockets of connections.
 //!
-//! Every option that a connection needs is set on the listener and inherited, so that accepting one
-//! costs a single call. POSIX does not say which options are inherited, Linux decides; so a test
-//! asks an accepted socket for each.
+//! Every option that a TCP connection needs is set on the listener and inherited, so that accepting
+//! one costs a single call. POSIX does not say which options are inherited, Linux decides; so a
+//! test asks an accepted socket for each.
+//!
+//! The surprise: a Unix socket inherits nothing, so its send buffer is set when it is accepted. It
+//! has no receive buffer: what its peer says waits in the peer's send buffer.
 
 use std::io::{self, Read, Write};
-use std::net::SocketAddr;
-use std::os::fd::{FromRawFd, RawFd};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use mio::net::{TcpListener, TcpStream};
+use mio::event::Source;
+use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 
-use crate::config::{self, Config};
+use super::socket_file::SocketFile;
+use crate::config::{self, Config, Endpoint, Listen};
 use crate::limits::{self, Limits};
 use crate::server::{Listener, Server, Socket};
+use crate::settings::UNIX_PEER;
 use crate::text::shown_text;
 
 /// Unsent bytes that the kernel may keep of a connection before the socket stops being writable.
@@ -27,38 +33,113 @@ const ACTIVATED_FIRST: RawFd = 3;
 
 /// A connection's socket.
 #[derive(Debug)]
-pub(super) struct Stream(pub(super) TcpStream);
+pub(super) enum Stream {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Stream {
+    /// What epoll is told of.
+    pub(super) fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Stream::Tcp(stream) => stream,
+            Stream::Unix(stream) => stream,
+        }
+    }
+}
+
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
+        match self {
+            Stream::Tcp(stream) => stream.as_raw_fd(),
+            Stream::Unix(stream) => stream.as_raw_fd(),
+        }
+    }
+}
 
 impl Socket for Stream {
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        (&self.0).read(buffer)
+        match self {
+            Stream::Tcp(stream) => (&mut &*stream).read(buffer),
+            Stream::Unix(stream) => (&mut &*stream).read(buffer),
+        }
     }
 
     fn write(&self, slices: &[&[u8]; 4]) -> io::Result<usize> {
-        let mut filled = slices.iter().filter(|slice| !slice.is_empty());
-        match (filled.next(), filled.next()) {
-            // One slice is the rule, and `send` is cheaper than `writev`.
-            (Some(only), None) => (&self.0).write(only),
-            _ => (&self.0).write_vectored(&slices.map(io::IoSlice::new)),
+        match self {
+            Stream::Tcp(stream) => write(&mut &*stream, slices),
+            Stream::Unix(stream) => write(&mut &*stream, slices),
         }
     }
 
     fn shutdown_write(&self) {
         // This fails when the peer has reset the connection, which the next read says too.
-        let _ = self.0.shutdown(std::net::Shutdown::Write);
+        let _ = match self {
+            Stream::Tcp(stream) => stream.shutdown(std::net::Shutdown::Write),
+            Stream::Unix(stream) => stream.shutdown(std::net::Shutdown::Write),
+        };
     }
 
     fn cut(&self) {
-        // Should this fail, dropping the socket sends a FIN instead of a reset, and the kernel goes
-        // on trying to send what is left: the connection ends all the same.
-        let _ = SockRef::from(&self.0).set_linger(Some(Duration::ZERO));
+        match self {
+            // Should this fail, dropping the socket sends a FIN instead of a reset, and the kernel
+            // goes on trying to send what is left: the connection ends all the same.
+            Stream::Tcp(stream) => {
+                let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+            }
+            // Nothing is left to be sent: what was written is with the peer already.
+            Stream::Unix(_) => {}
+        }
+    }
+}
+
+fn write(stream: &mut impl Write, slices: &[&[u8]; 4]) -> io::Result<usize> {
+    let mut filled = slices.iter().filter(|slice| !slice.is_empty());
+    match (filled.next(), filled.next()) {
+        // One slice is the rule, and `send` is cheaper than `writev`.
+        (Some(only), None) => stream.write(only),
+        _ => stream.write_vectored(&slices.map(io::IoSlice::new)),
+    }
+}
+
+/// A listening socket.
+enum Listening {
+    Tcp(TcpListener),
+    Unix {
+        socket: UnixListener,
+        /// Bytes of the send buffer that each connection gets.
+        send_bytes: usize,
+    },
+}
+
+impl Listening {
+    fn source(&mut self) -> &mut dyn Source {
+        match self {
+            Listening::Tcp(socket) => socket,
+            Listening::Unix { socket, .. } => socket,
+        }
+    }
+
+    fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+        match self {
+            Listening::Tcp(socket) => {
+                socket.accept().map(|(stream, peer)| (Stream::Tcp(stream), peer))
+            }
+            Listening::Unix { socket, send_bytes } => {
+                let (stream, _) = socket.accept()?;
+                SockRef::from(&stream).set_send_buffer_size(*send_bytes)?;
+                Ok((Stream::Unix(stream), UNIX_PEER))
+            }
+        }
     }
 }
 
 struct Open {
-    socket: TcpListener,
+    socket: Listening,
     kind: Listener,
-    address: SocketAddr,
+    address: Endpoint,
+    /// The file of a Unix socket that was bound here, which goes when the listener goes.
+    _file: Option<SocketFile>,
     /// Whether there may be a connection to accept, of which the kernel tells only once.
     ready: bool,
     /// Whether systemd has lent the socket.
@@ -83,21 +164,25 @@ impl Listeners {
     ) -> Result<Listeners, String> {
         let limits = &config.settings.limits;
         let mut open = Vec::new();
+        let mut asked = Vec::new();
         if activated {
             for socket in activated_sockets()? {
-                open.push(adopt(socket, limits, Listener::Public, true)?);
+                open.push(adopt(socket, limits, Listener::Public, true, None)?);
             }
         } else {
-            for address in &config.listen {
-                open.push(bind(*address, limits, Listener::Public, "--listen")?);
-            }
+            asked.extend(config.listen.iter().map(|listen| (Listener::Public, "--listen", listen)));
         }
-        if let Some(address) = config.health_listen {
-            open.push(bind(address, limits, Listener::Health, "--health-listen")?);
+        let health = config.health_listen.iter();
+        asked.extend(health.map(|listen| (Listener::Health, "--health-listen", listen)));
+        for (kind, flag, listen) in &asked {
+            let only_v6 = asked.iter().any(|(_, _, other)| listen.leaves_ipv4_to(other));
+            let bound = bind(listen, only_v6, config.unix_mode);
+            let (socket, file) = bound.map_err(|error| format!("{flag} {listen}: {error}"))?;
+            open.push(adopt(socket, limits, *kind, false, file)?);
         }
         for (number, listener) in open.iter_mut().enumerate() {
             registry
-                .register(&mut listener.socket, Token(first_token + number), Interest::READABLE)
+                .register(listener.socket.source(), Token(first_token + number), Interest::READABLE)
                 .map_err(|error| format!("epoll: {}: {error}", listener.address))?;
         }
         Ok(Listeners { open, next: 0 })
@@ -133,7 +218,7 @@ impl Listeners {
                 match listener.socket.accept() {
                     Ok((stream, peer)) => {
                         self.next = number + 1;
-                        return Ok(Some((listener.kind, Stream(stream), peer)));
+                        return Ok(Some((listener.kind, stream, peer)));
                     }
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                         listener.ready = false;
@@ -152,13 +237,13 @@ impl Listeners {
         for listener in self.open.iter_mut().filter(|listener| listener.lent) {
             listener.ready = false;
             // Should this fail, closing the descriptor at the end of the process does it.
-            let _ = registry.deregister(&mut listener.socket);
+            let _ = registry.deregister(listener.socket.source());
         }
     }
 
     /// All listeners' addresses, with the port that the system has picked.
-    pub(super) fn addresses(&self) -> impl Iterator<Item = (Listener, SocketAddr)> {
-        self.open.iter().map(|listener| (listener.kind, listener.address))
+    pub(super) fn addresses(&self) -> impl Iterator<Item = (Listener, &Endpoint)> {
+        self.open.iter().map(|listener| (listener.kind, &listener.address))
     }
 }
 
@@ -178,16 +263,44 @@ fn is_of_the_connection(error: &io::Error) -> bool {
     )
 }
 
-fn bind(address: SocketAddr, limits: &Limits, kind: Listener, flag: &str) -> Result<Open, String> {
-    let socket =
-        socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))
-            .and_then(|socket| {
-                socket.set_reuse_address(true)?;
-                socket.bind(&address.into())?;
-                Ok(socket)
-            })
-            .map_err(|error| format!("{flag} {address}: {error}"))?;
-    adopt(socket, limits, kind, false)
+fn bind(
+    listen: &Listen,
+    only_v6: bool,
+    unix_mode: u32,
+) -> io::Result<(socket2::Socket, Option<SocketFile>)> {
+    match listen {
+        Listen::At(Endpoint::Unix(path)) => {
+            let (socket, file) = SocketFile::bind(path, unix_mode)?;
+            Ok((socket, Some(file)))
+        }
+        Listen::At(Endpoint::Ip(address)) => Ok((bind_ip(*address, only_v6)?, None)),
+        Listen::Any(port) => Ok((bind_any(*port)?, None)),
+    }
+}
+
+fn bind_ip(address: SocketAddr, only_v6: bool) -> io::Result<socket2::Socket> {
+    let domain = Domain::for_address(address);
+    let socket = socket2::Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // Set either way: what the system does unasked can be switched (net.ipv6.bindv6only).
+        socket.set_only_v6(only_v6)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// Binds to every address of the machine: of IPv6 and IPv4, or of IPv4 where that is all there is.
+fn bind_any(port: u16) -> io::Result<socket2::Socket> {
+    match bind_ip((Ipv6Addr::UNSPECIFIED, port).into(), false) {
+        Err(error) if lacks_ipv6(&error) => bind_ip((Ipv4Addr::UNSPECIFIED, port).into(), false),
+        bound => bound,
+    }
+}
+
+/// Whether the kernel has no IPv6, or its administrator has switched it off.
+fn lacks_ipv6(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
 /// Sets the options that accepted connections inherit, and listens.
@@ -196,36 +309,52 @@ fn adopt(
     limits: &Limits,
     kind: Listener,
     lent: bool,
+    file: Option<SocketFile>,
 ) -> Result<Open, String> {
-    let address = socket
-        .local_addr()
-        .ok()
-        .and_then(|address| address.as_socket())
-        .ok_or("a listener is not a TCP socket")?;
-    let patience = limits.ping_interval.plus(limits.ping_timeout);
-    let patience = Duration::from_millis(patience.as_millis());
+    let address = socket.local_addr().map_err(|error| format!("a listener: {error}"))?;
+    let ip = address.as_socket();
+    if !matches!(socket.r#type(), Ok(Type::STREAM)) || !(ip.is_some() || address.is_unix()) {
+        return Err("a listener is neither a TCP socket nor a Unix socket of streams".to_owned());
+    }
+    let path = || address.as_pathname().map(|path| path.to_owned()).unwrap_or_default();
+    let address = ip.map_or_else(|| Endpoint::Unix(path()), Endpoint::Ip);
     let prepare = || {
         socket.set_nonblocking(true)?;
         socket.set_cloexec(true)?;
-        // Set before listening, since the receive buffer decides the window that is offered.
-        socket.set_recv_buffer_size(limits.receive_buffer_bytes as usize)?;
-        socket.set_send_buffer_size(limits.send_buffer_bytes as usize)?;
-        socket.set_tcp_nodelay(true)?;
-        socket.set_tcp_notsent_lowat(NOT_SENT_BYTES)?;
-        socket.set_tcp_user_timeout(Some(patience))?;
-        // An NLB forgets idle flows without saying so. Probes find that out, and keep it from
-        // happening.
-        socket.set_tcp_keepalive(
-            &TcpKeepalive::new()
-                .with_time(Duration::from_secs(60))
-                .with_interval(Duration::from_secs(15))
-                .with_retries(4),
-        )?;
+        if ip.is_some() {
+            set_options(&socket, limits)?;
+        }
         if lent { Ok(()) } else { socket.listen(limits::BACKLOG) }
     };
     prepare().map_err(|error: io::Error| format!("{address}: {error}"))?;
-    let socket = TcpListener::from_std(socket.into());
-    Ok(Open { socket, kind, address, ready: false, lent })
+    let socket = match address {
+        Endpoint::Ip(_) => Listening::Tcp(TcpListener::from_std(socket.into())),
+        Endpoint::Unix(_) => Listening::Unix {
+            socket: UnixListener::from_std(OwnedFd::from(socket).into()),
+            send_bytes: limits.send_buffer_bytes as usize,
+        },
+    };
+    Ok(Open { socket, kind, address, _file: file, ready: false, lent })
+}
+
+/// Sets what TCP connections inherit.
+fn set_options(socket: &socket2::Socket, limits: &Limits) -> io::Result<()> {
+    let patience = limits.ping_interval.plus(limits.ping_timeout);
+    let patience = Duration::from_millis(patience.as_millis());
+    // Set before listening, since the receive buffer decides the window that is offered.
+    socket.set_recv_buffer_size(limits.receive_buffer_bytes as usize)?;
+    socket.set_send_buffer_size(limits.send_buffer_bytes as usize)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_notsent_lowat(NOT_SENT_BYTES)?;
+    socket.set_tcp_user_timeout(Some(patience))?;
+    // An NLB forgets idle flows without saying so. Probes find that out, and keep it from
+    // happening.
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(Duration::from_secs(60))
+            .with_interval(Duration::from_secs(15))
+            .with_retries(4),
+    )
 }
 
 /// The sockets that `LISTEN_FDS` announces (sd_listen_fds(3)). The variables are not unset, since
@@ -256,5 +385,27 @@ fn activated_socket(descriptor: RawFd) -> Result<socket2::Socket, String> {
         Ok(false) | Err(_) => {
             Err(format!("LISTEN_FDS: descriptor {descriptor} does not listen (Accept=no?)"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_of_a_unix_socket_has_the_send_buffer_that_was_asked_for() {
+        let path = std::env::temp_dir().join(format!("elbow-net-{}", std::process::id()));
+        let (socket, _file) = SocketFile::bind(&path, 0o600).unwrap();
+        socket.listen(1).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        let socket = UnixListener::from_std(OwnedFd::from(socket).into());
+        let listening = Listening::Unix { socket, send_bytes: 40 * 1024 };
+        let _client = std::os::unix::net::UnixStream::connect(&path).unwrap();
+        let (stream, peer) = listening.accept().unwrap();
+        let Stream::Unix(stream) = stream else { panic!("{stream:?}") };
+        // The kernel doubles what it is asked for (socket(7)).
+        assert_eq!(SockRef::from(&stream).send_buffer_size().unwrap(), 2 * 40 * 1024);
+        assert!(SockRef::from(&stream).nonblocking().unwrap());
+        assert_eq!(peer, UNIX_PEER);
     }
 }

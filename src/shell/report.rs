@@ -16,6 +16,7 @@ use crate::config::{Config, Machine};
 use crate::metrics::Histogram;
 use crate::reason::CloseReason;
 use crate::server::{Access, Event, Listener, Server};
+use crate::settings::UNIX_PEER;
 use crate::text::{Composed, shown, shown_text};
 use crate::time::{Duration, Instant, Now};
 
@@ -53,12 +54,14 @@ pub(super) struct Report {
     dropped: u64,
 }
 
-/// An address as the log has it: without the port where none is known.
+/// An address as the log has it: without the port where none is known, and `unix:` for whoever came
+/// through a Unix socket.
 struct Shown(SocketAddr);
 
 impl Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0.port() {
+            _ if self.0 == UNIX_PEER => f.write_str("unix:"),
             0 => self.0.ip().fmt(f),
             _ => self.0.fmt(f),
         }

@@ -135,7 +135,7 @@ impl Ring {
 /// must stay until the send is done.
 fn entry(send: &Outgoing<'_, Stream>, vectored: &mut Vectored) -> squeue::Entry {
     const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    let socket = types::Fd(send.socket.0.as_raw_fd());
+    let socket = types::Fd(send.socket.as_raw_fd());
     let mut filled = send.slices.iter().filter(|slice| !slice.is_empty());
     if let (Some(only), None) = (filled.next(), filled.next()) {
         // No slice is longer than a ring or a file, and both end below 4 GiB. A longer one would be
@@ -168,7 +168,7 @@ mod tests {
                 let peer = TcpStream::connect(address).unwrap();
                 let (ours, _) = listener.accept().unwrap();
                 ours.set_nonblocking(true).unwrap();
-                (Stream(mio::net::TcpStream::from_std(ours)), peer)
+                (Stream::Tcp(mio::net::TcpStream::from_std(ours)), peer)
             })
             .unzip()
     }

@@ -5,11 +5,14 @@
 //! without an `Origin` field, which no browser sends and which are allowed; what a refused request
 //! is answered with.
 //!
+//! Origins are compared as the texts that browsers serialise (RFC 6454 section 6.2), normalised:
+//! letters in lower case, the scheme's default port left out.
+//!
 //! The surprise: the same-origin rule compares authorities alone. TLS may end in front of us, so
 //! the scheme under which the client knows us is unknown; only the page's own scheme is known, and
 //! it decides which port goes without saying on both sides.
 
-use std::fmt;
+use core::fmt;
 
 /// One entry of an allow-list, normalised so that equal entries compare as equal.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -22,8 +25,18 @@ pub enum Origin {
     Page {
         /// The scheme, in lower case.
         scheme: Box<str>,
-        /// The host, in lower case; brackets around an IPv6 address are part of it.
+        /// The host, in lower case; brackets around an IPv6 address are part of it. Empty where
+        /// the scheme has none, as in `file://`.
         host: Box<str>,
+        /// The port; `None` for the scheme's default.
+        port: Option<u16>,
+    },
+    /// The origins of pages whose hosts lie below a domain: written `https://*.example.org`.
+    Below {
+        /// The scheme, in lower case.
+        scheme: Box<str>,
+        /// The domain, in lower case, without a dot in front; its own pages are not meant.
+        domain: Box<str>,
         /// The port; `None` for the scheme's default.
         port: Option<u16>,
     },
@@ -31,7 +44,9 @@ pub enum Origin {
 
 impl Origin {
     /// Reads `*`, `null` or `scheme://host[:port]`, in any case of letters, as a browser would send
-    /// it: no path, no user, hosts outside ASCII in their `xn--` form.
+    /// it: no path (one `/` at the end is ignored), no user, hosts outside ASCII in their `xn--`
+    /// form. Schemes other than those of the web may have an empty host: `file://`. A host that
+    /// begins with `*.` stands for all names below the rest, of one label more or several.
     ///
     /// # Errors
     ///
@@ -39,16 +54,32 @@ impl Origin {
     pub fn parse(text: &str) -> Result<Origin, Malformed> {
         match text {
             "*" => return Ok(Origin::Any),
-            "null" => return Ok(Origin::Null),
+            _ if text.eq_ignore_ascii_case("null") => return Ok(Origin::Null),
             _ if text.len() > ORIGIN_BYTES_MAX => return Err(Malformed),
             _ => {}
         }
-        let page = Page::parse(text).ok_or(Malformed)?;
-        Ok(Origin::Page {
-            scheme: page.scheme.to_ascii_lowercase().into(),
-            host: page.authority.host.to_ascii_lowercase().into(),
-            port: page.authority.port,
-        })
+        let (scheme, authority) = split(text).ok_or(Malformed)?;
+        let (is_below, authority) = match authority.strip_prefix("*.") {
+            Some(domain) => (true, domain),
+            None => (false, authority),
+        };
+        let authority = Authority::parse(authority, scheme).ok_or(Malformed)?;
+        let (scheme, port) = (scheme.to_ascii_lowercase().into(), authority.port);
+        let host: Box<str> = authority.host.to_ascii_lowercase().into();
+        match is_below {
+            true if !is_domain(&host) => Err(Malformed),
+            true => Ok(Origin::Below { scheme, domain: host, port }),
+            false => Ok(Origin::Page { scheme, host, port }),
+        }
+    }
+
+    /// The value of an `Access-Control-Allow-Origin` that lets the pages of this entry read an
+    /// answer. The field knows no wildcard within a host, so `*` stands for pages below a domain.
+    pub fn readers(&self) -> String {
+        match self {
+            Origin::Any | Origin::Below { .. } => "*".to_owned(),
+            Origin::Null | Origin::Page { .. } => self.to_string(),
+        }
     }
 
     fn allows(&self, origin: &[u8], page: Option<&Page<'_>>) -> bool {
@@ -56,9 +87,10 @@ impl Origin {
             Origin::Any => true,
             Origin::Null => origin == b"null",
             Origin::Page { scheme, host, port } => page.is_some_and(|page| {
-                page.scheme.eq_ignore_ascii_case(scheme)
-                    && page.authority.host.eq_ignore_ascii_case(host)
-                    && page.authority.port == *port
+                page.is_at(scheme, *port) && page.authority.host.eq_ignore_ascii_case(host)
+            }),
+            Origin::Below { scheme, domain, port } => page.is_some_and(|page| {
+                page.is_at(scheme, *port) && is_below(page.authority.host, domain)
             }),
         }
     }
@@ -66,14 +98,14 @@ impl Origin {
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Origin::Any => f.write_str("*"),
-            Origin::Null => f.write_str("null"),
-            Origin::Page { scheme, host, port: None } => write!(f, "{scheme}://{host}"),
-            Origin::Page { scheme, host, port: Some(port) } => {
-                write!(f, "{scheme}://{host}:{port}")
-            }
-        }
+        let (scheme, stars, host, port) = match self {
+            Origin::Any => return f.write_str("*"),
+            Origin::Null => return f.write_str("null"),
+            Origin::Page { scheme, host, port } => (scheme, "", host, port),
+            Origin::Below { scheme, domain, port } => (scheme, "*.", domain, port),
+        };
+        write!(f, "{scheme}://{stars}{host}")?;
+        port.map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
 
@@ -83,7 +115,7 @@ pub struct Malformed;
 
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an origin is scheme://host[:port], null or *")
+        f.write_str("an origin is scheme://host[:port], scheme://*.domain[:port], null or *")
     }
 }
 
@@ -106,20 +138,44 @@ pub enum Permission {
 /// because `authority`, the request's host and port, is its own, or because it is in `listed`.
 ///
 /// A value that is no origin, or is longer than 512 bytes, is allowed by [`Origin::Any`] alone.
-/// One pass over the list; no allocation.
+/// One `/` behind the authority is ignored, since clients that are no browsers put the URL that
+/// they were given into the field. One pass over the list; no allocation.
 pub fn permission(origin: &[u8], authority: &str, listed: &[Origin]) -> Option<Permission> {
     let short = Some(origin).filter(|origin| origin.len() <= ORIGIN_BYTES_MAX);
-    let page = short.and_then(|origin| std::str::from_utf8(origin).ok()).and_then(Page::parse);
+    let page = short.and_then(|origin| core::str::from_utf8(origin).ok()).and_then(Page::parse);
     if let Some(page) = &page
-        && authority.len() <= ORIGIN_BYTES_MAX
-        && let Some(own) = Authority::parse(authority, page.scheme)
-        && own.host.eq_ignore_ascii_case(page.authority.host)
-        && own.port == page.authority.port
+        && is_own(page, authority)
     {
         return Some(Permission::OwnPage);
     }
     let place = listed.iter().position(|entry| entry.allows(origin, page.as_ref()));
     place.map(Permission::Listed)
+}
+
+/// Whether `authority`, under which a request came, is that of the page.
+fn is_own(page: &Page<'_>, authority: &str) -> bool {
+    // A request of HTTP/1.0 may name no host, which is nobody's: not that of `file://` either.
+    if authority.is_empty() || authority.len() > ORIGIN_BYTES_MAX {
+        return false;
+    }
+    Authority::parse(authority, page.scheme).is_some_and(|own| {
+        own.host.eq_ignore_ascii_case(page.authority.host) && own.port == page.authority.port
+    })
+}
+
+/// Whether `host` is a name below `domain`: one label more, or several, none of them empty.
+fn is_below(host: &str, domain: &str) -> bool {
+    let (host, domain) = (host.as_bytes(), domain.as_bytes());
+    let Some(length) = host.len().checked_sub(domain.len()) else { return false };
+    let (labels, end) = host.split_at(length);
+    let Some(labels) = labels.strip_suffix(b".") else { return false };
+    end.eq_ignore_ascii_case(domain) && labels.split(|byte| *byte == b'.').all(|it| !it.is_empty())
+}
+
+/// Whether other names can lie below `host`: it is neither empty nor an address.
+fn is_domain(host: &str) -> bool {
+    let is_name = host.split('.').all(|label| !label.is_empty()) && !host.starts_with('[');
+    is_name && host.parse::<core::net::Ipv4Addr>().is_err()
 }
 
 /// An origin taken apart.
@@ -130,15 +186,23 @@ struct Page<'t> {
 
 impl<'t> Page<'t> {
     fn parse(text: &'t str) -> Option<Page<'t>> {
-        let (scheme, authority) = text.split_once("://")?;
-        let mut letters = scheme.bytes();
-        let scheme_valid = letters.next().is_some_and(|byte| byte.is_ascii_alphabetic())
-            && letters.all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-        if !scheme_valid {
-            return None;
-        }
+        let (scheme, authority) = split(text)?;
         Some(Page { scheme, authority: Authority::parse(authority, scheme)? })
     }
+
+    fn is_at(&self, scheme: &str, port: Option<u16>) -> bool {
+        self.scheme.eq_ignore_ascii_case(scheme) && self.authority.port == port
+    }
+}
+
+/// Splits an origin into its scheme and its authority, without a `/` behind that.
+fn split(text: &str) -> Option<(&str, &str)> {
+    let (scheme, authority) = text.split_once("://")?;
+    let mut letters = scheme.bytes();
+    let is_scheme = letters.next().is_some_and(|byte| byte.is_ascii_alphabetic())
+        && letters.all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    is_scheme.then_some((scheme, authority))
 }
 
 /// An authority taken apart: host and port.
@@ -166,13 +230,28 @@ impl<'t> Authority<'t> {
             None if port.is_empty() => None,
             None => return None,
         };
-        // These are fewer bytes than a URL's host may have; an asterisk would pass for a wildcard.
-        let host_byte = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte);
-        if host.is_empty() || !host.bytes().all(host_byte) {
-            return None;
-        }
-        Some(Authority { host, port: port.filter(|&port| Some(port) != port_default(scheme)) })
+        let default = port_default(scheme);
+        let is_valid = match host {
+            // An origin without a host has no port either; those of the web always have a host.
+            "" => text.is_empty() && default.is_none(),
+            _ if host.starts_with('[') => host.bytes().skip(1).all(is_address_byte),
+            _ => host.bytes().all(is_host_byte),
+        };
+        is_valid.then_some(Authority { host, port: port.filter(|&port| Some(port) != default) })
     }
+}
+
+/// Whether `byte` may stand in an IPv6 address or be the bracket behind one.
+const fn is_address_byte(byte: u8) -> bool {
+    byte.is_ascii_hexdigit() || matches!(byte, b':' | b'.' | b']')
+}
+
+/// Whether `byte` may stand in a host that is a name (RFC 3986 section 3.2.2). An asterisk may, but
+/// would pass for a wildcard.
+const fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%' | b'!' | b'$' | b'&' | b'\'')
+        || matches!(byte, b'(' | b')' | b'+' | b',' | b';' | b'=')
 }
 
 fn port_default(scheme: &str) -> Option<u16> {
@@ -226,7 +305,10 @@ mod tests {
             b"h",
             b"://h",
             b"http://",
-            b"http://h/",
+            b"http://h//",
+            b"http://h/x",
+            b"http:///",
+            b"http://:80",
             b"http://h:port",
             b"http://h:65616",
             b"http://user@h",
@@ -236,6 +318,10 @@ mod tests {
             b"http://[::1]x",
             b"https://h\xff",
             b"https://h https://h",
+            b"https://*.h",
+            b"null/",
+            b"NULL",
+            b"file://",
         ] {
             assert!(!origin_allowed(origin, "h", &list), "{}", origin.escape_ascii());
         }
@@ -293,10 +379,115 @@ mod tests {
         let shown = |text| Origin::parse(text).map(|origin| origin.to_string());
         assert_eq!(shown("HTTP://Chat.Example:80"), Ok("http://chat.example".to_owned()));
         assert_eq!(shown("https://[::1]:3000"), Ok("https://[::1]:3000".to_owned()));
-        assert_eq!(shown("null"), Ok("null".to_owned()));
-        assert_eq!(shown("*"), Ok("*".to_owned()));
-        for text in ["chat.example", "https://*.example", "https://h/", "", "https://h?"] {
+        for text in [
+            "null",
+            "*",
+            "file://",
+            "app://x",
+            "app://x:80",
+            "capacitor://localhost",
+            "chrome-extension://abcdefghijklmnopabcdefghijklmnop",
+            "moz-extension://0a1b2c3d-0000-4000-8000-000000000000",
+            "https://*.example.org",
+            "https://*.example.org:8443",
+        ] {
+            assert_eq!(shown(text), Ok(text.to_owned()));
+        }
+        assert_eq!(shown("NULL"), Ok("null".to_owned()));
+        assert_eq!(shown("https://h/"), Ok("https://h".to_owned()));
+        assert_eq!(shown("FILE:///"), Ok("file://".to_owned()));
+        assert_eq!(shown("WSS://*.Example.Org:443/"), Ok("wss://*.example.org".to_owned()));
+        for text in [
+            "chat.example",
+            "*.example.org",
+            "https://",
+            "https://*",
+            "https://*.",
+            "https://*.*.example",
+            "https://a.*.example",
+            "https://*example",
+            "https://*..example",
+            "https://*.[::1]",
+            "https://*.10.0.0.1",
+            "file://*.",
+            "file://:80",
+            "https://h//",
+            "https://h/x",
+            "https://u@h",
+            "https://[x]",
+            "",
+            "https://h?",
+            "https://\u{fc}.example",
+        ] {
             assert_eq!(shown(text), Err(Malformed), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_slash_behind_the_authority_is_ignored() {
+        let list = [Origin::parse("https://page.example").expect("an origin")];
+        for (origin, host) in [
+            ("http://h/", "h"),
+            ("http://h:80/", "h"),
+            ("https://h/", "h:443"),
+            ("http://[::1]:3000/", "[::1]:3000"),
+            ("https://page.example/", "h"),
+            ("https://page.example:443/", "h"),
+        ] {
+            assert!(origin_allowed(origin.as_bytes(), host, &list), "{origin}");
+        }
+    }
+
+    #[test]
+    fn what_has_no_host_is_nobodys_own_page() {
+        assert!(!origin_allowed(b"file://", "", &[]));
+        assert!(!origin_allowed(b"app://", "", &[]));
+        let list = [Origin::parse("file://").expect("an origin")];
+        assert!(origin_allowed(b"file://", "h", &list));
+        assert!(origin_allowed(b"file:///", "", &list));
+        assert!(!origin_allowed(b"file://h", "x", &list));
+        assert!(!origin_allowed(b"app://", "x", &list));
+    }
+
+    #[test]
+    fn a_wildcard_stands_for_one_label_or_more_and_never_for_none() {
+        let list =
+            ["https://*.example.org", "app://*.x:81"].map(|text| Origin::parse(text).unwrap());
+        for origin in [
+            "https://a.example.org",
+            "https://a.b.Example.ORG",
+            "HTTPS://A.example.org:443/",
+            "app://a.x:81",
+        ] {
+            assert!(origin_allowed(origin.as_bytes(), "h", &list), "{origin}");
+        }
+        for origin in [
+            "https://example.org",
+            "https://.example.org",
+            "https://a..example.org",
+            "https://.a.example.org",
+            "https://aexample.org",
+            "https://a.example.org.",
+            "https://a.example.org.evil",
+            "https://evil/.example.org",
+            "https://a.example.org:8443",
+            "http://a.example.org",
+            "app://a.x",
+            "null",
+            "https://*.example.org",
+            "https://[::1].example.org",
+        ] {
+            assert!(!origin_allowed(origin.as_bytes(), "h", &list), "{origin}");
+        }
+    }
+
+    #[test]
+    fn an_answer_names_the_entry_or_any_page_where_the_field_has_no_word_for_it() {
+        let readers = |text| Origin::parse(text).map(|origin| origin.readers());
+        for (text, expected) in
+            [("https://h:443", "https://h"), ("*", "*"), ("https://*.h", "*"), ("null", "null")]
+        {
+            assert_eq!(readers(text), Ok(expected.to_owned()));
         }
     }
 }

@@ -77,7 +77,7 @@ describe('curl', () => {
     for (const method of ['POST', 'PUT', 'DELETE', 'PATCH']) {
       const got = await curl('-X', method, server.url('/'));
       assert.equal(got.status, 405, method);
-      assert.equal(got.headers.allow, 'GET, HEAD');
+      assert.equal(got.headers.allow, 'GET, HEAD, OPTIONS');
     }
     assert.equal((await curl('-d', 'a body of a form', server.url('/'))).status, 405);
   });
@@ -189,7 +189,7 @@ describe('--www', () => {
     fs.writeFileSync(path.join(www, 'z.txt'), 'second');
     const from = await server.nextLine();
     server.signal('SIGHUP');
-    await server.logged(/INFO.*--www: 3 files, \d+ bytes on top of the ceiling/, { from });
+    await server.logged(/INFO.*--www: 5 files, \d+ bytes on top of the ceiling/, { from });
     assert.equal((await curl(server.url('/z.txt'))).body, 'second');
     server.signal('SIGTERM');
     await server.gone();

@@ -134,6 +134,28 @@ describe('/socket.io/socket.io.js', { concurrency: 4 }, () => {
     assert.ok(versioned.body.equals(OWN));
   });
 
+  test('is the same under the name of the original that is made small', async (context) => {
+    const { port } = await context.elbow();
+    const { status, body } = await ask(port, 'GET', '/socket.io/socket.io.min.js');
+    assert.equal(status, 200);
+    assert.ok(body.equals(OWN));
+  });
+
+  test('is a module, too', async (context) => {
+    const server = await context.elbow();
+    const tab = await openTab(context, server.url('/'));
+    const result = await tab.evaluate(async () => {
+      const module = await import('/socket.io/socket.io.esm.min.js');
+      const socket = module.io();
+      const connected = await new Promise((resolve) => {
+        socket.on('connect', () => resolve(socket.connected));
+      });
+      const { connect, default: whole, io, protocol } = module;
+      return [connected, connect === io, whole === io, protocol, Object.keys(module).length];
+    });
+    assert.deepEqual(result, [true, true, true, 5, 4]);
+  });
+
   test('comes with another --www too, unless that has one', async (context) => {
     const without = await context.elbow(['--www', seed(context)]);
     assert.ok((await ask(without.port, 'GET', TARGET)).body.equals(OWN));

@@ -8,17 +8,17 @@ use elbow::wire::host::Host;
 use elbow::wire::origin::Origin;
 
 /// The fields of a request to become a WebSocket.
-const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-                       Sec-WebSocket-Key: ZWxib3ctdGVzdC1rZXktMQ==\r\n";
+pub(super) const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\n\
+    Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZWxib3ctdGVzdC1rZXktMQ==\r\n";
 
 impl World {
     /// Asks on a connection of its own; the status of the answer.
-    fn status(&mut self, target: &str, fields: &str) -> String {
+    pub(super) fn status(&mut self, target: &str, fields: &str) -> String {
         self.answer(&format!("GET {target} HTTP/1.1\r\nHost: h\r\n{fields}\r\n")).0
     }
 
     /// Sends a head on a connection of its own; the status of the answer, and all of it.
-    fn answer(&mut self, head: &str) -> (String, String) {
+    pub(super) fn answer(&mut self, head: &str) -> (String, String) {
         let (client, id): (Client, ConnId) = self.connect();
         self.say(&client, id, head.as_bytes());
         let heard = String::from_utf8_lossy(&client.heard()).into_owned();
@@ -34,7 +34,7 @@ impl World {
     }
 
     /// The client of the last request as the log would name it.
-    fn last_client(&self) -> String {
+    pub(super) fn last_client(&self) -> String {
         self.lines().next_back().expect("a request has a line").client.to_string()
     }
 }
@@ -243,8 +243,7 @@ fn extensions_that_fill_a_head_are_not_read() {
         World::new().status("/ws", &format!("{UPGRADE}Sec-WebSocket-Extensions: {extensions}\r\n"))
     };
     assert_eq!(offer(2_040), "101");
-    assert_eq!(offer(2_052), "400");
-    assert_eq!(offer(15_000), "400");
+    assert_eq!(offer(15_000), "101");
 }
 
 #[test]

@@ -26,6 +26,15 @@ use super::person::{Heard, Purpose};
 use super::socket::Link;
 pub(crate) use speech::payload;
 
+/// What some clients say in a handshake beside what they must; to a server all of it is harmless.
+const HABITS: [&str; 5] = [
+    "",
+    "",
+    "Content-Length: 0\r\n",
+    "Sec-WebSocket-Protocol: token.x, chat\r\n",
+    "Sec-WebSocket-Extensions: x-webkit-   -frame\r\n",
+];
+
 /// What a client may use of the world while it acts.
 pub(crate) struct Scene<'a> {
     pub(crate) now_ms: u64,
@@ -744,9 +753,11 @@ impl Client {
         purpose: Purpose,
     ) {
         self.is_socket = true;
+        let habit = HABITS[self.number % HABITS.len()];
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+             {habit}Sec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         self.ask_carrier(scene, head.as_bytes(), statuses, purpose);
     }

@@ -126,6 +126,17 @@ pub(crate) struct Climate {
 }
 
 impl Climate {
+    /// The name of a channel by its number. One of them has all that a namespace may have, and is
+    /// as long as a name may be where that leaves room for words in a message.
+    pub(crate) fn channel(&self, number: u64) -> String {
+        let is_roomy = self.settings.limits.message_bytes_max >= 512;
+        match number {
+            0 => "default".to_owned(),
+            2 => format!("room/{}/a.b_c~d:e@f=g+h-i", "x".repeat(if is_roomy { 105 } else { 1 })),
+            number => format!("room{number}"),
+        }
+    }
+
     pub(crate) fn draw(dice: &mut Dice) -> Climate {
         let settings = draw_settings(dice);
         let length_ms = dice.pick(&[2_000, 8_000, 30_000, 90_000]);

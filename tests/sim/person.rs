@@ -95,6 +95,8 @@ enum End {
 pub(crate) struct Person {
     pub(crate) number: usize,
     pub(crate) version: u8,
+    /// How the query of its handshake begins, and how that of each later request does.
+    names: (&'static str, &'static str),
     pub(crate) reads: Reads,
     pub(crate) carriers: Vec<usize>,
     pub(crate) hearing: Hearing,
@@ -149,6 +151,12 @@ impl Person {
         let people = scene.climate.people;
         let dice = &mut *scene.dice;
         let version = dice.pick(&[3, 4, 4]);
+        // Whatever is not 4 is 3, the last of two counts, and later requests need name none.
+        let names = match version {
+            3 => (dice.pick(&["EIO=3&", "EIO=3&", "", "EIO=2&", "EIO=4&EIO=&"]), "EIO=3&"),
+            _ => (dice.pick(&["EIO=4&", "EIO=4&", "EIO=3&EIO=4&"]), "EIO=4&"),
+        };
+        let names = (names.0, dice.pick(&[names.1, names.1, ""]));
         let end = if dice.chance(people.rude) {
             use End::{Abandons, Breaks, Fin, Reset, Stalls, TooBig, TwoPolls, TwoPosts, Vanishes};
             dice.pick(&[
@@ -165,6 +173,7 @@ impl Person {
         Person {
             number,
             version,
+            names,
             reads: super::client::draw_reads(dice, &people),
             carriers: Vec::new(),
             hearing: Hearing::new(version),
@@ -391,16 +400,15 @@ impl Person {
 
     fn shake_hands(&mut self, scene: &mut Scene<'_>, clients: &mut [Client]) -> bool {
         let Some(number) = self.free(clients) else { return true };
-        let version = self.version;
+        let named = self.names.0;
         if self.way == Way::Socket {
             self.socket = Some(number);
-            let path = format!("/socket.io/?EIO={version}&transport=websocket");
+            let path = format!("/socket.io/?{named}transport=websocket");
             clients[number].ask_socket(scene, &path, &[101, 503], Purpose::Socket);
         } else {
             self.shake = Some(number);
-            let head = format!(
-                "GET /socket.io/?EIO={version}&transport=polling HTTP/1.1\r\nHost: sim\r\n\r\n"
-            );
+            let head =
+                format!("GET /socket.io/?{named}transport=polling HTTP/1.1\r\nHost: sim\r\n\r\n");
             clients[number].ask_carrier(scene, head.as_bytes(), &[200, 503], Purpose::Shake);
         }
         false
@@ -408,7 +416,7 @@ impl Person {
 
     fn path(&self, transport: &str) -> String {
         let sid = self.sid.as_deref().expect("it has begun");
-        format!("/socket.io/?EIO={}&transport={transport}&sid={sid}", self.version)
+        format!("/socket.io/?{}transport={transport}&sid={sid}", self.names.1)
     }
 
     /// While its probe has succeeded nothing new is asked for by polls.
@@ -493,10 +501,10 @@ impl Person {
         match scene.dice.below(40) {
             0 => format!("x{}", scene.dice.below(9)).into(),
             1 => "x y".into(),
-            _ => match scene.dice.below(scene.climate.people.channels) {
-                0 => "default".into(),
-                number => format!("room{number}").into(),
-            },
+            _ => {
+                let number = scene.dice.below(scene.climate.people.channels);
+                scene.climate.channel(number).into()
+            }
         }
     }
 
@@ -560,7 +568,8 @@ impl Person {
     fn say(&mut self, scene: &mut Scene<'_>) {
         let Some(channel) = self.some_space(scene) else { return };
         self.count += 1;
-        let most = scene.climate.settings.limits.message_bytes_max as usize - 70;
+        let most = scene.climate.settings.limits.message_bytes_max as usize;
+        let most = most - 70 - prefix(&channel).len();
         let length = match scene.dice.below(6) {
             0 => most / 3,
             _ => scene.dice.below(most as u64 / 3 + 1).min(40) as usize,
@@ -637,18 +646,14 @@ impl Person {
     fn ask_wrongly(&mut self, scene: &mut Scene<'_>, clients: &mut [Client]) {
         let Some(number) = self.free(clients) else { return };
         let other = 7 - self.version;
-        let own =
-            self.path("polling").replace(&format!("EIO={}", self.version), &format!("EIO={other}"));
+        let own = format!("{}&EIO={other}", self.path("polling"));
         let body = "Content-Length: 3\r\n\r\nabc";
         let unknown = "{\"code\":1,\"message\":\"Session ID unknown\"}";
         let (head, text) = match scene.dice.below(6) {
             0 => {
                 ("GET /socket.io/?EIO=4&transport=polling&sid=AAAAAAAAAAAAAAAAAAAA", Some(unknown))
             }
-            1 => (
-                "GET /socket.io/?EIO=9&transport=polling",
-                Some("{\"code\":5,\"message\":\"Unsupported protocol version\"}"),
-            ),
+            1 => ("GET /socket.io/?transport=polling&sid=&sid=0", Some(unknown)),
             2 => ("GET /socket.io/?EIO=4", Some("{\"code\":0,\"message\":\"Transport unknown\"}")),
             3 => (
                 "POST /socket.io/?EIO=4&transport=polling",

@@ -210,7 +210,7 @@ impl Client {
     pub(super) fn ask_upgrade(&mut self, scene: &mut Scene<'_>) {
         let path = match self.channel {
             0 => scene.dice.pick(&["/", "/ws", "/ws/default"]).to_owned(),
-            n => format!("/ws/room{n}"),
+            number => format!("/ws/{}", scene.climate.channel(number)),
         };
         let (origin, version, statuses): (_, _, &'static [u16]) = match scene.dice.below(40) {
             0 => ("Origin: http://elsewhere\r\n", "13", &[403]),
@@ -218,9 +218,10 @@ impl Client {
             2..10 => ("Origin: https://sim\r\n", "13", SESSION_CLOSED),
             _ => ("", "13", SESSION_CLOSED),
         };
+        let habit = scene.dice.pick(&super::HABITS);
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             {origin}Sec-WebSocket-Version: {version}\r\n\
+             {habit}{origin}Sec-WebSocket-Version: {version}\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         self.outbox.extend(head.as_bytes());

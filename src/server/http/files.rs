@@ -12,7 +12,7 @@ use crate::site::Found;
 use crate::time::Now;
 use crate::wire::http::{self, Method, Request};
 
-pub(super) const ALLOW_READ: Field<'_> = ("Allow", "GET, HEAD");
+pub(super) const ALLOW_READ: Field<'_> = ("Allow", "GET, HEAD, OPTIONS");
 const NO_SNIFF: Field<'_> = ("X-Content-Type-Options", "nosniff");
 const NO_CACHE: Field<'_> = ("Cache-Control", "no-cache");
 
@@ -35,11 +35,15 @@ impl<S: Socket> Server<S> {
     ) {
         let asset = match self.site.find(path) {
             None => return self.respond(now, slot, request, Answer::plain(404)),
+            Some(_) if request.method == Method::Options => {
+                return self.answer_options(now, slot, request, ALLOW_READ);
+            }
             Some(_) if !matches!(request.method, Method::Get | Method::Head) => {
                 return self.respond(now, slot, request, Answer::plain(405).with(&[ALLOW_READ]));
             }
             Some(Found::Folder) => {
-                let location = format!("{}/", request.path);
+                let query = request.query.map(|query| format!("?{query}")).unwrap_or_default();
+                let location = format!("{}/{query}", request.path);
                 let fields = [("Location", location.as_str())];
                 return self.respond(now, slot, request, Answer::plain(301).with(&fields));
             }

@@ -152,7 +152,7 @@ impl Responder {
             head: Vec::with_capacity(limits::RESPONSE_HEAD_BYTES_MAX),
             date: (now.unix_s, http::date(now.unix_s)),
             spare: Spare::default(),
-            origins: allowed.iter().map(|origin| origin.to_string().into()).collect(),
+            origins: allowed.iter().map(|origin| origin.readers().into()).collect(),
         }
     }
 
@@ -285,6 +285,17 @@ impl<S: Socket> Server<S> {
         self.send_answer(now, slot, Subject::Nothing, &answer);
     }
 
+    /// Says which methods a path knows: HAProxy's checks ask so unless they are told otherwise.
+    pub(in crate::server) fn answer_options(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+        allow: Field<'static>,
+    ) {
+        self.respond(now, slot, request, Answer::plain(204).with(&[allow]));
+    }
+
     /// Refuses a session for want of room, and says so in the log.
     pub(in crate::server) fn refuse_session(
         &mut self,
@@ -396,15 +407,23 @@ impl<S: Socket> Server<S> {
         &mut self,
         now: Now,
         slot: u32,
-        key: &str,
+        upgrade: ws::Upgrade<'_>,
         role: Role,
         first_ping: Option<Duration>,
     ) {
-        let accept = ws::accept(key);
+        let accept = ws::accept(upgrade.key);
         let accept = core::str::from_utf8(&accept).expect("base64 is ASCII");
-        let fields =
-            [("Upgrade", "websocket"), ("Connection", "Upgrade"), ("Sec-WebSocket-Accept", accept)];
-        let answer = Answer::plain(101).with(&fields).of_type(None);
+        let fields = [
+            ("Upgrade", "websocket"),
+            ("Connection", "Upgrade"),
+            ("Sec-WebSocket-Accept", accept),
+            ("Sec-WebSocket-Protocol", upgrade.protocol.unwrap_or_default()),
+        ];
+        let fields = match upgrade.protocol {
+            Some(_) => &fields[..],
+            None => &fields[..3],
+        };
+        let answer = Answer::plain(101).with(fields).of_type(None);
         let head = self.responder.head(now, &answer, Connection::Unsaid, None);
         self.metrics.requests += 1;
         let (pool, metrics) = (&mut self.pool, &mut self.metrics);

@@ -35,6 +35,7 @@ impl<S: Socket> Server<S> {
         self.take_forwarded(slot, &request);
         let probe = Probe::at(request.path);
         let reads = matches!(request.method, Method::Get | Method::Head);
+        let asks = request.method == Method::Options;
         match (self.connections.conn(slot).requester(), probe) {
             (Requester::Probe, Some(probe)) if reads => {
                 self.answer_probe(now, slot, &request, probe);
@@ -42,6 +43,12 @@ impl<S: Socket> Server<S> {
             (Requester::Probe, _) => self.remove(now, slot, CloseReason::ProxyMissing, false),
             (Requester::Client | Requester::Health, Some(probe)) if reads => {
                 self.answer_probe(now, slot, &request, probe);
+            }
+            (Requester::Client | Requester::Health, Some(_)) if asks => {
+                self.answer_options(now, slot, &request, ALLOW_READ);
+            }
+            (Requester::Health, None) if asks && request.path == "*" => {
+                self.answer_options(now, slot, &request, ALLOW_READ);
             }
             (Requester::Client | Requester::Health, Some(_)) => {
                 self.respond(now, slot, &request, Answer::plain(405).with(&[ALLOW_READ]));
@@ -57,8 +64,7 @@ impl<S: Socket> Server<S> {
             return self.respond(now, slot, request, answer);
         }
         if request.path == "*" {
-            let allow = ("Allow", "GET, HEAD, OPTIONS");
-            return self.respond(now, slot, request, Answer::plain(204).with(&[allow]));
+            return self.answer_options(now, slot, request, ALLOW_READ);
         }
         let mut decoded = [0; PATH_BYTES_MAX];
         let Some(path) = http::percent_decode(request.path, &mut decoded) else {
@@ -68,8 +74,12 @@ impl<S: Socket> Server<S> {
             return self.answer_engine(now, slot, request);
         }
         if let Some(channel) = upgrade::channel_at(path) {
+            if request.method == Method::Options {
+                let allow = if path == "/" { ALLOW_READ } else { ws::ALLOW };
+                return self.answer_options(now, slot, request, allow);
+            }
             match upgrade::check(request) {
-                Ok(Some(offer)) => return self.upgrade(now, slot, request, channel, offer.key),
+                Ok(Some(offer)) => return self.upgrade(now, slot, request, channel, offer),
                 Ok(None) if path == "/" => {}
                 Ok(None) => {
                     return self.refuse_upgrade(now, slot, request, ws::Refusal::NotAnUpgrade);
@@ -111,12 +121,17 @@ impl<S: Socket> Server<S> {
     }
 }
 
-/// An entry of `X-Forwarded-For`: an address, perhaps with a port (0 if there is none).
+/// An entry of `X-Forwarded-For`: an address, perhaps with a port (0 if there is none). An IPv6
+/// address may stand in brackets without a port, too.
 fn forwarded_address(entry: &[u8]) -> Option<SocketAddr> {
     let text = core::str::from_utf8(entry).ok()?;
-    let address = text
-        .parse::<SocketAddr>()
-        .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0)))
-        .ok()?;
+    let bracketed = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let address = match bracketed {
+        Some(address) => SocketAddr::new(IpAddr::V6(address.parse().ok()?), 0),
+        None => text
+            .parse::<SocketAddr>()
+            .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0)))
+            .ok()?,
+    };
     Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
 }

@@ -12,7 +12,7 @@ use crate::hub::{DEFAULT_CHANNEL, is_channel_name};
 use crate::server::admission::{Entrance, why};
 use crate::server::{Event, Server, Socket};
 use crate::time::Now;
-use crate::wire::http::{Framing, Method, Request, Version};
+use crate::wire::http::{Method, Request, Version};
 use crate::wire::ws::{self, Upgrade};
 
 /// The channel that a plain WebSocket at `path`, which was decoded, becomes a member of.
@@ -33,7 +33,7 @@ pub(in crate::server) fn check<'b>(
     ws::check(&ws::Offer {
         is_get: request.method == Method::Get,
         http11: request.version == Version::Http11,
-        has_body: request.framing != Framing::None,
+        has_body: request.framing.has_body(),
         fields: |name: &'static str| request.fields(name),
     })
 }
@@ -46,7 +46,7 @@ impl<S: Socket> Server<S> {
         slot: u32,
         request: &Request<'_, '_>,
         channel: &str,
-        key: &str,
+        offer: Upgrade<'_>,
     ) {
         if !self.allows_origin(request) {
             let answer = Answer::plain(403).saying(b"pages of this origin may not connect here");
@@ -63,7 +63,7 @@ impl<S: Socket> Server<S> {
         let first_ping = self.first_ping();
         let client = self.client(slot);
         self.events.push(&mut self.pool, Event::Opened { client, channel: channel.into() });
-        self.switch_protocols(now, slot, key, Role::Member(membership), Some(first_ping));
+        self.switch_protocols(now, slot, offer, Role::Member(membership), Some(first_ping));
     }
 
     /// Says what is wrong with a request for a WebSocket.

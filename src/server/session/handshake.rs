@@ -30,35 +30,33 @@ impl<S: Socket> Server<S> {
         if request.method != Method::Get {
             return self.refuse_engine(now, slot, request, Refusal::HandshakeMethod);
         }
-        let Some(version) = query.version else {
-            return self.refuse_engine(now, slot, request, Refusal::VersionUnsupported);
-        };
-        let key = match (transport, upgrade::check(request)) {
+        let version = query.version.unwrap_or(Version::V3);
+        let offer = match (transport, upgrade::check(request)) {
             (engine::TransportName::Polling, _) => None,
-            (engine::TransportName::WebSocket, Ok(Some(offer))) => Some(offer.key),
+            (engine::TransportName::WebSocket, Ok(Some(offer))) => Some(offer),
             (engine::TransportName::WebSocket, Ok(None) | Err(_)) => {
                 return self.refuse_engine(now, slot, request, Refusal::BadRequest);
             }
         };
         let holder = self.holder(slot);
-        let entrance = Entrance::Session { polls: key.is_none() };
+        let entrance = Entrance::Session { polls: offer.is_none() };
         if let Some(why) = self.lacks_room(Some(holder), entrance) {
             return self.refuse_session(now, slot, request, why);
         }
         let id = self.connections.id(slot);
-        let carrier = match key {
+        let carrier = match offer {
             Some(_) => Transport::WebSocket(id),
             None => Transport::Polling { held: None, posting: None },
         };
         let session = self.open_session(now, slot, holder, version, carrier);
-        match key {
-            Some(key) => self.switch_protocols(now, slot, key, Role::Session(session), None),
+        match offer {
+            Some(offer) => self.switch_protocols(now, slot, offer, Role::Session(session), None),
             None => self.hold(slot, request, session),
         }
         let limits = &self.settings.limits;
         let open = Open {
             sid: self.sessions.get(session).sid,
-            upgrade: key.is_none(),
+            upgrade: offer.is_none(),
             ping_interval_ms: limits.ping_interval.as_millis(),
             ping_timeout_ms: limits.ping_timeout.as_millis(),
             body_bytes_max: limits.message_bytes_max,

@@ -22,6 +22,7 @@ use crate::time::Now;
 use crate::wire::engine::{self, Asked, Query, Refusal, Version};
 use crate::wire::http::{self, Method, Request};
 
+const ALLOW: (&str, &str) = ("Allow", "GET, POST, OPTIONS");
 const JSON: Option<&str> = Some("application/json");
 const OCTET_STREAM: &[u8] = b"application/octet-stream";
 
@@ -35,6 +36,10 @@ impl<S: Socket> Server<S> {
     ) {
         let query = Query::parse(request.query.unwrap_or_default());
         if request.method == Method::Options {
+            // What asks for no method is no preflight (Fetch, section 4.8).
+            if request.fields("access-control-request-method").next().is_none() {
+                return self.answer_options(now, slot, request, ALLOW);
+            }
             if !self.answer_preflight(now, slot, request) {
                 self.refuse_engine(now, slot, request, Refusal::HandshakeMethod);
             }
@@ -51,7 +56,7 @@ impl<S: Socket> Server<S> {
             Asked::Unknown => self.refuse_engine(now, slot, request, Refusal::SidUnknown),
             Asked::Sid(sid) => match self.sessions.find(&sid) {
                 None => self.refuse_engine(now, slot, request, Refusal::SidUnknown),
-                Some(session) if query.version != Some(self.sessions.get(session).version) => {
+                Some(session) if query.denies(self.sessions.get(session).version) => {
                     self.refuse_engine(now, slot, request, Refusal::BadRequest);
                 }
                 Some(session) => self.answer_session(now, slot, request, session, transport),
@@ -83,7 +88,7 @@ impl<S: Socket> Server<S> {
                 };
                 let id = self.connections.id(slot);
                 self.sessions.edit(session).begin_upgrade(now.mono, id);
-                self.switch_protocols(now, slot, offer.key, Role::Session(session), None);
+                self.switch_protocols(now, slot, offer, Role::Session(session), None);
             }
             _ => self.refuse_engine(now, slot, request, Refusal::BadRequest),
         }

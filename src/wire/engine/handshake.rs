@@ -5,10 +5,10 @@
 //! sessions there are, which transports are offered, and the order of the checks (the reference
 //! checks the transport first, then the session, the method, the version).
 //!
-//! The surprise: a parameter that comes twice counts as unknown, whatever its values. The reference
-//! servers make a list of the two values, which equals none of the words they know.
+//! The surprise: no protocol is unknown. A client that names none is of a time when there was only
+//! one, so what is not `EIO=4` is protocol 3, as for the reference server that serves both.
 
-use std::fmt;
+use core::fmt;
 use std::io::Write;
 
 use data_encoding::BASE64URL_NOPAD;
@@ -79,14 +79,16 @@ pub enum Asked {
     Unknown,
 }
 
-/// What a request for `/socket.io/` says in its query.
+/// What a request for `/socket.io/` says in its query. Of a parameter that comes more than once the
+/// last counts.
 ///
 /// These parameters are not looked at: `t`, which is there against caches; `b64`, by which a client
 /// of protocol 3 says that it cannot take binary, since our bodies are always text; those that
 /// belong to the application.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Query {
-    /// The protocol, by `EIO`; `None` if it is missing or neither 3 nor 4.
+    /// The protocol, by `EIO`: 4 if it is `4`, 3 if it is anything else; `None` if it is missing,
+    /// which means protocol 3 to begin with, and the session's own later.
     pub version: Option<Version>,
     /// The transport, by `transport`; `None` if it is missing or unknown.
     pub transport: Option<TransportName>,
@@ -100,10 +102,8 @@ impl Query {
     /// Reads the part of a target that follows the `?`. Names and values may be percent-encoded; a
     /// `%` without two hexadecimal digits stands for itself. One pass, no allocation.
     pub fn parse(query: &str) -> Query {
-        let mut version = Parameter::Missing;
-        let mut transport = Parameter::Missing;
-        let mut sid = Parameter::Missing;
-        let mut jsonp = Parameter::Missing;
+        let (mut version, mut transport, mut sid) = (None, None, None);
+        let mut jsonp = false;
         for pair in query.as_bytes().split(|byte| *byte == b'&') {
             // A query may be a thousand pairs of nothing, so a pair that cannot have a known name
             // is passed over by its first byte.
@@ -113,57 +113,36 @@ impl Query {
             let value = rest.get(1..).unwrap_or_default();
             let mut decoded_name = [0; NAME_BYTES_MAX];
             match decoded_into(name, &mut decoded_name) {
-                Some(b"EIO") => version.add(value),
-                Some(b"transport") => transport.add(value),
-                Some(b"sid") => sid.add(value),
-                Some(b"j") => jsonp.add(value),
+                Some(b"EIO") => version = Some(value),
+                Some(b"transport") => transport = Some(value),
+                Some(b"sid") => sid = Some(value),
+                Some(b"j") => jsonp = true,
                 Some(_) | None => {}
             }
         }
         Query {
-            version: version.one_of([("3", Some(Version::V3)), ("4", Some(Version::V4))]).flatten(),
-            transport: transport.one_of([
-                ("polling", TransportName::Polling),
-                ("websocket", TransportName::WebSocket),
-            ]),
+            version: version.map(|eio| if means(eio, "4") { Version::V4 } else { Version::V3 }),
+            transport: transport.and_then(|name| match name {
+                _ if means(name, "polling") => Some(TransportName::Polling),
+                _ if means(name, "websocket") => Some(TransportName::WebSocket),
+                _ => None,
+            }),
             session: match sid {
-                Parameter::Missing | Parameter::Once(b"") => Asked::New,
-                Parameter::Once(value) => asked(value),
-                Parameter::Repeated => Asked::Unknown,
+                None | Some(b"") => Asked::New,
+                Some(sid) => asked(sid),
             },
-            jsonp: !matches!(jsonp, Parameter::Missing),
+            jsonp,
         }
+    }
+
+    /// Whether the request names another protocol than `version`, that of its session.
+    pub fn denies(&self, version: Version) -> bool {
+        self.version.is_some_and(|named| named != version)
     }
 }
 
 /// Bytes of the longest name that is looked for: `transport`.
 const NAME_BYTES_MAX: usize = 9;
-
-/// A parameter's value as it was sent.
-#[derive(Clone, Copy)]
-enum Parameter<'b> {
-    Missing,
-    Once(&'b [u8]),
-    Repeated,
-}
-
-impl<'b> Parameter<'b> {
-    fn add(&mut self, value: &'b [u8]) {
-        *self = match self {
-            Parameter::Missing => Parameter::Once(value),
-            Parameter::Once(_) | Parameter::Repeated => Parameter::Repeated,
-        };
-    }
-
-    fn one_of<T, const WORDS: usize>(self, words: [(&str, T); WORDS]) -> Option<T> {
-        match self {
-            Parameter::Missing | Parameter::Repeated => None,
-            Parameter::Once(value) => {
-                words.into_iter().find(|(word, _)| means(value, word)).map(|(_, meaning)| meaning)
-            }
-        }
-    }
-}
 
 fn asked(value: &[u8]) -> Asked {
     let mut text = [0; SID_BYTES];
@@ -250,24 +229,21 @@ pub enum Refusal {
     SidUnknown,
     /// A request without a session id is not a GET.
     HandshakeMethod,
-    /// The transport is not the session's, an upgrade lacks its fields, or the version is not the
-    /// session's.
+    /// The transport is not the session's, an upgrade lacks its fields, or the protocol that is
+    /// named is not the session's.
     BadRequest,
     /// Policy forbids the request, for instance because of its origin.
     Forbidden,
-    /// The protocol is not served.
-    VersionUnsupported,
 }
 
 impl Refusal {
     /// All refusals, in the order of their codes.
-    pub const ALL: [Refusal; 6] = [
+    pub const ALL: [Refusal; 5] = [
         Refusal::TransportUnknown,
         Refusal::SidUnknown,
         Refusal::HandshakeMethod,
         Refusal::BadRequest,
         Refusal::Forbidden,
-        Refusal::VersionUnsupported,
     ];
 
     /// The status of the response.
@@ -277,8 +253,7 @@ impl Refusal {
             Refusal::TransportUnknown
             | Refusal::SidUnknown
             | Refusal::HandshakeMethod
-            | Refusal::BadRequest
-            | Refusal::VersionUnsupported => 400,
+            | Refusal::BadRequest => 400,
         }
     }
 
@@ -290,7 +265,6 @@ impl Refusal {
             Refusal::HandshakeMethod => "Bad handshake method",
             Refusal::BadRequest => "Bad request",
             Refusal::Forbidden => "Forbidden",
-            Refusal::VersionUnsupported => "Unsupported protocol version",
         }
     }
 
@@ -302,7 +276,6 @@ impl Refusal {
             Refusal::HandshakeMethod => r#"{"code":2,"message":"Bad handshake method"}"#,
             Refusal::BadRequest => r#"{"code":3,"message":"Bad request"}"#,
             Refusal::Forbidden => r#"{"code":4,"message":"Forbidden"}"#,
-            Refusal::VersionUnsupported => r#"{"code":5,"message":"Unsupported protocol version"}"#,
         }
     }
 }

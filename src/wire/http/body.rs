@@ -34,6 +34,17 @@ pub enum Framing {
     Chunked,
 }
 
+impl Framing {
+    /// Whether bytes of a body follow the head, or may follow. A body of length 0 is none: nothing
+    /// of it comes, so nothing of it can be taken for something else.
+    pub const fn has_body(self) -> bool {
+        match self {
+            Framing::None | Framing::Length(0) => false,
+            Framing::Length(_) | Framing::Chunked => true,
+        }
+    }
+}
+
 /// What one step of [`Body::decode`] has found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Chunk<'b> {

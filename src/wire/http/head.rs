@@ -241,8 +241,7 @@ impl<'b> Request<'b, '_> {
             is_expected = true;
         }
         // A 1.0 client must not be sent a 100, and a client without a body is not waiting.
-        let has_body = !matches!(self.framing, Framing::None | Framing::Length(0));
-        Ok(is_expected && has_body && self.version == Version::Http11)
+        Ok(is_expected && self.framing.has_body() && self.version == Version::Http11)
     }
 
     /// Whether the connection goes on, by RFC 9112 §9.3: `close` wins, 1.1 stays, 1.0 stays if it

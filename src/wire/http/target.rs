@@ -29,6 +29,10 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, HeadError> {
     }
 }
 
+/// The schemes of absolute-forms that are served. `ws` and `wss` are no schemes of HTTP, but a
+/// client that was given such a URL may send it as it is.
+const SCHEMES: [&str; 4] = ["http://", "https://", "ws://", "wss://"];
+
 /// Splits a target that is an origin-form, an absolute-form or the `*` of OPTIONS.
 ///
 /// The authority-form belongs to CONNECT alone and is refused like anything else.
@@ -39,7 +43,7 @@ pub(super) fn split(target: &str, method: Method) -> Result<Target<'_>, HeadErro
     if target.starts_with('/') {
         return Ok(path_and_query(None, target));
     }
-    let after_scheme = after_prefix(target, "http://").or_else(|| after_prefix(target, "https://"));
+    let after_scheme = SCHEMES.iter().find_map(|scheme| after_prefix(target, scheme));
     let rest = after_scheme.ok_or(HeadError::Target)?;
     let (host, rest) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
     let host = authority(host.as_bytes()).ok_or(HeadError::Target)?;
@@ -206,6 +210,34 @@ mod tests {
         let root = Target { authority: Some("h:1"), path: "/", query: None };
         assert_eq!(split("HTTP://h:1", Method::Get), Ok(root));
         assert_eq!(split("https://h:1?q", Method::Get), Ok(Target { query: Some("q"), ..root }));
+        assert_eq!(split("ws://h:1", Method::Get), Ok(root));
+        assert_eq!(split("WSS://h:1?q", Method::Get), Ok(Target { query: Some("q"), ..root }));
+    }
+
+    #[test]
+    fn an_absolute_form_has_a_scheme_that_is_served_and_a_host() {
+        let with_path = Target { authority: Some("h"), path: "/ws/a", query: Some("b") };
+        for scheme in ["http", "https", "ws", "wss", "Ws", "wSS"] {
+            assert_eq!(split(&format!("{scheme}://h/ws/a?b"), Method::Get), Ok(with_path));
+        }
+        for target in [
+            "ws:/h",
+            "ws:h",
+            "ws:///ws",
+            "ws://",
+            "ws://u@h/",
+            "ws://h:x/",
+            "wsx://h/",
+            "w://h/",
+            "ftp://h/",
+            "s://h/",
+            "h:80",
+            "*",
+            "?",
+            "",
+        ] {
+            assert_eq!(split(target, Method::Get), Err(HeadError::Target), "{target}");
+        }
     }
 
     #[test]

@@ -1,26 +1,28 @@
 //! The opening handshake (RFC 6455 section 4.2), on the fields of a request already taken apart.
 //!
-//! Deals with: whether a request is an upgrade, whether it may be answered with 101, and the accept
-//! key. Leaves to others: the HTTP head itself with its `Host`, the `Origin`
-//! ([`crate::wire::origin`]), which path is for WebSocket, and writing the answer. No subprotocol
-//! and no extension is ever chosen; what the client offers of them is only checked for being well
-//! formed.
+//! Deals with: whether a request is an upgrade, whether it may be answered with 101, which
+//! subprotocol is chosen, and the accept key. Leaves to others: the HTTP head itself with its
+//! `Host`, the `Origin` ([`crate::wire::origin`]), which path is for WebSocket, and writing the
+//! answer. No extension is ever agreed on, so what is offered of them is not read: clients that
+//! send something malformed there get the connection that they asked for.
 //!
-//! The surprise: tungstenite's own check refuses what the RFC allows (`Upgrade: websocket, h2c`,
-//! two `Connection` fields, a tab behind a comma). So the lists are read here, and only the answer
-//! to the key comes from tungstenite.
+//! The surprise: a subprotocol is chosen although none is interpreted. Browsers and others give a
+//! connection up when a server chooses none of those that they offer; and since payloads are passed
+//! on as they are, whatever their two ends agree on is what is spoken. Besides, tungstenite's own
+//! check refuses what the RFC allows (`Upgrade: websocket, h2c`, two `Connection` fields, a tab
+//! behind a comma). So the lists are read here, and only the answer to the key comes from
+//! tungstenite.
 
 use tungstenite::handshake::derive_accept_key;
 
 /// Bytes of a `Sec-WebSocket-Accept`: the base64 of a SHA-1.
 pub const ACCEPT_BYTES: usize = 28;
 
+/// The methods that a path knows which offers WebSocket and nothing else.
+pub const ALLOW: (&str, &str) = ("Allow", "GET, OPTIONS");
+
 /// The most subprotocols that a client may offer: finding doubles is quadratic in their number.
 const PROTOCOLS_MAX: usize = 32;
-
-/// The most bytes of all `Sec-WebSocket-Extensions` together. Browsers send some 60; checking the
-/// grammar of a whole head of them would cost more than everything else in a handshake.
-const EXTENSIONS_BYTES_MAX: usize = 2048;
 
 /// The parts of a request that the handshake looks at.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +31,7 @@ pub struct Offer<F> {
     pub is_get: bool,
     /// Whether the version is 1.1 or a later 1.x.
     pub http11: bool,
-    /// Whether a body is announced, be it empty.
+    /// Whether a body is announced that is longer than 0 bytes.
     pub has_body: bool,
     /// The raw values of all fields of a name, in order; the function is given the name in lower
     /// case.
@@ -41,6 +43,9 @@ pub struct Offer<F> {
 pub struct Upgrade<'r> {
     /// The client's `Sec-WebSocket-Key`: base64 of 16 bytes, 24 characters.
     pub key: &'r str,
+    /// The subprotocol for the `Sec-WebSocket-Protocol` of the answer, a token; `None` if that is
+    /// to be left out, because nothing was offered that may be chosen.
+    pub protocol: Option<&'r str>,
 }
 
 /// Why a request to upgrade is not answered with 101.
@@ -50,7 +55,7 @@ pub enum Refusal {
     Method,
     /// The version is HTTP/1.0: 400.
     HttpVersion,
-    /// A body is announced: 400.
+    /// A body is announced that is longer than 0 bytes: 400.
     Body,
     /// There is no `Sec-WebSocket-Key`, there are several, or it is not base64 of 16 bytes: 400.
     Key,
@@ -58,8 +63,6 @@ pub enum Refusal {
     Version,
     /// `Sec-WebSocket-Protocol` is malformed, or names one twice or more than 32: 400.
     Protocols,
-    /// `Sec-WebSocket-Extensions` is malformed or longer than 2 KiB: 400.
-    Extensions,
     /// The request is no upgrade at all: 426. Never from [`check`]; for paths that offer nothing
     /// but WebSocket.
     NotAnUpgrade,
@@ -71,11 +74,7 @@ impl Refusal {
         match self {
             Refusal::Method => 405,
             Refusal::Version | Refusal::NotAnUpgrade => 426,
-            Refusal::HttpVersion
-            | Refusal::Body
-            | Refusal::Key
-            | Refusal::Protocols
-            | Refusal::Extensions => 400,
+            Refusal::HttpVersion | Refusal::Body | Refusal::Key | Refusal::Protocols => 400,
         }
     }
 
@@ -83,18 +82,14 @@ impl Refusal {
     /// (section 15.5.22), which needs a `Connection` beside it (section 7.8).
     pub const fn fields(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Refusal::Method => &[("Allow", "GET")],
+            Refusal::Method => &[ALLOW],
             Refusal::Version => &[
                 ("Sec-WebSocket-Version", "13"),
                 ("Upgrade", "websocket"),
                 ("Connection", "Upgrade"),
             ],
             Refusal::NotAnUpgrade => &[("Upgrade", "websocket"), ("Connection", "Upgrade")],
-            Refusal::HttpVersion
-            | Refusal::Body
-            | Refusal::Key
-            | Refusal::Protocols
-            | Refusal::Extensions => &[],
+            Refusal::HttpVersion | Refusal::Body | Refusal::Key | Refusal::Protocols => &[],
         }
     }
 }
@@ -108,7 +103,6 @@ impl std::fmt::Display for Refusal {
             Refusal::Key => "invalid Sec-WebSocket-Key",
             Refusal::Version => "Sec-WebSocket-Version must be 13",
             Refusal::Protocols => "invalid Sec-WebSocket-Protocol",
-            Refusal::Extensions => "invalid Sec-WebSocket-Extensions",
             Refusal::NotAnUpgrade => "WebSocket only",
         })
     }
@@ -147,13 +141,10 @@ where
     if !protocols_valid(fields("sec-websocket-protocol")) {
         return Err(Refusal::Protocols);
     }
-    let extensions_bytes: usize = fields("sec-websocket-extensions").map(<[u8]>::len).sum();
-    if extensions_bytes > EXTENSIONS_BYTES_MAX
-        || !fields("sec-websocket-extensions").all(extensions_valid)
-    {
-        return Err(Refusal::Extensions);
-    }
-    Ok(Some(Upgrade { key }))
+    let mut offered = fields("sec-websocket-protocol").flat_map(elements);
+    let protocol = offered.find(|name| may_be_chosen(name));
+    let protocol = protocol.and_then(|name| core::str::from_utf8(name).ok());
+    Ok(Some(Upgrade { key, protocol }))
 }
 
 /// The `Sec-WebSocket-Accept` that answers the key of an [`Upgrade`].
@@ -191,6 +182,19 @@ fn key_text(value: &[u8]) -> Option<&str> {
     if valid { std::str::from_utf8(value).ok() } else { None }
 }
 
+/// How a subprotocol begins that is no protocol but a secret, which a page can put into no other
+/// field. An answer that repeated the secret would tell it to whoever keeps answers.
+const SECRET: &[u8] = b"token.";
+
+/// The name that is kept for messages in a form of our own. No payload has that form, so to choose
+/// the name would promise what does not hold.
+const RESERVED: &[u8] = b"elbow.v1";
+
+/// Whether the subprotocol `name` may be the answer to its offer.
+fn may_be_chosen(name: &[u8]) -> bool {
+    !name.starts_with(SECRET) && name != RESERVED
+}
+
 /// Whether the fields list tokens, none of them twice (section 4.1: names compare with their case).
 fn protocols_valid<'r>(fields: impl Iterator<Item = &'r [u8]>) -> bool {
     let mut seen = [&[][..]; PROTOCOLS_MAX];
@@ -201,66 +205,6 @@ fn protocols_valid<'r>(fields: impl Iterator<Item = &'r [u8]>) -> bool {
         seen[count] = element;
     }
     true
-}
-
-/// Whether a field is a list of extensions by the grammar of section 9.1: `token *( ";" token [ "="
-/// ( token | quoted-string ) ] )`.
-fn extensions_valid(field: &[u8]) -> bool {
-    let mut rest = trim(field);
-    loop {
-        // Lists may have empty elements (RFC 9110 section 5.6.1.2).
-        if let Some(behind) = rest.strip_prefix(b",") {
-            rest = trim(behind);
-            continue;
-        }
-        if rest.is_empty() {
-            return true;
-        }
-        match extension(rest) {
-            Some(behind) if behind.is_empty() || behind.starts_with(b",") => rest = behind,
-            Some(_) | None => return false,
-        }
-    }
-}
-
-/// The text behind an extension and its parameters; `None` if it begins with none.
-fn extension(text: &[u8]) -> Option<&[u8]> {
-    let mut rest = token(text)?;
-    while let Some(parameter) = rest.strip_prefix(b";") {
-        rest = token(trim(parameter))?;
-        if let Some(value) = rest.strip_prefix(b"=") {
-            let value = trim(value);
-            rest = if value.starts_with(b"\"") { quoted(value)? } else { token(value)? };
-        }
-    }
-    Some(rest)
-}
-
-/// The text behind a token and the whitespace that follows it; `None` if it begins with none.
-fn token(text: &[u8]) -> Option<&[u8]> {
-    let len = text.iter().position(|&byte| !is_token_byte(byte)).unwrap_or(text.len());
-    if len == 0 { None } else { Some(trim(&text[len..])) }
-}
-
-/// The text behind a quoted string, which section 9.1 wants to be a token once unquoted; `None` if
-/// it begins with none.
-fn quoted(text: &[u8]) -> Option<&[u8]> {
-    let mut bytes = text.iter().enumerate().skip(1);
-    let mut empty = true;
-    while let Some((at, &byte)) = bytes.next() {
-        let byte = match byte {
-            b'"' => {
-                return if empty { None } else { Some(trim(&text[at + 1..])) };
-            }
-            b'\\' => *bytes.next()?.1,
-            byte => byte,
-        };
-        if !is_token_byte(byte) {
-            return None;
-        }
-        empty = false;
-    }
-    None
 }
 
 /// The elements of a comma-separated list without the whitespace around them, empty ones left out.
@@ -318,7 +262,11 @@ mod tests {
         checked(&others.chain(own).collect::<Vec<_>>())
     }
 
-    const GRANTED: Result<Option<Upgrade<'static>>, Refusal> = Ok(Some(Upgrade { key: KEY }));
+    const GRANTED: Result<Option<Upgrade<'static>>, Refusal> = chosen(None);
+
+    const fn chosen(protocol: Option<&str>) -> Result<Option<Upgrade<'_>>, Refusal> {
+        Ok(Some(Upgrade { key: KEY, protocol }))
+    }
 
     #[test]
     fn the_vectors_accept_keys() {
@@ -407,9 +355,36 @@ mod tests {
     #[test]
     fn offered_protocols_are_distinct_tokens() {
         let name = "sec-websocket-protocol";
-        assert_eq!(with(name, &["chat, Chat,, superchat", "v2.x"]), GRANTED);
+        assert_eq!(with(name, &["chat, Chat,, superchat", "v2.x"]), chosen(Some("chat")));
         for values in [&["chat, chat"][..], &["chat", "chat"], &["a b"], &["a/b"], &["\"a\""]] {
             assert_eq!(with(name, values), Err(Refusal::Protocols), "{values:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_protocol_is_chosen_that_is_no_secret() {
+        let name = "sec-websocket-protocol";
+        for (values, protocol) in [
+            (&["chat"][..], Some("chat")),
+            (&[",\tchat ,x"], Some("chat")),
+            (&["x", "chat"], Some("x")),
+            (&["token.a", "token.b, chat"], Some("chat")),
+            (&["chat, token.a"], Some("chat")),
+            (&["token.a"], None),
+            (&["token."], None),
+            (&["token.a, token.b"], None),
+            (&["token"], Some("token")),
+            (&["tokens.a"], Some("tokens.a")),
+            (&["Token.a"], Some("Token.a")),
+            (&["elbow.v1"], None),
+            (&["elbow.v1, chat"], Some("chat")),
+            (&["token.a, elbow.v1"], None),
+            (&["elbow.v2"], Some("elbow.v2")),
+            (&["Elbow.v1"], Some("Elbow.v1")),
+            (&[""], None),
+            (&[], None),
+        ] {
+            assert_eq!(with(name, values), chosen(protocol), "{values:?}");
         }
     }
 
@@ -423,46 +398,24 @@ mod tests {
     }
 
     #[test]
-    fn unknown_extensions_are_skipped() {
+    fn extensions_are_not_read_whatever_they_are() {
         for value in [
             "permessage-deflate; client_max_window_bits",
-            "permessage-deflate;server_max_window_bits=10 ; x, foo;\tbar=\"b\\az\" , ,x",
             "permessage-deflate; permessage-deflate; server_max_window_bits=99",
+            "x-webkit-       -frame",
+            "a;b=\"c",
+            ";",
             "",
         ] {
-            assert_eq!(with("sec-websocket-extensions", &[value]), GRANTED, "{value}");
-        }
-    }
-
-    #[test]
-    fn malformed_extensions_are_refused() {
-        for value in [
-            ";",
-            "a;",
-            "a;,b",
-            "a b",
-            "a;b=",
-            "a;=c",
-            "a=b",
-            "a;b=\"c",
-            "a;b=\"\"",
-            "a;b=\"c\"d",
-            "a;b=\"c d\"",
-            "a;b=\"c\\",
-            "a/b",
-            "\"a\"",
-            "a;b=c=d",
-        ] {
             let fields = ["x-good", value];
-            let refused = with("sec-websocket-extensions", &fields);
-            assert_eq!(refused, Err(Refusal::Extensions), "{value}");
+            assert_eq!(with("sec-websocket-extensions", &fields), GRANTED, "{value}");
         }
     }
 
     #[test]
     fn refusals_name_what_would_be_right() {
         assert_eq!(Refusal::Method.status(), 405);
-        assert_eq!(Refusal::Method.fields(), [("Allow", "GET")]);
+        assert_eq!(Refusal::Method.fields(), [("Allow", "GET, OPTIONS")]);
         assert_eq!(Refusal::Version.status(), 426);
         assert_eq!(Refusal::Version.fields()[0], ("Sec-WebSocket-Version", "13"));
         assert_eq!(Refusal::NotAnUpgrade.status(), 426);

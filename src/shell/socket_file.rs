@@ -1,0 +1,166 @@
+//! The file of a Unix socket that is listened on (unix(7)): made, replaced if it is stale, removed.
+//!
+//! Deals with the file alone; what is accepted from the socket is `net.rs`'s business.
+//!
+//! The surprise: a file is no proof of a server. Whoever was killed has left one behind, to which
+//! nobody can connect; so a connection is tried before the file is replaced. And a file with our
+//! path need not be ours at the end, so it is removed only if it is the one that was made here.
+
+use std::fs::{self, Metadata, Permissions};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use socket2::{Domain, SockAddr, Socket, Type};
+
+/// A socket's file, which is removed when this is dropped.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// Device and inode of the file that was made.
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    /// Binds a socket to `path`, with the permissions `mode`. The socket does not listen yet, so
+    /// nobody connects before the permissions hold.
+    ///
+    /// # Errors
+    /// Somebody listens at `path`, something else than a socket is there, or the file cannot be
+    /// made.
+    pub(super) fn bind(path: &Path, mode: u32) -> io::Result<(Socket, SocketFile)> {
+        clear_way(path)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        let file =
+            SocketFile { path: path.to_owned(), identity: identity(&fs::symlink_metadata(path)?) };
+        fs::set_permissions(path, Permissions::from_mode(mode))?;
+        Ok((socket, file))
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let is_ours = fs::symlink_metadata(&self.path)
+            .is_ok_and(|metadata| identity(&metadata) == self.identity);
+        if is_ours {
+            // Should this fail, the next server finds a stale file and replaces it.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(metadata: &Metadata) -> (u64, u64) {
+    (metadata.dev(), metadata.ino())
+}
+
+/// Removes a file at `path` that a server has left behind.
+///
+/// # Errors
+/// Somebody listens there, or something else is there.
+fn clear_way(path: &Path) -> io::Result<()> {
+    let metadata = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::other("something that is no socket is there"));
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // A backlog that is full is not waited for.
+    probe.set_nonblocking(true)?;
+    match probe.connect(&SockAddr::unix(path)?) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Ok(()) => Err(io::Error::other("somebody listens there")),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(io::Error::other("somebody listens there"))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
+
+    /// A folder of the test's own, removed at its end.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn new(name: &str) -> Folder {
+            let name = format!("elbow-socket-{}-{name}", std::process::id());
+            let folder = Folder(std::env::temp_dir().join(name));
+            fs::create_dir(&folder.0).unwrap();
+            folder
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            fs::remove_dir_all(&self.0).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_file_has_its_permissions_and_goes_with_its_socket() {
+        let folder = Folder::new("mode");
+        let path = folder.0.join("a");
+        for mode in [0o600, 0o666, 0] {
+            let (socket, file) = SocketFile::bind(&path, mode).unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, mode);
+            socket.listen(1).unwrap();
+            drop(file);
+            assert!(!path.exists());
+        }
+    }
+
+    #[test]
+    fn a_stale_file_is_replaced_and_a_live_one_is_not() {
+        let folder = Folder::new("stale");
+        let path = folder.0.join("a");
+        drop(UnixListener::bind(&path).unwrap());
+        assert!(path.exists(), "std leaves its file behind");
+        let (socket, file) = SocketFile::bind(&path, 0o600).unwrap();
+        socket.listen(1).unwrap();
+        let live = |path: &Path| SocketFile::bind(path, 0o600).unwrap_err().to_string();
+        assert_eq!(live(&path), "somebody listens there");
+        // The backlog, in which that question stays, is full.
+        let _waiting = UnixStream::connect(&path).unwrap();
+        assert_eq!(live(&path), "somebody listens there");
+        assert!(path.exists());
+        drop((socket, file));
+        let _datagrams = UnixDatagram::bind(&path).unwrap();
+        assert!(SocketFile::bind(&path, 0o600).is_err() && path.exists());
+    }
+
+    #[test]
+    fn what_is_no_socket_stays() {
+        let folder = Folder::new("other");
+        for name in ["file", "link", "folder"] {
+            let path = folder.0.join(name);
+            match name {
+                "file" => fs::write(&path, "x").unwrap(),
+                "link" => std::os::unix::fs::symlink("nowhere", &path).unwrap(),
+                _ => fs::create_dir(&path).unwrap(),
+            }
+            let error = SocketFile::bind(&path, 0o600).unwrap_err();
+            assert_eq!(error.to_string(), "something that is no socket is there", "{name}");
+            assert!(fs::symlink_metadata(&path).is_ok());
+        }
+        assert!(SocketFile::bind(&folder.0.join("no/a"), 0o600).is_err());
+    }
+
+    #[test]
+    fn a_file_of_somebody_else_stays() {
+        let folder = Folder::new("else");
+        let path = folder.0.join("a");
+        let (socket, file) = SocketFile::bind(&path, 0o600).unwrap();
+        fs::remove_file(&path).unwrap();
+        let _successor = UnixListener::bind(&path).unwrap();
+        drop((socket, file));
+        assert!(path.exists());
+    }
+}
