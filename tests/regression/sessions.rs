@@ -300,3 +300,25 @@ fn a_drain_does_not_wait_for_sessions_that_do_not_poll_again() {
     world.pass(Duration::from_secs(8));
     assert!(world.events.contains(&Event::Drained), "{gone} has not polled for a while");
 }
+
+#[test]
+fn an_acknowledgement_that_comes_late_is_not_for_the_next_session_in_that_slot() {
+    let mut world = World::new();
+    assert!(world.server.order_elsewhere());
+    let (listener, _) = world.socket(&[""]);
+    let (speaker, id) = world.socket(&[""]);
+    world.say(&speaker, id, &frame(1, b"427[\"chat message\",\"late\"]"));
+    let (ticket, envelope) = world.server.poll_deferred().expect("the word waits for its place");
+    let envelope = envelope.to_vec();
+    // The speaker goes, and somebody else comes in.
+    world.say(&speaker, id, &frame(8, b""));
+    let (stranger, _) = world.socket(&[""]);
+    listener.heard();
+    assert_eq!(world.server.place(world.now, Some(ticket), &envelope), Ok(()));
+    world.settle();
+    for client in [&listener, &stranger] {
+        let heard = String::from_utf8_lossy(&client.heard()).into_owned();
+        assert!(heard.contains("[\"chat message\",\"late\"]"), "{heard:?}");
+        assert!(!heard.contains("437"), "somebody else asked for that: {heard:?}");
+    }
+}
