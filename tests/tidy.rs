@@ -9,6 +9,8 @@
 //! `file:line: what is wrong`; the first test runs all of them over the tree, the others show to
 //! each what it must find and what it must let pass.
 
+#[path = "tidy/calls.rs"]
+mod calls;
 #[path = "tidy/circles.rs"]
 mod circles;
 #[path = "tidy/pages.rs"]
@@ -588,6 +590,7 @@ fn the_tree() {
     }
     let mut found: Vec<String> = sources.iter().flat_map(violations).collect();
     found.extend(circles::circles(&sources));
+    found.extend(calls::calls(&sources));
     assert!(found.is_empty(), "{} violations:\n{}", found.len(), found.join("\n"));
 }
 

@@ -194,18 +194,20 @@ impl Conn {
         self.enter(Phase::Exchange(Exchange { request, stage: Stage::Held(session) }));
     }
 
-    /// Begins to read the body of the request under way, which has at most `--max-message` bytes,
-    /// and says what is known of it already: the step is [`Step::NeedMore`] unless the body is
-    /// whole, being empty, or announces too much.
+    /// Begins to read the body of the request under way, which has at most `--max-message` bytes.
+    /// Whether it is still to come; an empty one is whole at once, and waits to be taken in.
+    ///
+    /// # Errors
+    /// Why it cannot be collected: it announces too much, or there is no memory.
     pub fn collect(
         &mut self,
         cx: &mut Cx<'_>,
         purpose: Purpose,
         framing: Framing,
         request: Remembered,
-    ) -> Step<'static> {
+    ) -> Result<bool, CollectError> {
         if self.is_over() {
-            return Step::Hold;
+            return Ok(false);
         }
         let bytes_max = cx.settings.limits.message_bytes_max;
         let mut collector = Collector::new(framing, bytes_max, cx.now.mono);
@@ -214,7 +216,10 @@ impl Conn {
         let mut exchange = Exchange { request, stage };
         let step = exchange.go_on(begun);
         self.enter(Phase::Exchange(exchange));
-        step
+        if let Step::Uncollected(error) = step {
+            return Err(error);
+        }
+        Ok(!matches!(step, Step::Collected))
     }
 
     fn exchange(&self) -> Option<&Exchange> {

@@ -24,6 +24,11 @@ impl Leaving {
         Leaving::Lingering { by, discarded_bytes: 0, reason }
     }
 
+    /// For a connection that can say nothing more: its time is over.
+    pub(super) fn at_once(now: Instant, reason: CloseReason) -> Leaving {
+        Leaving::Lingering { by: now, discarded_bytes: 0, reason }
+    }
+
     pub(super) fn receive<'b>(&mut self, bytes: &[u8]) -> (usize, Step<'b>) {
         let step = match self {
             Leaving::Lingering { discarded_bytes, reason, .. } => {

@@ -181,8 +181,8 @@ impl Conn {
     }
 
     /// Begins to answer a request: `own` is the head and perhaps a body, `file` a body from the
-    /// site. `false` when the pool is empty; then nothing is sent.
-    #[must_use]
+    /// site. `false` when the pool is empty; then nothing is sent, and the connection's time is
+    /// over.
     pub fn reply(
         &mut self,
         cx: &mut Cx<'_>,
@@ -199,6 +199,8 @@ impl Conn {
         // back.
         self.enter(Phase::Http(Http::response(cx, next, requester)));
         if !self.out.push_own_parts(cx.pool, &own) {
+            let now = cx.now.mono;
+            self.enter(Phase::Leaving(Leaving::at_once(now, CloseReason::NoMemory)));
             return false;
         }
         if let Some((asset, length)) = file {

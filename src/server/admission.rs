@@ -3,10 +3,20 @@
 //! Leaves to others: what a refusal says (`http`), places in channels (`members`).
 
 use super::{Server, Socket};
+use crate::conn::Conn;
+use crate::feed::Mark;
+use crate::hub::Message;
+use crate::hub::Newcomer;
 use crate::hub::{DEFAULT_CHANNEL, Holder, JoinError, Transport};
 use crate::id::Dialect;
+use crate::id::Member;
+use crate::id::Reader;
+use crate::membership::Membership;
 use crate::reason::{CloseReason, Farewell};
+use crate::server::publish::Speaker;
+use crate::time::Duration;
 use crate::time::Now;
+use chacha20::rand_core::Rng;
 
 /// What somebody asks to be let in to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,22 +68,10 @@ impl<S: Socket> Server<S> {
         USUAL.into_iter().find_map(|entrance| self.lacks_room(None, entrance))
     }
 
-    /// On whose account a connection's session is, and what that brings into being.
-    pub(super) fn holder(&self, slot: u32) -> Holder {
-        let conn = self.connections.conn(slot);
-        let address = self.hub.shares().address(conn.client().ip());
-        Holder { address, is_proxy: conn.is_proxy(&self.settings) }
-    }
-
     pub(super) fn count_session(&mut self, holder: Holder) {
         self.session_count += 1;
         self.metrics.sessions_opened += 1;
         self.hub.shares_mut().add_session(holder);
-    }
-
-    pub(super) fn uncount_session(&mut self, holder: Holder) {
-        self.session_count -= 1;
-        self.hub.shares_mut().remove_session(holder);
     }
 
     /// When more sessions have entered no namespace than may, the one that came first gives way.
@@ -102,6 +100,55 @@ impl<S: Socket> Server<S> {
         assert_eq!(counted, shares.sessions());
         let unentered_max = self.settings.limits.unentered_max();
         assert!(self.sessions.unentered() <= unentered_max, "at most an eighth is in no namespace");
+    }
+
+    /// Makes a newcomer a member of the channel `name`. Whoever reads Socket.IO is greeted by
+    /// everyone who is there, and begins behind the greeting. Returns the membership, and where in
+    /// the feed it begins.
+    pub(in crate::server) fn begin_membership(
+        &mut self,
+        now: Now,
+        name: &str,
+        newcomer: Newcomer,
+    ) -> Result<(Membership, Mark), JoinError> {
+        let connections = &mut self.connections;
+        let resume = |id| connections.resume(id);
+        let joined = self.hub.join(&mut self.pool, name, newcomer, resume)?;
+        match newcomer.dialect {
+            Dialect::Plain => {}
+            Dialect::SocketIo3 | Dialect::SocketIo4 => {
+                self.publish(now, Speaker::Server, joined.channel, &Message::Hi);
+            }
+        }
+        let mark = self.hub.feed(joined.channel, newcomer.dialect).mark();
+        Ok((Membership::new(joined.channel, joined.position, mark), mark))
+    }
+
+    /// Makes a plain WebSocket a member of `channel` and counts it.
+    pub(in crate::server) fn join(
+        &mut self,
+        now: Now,
+        slot: u32,
+        channel: &str,
+    ) -> Result<Membership, JoinError> {
+        let (member, holder) = (Member::new(Reader::Conn(slot)), self.holder(slot));
+        let dialect = Dialect::Plain;
+        let newcomer = Newcomer { member, dialect, holder };
+        let (membership, mark) = self.begin_membership(now, channel, newcomer)?;
+        self.connections.marks_mut(slot).session = true;
+        let follow = |conn: &mut Conn| conn.follow(membership.channel, dialect, mark);
+        self.connections.change(slot, follow);
+        self.count_session(holder);
+        Ok(membership)
+    }
+
+    /// How long after the last byte heard a session's first ping is due: within the last half of
+    /// the interval, so that a crowd that came at once is not pinged at once.
+    pub(in crate::server) fn first_ping(&mut self) -> Duration {
+        let half_ms = self.settings.limits.ping_interval.half().as_millis();
+        let spread_ms = self.random.next_u64() % (half_ms + 1);
+        let interval_ms = self.settings.limits.ping_interval.as_millis();
+        Duration::from_millis(interval_ms - spread_ms)
     }
 }
 

@@ -11,6 +11,10 @@
 //! once. The surprise: a connection that has ended keeps its slot until [`Connections::reap`],
 //! inert, so that nobody in the middle of a call has to ask whether it still exists.
 
+use super::Server;
+use crate::conn::Cx;
+use crate::time::Now;
+use core::net::SocketAddr;
 use slab::Slab;
 
 use super::Socket;
@@ -524,5 +528,33 @@ impl<S> Entry<S> {
     /// What the connection waits for, if it may give way to others.
     fn waits_now(&self) -> Option<Waiting> {
         if self.to_read == ToRead::Nowhere { self.conn.waits() } else { None }
+    }
+}
+
+impl<S: Socket> Server<S> {
+    pub(in crate::server) fn cx(&mut self, now: Now) -> Cx<'_> {
+        Cx { now, pool: &mut self.pool, metrics: &mut self.metrics, settings: &self.settings }
+    }
+
+    /// Changes a connection, which may use the world for it.
+    pub(in crate::server) fn change<R>(
+        &mut self,
+        now: Now,
+        slot: u32,
+        change: impl FnOnce(&mut Conn, &mut Cx<'_>) -> R,
+    ) -> R {
+        let (pool, metrics) = (&mut self.pool, &mut self.metrics);
+        let mut cx = Cx { now, pool, metrics, settings: &self.settings };
+        self.connections.change(slot, |conn| change(conn, &mut cx))
+    }
+
+    pub(in crate::server) fn client(&self, slot: u32) -> SocketAddr {
+        self.connections.conn(slot).client().address()
+    }
+
+    /// Tells the wheels the time, before deadlines are set.
+    pub(in crate::server) fn tell_time(&mut self, now: Now) {
+        self.connections.tell(now.mono);
+        self.sessions.tell(now.mono);
     }
 }

@@ -11,8 +11,7 @@ use crate::hub::{Due, Transport};
 use crate::id::{ConnId, SessionId};
 use crate::limits;
 use crate::reason::{CloseReason, Farewell};
-use crate::time::{Duration, Now};
-use chacha20::rand_core::Rng;
+use crate::time::Now;
 
 impl<S: Socket> Server<S> {
     pub(super) fn expire(&mut self, now: Now) {
@@ -163,14 +162,5 @@ impl<S: Socket> Server<S> {
         let unread =
             marks.readable || marks.left_off || self.connections.conn(slot).has_body_left();
         unread && (self.connections.is_to_read(slot) || self.must_wait(slot) != Wait::Not)
-    }
-
-    /// How long after the last byte heard a session's first ping is due: within the last half of
-    /// the interval, so that a crowd that came at once is not pinged at once.
-    pub(super) fn first_ping(&mut self) -> Duration {
-        let half_ms = self.settings.limits.ping_interval.half().as_millis();
-        let spread_ms = self.random.next_u64() % (half_ms + 1);
-        let interval_ms = self.settings.limits.ping_interval.as_millis();
-        Duration::from_millis(interval_ms - spread_ms)
     }
 }

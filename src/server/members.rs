@@ -7,14 +7,14 @@
 //! The surprise: where one member leaves, another moves in the channel's list, and so has another
 //! position from then on.
 
+use crate::hub::Holder;
 use core::net::SocketAddr;
 
-use super::publish::Speaker;
 use super::{Event, Server, Socket};
 use crate::conn::Conn;
 use crate::feed::Mark;
-use crate::hub::{JoinError, Message, Moved, Newcomer};
-use crate::id::{ChannelId, ConnId, Dialect, Member, Reader};
+use crate::hub::Moved;
+use crate::id::{ChannelId, ConnId, Dialect, Reader};
 use crate::membership::Membership;
 use crate::reason::CloseReason;
 use crate::time::{Instant, Now};
@@ -35,28 +35,6 @@ pub(super) struct Ending {
 }
 
 impl<S: Socket> Server<S> {
-    /// Makes a newcomer a member of the channel `name`. Whoever reads Socket.IO is greeted by
-    /// everyone who is there, and begins behind the greeting. Returns the membership, and where in
-    /// the feed it begins.
-    pub(super) fn begin_membership(
-        &mut self,
-        now: Now,
-        name: &str,
-        newcomer: Newcomer,
-    ) -> Result<(Membership, Mark), JoinError> {
-        let connections = &mut self.connections;
-        let resume = |id| connections.resume(id);
-        let joined = self.hub.join(&mut self.pool, name, newcomer, resume)?;
-        match newcomer.dialect {
-            Dialect::Plain => {}
-            Dialect::SocketIo3 | Dialect::SocketIo4 => {
-                self.publish(now, Speaker::Server, joined.channel, &Message::Hi);
-            }
-        }
-        let mark = self.hub.feed(joined.channel, newcomer.dialect).mark();
-        Ok((Membership::new(joined.channel, joined.position, mark), mark))
-    }
-
     /// Ends a membership and says so. The channel waits for the member no more, nor does the member
     /// for the channel.
     pub(super) fn end_membership(&mut self, now: Now, ending: &Ending, reason: CloseReason) {
@@ -108,24 +86,6 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Makes a plain WebSocket a member of `channel` and counts it.
-    pub(super) fn join(
-        &mut self,
-        now: Now,
-        slot: u32,
-        channel: &str,
-    ) -> Result<Membership, JoinError> {
-        let (member, holder) = (Member::new(Reader::Conn(slot)), self.holder(slot));
-        let dialect = Dialect::Plain;
-        let newcomer = Newcomer { member, dialect, holder };
-        let (membership, mark) = self.begin_membership(now, channel, newcomer)?;
-        self.connections.marks_mut(slot).session = true;
-        let follow = |conn: &mut Conn| conn.follow(membership.channel, dialect, mark);
-        self.connections.change(slot, follow);
-        self.count_session(holder);
-        Ok(membership)
-    }
-
     /// Takes a plain WebSocket out of its channel.
     pub(super) fn end_member(
         &mut self,
@@ -164,5 +124,17 @@ impl<S: Socket> Server<S> {
     fn uncount_choked_in(&mut self, channel: ChannelId) {
         let connections = &mut self.connections;
         self.hub.channel_mut(channel).uncount_choked(|id| connections.resume(id));
+    }
+
+    /// On whose account a connection's session is, and what that brings into being.
+    pub(in crate::server) fn holder(&self, slot: u32) -> Holder {
+        let conn = self.connections.conn(slot);
+        let address = self.hub.shares().address(conn.client().ip());
+        Holder { address, is_proxy: conn.is_proxy(&self.settings) }
+    }
+
+    pub(in crate::server) fn uncount_session(&mut self, holder: Holder) {
+        self.session_count -= 1;
+        self.hub.shares_mut().remove_session(holder);
     }
 }

@@ -16,6 +16,7 @@ mod admission;
 mod connections;
 mod deadline;
 mod drain;
+mod ending;
 mod event;
 mod gate;
 mod http;
@@ -34,13 +35,12 @@ use chacha20::rand_core::{Rng, SeedableRng};
 pub use event::{AGENT_BYTES_MAX, Access, Event};
 pub use publish::{DEFERRED_MAX, Ticket, Unplaced};
 
-use crate::conn::{Conn, Cx};
+use crate::conn::Conn;
 use crate::hub::{HashKey, Hub, Sessions};
-use crate::id::{ConnId, Offset, Reader};
+use crate::id::{ConnId, Reader};
 use crate::limits;
 use crate::membership::Membership;
 use crate::metrics::Metrics;
-use crate::outbound::{CloseFrame, Source};
 use crate::pool::Pool;
 use crate::reason::CloseReason;
 use crate::settings::Settings;
@@ -159,12 +159,6 @@ impl<S: Socket> Server<S> {
         self.connections.insert(conn, socket);
         self.metrics.connections_accepted += 1;
         id
-    }
-
-    /// Tells the wheels the time, before deadlines are set.
-    fn tell_time(&mut self, now: Now) {
-        self.connections.tell(now.mono);
-        self.sessions.tell(now.mono);
     }
 
     /// Does what is due: deadlines, reads that were put off, sends. Whether more is waiting, so
@@ -313,81 +307,5 @@ impl<S: Socket> Server<S> {
     fn check_member(&self, membership: Membership, reader: Reader) {
         let members = self.hub.channel(membership.channel).members();
         assert_eq!(members[membership.position as usize].reader(), reader);
-    }
-
-    fn cx(&mut self, now: Now) -> Cx<'_> {
-        Cx { now, pool: &mut self.pool, metrics: &mut self.metrics, settings: &self.settings }
-    }
-
-    /// Changes a connection, which may use the world for it.
-    fn change<R>(
-        &mut self,
-        now: Now,
-        slot: u32,
-        change: impl FnOnce(&mut Conn, &mut Cx<'_>) -> R,
-    ) -> R {
-        let (pool, metrics) = (&mut self.pool, &mut self.metrics);
-        let mut cx = Cx { now, pool, metrics, settings: &self.settings };
-        self.connections.change(slot, |conn| change(conn, &mut cx))
-    }
-
-    /// Begins the closing handshake of a WebSocket: the frame goes out behind everything that was
-    /// published until now.
-    fn close(&mut self, now: Now, slot: u32, frame: CloseFrame, reason: CloseReason) {
-        let barrier = match self.connections.conn(slot).out.source() {
-            Source::Feed { channel, dialect, .. } => self.hub.feed(channel, dialect).head(),
-            Source::Nothing | Source::Body { .. } => Offset::default(),
-        };
-        self.change(now, slot, |conn, cx| conn.close(cx, frame, barrier, reason));
-        self.connections.send_soon(slot);
-        self.begin_close_of_session(slot);
-    }
-
-    /// Shuts down writing, because the last word was said, and discards what still comes.
-    fn linger(&mut self, now: Now, slot: u32, reason: CloseReason) {
-        self.connections.socket(slot).shutdown_write();
-        self.change(now, slot, |conn, cx| conn.linger(cx, reason));
-    }
-
-    /// A connection has said its last word, or is gone: whatever it was to a channel or a session
-    /// ends with it.
-    fn detach(&mut self, now: Now, slot: u32, reason: CloseReason) {
-        let conn = self.connections.conn(slot);
-        if let Some(membership) = conn.membership() {
-            self.end_member(now, slot, membership, reason);
-        } else if let Some(session) = conn.session() {
-            let id = self.connections.id(slot);
-            self.carrier_gone(now, session, id, reason);
-        }
-    }
-
-    /// Ends a connection, with a reset if `cut`. It is inert from here on, and reaped at the end of
-    /// the call; nothing happens if it has ended already.
-    fn remove(&mut self, now: Now, slot: u32, reason: CloseReason, cut: bool) {
-        if self.connections.conn(slot).is_over() {
-            return;
-        }
-        self.detach(now, slot, reason);
-        self.connections.end(slot, &mut self.pool);
-        if cut {
-            self.connections.socket(slot).cut();
-        }
-        if !self.connections.marks(slot).told {
-            self.metrics.count_closed(reason);
-            let client = self.client(slot);
-            self.events.push(&mut self.pool, Event::Ended { client, reason });
-        }
-    }
-
-    /// Takes connections and sessions away that have ended. At the end of each public call, when
-    /// nobody works on them any more: so in between an end is something that has no effect, not
-    /// something to be asked for.
-    fn reap(&mut self) {
-        self.connections.reap();
-        self.sessions.reap(&mut self.pool);
-    }
-
-    fn client(&self, slot: u32) -> SocketAddr {
-        self.connections.conn(slot).client().address()
     }
 }

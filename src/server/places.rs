@@ -54,13 +54,6 @@ impl<S: Socket> Server<S> {
         self.connections.taken(from) < places(&self.settings.limits, from)
     }
 
-    /// Whether an answer should be the last on its connection.
-    pub(super) fn is_worn_out(&self, now: Now, slot: u32) -> bool {
-        let age = now.mono.since(self.connections.conn(slot).opened_at());
-        let answers = self.connections.answers(slot);
-        age >= limits::KEEP_ALIVE_AGE_MAX || answers + 1 >= limits::KEEP_ALIVE_REQUESTS_MAX
-    }
-
     /// Asserts that no listener has more connections than places, between calls.
     pub(super) fn check_places(&self) {
         for from in Listener::ALL {

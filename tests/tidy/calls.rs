@@ -11,7 +11,34 @@ use super::Source;
 use std::collections::BTreeMap;
 
 /// The files of `server/` that have methods of `Server`, each above those that it may call.
-const ORDER: [&str; 1] = ["mod"];
+const ORDER: [&str; 26] = [
+    "mod",
+    "drain",
+    "deadline",
+    "io/read",
+    "io/flush",
+    "http/route",
+    "session/request",
+    "session/handshake",
+    "session/transport",
+    "session/packets",
+    "session/polling",
+    "session/spaces",
+    "http/upgrade",
+    "http/probe",
+    "admission",
+    "places",
+    "publish",
+    "io/turns",
+    "session/say",
+    "ending",
+    "members",
+    "session/reply",
+    "http/files",
+    "http/respond",
+    "http/cors",
+    "connections",
+];
 
 /// A method of the server, by its name: the file that has it.
 type Methods<'a> = BTreeMap<&'a str, &'a str>;

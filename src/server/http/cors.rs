@@ -7,9 +7,8 @@
 //! The surprise: the page's own origin is let in without being told so. Only pages of listed
 //! origins need the fields of CORS.
 
-use super::respond::{Answer, Fields};
+use super::respond::Fields;
 use crate::server::{Server, Socket};
-use crate::time::Now;
 use crate::wire::http::Request;
 use crate::wire::origin::{self, Permission};
 
@@ -70,19 +69,5 @@ impl<S: Socket> Server<S> {
     fn permission(&self, request: &Request<'_, '_>, origin: &[u8]) -> Option<Permission> {
         let authority = request.authority.unwrap_or_default();
         origin::permission(origin, authority, &self.settings.origins)
-    }
-
-    /// Answers the question of a browser whether a page of a listed origin may send a request
-    /// (`OPTIONS`). `false`, and nothing is answered, if the page is no such page.
-    #[must_use]
-    pub(in crate::server) fn answer_preflight(
-        &mut self,
-        now: Now,
-        slot: u32,
-        request: &Request<'_, '_>,
-    ) -> bool {
-        let Some(listed) = self.listed_origin(request) else { return false };
-        self.respond(now, slot, request, Answer::plain(204).letting(Some(Lets::Send(listed))));
-        true
     }
 }

@@ -18,13 +18,12 @@ use super::probe::Probe;
 use crate::conn::{Cx, Next, Remembered, Requester, Role};
 use crate::limits;
 use crate::pool::Pool;
-use crate::reason::CloseReason;
 use crate::server::event::Spare;
 use crate::server::{AGENT_BYTES_MAX, Access, Event, Server, Socket};
 use crate::site::AssetId;
 use crate::time::{Duration, Now};
 use crate::wire::http::{
-    self, Body, Connection, DATE_BYTES, Framing, HeadError, Method, Request, ResponseHead, Version,
+    self, Body, Connection, DATE_BYTES, Framing, Method, Request, ResponseHead, Version,
 };
 use crate::wire::origin::Origin;
 use crate::wire::ws;
@@ -248,7 +247,7 @@ impl<'a> Fields<'a> {
 }
 
 impl<S: Socket> Server<S> {
-    /// Answers a request whose head is at hand.
+    /// Answers a request whose head is at hand. Without memory for the answer the connection ends.
     pub(in crate::server) fn respond(
         &mut self,
         now: Now,
@@ -260,28 +259,21 @@ impl<S: Socket> Server<S> {
     }
 
     /// Answers a request that waited, and lets the page that sent it read the answer. Nothing
-    /// happens if no request waits on the connection.
-    pub(in crate::server) fn respond_later(&mut self, now: Now, slot: u32, answer: Answer<'_>) {
-        let Some(request) = self.connections.conn(slot).remembered() else { return };
+    /// happens if no request waits on the connection. Whether there was memory for the answer;
+    /// otherwise the connection ends.
+    pub(in crate::server) fn respond_later(
+        &mut self,
+        now: Now,
+        slot: u32,
+        answer: Answer<'_>,
+    ) -> bool {
+        let Some(request) = self.connections.conn(slot).remembered() else { return true };
         let answer = answer.letting(request.origin.map(Lets::Read));
-        self.send_answer(now, slot, Subject::Remembered(request), &answer);
+        self.send_answer(now, slot, Subject::Remembered(request), &answer)
     }
 
-    /// Answers a request that could not be understood, and closes.
-    pub(in crate::server) fn refuse_head(&mut self, now: Now, slot: u32, error: HeadError) {
-        self.refuse(now, slot, error.status(), &error.to_string());
-    }
-
-    /// Answers half a request whose time is over.
-    pub(in crate::server) fn refuse_late(&mut self, now: Now, slot: u32) {
-        self.refuse(now, slot, 408, "the request did not arrive in time");
-    }
-
-    fn refuse(&mut self, now: Now, slot: u32, status: u16, text: &str) {
-        if self.connections.conn(slot).requester() == Requester::Probe {
-            return self.remove(now, slot, CloseReason::ProxyMissing, false);
-        }
-        let answer = Answer::plain(status).saying(text.as_bytes());
+    /// Answers what could not be understood, and closes.
+    pub(super) fn respond_to_nothing(&mut self, now: Now, slot: u32, answer: Answer<'_>) {
         self.send_answer(now, slot, Subject::Nothing, &answer);
     }
 
@@ -364,8 +356,15 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Puts an answer on its way and says so in the log.
-    fn send_answer(&mut self, now: Now, slot: u32, subject: Subject<'_>, answer: &Answer<'_>) {
+    /// Puts an answer on its way and says so in the log. `false` if there is no memory for it: then
+    /// nothing is said, and the connection ends.
+    fn send_answer(
+        &mut self,
+        now: Now,
+        slot: u32,
+        subject: Subject<'_>,
+        answer: &Answer<'_>,
+    ) -> bool {
         let next = self.what_follows(now, slot, subject, answer.is_last);
         let (bytes, file) = match answer.content {
             Content::Bytes(bytes) => (bytes, None),
@@ -395,14 +394,14 @@ impl<S: Socket> Server<S> {
         let (pool, metrics) = (&mut self.pool, &mut self.metrics);
         let mut cx = Cx { now, pool, metrics, settings: &self.settings };
         let own = [head, bytes];
-        if self.connections.change(slot, |conn| conn.reply(&mut cx, own, file, next)) {
-            self.connections.send_soon(slot);
-        } else {
-            self.remove(now, slot, CloseReason::NoMemory, false);
-        }
+        let is_sent = self.connections.change(slot, |conn| conn.reply(&mut cx, own, file, next));
+        self.connections.send_soon(slot);
+        is_sent
     }
 
-    /// Answers 101 and makes the connection a WebSocket.
+    /// Answers 101 and makes the connection a WebSocket. `false` if there is no memory for the
+    /// answer: then the connection is to be removed.
+    #[must_use]
     pub(in crate::server) fn switch_protocols(
         &mut self,
         now: Now,
@@ -410,7 +409,7 @@ impl<S: Socket> Server<S> {
         upgrade: ws::Upgrade<'_>,
         role: Role,
         first_ping: Option<Duration>,
-    ) {
+    ) -> bool {
         let accept = ws::accept(upgrade.key);
         let accept = core::str::from_utf8(&accept).expect("base64 is ASCII");
         let fields = [
@@ -432,11 +431,15 @@ impl<S: Socket> Server<S> {
             conn.upgrade(&mut cx, role, first_ping);
             conn.out.push_own(cx.pool, head)
         });
-        if told {
-            self.connections.send_soon(slot);
-        } else {
-            self.remove(now, slot, CloseReason::NoMemory, false);
-        }
+        self.connections.send_soon(slot);
+        told
+    }
+
+    /// Whether an answer should be the last on its connection.
+    fn is_worn_out(&self, now: Now, slot: u32) -> bool {
+        let age = now.mono.since(self.connections.conn(slot).opened_at());
+        let answers = self.connections.answers(slot);
+        age >= limits::KEEP_ALIVE_AGE_MAX || answers + 1 >= limits::KEEP_ALIVE_REQUESTS_MAX
     }
 }
 

@@ -15,6 +15,7 @@ use crate::limits;
 use crate::reason::CloseReason;
 use crate::server::{Server, Socket};
 use crate::time::Now;
+use crate::wire::http::HeadError;
 use crate::wire::http::{self, FIELDS_MAX, Method, Request};
 use crate::wire::{host, ws};
 use crate::work;
@@ -118,6 +119,24 @@ impl<S: Socket> Server<S> {
         if let Some(client) = client {
             self.connections.change(slot, |conn| conn.set_client(client));
         }
+    }
+
+    /// Answers a request that could not be understood, and closes.
+    pub(in crate::server) fn refuse_head(&mut self, now: Now, slot: u32, error: HeadError) {
+        self.refuse(now, slot, error.status(), &error.to_string());
+    }
+
+    /// Answers half a request whose time is over.
+    pub(in crate::server) fn refuse_late(&mut self, now: Now, slot: u32) {
+        self.refuse(now, slot, 408, "the request did not arrive in time");
+    }
+
+    fn refuse(&mut self, now: Now, slot: u32, status: u16, text: &str) {
+        if self.connections.conn(slot).requester() == Requester::Probe {
+            return self.remove(now, slot, CloseReason::ProxyMissing, false);
+        }
+        let answer = Answer::plain(status).saying(text.as_bytes());
+        self.respond_to_nothing(now, slot, answer);
     }
 }
 

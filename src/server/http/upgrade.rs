@@ -9,6 +9,7 @@
 use super::respond::Answer;
 use crate::conn::Role;
 use crate::hub::{DEFAULT_CHANNEL, is_channel_name};
+use crate::reason::CloseReason;
 use crate::server::admission::{Entrance, why};
 use crate::server::{Event, Server, Socket};
 use crate::time::Now;
@@ -63,7 +64,10 @@ impl<S: Socket> Server<S> {
         let first_ping = self.first_ping();
         let client = self.client(slot);
         self.events.push(&mut self.pool, Event::Opened { client, channel: channel.into() });
-        self.switch_protocols(now, slot, offer, Role::Member(membership), Some(first_ping));
+        let role = Role::Member(membership);
+        if !self.switch_protocols(now, slot, offer, role, Some(first_ping)) {
+            self.remove(now, slot, CloseReason::NoMemory, false);
+        }
     }
 
     /// Says what is wrong with a request for a WebSocket.

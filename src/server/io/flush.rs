@@ -17,16 +17,16 @@ use std::io;
 
 use crate::conn::Progress;
 use crate::feed::Feed;
-use crate::hub::{self, Hub, SocketState, Visit};
+use crate::hub::{self, Hub, Visit};
 use crate::id::{ChannelId, ConnId, Member, Reader};
 use crate::limits;
-use crate::outbound::{CloseFrame, Source};
+use crate::outbound::Source;
 use crate::reason::CloseReason;
 use crate::server::connections::ToSend;
 use crate::server::io::read::reason_of;
 use crate::server::io::turns::Wait;
 use crate::server::session::polling::Answered;
-use crate::server::{Batch, Event, Outgoing, Server, Socket};
+use crate::server::{Batch, Outgoing, Server, Socket};
 use crate::site::Site;
 use crate::time::Now;
 use crate::work;
@@ -327,57 +327,6 @@ impl<S: Socket> Server<S> {
             Visit::Nothing | Visit::Answer | Visit::Overtaken => {}
         }
         None
-    }
-
-    /// What a sweep has to know of a connection.
-    pub(in crate::server) fn socket_state(&self, slot: u32) -> SocketState {
-        let (conn, marks) = (self.connections.conn(slot), self.connections.marks(slot));
-        SocketState {
-            is_open: conn.is_open(),
-            is_blocked: marks.blocked,
-            is_lapped: self.is_lapped(slot),
-            is_choked: marks.choked,
-            cursor: conn.out.cursor(),
-        }
-    }
-
-    /// Whether the ring has overtaken a connection in the feed that it sends from.
-    fn is_lapped(&self, slot: u32) -> bool {
-        let out = &self.connections.conn(slot).out;
-        match out.source() {
-            Source::Feed { channel, dialect, .. } => out.is_lapped(self.hub.feed(channel, dialect)),
-            Source::Nothing | Source::Body { .. } => false,
-        }
-    }
-
-    /// A reader that the ring has overtaken is told so, or cut if it stands inside a record.
-    /// Whether that was so.
-    pub(in crate::server) fn lapped(&mut self, now: Now, slot: u32) -> bool {
-        let conn = self.connections.conn(slot);
-        let Source::Feed { channel, dialect, cursor, .. } = conn.out.source() else {
-            return false;
-        };
-        if !self.is_lapped(slot) {
-            return false;
-        }
-        let feed = self.hub.feed(channel, dialect);
-        let channel = self.hub.channel(channel);
-        self.events.push(
-            &mut self.pool,
-            Event::Lapped {
-                client: conn.client().address(),
-                channel: channel.name().into(),
-                lag_bytes: feed.head().since(cursor.offset),
-            },
-        );
-        let reason = CloseReason::TooSlow;
-        if conn.out.is_inside_record() {
-            self.remove(now, slot, reason, true);
-        } else {
-            self.close(now, slot, CloseFrame::Reason(reason), reason);
-            self.connections.out_mut(slot).skip_to_close();
-        }
-        true
     }
 
     /// Sends until nothing is left or the socket is full, and acts on what was reached by that. How

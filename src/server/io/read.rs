@@ -300,6 +300,34 @@ impl<S: Socket> Server<S> {
             }
         }
     }
+
+    /// Reads those that were put off. Whoever finds its channel closed again goes back to the
+    /// channel's list, which is no read: were that counted, those behind them would be in front
+    /// when the channel is opened next, and of some numbers of publishers always the same few.
+    pub(in crate::server) fn run_resumed(&mut self, now: Now) {
+        let mut reads_left = limits::SENDS_PER_TURN;
+        let mut unvisited = self.connections.count_to_read();
+        let mut any_paused = false;
+        while unvisited > 0
+            && reads_left > 0
+            && !self.read_budget.is_spent()
+            && let Some(id) = self.connections.next_to_read()
+        {
+            unvisited -= 1;
+            if let Wait::ForTheChannel(channel) = self.must_wait(id.slot) {
+                self.pause(id, channel, false);
+                any_paused = true;
+                continue;
+            }
+            reads_left -= 1;
+            self.read(now, id);
+            // It may be the one that has closed the channel, and the last that is read.
+            any_paused |= matches!(self.must_wait(id.slot), Wait::ForTheChannel(_));
+        }
+        if any_paused {
+            self.pause_behind(unvisited);
+        }
+    }
 }
 
 /// How many bytes the turn's read of this `number` asks for. Little at first, since what is not

@@ -20,46 +20,16 @@
 use crate::feed::{Feed, Mark};
 use crate::hub::{self, OWN_BYTES_MAX, Space};
 use crate::id::{ChannelId, ConnId};
-use crate::limits;
 use crate::membership::Membership;
 use crate::outbound::Source;
 use crate::server::{Server, Socket};
-use crate::time::Now;
 
 impl<S: Socket> Server<S> {
-    /// Reads those that were put off. Whoever finds its channel closed again goes back to the
-    /// channel's list, which is no read: were that counted, those behind them would be in front
-    /// when the channel is opened next, and of some numbers of publishers always the same few.
-    pub(in crate::server) fn run_resumed(&mut self, now: Now) {
-        let mut reads_left = limits::SENDS_PER_TURN;
-        let mut unvisited = self.connections.count_to_read();
-        let mut any_paused = false;
-        while unvisited > 0
-            && reads_left > 0
-            && !self.read_budget.is_spent()
-            && let Some(id) = self.connections.next_to_read()
-        {
-            unvisited -= 1;
-            if let Wait::ForTheChannel(channel) = self.must_wait(id.slot) {
-                self.pause(id, channel, false);
-                any_paused = true;
-                continue;
-            }
-            reads_left -= 1;
-            self.read(now, id);
-            // It may be the one that has closed the channel, and the last that is read.
-            any_paused |= matches!(self.must_wait(id.slot), Wait::ForTheChannel(_));
-        }
-        if any_paused {
-            self.pause_behind(unvisited);
-        }
-    }
-
     /// Moves everybody who is left in the list of those that are to be read, and finds its channel
     /// closed, to the channel's list as well, behind those that stood in front. The first `old` of
     /// the list had come before this turn. The others were read in this turn and have more to say:
     /// left in the list, they would be the first to be read each time the channel is opened.
-    fn pause_behind(&mut self, old: usize) {
+    pub(super) fn pause_behind(&mut self, old: usize) {
         for number in 0..self.connections.count_to_read() {
             let Some(id) = self.connections.next_to_read() else { break };
             match self.must_wait(id.slot) {
@@ -95,7 +65,7 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    fn pause(&mut self, id: ConnId, channel: ChannelId, had_its_say: bool) {
+    pub(super) fn pause(&mut self, id: ConnId, channel: ChannelId, had_its_say: bool) {
         self.connections.pause(id.slot);
         self.hub.channel_mut(channel).pause(id, had_its_say);
     }

@@ -9,6 +9,7 @@
 use crate::conn::Role;
 use crate::hub::{Holder, Session, Transport};
 use crate::id::SessionId;
+use crate::reason::CloseReason;
 use crate::server::admission::Entrance;
 use crate::server::http::upgrade;
 use crate::server::{Server, Socket};
@@ -50,7 +51,11 @@ impl<S: Socket> Server<S> {
         };
         let session = self.open_session(now, slot, holder, version, carrier);
         match offer {
-            Some(offer) => self.switch_protocols(now, slot, offer, Role::Session(session), None),
+            Some(offer) => {
+                if !self.switch_protocols(now, slot, offer, Role::Session(session), None) {
+                    self.remove(now, slot, CloseReason::NoMemory, false);
+                }
+            }
             None => self.hold(slot, request, session),
         }
         let limits = &self.settings.limits;

@@ -4,5 +4,8 @@
 pub(super) mod handshake;
 pub(super) mod packets;
 pub(super) mod polling;
+mod reply;
 mod request;
+mod say;
+mod spaces;
 pub(super) mod transport;

@@ -13,23 +13,20 @@
 
 use crate::conn::{Conn, Purpose, TakenBody};
 use crate::hub::{
-    DEFAULT_CHANNEL, JoinError, Newcomer, OWN_BYTES_MAX, SPACES_MAX, Space, Transport, Turn,
-    Unfinished, Visit, is_channel_name, pieces,
+    DEFAULT_CHANNEL, JoinError, Newcomer, SPACES_MAX, Space, Transport, Unfinished,
+    is_channel_name, pieces,
 };
-use crate::id::{ChannelId, ConnId, Member, Reader, SessionId};
+use crate::id::{ConnId, Member, Reader, SessionId};
 use crate::limits;
-use crate::outbound::{CloseFrame, Source};
 use crate::reason::{CloseReason, Farewell};
 use crate::server::admission::why;
 use crate::server::http::respond::{Answer, NO_STORE};
-use crate::server::members::Ending;
 use crate::server::publish::{Outcome, Speaker};
 use crate::server::{Event, Server, Socket};
 use crate::settings::Events;
 use crate::time::Now;
 use crate::wire::engine::{self, Data, PacketType, SID_RANDOM_BYTES, Sid, Version};
 use crate::wire::socketio::{self, ATTACHMENTS_MAX, Name, Packet};
-use crate::wire::ws::{self, Kind};
 use crate::work;
 use chacha20::rand_core::Rng;
 
@@ -368,82 +365,6 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Tells a client that its event is in the channel.
-    pub(in crate::server) fn acknowledge(
-        &mut self,
-        now: Now,
-        session: SessionId,
-        channel: ChannelId,
-        number: u64,
-    ) {
-        self.read_budget.spend_units(1);
-        let namespace_bytes = self.hub.channel(channel).namespace().len();
-        let bytes_max = 1 + namespace_bytes + socketio::ANSWER_BYTES_MAX;
-        let Some(buffer) = self.pool.take_briefly(bytes_max) else {
-            return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
-        };
-        let mut ack = self.pool.borrow_out(buffer);
-        ack.push(PacketType::Message.digit());
-        socketio::acknowledgement(self.hub.channel(channel).namespace(), number, &mut ack);
-        self.say(now, session, [&ack, &[]]);
-        self.pool.put_back(buffer, ack);
-        self.pool.give(buffer);
-    }
-
-    /// Tells the client one text packet of Engine.IO, given in two pieces: on its WebSocket, or by
-    /// its next poll.
-    pub(in crate::server) fn say(
-        &mut self,
-        now: Now,
-        session: SessionId,
-        [first, rest]: [&[u8]; 2],
-    ) {
-        if !self.sessions.contains(session) {
-            return;
-        }
-        let packet_bytes = first.len() + rest.len();
-        let mut header = [0; ws::HEADER_BYTES_MAX];
-        let header_bytes = ws::header(Kind::Text, packet_bytes, &mut header);
-        let frame = [&header[..header_bytes], first, rest];
-        let entry = self.sessions.get(session);
-        if let Transport::WebSocket(id) = entry.transport {
-            return self.say_on(now, id, &frame);
-        }
-        let waits = entry.own.map_or(0, |own| self.pool.bytes(own).len());
-        let reason = if waits + packet_bytes > OWN_BYTES_MAX {
-            CloseReason::TooSlow
-        } else {
-            let own = entry.own.or_else(|| self.pool.take(header_bytes + packet_bytes));
-            let told = own.map(|mut own| (self.pool.append_all(&mut own, &frame), own));
-            self.sessions.edit(session).own = told.map(|(_, own)| own);
-            if let Some((true, _)) = told {
-                return self.sessions.answer_soon(session);
-            }
-            CloseReason::NoMemory
-        };
-        self.close_session(now, session, reason, Farewell::Close);
-    }
-
-    /// Tells the client a text packet of Engine.IO that `write` appends to an empty buffer, at most
-    /// `bytes_max` bytes long.
-    pub(in crate::server) fn say_written(
-        &mut self,
-        now: Now,
-        session: SessionId,
-        bytes_max: usize,
-        write: impl FnOnce(&mut Vec<u8>),
-    ) {
-        let Some(buffer) = self.pool.take_briefly(bytes_max) else {
-            return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
-        };
-        let mut packet = self.pool.borrow_out(buffer);
-        write(&mut packet);
-        debug_assert!(packet.len() <= bytes_max, "what is written is bounded");
-        self.say(now, session, [&packet, &[]]);
-        self.pool.put_back(buffer, packet);
-        self.pool.give(buffer);
-    }
-
     /// The client leaves a namespace. What its connection is in the middle of is finished first.
     fn leave_space(&mut self, now: Now, session: SessionId, space: usize) {
         let entry = self.sessions.get(session);
@@ -457,171 +378,5 @@ impl<S: Socket> Server<S> {
             }
         }
         self.end_space(now, session, space, CloseReason::ClosedByClient);
-    }
-
-    /// Gives a place up and says that it ended.
-    pub(in crate::server) fn end_space(
-        &mut self,
-        now: Now,
-        session: SessionId,
-        number: usize,
-        reason: CloseReason,
-    ) {
-        let was_current = self.sessions.get(session).spaces.current() == number;
-        let mut space = self.sessions.edit(session).spaces.swap_remove(&mut self.pool, number);
-        let entry = self.sessions.get(session);
-        let (dialect, client) = (entry.dialect(), entry.client.address());
-        let publishers = entry.publishers();
-        if let Transport::WebSocket(id) = entry.transport
-            && was_current
-        {
-            let next = entry.spaces.first().copied();
-            let out = self.connections.out_mut(id.slot);
-            if let Source::Feed { cursor, .. } = out.source() {
-                space.cursor = cursor;
-                out.abandon_feed();
-            }
-            if let Some(next) = next.filter(|_| !out.is_closing()) {
-                out.start_feed(next.channel(), dialect, next.cursor);
-                // Nobody else sends what waits there already.
-                self.connections.send_soon(id.slot);
-            } else if out.keeps_close_back() {
-                self.connections.send_soon(id.slot);
-            }
-        }
-        let ending = Ending {
-            membership: space.membership,
-            dialect,
-            client,
-            since: space.opened_at,
-            cursor: Some(space.cursor),
-            is_choked: space.choked,
-            publishers,
-        };
-        self.end_membership(now, &ending, reason);
-    }
-
-    /// Who is to send what the sweep of `channel` has found for a session: nobody if it polls, or
-    /// if it has to wait.
-    pub(in crate::server) fn visit_session(
-        &mut self,
-        now: Now,
-        session: SessionId,
-        channel: ChannelId,
-    ) -> Option<ConnId> {
-        let entry = self.sessions.get(session);
-        let (id, socket) = match entry.transport {
-            Transport::WebSocket(id) => (Some(id), Some(self.socket_state(id.slot))),
-            Transport::Polling { .. } => (None, None),
-        };
-        match entry.visit(&self.hub, channel, socket) {
-            Visit::Nothing => {}
-            Visit::Send => return id,
-            Visit::Answer => self.sessions.answer_soon(session),
-            Visit::Choke => self.hub.choke(&mut self.sessions.edit(session), channel),
-            Visit::Lapped => {
-                if let Some(id) = id {
-                    self.lapped(now, id.slot);
-                }
-            }
-            Visit::Overtaken => self.close_lapped(now, session, channel),
-        }
-        None
-    }
-
-    pub(in crate::server) fn close_lapped(
-        &mut self,
-        now: Now,
-        session: SessionId,
-        channel: ChannelId,
-    ) {
-        let entry = self.sessions.get(session);
-        let feed = self.hub.feed(channel, entry.dialect());
-        let space = entry.spaces.find(channel).map(|number| entry.spaces[number]);
-        self.events.push(
-            &mut self.pool,
-            Event::Lapped {
-                client: entry.client.address(),
-                channel: self.hub.channel(channel).name().into(),
-                lag_bytes: space.map_or(0, |space| feed.head().since(space.cursor.offset)),
-            },
-        );
-        match entry.transport {
-            Transport::WebSocket(id) => {
-                let reason = CloseReason::TooSlow;
-                self.close(now, id.slot, CloseFrame::Reason(reason), reason);
-            }
-            Transport::Polling { .. } => {
-                self.close_session(now, session, CloseReason::TooSlow, Farewell::Close);
-            }
-        }
-    }
-
-    /// After sending: the spaces of a session that has caught up count as reading again, and those
-    /// that its client has left are left.
-    pub(in crate::server) fn recover_spaces(&mut self, now: Now, id: ConnId) {
-        let Some(session) = self.connections.conn(id.slot).session() else { return };
-        if self.sessions.get(session).transport != Transport::WebSocket(id) {
-            return;
-        }
-        self.recover_session(session);
-        let inside = self.connections.conn(id.slot).out.is_inside_record();
-        // It may have turned to another space meanwhile.
-        while let Some(number) = self.sessions.get(session).next_left(inside) {
-            self.end_space(now, session, number, CloseReason::ClosedByClient);
-        }
-    }
-
-    /// Counts the spaces that do not lag any more as reading.
-    pub(in crate::server) fn recover_session(&mut self, session: SessionId) {
-        if !self.sessions.get(session).spaces.iter().any(|space| space.choked) {
-            return;
-        }
-        let mut entry = self.sessions.edit(session);
-        let connections = &mut self.connections;
-        let lent = match entry.transport {
-            Transport::WebSocket(id) => connections.conn(id.slot).out.cursor(),
-            Transport::Polling { .. } => None,
-        };
-        self.hub.recover(&mut entry, lent, |id| connections.resume(id));
-    }
-
-    /// When a session's connection has sent everything of its current space: turns to another one
-    /// that has something. Whether there was one.
-    pub(in crate::server) fn turn_to_next_space(&mut self, id: ConnId) -> bool {
-        let conn = self.connections.conn(id.slot);
-        if conn.out.keeps_close_back() {
-            self.turn_before_close(id);
-            return true;
-        }
-        if !conn.is_open() || conn.out.is_inside_record() {
-            return false;
-        }
-        let (Some(session), Some(cursor)) = (conn.session(), conn.out.cursor()) else {
-            return false;
-        };
-        if self.sessions.get(session).transport != Transport::WebSocket(id) {
-            return false;
-        }
-        let turn = self.sessions.edit(session).turn(&self.hub, cursor);
-        let Some(Turn { channel, dialect, cursor, .. }) = turn else { return false };
-        self.connections.change(id.slot, |conn| conn.follow(channel, dialect, cursor));
-        true
-    }
-
-    /// Turns to another space before a close frame that is kept back: what each space has by now is
-    /// sent once, and then the frame goes.
-    fn turn_before_close(&mut self, id: ConnId) {
-        let conn = self.connections.conn(id.slot);
-        let (session, cursor) = (conn.session(), conn.out.cursor());
-        let turn = session
-            .and_then(|session| self.sessions.edit(session).turn_before_close(&self.hub, cursor));
-        let out = self.connections.out_mut(id.slot);
-        match turn {
-            Some(Turn { channel, dialect, cursor, head }) => {
-                out.turn_closing(channel, dialect, cursor, head);
-            }
-            None => out.keep_close_back(false),
-        }
     }
 }

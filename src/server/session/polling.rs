@@ -11,15 +11,13 @@ use crate::feed::Mark;
 use crate::hub::{SPACES_MAX, Transport};
 use crate::id::{ChannelId, ConnId, SessionId};
 use crate::reason::{CloseReason, Farewell};
-use crate::server::http::respond::{Answer, NO_STORE};
 use crate::server::{Server, Socket};
 use crate::time::Now;
-use crate::wire::engine::{self, Body, BodyLength, SID_BYTES, Sid, Version};
+use crate::wire::engine::{self, Body, BodyLength};
 use crate::work;
 
 /// Records are put into a poll's answer up to this length; one always is.
 const POLL_BYTES_MAX: usize = 64 * 1024;
-const BODY_TYPE: Option<&str> = Some("text/plain; charset=UTF-8");
 
 impl<S: Socket> Server<S> {
     /// Answers the held poll of a session, if there is one and something to say. What went into the
@@ -64,35 +62,13 @@ impl<S: Socket> Server<S> {
         self.write_poll(session, plan, &mut body);
         debug_assert_eq!(body.len(), plan.bytes, "a plan is kept");
         self.recover_session(session);
-        self.send_poll(now, session, id, &body);
+        let is_sent = self.send_poll(now, session, id, &body);
         self.pool.put_back(buffer, body);
         self.pool.give(buffer);
-        if self.connections.conn(id.slot).is_over() {
+        if !is_sent {
             // No memory for the answer, and what was in it is not kept.
             self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
         }
-    }
-
-    /// Answers the held request with `body`.
-    pub(in crate::server) fn send_poll(
-        &mut self,
-        now: Now,
-        session: SessionId,
-        id: ConnId,
-        body: &[u8],
-    ) {
-        if let Transport::Polling { held, .. } = &mut self.sessions.edit(session).transport {
-            *held = None;
-        }
-        let entry = self.sessions.get(session);
-        let mut cookie = [0; COOKIE_BYTES];
-        let fields = [NO_STORE, ("Set-Cookie", cookie_of(&entry.sid, &mut cookie))];
-        let fields = match entry.version {
-            Version::V3 => &fields[..],
-            Version::V4 => &fields[..1],
-        };
-        let answer = Answer::plain(200).with(fields).of_type(BODY_TYPE).saying(body);
-        self.respond_later(now, id.slot, answer);
     }
 
     /// What a poll is answered with: own packets and then as many records as fit. An error is the
@@ -161,16 +137,4 @@ struct Plan {
 pub(in crate::server) struct Answered {
     pub(in crate::server) bytes: usize,
     pub(in crate::server) records: usize,
-}
-
-const COOKIE_BEGIN: &str = "io=";
-const COOKIE_END: &str = "; Path=/; HttpOnly";
-const COOKIE_BYTES: usize = COOKIE_BEGIN.len() + SID_BYTES + COOKIE_END.len();
-
-/// The cookie by which clients of protocol 3 may keep a balancer at one target.
-fn cookie_of<'o>(sid: &Sid, out: &'o mut [u8; COOKIE_BYTES]) -> &'o str {
-    let parts = [COOKIE_BEGIN, sid.as_str(), COOKIE_END];
-    let bytes = parts.iter().flat_map(|part| part.bytes());
-    out.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
-    core::str::from_utf8(out).expect("ASCII in three parts")
 }

@@ -10,12 +10,12 @@
 //! The surprise: two polls at a time, or two POSTs, end the session. The reference does so, too: a
 //! client that sends the second has lost track of the first.
 
-use crate::conn::{CollectError, Purpose, Remembered, Role, Step};
+use crate::conn::{CollectError, Purpose, Remembered, Role};
 use crate::hub::Transport;
 use crate::id::{ConnId, SessionId};
 use crate::reason::{CloseReason, Farewell};
 use crate::server::http::cors::Lets;
-use crate::server::http::respond::{Answer, NO_STORE};
+use crate::server::http::respond::Answer;
 use crate::server::http::upgrade;
 use crate::server::{Server, Socket};
 use crate::time::Now;
@@ -23,7 +23,6 @@ use crate::wire::engine::{self, Asked, Query, Refusal, Version};
 use crate::wire::http::{self, Method, Request};
 
 const ALLOW: (&str, &str) = ("Allow", "GET, POST, OPTIONS");
-const JSON: Option<&str> = Some("application/json");
 const OCTET_STREAM: &[u8] = b"application/octet-stream";
 
 impl<S: Socket> Server<S> {
@@ -88,7 +87,9 @@ impl<S: Socket> Server<S> {
                 };
                 let id = self.connections.id(slot);
                 self.sessions.edit(session).begin_upgrade(now.mono, id);
-                self.switch_protocols(now, slot, offer, Role::Session(session), None);
+                if !self.switch_protocols(now, slot, offer, Role::Session(session), None) {
+                    self.remove(now, slot, CloseReason::NoMemory, false);
+                }
             }
             _ => self.refuse_engine(now, slot, request, Refusal::BadRequest),
         }
@@ -107,21 +108,6 @@ impl<S: Socket> Server<S> {
         }
         self.hold(slot, request, session);
         self.sessions.answer_soon(session);
-    }
-
-    /// Holds a request until there is something to answer.
-    pub(in crate::server) fn hold(
-        &mut self,
-        slot: u32,
-        request: &Request<'_, '_>,
-        session: SessionId,
-    ) {
-        let remembered = self.remember(slot, request);
-        let id = self.connections.id(slot);
-        if let Transport::Polling { held, .. } = &mut self.sessions.edit(session).transport {
-            *held = Some(id);
-        }
-        self.connections.change(slot, |conn| conn.hold(session, remembered));
     }
 
     /// Begins to collect the packets of a POST.
@@ -150,13 +136,14 @@ impl<S: Socket> Server<S> {
         let is_persistent = request.persistent;
         let remembered = Remembered { is_persistent, ..self.remember(slot, request) };
         let purpose = Purpose::Packets { session, is_binary };
-        let step = self
-            .change(now, slot, |conn, cx| conn.collect(cx, purpose, request.framing, remembered));
-        if !matches!(step, Step::NeedMore) {
-            self.apply(now, id, step);
-            return;
-        }
-        if request.expects_continue {
+        let framing = request.framing;
+        let begun =
+            self.change(now, slot, |conn, cx| conn.collect(cx, purpose, framing, remembered));
+        let is_to_come = match begun {
+            Ok(is_to_come) => is_to_come,
+            Err(error) => return self.refuse_post(now, id, error),
+        };
+        if is_to_come && request.expects_continue {
             if !self.connections.out_mut(slot).push_own(&mut self.pool, http::CONTINUE) {
                 return self.remove(now, slot, CloseReason::NoMemory, false);
             }
@@ -183,36 +170,13 @@ impl<S: Socket> Server<S> {
         self.close_session(now, session, reason, Farewell::Close);
     }
 
-    /// Answers a POST with nothing but a status, and closes.
-    pub(in crate::server) fn answer_last(&mut self, now: Now, id: ConnId, status: u16) {
-        let answer = Answer::plain(status).with(&[NO_STORE]).saying(b"");
-        self.respond_later(now, id.slot, answer.and_close());
-    }
-
-    /// Notes that a session has no POST under way any more.
-    pub(in crate::server) fn forget_post(&mut self, session: SessionId) {
-        if let Transport::Polling { posting, .. } = &mut self.sessions.edit(session).transport {
-            *posting = None;
-        }
-    }
-
-    /// Refuses a request for a session: an upgrade in plain words, and that is the end of the
-    /// connection; anything else with a code, as the reference does.
-    pub(in crate::server) fn refuse_engine(
-        &mut self,
-        now: Now,
-        slot: u32,
-        request: &Request<'_, '_>,
-        refusal: Refusal,
-    ) {
-        let lets = self.listed_origin(request).map(Lets::Read);
-        let answer = Answer::plain(refusal.status()).letting(lets);
-        let answer = if request.has_token("upgrade", "websocket") {
-            answer.saying(refusal.message().as_bytes()).and_close()
-        } else {
-            answer.saying(refusal.body().as_bytes()).of_type(JSON)
-        };
-        self.respond(now, slot, request, answer);
+    /// Answers the question of a browser whether a page of a listed origin may send a request
+    /// (`OPTIONS`). `false`, and nothing is answered, if the page is no such page.
+    #[must_use]
+    fn answer_preflight(&mut self, now: Now, slot: u32, request: &Request<'_, '_>) -> bool {
+        let Some(listed) = self.listed_origin(request) else { return false };
+        self.respond(now, slot, request, Answer::plain(204).letting(Some(Lets::Send(listed))));
+        true
     }
 }
 

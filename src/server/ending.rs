@@ -1,0 +1,301 @@
+//! How connections and sessions end, and what that means to each other.
+//!
+//! ```text
+//!   close ──► closing handshake ──► the frame has gone ──► linger ──► remove
+//!                                        │                             ▲
+//!                                        └─► detach: the channel or the session ends with it
+//!   close_session ──► its spaces, its transport, its name
+//! ```
+//!
+//! Whoever ends is inert at once, and taken away by [`Server::reap`] at the end of the public call.
+//! So nobody in the middle of a call has to ask whether what it works on still exists.
+//!
+//! The surprise: a session on a WebSocket ends later than it is closed. It lasts until the close
+//! frame has gone, behind what was published before.
+
+use super::members::Ending;
+use super::{Event, Server, Socket};
+use crate::conn::Conn;
+use crate::hub::Transport;
+use crate::id::{ChannelId, ConnId, Offset, SessionId};
+use crate::outbound::{CloseFrame, Source};
+use crate::reason::{CloseReason, Farewell};
+use crate::time::Now;
+use crate::wire::engine;
+
+impl<S: Socket> Server<S> {
+    /// Begins the closing handshake of a WebSocket: the frame goes out behind everything that was
+    /// published until now.
+    pub(in crate::server) fn close(
+        &mut self,
+        now: Now,
+        slot: u32,
+        frame: CloseFrame,
+        reason: CloseReason,
+    ) {
+        let barrier = match self.connections.conn(slot).out.source() {
+            Source::Feed { channel, dialect, .. } => self.hub.feed(channel, dialect).head(),
+            Source::Nothing | Source::Body { .. } => Offset::default(),
+        };
+        self.change(now, slot, |conn, cx| conn.close(cx, frame, barrier, reason));
+        self.connections.send_soon(slot);
+        self.begin_close_of_session(slot);
+    }
+
+    /// Shuts down writing, because the last word was said, and discards what still comes.
+    pub(in crate::server) fn linger(&mut self, now: Now, slot: u32, reason: CloseReason) {
+        self.connections.socket(slot).shutdown_write();
+        self.change(now, slot, |conn, cx| conn.linger(cx, reason));
+    }
+
+    /// A connection has said its last word, or is gone: whatever it was to a channel or a session
+    /// ends with it.
+    pub(in crate::server) fn detach(&mut self, now: Now, slot: u32, reason: CloseReason) {
+        let conn = self.connections.conn(slot);
+        if let Some(membership) = conn.membership() {
+            self.end_member(now, slot, membership, reason);
+        } else if let Some(session) = conn.session() {
+            let id = self.connections.id(slot);
+            self.carrier_gone(now, session, id, reason);
+        }
+    }
+
+    /// Ends a connection, with a reset if `cut`. It is inert from here on, and reaped at the end of
+    /// the call; nothing happens if it has ended already.
+    pub(in crate::server) fn remove(
+        &mut self,
+        now: Now,
+        slot: u32,
+        reason: CloseReason,
+        cut: bool,
+    ) {
+        if self.connections.conn(slot).is_over() {
+            return;
+        }
+        self.detach(now, slot, reason);
+        self.connections.end(slot, &mut self.pool);
+        if cut {
+            self.connections.socket(slot).cut();
+        }
+        if !self.connections.marks(slot).told {
+            self.metrics.count_closed(reason);
+            let client = self.client(slot);
+            self.events.push(&mut self.pool, Event::Ended { client, reason });
+        }
+    }
+
+    /// Takes connections and sessions away that have ended. At the end of each public call, when
+    /// nobody works on them any more: so in between an end is something that has no effect, not
+    /// something to be asked for.
+    pub(in crate::server) fn reap(&mut self) {
+        self.connections.reap();
+        self.sessions.reap(&mut self.pool);
+    }
+
+    /// A connection that carried a session, or wanted to, is gone.
+    pub(in crate::server) fn carrier_gone(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        id: ConnId,
+        reason: CloseReason,
+    ) {
+        if !self.sessions.edit(session).lose(id) {
+            self.close_session(now, session, reason, Farewell::None);
+        }
+        self.connections.change(id.slot, Conn::orphan);
+    }
+
+    /// A WebSocket was told to close: if a session is carried by it, that waits for nothing else.
+    pub(in crate::server) fn begin_close_of_session(&mut self, slot: u32) {
+        let id = self.connections.id(slot);
+        let Some(session) = self.connections.conn(slot).session() else { return };
+        let entry = self.sessions.get(session);
+        // What was published in the other namespaces comes before the frame, too.
+        let several = entry.spaces.len() > 1;
+        if entry.transport == Transport::WebSocket(id) && self.sessions.begin_close(session) {
+            self.connections.out_mut(slot).keep_close_back(several);
+        }
+    }
+
+    /// Ends a session: its places, its transport, its name. On a WebSocket that can still be told,
+    /// it lasts until the close frame has gone, behind what was published before: that frame may
+    /// not stand inside of a record.
+    pub(in crate::server) fn close_session(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        reason: CloseReason,
+        farewell: Farewell,
+    ) {
+        if !self.sessions.contains(session) {
+            return;
+        }
+        if let (Transport::WebSocket(id), Farewell::Close) =
+            (self.sessions.get(session).transport, farewell)
+        {
+            return self.close(now, id.slot, farewell_frame(reason), reason);
+        }
+        while !self.sessions.get(session).spaces.is_empty() {
+            self.end_space(now, session, 0, reason);
+        }
+        let entry = self.sessions.get(session);
+        let (transport, upgrade, client) = (entry.transport, entry.upgrade, entry.client);
+        let holder = entry.holder;
+        match transport {
+            Transport::WebSocket(id) if farewell == Farewell::Cut => {
+                self.connections.change(id.slot, Conn::orphan);
+                self.remove(now, id.slot, reason, true);
+            }
+            Transport::WebSocket(_) => {}
+            Transport::Polling { held, posting } => {
+                if let Some(id) = held {
+                    // A client that has closed the session itself is answered with nothing.
+                    let body = if reason == CloseReason::ClosedByClient {
+                        engine::noop_body(entry.version)
+                    } else {
+                        engine::close_body(entry.version)
+                    };
+                    self.send_poll(now, session, id, body);
+                }
+                // Whoever takes in what this request brought answers it.
+                let taken_in = |id: &ConnId| self.connections.conn(id.slot).is_taken_in();
+                if let Some(id) = posting.filter(|id| !taken_in(id)) {
+                    self.answer_last(now, id, 400);
+                }
+            }
+        }
+        if let Some(upgrade) = upgrade {
+            self.let_go(now, upgrade.conn, reason);
+        }
+        if let Some(duration) = self.sessions.get(session).unconnected_for(now.mono) {
+            let client = client.address();
+            self.metrics.count_closed(reason);
+            self.events.push(&mut self.pool, Event::Unentered { client, reason, duration });
+        }
+        self.sessions.end(&mut self.pool, session);
+        self.uncount_session(holder);
+    }
+
+    /// Closes a WebSocket whose session does without it from now on.
+    pub(in crate::server) fn let_go(&mut self, now: Now, id: ConnId, reason: CloseReason) {
+        self.connections.change(id.slot, Conn::orphan);
+        self.close(now, id.slot, farewell_frame(reason), reason);
+    }
+
+    /// Gives a place up and says that it ended.
+    pub(in crate::server) fn end_space(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        number: usize,
+        reason: CloseReason,
+    ) {
+        let was_current = self.sessions.get(session).spaces.current() == number;
+        let mut space = self.sessions.edit(session).spaces.swap_remove(&mut self.pool, number);
+        let entry = self.sessions.get(session);
+        let (dialect, client) = (entry.dialect(), entry.client.address());
+        let publishers = entry.publishers();
+        if let Transport::WebSocket(id) = entry.transport
+            && was_current
+        {
+            let next = entry.spaces.first().copied();
+            let out = self.connections.out_mut(id.slot);
+            if let Source::Feed { cursor, .. } = out.source() {
+                space.cursor = cursor;
+                out.abandon_feed();
+            }
+            if let Some(next) = next.filter(|_| !out.is_closing()) {
+                out.start_feed(next.channel(), dialect, next.cursor);
+                // Nobody else sends what waits there already.
+                self.connections.send_soon(id.slot);
+            } else if out.keeps_close_back() {
+                self.connections.send_soon(id.slot);
+            }
+        }
+        let ending = Ending {
+            membership: space.membership,
+            dialect,
+            client,
+            since: space.opened_at,
+            cursor: Some(space.cursor),
+            is_choked: space.choked,
+            publishers,
+        };
+        self.end_membership(now, &ending, reason);
+    }
+
+    pub(in crate::server) fn close_lapped(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        channel: ChannelId,
+    ) {
+        let entry = self.sessions.get(session);
+        let feed = self.hub.feed(channel, entry.dialect());
+        let space = entry.spaces.find(channel).map(|number| entry.spaces[number]);
+        self.events.push(
+            &mut self.pool,
+            Event::Lapped {
+                client: entry.client.address(),
+                channel: self.hub.channel(channel).name().into(),
+                lag_bytes: space.map_or(0, |space| feed.head().since(space.cursor.offset)),
+            },
+        );
+        match entry.transport {
+            Transport::WebSocket(id) => {
+                let reason = CloseReason::TooSlow;
+                self.close(now, id.slot, CloseFrame::Reason(reason), reason);
+            }
+            Transport::Polling { .. } => {
+                self.close_session(now, session, CloseReason::TooSlow, Farewell::Close);
+            }
+        }
+    }
+
+    /// A reader that the ring has overtaken is told so, or cut if it stands inside a record.
+    /// Whether that was so.
+    pub(in crate::server) fn lapped(&mut self, now: Now, slot: u32) -> bool {
+        let conn = self.connections.conn(slot);
+        let Source::Feed { channel, dialect, cursor, .. } = conn.out.source() else {
+            return false;
+        };
+        if !self.is_lapped(slot) {
+            return false;
+        }
+        let feed = self.hub.feed(channel, dialect);
+        let channel = self.hub.channel(channel);
+        self.events.push(
+            &mut self.pool,
+            Event::Lapped {
+                client: conn.client().address(),
+                channel: channel.name().into(),
+                lag_bytes: feed.head().since(cursor.offset),
+            },
+        );
+        let reason = CloseReason::TooSlow;
+        if conn.out.is_inside_record() {
+            self.remove(now, slot, reason, true);
+        } else {
+            self.close(now, slot, CloseFrame::Reason(reason), reason);
+            self.connections.out_mut(slot).skip_to_close();
+        }
+        true
+    }
+
+    /// Whether the ring has overtaken a connection in the feed that it sends from.
+    pub(in crate::server) fn is_lapped(&self, slot: u32) -> bool {
+        let out = &self.connections.conn(slot).out;
+        match out.source() {
+            Source::Feed { channel, dialect, .. } => out.is_lapped(self.hub.feed(channel, dialect)),
+            Source::Nothing | Source::Body { .. } => false,
+        }
+    }
+}
+
+fn farewell_frame(reason: CloseReason) -> CloseFrame {
+    match reason.close_frame() {
+        Some(_) => CloseFrame::Reason(reason),
+        None => CloseFrame::Empty,
+    }
+}

@@ -1,0 +1,100 @@
+//! Answers to the requests of a session that had to wait: polls and POSTs.
+//!
+//! Leaves to others: what a poll is told (`polling`), when a POST was taken in (`packets`), how an
+//! answer becomes bytes (`http/respond`).
+
+use crate::hub::Transport;
+use crate::id::{ConnId, SessionId};
+use crate::server::http::cors::Lets;
+use crate::server::http::respond::{Answer, NO_STORE};
+use crate::server::{Server, Socket};
+use crate::time::Now;
+use crate::wire::engine::{Refusal, SID_BYTES, Sid, Version};
+use crate::wire::http::Request;
+
+/// The media type that the reference gives to the answer of a poll.
+const BODY_TYPE: Option<&str> = Some("text/plain; charset=UTF-8");
+const JSON: Option<&str> = Some("application/json");
+
+impl<S: Socket> Server<S> {
+    /// Holds a request until there is something to answer.
+    pub(in crate::server) fn hold(
+        &mut self,
+        slot: u32,
+        request: &Request<'_, '_>,
+        session: SessionId,
+    ) {
+        let remembered = self.remember(slot, request);
+        let id = self.connections.id(slot);
+        if let Transport::Polling { held, .. } = &mut self.sessions.edit(session).transport {
+            *held = Some(id);
+        }
+        self.connections.change(slot, |conn| conn.hold(session, remembered));
+    }
+
+    /// Answers the held request with `body`. Whether there was memory for the answer.
+    pub(in crate::server) fn send_poll(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        id: ConnId,
+        body: &[u8],
+    ) -> bool {
+        if let Transport::Polling { held, .. } = &mut self.sessions.edit(session).transport {
+            *held = None;
+        }
+        let entry = self.sessions.get(session);
+        let mut cookie = [0; COOKIE_BYTES];
+        let fields = [NO_STORE, ("Set-Cookie", cookie_of(&entry.sid, &mut cookie))];
+        let fields = match entry.version {
+            Version::V3 => &fields[..],
+            Version::V4 => &fields[..1],
+        };
+        let answer = Answer::plain(200).with(fields).of_type(BODY_TYPE).saying(body);
+        self.respond_later(now, id.slot, answer)
+    }
+
+    /// Answers a POST with nothing but a status, and closes.
+    pub(in crate::server) fn answer_last(&mut self, now: Now, id: ConnId, status: u16) {
+        let answer = Answer::plain(status).with(&[NO_STORE]).saying(b"");
+        self.respond_later(now, id.slot, answer.and_close());
+    }
+
+    /// Notes that a session has no POST under way any more.
+    pub(in crate::server) fn forget_post(&mut self, session: SessionId) {
+        if let Transport::Polling { posting, .. } = &mut self.sessions.edit(session).transport {
+            *posting = None;
+        }
+    }
+
+    /// Refuses a request for a session: an upgrade in plain words, and that is the end of the
+    /// connection; anything else with a code, as the reference does.
+    pub(in crate::server) fn refuse_engine(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+        refusal: Refusal,
+    ) {
+        let lets = self.listed_origin(request).map(Lets::Read);
+        let answer = Answer::plain(refusal.status()).letting(lets);
+        let answer = if request.has_token("upgrade", "websocket") {
+            answer.saying(refusal.message().as_bytes()).and_close()
+        } else {
+            answer.saying(refusal.body().as_bytes()).of_type(JSON)
+        };
+        self.respond(now, slot, request, answer);
+    }
+}
+
+const COOKIE_BEGIN: &str = "io=";
+const COOKIE_END: &str = "; Path=/; HttpOnly";
+const COOKIE_BYTES: usize = COOKIE_BEGIN.len() + SID_BYTES + COOKIE_END.len();
+
+/// The cookie by which clients of protocol 3 may keep a balancer at one target.
+fn cookie_of<'o>(sid: &Sid, out: &'o mut [u8; COOKIE_BYTES]) -> &'o str {
+    let parts = [COOKIE_BEGIN, sid.as_str(), COOKIE_END];
+    let bytes = parts.iter().flat_map(|part| part.bytes());
+    out.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
+    core::str::from_utf8(out).expect("ASCII in three parts")
+}

@@ -1,0 +1,125 @@
+//! Which of its channels a session is sent next, and which it has caught up with or left.
+//!
+//! The hub decides (`hub/spaces.rs`); here it is done: to the session, its connection and the
+//! channel.
+//!
+//! The surprise: a session on a WebSocket sends from one feed at a time. When the connection has
+//! nothing left to send of its current space, it turns to the next that has; a close frame is kept
+//! back until each has had its turn.
+
+use crate::hub::SocketState;
+use crate::hub::{Transport, Turn, Visit};
+use crate::id::{ChannelId, ConnId, SessionId};
+use crate::reason::CloseReason;
+use crate::server::{Server, Socket};
+use crate::time::Now;
+
+impl<S: Socket> Server<S> {
+    /// Who is to send what the sweep of `channel` has found for a session: nobody if it polls, or
+    /// if it has to wait.
+    pub(in crate::server) fn visit_session(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        channel: ChannelId,
+    ) -> Option<ConnId> {
+        let entry = self.sessions.get(session);
+        let (id, socket) = match entry.transport {
+            Transport::WebSocket(id) => (Some(id), Some(self.socket_state(id.slot))),
+            Transport::Polling { .. } => (None, None),
+        };
+        match entry.visit(&self.hub, channel, socket) {
+            Visit::Nothing => {}
+            Visit::Send => return id,
+            Visit::Answer => self.sessions.answer_soon(session),
+            Visit::Choke => self.hub.choke(&mut self.sessions.edit(session), channel),
+            Visit::Lapped => {
+                if let Some(id) = id {
+                    self.lapped(now, id.slot);
+                }
+            }
+            Visit::Overtaken => self.close_lapped(now, session, channel),
+        }
+        None
+    }
+
+    /// After sending: the spaces of a session that has caught up count as reading again, and those
+    /// that its client has left are left.
+    pub(in crate::server) fn recover_spaces(&mut self, now: Now, id: ConnId) {
+        let Some(session) = self.connections.conn(id.slot).session() else { return };
+        if self.sessions.get(session).transport != Transport::WebSocket(id) {
+            return;
+        }
+        self.recover_session(session);
+        let inside = self.connections.conn(id.slot).out.is_inside_record();
+        // It may have turned to another space meanwhile.
+        while let Some(number) = self.sessions.get(session).next_left(inside) {
+            self.end_space(now, session, number, CloseReason::ClosedByClient);
+        }
+    }
+
+    /// Counts the spaces that do not lag any more as reading.
+    pub(in crate::server) fn recover_session(&mut self, session: SessionId) {
+        if !self.sessions.get(session).spaces.iter().any(|space| space.choked) {
+            return;
+        }
+        let mut entry = self.sessions.edit(session);
+        let connections = &mut self.connections;
+        let lent = match entry.transport {
+            Transport::WebSocket(id) => connections.conn(id.slot).out.cursor(),
+            Transport::Polling { .. } => None,
+        };
+        self.hub.recover(&mut entry, lent, |id| connections.resume(id));
+    }
+
+    /// When a session's connection has sent everything of its current space: turns to another one
+    /// that has something. Whether there was one.
+    pub(in crate::server) fn turn_to_next_space(&mut self, id: ConnId) -> bool {
+        let conn = self.connections.conn(id.slot);
+        if conn.out.keeps_close_back() {
+            self.turn_before_close(id);
+            return true;
+        }
+        if !conn.is_open() || conn.out.is_inside_record() {
+            return false;
+        }
+        let (Some(session), Some(cursor)) = (conn.session(), conn.out.cursor()) else {
+            return false;
+        };
+        if self.sessions.get(session).transport != Transport::WebSocket(id) {
+            return false;
+        }
+        let turn = self.sessions.edit(session).turn(&self.hub, cursor);
+        let Some(Turn { channel, dialect, cursor, .. }) = turn else { return false };
+        self.connections.change(id.slot, |conn| conn.follow(channel, dialect, cursor));
+        true
+    }
+
+    /// Turns to another space before a close frame that is kept back: what each space has by now is
+    /// sent once, and then the frame goes.
+    pub(in crate::server) fn turn_before_close(&mut self, id: ConnId) {
+        let conn = self.connections.conn(id.slot);
+        let (session, cursor) = (conn.session(), conn.out.cursor());
+        let turn = session
+            .and_then(|session| self.sessions.edit(session).turn_before_close(&self.hub, cursor));
+        let out = self.connections.out_mut(id.slot);
+        match turn {
+            Some(Turn { channel, dialect, cursor, head }) => {
+                out.turn_closing(channel, dialect, cursor, head);
+            }
+            None => out.keep_close_back(false),
+        }
+    }
+
+    /// What a sweep has to know of a connection.
+    pub(in crate::server) fn socket_state(&self, slot: u32) -> SocketState {
+        let (conn, marks) = (self.connections.conn(slot), self.connections.marks(slot));
+        SocketState {
+            is_open: conn.is_open(),
+            is_blocked: marks.blocked,
+            is_lapped: self.is_lapped(slot),
+            is_choked: marks.choked,
+            cursor: conn.out.cursor(),
+        }
+    }
+}
