@@ -14,6 +14,8 @@ use crate::time::Instant;
 pub(super) enum Leaving {
     /// What the peer still sends is discarded, until `by` at the latest.
     Lingering { by: Instant, discarded_bytes: u32, reason: CloseReason },
+    /// There is no memory for what was to be said: the connection is to be ended at once.
+    Doomed(CloseReason),
     /// The connection has ended and waits to be reaped: nothing is heard, said or due any more.
     Over,
 }
@@ -24,11 +26,6 @@ impl Leaving {
         Leaving::Lingering { by, discarded_bytes: 0, reason }
     }
 
-    /// For a connection that can say nothing more: its time is over.
-    pub(super) fn at_once(now: Instant, reason: CloseReason) -> Leaving {
-        Leaving::Lingering { by: now, discarded_bytes: 0, reason }
-    }
-
     pub(super) fn receive<'b>(&mut self, bytes: &[u8]) -> (usize, Step<'b>) {
         let step = match self {
             Leaving::Lingering { discarded_bytes, reason, .. } => {
@@ -36,7 +33,7 @@ impl Leaving {
                 let is_enough = *discarded_bytes > limits::LINGER_BYTES_MAX;
                 if is_enough { Step::End(*reason) } else { Step::Continue }
             }
-            Leaving::Over => Step::Continue,
+            Leaving::Doomed(_) | Leaving::Over => Step::Continue,
         };
         (bytes.len(), step)
     }
@@ -44,21 +41,29 @@ impl Leaving {
     pub(super) fn receive_end(&self) -> Step<'static> {
         match self {
             Leaving::Lingering { reason, .. } => Step::End(*reason),
-            Leaving::Over => Step::Hold,
+            Leaving::Doomed(_) | Leaving::Over => Step::Hold,
         }
     }
 
     pub(super) fn deadline(&self) -> Instant {
         match self {
             Leaving::Lingering { by, .. } => *by,
-            Leaving::Over => Instant::NEVER,
+            Leaving::Doomed(_) | Leaving::Over => Instant::NEVER,
         }
     }
 
     pub(super) fn handle_timeout(&self) -> Step<'static> {
         match self {
             Leaving::Lingering { reason, .. } => Step::End(*reason),
-            Leaving::Over => Step::Continue,
+            Leaving::Doomed(_) | Leaving::Over => Step::Continue,
+        }
+    }
+
+    /// Why the connection is to be ended at once, if it is.
+    pub(super) fn doom(&self) -> Option<CloseReason> {
+        match self {
+            Leaving::Doomed(reason) => Some(*reason),
+            Leaving::Lingering { .. } | Leaving::Over => None,
         }
     }
 

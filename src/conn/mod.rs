@@ -181,8 +181,8 @@ impl Conn {
     }
 
     /// Begins to answer a request: `own` is the head and perhaps a body, `file` a body from the
-    /// site. `false` when the pool is empty; then nothing is sent, and the connection's time is
-    /// over.
+    /// site. `false` when the pool is empty; then nothing is sent, and the connection is to be
+    /// ended ([`Conn::doom`]).
     pub fn reply(
         &mut self,
         cx: &mut Cx<'_>,
@@ -199,8 +199,7 @@ impl Conn {
         // back.
         self.enter(Phase::Http(Http::response(cx, next, requester)));
         if !self.out.push_own_parts(cx.pool, &own) {
-            let now = cx.now.mono;
-            self.enter(Phase::Leaving(Leaving::at_once(now, CloseReason::NoMemory)));
+            self.enter(Phase::Leaving(Leaving::Doomed(CloseReason::NoMemory)));
             return false;
         }
         if let Some((asset, length)) = file {
@@ -292,6 +291,14 @@ impl Conn {
         self.out.release(pool);
         self.out = Outbound::new();
         self.enter(Phase::Leaving(Leaving::Over));
+    }
+
+    /// Why the connection is to be ended at once, if it is: there was no memory for an answer.
+    pub fn doom(&self) -> Option<CloseReason> {
+        match &self.phase {
+            Phase::Leaving(leaving) => leaving.doom(),
+            Phase::Proxy(_) | Phase::Http(_) | Phase::Exchange(_) | Phase::WebSocket(_) => None,
+        }
     }
 
     /// Whether the connection has ended.

@@ -163,7 +163,7 @@ impl Spaces {
         }
     }
 
-    /// Bytes that the spaces have reserved in the pool, beside `SESSION_BYTES`.
+    /// Bytes that the spaces have reserved in the pool, beside those of the session itself.
     pub fn reserved_bytes(&self) -> u64 {
         match &self.storage {
             Storage::None | Storage::One(_) => 0,

@@ -24,6 +24,7 @@ use crate::limits::{self, Limits};
 use crate::order::{self, Order};
 use crate::outbound::{Outbound, Source};
 use crate::pool::Pool;
+use crate::reason::CloseReason;
 use crate::time::{Duration, Instant};
 use crate::wheel::{self, Wheel};
 
@@ -111,12 +112,15 @@ const _: () = assert!(
         <= limits::CONNECTION_BYTES
 );
 
-/// Lists of connections that may give way, one for each way of waiting of each listener, and one of
-/// those that have ended.
-const PLACES: usize = OVER + 1;
+/// Lists of connections that may give way, one for each way of waiting of each listener, one of
+/// those that have ended, and one of those that are to be ended.
+const PLACES: usize = DOOMED + 1;
 
 /// The list of connections that have ended and were not reaped.
 const OVER: usize = Listener::ALL.len() * Waiting::ALL.len();
+
+/// The list of connections that are to be ended at once.
+const DOOMED: usize = OVER + 1;
 
 /// The only list of connections that are to be read again.
 const SOON: usize = 0;
@@ -269,8 +273,19 @@ impl<S: Socket> Connections<S> {
         let conn = &self.entries[slot as usize].conn;
         if !conn.is_over() {
             self.wheel.set(slot, conn.deadline(self.ping_timeout));
+            let is_doomed = conn.doom().is_some();
             self.review_waiting(slot);
+            if is_doomed && !self.places.contains(slot) {
+                self.places.push(DOOMED, slot);
+            }
         }
+    }
+
+    /// A connection that is to be ended at once, and why.
+    pub(super) fn next_doomed(&self) -> Option<(u32, CloseReason)> {
+        let slot = self.places.first(DOOMED)?;
+        let reason = self.entries[slot as usize].conn.doom();
+        Some((slot, reason.expect("the list is of those")))
     }
 
     /// Puts a connection that has begun to wait at the end of its list, and takes one that does so
@@ -307,6 +322,9 @@ impl<S: Socket> Connections<S> {
         entry.to_read = ToRead::Nowhere;
         if let Some(waiting) = entry.waits.take() {
             self.places.remove(list_of(from, waiting), slot);
+        }
+        if entry.conn.doom().is_some() {
+            self.places.remove(DOOMED, slot);
         }
         self.places.push(OVER, slot);
         self.taken[from as usize] -= 1;
@@ -501,7 +519,7 @@ impl<S: Socket> Connections<S> {
             assert_eq!(paused, entry.to_read == ToRead::Paused, "slot {slot}");
         }
         assert_eq!(taken, self.taken);
-        assert!(self.places.is_empty(OVER));
+        assert!(self.places.is_empty(OVER) && self.places.is_empty(DOOMED));
         for (from, waiting) in Listener::ALL.iter().flat_map(|from| Waiting::ALL.map(|w| (from, w)))
         {
             for slot in self.places.iter(list_of(*from, waiting)) {

@@ -95,7 +95,7 @@ impl<S: Socket> Server<S> {
             drain.next = now.mono.plus(STEP);
             self.tell(now);
         }
-        self.reap();
+        self.reap(now);
         let Some(drain) = &mut self.drain else { return };
         // Whoever polls may be between two polls, and is told with the next, which comes at once.
         let until = drain.polled_at.plus(limits::POLL_GAP_LIMIT).min(drain.ends);

@@ -87,7 +87,10 @@ impl<S: Socket> Server<S> {
     /// Takes connections and sessions away that have ended. At the end of each public call, when
     /// nobody works on them any more: so in between an end is something that has no effect, not
     /// something to be asked for.
-    pub(in crate::server) fn reap(&mut self) {
+    pub(in crate::server) fn reap(&mut self, now: Now) {
+        while let Some((slot, reason)) = self.connections.next_doomed() {
+            self.remove(now, slot, reason, false);
+        }
         self.connections.reap();
         self.sessions.reap(&mut self.pool);
     }

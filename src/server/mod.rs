@@ -178,7 +178,7 @@ impl<S: Socket> Server<S> {
         self.run_drain(now);
         self.run_resumed(now);
         self.flush_pass(now, batch);
-        self.reap();
+        self.reap(now);
         self.read_budget = ReadBudget::of_turn();
         self.connections.next_turn();
         self.gate.judge(&self.settings.limits);
@@ -242,7 +242,7 @@ impl<S: Socket> Server<S> {
         for slot in readers {
             self.remove(now, slot, CloseReason::Replaced, true);
         }
-        self.reap();
+        self.reap(now);
         self.site.release();
         true
     }

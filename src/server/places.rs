@@ -45,7 +45,7 @@ impl<S: Socket> Server<S> {
         if !self.has_place(from) {
             let slot = self.connections.first_to_give_way(from)?;
             self.remove(now, slot, CloseReason::GaveWay, false);
-            self.reap();
+            self.reap(now);
         }
         Some(self.connections.next_id())
     }

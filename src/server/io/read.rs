@@ -35,7 +35,7 @@ impl<S: Socket> Server<S> {
     pub fn ready(&mut self, now: Now, id: ConnId, readiness: Readiness) {
         self.gate.begin();
         self.take_readiness(now, id, readiness);
-        self.reap();
+        self.reap(now);
         self.gate.judge(&self.settings.limits);
     }
 
