@@ -1,21 +1,20 @@
-//! Who may come in: whether there is room, how many sessions there are, and who gives way.
+//! Who may come in: whether there is room, how a membership in a channel begins, how many sessions
+//! there are and which of them gives way.
 //!
-//! Leaves to others: what a refusal says (`http`), places in channels (`members`).
+//! Leaves to others: what a refusal says (`http`), how a membership ends (`members`).
+//!
+//! The surprise: whoever reads Socket.IO is greeted when it enters, and begins behind its own
+//! greeting.
 
 use super::{Server, Socket};
 use crate::conn::Conn;
 use crate::feed::Mark;
-use crate::hub::Message;
-use crate::hub::Newcomer;
-use crate::hub::{DEFAULT_CHANNEL, Holder, JoinError, Transport};
-use crate::id::Dialect;
-use crate::id::Member;
-use crate::id::Reader;
+use crate::hub::{DEFAULT_CHANNEL, Holder, JoinError, Message, Newcomer, Transport};
+use crate::id::{Dialect, Member, Reader};
 use crate::membership::Membership;
 use crate::reason::{CloseReason, Farewell};
 use crate::server::publish::Speaker;
-use crate::time::Duration;
-use crate::time::Now;
+use crate::time::{Duration, Now};
 use chacha20::rand_core::Rng;
 
 /// What somebody asks to be let in to.

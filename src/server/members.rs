@@ -1,8 +1,6 @@
-//! How memberships in channels begin and end, the same for plain WebSockets and for the spaces of
-//! sessions.
+//! How a membership in a channel ends, for plain WebSockets and for the spaces of sessions alike.
 //!
-//! Leaves to others: whether there is room for a newcomer (`admission`), what else a space of a
-//! session has to do with (`session/packets`).
+//! Leaves to others: how one begins (`admission`), what else ends with it (`ending`).
 //!
 //! The surprise: where one member leaves, another moves in the channel's list, and so has another
 //! position from then on.

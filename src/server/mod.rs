@@ -4,13 +4,15 @@
 //! and the clock, a test with fakes and an invented time, and the same calls give the same bytes.
 //! It allocates nothing while messages flow.
 //!
-//! Three wings stand beside this file: `io` reads and writes sockets, `http` decides what a request
-//! gets, `session` deals with Engine.IO sessions. `places` knows who may be connected, `admission`
-//! who may come in, `deadline` deals with time, `drain` with leaving.
+//! The state has owners: `connections` and the hub's `Sessions` arm the deadlines and keep the
+//! lists of what they own. Three wings act on it: `io` reads and writes sockets, `http` decides
+//! what a request gets, `session` deals with Engine.IO sessions. Beside them `admission` says who
+//! may come in, `publish` is the door of every message, `ending` says what an end means. The files
+//! have an order, and calls lead down (`tests/tidy/calls.rs`).
 //!
 //! The surprise: a connection or a session that ends stays in its table until the end of the public
-//! call, inert, so nobody has to ask whether it still exists. What waits for longer than a call is
-//! remembered as a [`ConnId`] and looked up again.
+//! call, inert, so nobody has to ask whether it still exists. Ids that come from outside of a call,
+//! or wait for longer than one, have a generation and are looked up again.
 
 mod admission;
 mod connections;
@@ -38,7 +40,6 @@ pub use publish::{DEFERRED_MAX, Ticket, Unplaced};
 use crate::conn::Conn;
 use crate::hub::{HashKey, Hub, Sessions};
 use crate::id::{ConnId, Reader};
-use crate::limits;
 use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
@@ -50,6 +51,7 @@ use connections::Connections;
 
 use self::http::respond::Responder;
 use self::io::budget::ReadBudget;
+use self::io::read::Reading;
 use drain::Drain;
 use gate::Gate;
 use publish::Elsewhere;
@@ -91,15 +93,10 @@ pub struct Server<S> {
     metrics: Metrics,
     /// Sessions of either kind: plain WebSockets and Engine.IO sessions.
     session_count: usize,
-    /// What this turn may still do for publishers.
-    read_budget: ReadBudget,
-    /// Whether the publisher that is being read has said anything.
-    spoke: bool,
+    reading: Reading,
     /// Messages whose order is decided elsewhere; `None` as long as it is decided here.
     elsewhere: Option<Elsewhere>,
     events: event::Queue,
-    /// The one buffer that every read goes into.
-    buffer: Vec<u8>,
     responder: Responder,
     random: ChaCha20Rng,
     drain: Option<Drain>,
@@ -132,11 +129,9 @@ impl<S: Socket> Server<S> {
             site,
             metrics: Metrics::default(),
             session_count: 0,
-            read_budget: ReadBudget::of_turn(),
-            spoke: false,
+            reading: Reading::new(),
             elsewhere: None,
             events: event::Queue::default(),
-            buffer: vec![0; limits::READ_BUFFER_BYTES],
             responder: Responder::new(&settings.origins, now),
             random,
             drain: None,
@@ -179,7 +174,7 @@ impl<S: Socket> Server<S> {
         self.run_resumed(now);
         self.flush_pass(now, batch);
         self.reap(now);
-        self.read_budget = ReadBudget::of_turn();
+        self.reading.budget = ReadBudget::of_turn();
         self.connections.next_turn();
         self.gate.judge(&self.settings.limits);
         self.connections.is_busy() || self.sessions.has_answers() || self.hub.is_active()

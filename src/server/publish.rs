@@ -209,7 +209,7 @@ impl<S: Socket> Server<S> {
             Speaker::Session(session, _) => self.sessions.get(session).client.address(),
             Speaker::Server => return self.greet(channel, message),
         };
-        self.spoke = true;
+        self.reading.spoke = true;
         if let Some(elsewhere) = &mut self.elsewhere {
             if !self.hub.fits(channel, message) {
                 return Outcome::Refused(PublishError::TooBig);

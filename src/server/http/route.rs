@@ -11,14 +11,12 @@ use super::probe::Probe;
 use super::respond::Answer;
 use super::upgrade;
 use crate::conn::Requester;
-use crate::limits;
 use crate::reason::CloseReason;
 use crate::server::{Server, Socket};
 use crate::time::Now;
-use crate::wire::http::HeadError;
-use crate::wire::http::{self, FIELDS_MAX, Method, Request};
+use crate::wire::http::{self, FIELDS_MAX, HeadError, Method, Request};
 use crate::wire::{host, ws};
-use crate::work;
+use crate::{limits, work};
 use core::net::{IpAddr, SocketAddr};
 
 /// Longest path that is looked up, decoded. No file that is served has a longer one.

@@ -19,7 +19,6 @@ use crate::conn::Progress;
 use crate::feed::Feed;
 use crate::hub::{self, Hub, Visit};
 use crate::id::{ChannelId, ConnId, Member, Reader};
-use crate::limits;
 use crate::outbound::Source;
 use crate::reason::CloseReason;
 use crate::server::connections::ToSend;
@@ -29,7 +28,7 @@ use crate::server::session::polling::Answered;
 use crate::server::{Batch, Outgoing, Server, Socket};
 use crate::site::Site;
 use crate::time::Now;
-use crate::work;
+use crate::{limits, work};
 
 /// Visits of a sweep that send nothing (to the blocked and the caught-up) cost this little of a
 /// send's share of the turn.

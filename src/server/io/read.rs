@@ -14,17 +14,36 @@
 use crate::conn::{Conn, Payload, Step};
 use crate::hub::Message;
 use crate::id::{ChannelId, ConnId};
-use crate::limits;
 use crate::outbound::CloseFrame;
 use crate::reason::CloseReason;
 use crate::server::connections::Marks;
+use crate::server::io::budget::ReadBudget;
 use crate::server::io::turns::Wait;
 use crate::server::publish::{Outcome, Speaker};
 use crate::server::{Event, Readiness, Server, Socket};
 use crate::time::Now;
 use crate::wire::ws::Kind;
-use crate::work;
+use crate::{limits, work};
 use std::io;
+
+/// What reading needs, of which there is one for all connections.
+#[derive(Debug)]
+pub(in crate::server) struct Reading {
+    /// The one buffer that every read goes into.
+    buffer: Vec<u8>,
+    /// What this turn may still do for publishers.
+    pub(in crate::server) budget: ReadBudget,
+    /// Whether the publisher that is being read has said anything.
+    pub(in crate::server) spoke: bool,
+}
+
+impl Reading {
+    /// An empty buffer, and the budget of a whole turn.
+    pub(in crate::server) fn new() -> Reading {
+        let buffer = vec![0; limits::READ_BUFFER_BYTES];
+        Reading { buffer, budget: ReadBudget::of_turn(), spoke: false }
+    }
+}
 
 impl<S: Socket> Server<S> {
     /// Something may be possible with a socket. Ids of connections that are gone are ignored.
@@ -52,7 +71,7 @@ impl<S: Socket> Server<S> {
             self.connections.send_again(id.slot);
         }
         if readiness.readable || readiness.more_behind {
-            let waits = self.read_budget.is_spent() || self.connections.count_to_read() > 0;
+            let waits = self.reading.budget.is_spent() || self.connections.count_to_read() > 0;
             if waits && self.connections.conn(id.slot).is_publishing() {
                 self.read_later(id, false);
             } else {
@@ -64,9 +83,9 @@ impl<S: Socket> Server<S> {
     /// Reads what there is, up to the turn's budget, and acts on it.
     pub(in crate::server) fn read(&mut self, now: Now, id: ConnId) {
         // Taken out for the time of the call, so that what was read can be borrowed beside `self`.
-        let mut buffer = core::mem::take(&mut self.buffer);
-        self.spoke = false;
-        self.read_budget.begin_read();
+        let mut buffer = core::mem::take(&mut self.reading.buffer);
+        self.reading.spoke = false;
+        self.reading.budget.begin_read();
         work::count(|work| work.reads += 1);
         let mut spent = true;
         for number in 0..limits::READS_PER_TURN {
@@ -74,13 +93,13 @@ impl<S: Socket> Server<S> {
                 spent = false;
                 break;
             }
-            if self.read_budget.is_spent() || self.read_budget.is_read_over() {
+            if self.reading.budget.is_spent() || self.reading.budget.is_read_over() {
                 break;
             }
         }
-        self.buffer = buffer;
+        self.reading.buffer = buffer;
         if spent {
-            self.read_later(id, self.spoke);
+            self.read_later(id, self.reading.spoke);
         }
         if self.connections.conn(id.slot).out.is_pending(None) {
             self.connections.send_soon(id.slot);
@@ -119,7 +138,7 @@ impl<S: Socket> Server<S> {
             }
         };
         if self.connections.conn(id.slot).is_publishing() {
-            self.read_budget.spend_bytes(arrived);
+            self.reading.budget.spend_bytes(arrived);
         }
         if arrived > 0 {
             self.connections.change(id.slot, |conn| conn.heard(now.mono));
@@ -150,7 +169,7 @@ impl<S: Socket> Server<S> {
         while at < bytes.len() {
             let publishing = self.connections.conn(id.slot).is_publishing();
             // Without memory for the rest it is taken in now rather than lost.
-            if publishing && self.read_budget.is_read_over() && self.keep(id, &bytes[at..]) {
+            if publishing && self.reading.budget.is_read_over() && self.keep(id, &bytes[at..]) {
                 self.connections.marks_mut(id.slot).left_off = true;
                 return;
             }
@@ -158,8 +177,8 @@ impl<S: Socket> Server<S> {
             if held {
                 break;
             }
-            let forced = publishing && self.read_budget.is_read_over();
-            self.read_budget.spend_units(u32::from(publishing));
+            let forced = publishing && self.reading.budget.is_read_over();
+            self.reading.budget.spend_units(u32::from(publishing));
             work::count(|work| {
                 work.packets += u64::from(publishing);
                 work.forced += u64::from(forced);
@@ -310,7 +329,7 @@ impl<S: Socket> Server<S> {
         let mut any_paused = false;
         while unvisited > 0
             && reads_left > 0
-            && !self.read_budget.is_spent()
+            && !self.reading.budget.is_spent()
             && let Some(id) = self.connections.next_to_read()
         {
             unvisited -= 1;

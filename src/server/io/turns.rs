@@ -2,20 +2,20 @@
 //!
 //! A publisher may have to wait for its channel, or until it has read itself; then its bytes stay
 //! in its socket. Those that wait for a channel stand on the channel's list (`hub/channel.rs`),
-//! those whose share of a turn of the loop was over in the server's queue. Whoever stands in one of
-//! the two is marked as resuming, and in no other.
+//! those whose share of a turn of the loop was over on the list of connections that are to be read
+//! (`connections`). Nobody stands on two of these.
 //!
 //! ```text
-//!   read ──► its share of the turn is over ──► queue ──► read
+//!   read ──► its share of the turn is over ──► list ──► read
 //!     │                                       │     ▲
 //!     │                        the channel closes   the channel opens
 //!     │                                       ▼     │
 //!     └──────► it must wait for its channel ──► the channel's list
 //! ```
 //!
-//! The surprise is what fairness takes: whoever comes to the queue while the channel is closed
-//! would be in front of the whole list when it is opened. So nobody of a closed channel is left in
-//! the queue behind one that has gone to the list.
+//! The surprise is what fairness takes: whoever waits to be read while the channel is closed would
+//! be in front of the channel's whole list when that is opened. So nobody of a closed channel is
+//! left behind one that has gone to the channel's list.
 
 use crate::feed::{Feed, Mark};
 use crate::hub::{self, OWN_BYTES_MAX, Space};
@@ -44,7 +44,7 @@ impl<S: Socket> Server<S> {
     pub(in crate::server) fn hold_back(&mut self, id: ConnId) -> bool {
         let wait = self.must_wait(id.slot);
         if let Wait::ForTheChannel(channel) = wait {
-            self.wait_for(id, channel, self.spoke);
+            self.wait_for(id, channel, self.reading.spoke);
         }
         wait != Wait::Not
     }

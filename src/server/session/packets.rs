@@ -7,9 +7,8 @@
 //! and everyone else there is told `hi`. Events of `--events` are appended to the channel, for
 //! everyone and the sender, and acknowledged once they are there; others are counted and forgotten.
 //!
-//! A session on a WebSocket sends from one feed at a time: when the connection has nothing left to
-//! send of its current space, it turns to the next that has. At shutdown it is the transport that
-//! is closed, never a namespace: clients stay away from a namespace that was closed on them.
+//! The surprise: at shutdown it is the transport that is closed, never a namespace. Clients stay
+//! away from a namespace that was closed on them.
 
 use crate::conn::{Conn, Purpose, TakenBody};
 use crate::hub::{
@@ -17,7 +16,6 @@ use crate::hub::{
     is_channel_name, pieces,
 };
 use crate::id::{ConnId, Member, Reader, SessionId};
-use crate::limits;
 use crate::reason::{CloseReason, Farewell};
 use crate::server::admission::why;
 use crate::server::http::respond::{Answer, NO_STORE};
@@ -27,7 +25,7 @@ use crate::settings::Events;
 use crate::time::Now;
 use crate::wire::engine::{self, Data, PacketType, SID_RANDOM_BYTES, Sid, Version};
 use crate::wire::socketio::{self, ATTACHMENTS_MAX, Name, Packet};
-use crate::work;
+use crate::{limits, work};
 use chacha20::rand_core::Rng;
 
 /// What the reference calls the `ok` that answers a POST.
@@ -75,14 +73,14 @@ impl<S: Socket> Server<S> {
             if !self.sessions.contains(session) {
                 return true;
             }
-            if self.read_budget.is_read_over() || self.hold_back(id) {
+            if self.reading.budget.is_read_over() || self.hold_back(id) {
                 return false;
             }
             if body.at == 0 && engine::check(form, bytes).is_err() {
                 self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
                 return true;
             }
-            self.read_budget.spend_units(1);
+            self.reading.budget.spend_units(1);
             work::count(|work| work.packets += 1);
             let mut packets = engine::packets_left(form, &bytes[body.at..]);
             match packets.next() {
@@ -107,9 +105,6 @@ impl<S: Socket> Server<S> {
         let version = self.sessions.get(session).version;
         let is_pong = packet.kind == PacketType::Pong;
         self.sessions.edit(session).heard(now.mono, is_pong);
-        if is_pong {
-            // The next ping may be due before the end of the time for this answer.
-        }
         match (packet.kind, version) {
             (PacketType::Message, _) => self.take_engine_message(now, session, packet.data),
             (PacketType::Ping, Version::V3) => self.answer_ping(now, session, packet.data),
@@ -230,7 +225,7 @@ impl<S: Socket> Server<S> {
         match packet.kind {
             socketio::PacketType::Connect => self.enter(now, session, packet.namespace),
             socketio::PacketType::Disconnect => {
-                self.read_budget.spend_units(limits::JOIN_UNITS);
+                self.reading.budget.spend_units(limits::JOIN_UNITS);
                 work::count(|work| work.joins += 1);
                 if let Some(space) = self.space_of(session, packet.namespace) {
                     self.leave_space(now, session, space);
@@ -281,7 +276,7 @@ impl<S: Socket> Server<S> {
                 socketio::refused(version, namespace, why, packet);
             });
         }
-        self.read_budget.spend_units(limits::JOIN_UNITS);
+        self.reading.budget.spend_units(limits::JOIN_UNITS);
         work::count(|work| work.joins += 1);
         let mut random = [0; SID_RANDOM_BYTES];
         self.random.fill_bytes(&mut random);

@@ -92,7 +92,7 @@ impl<S: Socket> Server<S> {
         channel: ChannelId,
         number: u64,
     ) {
-        self.read_budget.spend_units(1);
+        self.reading.budget.spend_units(1);
         let namespace_bytes = self.hub.channel(channel).namespace().len();
         let bytes_max = 1 + namespace_bytes + socketio::ANSWER_BYTES_MAX;
         let Some(buffer) = self.pool.take_briefly(bytes_max) else {

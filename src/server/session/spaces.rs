@@ -7,8 +7,7 @@
 //! nothing left to send of its current space, it turns to the next that has; a close frame is kept
 //! back until each has had its turn.
 
-use crate::hub::SocketState;
-use crate::hub::{Transport, Turn, Visit};
+use crate::hub::{SocketState, Transport, Turn, Visit};
 use crate::id::{ChannelId, ConnId, SessionId};
 use crate::reason::CloseReason;
 use crate::server::{Server, Socket};

@@ -1,4 +1,4 @@
-//! What carries a session: its WebSocket, upgrades from polls to one, and the session's end.
+//! What carries a session: the frames of its WebSocket, and upgrades from polls to one.
 //!
 //! An upgrade is a WebSocket that proves itself before it takes the session over:
 //!
@@ -9,8 +9,8 @@
 //!     │  5  ──────────────────►  from here on everything goes here
 //! ```
 //!
-//! The surprise: a session on a WebSocket ends later than it is closed. It lasts until the close
-//! frame has gone, behind what was published before.
+//! The surprise: what waits for a session between two polls are whole frames, so the new WebSocket
+//! is given them as they are.
 
 use crate::hub::Transport;
 use crate::id::{ConnId, SessionId};
