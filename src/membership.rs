@@ -14,8 +14,8 @@ use crate::id::ChannelId;
 pub struct Membership {
     /// The channel.
     pub channel: ChannelId,
-    /// The position in the channel's list of members; the hub tells when it changes.
-    pub position: u32,
+    /// The index in the channel's list of members; the hub tells when it changes.
+    pub index: u32,
     /// How many messages the member has published, at most `u32::MAX`.
     messages_in: u32,
     /// The feed's count of records when the membership began, modulo 2^32.
@@ -28,8 +28,8 @@ const _: () = assert!(size_of::<Membership>() == 16);
 impl Membership {
     /// A membership that begins at `mark` of the feed that the member reads: what is appended from
     /// there on is for it.
-    pub fn new(channel: ChannelId, position: u32, mark: Mark) -> Membership {
-        Membership { channel, position, messages_in: 0, joined: mark.seq.0 as u32 }
+    pub fn new(channel: ChannelId, index: u32, mark: Mark) -> Membership {
+        Membership { channel, index, messages_in: 0, joined: mark.seq.0 as u32 }
     }
 
     /// Counts a message that the member has published.

@@ -83,7 +83,7 @@ mutant "a close before its barrier" \
   's/\(Source::Feed { channel\), dialect, .. } => self.hub.feed(channel, dialect).head(),/\1: _, .. } => Offset::default(),/'
 # Members that were appended for behind a sweep are not visited again.
 mutant "a sweep without a second one" \
-  's/sweep.again = Some(Again { stop: sweep.position, since_us });/let _ = since_us;/'
+  's/sweep.again = Some(Again { stop: sweep.index, since_us });/let _ = since_us;/'
 # A socket that was full is never written to again.
 mutant "writable ignored" \
   's/if readiness.writable && marks.blocked {/if readiness.writable \&\& !marks.blocked {/'
@@ -147,13 +147,13 @@ mutant "attack: a part is never given up" \
   's/self.sends <= self.kept || self.visits == 0/self.sends == 0 || self.visits == 0/'
 # All frames that were read are taken in at once.
 mutant "attack: frames for nothing" \
-  's/self.read_budget.spend_units(u32::from(publishing));/let _ = publishing;/'
+  's/self.reading.budget.spend_units(u32::from(publishing));/let _ = publishing;/'
 # All packets of a POST are taken in at once.
 mutant "attack: packets for nothing" \
-  's/if self.read_budget.is_read_over() || self.hold_back(id) {/if self.hold_back(id) {/'
+  's/if self.reading.budget.is_read_over() || self.hold_back(id) {/if self.hold_back(id) {/'
 # Who enters and leaves pays what a ping costs.
 mutant "attack: entering for nothing" \
-  's/^        self.read_budget.spend_units(limits::JOIN_UNITS);/        self.read_budget.spend_units(0);/'
+  's/^        self.reading.budget.spend_units(limits::JOIN_UNITS);/        self.reading.budget.spend_units(0);/'
 
 # Some events are not acknowledged.
 mutant "session: an acknowledgement skipped" \

@@ -378,10 +378,10 @@ impl Conn {
         }
     }
 
-    /// Notes that the hub has moved this member to another position in the channel's list.
-    pub fn set_position(&mut self, position: u32) {
+    /// Notes that the hub has moved this member to another index in the channel's list.
+    pub fn set_index(&mut self, index: u32) {
         if let Some(membership) = self.membership_mut() {
-            membership.position = position;
+            membership.index = index;
         }
     }
 

@@ -68,10 +68,10 @@ pub struct Channel {
 
 /// A visit of members from the end of the list to its beginning.
 ///
-/// `stop <= position`; members at `stop..position` are still to be visited.
+/// `stop <= index`; members at `stop..index` are still to be visited.
 #[derive(Clone, Copy, Debug)]
 struct Sweep {
-    position: usize,
+    index: usize,
     stop: usize,
     /// The heads when the sweep began.
     began: Marks,
@@ -112,7 +112,7 @@ impl Channel {
         }
     }
 
-    /// Adds a member and returns its position. A feed is made with a ring of `feed_bytes` if the
+    /// Adds a member and returns its index. A feed is made with a ring of `feed_bytes` if the
     /// member is the first of its dialect.
     pub(super) fn join(&mut self, member: Member, dialect: Dialect, feed_bytes: usize) -> u32 {
         let number = dialect as usize;
@@ -130,16 +130,16 @@ impl Channel {
         (self.members.len() - 1) as u32
     }
 
-    /// Takes the member at `position` away. Returns whether its dialect's feed went with it, and
-    /// which member has moved to its position.
-    pub(super) fn leave(&mut self, position: u32, dialect: Dialect) -> (bool, Option<Moved>) {
-        let gap = position as usize;
+    /// Takes the member at `index` away. Returns whether its dialect's feed went with it, and
+    /// which member has moved to its index.
+    pub(super) fn leave(&mut self, index: u32, dialect: Dialect) -> (bool, Option<Moved>) {
+        let gap = index as usize;
         self.members.swap_remove(gap);
         self.give_room_back();
         if let Some(sweep) = &mut self.sweep {
             // The member that fills the gap may not have been visited: both sweeps must pass it.
-            sweep.position = sweep.position.min(self.members.len());
-            sweep.stop = sweep.stop.min(gap).min(sweep.position);
+            sweep.index = sweep.index.min(self.members.len());
+            sweep.stop = sweep.stop.min(gap).min(sweep.index);
             if let Some(again) = &mut sweep.again {
                 again.stop = again.stop.min(gap);
             }
@@ -150,7 +150,7 @@ impl Channel {
         if last {
             self.feeds[number] = None;
         }
-        (last, self.members.get(gap).map(|member| Moved { member: *member, position }))
+        (last, self.members.get(gap).map(|member| Moved { member: *member, index }))
     }
 
     /// Gives memory of the lists back when a crowd has left: it may be in another channel by now,
@@ -216,10 +216,10 @@ impl Channel {
     fn appended(&mut self, read_us: u64) -> bool {
         match &mut self.sweep {
             Some(sweep) => {
-                // Members from `position` on have been visited and need another sweep. Those below
+                // Members from `index` on have been visited and need another sweep. Those below
                 // it are visited in this one, which may not stop short of any of them now.
                 let since_us = sweep.again.map_or(read_us, |again| again.since_us);
-                sweep.again = Some(Again { stop: sweep.position, since_us });
+                sweep.again = Some(Again { stop: sweep.index, since_us });
                 sweep.stop = 0;
                 false
             }
@@ -234,11 +234,11 @@ impl Channel {
     /// way.
     pub fn visit(&mut self) -> Option<Member> {
         let sweep = self.sweep.as_mut()?;
-        if sweep.position == sweep.stop {
+        if sweep.index == sweep.stop {
             return None;
         }
-        sweep.position -= 1;
-        Some(self.members[sweep.position])
+        sweep.index -= 1;
+        Some(self.members[sweep.index])
     }
 
     /// Ends a sweep that has visited all members. Publishers that need not wait any more go to
@@ -409,7 +409,7 @@ impl Channel {
         self.members.is_empty()
     }
 
-    /// The members, by position.
+    /// The members, by index.
     pub fn members(&self) -> &[Member] {
         &self.members
     }
@@ -433,7 +433,7 @@ impl Channel {
             assert!(records <= self.position.seq + greetings, "a record that nobody counted");
         }
         if let Some(sweep) = &self.sweep {
-            assert!(sweep.stop <= sweep.position && sweep.position <= self.members.len());
+            assert!(sweep.stop <= sweep.index && sweep.index <= self.members.len());
         }
     }
 
@@ -455,11 +455,11 @@ impl Channel {
     }
 
     fn begin_sweep(&mut self, next: Again) {
-        let position = self.members.len();
+        let index = self.members.len();
         let began = self.marks();
         let Again { stop, since_us } = next;
-        let stop = stop.min(position);
-        self.sweep = Some(Sweep { position, stop, began, since_us, again: None });
+        let stop = stop.min(index);
+        self.sweep = Some(Sweep { index, stop, began, since_us, again: None });
     }
 }
 
@@ -523,21 +523,21 @@ mod tests {
             let (mut dice, mut pool) = (Dice(seed), Pool::new(0));
             let mut channel = Channel::new("test", None, Epoch(7));
             channel.join(conn(0), PLAIN, 4096);
-            // For each slot: its position, and the sequence up to which it was given everything.
+            // For each slot: its index, and the sequence up to which it was given everything.
             let mut model: HashMap<u32, (u32, u64)> = HashMap::from([(0, (0, 0))]);
             let mut next_slot = 1;
             for _ in 0..400 {
                 match dice.below(8) {
                     0 | 1 => {
-                        let position = channel.join(conn(next_slot), PLAIN, 4096);
-                        model.insert(next_slot, (position, said(&channel)));
+                        let index = channel.join(conn(next_slot), PLAIN, 4096);
+                        model.insert(next_slot, (index, said(&channel)));
                         next_slot += 1;
                     }
                     2 if model.len() > 1 => {
                         let gone = slot(channel.members[dice.below(channel.members.len())]);
-                        let (position, _) = model.remove(&gone).unwrap();
-                        if let (_, Some(moved)) = channel.leave(position, PLAIN) {
-                            model.get_mut(&slot(moved.member)).unwrap().0 = moved.position;
+                        let (index, _) = model.remove(&gone).unwrap();
+                        if let (_, Some(moved)) = channel.leave(index, PLAIN) {
+                            model.get_mut(&slot(moved.member)).unwrap().0 = moved.index;
                         }
                     }
                     3 => {
@@ -617,11 +617,11 @@ mod tests {
         assert_eq!(say(&mut channel, &Message::Hi), 1, "a greeting has no number");
         // Nobody who is there could be sent this.
         assert_eq!(say(&mut channel, &args), 2);
-        let position = channel.join(conn(1), Dialect::SocketIo4, 1024);
+        let index = channel.join(conn(1), Dialect::SocketIo4, 1024);
         assert_eq!(say(&mut channel, &Message::Hi), 2);
         assert_eq!(say(&mut channel, &args), 3);
         // A feed that is made anew begins at zero, the channel does not.
-        channel.leave(position, Dialect::SocketIo4);
+        channel.leave(index, Dialect::SocketIo4);
         channel.join(conn(1), Dialect::SocketIo4, 1024);
         assert_eq!(say(&mut channel, &Message::Binary(b"y")), 4);
         assert_eq!(channel.feed(Dialect::SocketIo4).unwrap().mark().seq.0, 1);
@@ -635,11 +635,11 @@ mod tests {
     fn a_dialect_has_a_feed_while_somebody_reads_it() {
         let mut channel = Channel::new("test", None, Epoch(7));
         channel.join(conn(0), PLAIN, 1024);
-        let position = channel.join(conn(1), Dialect::SocketIo4, 1024);
+        let index = channel.join(conn(1), Dialect::SocketIo4, 1024);
         assert_eq!(channel.feeds(), 2);
         channel.publish(&mut Pool::new(1024), 0, &Message::Text(b"x")).unwrap();
         assert_eq!(channel.feed(Dialect::SocketIo4).unwrap().mark().seq.0, 1);
-        assert_eq!(channel.leave(position, Dialect::SocketIo4), (true, None));
+        assert_eq!(channel.leave(index, Dialect::SocketIo4), (true, None));
         assert_eq!(channel.feeds(), 1);
         channel.join(conn(2), Dialect::SocketIo4, 1024);
         assert_eq!(channel.feed(Dialect::SocketIo4).unwrap().mark(), Mark::default());

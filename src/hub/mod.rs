@@ -118,19 +118,19 @@ impl PublishError {
 pub struct Joined {
     /// The channel that was joined.
     pub channel: ChannelId,
-    /// The position in the channel's list of members.
-    pub position: u32,
+    /// The index in the channel's list of members.
+    pub index: u32,
     /// The head of the feed that the newcomer reads: it gets what is appended from here on.
     pub mark: Mark,
 }
 
-/// A member that has moved to another position, because one has left.
+/// A member that has moved to another index, because one has left.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Moved {
     /// The member that has moved.
     pub member: Member,
-    /// The position that the member has now.
-    pub position: u32,
+    /// The index that the member has now.
+    pub index: u32,
 }
 
 /// All channels with members, and what each client address holds.
@@ -242,10 +242,10 @@ impl Hub {
             assert!(reserved, "can_join has seen that there is room");
             channel.set_feed_brought_by(dialect, self.shares.add_feed(holder));
         }
-        let position = channel.join(member, dialect, self.feed_bytes as usize);
+        let index = channel.join(member, dialect, self.feed_bytes as usize);
         channel.review(&mut resume);
         let mark = channel.feed(dialect).map_or(Mark::default(), Feed::mark);
-        Ok(Joined { channel: id, position, mark })
+        Ok(Joined { channel: id, index, mark })
     }
 
     /// Whether [`Hub::join`] would find the channel and its feed, or room for them. Without a
@@ -281,19 +281,19 @@ impl Hub {
         Ok(())
     }
 
-    /// Takes the member at `position` away. A feed goes with its last reader, the channel with its
+    /// Takes the member at `index` away. A feed goes with its last reader, the channel with its
     /// last member. Publishers of the channel that need not wait any more go to `resume`. Returns
-    /// the member that has moved to `position`, if any.
+    /// the member that has moved to `index`, if any.
     pub fn leave(
         &mut self,
         pool: &mut Pool,
         id: ChannelId,
-        position: u32,
+        index: u32,
         dialect: Dialect,
         mut resume: impl FnMut(ConnId),
     ) -> Option<Moved> {
         let channel = &mut self.channels[id.0 as usize];
-        let (last_reader, moved) = channel.leave(position, dialect);
+        let (last_reader, moved) = channel.leave(index, dialect);
         if last_reader && !channel.is_default() {
             pool.release(self.feed_cost_bytes);
             self.shares.remove_feed(channel.take_feed_brought_by(dialect));
@@ -540,7 +540,7 @@ mod tests {
         assert_eq!(join(&mut pool, &mut hub, "c", 2, PLAIN), full);
         join(&mut pool, &mut hub, DEFAULT_CHANNEL, 3, PLAIN).unwrap();
         assert_eq!(join(&mut pool, &mut hub, "c", 4, PLAIN), full);
-        hub.leave(&mut pool, first.channel, first.position, PLAIN, |_| {});
+        hub.leave(&mut pool, first.channel, first.index, PLAIN, |_| {});
         join(&mut pool, &mut hub, "c", 5, PLAIN).unwrap();
         hub.check();
     }
@@ -556,8 +556,8 @@ mod tests {
         join(&mut pool, &mut hub, "b", 2, PLAIN).unwrap();
         let refused = join(&mut pool, &mut hub, "c", 3, PLAIN);
         assert_eq!(refused, Err(JoinError::NoMemory));
-        let moved = hub.leave(&mut pool, one.channel, one.position, PLAIN, |_| {});
-        assert_eq!(moved, Some(Moved { member: conn(1), position: 0 }));
+        let moved = hub.leave(&mut pool, one.channel, one.index, PLAIN, |_| {});
+        assert_eq!(moved, Some(Moved { member: conn(1), index: 0 }));
         assert_eq!(hub.leave(&mut pool, one.channel, 0, PLAIN, |_| {}), None);
         assert!(!hub.is_active());
         assert_eq!(pool.lent_bytes(), hub.reserved_bytes());
@@ -674,15 +674,14 @@ mod tests {
         let (mut pool, mut hub) = world(100);
         let mut epochs = Vec::new();
         for _ in 0..100 {
-            let Joined { channel, position, .. } =
-                join(&mut pool, &mut hub, "a", 0, PLAIN).unwrap();
+            let Joined { channel, index, .. } = join(&mut pool, &mut hub, "a", 0, PLAIN).unwrap();
             let said = hub.publish(&mut pool, channel, &Message::Text(b"x")).unwrap().unwrap();
             assert_eq!((said.seq, said), (1, hub.channel(channel).position()));
             assert_eq!(hub.publish(&mut pool, channel, &Message::Hi), Ok(None));
             let next = hub.publish(&mut pool, channel, &Message::Binary(b"y")).unwrap();
             assert_eq!(next, Some(Position { seq: 2, ..said }));
             hub.check();
-            hub.leave(&mut pool, channel, position, PLAIN, |_| {});
+            hub.leave(&mut pool, channel, index, PLAIN, |_| {});
             assert!(!epochs.contains(&said.epoch), "two lives are told apart");
             epochs.push(said.epoch);
         }

@@ -447,7 +447,7 @@ mod tests {
             for number in 0..channels {
                 let name = ["a", "b", "default"][number];
                 let joined = join(&mut pool, &mut hub, name, number as u32, DIALECT).unwrap();
-                let membership = Membership::new(joined.channel, joined.position, joined.mark);
+                let membership = Membership::new(joined.channel, joined.index, joined.mark);
                 assert!(session.spaces.make_room(&mut pool));
                 session.spaces.push(Space {
                     membership,

@@ -120,7 +120,7 @@ impl<S: Socket> Server<S> {
             }
         }
         let mark = self.hub.feed(joined.channel, newcomer.dialect).mark();
-        Ok((Membership::new(joined.channel, joined.position, mark), mark))
+        Ok((Membership::new(joined.channel, joined.index, mark), mark))
     }
 
     /// Makes a plain WebSocket a member of `channel` and counts it.

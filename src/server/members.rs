@@ -3,7 +3,7 @@
 //! Leaves to others: how one begins (`admission`), what else ends with it (`ending`).
 //!
 //! The surprise: where one member leaves, another moves in the channel's list, and so has another
-//! position from then on.
+//! index from then on.
 
 use crate::hub::Holder;
 use core::net::SocketAddr;
@@ -36,7 +36,7 @@ impl<S: Socket> Server<S> {
     /// Ends a membership and says so. The channel waits for the member no more, nor does the member
     /// for the channel.
     pub(super) fn end_membership(&mut self, now: Now, ending: &Ending, reason: CloseReason) {
-        let Membership { channel, position, .. } = ending.membership;
+        let Membership { channel, index, .. } = ending.membership;
         if ending.is_choked {
             self.uncount_choked_in(channel);
         }
@@ -48,7 +48,7 @@ impl<S: Socket> Server<S> {
             }
         }
         let name = self.hub.channel(channel).name().into();
-        self.leave(channel, position, ending.dialect);
+        self.leave(channel, index, ending.dialect);
         let messages_out = ending.cursor.map_or(0, |cursor| ending.membership.messages_out(cursor));
         self.metrics.messages_delivered += messages_out;
         self.metrics.count_closed(reason);
@@ -66,19 +66,19 @@ impl<S: Socket> Server<S> {
     }
 
     /// Gives a place in a channel up, and tells the member that fills the gap.
-    fn leave(&mut self, channel: ChannelId, position: u32, dialect: Dialect) {
+    fn leave(&mut self, channel: ChannelId, index: u32, dialect: Dialect) {
         let connections = &mut self.connections;
         let resume = |id| connections.resume(id);
-        let moved = self.hub.leave(&mut self.pool, channel, position, dialect, resume);
-        let Some(Moved { member, position }) = moved else { return };
+        let moved = self.hub.leave(&mut self.pool, channel, index, dialect, resume);
+        let Some(Moved { member, index }) = moved else { return };
         match member.reader() {
             Reader::Conn(slot) => {
-                self.connections.change(slot, |conn| conn.set_position(position));
+                self.connections.change(slot, |conn| conn.set_index(index));
             }
             Reader::Session(slot) => {
                 let mut session = self.sessions.edit(self.sessions.id(slot));
                 if let Some(space) = session.spaces.find(channel) {
-                    session.spaces[space].membership.position = position;
+                    session.spaces[space].membership.index = index;
                 }
             }
         }

@@ -301,6 +301,6 @@ impl<S: Socket> Server<S> {
 
     fn check_member(&self, membership: Membership, reader: Reader) {
         let members = self.hub.channel(membership.channel).members();
-        assert_eq!(members[membership.position as usize].reader(), reader);
+        assert_eq!(members[membership.index as usize].reader(), reader);
     }
 }
