@@ -145,11 +145,14 @@ describe('namespaces', { concurrency: 4 }, () => {
 
     test(`${version}: what cannot be a channel is refused`, async (context) => {
       const { port } = await context.elbow();
-      for (const namespace of ['/default', '/bad name', '/no/slash', `/${'x'.repeat(65)}`]) {
+      const names = ['default', 'bad name', 'two//slashes', 'a/', 'a/../b', 'x'.repeat(129)];
+      for (const namespace of names.map((name) => `/${name}`)) {
         const said = await refusal(context, port, version, { namespace });
         assert.equal(said, 'Invalid namespace', namespace);
       }
-      await peer(context, port, version, { namespace: `/${'x'.repeat(64)}` });
+      for (const name of ['room/1', 'a:b@c=d+e~f.g_h-i', 'x'.repeat(128)]) {
+        await peer(context, port, version, { namespace: `/${name}` });
+      }
     });
 
     test(`${version}: a refused namespace leaves the others alone`, async (context) => {
