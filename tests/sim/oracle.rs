@@ -32,6 +32,8 @@ pub(crate) struct Oracle {
     pub(crate) turns: Turns,
     /// The order of messages is decided elsewhere.
     pub(crate) is_ordered_elsewhere: bool,
+    /// When a message last waited for its place in the order: then publishers may have to.
+    pub(crate) unplaced_ms: u64,
     /// The turn that is judged.
     pub(crate) turn: u64,
     pub(crate) addresses: BTreeMap<SocketAddr, usize>,

@@ -56,7 +56,9 @@ impl World {
             session.unread_at_ms = Some(now_ms);
         }
         let heard_ms = heard_ms(session, &state).max(self.woke_ms);
-        let gone = Due::after([heard_ms], ping_ms + pong_ms + close_ms);
+        // Whether a publisher has vanished is not known while it has to wait to be read.
+        let known_ms = heard_ms.max(self.oracle.unplaced_ms);
+        let gone = Due::after([known_ms], ping_ms + pong_ms + close_ms);
         // If it does not read either, it is the kernel that gives up.
         let took_ms = state.took_at_ms.max(state.wrote_at_ms);
         let is_held = speaks || state.blocked;
@@ -210,7 +212,9 @@ impl World {
         // What was read and waits for the room counts as heard.
         let heard_ms = hearing.heard_ms().max(hearing.saying_ms);
         let moments_ms = [opened_ms, heard_ms, hearing.excused_ms, self.woke_ms];
-        let gone = Due::after(moments_ms, ping_ms + pong_ms);
+        // Whether a publisher has vanished is not known while it has to wait to be read.
+        let gone = Due::after(moments_ms, ping_ms + pong_ms)
+            .and_after(self.oracle.unplaced_ms + ping_ms + pong_ms);
         assert!(!gone.is_over(served_ms), "@{number} vanished and stays: {gone:?}");
         // In protocol 3 it is the client that pings.
         if person.version != 4 {

@@ -196,7 +196,8 @@ impl World {
         let last_ms = since_ms.max(state.read_at_ms).max(state.refused_at_ms);
         let turn_ms = last_turn_ms(&self.oracle, &self.people, client, last_ms);
         // While the machine slept nobody was read.
-        let due = Due::after([last_ms, turn_ms, self.woke_ms], WAIT_MS);
+        let unplaced_ms = self.oracle.unplaced_ms;
+        let due = Due::after([last_ms, turn_ms, self.woke_ms, unplaced_ms], WAIT_MS);
         let is_missed = !self.pending && due.is_over(served_ms);
         assert!(!is_missed, "#{number} is not read any more: {due:?}");
     }
@@ -217,7 +218,9 @@ impl World {
             };
             // While it was blocked, what it had sent before its end had to wait for an answer.
             let free_ms = state.blocked_at_ms.unwrap_or(0);
-            let moments_ms = [free_ms, state.over_at_ms, state.read_at_ms, state.wrote_at_ms];
+            let unplaced_ms = self.oracle.unplaced_ms;
+            let told_ms = state.over_at_ms.max(unplaced_ms);
+            let moments_ms = [free_ms, told_ms, state.read_at_ms, state.wrote_at_ms];
             let due = Due::after(moments_ms, wait_ms);
             assert!(!due.is_over(served_ms), "#{number}: its end is not noticed: {due:?}");
         }

@@ -28,7 +28,7 @@ use std::rc::Rc;
 
 use elbow::id::ConnId;
 use elbow::limits;
-use elbow::server::{Listener, Readiness, Server, Ticket, Unplaced};
+use elbow::server::{Event, Listener, Readiness, Server, Ticket, Unplaced};
 use elbow::site::{File, Site};
 use elbow::time::{Instant, Now};
 
@@ -291,9 +291,8 @@ impl World {
         let is_over = |world: &World| {
             let server = &world.server;
             let left = server.connections() + server.sessions() + world.backlog.len();
-            let is_drained = world.oracle.drained;
-            let is_empty = left == 0 && world.oracle.drain_began_ms.is_none();
-            (is_drained || is_empty) && world.underway.is_empty()
+            let is_empty = left == 0 && world.underway.is_empty();
+            world.oracle.drained || (is_empty && world.oracle.drain_began_ms.is_none())
         };
         let turns_max = self.turns + RESTLESS_TURNS_MAX;
         while !is_over(self) {
@@ -325,6 +324,7 @@ impl World {
 
     /// Everybody has gone: nothing is left, and the server has counted as the oracle has.
     fn finish(&mut self) -> Outcome {
+        self.place_the_rest();
         self.server.check();
         let metrics = self.server.metrics();
         assert_eq!(self.server.connections(), 0);
@@ -467,9 +467,25 @@ impl World {
         }
     }
 
+    /// Brings back what is still on its way when nobody is left to hear it.
+    fn place_the_rest(&mut self) {
+        self.send_for_order();
+        while let Some((_, ticket, envelope)) = self.underway.pop_front() {
+            let placed = self.server.place(now(self.now_ms()), Some(ticket), &envelope);
+            assert_eq!(placed, Ok(()), "what nobody hears waits for nobody");
+        }
+        while let Some(event) = self.server.poll_event() {
+            assert!(matches!(event, Event::Message { .. }), "{event:?} after the end");
+            self.oracle.published += 1;
+        }
+    }
+
     /// Brings back those that have their place by now.
     fn place(&mut self) {
         self.held = false;
+        if !self.underway.is_empty() {
+            self.oracle.unplaced_ms = self.now_ms();
+        }
         while let Some((at_ms, ticket, envelope)) = self.underway.pop_front() {
             let is_there = at_ms <= self.now_ms();
             let placed =
