@@ -87,6 +87,11 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
         taken: ("chat message,a.b", "chat message,a.b"),
         refused: ("connect", "allowed is the name of an event such as chat message, or *"),
     },
+    Example {
+        name: "greeting",
+        taken: ("user\tjoined", "user\\tjoined"),
+        refused: ("*", "allowed is the name of an event such as hi or user joined, or off"),
+    },
     Example { name: "ping-interval", taken: ("10000ms", "10s"), refused: ("25", DURATION) },
     Example { name: "ping-timeout", taken: ("10ms", "10ms"), refused: ("0s", DURATION) },
     Example {

@@ -25,7 +25,7 @@ use core::net::SocketAddr;
 use elbow::id::ConnId;
 use elbow::limits::Limits;
 use elbow::server::{Event, Listener, Readiness, Server};
-use elbow::settings::{Events, ProxyMode, Settings, Trust};
+use elbow::settings::{Events, Greeting, ProxyMode, Settings, Trust};
 use elbow::site::Site;
 use elbow::time::{Duration, Instant, Now};
 
@@ -65,6 +65,7 @@ pub(crate) fn settings() -> Settings {
         origins: Vec::new(),
         keep_alive: Duration::from_secs(15),
         events: Events::Named(vec!["chat message".into()]),
+        greeting: Some(Greeting::named("hi")),
         report_messages: false,
     }
 }

@@ -2,7 +2,7 @@
 //! like it may send.
 
 use elbow::server::Listener;
-use elbow::settings::{ProxyMode, Settings, Trust, UNIX_PEER};
+use elbow::settings::{Greeting, ProxyMode, Settings, Trust, UNIX_PEER};
 use elbow::site::File;
 use elbow::wire::origin::Origin;
 
@@ -480,5 +480,50 @@ fn a_client_that_offers_subprotocols_is_answered_with_one() {
     for malformed in ["a b", "chat, chat", "\"a\"", "a/b"] {
         let fields = format!("{UPGRADE}Sec-WebSocket-Protocol: {malformed}\r\n");
         assert_eq!(world.status("/ws", &fields), "400", "{malformed}");
+    }
+}
+
+#[test]
+fn members_are_told_of_a_newcomer_by_the_event_that_the_operator_has_named_or_by_none() {
+    for (name, told) in [
+        (Some("hi"), Some("[\"hi\"]")),
+        (Some("user joined"), Some("[\"user joined\"]")),
+        (Some("\u{e9}\n\"\\\u{1}"), Some("[\"\u{e9}\\n\\\"\\\\\\u0001\"]")),
+        (None, None),
+    ] {
+        for (version, namespace) in [(4, ""), (4, "/news,"), (3, ""), (3, "/news,")] {
+            let greeting = name.map(Greeting::named);
+            let mut world = World::with(|settings| settings.greeting.clone_from(&greeting));
+            let enter = |world: &mut World| {
+                let (client, id) =
+                    world.upgrade(&format!("/socket.io/?EIO={version}&transport=websocket"));
+                client.heard();
+                if (version, namespace) != (3, "") {
+                    world.say(&client, id, &frame(1, format!("40{namespace}").as_bytes()));
+                    client.heard();
+                }
+                (client, id)
+            };
+            let (member, id) = enter(&mut world);
+            let (_newcomer, _) = enter(&mut world);
+            let heard = String::from_utf8_lossy(&member.heard()).into_owned();
+            let text = told.map(|args| format!("42{namespace}{args}"));
+            match &text {
+                Some(text) => assert!(heard.ends_with(text), "{version}: {heard}"),
+                None if version == 4 => assert_eq!(heard, "", "{namespace}"),
+                None => assert!(!heard.contains("42"), "{heard}"),
+            }
+            // Who enters again is no newcomer, and neither is a plain client.
+            world.say(&member, id, &frame(1, format!("40{namespace}").as_bytes()));
+            let (plain, plain_id) = world.connect();
+            let target = if namespace.is_empty() { "/ws" } else { "/ws/news" };
+            world.say(&plain, plain_id, request("GET", target, UPGRADE).as_bytes());
+            plain.heard();
+            let (_another, _) = enter(&mut world);
+            let heard = String::from_utf8_lossy(&member.heard()).into_owned();
+            let count = text.as_ref().map_or(0, |text| heard.matches(&**text).count());
+            assert_eq!(count, usize::from(told.is_some()), "{version}: {heard}");
+            assert_eq!(plain.heard(), b"", "plain clients are told nothing");
+        }
     }
 }

@@ -636,7 +636,7 @@ impl Person {
         };
         if is_relayed {
             let text = format!("{kind}{space}{args}").into();
-            let spoken = Spoken { text, attachments, optional: false };
+            let spoken = Spoken::event(text, attachments);
             self.hearing.said += 1;
             self.hearing.sent.push_back(Saying { channel, args, spoken, plain, ack });
         }
