@@ -21,6 +21,8 @@ mod shares;
 mod sizes;
 #[path = "regression/turns.rs"]
 mod turns;
+#[path = "regression/upgrades.rs"]
+mod upgrades;
 
 mod harness;
 

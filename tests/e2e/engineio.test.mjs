@@ -456,6 +456,18 @@ describe('the upgrade', { concurrency: 4 }, () => {
       assert.equal((await poller.get()).status, 400, 'polling is over');
     });
 
+    test(`${protocol}: without a probe, and with a poll that is held`, async (context) => {
+      const { port } = await context.elbow();
+      const poller = await Poller.connected(port, protocol);
+      const held = poller.get();
+      const tcp = await engineSocket(context, port, protocol, poller.sid);
+      sayText(tcp, '5');
+      assert.equal((await held).body.toString(), bodyOf(['6'], protocol));
+      sayText(tcp, '42["chat message","by websocket"]');
+      assert.equal(await text(tcp), '42["chat message","by websocket"]');
+      assert.equal((await poller.get()).status, 400, 'polling is over');
+    });
+
     test(`${protocol}: a second one is closed, before and after`, async (context) => {
       const { port } = await context.elbow();
       const poller = await Poller.connected(port, protocol);
