@@ -9,6 +9,8 @@ mod admission;
 mod clients;
 #[path = "regression/log.rs"]
 mod log;
+#[path = "regression/pages.rs"]
+mod pages;
 #[path = "regression/places.rs"]
 mod places;
 #[path = "regression/requests.rs"]

@@ -76,8 +76,7 @@ impl<S: Socket> Server<S> {
         request: &Request<'_, '_>,
         refusal: Refusal,
     ) {
-        let lets = self.listed_origin(request).map(Lets::Read);
-        let answer = Answer::plain(refusal.status()).letting(lets);
+        let answer = Answer::plain(refusal.status()).letting(Lets::Read);
         let answer = if request.has_token("upgrade", "websocket") {
             answer.saying(refusal.message().as_bytes()).and_close()
         } else {
