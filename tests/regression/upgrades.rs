@@ -1,6 +1,7 @@
 //! How clients move a session from polls to a WebSocket: with a probe or, as .NET's does unless it
 //! is told otherwise, without.
 
+use super::requests::UPGRADE;
 use super::sessions::request;
 use super::{Client, World, frame, sid_of};
 use elbow::id::ConnId;
@@ -153,6 +154,37 @@ fn an_upgrade_is_finished_once() {
             let heard = socket.heard();
             assert!(heard.ends_with(b"\x88\x10\x03\xeaprotocol error"), "{version} {steps:?}");
             assert_eq!(heard.starts_with(b"\x81\x063probe"), steps.len() == 3);
+        }
+    }
+}
+
+#[test]
+fn a_client_that_cannot_take_binary_is_told_that_it_gets_no_websocket() {
+    let told = "Base64 is for polling: b64 (forceBase64) does without a WebSocket";
+    for version in [3, 4] {
+        for b64 in ["b64=1", "b64=true", "b64=0", "b%364=1", "b64=&b64=1"] {
+            let mut world = World::new();
+            let target = format!("/socket.io/?EIO={version}&transport=websocket&{b64}");
+            let (status, heard) = world.answer(&request("GET", &target, UPGRADE));
+            assert!(status == "400" && heard.ends_with(&format!("\r\n\r\n{told}")), "{heard}");
+            let (status, heard) = world.answer(&request("GET", &target, ""));
+            let body = format!("\r\n\r\n{{\"code\":3,\"message\":\"{told}\"}}");
+            assert!(status == "400" && heard.ends_with(&body), "{heard}");
+            assert_eq!(world.server.sessions(), 0);
+            // One that polls stays with polls, for which base64 is what there is.
+            let session = Polling::begin(&mut world, version);
+            let target = session.target.replace("transport=polling", "transport=websocket");
+            let target = format!("{target}&{b64}");
+            assert_eq!(world.answer(&request("GET", &target, UPGRADE)).0, "400");
+            let (publisher, publisher_id) = world.session();
+            world.say(&publisher, publisher_id, &frame(2, &[1, 2, 3]));
+            session.poll(&mut world);
+            let attachment = if version == 3 { "6:b4AQID" } else { "\u{1e}bAQID" };
+            assert!(session.heard().contains(attachment), "{version}");
+        }
+        for other in ["b64", "b64=", "b64=1&b64=", "B64=1", "b=64"] {
+            let mut world = World::new();
+            world.upgrade(&format!("/socket.io/?EIO={version}&transport=websocket&{other}"));
         }
     }
 }

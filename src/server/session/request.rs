@@ -50,6 +50,9 @@ impl<S: Socket> Server<S> {
         let Some(transport) = query.transport else {
             return self.refuse_engine(now, slot, request, Refusal::TransportUnknown);
         };
+        if query.base64 && transport == engine::TransportName::WebSocket {
+            return self.refuse_engine(now, slot, request, Refusal::Base64);
+        }
         match query.session {
             Asked::New => self.answer_handshake(now, slot, request, &query, transport),
             Asked::Unknown => self.refuse_engine(now, slot, request, Refusal::SidUnknown),
