@@ -8,6 +8,7 @@ use ipnet::IpNet;
 
 use crate::limits::Limits;
 use crate::time::Duration;
+use crate::wire::base_path::BasePath;
 use crate::wire::host::Host;
 use crate::wire::origin::Origin;
 use crate::wire::socketio::args_of_name;
@@ -91,6 +92,8 @@ pub struct Settings {
     pub forwarded_for: bool,
     /// Names under which the public listener answers; empty for any.
     pub hosts: Vec<Host>,
+    /// The path below which everything lies that the public listener serves.
+    pub base_path: BasePath,
     /// Origins that browsers may come from beside the page's own.
     pub origins: Vec<Origin>,
     /// Socket.IO events that are relayed.

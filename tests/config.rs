@@ -73,6 +73,11 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
         refused: (" ", "allowed is the name of a folder"),
     },
     Example {
+        name: "base-path",
+        taken: ("/apps/chat/", "/apps/chat"),
+        refused: ("/chat?x", "without // and dots for segments, escapes and queries"),
+    },
+    Example {
         name: "host",
         taken: ("Chat.Example.:80, [::0:1]", "chat.example,[::1]"),
         refused: ("*.example.org", HOST),

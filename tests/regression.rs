@@ -5,6 +5,8 @@
 
 #[path = "regression/admission.rs"]
 mod admission;
+#[path = "regression/base_path.rs"]
+mod base_path;
 #[path = "regression/clients.rs"]
 mod clients;
 #[path = "regression/log.rs"]

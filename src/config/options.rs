@@ -21,12 +21,13 @@ use super::option::{Opt, dashed, flag_name};
 use super::row::{Found, Row, Shown, Sources, rows};
 use super::value::{
     Count, EVENT_BYTES_MAX, EventName, Folder, GIB, HostName, KIB, Length, MIB, Network, OneEvent,
-    PageOrigin, Size,
+    PageOrigin, ServedPath, Size,
 };
 use super::words::{BALANCERS, IO_URING_MODES, IoUring, LOG_LEVELS, Lb, PROXY_MODES};
 use crate::limits::{CONNECTIONS_DEFAULT_MAX, ESCAPED_BYTES_MAX, Limits, RECORD_EXTRA_BYTES_MAX};
 use crate::settings::ProxyMode;
 use crate::time::Duration;
+use crate::wire::base_path::BasePath;
 use crate::wire::host::Host;
 use crate::wire::origin::Origin;
 
@@ -138,6 +139,16 @@ rows! {
         default_words: "built in",
         help: "Files to serve instead of the built-in page. They are read once at start and on \
                SIGHUP and served from memory.",
+    }
+
+    base_path: BasePath {
+        kind: ServedPath,
+        heading: "Serving",
+        value: "PATH",
+        default: "/",
+        help: "Everything lies below this path, such as /chat: the page, /chat/ws, \
+               /chat/socket.io/. For balancers that pass the path of a request on as it is. Health \
+               probes are answered with and without it.",
     }
 
     host: Option<Vec<Host>> {

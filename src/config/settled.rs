@@ -95,6 +95,7 @@ impl Config {
             trust: Trust(values.proxy_trust),
             forwarded_for: alb,
             hosts: values.host.unwrap_or_default(),
+            base_path: values.base_path,
             origins: origins.into_iter().map(|(_, origin)| origin).collect(),
             events: relayed(values.events),
             greeting: values.greeting.as_deref().map(Greeting::named),

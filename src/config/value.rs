@@ -14,6 +14,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::kind::Kind;
 use crate::time::Duration;
+use crate::wire::base_path::BasePath;
 use crate::wire::host::Host;
 use crate::wire::origin::Origin;
 
@@ -148,6 +149,24 @@ impl Kind<Host> for HostName {
 
     fn text(&self, host: &Host) -> String {
         host.to_string()
+    }
+}
+
+/// The path below which everything is served.
+pub(super) struct ServedPath;
+
+impl Kind<BasePath> for ServedPath {
+    fn parse(&self, text: &str) -> Result<BasePath, String> {
+        BasePath::parse(text).map_err(|error| {
+            format!(
+                "{error}: allowed is a path such as /chat or /apps/chat, without // and dots for \
+                 segments, escapes and queries"
+            )
+        })
+    }
+
+    fn text(&self, path: &BasePath) -> String {
+        path.to_string()
     }
 }
 

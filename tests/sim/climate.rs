@@ -8,6 +8,7 @@
 use elbow::limits::Limits;
 use elbow::settings::{Events, Greeting, ProxyMode, Settings, Trust};
 use elbow::time::Duration;
+use elbow::wire::base_path::BasePath;
 
 use super::attack::Attacks;
 
@@ -262,6 +263,7 @@ fn draw_settings(dice: &mut Dice) -> Settings {
         trust: Trust(vec!["10.0.0.0/8".parse().expect("a network")]),
         forwarded_for: false,
         hosts: Vec::new(),
+        base_path: BasePath::default(),
         origins: Vec::new(),
         keep_alive: Duration::from_millis(dice.pick(&[15_000, 75_000])),
         events: if dice.chance(150) {

@@ -22,6 +22,7 @@ use crate::server::event::Spare;
 use crate::server::{AGENT_BYTES_MAX, Access, Event, Server, Socket};
 use crate::site::AssetId;
 use crate::time::{Duration, Now};
+use crate::wire::base_path::BasePath;
 use crate::wire::http::{
     self, Body, Connection, DATE_BYTES, Framing, Method, Request, ResponseHead, Version,
 };
@@ -139,15 +140,20 @@ pub(in crate::server) struct Responder {
     date: (u64, [u8; DATE_BYTES]),
     /// Entries of the log that were written down and are filled again.
     spare: Spare,
+    base_path: BasePath,
+    /// Where sessions are, for the log.
+    sessions_path: Box<str>,
 }
 
 impl Responder {
     /// A responder that has said nothing yet.
-    pub(in crate::server) fn new(now: Now) -> Responder {
+    pub(in crate::server) fn new(base_path: &BasePath, now: Now) -> Responder {
         Responder {
             head: Vec::with_capacity(limits::RESPONSE_HEAD_BYTES_MAX),
             date: (now.unix_s, http::date(now.unix_s)),
             spare: Spare::default(),
+            base_path: base_path.clone(),
+            sessions_path: format!("{}/socket.io/", base_path.prefix()).into(),
         }
     }
 
@@ -171,12 +177,12 @@ impl Responder {
                 let (method, version) = (request.method.as_str(), request.version.as_str());
                 access.set_request(method, request.path, request.query.is_some(), version);
                 access.set_agent(request.field("user-agent").unwrap_or_default());
-                access.is_probe = Probe::at(request.path).is_some();
+                access.is_probe = Probe::at(&self.base_path, request.path).is_some();
             }
             Subject::Remembered(request) => {
                 let (method, version) = (request.method.as_str(), request.version.as_str());
                 // Which session the request was for stood in the query.
-                access.set_request(method, "/socket.io/", true, version);
+                access.set_request(method, &self.sessions_path, true, version);
                 access.set_agent(request.agent(pool));
             }
             Subject::Nothing => {}
@@ -467,7 +473,7 @@ mod tests {
     }
 
     fn responder() -> Responder {
-        Responder::new(at(1_795_343_016))
+        Responder::new(&BasePath::default(), at(1_795_343_016))
     }
 
     fn head(answer: &Answer<'_>, grant: Option<Grant<'_>>, connection: Connection) -> String {
