@@ -8,8 +8,10 @@ use ipnet::IpNet;
 
 use crate::limits::Limits;
 use crate::time::Duration;
+use crate::wire::base_path::BasePath;
 use crate::wire::host::Host;
 use crate::wire::origin::Origin;
+use crate::wire::socketio::args_of_name;
 
 /// Whether a public connection begins with a PROXY header.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,6 +61,24 @@ pub enum Events {
     Named(Vec<Box<str>>),
 }
 
+/// The event by which Socket.IO members are told of a newcomer; it has no arguments.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Greeting {
+    args: Box<str>,
+}
+
+impl Greeting {
+    /// The event called `name`.
+    pub fn named(name: &str) -> Greeting {
+        Greeting { args: args_of_name(name) }
+    }
+
+    /// The name in a JSON array, as events are passed on.
+    pub fn args(&self) -> &str {
+        &self.args
+    }
+}
+
 /// Everything that the server is told at birth.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
@@ -72,10 +92,14 @@ pub struct Settings {
     pub forwarded_for: bool,
     /// Names under which the public listener answers; empty for any.
     pub hosts: Vec<Host>,
+    /// The path below which everything lies that the public listener serves.
+    pub base_path: BasePath,
     /// Origins that browsers may come from beside the page's own.
     pub origins: Vec<Origin>,
     /// Socket.IO events that are relayed.
     pub events: Events,
+    /// How Socket.IO members are told of a newcomer; `None`: they are not told.
+    pub greeting: Option<Greeting>,
     /// How long a kept-alive connection may be without a request.
     pub keep_alive: Duration,
     /// Whether each message is reported as an event, for the log at debug.

@@ -73,6 +73,11 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
         refused: (" ", "allowed is the name of a folder"),
     },
     Example {
+        name: "base-path",
+        taken: ("/apps/chat/", "/apps/chat"),
+        refused: ("/chat?x", "without // and dots for segments, escapes and queries"),
+    },
+    Example {
         name: "host",
         taken: ("Chat.Example.:80, [::0:1]", "chat.example,[::1]"),
         refused: ("*.example.org", HOST),
@@ -86,6 +91,11 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
         name: "events",
         taken: ("chat message,a.b", "chat message,a.b"),
         refused: ("connect", "allowed is the name of an event such as chat message, or *"),
+    },
+    Example {
+        name: "greeting",
+        taken: ("user\tjoined", "user\\tjoined"),
+        refused: ("*", "allowed is the name of an event such as hi or user joined, or off"),
     },
     Example { name: "ping-interval", taken: ("10000ms", "10s"), refused: ("25", DURATION) },
     Example { name: "ping-timeout", taken: ("10ms", "10ms"), refused: ("0s", DURATION) },

@@ -375,19 +375,28 @@ fn a_log_line_does_not_give_a_session_away() {
     assert_eq!(format!("{:?}", sid("ExnPvMFcmbm6WPGeAAAA")), "Sid(ExnP…)");
 }
 
+/// What a query asks for that says nothing else.
+fn query(version: Option<Version>, transport: Option<TransportName>, session: Asked) -> Query {
+    Query { version, transport, session, jsonp: false, base64: false }
+}
+
 #[test]
 fn queries_as_clients_send_them() {
     use TransportName::{Polling, WebSocket};
     let id = "ExnPvMFcmbm6WPGeAAAA";
     let known = Asked::Sid(sid(id));
-    let query = |version, transport, session| Query { version, transport, session, jsonp: false };
     let four = |transport, session| query(Some(Version::V4), Some(transport), session);
     let three = |transport, session| query(Some(Version::V3), Some(transport), session);
+    let base64 = |query| Query { base64: true, ..query };
     let cases = [
         ("EIO=4&transport=polling&t=ovlmq7iu", four(Polling, Asked::New)),
         (&format!("EIO=4&transport=polling&t=o&sid={id}"), four(Polling, known)),
         (&format!("EIO=4&transport=websocket&sid={id}"), four(WebSocket, known)),
-        ("EIO=3&transport=polling&t=Q82o72D&b64=1", three(Polling, Asked::New)),
+        ("EIO=3&transport=polling&t=Q82o72D&b64=1", base64(three(Polling, Asked::New))),
+        ("EIO=4&transport=websocket&b64=1", base64(four(WebSocket, Asked::New))),
+        ("EIO=4&transport=websocket&b%364=true", base64(four(WebSocket, Asked::New))),
+        ("b64=1&b64=&EIO=4&transport=websocket", four(WebSocket, Asked::New)),
+        ("b64&EIO=4&transport=websocket&b=1&b641=1&B64=1", four(WebSocket, Asked::New)),
         ("EIO=3&transport=polling&t=Q&j=0", Query { jsonp: true, ..three(Polling, Asked::New) }),
         ("token=a%26b&EIO=3&transport=websocket&b", three(WebSocket, Asked::New)),
         ("%45IO=%34&transpor%74=p%6Flling", four(Polling, Asked::New)),
@@ -445,9 +454,12 @@ fn refusals_say_code_and_message() {
         (400, "Bad handshake method"),
         (400, "Bad request"),
         (403, "Forbidden"),
+        (400, "Base64 is for polling: b64 (forceBase64) does without a WebSocket"),
     ];
-    for (code, (refusal, (status, message))) in Refusal::ALL.into_iter().zip(expected).enumerate() {
+    for (number, (refusal, (status, message))) in Refusal::ALL.into_iter().zip(expected).enumerate()
+    {
         assert_eq!((refusal.status(), refusal.message()), (status, message));
+        let code = if refusal == Refusal::Base64 { 3 } else { number };
         assert_eq!(refusal.body(), format!(r#"{{"code":{code},"message":"{message}"}}"#));
     }
     assert_eq!(Refusal::SidUnknown.body().len(), 41);
@@ -538,8 +550,8 @@ proptest! {
         before in any::<String>(), behind in any::<String>(),
     ) {
         let [before, behind] = [before, behind].map(|text| text.replace('&', "%"));
-        let query = Query::parse(&format!("x{before}&EIO=4&transport=polling&x{behind}"));
-        let (version, transport) = (Some(Version::V4), Some(TransportName::Polling));
-        prop_assert_eq!(query, Query { version, transport, session: Asked::New, jsonp: false });
+        let read = Query::parse(&format!("x{before}&EIO=4&transport=polling&x{behind}"));
+        let polling = Some(TransportName::Polling);
+        prop_assert_eq!(read, query(Some(Version::V4), polling, Asked::New));
     }
 }

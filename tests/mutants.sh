@@ -179,6 +179,9 @@ mutant "session: never timed out" \
 # While a WebSocket proves itself its poll waits for data.
 mutant "session: an upgrade that is waited for" \
   's/} else if entry.upgrade.is_some_and(|upgrade| upgrade.probed) {/} else if entry.upgrade.is_some_and(|upgrade| !upgrade.probed) {/'
+# Who upgrades without a probe never gets its poll back.
+mutant "session: an upgrade that loses the poll" \
+  's/^        self.stop_polling(session);//'
 # Who leaves a namespace is told all the same.
 mutant "session: leaving ignored" \
   's/self.leave_space(now, session, space);/let _ = space;/'

@@ -5,10 +5,14 @@
 
 #[path = "regression/admission.rs"]
 mod admission;
+#[path = "regression/base_path.rs"]
+mod base_path;
 #[path = "regression/clients.rs"]
 mod clients;
 #[path = "regression/log.rs"]
 mod log;
+#[path = "regression/pages.rs"]
+mod pages;
 #[path = "regression/places.rs"]
 mod places;
 #[path = "regression/requests.rs"]
@@ -21,6 +25,8 @@ mod shares;
 mod sizes;
 #[path = "regression/turns.rs"]
 mod turns;
+#[path = "regression/upgrades.rs"]
+mod upgrades;
 
 mod harness;
 

@@ -9,9 +9,9 @@
 
 use elbow::wire::engine::Version::{self, V3, V4};
 use elbow::wire::socketio::{
-    ACK_ID_MAX, ATTACHMENTS_MAX, Argument, BINARY_ARGS, DEPTH_MAX, Decoder, Error, Event, HI_ARGS,
-    Name, Packet, PacketType, acknowledgement, connected, decode, event, event_bytes, refused,
-    text_event, text_event_bytes,
+    ACK_ID_MAX, ATTACHMENTS_MAX, Argument, BINARY_ARGS, DEPTH_MAX, Decoder, Error, Event, Name,
+    Packet, PacketType, acknowledgement, args_of_name, connected, decode, event, event_bytes,
+    refused, text_event, text_event_bytes,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -331,8 +331,8 @@ fn the_server_says_what_the_reference_says() {
         (written(|out| event("/news", 0, r#"["a"]"#, out)), r#"2/news,["a"]"#),
         (written(|out| event("/", 1, args, out)), r#"51-["bin",{"_placeholder":true,"num":0}]"#),
         (written(|out| event("/news", 10, r#"["bin"]"#, out)), r#"510-/news,["bin"]"#),
-        (written(|out| event("/", 0, HI_ARGS, out)), r#"2["hi"]"#),
-        (written(|out| event("/news", 0, HI_ARGS, out)), r#"2/news,["hi"]"#),
+        (written(|out| event("/", 0, &args_of_name("hi"), out)), r#"2["hi"]"#),
+        (written(|out| event("/news", 0, &args_of_name("é\"\n"), out)), r#"2/news,["é\"\n"]"#),
         (written(|out| text_event("/", "héllo €", out)), r#"2["chat message","héllo €"]"#),
         (
             written(|out| event("/", 1, BINARY_ARGS, out)),

@@ -57,7 +57,10 @@ const NEIGHBOURS: [(&str, &str); 5] = [
 /// Beside the floors: who may know what, whole. `config` is plain data about the command line and
 /// stands on nothing but words and values, which is why the shell may know it.
 const BESIDE: [(&str, &[&str]); 3] = [
-    ("config", &["time", "limits", "settings", "text", "wire::host", "wire::origin"]),
+    (
+        "config",
+        &["time", "limits", "settings", "text", "wire::base_path", "wire::host", "wire::origin"],
+    ),
     ("cli", &["config", "text"]),
     ("main", &["cli", "shell"]),
 ];

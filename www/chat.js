@@ -104,8 +104,9 @@ function connect(why) {
   clearTimeout(retryTimer);
   if (socket) leave(why);
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-  const path = room.name === "default" ? "/ws" : `/ws/${room.name}`;
-  const mine = new WebSocket(`${scheme}//${location.host}${path}`);
+  const folder = location.pathname.replace(/[^/]*$/, ""); // the server may lie below a path
+  const path = room.name === "default" ? "ws" : `ws/${room.name}`;
+  const mine = new WebSocket(`${scheme}//${location.host}${folder}${path}`);
   socket = mine;
   startedAt = performance.now();
   mine.onopen = () => mine === socket && opened();

@@ -1,12 +1,12 @@
-// elbow's own Socket.IO client: `io()` as most pages use it.
+// elbow's own Socket.IO client: `io()` as pages use it.
 //
-// Protocol 5 over WebSocket alone, whatever `transports` says. For what it leaves out (`timeout()`,
-// `onAny()`, …) put the real client into `--www`, as socket.io/socket.io.js. The surprise:
-// `reconnect*` events come to the socket, as in 2.x, and to its manager, as in 4.x.
+// Protocol 5 over WebSocket alone, whatever `transports` says. The real client does more: put it
+// into `--www`, as socket.io/socket.io.js. The surprise: `reconnect*` events come to the
+// socket, as in 2.x, and to its manager, as in 4.x.
 "use strict";
-(() => { // a scope of our own
+(() => {
 const [CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR] = [0, 1, 2, 3, 4];
-const BINARY = 3; // added to EVENT and ACK, with attachments
+const BINARY = 3; // more, with attachments
 const PACKET = /^4([0-6])(?:(\d+)-)?(?:(\/[^,]*),?)?(\d*)(.*)$/s;
 const RESERVED = /^(connect(_error)?|disconnect(ing)?)$/;
 
@@ -38,7 +38,7 @@ class Emitter {
   }
 }
 
-/** One transport, for the sockets of several namespaces. */
+/** One transport, for several sockets. */
 function createManager(url, {
   reconnection = true, reconnectionAttempts = Infinity, reconnectionDelay = 1000,
   reconnectionDelayMax = 5000, randomizationFactor = 0.5, timeout = 20000,
@@ -55,7 +55,7 @@ function createManager(url, {
   }
 
   function open() {
-    if (transport || timer) return; // on its way, or soon
+    if (transport || timer) return;
     const mine = transport = new WebSocket(url);
     mine.binaryType = "arraybuffer";
     mine.onmessage = ({ data }) => mine === transport && heard(data);
@@ -106,7 +106,7 @@ function createManager(url, {
     } else deliver(data);
   }
 
-  /** Takes a frame, and delivers the packet that it completes. */
+  /** Takes a frame, perhaps the last of a packet. */
   function deliver(frame) {
     partial = typeof frame === "string" ? [PACKET.exec(frame)] : [...partial, frame];
     const [[, type, owed = 0, nsp = "/", id, json], ...binary] = partial;
@@ -134,7 +134,7 @@ function createManager(url, {
 
 /** One namespace, over its manager's transport. */
 function createSocket(io, nsp, auth) {
-  const waiting = []; // until connected
+  const waiting = [];
   let acked = 0;
   let acks = {};
 
@@ -216,7 +216,7 @@ function io(url = "/", opts = {}) {
   if (typeof url === "object") return io("/", url);
   const full = new URL(/^(\w+:)?\//.test(url) ? url : `//${url}`, location.href);
   const nsp = full.pathname;
-  const path = (opts.path ?? "/socket.io").replace(/\/?$/, "/");
+  const path = (opts.path ?? io.path).replace(/\/?$/, "/");
   const place = `${full.protocol.replace("http", "ws")}//${full.host}${path}`;
   let manager = managers.get(place);
   if (!manager || opts.forceNew || manager.sockets.has(nsp)) {
@@ -229,6 +229,9 @@ function io(url = "/", opts = {}) {
   return opts.autoConnect === false ? socket : socket.connect();
 }
 
+// Beside this script, if that is in its folder.
+io.path = /\/\/[^/]+(.*\/socket.io\/)/.exec(globalThis.document?.currentScript?.src)?.[1]
+  ?? "/socket.io";
 io.connect = io;
 globalThis.io = io;
 })();

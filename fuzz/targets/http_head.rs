@@ -10,7 +10,7 @@ use elbow::wire::http::{
     FIELDS_MAX, HEAD_BYTES_MAX, HeadScan, Method, Request, TARGET_BYTES_MAX, Version, etag_matches,
     parse, percent_decode,
 };
-use elbow::wire::origin::permission;
+use elbow::wire::origin::{Origin, is_listed, is_own};
 use elbow::wire::ws::{Offer, accept, check};
 use elbow::work;
 use elbow_fuzz::pieces;
@@ -53,7 +53,8 @@ fn look_at(request: &Request<'_, '_>) {
     request.query.map(Query::parse);
     etag_matches(request.fields("if-none-match"), "\"elbow\"");
     if let (Some(origin), Some(authority)) = (request.field("origin"), request.authority) {
-        permission(origin, authority, &[]);
+        is_own(origin, authority);
+        is_listed(origin, &[Origin::Any]);
     }
     let offer = Offer {
         is_get: request.method == Method::Get,

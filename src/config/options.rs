@@ -20,12 +20,14 @@ use super::listen::{Address, FileMode, Listen};
 use super::option::{Opt, dashed, flag_name};
 use super::row::{Found, Row, Shown, Sources, rows};
 use super::value::{
-    Count, EventName, Folder, GIB, HostName, KIB, Length, MIB, Network, PageOrigin, Size,
+    Count, EVENT_BYTES_MAX, EventName, Folder, GIB, HostName, KIB, Length, MIB, Network, OneEvent,
+    PageOrigin, ServedPath, Size,
 };
 use super::words::{BALANCERS, IO_URING_MODES, IoUring, LOG_LEVELS, Lb, PROXY_MODES};
-use crate::limits::CONNECTIONS_DEFAULT_MAX;
+use crate::limits::{CONNECTIONS_DEFAULT_MAX, ESCAPED_BYTES_MAX, Limits, RECORD_EXTRA_BYTES_MAX};
 use crate::settings::ProxyMode;
 use crate::time::Duration;
+use crate::wire::base_path::BasePath;
 use crate::wire::host::Host;
 use crate::wire::origin::Origin;
 
@@ -58,6 +60,9 @@ const _: () = {
     assert!(*CONNECTIONS_BOUNDS.end() as u64 >= CONNECTIONS_DEFAULT_MAX);
     assert!(*BUFFER_BOUNDS.end() <= u32::MAX as u64);
     assert!(LENGTH_MAX.as_millis() * 2 <= u32::MAX as u64);
+    // A greeting fits into the smallest feed.
+    let greeting_bytes_max = EVENT_BYTES_MAX * ESCAPED_BYTES_MAX + 4 + RECORD_EXTRA_BYTES_MAX;
+    assert!(greeting_bytes_max as u64 <= Limits::record_bytes_max(*FEED_BOUNDS.start()));
 };
 
 /// Where a balancer's connections come from: loopback, RFC 1918, the shared 100.64/10, link-local
@@ -136,6 +141,16 @@ rows! {
                SIGHUP and served from memory.",
     }
 
+    base_path: BasePath {
+        kind: ServedPath,
+        heading: "Serving",
+        value: "PATH",
+        default: "/",
+        help: "Everything lies below this path, such as /chat: the page, /chat/ws, \
+               /chat/socket.io/. For balancers that pass the path of a request on as it is. Health \
+               probes are answered with and without it.",
+    }
+
     host: Option<Vec<Host>> {
         kind: IfGiven(List::of(HostName)),
         heading: "Serving",
@@ -167,6 +182,16 @@ rows! {
         default: "chat message",
         help: "Socket.IO events that are relayed to everyone in the channel, the sender included. \
                A * relays all. Others are ignored.",
+    }
+
+    greeting: Option<String> {
+        kind: OrOff(OneEvent),
+        heading: "Serving",
+        value: "NAME",
+        default: "hi",
+        help: "The event, without arguments, by which the Socket.IO clients in a namespace are \
+               told that somebody has entered it. off: they are told nothing, which spares a full \
+               room that reconnects as many events as the square of its clients.",
     }
 
     ping_interval: Duration {

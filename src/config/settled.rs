@@ -21,7 +21,7 @@ use super::options::{Asked, TABLE, Values};
 use super::row::{Shown, Sources};
 use super::words::{IoUring, Lb};
 use crate::limits::{KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
-use crate::settings::{Events, Settings, Trust};
+use crate::settings::{Events, Greeting, Settings, Trust};
 
 /// Everything that was decided, consistent with itself and with the machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -95,8 +95,10 @@ impl Config {
             trust: Trust(values.proxy_trust),
             forwarded_for: alb,
             hosts: values.host.unwrap_or_default(),
+            base_path: values.base_path,
             origins: origins.into_iter().map(|(_, origin)| origin).collect(),
             events: relayed(values.events),
+            greeting: values.greeting.as_deref().map(Greeting::named),
             keep_alive: if alb { KEEP_ALIVE_ALB_LIMIT } else { KEEP_ALIVE_LIMIT },
             report_messages: values.log_level >= LevelFilter::Debug,
         };

@@ -14,6 +14,7 @@ use ipnet::{IpNet, Ipv4Net};
 
 use super::kind::Kind;
 use crate::time::Duration;
+use crate::wire::base_path::BasePath;
 use crate::wire::host::Host;
 use crate::wire::origin::Origin;
 
@@ -33,7 +34,7 @@ const SIZE_UNITS: [(&str, u64); 3] = [("GiB", GIB), ("MiB", MIB), ("KiB", KIB)];
 const DURATION_UNITS: [(&str, u64); 3] = [("ms", 1), ("s", 1000), ("m", 60_000)];
 
 /// The longest name of a Socket.IO event, in bytes.
-const EVENT_BYTES_MAX: usize = 256;
+pub(super) const EVENT_BYTES_MAX: usize = 256;
 
 /// A size in bytes within bounds: a whole number, alone or with one of the units KiB, MiB and GiB.
 /// Shown in the largest unit that divides it.
@@ -151,6 +152,24 @@ impl Kind<Host> for HostName {
     }
 }
 
+/// The path below which everything is served.
+pub(super) struct ServedPath;
+
+impl Kind<BasePath> for ServedPath {
+    fn parse(&self, text: &str) -> Result<BasePath, String> {
+        BasePath::parse(text).map_err(|error| {
+            format!(
+                "{error}: allowed is a path such as /chat or /apps/chat, without // and dots for \
+                 segments, escapes and queries"
+            )
+        })
+    }
+
+    fn text(&self, path: &BasePath) -> String {
+        path.to_string()
+    }
+}
+
 /// An origin that pages may come from, with the text that was typed for it, which is what is shown.
 pub(super) struct PageOrigin;
 
@@ -170,29 +189,51 @@ impl Kind<(String, Origin)> for PageOrigin {
     }
 }
 
-/// The name of a Socket.IO event, or `*`. The names that mean something to Socket.IO itself are no
-/// events.
+/// The name of a Socket.IO event, or `*`.
 pub(super) struct EventName;
 
 impl Kind<String> for EventName {
     fn parse(&self, text: &str) -> Result<String, String> {
-        let reserved = [
-            "connect",
-            "connect_error",
-            "disconnect",
-            "disconnecting",
-            "newListener",
-            "removeListener",
-        ];
-        if text.is_empty() || text.len() > EVENT_BYTES_MAX || reserved.contains(&text) {
-            return Err("allowed is the name of an event such as chat message, or *".to_owned());
+        match is_event(text) {
+            true => Ok(text.to_owned()),
+            false => Err("allowed is the name of an event such as chat message, or *".to_owned()),
         }
-        Ok(text.to_owned())
     }
 
     fn text(&self, name: &String) -> String {
         name.escape_debug().to_string()
     }
+}
+
+/// The name of one Socket.IO event, which may be called anything but `*`: that would be taken for
+/// all of them.
+pub(super) struct OneEvent;
+
+impl Kind<String> for OneEvent {
+    fn parse(&self, text: &str) -> Result<String, String> {
+        match is_event(text) && text != "*" {
+            true => Ok(text.to_owned()),
+            false => Err("allowed is the name of an event such as hi or user joined".to_owned()),
+        }
+    }
+
+    fn text(&self, name: &String) -> String {
+        name.escape_debug().to_string()
+    }
+}
+
+/// Whether an event may be called `name`. The names that mean something to Socket.IO itself are no
+/// events.
+fn is_event(name: &str) -> bool {
+    let reserved = [
+        "connect",
+        "connect_error",
+        "disconnect",
+        "disconnecting",
+        "newListener",
+        "removeListener",
+    ];
+    !name.is_empty() && name.len() <= EVENT_BYTES_MAX && !reserved.contains(&name)
 }
 
 /// A size as flags are written: in the largest unit that divides it.

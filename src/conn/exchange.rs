@@ -11,7 +11,7 @@
 use super::collect::{CollectError, Collected, Collector};
 use super::{Conn, Cx, Next, Phase, Step};
 use crate::id::SessionId;
-use crate::pool::BufferId;
+use crate::pool::{BufferId, Pool};
 use crate::reason::CloseReason;
 use crate::time::Instant;
 use crate::wire::http::{Framing, Method, Version};
@@ -26,14 +26,31 @@ pub struct Remembered {
     pub version: Version,
     /// Whether the connection goes on after the answer.
     pub is_persistent: bool,
-    /// The position in `--allow-origin` of the origin that the request came from; `None` if it came
-    /// from the page's own, or without one.
-    pub origin: Option<u16>,
-    /// The buffer with the request's `User-Agent`, for the log; the connection gives it back.
-    pub agent: Option<BufferId>,
+    /// How many bytes of what is noted are the origin of the page that sent the request. 0 if no
+    /// page of another origin may read the answer.
+    pub origin_bytes: u16,
+    /// The buffer with what is noted of the request's fields: the origin, and behind it the
+    /// `User-Agent`. The connection gives it back. `None` if neither is there, or there was no
+    /// memory.
+    pub noted: Option<BufferId>,
 }
 
 impl Remembered {
+    /// The origin of the page of another origin that may read the answer; empty if none may.
+    pub fn origin<'p>(&self, pool: &'p Pool) -> &'p [u8] {
+        self.noted(pool).0
+    }
+
+    /// The `User-Agent`, as much of it as was noted.
+    pub fn agent<'p>(&self, pool: &'p Pool) -> &'p [u8] {
+        self.noted(pool).1
+    }
+
+    fn noted<'p>(&self, pool: &'p Pool) -> (&'p [u8], &'p [u8]) {
+        let noted = self.noted.map_or(&[][..], |noted| pool.bytes(noted));
+        noted.split_at(usize::from(self.origin_bytes))
+    }
+
     /// What comes after the answer, as far as the request decides that.
     pub fn next(&self) -> Next {
         if self.is_persistent { Next::Request } else { Next::Close }
@@ -184,7 +201,7 @@ impl Exchange {
             Stage::Collecting { collector, .. } => collector.buffer(),
             Stage::Whole { buffer, .. } => *buffer,
         };
-        [body, self.request.agent]
+        [body, self.request.noted]
     }
 }
 

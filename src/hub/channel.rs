@@ -614,11 +614,15 @@ mod tests {
         channel.join(conn(0), PLAIN, 1024);
         assert_eq!(channel.position(), Position { epoch: Epoch(7), seq: 0 });
         assert_eq!(say(&mut channel, &Message::Text(b"x")), 1);
-        assert_eq!(say(&mut channel, &Message::Hi), 1, "a greeting has no number");
+        assert_eq!(
+            say(&mut channel, &Message::Greeting(r#"["hi"]"#)),
+            1,
+            "a greeting has no number"
+        );
         // Nobody who is there could be sent this.
         assert_eq!(say(&mut channel, &args), 2);
         let index = channel.join(conn(1), Dialect::SocketIo4, 1024);
-        assert_eq!(say(&mut channel, &Message::Hi), 2);
+        assert_eq!(say(&mut channel, &Message::Greeting(r#"["hi"]"#)), 2);
         assert_eq!(say(&mut channel, &args), 3);
         // A feed that is made anew begins at zero, the channel does not.
         channel.leave(index, Dialect::SocketIo4);

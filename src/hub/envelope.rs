@@ -47,7 +47,7 @@ pub fn length(name: &str, message: &Message<'_>) -> Option<usize> {
             let attached = attachments.iter().map(|attachment| 4 + attachment.len());
             4 + args.len() + attached.sum::<usize>()
         }
-        Message::Hi => return None,
+        Message::Greeting(_) => return None,
     };
     Some(2 + name.len() + content)
 }
@@ -62,7 +62,7 @@ pub fn encode(name: &str, message: &Message<'_>, out: &mut Vec<u8>) {
         Message::Text(body) => (TEXT, body, &[]),
         Message::Binary(body) => (BINARY, body, &[]),
         Message::Event { args, attachments, .. } => (EVENT, args.as_bytes(), attachments),
-        Message::Hi => return,
+        Message::Greeting(_) => return,
     };
     out.push(kind);
     out.push(u8::try_from(name.len()).expect("a channel's name is short"));
@@ -140,13 +140,13 @@ mod tests {
 
     #[test]
     fn greetings_are_put_into_none() {
-        assert_eq!(length("news", &Message::Hi), None);
+        assert_eq!(length("news", &Message::Greeting(r#"["hi"]"#)), None);
         assert!(sealed_bytes_of_greeting().is_empty());
     }
 
     fn sealed_bytes_of_greeting() -> Vec<u8> {
         let mut bytes = Vec::new();
-        encode("news", &Message::Hi, &mut bytes);
+        encode("news", &Message::Greeting(r#"["hi"]"#), &mut bytes);
         bytes
     }
 

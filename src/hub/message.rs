@@ -30,8 +30,9 @@ pub enum Message<'a> {
         /// The form of the event for plain WebSockets, if there is one.
         plain: Option<(Kind, &'a [u8])>,
     },
-    /// The greeting that tells Socket.IO members of a newcomer.
-    Hi,
+    /// The greeting that tells Socket.IO members of a newcomer: an event's name without arguments,
+    /// as a JSON array.
+    Greeting(&'a str),
 }
 
 impl<'a> Message<'a> {
@@ -41,14 +42,14 @@ impl<'a> Message<'a> {
             Message::Text(text) => Some((Kind::Text, text)),
             Message::Binary(payload) => Some((Kind::Binary, payload)),
             Message::Event { plain, .. } => plain,
-            Message::Hi => None,
+            Message::Greeting(_) => None,
         }
     }
 
     /// Whether the message tells of a newcomer: a greeting is not counted among what was said.
     pub fn is_greeting(&self) -> bool {
         match self {
-            Message::Hi => true,
+            Message::Greeting(_) => true,
             Message::Text(_) | Message::Binary(_) | Message::Event { .. } => false,
         }
     }
@@ -71,7 +72,7 @@ impl<'a> Message<'a> {
                 let event = args.len() + attached.sum::<usize>();
                 event.max(plain.map_or(0, |(_, payload)| payload.len()))
             }
-            Message::Hi => 0,
+            Message::Greeting(args) => args.len(),
         };
         said + limits::RECORD_EXTRA_BYTES_MAX
     }
@@ -100,7 +101,7 @@ impl<'a> Message<'a> {
             Message::Event { args, attachments, .. } => {
                 socketio::event(namespace, attachments.len(), args, out);
             }
-            Message::Hi => socketio::event(namespace, 0, socketio::HI_ARGS, out),
+            Message::Greeting(args) => socketio::event(namespace, 0, args, out),
         }
         let head = version.binary_head();
         for attachment in self.attachments() {
@@ -118,7 +119,7 @@ impl<'a> Message<'a> {
             Message::Event { args, attachments, .. } => {
                 socketio::event_bytes(namespace, attachments.len(), args)
             }
-            Message::Hi => socketio::event_bytes(namespace, 0, socketio::HI_ARGS),
+            Message::Greeting(args) => socketio::event_bytes(namespace, 0, args),
         }
     }
 
@@ -126,7 +127,7 @@ impl<'a> Message<'a> {
         let (one, many): (Option<&'a [u8]>, &'a [&'a [u8]]) = match *self {
             Message::Binary(payload) => (Some(payload), &[]),
             Message::Event { attachments, .. } => (None, attachments),
-            Message::Text(_) | Message::Hi => (None, &[]),
+            Message::Text(_) | Message::Greeting(_) => (None, &[]),
         };
         one.into_iter().chain(many.iter().copied())
     }
@@ -206,7 +207,8 @@ mod tests {
         let quoted = format!("[\"chat message\",\"{}\"]", "\\u0001".repeat(300));
         let event = |args, attachments, plain| Message::Event { args, attachments, plain };
         for message in [
-            Message::Hi,
+            Message::Greeting(r#"["hi"]"#),
+            Message::Greeting(&quoted),
             Message::Text(b""),
             Message::Text(text.as_bytes()),
             Message::Text(control.as_bytes()),
@@ -227,8 +229,9 @@ mod tests {
     }
 
     #[test]
-    fn hi_is_for_socket_io_alone() {
-        assert_eq!(Message::Hi.length(Dialect::Plain, "/"), 0);
-        assert_eq!(encoded(&Message::Hi, Dialect::SocketIo3, "/"), b"\x81\x0842[\"hi\"]");
+    fn a_greeting_is_for_socket_io_alone() {
+        let greeting = Message::Greeting(r#"["hi"]"#);
+        assert_eq!(greeting.length(Dialect::Plain, "/"), 0);
+        assert_eq!(encoded(&greeting, Dialect::SocketIo3, "/"), b"\x81\x0842[\"hi\"]");
     }
 }

@@ -677,7 +677,7 @@ mod tests {
             let Joined { channel, index, .. } = join(&mut pool, &mut hub, "a", 0, PLAIN).unwrap();
             let said = hub.publish(&mut pool, channel, &Message::Text(b"x")).unwrap().unwrap();
             assert_eq!((said.seq, said), (1, hub.channel(channel).position()));
-            assert_eq!(hub.publish(&mut pool, channel, &Message::Hi), Ok(None));
+            assert_eq!(hub.publish(&mut pool, channel, &Message::Greeting(r#"["hi"]"#)), Ok(None));
             let next = hub.publish(&mut pool, channel, &Message::Binary(b"y")).unwrap();
             assert_eq!(next, Some(Position { seq: 2, ..said }));
             hub.check();

@@ -61,7 +61,8 @@ pub enum Transport {
 pub struct Upgrade {
     /// The connection of the WebSocket.
     pub conn: ConnId,
-    /// Whether the WebSocket has sent its probe, so that polls are answered at once.
+    /// Whether the WebSocket has sent its probe, or the packet that may stand for it: polls are
+    /// answered at once.
     pub probed: bool,
     /// When the upgrade is given up.
     pub by: Instant,

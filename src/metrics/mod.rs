@@ -28,7 +28,7 @@ pub struct Metrics {
     pub publishers_paused: u64,
     /// Socket.IO events that were ignored, since they are not among those that are relayed.
     pub events_ignored: u64,
-    /// Greetings (`hi`) that were told to nobody, because memory was short.
+    /// Greetings that were told to nobody, because memory was short.
     pub greetings_dropped: u64,
     /// Upgrades refused with 503.
     pub sessions_refused: u64,

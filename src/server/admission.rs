@@ -101,9 +101,9 @@ impl<S: Socket> Server<S> {
         assert!(self.sessions.unentered() <= unentered_max, "at most an eighth is in no namespace");
     }
 
-    /// Makes a newcomer a member of the channel `name`. Whoever reads Socket.IO is greeted by
-    /// everyone who is there, and begins behind the greeting. Returns the membership, and where in
-    /// the feed it begins.
+    /// Makes a newcomer a member of the channel `name`. If it reads Socket.IO, all others who do
+    /// are told so by a greeting, unless there is to be none, and the newcomer begins behind that.
+    /// Returns the membership, and where in the feed it begins.
     pub(in crate::server) fn begin_membership(
         &mut self,
         now: Now,
@@ -116,7 +116,13 @@ impl<S: Socket> Server<S> {
         match newcomer.dialect {
             Dialect::Plain => {}
             Dialect::SocketIo3 | Dialect::SocketIo4 => {
-                self.publish(now, Speaker::Server, joined.channel, &Message::Hi);
+                // Lent for so long, since publishing needs all of the server.
+                let greeting = self.settings.greeting.take();
+                if let Some(greeting) = &greeting {
+                    let message = Message::Greeting(greeting.args());
+                    self.publish(now, Speaker::Server, joined.channel, &message);
+                }
+                self.settings.greeting = greeting;
             }
         }
         let mark = self.hub.feed(joined.channel, newcomer.dialect).mark();

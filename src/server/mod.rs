@@ -132,7 +132,7 @@ impl<S: Socket> Server<S> {
             reading: Reading::new(),
             elsewhere: None,
             events: event::Queue::default(),
-            responder: Responder::new(&settings.origins, now),
+            responder: Responder::new(&settings.base_path, now),
             random,
             drain: None,
             gate: Gate::default(),

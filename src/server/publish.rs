@@ -334,7 +334,7 @@ impl<S: Socket> Server<S> {
                 Event::message(client, format!("({} bytes)", bytes.len()).as_bytes())
             }
             Message::Event { args, .. } => Event::message(client, args.as_bytes()),
-            Message::Hi => Event::message(client, b"hi"),
+            Message::Greeting(args) => Event::message(client, args.as_bytes()),
         };
         self.events.push(&mut self.pool, event);
     }

@@ -73,15 +73,6 @@ impl Origin {
         }
     }
 
-    /// The value of an `Access-Control-Allow-Origin` that lets the pages of this entry read an
-    /// answer. The field knows no wildcard within a host, so `*` stands for pages below a domain.
-    pub fn readers(&self) -> String {
-        match self {
-            Origin::Any | Origin::Below { .. } => "*".to_owned(),
-            Origin::Null | Origin::Page { .. } => self.to_string(),
-        }
-    }
-
     fn allows(&self, origin: &[u8], page: Option<&Page<'_>>) -> bool {
         match self {
             Origin::Any => true,
@@ -123,44 +114,25 @@ impl std::error::Error for Malformed {}
 
 /// The most bytes of an origin or authority that is looked at: names in the DNS have at most 253
 /// characters. Anything longer belongs to nobody.
-const ORIGIN_BYTES_MAX: usize = 512;
+pub const ORIGIN_BYTES_MAX: usize = 512;
 
-/// Why a page may connect.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Permission {
-    /// The page came from this server.
-    OwnPage,
-    /// The entry of the allow-list with this index, the first that fits.
-    Listed(usize),
-}
-
-/// Whether a page of `origin`, the raw value of the request's only `Origin` field, may connect:
-/// because `authority`, the request's host and port, is its own, or because it is in `listed`.
+/// Whether a page of `origin`, the raw value of the request's only `Origin` field, came from
+/// `authority`, the request's host and port.
 ///
-/// A value that is no origin, or is longer than 512 bytes, is allowed by [`Origin::Any`] alone.
-/// One `/` behind the authority is ignored, since clients that are no browsers put the URL that
-/// they were given into the field. One pass over the list; no allocation.
-pub fn permission(origin: &[u8], authority: &str, listed: &[Origin]) -> Option<Permission> {
-    let short = Some(origin).filter(|origin| origin.len() <= ORIGIN_BYTES_MAX);
-    let page = short.and_then(|origin| core::str::from_utf8(origin).ok()).and_then(Page::parse);
-    if let Some(page) = &page
-        && is_own(page, authority)
-    {
-        return Some(Permission::OwnPage);
-    }
-    let place = listed.iter().position(|entry| entry.allows(origin, page.as_ref()));
-    place.map(Permission::Listed)
+/// A value that is no origin, or is longer than 512 bytes, came from nowhere. One `/` behind the
+/// authority is ignored, since clients that are no browsers put the URL that they were given into
+/// the field. No allocation.
+pub fn is_own(origin: &[u8], authority: &str) -> bool {
+    Page::read(origin).is_some_and(|page| page.is_own(authority))
 }
 
-/// Whether `authority`, under which a request came, is that of the page.
-fn is_own(page: &Page<'_>, authority: &str) -> bool {
-    // A request of HTTP/1.0 may name no host, which is nobody's: not that of `file://` either.
-    if authority.is_empty() || authority.len() > ORIGIN_BYTES_MAX {
-        return false;
-    }
-    Authority::parse(authority, page.scheme).is_some_and(|own| {
-        own.host.eq_ignore_ascii_case(page.authority.host) && own.port == page.authority.port
-    })
+/// Whether `listed` allows a page of `origin`, the raw value of the request's only `Origin` field.
+///
+/// A value that is no origin, or is longer than 512 bytes, is allowed by [`Origin::Any`] alone. One
+/// `/` behind the authority is ignored. One pass over the list; no allocation.
+pub fn is_listed(origin: &[u8], listed: &[Origin]) -> bool {
+    let page = Page::read(origin);
+    listed.iter().any(|entry| entry.allows(origin, page.as_ref()))
 }
 
 /// Whether `host` is a name below `domain`: one label more, or several, none of them empty.
@@ -188,6 +160,23 @@ impl<'t> Page<'t> {
     fn parse(text: &'t str) -> Option<Page<'t>> {
         let (scheme, authority) = split(text)?;
         Some(Page { scheme, authority: Authority::parse(authority, scheme)? })
+    }
+
+    /// Reads the raw value of a field.
+    fn read(origin: &'t [u8]) -> Option<Page<'t>> {
+        let short = Some(origin).filter(|origin| origin.len() <= ORIGIN_BYTES_MAX)?;
+        Page::parse(core::str::from_utf8(short).ok()?)
+    }
+
+    /// Whether `authority`, under which a request came, is that of the page.
+    fn is_own(&self, authority: &str) -> bool {
+        // A request of HTTP/1.0 may name no host, which is nobody's: not that of `file://` either.
+        if authority.is_empty() || authority.len() > ORIGIN_BYTES_MAX {
+            return false;
+        }
+        Authority::parse(authority, self.scheme).is_some_and(|own| {
+            own.host.eq_ignore_ascii_case(self.authority.host) && own.port == self.authority.port
+        })
     }
 
     fn is_at(&self, scheme: &str, port: Option<u16>) -> bool {
@@ -270,7 +259,7 @@ mod tests {
     use super::*;
 
     fn origin_allowed(origin: &[u8], authority: &str, listed: &[Origin]) -> bool {
-        permission(origin, authority, listed).is_some()
+        is_own(origin, authority) || is_listed(origin, listed)
     }
 
     #[test]
@@ -350,14 +339,13 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_is_the_first_that_fits() {
-        let list = ["https://a", "https://b", "*"].map(|text| Origin::parse(text).expect("one"));
-        let why = |origin: &[u8]| permission(origin, "a", &list);
-        assert_eq!(why(b"https://a"), Some(Permission::OwnPage));
-        assert_eq!(why(b"https://b"), Some(Permission::Listed(1)));
-        assert_eq!(why(b"https://c"), Some(Permission::Listed(2)));
-        assert_eq!(permission(b"https://a", "h", &list), Some(Permission::Listed(0)));
-        assert_eq!(permission(b"https://c", "h", &list[..2]), None);
+    fn a_page_may_be_this_servers_own_and_listed_too() {
+        let list = [Origin::parse("https://a").expect("one")];
+        let how = |origin: &[u8], authority| (is_own(origin, authority), is_listed(origin, &list));
+        assert_eq!(how(b"https://a", "a"), (true, true));
+        assert_eq!(how(b"https://a", "h"), (false, true));
+        assert_eq!(how(b"https://h", "h"), (true, false));
+        assert_eq!(how(b"https://b", "h"), (false, false));
     }
 
     #[test]
@@ -365,13 +353,12 @@ mod tests {
         let host = "a".repeat(ORIGIN_BYTES_MAX - "https://".len());
         let longest = format!("https://{host}");
         let list = [Origin::parse(&longest).expect("an origin")];
-        assert_eq!(permission(longest.as_bytes(), &host, &[]), Some(Permission::OwnPage));
-        assert_eq!(permission(longest.as_bytes(), "h", &list), Some(Permission::Listed(0)));
+        assert!(is_own(longest.as_bytes(), &host));
+        assert!(is_listed(longest.as_bytes(), &list));
         let longer = format!("{longest}a");
         assert_eq!(Origin::parse(&longer), Err(Malformed));
-        assert_eq!(permission(longer.as_bytes(), &format!("{host}a"), &list), None);
-        let any = permission(longer.as_bytes(), "h", &[Origin::Any]);
-        assert_eq!(any, Some(Permission::Listed(0)));
+        assert!(!origin_allowed(longer.as_bytes(), &format!("{host}a"), &list));
+        assert!(is_listed(longer.as_bytes(), &[Origin::Any]));
     }
 
     #[test]
@@ -478,16 +465,6 @@ mod tests {
             "https://[::1].example.org",
         ] {
             assert!(!origin_allowed(origin.as_bytes(), "h", &list), "{origin}");
-        }
-    }
-
-    #[test]
-    fn an_answer_names_the_entry_or_any_page_where_the_field_has_no_word_for_it() {
-        let readers = |text| Origin::parse(text).map(|origin| origin.readers());
-        for (text, expected) in
-            [("https://h:443", "https://h"), ("*", "*"), ("https://*.h", "*"), ("null", "null")]
-        {
-            assert_eq!(readers(text), Ok(expected.to_owned()));
         }
     }
 }

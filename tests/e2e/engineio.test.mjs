@@ -218,22 +218,24 @@ describe('origins', { concurrency: 4 }, () => {
       fields: [
         `Origin: ${APP}`,
         'Access-Control-Request-Method: POST',
-        'Access-Control-Request-Headers: content-type',
+        'Access-Control-Request-Headers: content-type, authorization',
       ],
     });
     assert.deepEqual([status, body.length], [204, 0]);
     assert.equal(headers['access-control-allow-origin'], APP);
-    assert.match(headers['access-control-allow-methods'], /\bPOST\b/);
-    assert.match(headers['access-control-allow-headers'], /content-type/i);
+    assert.equal(headers['access-control-allow-methods'], 'POST');
+    assert.equal(headers['access-control-allow-headers'], 'content-type, authorization');
+    assert.equal(headers['access-control-allow-credentials'], 'true');
     assert.match(headers.vary, /\bOrigin\b/);
   });
 
-  test('* allows any', async (context) => {
+  test('* allows any, with credentials, by its own name', async (context) => {
     const { port } = await context.elbow(['--allow-origin', '*']);
-    const { status, headers } = await ask(port, 'GET', polling(), from('https://any.example'));
-    assert.equal(status, 200);
-    const allowed = headers['access-control-allow-origin'];
-    assert.ok(['*', 'https://any.example'].includes(allowed), allowed);
+    for (const origin of ['https://any.example', 'null', 'http://h']) {
+      const { status, headers } = await ask(port, 'GET', polling(), from(origin));
+      assert.deepEqual([status, headers['access-control-allow-origin']], [200, origin]);
+      assert.equal(headers['access-control-allow-credentials'], 'true');
+    }
   });
 });
 
@@ -451,6 +453,18 @@ describe('the upgrade', { concurrency: 4 }, () => {
       sayText(tcp, '5');
       assert.equal(await text(tcp), '42["chat message","posted before 5"]');
       assert.equal(await text(tcp), '42["chat message","between"]');
+      sayText(tcp, '42["chat message","by websocket"]');
+      assert.equal(await text(tcp), '42["chat message","by websocket"]');
+      assert.equal((await poller.get()).status, 400, 'polling is over');
+    });
+
+    test(`${protocol}: without a probe, and with a poll that is held`, async (context) => {
+      const { port } = await context.elbow();
+      const poller = await Poller.connected(port, protocol);
+      const held = poller.get();
+      const tcp = await engineSocket(context, port, protocol, poller.sid);
+      sayText(tcp, '5');
+      assert.equal((await held).body.toString(), bodyOf(['6'], protocol));
       sayText(tcp, '42["chat message","by websocket"]');
       assert.equal(await text(tcp), '42["chat message","by websocket"]');
       assert.equal((await poller.get()).status, 400, 'polling is over');

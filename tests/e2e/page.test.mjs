@@ -8,7 +8,7 @@ import http from 'node:http';
 import path from 'node:path';
 import { after } from 'node:test';
 import { chromium } from 'playwright-core';
-import { OUTPUT, test } from './elbow.mjs';
+import { BINARY, OUTPUT, run, test } from './elbow.mjs';
 
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
 const ARGS = [
@@ -119,6 +119,27 @@ test('a name behind # is a channel of its own', async (context) => {
   assert.deepEqual(await shown(alsoNews), ['only for news']);
   assert.deepEqual(await shown(everyone), ['only for default']);
   assert.deepEqual(faults, []);
+});
+
+test('below a path the page finds what belongs to it, and its server', async (context) => {
+  const server = await context.elbow(['--base-path', '/apps/chat']);
+  const tabs = await profile(context);
+  const faults = [];
+  const everyone = await openTab(tabs, server, faults, '/apps/chat');
+  const alsoEveryone = await openTab(tabs, server, faults, '/apps/chat/index.html');
+  const news = await openTab(tabs, server, faults, '/apps/chat/#room/news');
+  const alsoNews = await openTab(tabs, server, faults, '/apps/chat/?channel=room/news');
+  assert.equal(new URL(everyone.url()).pathname, '/apps/chat/');
+  await say(news, 'only for news');
+  await shows(alsoNews, 'other', 'only for news');
+  await say(everyone, 'only for default');
+  await shows(alsoEveryone, 'other', 'only for default');
+  assert.deepEqual(await shown(news), ['only for news']);
+  assert.deepEqual(faults, []);
+  const probe = await run(BINARY, ['health'], {
+    env: { PATH: process.env.PATH, ELBOW_LISTEN: `127.0.0.1:${server.port}` },
+  });
+  assert.equal(probe.status, 0, probe.stderr);
 });
 
 test('killed and restarted: what was typed offline arrives, once', async (context) => {

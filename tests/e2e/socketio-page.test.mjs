@@ -156,6 +156,23 @@ describe('/socket.io/socket.io.js', { concurrency: 4 }, () => {
     assert.deepEqual(result, [true, true, true, 5, 4]);
   });
 
+  test('finds the server below the path that it came from, as a script and as a module', async (context) => {
+    const server = await context.elbow(['--base-path', '/apps/chat']);
+    const tab = await openTab(context, server.url('/apps/chat/'));
+    await tab.addScriptTag({ url: '/apps/chat/socket.io/socket.io.js' });
+    const result = await tab.evaluate(async () => {
+      const connected = (socket) =>
+        new Promise((resolve) => {
+          socket.on('connect', () => resolve(socket.connected));
+        });
+      const byScript = [window.io.path, await connected(window.io())];
+      const module = await import('/apps/chat/socket.io/socket.io.esm.min.js');
+      return [...byScript, module.io.path, await connected(module.io({ forceNew: true }))];
+    });
+    const path = '/apps/chat/socket.io/';
+    assert.deepEqual(result, [path, true, path, true]);
+  });
+
   test('comes with another --www too, unless that has one', async (context) => {
     const without = await context.elbow(['--www', seed(context)]);
     assert.ok((await ask(without.port, 'GET', TARGET)).body.equals(OWN));

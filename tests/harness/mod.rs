@@ -25,9 +25,10 @@ use core::net::SocketAddr;
 use elbow::id::ConnId;
 use elbow::limits::Limits;
 use elbow::server::{Event, Listener, Readiness, Server};
-use elbow::settings::{Events, ProxyMode, Settings, Trust};
+use elbow::settings::{Events, Greeting, ProxyMode, Settings, Trust};
 use elbow::site::Site;
 use elbow::time::{Duration, Instant, Now};
+use elbow::wire::base_path::BasePath;
 
 pub(crate) use socket::{Client, End};
 
@@ -62,9 +63,11 @@ pub(crate) fn settings() -> Settings {
         trust: Trust::default(),
         forwarded_for: false,
         hosts: Vec::new(),
+        base_path: BasePath::default(),
         origins: Vec::new(),
         keep_alive: Duration::from_secs(15),
         events: Events::Named(vec!["chat message".into()]),
+        greeting: Some(Greeting::named("hi")),
         report_messages: false,
     }
 }

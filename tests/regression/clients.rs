@@ -2,7 +2,7 @@
 //! like it may send.
 
 use elbow::server::Listener;
-use elbow::settings::{ProxyMode, Settings, Trust, UNIX_PEER};
+use elbow::settings::{Greeting, ProxyMode, Settings, Trust, UNIX_PEER};
 use elbow::site::File;
 use elbow::wire::origin::Origin;
 
@@ -69,7 +69,7 @@ fn the_upgrade_of_a_session_may_have_an_empty_body() {
 }
 
 /// Settings that list these origins.
-fn listing(origins: &'static [&'static str]) -> impl FnOnce(&mut Settings) {
+pub(super) fn listing(origins: &'static [&'static str]) -> impl FnOnce(&mut Settings) {
     move |settings| {
         let parsed = origins.iter().map(|origin| Origin::parse(origin).expect("an origin"));
         settings.origins = parsed.collect();
@@ -120,15 +120,6 @@ fn pages_without_a_host_and_pages_below_a_domain_can_be_listed() {
             assert_eq!(status, if is_listed { opened } else { "403" }, "{target} {origin}");
         }
     }
-}
-
-#[test]
-fn a_page_below_a_listed_domain_may_read_what_it_polls() {
-    let mut world = World::with(listing(&["https://*.example.org"]));
-    let head = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: h\r\n";
-    let (_, heard) = world.answer(&format!("{head}Origin: https://a.example.org\r\n\r\n"));
-    let read = |value: &str| heard.contains(&format!("Access-Control-Allow-Origin: {value}\r\n"));
-    assert!(read("*") || read("https://a.example.org"), "{heard}");
 }
 
 #[test]
@@ -480,5 +471,50 @@ fn a_client_that_offers_subprotocols_is_answered_with_one() {
     for malformed in ["a b", "chat, chat", "\"a\"", "a/b"] {
         let fields = format!("{UPGRADE}Sec-WebSocket-Protocol: {malformed}\r\n");
         assert_eq!(world.status("/ws", &fields), "400", "{malformed}");
+    }
+}
+
+#[test]
+fn members_are_told_of_a_newcomer_by_the_event_that_the_operator_has_named_or_by_none() {
+    for (name, told) in [
+        (Some("hi"), Some("[\"hi\"]")),
+        (Some("user joined"), Some("[\"user joined\"]")),
+        (Some("\u{e9}\n\"\\\u{1}"), Some("[\"\u{e9}\\n\\\"\\\\\\u0001\"]")),
+        (None, None),
+    ] {
+        for (version, namespace) in [(4, ""), (4, "/news,"), (3, ""), (3, "/news,")] {
+            let greeting = name.map(Greeting::named);
+            let mut world = World::with(|settings| settings.greeting.clone_from(&greeting));
+            let enter = |world: &mut World| {
+                let (client, id) =
+                    world.upgrade(&format!("/socket.io/?EIO={version}&transport=websocket"));
+                client.heard();
+                if (version, namespace) != (3, "") {
+                    world.say(&client, id, &frame(1, format!("40{namespace}").as_bytes()));
+                    client.heard();
+                }
+                (client, id)
+            };
+            let (member, id) = enter(&mut world);
+            let (_newcomer, _) = enter(&mut world);
+            let heard = String::from_utf8_lossy(&member.heard()).into_owned();
+            let text = told.map(|args| format!("42{namespace}{args}"));
+            match &text {
+                Some(text) => assert!(heard.ends_with(text), "{version}: {heard}"),
+                None if version == 4 => assert_eq!(heard, "", "{namespace}"),
+                None => assert!(!heard.contains("42"), "{heard}"),
+            }
+            // Who enters again is no newcomer, and neither is a plain client.
+            world.say(&member, id, &frame(1, format!("40{namespace}").as_bytes()));
+            let (plain, plain_id) = world.connect();
+            let target = if namespace.is_empty() { "/ws" } else { "/ws/news" };
+            world.say(&plain, plain_id, request("GET", target, UPGRADE).as_bytes());
+            plain.heard();
+            let (_another, _) = enter(&mut world);
+            let heard = String::from_utf8_lossy(&member.heard()).into_owned();
+            let count = text.as_ref().map_or(0, |text| heard.matches(&**text).count());
+            assert_eq!(count, usize::from(told.is_some()), "{version}: {heard}");
+            assert_eq!(plain.heard(), b"", "plain clients are told nothing");
+        }
     }
 }

@@ -26,7 +26,7 @@ impl World {
     }
 
     /// The lines that the log would have, one for each request.
-    fn lines(&self) -> impl DoubleEndedIterator<Item = &Access> {
+    pub(super) fn lines(&self) -> impl DoubleEndedIterator<Item = &Access> {
         self.events.iter().filter_map(|event| {
             let Event::Request(access) = event else { return None };
             Some(access.as_ref())

@@ -11,7 +11,6 @@ use elbow::server::Event;
 use super::client::{Client, Notice};
 use super::climate::Climate;
 use super::decode::{Response, Unit};
-use super::hearing::Spoken;
 use super::oracle::{Later, Oracle};
 use super::packet::{self, Packet, Said};
 use super::person::{Heard, Person, Purpose};
@@ -30,9 +29,8 @@ impl Oracle {
             Event::Opened { channel, .. } => {
                 self.entered = true;
                 let log = self.channels.entry(channel.clone()).or_default();
-                let text = format!("2{}[\"hi\"]", packet::prefix(channel)).into();
                 let optional = self.greetings_uncertain;
-                log.push_spoken(self.turn, Spoken { text, attachments: Vec::new(), optional });
+                log.push_greeting(self.turn, climate, channel, optional);
                 hearing.entered(now_ms, channel, log.spoken.len());
             }
             Event::Message { text, .. } => {

@@ -6,8 +6,9 @@
 //! so that what a run shows can be told from the rest.
 
 use elbow::limits::Limits;
-use elbow::settings::{Events, ProxyMode, Settings, Trust};
+use elbow::settings::{Events, Greeting, ProxyMode, Settings, Trust};
 use elbow::time::Duration;
+use elbow::wire::base_path::BasePath;
 
 use super::attack::Attacks;
 
@@ -177,6 +178,13 @@ pub(crate) fn draw_order(seed: u64, climate: &mut Climate) {
     climate.order_ms_max = dice.chance(150).then(|| dice.pick(&[0, 1, 10, 200]));
 }
 
+/// What Socket.IO members are told of a newcomer, drawn apart for the same reason.
+pub(crate) fn draw_greeting(seed: u64, climate: &mut Climate) {
+    let mut dice = Dice::new(seed ^ 0x0067_7265_6574);
+    let name = dice.pick(&[Some("hi"), Some("hi"), Some("h\u{e9}\n\"\u{1}"), None]);
+    climate.settings.greeting = name.map(Greeting::named);
+}
+
 fn draw_temper(dice: &mut Dice) -> Temper {
     let mild = dice.chance(200);
     let mut rate = |highest| if mild { 0 } else { dice.rate(400, highest) };
@@ -255,6 +263,7 @@ fn draw_settings(dice: &mut Dice) -> Settings {
         trust: Trust(vec!["10.0.0.0/8".parse().expect("a network")]),
         forwarded_for: false,
         hosts: Vec::new(),
+        base_path: BasePath::default(),
         origins: Vec::new(),
         keep_alive: Duration::from_millis(dice.pick(&[15_000, 75_000])),
         events: if dice.chance(150) {
@@ -262,6 +271,7 @@ fn draw_settings(dice: &mut Dice) -> Settings {
         } else {
             Events::Named(vec!["chat message".into()])
         },
+        greeting: Some(Greeting::named("hi")),
         report_messages: true,
     }
 }

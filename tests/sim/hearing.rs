@@ -15,7 +15,7 @@ use elbow::text::cut;
 
 use super::client::{Message, Reasons};
 use super::climate::Climate;
-use super::packet::{Packet, Said, said};
+use super::packet::{self, Packet, Said, said};
 
 /// One record of a channel, as Socket.IO clients get it.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct Spoken {
     /// The packet of Socket.IO.
     pub(crate) text: Rc<str>,
     pub(crate) attachments: Vec<Rc<[u8]>>,
+    /// It tells of a newcomer.
+    pub(crate) is_greeting: bool,
     /// There may have been no memory for it: a greeting.
     pub(crate) optional: bool,
 }
@@ -153,6 +155,20 @@ impl Log {
         self.spoken.push(spoken);
         self.spoken_turns.push(turn);
     }
+
+    /// Somebody has entered the channel of this log.
+    pub(crate) fn push_greeting(
+        &mut self,
+        turn: u64,
+        climate: &Climate,
+        channel: &str,
+        optional: bool,
+    ) {
+        let Some(greeting) = &climate.settings.greeting else { return };
+        let text = format!("2{}{}", packet::prefix(channel), greeting.args()).into();
+        let spoken = Spoken { text, attachments: Vec::new(), is_greeting: true, optional };
+        self.push_spoken(turn, spoken);
+    }
 }
 
 impl Stint {
@@ -160,13 +176,13 @@ impl Stint {
     fn skip_greetings(&mut self, spoken: &[Spoken], text: &str) -> usize {
         while let Some(next) = spoken.get(self.place)
             && *next.text != *text
-            && (next.optional || (next.is_greeting() && self.credit > 0))
+            && (next.optional || (next.is_greeting && self.credit > 0))
         {
             self.credit -= usize::from(!next.optional);
             self.place += 1;
         }
         match spoken.get(self.place) {
-            Some(next) if next.is_greeting() => self.credit += usize::from(next.optional),
+            Some(next) if next.is_greeting => self.credit += usize::from(next.optional),
             Some(_) | None => self.credit = 0,
         }
         self.place
@@ -177,7 +193,7 @@ impl Stint {
     fn first_owed(&self, spoken: &[Spoken]) -> usize {
         let mut credit = self.credit;
         let is_owed = |spoken: &Spoken| {
-            let excused = spoken.is_greeting() && credit > 0;
+            let excused = spoken.is_greeting && credit > 0;
             credit -= usize::from(excused && !spoken.optional);
             !spoken.optional && !excused
         };
@@ -188,14 +204,14 @@ impl Stint {
     fn behind(&self, spoken: &[Spoken]) -> usize {
         let missing = &spoken[self.place..];
         let behind = missing.iter().filter(|spoken| !spoken.optional).count();
-        let credit = if missing.iter().all(Spoken::is_greeting) { self.credit } else { 0 };
+        let credit = if missing.iter().all(|spoken| spoken.is_greeting) { self.credit } else { 0 };
         behind.saturating_sub(credit)
     }
 }
 
 impl Spoken {
-    fn is_greeting(&self) -> bool {
-        self.text.ends_with("[\"hi\"]")
+    pub(crate) fn event(text: Rc<str>, attachments: Vec<Rc<[u8]>>) -> Spoken {
+        Spoken { text, attachments, is_greeting: false, optional: false }
     }
 }
 

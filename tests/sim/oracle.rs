@@ -762,10 +762,10 @@ fn spoken(channel: &str, message: &Message) -> Spoken {
     if message.is_text {
         let text = core::str::from_utf8(&message.payload).expect("text is UTF-8");
         let text = format!("2{space}[\"chat message\",{}]", packet::json(text)).into();
-        return Spoken { text, attachments: Vec::new(), optional: false };
+        return Spoken::event(text, Vec::new());
     }
     let text = format!("51-{space}[\"chat message\",{{\"_placeholder\":true,\"num\":0}}]").into();
-    Spoken { text, attachments: vec![message.payload.clone()], optional: false }
+    Spoken::event(text, vec![message.payload.clone()])
 }
 
 /// Whether a person's connection may end for this reason because of what it carries.

@@ -2,10 +2,10 @@
 //! and then the other.
 //!
 //! A person has connections (`Client`s of the role `Carrier`), on which it asks, posts and sends
-//! frames, and of which it learns what has arrived there and was taken. It does what
-//! socket.io-client does, one request of a kind at a time and no `5` before its poll is back, until
-//! it decides to end in one of many ways, some of which break the protocol. What it says it also
-//! notes as an expectation in its `Hearing`.
+//! frames, and of which it learns what has arrived there and was taken. It does what clients of
+//! Socket.IO do, one request of a kind at a time and no `5` before its poll is back, until it
+//! decides to end in one of many ways, some of which break the protocol. What it says it also notes
+//! as an expectation in its `Hearing`.
 //!
 //! A client that comes again is a new person: sessions have nothing to do with each other.
 
@@ -68,8 +68,10 @@ enum Style {
     Whole,
     /// It never says `5`.
     Abandoned,
-    /// `5` comes without a probe before it.
+    /// `5` comes without a probe before it, once nothing else is under way.
     Unproved,
+    /// `5` comes without a probe before it, and at once.
+    UnprovedHasty,
     /// `5` does not wait for what is under way.
     Hasty,
 }
@@ -166,9 +168,9 @@ impl Person {
             dice.pick(&[End::Politely, End::Politely, End::Stays])
         };
         let style = if dice.chance(people.rude / 3) {
-            dice.pick(&[Style::Abandoned, Style::Unproved, Style::Hasty])
+            dice.pick(&[Style::Abandoned, Style::UnprovedHasty, Style::UnprovedHasty, Style::Hasty])
         } else {
-            Style::Whole
+            dice.pick(&[Style::Whole, Style::Whole, Style::Whole, Style::Unproved])
         };
         Person {
             number,
@@ -419,9 +421,13 @@ impl Person {
         format!("/socket.io/?{}transport={transport}&sid={sid}", self.names.1)
     }
 
-    /// While its probe has succeeded nothing new is asked for by polls.
+    /// Once it may say `5` nothing new is asked for by polls, or posted.
     fn is_pausing(&self) -> bool {
-        self.proved && self.style != Style::Abandoned
+        match self.style {
+            Style::Abandoned => false,
+            Style::Whole | Style::Hasty => self.proved,
+            Style::Unproved | Style::UnprovedHasty => self.probe_open,
+        }
     }
 
     fn keep_polling(&mut self, scene: &mut Scene<'_>, clients: &mut [Client]) -> bool {
@@ -465,28 +471,32 @@ impl Person {
             return false;
         }
         let probe = &mut clients[number];
-        if self.style == Style::Unproved {
-            probe.reasons.allow(CloseReason::ProtocolError);
-            probe.put_frame(0x81, b"5");
-            self.way = Way::Polling;
+        if self.is_pausing() {
+            let is_busy = self.poll.is_some() || self.post.is_some();
+            let is_hasty = matches!(self.style, Style::Hasty | Style::UnprovedHasty);
+            if !is_busy || is_hasty {
+                self.take_over(scene, probe);
+            }
         } else if self.style == Style::Abandoned && scene.dice.chance(500) {
             self.way = Way::Polling;
         } else if !self.probed {
             self.probed = true;
             probe.put_frame(0x81, b"2probe");
-        } else if self.proved && self.style != Style::Abandoned {
-            let busy = self.poll.is_some() || self.post.is_some();
-            if !busy || self.style == Style::Hasty {
-                if busy {
-                    // What it has posted may be lost, an event between two attachments among it.
-                    self.hearing.unchecked = true;
-                    self.hearing.reasons.allow(CloseReason::ProtocolError);
-                }
-                probe.put_frame(0x81, b"5");
-                (self.socket, self.probe, self.poll, self.post) = (Some(number), None, None, None);
-            }
         }
         false
+    }
+
+    /// The last step from polls to a WebSocket.
+    fn take_over(&mut self, scene: &mut Scene<'_>, probe: &mut Client) {
+        if self.poll.is_some() || self.post.is_some() {
+            // What it has posted may be lost, an event between two attachments among it.
+            self.hearing.unchecked = true;
+            self.hearing.reasons.allow(CloseReason::ProtocolError);
+        }
+        // What stands behind the type means nothing.
+        probe.put_frame(0x81, if scene.dice.chance(200) { b"52" } else { b"5" });
+        self.socket = Some(probe.number);
+        (self.probe, self.poll, self.post) = (None, None, None);
     }
 
     fn forget_probe(&mut self) {
@@ -575,7 +585,8 @@ impl Person {
             _ => scene.dice.below(most as u64 / 3 + 1).min(40) as usize,
         };
         // What it posts may be lost: then nothing that it says may look like something else.
-        let is_lossy = self.style == Style::Hasty || self.end == End::TwoPosts;
+        let is_hasty = matches!(self.style, Style::Hasty | Style::UnprovedHasty);
+        let is_lossy = is_hasty || self.end == End::TwoPosts;
         let length = if is_lossy { length.max(14) } else { length };
         let text = payload(true, length, 100_000 + self.number, self.count);
         let text = String::from_utf8(text).expect("text");
@@ -636,7 +647,7 @@ impl Person {
         };
         if is_relayed {
             let text = format!("{kind}{space}{args}").into();
-            let spoken = Spoken { text, attachments, optional: false };
+            let spoken = Spoken::event(text, attachments);
             self.hearing.said += 1;
             self.hearing.sent.push_back(Saying { channel, args, spoken, plain, ack });
         }
@@ -684,7 +695,7 @@ impl Person {
             return false;
         }
         let busy = self.outgoing.is_empty() || self.post.is_some() || self.shake.is_some();
-        if busy || (self.proved && self.style != Style::Abandoned) {
+        if busy || self.is_pausing() {
             return false;
         }
         let Some(number) = self.free(clients) else { return true };

@@ -191,9 +191,16 @@ impl World {
     }
 
     /// A poll is not held any more once the WebSocket that is to take over has proved itself: its
-    /// client waits for that.
+    /// client waits for that. Nor is one when the WebSocket has taken over without its client
+    /// having waited.
     fn judge_upgrade(&self, number: usize) {
         let person = &self.people[number];
+        if person.hearing.on_socket && !self.pending {
+            for carrier in &person.carriers {
+                let is_held = self.holds_poll(&self.clients[*carrier]);
+                assert!(!is_held, "@{number} has moved, and #{carrier} still waits for its poll");
+            }
+        }
         let is_polling = person.hearing.receptive_ms.is_some() && person.socket.is_none();
         if let (true, Some(probe)) = (is_polling, person.hearing.proved_on) {
             let probe = &self.clients[probe];
@@ -202,6 +209,15 @@ impl World {
             let is_over = probe.close_code.is_some() || state.is_over() || state.blocked;
             assert!(is_over || self.pending, "@{number} waits for its poll and cannot upgrade");
         }
+    }
+
+    /// Whether a poll has certainly come on this connection and was not answered.
+    fn holds_poll(&self, client: &Client) -> bool {
+        let state = client.link.state.borrow();
+        let has_come = client.outbox.is_empty() && state.is_quiet() && !state.seems_unread();
+        let asked = client.expected.front().map(|asked| asked.purpose);
+        let is_over = state.blocked || state.dropped || client.gone;
+        asked == Some(Purpose::Poll) && has_come && !is_over
     }
 
     /// A session is pinged in time, and not kept once it has vanished.

@@ -149,6 +149,7 @@ impl World {
         let mut climate = Climate::draw(&mut dice);
         attack::draw(seed, &mut climate);
         climate::draw_order(seed, &mut climate);
+        climate::draw_greeting(seed, &mut climate);
         let net = Net::new(Dice::new(dice.next()), climate.temper);
         let mut birth = [0; 32];
         birth.fill_with(|| dice.next() as u8);

@@ -4,43 +4,99 @@
 //! Leaves to others: what an origin is and how it is compared (`wire/origin`), how a refusal is
 //! answered.
 //!
-//! The surprise: the page's own origin is let in without being told so. Only pages of listed
-//! origins need the fields of CORS.
+//! The surprise: a page is told the origin that it has named, also where `--allow-origin` lists
+//! `*`. Browsers take the star from no server to which they have sent cookies, and clients of
+//! Socket.IO 2.x send them whenever they poll.
 
 use super::respond::Fields;
 use crate::server::{Server, Socket};
-use crate::wire::http::Request;
-use crate::wire::origin::{self, Permission};
+use crate::wire::http::{Request, is_list_of_tokens};
+use crate::wire::origin::{self, ORIGIN_BYTES_MAX, Origin};
 
-/// What the page of a listed origin is let do. The number is the origin's position in
-/// `--allow-origin`.
+/// What the page of a listed origin is let do with an answer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::server) enum Lets {
+    /// Nothing: the answer is not meant for other pages.
+    Nothing,
     /// Read the answer.
-    Read(u16),
+    Read,
     /// Read the answer, and send the request that the page's browser has asked about (a preflight).
-    Send(u16),
+    Send,
 }
 
-impl Lets {
-    /// Adds what tells the browser; `origins` are those of `--allow-origin`.
-    pub(super) fn add_to<'a>(self, fields: &mut Fields<'a>, origins: &'a [Box<str>]) {
-        let (Lets::Read(number) | Lets::Send(number)) = self;
-        let origin = &*origins[usize::from(number)];
-        fields.push("Access-Control-Allow-Origin", origin);
-        if origin != "*" {
-            fields.push("Access-Control-Allow-Credentials", "true");
-            fields.push("Vary", "Origin");
-        }
-        match self {
-            Lets::Read(_) => {}
-            Lets::Send(_) => {
-                fields.push("Access-Control-Allow-Methods", "GET, POST");
-                fields.push("Access-Control-Allow-Headers", "Content-Type");
-                fields.push("Access-Control-Max-Age", "600");
+/// What the browser of a page of a listed origin is told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Grant<'a> {
+    origin: &'a str,
+    /// What the page may send, if it was asked for that.
+    sends: Option<Sends<'a>>,
+}
+
+/// What a page may send, as it was asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Sends<'a> {
+    methods: &'a str,
+    /// Names of fields; `None` if none were asked for, or nothing that is a list of such.
+    fields: Option<&'a str>,
+}
+
+/// The most bytes of names of fields that a page may ask for.
+const ASKED_BYTES_MAX: usize = 1024;
+
+impl<'a> Grant<'a> {
+    /// What the answer to `request` tells, if it comes from a page of one of the `listed` origins
+    /// and that is let do something.
+    pub(super) fn for_request(
+        request: &'a Request<'a, 'a>,
+        listed: &[Origin],
+        lets: Lets,
+    ) -> Option<Grant<'a>> {
+        let sends = match lets {
+            Lets::Nothing => return None,
+            Lets::Read => None,
+            Lets::Send => Some(Sends {
+                methods: asked(request, "access-control-request-method").unwrap_or("GET, POST"),
+                fields: asked(request, "access-control-request-headers"),
+            }),
+        };
+        Some(Grant { origin: listed_origin(request, listed)?, sends })
+    }
+
+    /// What the answer to a request that waited tells, if a page of `origin` may read it; no page
+    /// may if that is empty.
+    pub(super) fn to_read(origin: &'a [u8]) -> Option<Grant<'a>> {
+        let origin = core::str::from_utf8(origin).ok().filter(|origin| !origin.is_empty())?;
+        Some(Grant { origin, sends: None })
+    }
+
+    /// Adds what tells the browser.
+    pub(super) fn add_to(self, fields: &mut Fields<'a>) {
+        fields.push("Access-Control-Allow-Origin", self.origin);
+        fields.push("Access-Control-Allow-Credentials", "true");
+        fields.push("Vary", "Origin");
+        if let Some(sends) = self.sends {
+            fields.push("Access-Control-Allow-Methods", sends.methods);
+            if let Some(names) = sends.fields {
+                fields.push("Access-Control-Allow-Headers", names);
             }
+            fields.push("Access-Control-Max-Age", "600");
         }
     }
+}
+
+/// What the one field `name` asks for: a list of tokens, of at most [`ASKED_BYTES_MAX`] bytes.
+fn asked<'b>(request: &Request<'b, '_>, name: &str) -> Option<&'b str> {
+    let value = request.field(name).filter(|value| value.len() <= ASKED_BYTES_MAX)?;
+    is_list_of_tokens(value).then(|| core::str::from_utf8(value).ok()).flatten()
+}
+
+/// The origin of the page that sent the request, if that is listed and can stand in a field: it is
+/// visible ASCII, and no longer than any origin is.
+fn listed_origin<'b>(request: &Request<'b, '_>, listed: &[Origin]) -> Option<&'b str> {
+    let origin = request.field("origin").filter(|origin| origin.len() <= ORIGIN_BYTES_MAX)?;
+    let is_text = !origin.is_empty() && origin.iter().all(u8::is_ascii_graphic);
+    let is_listed = is_text && origin::is_listed(origin, listed);
+    is_listed.then(|| core::str::from_utf8(origin).ok()).flatten()
 }
 
 impl<S: Socket> Server<S> {
@@ -52,22 +108,21 @@ impl<S: Socket> Server<S> {
         let mut origins = request.fields("origin");
         match (origins.next(), origins.next()) {
             (None, _) => !request.has_token("sec-fetch-site", "cross-site"),
-            (Some(origin), None) => self.permission(request, origin).is_some(),
+            (Some(origin), None) => {
+                let authority = request.authority.unwrap_or_default();
+                let is_own = origin::is_own(origin, authority);
+                is_own || origin::is_listed(origin, &self.settings.origins)
+            }
             (Some(_), Some(_)) => false,
         }
     }
 
-    /// Which of `--allow-origin` let this request in, if it is not the page's own.
-    pub(in crate::server) fn listed_origin(&self, request: &Request<'_, '_>) -> Option<u16> {
-        match self.permission(request, request.field("origin")?)? {
-            Permission::OwnPage => None,
-            Permission::Listed(number) => u16::try_from(number).ok(),
-        }
-    }
-
-    /// Why the page of `origin` may send this request, if it may.
-    fn permission(&self, request: &Request<'_, '_>, origin: &[u8]) -> Option<Permission> {
-        let authority = request.authority.unwrap_or_default();
-        origin::permission(origin, authority, &self.settings.origins)
+    /// The origin of the page that sent the request, if that is listed and can be repeated in an
+    /// answer, of at most [`ORIGIN_BYTES_MAX`] bytes.
+    pub(in crate::server) fn listed_origin<'b>(
+        &self,
+        request: &Request<'b, '_>,
+    ) -> Option<&'b str> {
+        listed_origin(request, &self.settings.origins)
     }
 }

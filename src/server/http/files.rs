@@ -25,7 +25,7 @@ const POLICY: Field<'_> = (
 );
 
 impl<S: Socket> Server<S> {
-    /// Answers a request for `path`, which was decoded.
+    /// Answers a request for `path`, which was decoded and lies below the base path.
     pub(super) fn answer_file(
         &mut self,
         now: Now,
@@ -33,7 +33,12 @@ impl<S: Socket> Server<S> {
         request: &Request<'_, '_>,
         path: &str,
     ) {
-        let asset = match self.site.find(path) {
+        let found = match path {
+            // The base path without its slash is a folder like others, if there is a page in it.
+            "" => self.site.find("/").map(|_| Found::Folder),
+            _ => self.site.find(path),
+        };
+        let asset = match found {
             None => return self.respond(now, slot, request, Answer::plain(404)),
             Some(_) if request.method == Method::Options => {
                 return self.answer_options(now, slot, request, ALLOW_READ);

@@ -6,6 +6,7 @@
 use super::respond::{Answer, NO_STORE, RETRY_AFTER};
 use crate::server::{Server, Socket};
 use crate::time::Now;
+use crate::wire::base_path::BasePath;
 use crate::wire::http::Request;
 
 /// What a probe asks.
@@ -18,9 +19,10 @@ pub(super) enum Probe {
 }
 
 impl Probe {
-    /// What a request for `path`, as it was sent, asks; `None` if that is no probe's.
-    pub(super) fn at(path: &str) -> Option<Probe> {
-        match path {
+    /// What a request for `path`, as it was sent, asks, below `base` or without it; `None` if that
+    /// is no probe's.
+    pub(super) fn at(base: &BasePath, path: &str) -> Option<Probe> {
+        match base.below(path).unwrap_or(path) {
             "/healthz" => Some(Probe::Alive),
             "/readyz" => Some(Probe::Ready),
             _ => None,

@@ -13,7 +13,7 @@
 //! The surprise: nothing is said to somebody who had to send a PROXY header and did not, unless it
 //! is a probe. Every byte of ours would belong to the balancer's client.
 
-use super::cors::Lets;
+use super::cors::{Grant, Lets};
 use super::probe::Probe;
 use crate::conn::{Cx, Next, Remembered, Requester, Role};
 use crate::limits;
@@ -22,10 +22,10 @@ use crate::server::event::Spare;
 use crate::server::{AGENT_BYTES_MAX, Access, Event, Server, Socket};
 use crate::site::AssetId;
 use crate::time::{Duration, Now};
+use crate::wire::base_path::BasePath;
 use crate::wire::http::{
     self, Body, Connection, DATE_BYTES, Framing, Method, Request, ResponseHead, Version,
 };
-use crate::wire::origin::Origin;
 use crate::wire::ws;
 use core::net::SocketAddr;
 
@@ -45,7 +45,7 @@ pub(in crate::server) struct Answer<'a> {
     pub(in crate::server) content: Content<'a>,
     /// What the page of another origin is let do with the answer, if the request came from one that
     /// is listed.
-    pub(in crate::server) lets: Option<Lets>,
+    pub(in crate::server) lets: Lets,
     /// Whether the connection ends behind the answer, whatever the request says.
     pub(in crate::server) is_last: bool,
 }
@@ -69,7 +69,7 @@ impl<'a> Answer<'a> {
             content_type: TEXT,
             fields: &[],
             content: Content::Reason,
-            lets: None,
+            lets: Lets::Nothing,
             is_last: false,
         }
     }
@@ -90,7 +90,7 @@ impl<'a> Answer<'a> {
     }
 
     /// May be read by the page of a listed origin.
-    pub(in crate::server) const fn letting(self, lets: Option<Lets>) -> Answer<'a> {
+    pub(in crate::server) const fn letting(self, lets: Lets) -> Answer<'a> {
         Answer { lets, ..self }
     }
 
@@ -140,18 +140,20 @@ pub(in crate::server) struct Responder {
     date: (u64, [u8; DATE_BYTES]),
     /// Entries of the log that were written down and are filled again.
     spare: Spare,
-    /// `--allow-origin` as answers name them.
-    origins: Box<[Box<str>]>,
+    base_path: BasePath,
+    /// Where sessions are, for the log.
+    sessions_path: Box<str>,
 }
 
 impl Responder {
-    /// A responder that knows the origins of `--allow-origin` by their numbers there.
-    pub(in crate::server) fn new(allowed: &[Origin], now: Now) -> Responder {
+    /// A responder that has said nothing yet.
+    pub(in crate::server) fn new(base_path: &BasePath, now: Now) -> Responder {
         Responder {
             head: Vec::with_capacity(limits::RESPONSE_HEAD_BYTES_MAX),
             date: (now.unix_s, http::date(now.unix_s)),
             spare: Spare::default(),
-            origins: allowed.iter().map(|origin| origin.readers().into()).collect(),
+            base_path: base_path.clone(),
+            sessions_path: format!("{}/socket.io/", base_path.prefix()).into(),
         }
     }
 
@@ -175,13 +177,13 @@ impl Responder {
                 let (method, version) = (request.method.as_str(), request.version.as_str());
                 access.set_request(method, request.path, request.query.is_some(), version);
                 access.set_agent(request.field("user-agent").unwrap_or_default());
-                access.is_probe = Probe::at(request.path).is_some();
+                access.is_probe = Probe::at(&self.base_path, request.path).is_some();
             }
             Subject::Remembered(request) => {
                 let (method, version) = (request.method.as_str(), request.version.as_str());
                 // Which session the request was for stood in the query.
-                access.set_request(method, "/socket.io/", true, version);
-                access.set_agent(request.agent.map_or(&[][..], |agent| pool.bytes(agent)));
+                access.set_request(method, &self.sessions_path, true, version);
+                access.set_agent(request.agent(pool));
             }
             Subject::Nothing => {}
         }
@@ -189,11 +191,12 @@ impl Responder {
     }
 
     /// Puts the head of an answer together; `length` is that of the body that a GET gets, and
-    /// `None` where nothing is said about it.
+    /// `None` where nothing is said about it. `grant` is what pages of another origin are told.
     fn head(
         &mut self,
         now: Now,
         answer: &Answer<'_>,
+        grant: Option<Grant<'_>>,
         connection: Connection,
         length: Option<u64>,
     ) -> &[u8] {
@@ -202,8 +205,8 @@ impl Responder {
         }
         let mut fields = Fields::default();
         answer.fields.iter().for_each(|(name, value)| fields.push(name, value));
-        if let Some(lets) = answer.lets {
-            lets.add_to(&mut fields, &self.origins);
+        if let Some(grant) = grant {
+            grant.add_to(&mut fields);
         }
         // A 426 has a `Connection: Upgrade` of its own; both words may stand there.
         let head = ResponseHead {
@@ -268,7 +271,7 @@ impl<S: Socket> Server<S> {
         answer: Answer<'_>,
     ) -> bool {
         let Some(request) = self.connections.conn(slot).remembered() else { return true };
-        let answer = answer.letting(request.origin.map(Lets::Read));
+        let answer = answer.letting(Lets::Read);
         self.send_answer(now, slot, Subject::Remembered(request), &answer)
     }
 
@@ -299,7 +302,8 @@ impl<S: Socket> Server<S> {
         self.metrics.sessions_refused += 1;
         let client = self.client(slot);
         self.events.push(&mut self.pool, Event::Refused { client, why });
-        self.respond(now, slot, request, Answer::plain(503).with(&[RETRY_AFTER]));
+        let answer = Answer::plain(503).with(&[RETRY_AFTER]).letting(Lets::Read);
+        self.respond(now, slot, request, answer);
     }
 
     /// What has to be known of a request when its answer is decided, which is later.
@@ -310,11 +314,14 @@ impl<S: Socket> Server<S> {
     ) -> Remembered {
         let agent = request.field("user-agent").unwrap_or_default();
         let agent = &agent[..agent.len().min(AGENT_BYTES_MAX)];
-        // A line without it is better than no answer.
-        let agent = (!agent.is_empty())
-            .then(|| self.pool.take(agent.len()))
+        let origin = self.listed_origin(request).unwrap_or_default().as_bytes();
+        let noted_bytes = origin.len() + agent.len();
+        // A line without the one, and an answer that a foreign page cannot read, are better than
+        // none.
+        let noted = (noted_bytes > 0)
+            .then(|| self.pool.take(noted_bytes))
             .flatten()
-            .inspect(|buffer| assert!(self.pool.append(&mut { *buffer }, agent)));
+            .inspect(|buffer| assert!(self.pool.append_all(&mut { *buffer }, &[origin, agent])));
         let is_persistent = match self.what_allows(slot, request) {
             Next::Request => true,
             // A body would be taken for the next request: what has one is the last.
@@ -324,8 +331,9 @@ impl<S: Socket> Server<S> {
             method: request.method,
             version: request.version,
             is_persistent,
-            origin: self.listed_origin(request),
-            agent,
+            // At most ORIGIN_BYTES_MAX.
+            origin_bytes: noted.map_or(0, |_| origin.len() as u16),
+            noted,
         }
     }
 
@@ -388,7 +396,14 @@ impl<S: Socket> Server<S> {
             Next::Request | Next::Body(_) if subject.is_http10() => Connection::KeepAlive,
             Next::Request | Next::Body(_) => Connection::Unsaid,
         };
-        let head = self.responder.head(now, answer, connection, Some(length));
+        let grant = match subject {
+            Subject::Request(request) => {
+                Grant::for_request(request, &self.settings.origins, answer.lets)
+            }
+            Subject::Remembered(request) => Grant::to_read(request.origin(&self.pool)),
+            Subject::Nothing => None,
+        };
+        let head = self.responder.head(now, answer, grant, connection, Some(length));
         self.metrics.requests += 1;
         self.connections.count_answer(slot);
         let (pool, metrics) = (&mut self.pool, &mut self.metrics);
@@ -423,7 +438,7 @@ impl<S: Socket> Server<S> {
             None => &fields[..3],
         };
         let answer = Answer::plain(101).with(fields).of_type(None);
-        let head = self.responder.head(now, &answer, Connection::Unsaid, None);
+        let head = self.responder.head(now, &answer, None, Connection::Unsaid, None);
         self.metrics.requests += 1;
         let (pool, metrics) = (&mut self.pool, &mut self.metrics);
         let mut cx = Cx { now, pool, metrics, settings: &self.settings };
@@ -449,6 +464,7 @@ mod tests {
     use crate::id::Client;
     use crate::time::Instant;
     use crate::wire::http::parse;
+    use crate::wire::origin::Origin;
 
     const DATE: &str = "Date: Sun, 22 Nov 2026 10:23:36 GMT\r\n";
 
@@ -456,63 +472,63 @@ mod tests {
         Now { mono: Instant::from_millis(0), unix_s }
     }
 
-    fn responder(origins: &[&str]) -> Responder {
-        let origins = origins.iter().map(|text| Origin::parse(text).expect("an origin"));
-        Responder::new(&origins.collect::<Vec<_>>(), at(1_795_343_016))
+    fn responder() -> Responder {
+        Responder::new(&BasePath::default(), at(1_795_343_016))
     }
 
-    fn head(responder: &mut Responder, answer: &Answer<'_>, connection: Connection) -> String {
-        let head = responder.head(at(1_795_343_016), answer, connection, Some(2));
+    fn head(answer: &Answer<'_>, grant: Option<Grant<'_>>, connection: Connection) -> String {
+        let mut responder = responder();
+        let head = responder.head(at(1_795_343_016), answer, grant, connection, Some(2));
         String::from_utf8(head.to_vec()).expect("heads are text")
     }
 
     #[test]
     fn an_answer_has_its_own_fields_and_then_what_lets_a_page_read_it() {
-        let mut responder = responder(&["https://a.example", "*"]);
         let cookie = [NO_STORE, ("Set-Cookie", "io=x")];
         let answer = Answer::plain(200).with(&cookie).saying(b"ok");
         let begin = format!("HTTP/1.1 200 OK\r\n{DATE}");
         let plain = "Content-Type: text/plain; charset=utf-8\r\nContent-Length: 2\r\n\
                      Cache-Control: no-store\r\nSet-Cookie: io=x\r\n";
-        let written = head(&mut responder, &answer, Connection::Unsaid);
-        assert_eq!(written, format!("{begin}{plain}\r\n"));
-        let read = answer.letting(Some(Lets::Read(0)));
-        let written = head(&mut responder, &read, Connection::Close);
+        let written = head(&answer, None, Connection::KeepAlive);
+        assert_eq!(written, format!("{begin}Connection: keep-alive\r\n{plain}\r\n"));
+        assert_eq!(Grant::to_read(b""), None);
+        let written = head(&answer, Grant::to_read(b"https://a.example"), Connection::Close);
         let lets = "Access-Control-Allow-Origin: https://a.example\r\n\
                     Access-Control-Allow-Credentials: true\r\nVary: Origin\r\n";
         assert_eq!(written, format!("{begin}Connection: close\r\n{plain}{lets}\r\n"));
-        let read = answer.letting(Some(Lets::Read(1)));
-        let written = head(&mut responder, &read, Connection::KeepAlive);
-        let lets = "Access-Control-Allow-Origin: *\r\n";
-        assert_eq!(written, format!("{begin}Connection: keep-alive\r\n{plain}{lets}\r\n"));
     }
 
     #[test]
     fn a_preflight_is_told_what_may_be_sent_and_has_no_body() {
-        let mut responder = responder(&["https://a.example"]);
-        let answer = Answer::plain(204).letting(Some(Lets::Send(0)));
-        let written = head(&mut responder, &answer, Connection::Unsaid);
+        let mut storage = [httparse::EMPTY_HEADER; http::FIELDS_MAX];
+        let bytes = b"OPTIONS / HTTP/1.1\r\nHost: h\r\nOrigin: https://a.example\r\n\
+            Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: a, b\r\n\r\n";
+        let request = parse(bytes, &mut storage).expect("a request");
+        let grant = Grant::for_request(&request, &[Origin::Any], Lets::Send);
+        let written = head(&Answer::plain(204), grant, Connection::Unsaid);
         let lets = "Access-Control-Allow-Origin: https://a.example\r\n\
                     Access-Control-Allow-Credentials: true\r\nVary: Origin\r\n\
-                    Access-Control-Allow-Methods: GET, POST\r\n\
-                    Access-Control-Allow-Headers: Content-Type\r\nAccess-Control-Max-Age: 600\r\n";
+                    Access-Control-Allow-Methods: POST\r\n\
+                    Access-Control-Allow-Headers: a, b\r\nAccess-Control-Max-Age: 600\r\n";
         assert_eq!(written, format!("HTTP/1.1 204 No Content\r\n{DATE}{lets}\r\n"));
+        assert_eq!(Grant::for_request(&request, &[Origin::Any], Lets::Nothing), None);
+        assert_eq!(Grant::for_request(&request, &[Origin::Null], Lets::Send), None);
     }
 
     #[test]
     fn the_date_is_that_of_the_second_and_nothing_is_left_of_the_answer_before() {
-        let mut responder = responder(&[]);
+        let mut responder = responder();
         let long = Answer::plain(404).with(&[NO_STORE]);
-        head(&mut responder, &long, Connection::Close);
+        responder.head(at(1_795_343_016), &long, None, Connection::Close, Some(2));
         let answer = Answer::plain(304).of_type(None);
-        let later = responder.head(at(1_795_343_017), &answer, Connection::Unsaid, Some(0));
+        let later = responder.head(at(1_795_343_017), &answer, None, Connection::Unsaid, Some(0));
         let expected = "HTTP/1.1 304 Not Modified\r\nDate: Sun, 22 Nov 2026 10:23:37 GMT\r\n\r\n";
         assert_eq!(core::str::from_utf8(later), Ok(expected));
     }
 
     fn logged(subject: Subject<'_>, pool: &Pool) -> Box<Access> {
         let client = Client::new("203.0.113.7:51034".parse().expect("an address")).address();
-        let event = responder(&[]).log(pool, client, subject, 200, 2);
+        let event = responder().log(pool, client, subject, 200, 2);
         let Event::Request(access) = event else { panic!("{event:?}") };
         access
     }
@@ -529,14 +545,14 @@ mod tests {
         assert_eq!((&*access.agent, access.is_probe), (b"a".as_slice(), true));
         assert!(subject.is_http10() && subject.wants_no_body());
 
-        let mut agent = pool.take(1).expect("memory");
-        assert!(pool.append(&mut agent, b"b"));
+        let mut noted = pool.take(4).expect("memory");
+        assert!(pool.append(&mut noted, b"a://b"));
         let remembered = Remembered {
             method: Method::Post,
             version: Version::Http11,
             is_persistent: true,
-            origin: None,
-            agent: Some(agent),
+            origin_bytes: 4,
+            noted: Some(noted),
         };
         let subject = Subject::Remembered(remembered);
         let access = logged(subject, &pool);

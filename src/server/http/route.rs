@@ -14,13 +14,14 @@ use crate::conn::Requester;
 use crate::reason::CloseReason;
 use crate::server::{Server, Socket};
 use crate::time::Now;
+use crate::wire::base_path::{BASE_PATH_BYTES_MAX, BasePath};
 use crate::wire::http::{self, FIELDS_MAX, HeadError, Method, Request};
 use crate::wire::{host, ws};
 use crate::{limits, work};
 use core::net::{IpAddr, SocketAddr};
 
 /// Longest path that is looked up, decoded. No file that is served has a longer one.
-const PATH_BYTES_MAX: usize = 1024;
+const PATH_BYTES_MAX: usize = BASE_PATH_BYTES_MAX + 1024;
 
 impl<S: Socket> Server<S> {
     /// Answers the request whose head is `head`, or ends the connection.
@@ -32,10 +33,16 @@ impl<S: Socket> Server<S> {
             Err(error) => return self.refuse_head(now, slot, error),
         };
         self.take_forwarded(slot, &request);
-        let probe = Probe::at(request.path);
+        let requester = self.connections.conn(slot).requester();
+        let probe = match requester {
+            Requester::Health => Probe::at(&BasePath::default(), request.path),
+            Requester::Client | Requester::Probe => {
+                Probe::at(&self.settings.base_path, request.path)
+            }
+        };
         let reads = matches!(request.method, Method::Get | Method::Head);
         let asks = request.method == Method::Options;
-        match (self.connections.conn(slot).requester(), probe) {
+        match (requester, probe) {
             (Requester::Probe, Some(probe)) if reads => {
                 self.answer_probe(now, slot, &request, probe);
             }
@@ -66,20 +73,21 @@ impl<S: Socket> Server<S> {
             return self.answer_options(now, slot, request, ALLOW_READ);
         }
         let mut decoded = [0; PATH_BYTES_MAX];
-        let Some(path) = http::percent_decode(request.path, &mut decoded) else {
-            return self.respond(now, slot, request, Answer::plain(404));
+        let decoded = http::percent_decode(request.path, &mut decoded);
+        let Some(path) = decoded.and_then(|path| self.settings.base_path.below(path)) else {
+            return self.answer_elsewhere(now, slot, request);
         };
         if matches!(path, "/socket.io" | "/socket.io/") {
             return self.answer_engine(now, slot, request);
         }
         if let Some(channel) = upgrade::channel_at(path) {
             if request.method == Method::Options {
-                let allow = if path == "/" { ALLOW_READ } else { ws::ALLOW };
+                let allow = if matches!(path, "" | "/") { ALLOW_READ } else { ws::ALLOW };
                 return self.answer_options(now, slot, request, allow);
             }
             match upgrade::check(request) {
                 Ok(Some(offer)) => return self.upgrade(now, slot, request, channel, offer),
-                Ok(None) if path == "/" => {}
+                Ok(None) if matches!(path, "" | "/") => {}
                 Ok(None) => {
                     return self.refuse_upgrade(now, slot, request, ws::Refusal::NotAnUpgrade);
                 }
@@ -87,6 +95,15 @@ impl<S: Socket> Server<S> {
             }
         }
         self.answer_file(now, slot, request, path);
+    }
+
+    /// Answers a request for what does not lie below the base path. HAProxy's check, as it is
+    /// without a word of the operator, is a probe and as such answered here as well.
+    fn answer_elsewhere(&mut self, now: Now, slot: u32, request: &Request<'_, '_>) {
+        if request.method == Method::Options && request.path == "/" {
+            return self.answer_options(now, slot, request, ALLOW_READ);
+        }
+        self.respond(now, slot, request, Answer::plain(404));
     }
 
     /// Whether `authority` names this server. The page of a foreign name that was made to lead here

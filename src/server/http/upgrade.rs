@@ -16,10 +16,11 @@ use crate::time::Now;
 use crate::wire::http::{Method, Request, Version};
 use crate::wire::ws::{self, Upgrade};
 
-/// The channel that a plain WebSocket at `path`, which was decoded, becomes a member of.
+/// The channel that a plain WebSocket at `path`, which was decoded, becomes a member of. Nobody who
+/// opens one follows a redirect, so the base path does with and without its slash.
 pub(super) fn channel_at(path: &str) -> Option<&str> {
     match path {
-        "/ws" | "/" => Some(DEFAULT_CHANNEL),
+        "/ws" | "/" | "" => Some(DEFAULT_CHANNEL),
         _ => path.strip_prefix("/ws/").filter(|name| is_channel_name(name)),
     }
 }

@@ -9,6 +9,7 @@ use crate::server::http::cors::Lets;
 use crate::server::http::respond::{Answer, NO_STORE};
 use crate::server::{Server, Socket};
 use crate::time::Now;
+use crate::wire::base_path::{BASE_PATH_BYTES_MAX, BasePath};
 use crate::wire::engine::{Refusal, SID_BYTES, Sid, Version};
 use crate::wire::http::Request;
 
@@ -44,8 +45,9 @@ impl<S: Socket> Server<S> {
             *held = None;
         }
         let entry = self.sessions.get(session);
-        let mut cookie = [0; COOKIE_BYTES];
-        let fields = [NO_STORE, ("Set-Cookie", cookie_of(&entry.sid, &mut cookie))];
+        let mut cookie = [0; COOKIE_BYTES_MAX];
+        let cookie = cookie_of(&entry.sid, &self.settings.base_path, &mut cookie);
+        let fields = [NO_STORE, ("Set-Cookie", cookie)];
         let fields = match entry.version {
             Version::V3 => &fields[..],
             Version::V4 => &fields[..1],
@@ -76,8 +78,7 @@ impl<S: Socket> Server<S> {
         request: &Request<'_, '_>,
         refusal: Refusal,
     ) {
-        let lets = self.listed_origin(request).map(Lets::Read);
-        let answer = Answer::plain(refusal.status()).letting(lets);
+        let answer = Answer::plain(refusal.status()).letting(Lets::Read);
         let answer = if request.has_token("upgrade", "websocket") {
             answer.saying(refusal.message().as_bytes()).and_close()
         } else {
@@ -87,14 +88,13 @@ impl<S: Socket> Server<S> {
     }
 }
 
-const COOKIE_BEGIN: &str = "io=";
-const COOKIE_END: &str = "; Path=/; HttpOnly";
-const COOKIE_BYTES: usize = COOKIE_BEGIN.len() + SID_BYTES + COOKIE_END.len();
+const COOKIE_BYTES_MAX: usize = SID_BYTES + BASE_PATH_BYTES_MAX + 32;
 
 /// The cookie by which clients of protocol 3 may keep a balancer at one target.
-fn cookie_of<'o>(sid: &Sid, out: &'o mut [u8; COOKIE_BYTES]) -> &'o str {
-    let parts = [COOKIE_BEGIN, sid.as_str(), COOKIE_END];
+fn cookie_of<'o>(sid: &Sid, base: &BasePath, out: &'o mut [u8; COOKIE_BYTES_MAX]) -> &'o str {
+    let parts = ["io=", sid.as_str(), "; Path=", base.prefix(), "/; HttpOnly"];
+    let length = parts.iter().map(|part| part.len()).sum();
     let bytes = parts.iter().flat_map(|part| part.bytes());
     out.iter_mut().zip(bytes).for_each(|(place, byte)| *place = byte);
-    core::str::from_utf8(out).expect("ASCII in three parts")
+    core::str::from_utf8(&out[..length]).expect("ASCII in all parts")
 }

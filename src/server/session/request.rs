@@ -50,6 +50,9 @@ impl<S: Socket> Server<S> {
         let Some(transport) = query.transport else {
             return self.refuse_engine(now, slot, request, Refusal::TransportUnknown);
         };
+        if query.base64 && transport == engine::TransportName::WebSocket {
+            return self.refuse_engine(now, slot, request, Refusal::Base64);
+        }
         match query.session {
             Asked::New => self.answer_handshake(now, slot, request, &query, transport),
             Asked::Unknown => self.refuse_engine(now, slot, request, Refusal::SidUnknown),
@@ -99,9 +102,9 @@ impl<S: Socket> Server<S> {
     fn poll(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, session: SessionId) {
         let Transport::Polling { held, .. } = self.sessions.get(session).transport else { return };
         if held.is_some() {
-            let status = overlap_status(self.sessions.get(session).version);
+            let version = self.sessions.get(session).version;
             self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
-            return self.respond(now, slot, request, Answer::plain(status).saying(b""));
+            return self.respond(now, slot, request, overlap(version));
         }
         if let Some(drain) = &mut self.drain {
             drain.polled(now.mono);
@@ -125,9 +128,8 @@ impl<S: Socket> Server<S> {
             return;
         };
         if posting.is_some() {
-            let status = overlap_status(version);
             self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
-            return self.respond(now, slot, request, Answer::plain(status).saying(b""));
+            return self.respond(now, slot, request, overlap(version));
         }
         if let Transport::Polling { posting, .. } = &mut self.sessions.edit(session).transport {
             *posting = Some(id);
@@ -174,16 +176,19 @@ impl<S: Socket> Server<S> {
     /// (`OPTIONS`). `false`, and nothing is answered, if the page is no such page.
     #[must_use]
     fn answer_preflight(&mut self, now: Now, slot: u32, request: &Request<'_, '_>) -> bool {
-        let Some(listed) = self.listed_origin(request) else { return false };
-        self.respond(now, slot, request, Answer::plain(204).letting(Some(Lets::Send(listed))));
+        if self.listed_origin(request).is_none() {
+            return false;
+        }
+        self.respond(now, slot, request, Answer::plain(204).letting(Lets::Send));
         true
     }
 }
 
-/// The status by which the reference refuses a second poll, or a second POST, at a time.
-fn overlap_status(version: Version) -> u16 {
-    match version {
+/// How the reference refuses a second poll, or a second POST, at a time.
+fn overlap(version: Version) -> Answer<'static> {
+    let status = match version {
         Version::V3 => 500,
         Version::V4 => 400,
-    }
+    };
+    Answer::plain(status).saying(b"").letting(Lets::Read)
 }

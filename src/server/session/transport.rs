@@ -1,12 +1,13 @@
 //! What carries a session: the frames of its WebSocket, and upgrades from polls to one.
 //!
-//! An upgrade is a WebSocket that proves itself before it takes the session over:
+//! An upgrade is a WebSocket that takes the session over. Most clients have it prove itself before
+//! that; those that do not begin with the last step:
 //!
 //! ```text
 //!   client               WebSocket       poll
 //!     │  GET …websocket&sid  ──►  101      │ held
 //!     │  2probe  ─────────────►  3probe    │ ──► 6 (or data): the client stops polling
-//!     │  5  ──────────────────►  from here on everything goes here
+//!     │  5  ──────────────────►  from here on everything goes here; a poll gets 6 (or data)
 //! ```
 //!
 //! The surprise: what waits for a session between two polls are whole frames, so the new WebSocket
@@ -50,17 +51,14 @@ impl<S: Socket> Server<S> {
         session: SessionId,
         packet: engine::Packet<'_>,
     ) {
-        let probed = self.sessions.get(session).upgrade.is_some_and(|upgrade| upgrade.probed);
         match (packet.kind, packet.data) {
             (engine::PacketType::Ping, engine::Data::Text("probe")) => {
-                if let Some(upgrade) = &mut self.sessions.edit(session).upgrade {
-                    upgrade.probed = true;
-                }
+                self.stop_polling(session);
                 self.say_on(now, id, &[b"\x81\x063probe"]);
                 // The client finishes only when its poll has come back.
                 self.sessions.answer_soon(session);
             }
-            (engine::PacketType::Upgrade, _) if probed => self.finish_upgrade(now, id, session),
+            (engine::PacketType::Upgrade, _) => self.finish_upgrade(now, id, session),
             _ => {
                 let reason = CloseReason::ProtocolError;
                 self.close(now, id.slot, CloseFrame::Reason(reason), reason);
@@ -68,8 +66,17 @@ impl<S: Socket> Server<S> {
         }
     }
 
+    /// From now on a poll is answered at once, if need be with a packet that says nothing.
+    fn stop_polling(&mut self, session: SessionId) {
+        if let Some(upgrade) = &mut self.sessions.edit(session).upgrade {
+            upgrade.probed = true;
+        }
+    }
+
     fn finish_upgrade(&mut self, now: Now, id: ConnId, session: SessionId) {
-        // A client that does not wait for its poll gets it back all the same.
+        // A client that does not wait for its poll gets it back all the same, and so does one that
+        // has sent no probe.
+        self.stop_polling(session);
         self.answer_poll(now, session);
         if let Transport::Polling { posting: Some(post), .. } = self.sessions.get(session).transport
         {

@@ -82,9 +82,8 @@ pub enum Asked {
 /// What a request for `/socket.io/` says in its query. Of a parameter that comes more than once the
 /// last counts.
 ///
-/// These parameters are not looked at: `t`, which is there against caches; `b64`, by which a client
-/// of protocol 3 says that it cannot take binary, since our bodies are always text; those that
-/// belong to the application.
+/// These parameters are not looked at: `t`, which is there against caches, and those that belong to
+/// the application.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Query {
     /// The protocol, by `EIO`: 4 if it is `4`, 3 if it is anything else; `None` if it is missing,
@@ -96,6 +95,9 @@ pub struct Query {
     pub session: Asked,
     /// Whether the answer is to be a script (JSONP), by `j`, which protocol 3 alone has.
     pub jsonp: bool,
+    /// Whether the client cannot take binary, by a `b64` that has a value. Bodies of polls are
+    /// text anyway.
+    pub base64: bool,
 }
 
 impl Query {
@@ -103,11 +105,11 @@ impl Query {
     /// `%` without two hexadecimal digits stands for itself. One pass, no allocation.
     pub fn parse(query: &str) -> Query {
         let (mut version, mut transport, mut sid) = (None, None, None);
-        let mut jsonp = false;
+        let (mut jsonp, mut base64) = (false, false);
         for pair in query.as_bytes().split(|byte| *byte == b'&') {
             // A query may be a thousand pairs of nothing, so a pair that cannot have a known name
             // is passed over by its first byte.
-            let Some(b'E' | b't' | b's' | b'j' | b'%') = pair.first() else { continue };
+            let Some(b'E' | b't' | b's' | b'j' | b'b' | b'%') = pair.first() else { continue };
             let name_end = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
             let (name, rest) = pair.split_at(name_end);
             let value = rest.get(1..).unwrap_or_default();
@@ -117,6 +119,7 @@ impl Query {
                 Some(b"transport") => transport = Some(value),
                 Some(b"sid") => sid = Some(value),
                 Some(b"j") => jsonp = true,
+                Some(b"b64") => base64 = !value.is_empty(),
                 Some(_) | None => {}
             }
         }
@@ -132,6 +135,7 @@ impl Query {
                 Some(sid) => asked(sid),
             },
             jsonp,
+            base64,
         }
     }
 
@@ -234,16 +238,20 @@ pub enum Refusal {
     BadRequest,
     /// Policy forbids the request, for instance because of its origin.
     Forbidden,
+    /// The request is for a WebSocket to a client that cannot take binary. A channel's records are
+    /// sent to each WebSocket as they are, attachments as binary frames.
+    Base64,
 }
 
 impl Refusal {
-    /// All refusals, in the order of their codes.
-    pub const ALL: [Refusal; 5] = [
+    /// All refusals: first those of the reference, in the order of their codes.
+    pub const ALL: [Refusal; 6] = [
         Refusal::TransportUnknown,
         Refusal::SidUnknown,
         Refusal::HandshakeMethod,
         Refusal::BadRequest,
         Refusal::Forbidden,
+        Refusal::Base64,
     ];
 
     /// The status of the response.
@@ -253,7 +261,8 @@ impl Refusal {
             Refusal::TransportUnknown
             | Refusal::SidUnknown
             | Refusal::HandshakeMethod
-            | Refusal::BadRequest => 400,
+            | Refusal::BadRequest
+            | Refusal::Base64 => 400,
         }
     }
 
@@ -265,6 +274,7 @@ impl Refusal {
             Refusal::HandshakeMethod => "Bad handshake method",
             Refusal::BadRequest => "Bad request",
             Refusal::Forbidden => "Forbidden",
+            Refusal::Base64 => "Base64 is for polling: b64 (forceBase64) does without a WebSocket",
         }
     }
 
@@ -276,6 +286,10 @@ impl Refusal {
             Refusal::HandshakeMethod => r#"{"code":2,"message":"Bad handshake method"}"#,
             Refusal::BadRequest => r#"{"code":3,"message":"Bad request"}"#,
             Refusal::Forbidden => r#"{"code":4,"message":"Forbidden"}"#,
+            Refusal::Base64 => concat!(
+                r#"{"code":3,"message":"Base64 is for polling: "#,
+                r#"b64 (forceBase64) does without a WebSocket"}"#
+            ),
         }
     }
 }

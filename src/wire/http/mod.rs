@@ -40,10 +40,32 @@ const fn is_token_byte(byte: u8) -> bool {
         || matches!(byte, b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~')
 }
 
+/// Whether a field's `value` is a list of tokens, at least one and none of them empty, with commas
+/// and blanks between them (RFC 9110 §5.6.1 and §5.6.2). Then `value` is visible ASCII and blanks.
+pub fn is_list_of_tokens(value: &[u8]) -> bool {
+    let is_token = |member: &[u8]| !member.is_empty() && member.iter().all(|&b| is_token_byte(b));
+    value.split(|byte| *byte == b',').map(trimmed).all(is_token)
+}
+
 /// `bytes` without the optional whitespace around them: spaces and tabs (RFC 9110 §5.6.3).
 const fn trimmed(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
         bytes = rest;
     }
     bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_tokens_has_nothing_else_in_it() {
+        for list in ["a", "authorization, x-custom", "a,b", " a\t,\tb ", "!#$%&'*+-.^_`|~09azAZ"] {
+            assert!(is_list_of_tokens(list.as_bytes()), "{list}");
+        }
+        for other in ["", " ", ",", "a,", ",a", "a,,b", "a b", "a;b", "\"a\"", "a\r\nb", "\u{e9}"] {
+            assert!(!is_list_of_tokens(other.as_bytes()), "{other}");
+        }
+    }
 }

@@ -83,8 +83,14 @@ pub fn text_event_bytes(namespace: &str, text: &str) -> usize {
 /// Name and arguments of a plain client's binary message, whose bytes follow as one attachment.
 pub const BINARY_ARGS: &str = r#"["chat message",{"_placeholder":true,"num":0}]"#;
 
-/// Name and arguments of the event that tells members of a newcomer.
-pub const HI_ARGS: &str = r#"["hi"]"#;
+/// The JSON array of an event called `name` that has no arguments, as [`event`] takes it: at most
+/// [`ESCAPED_BYTES_MAX`] times the bytes of the name, and four more.
+pub fn args_of_name(name: &str) -> Box<str> {
+    let mut args = vec![b'['];
+    string(name, &mut args);
+    args.push(b']');
+    String::from_utf8(args).expect("JSON of a text is text").into()
+}
 
 /// The beginning of a `chat message`'s array.
 const CHAT_MESSAGE_BEGIN: &str = r#"["chat message","#;

@@ -30,7 +30,7 @@ mod json;
 
 pub use decode::{Argument, Decoder, Event, Name, Packet, decode, event_of};
 pub use encode::{
-    ANSWER_BYTES_MAX, BINARY_ARGS, CHAT_MESSAGE, HI_ARGS, acknowledgement, connected, event,
+    ANSWER_BYTES_MAX, BINARY_ARGS, CHAT_MESSAGE, acknowledgement, args_of_name, connected, event,
     event_bytes, refused, text_event, text_event_bytes,
 };
 pub use json::Text;
