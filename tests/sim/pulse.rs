@@ -229,8 +229,7 @@ impl World {
         let heard_ms = hearing.heard_ms().max(hearing.saying_ms);
         let moments_ms = [opened_ms, heard_ms, hearing.excused_ms, self.woke_ms];
         // Whether a publisher has vanished is not known while it has to wait to be read.
-        let gone = Due::after(moments_ms, ping_ms + pong_ms)
-            .and_after(self.oracle.unplaced_ms + ping_ms + pong_ms);
+        let gone = Due::after(moments_ms, ping_ms + pong_ms).and_after(self.oracle.unplaced_ms);
         assert!(!gone.is_over(served_ms), "@{number} vanished and stays: {gone:?}");
         // In protocol 3 it is the client that pings.
         if person.version != 4 {
