@@ -91,6 +91,13 @@ pub enum Event {
         /// What there is not enough of, in words.
         why: &'static str,
     },
+    /// A request for a WebSocket or a session was refused by a rule.
+    Denied {
+        /// The client's real address.
+        client: SocketAddr,
+        /// Which rule.
+        denial: Denial,
+    },
     /// There was no room for some of the events before this one.
     Dropped {
         /// How many.
@@ -98,6 +105,36 @@ pub enum Event {
     },
     /// The drain is over: nobody is left.
     Drained,
+}
+
+/// Why a request for a WebSocket or a session was refused.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Denial {
+    /// Pages of this origin may not connect. The text is empty if what was named is no text, or is
+    /// longer than what is shown of an outside value.
+    Origin(Box<str>),
+    /// Several origins were named.
+    Origins,
+    /// The page of another site had it fetched without an `Origin`: by an image, a link, a script.
+    NoOrigin,
+    /// The server does not go by this name: the host and port of the request, as much of them as is
+    /// shown.
+    Host(Box<str>),
+    /// A rule of the protocol, in words.
+    Rule(&'static str),
+}
+
+impl Denial {
+    /// Pages of `origin`, the raw value of a field, may not connect.
+    pub(super) fn origin(origin: &[u8]) -> Denial {
+        let text = core::str::from_utf8(origin).ok().filter(|text| cut(text).len() == text.len());
+        Denial::Origin(text.unwrap_or_default().into())
+    }
+
+    /// The server does not go by the name in `authority`.
+    pub(super) fn host(authority: Option<&str>) -> Denial {
+        Denial::Host(cut(authority.unwrap_or_default()).into())
+    }
 }
 
 /// One request and its answer.
@@ -180,10 +217,14 @@ impl Event {
             | Event::Closed { channel, .. }
             | Event::Lapped { channel, .. } => channel,
             Event::Endpoint { vpc_endpoint, .. } => vpc_endpoint,
-            Event::Message { text, .. } => text,
+            Event::Message { text, .. }
+            | Event::Denied { denial: Denial::Origin(text) | Denial::Host(text), .. } => text,
             Event::Unentered { .. }
             | Event::Ended { .. }
             | Event::Refused { .. }
+            | Event::Denied {
+                denial: Denial::Origins | Denial::NoOrigin | Denial::Rule(_), ..
+            }
             | Event::Dropped { .. }
             | Event::Drained => return 0,
         };

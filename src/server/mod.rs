@@ -34,7 +34,7 @@ pub use self::io::batch::{Batch, OneByOne, Outgoing};
 pub use crate::conn::Listener;
 use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
-pub use event::{AGENT_BYTES_MAX, Access, Event};
+pub use event::{AGENT_BYTES_MAX, Access, Denial, Event};
 pub use publish::{DEFERRED_MAX, Ticket, Unplaced};
 
 use crate::conn::Conn;

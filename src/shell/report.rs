@@ -15,10 +15,12 @@ use super::net::{Listeners, Stream};
 use crate::config::{Config, Machine};
 use crate::metrics::Histogram;
 use crate::reason::CloseReason;
-use crate::server::{Access, Event, Listener, Server};
+use crate::server::{Access, Denial, Event, Listener, Server};
 use crate::settings::UNIX_PEER;
 use crate::text::{Composed, shown, shown_text};
 use crate::time::{Duration, Instant, Now};
+use crate::wire::host::Host;
+use crate::wire::origin::Origin;
 
 /// The most warnings of one kind that are let through in a window.
 const WARNINGS_MAX: u32 = 5;
@@ -33,6 +35,9 @@ enum Kind {
     Accept,
     Lapped,
     Refused,
+    Foreign,
+    Misnamed,
+    Ruled,
     Proxy,
     Memory,
     Endpoint,
@@ -49,7 +54,7 @@ struct Window {
 /// Turns events into log lines.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    windows: [Window; 7],
+    windows: [Window; 10],
     /// How many events had no room in the server's queue, and were not told of yet.
     dropped: u64,
 }
@@ -64,6 +69,41 @@ impl Display for Shown {
             _ if self.0 == UNIX_PEER => f.write_str("unix:"),
             0 => self.0.ip().fmt(f),
             _ => self.0.fmt(f),
+        }
+    }
+}
+
+/// What is said of a page's origin that is not listed, empty if it is none.
+struct Listing<'a>(&'a str);
+
+impl Display for Listing<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Listing(text) = *self;
+        // A flag is copied into a shell: what that would take for more than text is not offered.
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/[]".contains(&byte);
+        match Origin::parse(text) {
+            Ok(origin) if text != "*" && text.bytes().all(is_plain) => write!(
+                f,
+                "pages of {origin} may not connect, --allow-origin {origin} would let them"
+            ),
+            Ok(_) | Err(_) => write!(
+                f,
+                "its Origin \"{}\" is no page's, only --allow-origin '*' would let it in",
+                shown_text(text)
+            ),
+        }
+    }
+}
+
+/// What is said of a host that the server does not go by.
+struct Naming<'a>(&'a str);
+
+impl Display for Naming<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Naming(text) = *self;
+        match Host::parse(text) {
+            Ok(host) => write!(f, "--host does not name {host}, --host {host} would let it in"),
+            Err(_) => write!(f, "--host does not name \"{}\"", shown_text(text)),
         }
     }
 }
@@ -236,9 +276,37 @@ impl Report {
                 let client = Shown(client);
                 self.warn(now, Kind::Refused, format_args!("{client} was refused: {why}"));
             }
+            Event::Denied { client, ref denial } => self.denied(now, client, denial),
             Event::Dropped { events } => self.dropped(now, events),
             Event::Drained => {}
         }
+    }
+
+    /// Logs which rule has refused a request for a WebSocket or a session, and which flag would let
+    /// it in. What no flag lets in is the client's doing, and no warning.
+    fn denied(&mut self, now: Now, client: SocketAddr, denial: &Denial) {
+        let client = Shown(client);
+        match denial {
+            Denial::Origin(origin) => {
+                let advice = Listing(origin);
+                self.warn(now, Kind::Foreign, format_args!("{client} was refused: {advice}"));
+            }
+            Denial::Host(host) => {
+                let advice = Naming(host);
+                self.warn(now, Kind::Misnamed, format_args!("{client} was refused: {advice}"));
+            }
+            Denial::Origins => self.ruled(now, &client, "it names several origins"),
+            Denial::NoOrigin => {
+                let rule = "another site's page had it fetched without an Origin, as images, \
+                            links and scripts are";
+                self.ruled(now, &client, rule);
+            }
+            Denial::Rule(rule) => self.ruled(now, &client, rule),
+        }
+    }
+
+    fn ruled(&mut self, now: Now, client: &Shown, rule: &str) {
+        self.say(now, Level::Info, Kind::Ruled, format_args!("{client} was refused: {rule}"));
     }
 
     /// Logs that `events` events had no room in the server's queue. If the line is not let through,
@@ -261,14 +329,19 @@ impl Report {
     }
 
     fn warn(&mut self, now: Now, kind: Kind, line: fmt::Arguments<'_>) {
+        self.say(now, Level::Warn, kind, line);
+    }
+
+    fn say(&mut self, now: Now, level: Level, kind: Kind, line: fmt::Arguments<'_>) {
         let suppressed = self.windows[kind as usize].suppressed;
         if !self.admits(now, kind) {
             return;
         }
         if self.windows[kind as usize].suppressed < suppressed {
-            warn!(target: TARGET, "{line} ({suppressed} more of this kind were not logged)");
+            let more = format_args!("{suppressed} more of this kind were not logged");
+            log!(target: TARGET, level, "{line} ({more})");
         } else {
-            warn!(target: TARGET, "{line}");
+            log!(target: TARGET, level, "{line}");
         }
     }
 
@@ -321,6 +394,49 @@ fn access_line(access: &Access) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_names_the_flag_that_would_let_it_in() {
+        let long = "a".repeat(300);
+        for (origin, line) in [
+            (
+                "https://A.example:443/",
+                "pages of https://a.example may not connect, \
+              --allow-origin https://a.example would let them",
+            ),
+            ("null", "pages of null may not connect, --allow-origin null would let them"),
+            (
+                "http://[::1]:81",
+                "pages of http://[::1]:81 may not connect, \
+              --allow-origin http://[::1]:81 would let them",
+            ),
+            ("", "its Origin \"\" is no page's, only --allow-origin '*' would let it in"),
+            ("*", "its Origin \"*\" is no page's, only --allow-origin '*' would let it in"),
+            (
+                "a\n\"",
+                "its Origin \"a\\n\\\"\" is no page's, only --allow-origin '*' would let it in",
+            ),
+            // Nobody is to copy that into a shell.
+            (
+                "http://a$(b)",
+                "its Origin \"http://a$(b)\" is no page's, \
+              only --allow-origin '*' would let it in",
+            ),
+        ] {
+            assert_eq!(Listing(origin).to_string(), line);
+        }
+        assert!(Listing(&long).to_string().len() < 350);
+        for (host, line) in [
+            (
+                "Chat.example:81",
+                "--host does not name chat.example, --host chat.example would let it in",
+            ),
+            ("", "--host does not name \"\""),
+            ("a b", "--host does not name \"a b\""),
+        ] {
+            assert_eq!(Naming(host).to_string(), line);
+        }
+    }
 
     #[test]
     fn warnings_of_a_kind_are_limited_and_counted() {

@@ -130,6 +130,11 @@ describe('opening', { concurrency: 4 }, () => {
     ]) {
       assert.equal((await refused(port, { origin })).status, 403, origin);
     }
+    const evil = 'https://evil.example';
+    await server.logged(
+      new RegExp(`WARN .*127\\.0\\.0\\.1:\\d+ was refused: pages of ${evil} may not connect, ` +
+        `--allow-origin ${evil} would let them$`),
+    );
   });
 
   test('--allow-origin "*" allows any', async (context) => {

@@ -1,12 +1,15 @@
 //! What once went wrong with what the log is told: too much of it, or what is nobody's business.
 
+use super::requests::UPGRADE;
+use super::sessions::request;
 use super::{Client, READABLE, World, frame};
 use elbow::id::ConnId;
 use elbow::limits::EVENTS_BYTES;
-use elbow::server::{Access, Event, Listener};
+use elbow::server::{Access, Denial, Event, Listener};
 use elbow::settings::{ProxyMode, Trust};
 use elbow::text::SHOWN_BYTES_MAX;
 use elbow::time::Duration;
+use elbow::wire::host::Host;
 
 /// A server behind a balancer that is trusted, which reports messages.
 fn world(proxy: ProxyMode, memory_bytes: u64) -> World {
@@ -250,4 +253,96 @@ fn a_crowd_that_ends_at_once_leaves_the_queue_as_it_was() {
     );
     assert!(!world.events.iter().any(|event| matches!(event, Event::Dropped { .. })));
     assert!(world.server.pool().lent_bytes() <= before);
+}
+
+/// Which rules have refused the requests that these heads are, in the order of their lines.
+fn denials(world: &mut World, heads: &[String]) -> Vec<Denial> {
+    for head in heads {
+        let (client, id) = world.connect();
+        world.say(&client, id, head.as_bytes());
+        assert!(client.heard().starts_with(b"HTTP/1.1 4"), "{head}");
+    }
+    let mut denials = Vec::new();
+    let mut before = None;
+    for event in core::mem::take(&mut world.events) {
+        if let Event::Denied { denial, .. } = &event {
+            denials.push(denial.clone());
+        }
+        if let Event::Request(access) = &event {
+            let is_told = matches!(before, Some(Event::Denied { .. }));
+            assert!(is_told, "it stands in front of its line: {access:?}");
+        }
+        before = Some(event);
+    }
+    denials
+}
+
+#[test]
+fn each_refused_upgrade_or_session_has_a_line_that_names_the_rule() {
+    let paths = [
+        "/ws",
+        "/",
+        "/ws/news",
+        "/socket.io/?EIO=4&transport=websocket",
+        "/socket.io/?EIO=3&transport=websocket",
+    ];
+    let long = format!("https://{}", "a".repeat(300));
+    for path in paths {
+        let head = |fields: &str| request("GET", path, &format!("{UPGRADE}{fields}"));
+        for (fields, denial) in [
+            ("Origin: https://x.example\r\n", Denial::Origin("https://x.example".into())),
+            ("Origin: null\r\n", Denial::Origin("null".into())),
+            ("Origin: \u{ff}\r\n", Denial::Origin("\u{ff}".into())),
+            (&format!("Origin: {long}\r\n"), Denial::Origin("".into())),
+            ("Origin: http://h\r\nOrigin: http://h\r\n", Denial::Origins),
+            ("Sec-Fetch-Site: cross-site\r\n", Denial::NoOrigin),
+        ] {
+            let mut world = World::new();
+            assert_eq!(denials(&mut world, &[head(fields)]), [denial], "{path} {fields}");
+        }
+        let mut world = World::with(|settings| {
+            settings.hosts = vec![Host::parse("chat.example").expect("a host")];
+        });
+        assert_eq!(denials(&mut world, &[head("")]), [Denial::Host("h".into())], "{path}");
+    }
+    let key = |fields: &str| UPGRADE.replace("Sec-WebSocket-Key: ", fields);
+    let mut world = World::new();
+    let heads = [
+        request("POST", "/ws", UPGRADE),
+        request("GET", "/ws", &key("X: ")),
+        request("GET", "/ws", &UPGRADE.replace("13", "8")),
+        request("GET", "/socket.io/?EIO=4&transport=polling&sid=nobody", ""),
+        request("GET", "/socket.io/", ""),
+        request("POST", "/socket.io/?EIO=4&transport=polling", ""),
+        request("GET", "/socket.io/?EIO=4&transport=websocket", ""),
+    ];
+    let rules = [
+        "a WebSocket is opened with GET",
+        "invalid Sec-WebSocket-Key",
+        "Sec-WebSocket-Version must be 13",
+        "Session ID unknown",
+        "Transport unknown",
+        "Bad handshake method",
+        "Bad request",
+    ];
+    assert_eq!(denials(&mut world, &heads), rules.map(Denial::Rule));
+}
+
+#[test]
+fn a_request_that_is_for_no_session_is_refused_without_a_word_of_a_rule() {
+    let mut world = World::with(|settings| {
+        settings.hosts = vec![Host::parse("h").expect("a host")];
+    });
+    for head in [
+        request("GET", "/ws", ""),
+        request("GET", "/x", "Origin: https://x.example\r\n"),
+        request("GET", "/x", UPGRADE),
+        "GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
+    ] {
+        let (client, id) = world.connect();
+        world.say(&client, id, head.as_bytes());
+        client.heard();
+    }
+    let is_denial = |event: &Event| matches!(event, Event::Denied { .. });
+    assert!(!world.events.iter().any(is_denial), "{:?}", world.events);
 }

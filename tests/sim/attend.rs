@@ -81,6 +81,7 @@ impl Oracle {
             | Event::Ended { .. }
             | Event::Endpoint { .. }
             | Event::Refused { .. }
+            | Event::Denied { .. }
             | Event::Dropped { .. }
             | Event::Drained => unreachable!("the caller has looked"),
         }

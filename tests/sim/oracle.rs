@@ -61,6 +61,8 @@ pub(crate) struct Oracle {
     pub(crate) strays_seen: u64,
     /// Sessions that were asked for and never used, and that are over.
     pub(crate) strays_left: u64,
+    /// Whose request a rule has just refused, until the line of the request comes.
+    denied: Option<SocketAddr>,
     /// Greetings in logs that are marked as perhaps missing up to here.
     pub(crate) greetings_dropped: u64,
     /// Some of the greetings of this turn found no memory.
@@ -150,6 +152,8 @@ impl Oracle {
             return self.session_event(now_ms, climate, &mut people[person], event);
         }
         let of = |address: &SocketAddr| self.addresses[address];
+        let is_line = matches!(event, Event::Request(_));
+        assert!(is_line || self.denied.is_none(), "a refusal without a line");
         match event {
             Event::Opened { client, channel } => {
                 let client = of(client);
@@ -184,7 +188,17 @@ impl Oracle {
             Event::Refused { client, why } => {
                 self.refused(climate, why, of(client), clients, people);
             }
+            Event::Denied { client, .. } => {
+                assert_eq!(self.denied.replace(*client), None, "each has its line");
+            }
             Event::Request(access) => {
+                // The rule that has refused a request is said in front of its line.
+                let status = access.status;
+                let is_refusal = matches!(status, 400 | 403 | 405 | 421 | 426);
+                match self.denied.take() {
+                    Some(client) => assert!(client == access.client && is_refusal, "{access:?}"),
+                    None => assert!(!matches!(status, 403 | 421), "nobody was told why"),
+                }
                 answered(now_ms, &mut clients[of(&access.client)], people, access.client);
             }
             Event::Endpoint { .. } => panic!("no header names an endpoint"),

@@ -9,7 +9,7 @@
 //! Socket.IO 2.x send them whenever they poll.
 
 use super::respond::Fields;
-use crate::server::{Server, Socket};
+use crate::server::{Denial, Server, Socket};
 use crate::wire::http::{Request, is_list_of_tokens};
 use crate::wire::origin::{self, ORIGIN_BYTES_MAX, Origin};
 
@@ -104,16 +104,21 @@ impl<S: Socket> Server<S> {
     /// host or listed. Other programs send none, and neither do a page's images, scripts and links;
     /// a browser tells of these that the page is another site's (Fetch Metadata, section 2.3).
     /// Listed pages connect by scripts, which send an `Origin`.
-    pub(in crate::server) fn allows_origin(&self, request: &Request<'_, '_>) -> bool {
+    ///
+    /// # Errors
+    /// Why the request may not.
+    pub(in crate::server) fn check_origin(&self, request: &Request<'_, '_>) -> Result<(), Denial> {
         let mut origins = request.fields("origin");
         match (origins.next(), origins.next()) {
-            (None, _) => !request.has_token("sec-fetch-site", "cross-site"),
+            (None, _) if request.has_token("sec-fetch-site", "cross-site") => Err(Denial::NoOrigin),
+            (None, _) => Ok(()),
             (Some(origin), None) => {
                 let authority = request.authority.unwrap_or_default();
                 let is_own = origin::is_own(origin, authority);
-                is_own || origin::is_listed(origin, &self.settings.origins)
+                let is_allowed = is_own || origin::is_listed(origin, &self.settings.origins);
+                is_allowed.then_some(()).ok_or_else(|| Denial::origin(origin))
             }
-            (Some(_), Some(_)) => false,
+            (Some(_), Some(_)) => Err(Denial::Origins),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::conn::{Cx, Next, Remembered, Requester, Role};
 use crate::limits;
 use crate::pool::Pool;
 use crate::server::event::Spare;
-use crate::server::{AGENT_BYTES_MAX, Access, Event, Server, Socket};
+use crate::server::{AGENT_BYTES_MAX, Access, Denial, Event, Server, Socket};
 use crate::site::AssetId;
 use crate::time::{Duration, Now};
 use crate::wire::base_path::BasePath;
@@ -289,6 +289,12 @@ impl<S: Socket> Server<S> {
         allow: Field<'static>,
     ) {
         self.respond(now, slot, request, Answer::plain(204).with(&[allow]));
+    }
+
+    /// Says in the log which rule refuses a request for a WebSocket or a session.
+    pub(in crate::server) fn report_denial(&mut self, slot: u32, denial: Denial) {
+        let client = self.client(slot);
+        self.events.push(&mut self.pool, Event::Denied { client, denial });
     }
 
     /// Refuses a session for want of room, and says so in the log.

@@ -12,7 +12,7 @@ use super::respond::Answer;
 use super::upgrade;
 use crate::conn::Requester;
 use crate::reason::CloseReason;
-use crate::server::{Server, Socket};
+use crate::server::{Denial, Server, Socket};
 use crate::time::Now;
 use crate::wire::base_path::{BASE_PATH_BYTES_MAX, BasePath};
 use crate::wire::http::{self, FIELDS_MAX, HeadError, Method, Request};
@@ -66,6 +66,9 @@ impl<S: Socket> Server<S> {
 
     fn answer_client(&mut self, now: Now, slot: u32, request: &Request<'_, '_>) {
         if !self.goes_by(request.authority) {
+            if request.has_token("upgrade", "websocket") || request.path.contains("/socket.io") {
+                self.report_denial(slot, Denial::host(request.authority));
+            }
             let answer = Answer::plain(421).saying(b"this server has another name");
             return self.respond(now, slot, request, answer);
         }

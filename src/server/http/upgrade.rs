@@ -11,7 +11,7 @@ use crate::conn::Role;
 use crate::hub::{DEFAULT_CHANNEL, is_channel_name};
 use crate::reason::CloseReason;
 use crate::server::admission::{Entrance, why};
-use crate::server::{Event, Server, Socket};
+use crate::server::{Denial, Event, Server, Socket};
 use crate::time::Now;
 use crate::wire::http::{Method, Request, Version};
 use crate::wire::ws::{self, Upgrade};
@@ -50,7 +50,8 @@ impl<S: Socket> Server<S> {
         channel: &str,
         offer: Upgrade<'_>,
     ) {
-        if !self.allows_origin(request) {
+        if let Err(denial) = self.check_origin(request) {
+            self.report_denial(slot, denial);
             let answer = Answer::plain(403).saying(b"pages of this origin may not connect here");
             return self.respond(now, slot, request, answer);
         }
@@ -79,8 +80,10 @@ impl<S: Socket> Server<S> {
         request: &Request<'_, '_>,
         refusal: ws::Refusal,
     ) {
-        let text = refusal.to_string();
+        if refusal != ws::Refusal::NotAnUpgrade {
+            self.report_denial(slot, Denial::Rule(refusal.message()));
+        }
         let answer = Answer::plain(refusal.status()).with(refusal.fields());
-        self.respond(now, slot, request, answer.saying(text.as_bytes()));
+        self.respond(now, slot, request, answer.saying(refusal.message().as_bytes()));
     }
 }

@@ -7,7 +7,7 @@ use crate::hub::Transport;
 use crate::id::{ConnId, SessionId};
 use crate::server::http::cors::Lets;
 use crate::server::http::respond::{Answer, NO_STORE};
-use crate::server::{Server, Socket};
+use crate::server::{Denial, Server, Socket};
 use crate::time::Now;
 use crate::wire::base_path::{BASE_PATH_BYTES_MAX, BasePath};
 use crate::wire::engine::{Refusal, SID_BYTES, Sid, Version};
@@ -70,7 +70,8 @@ impl<S: Socket> Server<S> {
     }
 
     /// Refuses a request for a session: an upgrade in plain words, and that is the end of the
-    /// connection; anything else with a code, as the reference does.
+    /// connection; anything else with a code, as the reference does. Which policy forbids a request
+    /// was said in the log by whoever has looked; any other reason is said here.
     pub(in crate::server) fn refuse_engine(
         &mut self,
         now: Now,
@@ -78,6 +79,9 @@ impl<S: Socket> Server<S> {
         request: &Request<'_, '_>,
         refusal: Refusal,
     ) {
+        if refusal != Refusal::Forbidden {
+            self.report_denial(slot, Denial::Rule(refusal.message()));
+        }
         let answer = Answer::plain(refusal.status()).letting(Lets::Read);
         let answer = if request.has_token("upgrade", "websocket") {
             answer.saying(refusal.message().as_bytes()).and_close()

@@ -44,7 +44,8 @@ impl<S: Socket> Server<S> {
             }
             return;
         }
-        if !self.allows_origin(request) {
+        if let Err(denial) = self.check_origin(request) {
+            self.report_denial(slot, denial);
             return self.refuse_engine(now, slot, request, Refusal::Forbidden);
         }
         let Some(transport) = query.transport else {

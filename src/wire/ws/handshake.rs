@@ -92,11 +92,10 @@ impl Refusal {
             Refusal::HttpVersion | Refusal::Body | Refusal::Key | Refusal::Protocols => &[],
         }
     }
-}
 
-impl std::fmt::Display for Refusal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+    /// The words for people.
+    pub const fn message(self) -> &'static str {
+        match self {
             Refusal::Method => "a WebSocket is opened with GET",
             Refusal::HttpVersion => "a WebSocket is opened with HTTP/1.1",
             Refusal::Body => "a WebSocket is opened without a body",
@@ -104,7 +103,13 @@ impl std::fmt::Display for Refusal {
             Refusal::Version => "Sec-WebSocket-Version must be 13",
             Refusal::Protocols => "invalid Sec-WebSocket-Protocol",
             Refusal::NotAnUpgrade => "WebSocket only",
-        })
+        }
+    }
+}
+
+impl std::fmt::Display for Refusal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.message())
     }
 }
 
