@@ -122,8 +122,12 @@ impl<S: Socket> Server<S> {
         if !self.connections.conn(id.slot).wants_input() {
             return false;
         }
-        let pool = &mut self.pool;
-        let kept = self.connections.change(id.slot, |conn| conn.take_input(pool, buffer));
+        let kept = if self.connections.conn(id.slot).has_input() {
+            let pool = &mut self.pool;
+            self.connections.change(id.slot, |conn| conn.take_input(pool, buffer))
+        } else {
+            0
+        };
         let asked = read_bytes(self.connections.conn(id.slot), number);
         let (socket, marks) = self.connections.socket_and_marks(id.slot);
         // What was read and not taken in comes first: more behind it would only be kept as well.
@@ -210,6 +214,9 @@ impl<S: Socket> Server<S> {
 
     /// Keeps what a connection leaves of its bytes. `false` when the pool is empty.
     fn keep(&mut self, id: ConnId, rest: &[u8]) -> bool {
+        if rest.is_empty() {
+            return true;
+        }
         let pool = &mut self.pool;
         self.connections.change(id.slot, |conn| conn.keep_input(pool, rest))
     }
