@@ -161,6 +161,9 @@ mutant "session: an acknowledgement skipped" \
 # A newcomer begins in front of its own greeting.
 mutant "session: a greeting to oneself" \
   's/let mark = self.hub.feed(joined.channel, newcomer.dialect).mark();/let mark = joined.mark;/'
+# Only the first newcomer is greeted.
+mutant "session: a greeting that is said once" \
+  's/self.settings.greeting = greeting;/let _ = greeting;/'
 # A session that moves to its WebSocket goes on from the head.
 mutant "session: an upgrade that drops records" \
   's/\(let first = entry.spaces.first().map(|space| (space.channel()\), space.cursor));/\1, self.hub.feed(space.channel(), dialect).mark()));/'

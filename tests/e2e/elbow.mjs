@@ -23,6 +23,11 @@ export const BINARY =
   process.env.ELBOW_BIN ??
   path.join(process.env.CARGO_TARGET_DIR ?? path.join(ROOT, 'target'), 'release/elbow');
 
+/** Python, with the packages of requirements.txt. */
+export const PYTHON =
+  process.env.ELBOW_PYTHON ??
+  path.join(process.env.CARGO_TARGET_DIR ?? path.join(ROOT, 'target'), 'python/bin/python');
+
 if (!fs.existsSync(BINARY)) {
   console.error(`no server binary at ${BINARY}: run \`cargo build --release\` or set ELBOW_BIN`);
   process.exit(1);
@@ -200,6 +205,24 @@ export async function run(command, args = [], { input, ms = 20_000, ...options }
     stdout: Buffer.concat(output.stdout).toString(),
     stderr: Buffer.concat(output.stderr).toString(),
   };
+}
+
+/** Waits until `child` accepts connections; fails with what it says if it ends instead. */
+export async function accepting(child, port) {
+  let said = '';
+  let ended = null;
+  child.stderr.on('data', (bytes) => {
+    said += bytes;
+  });
+  child.ended.then((how) => {
+    ended = how;
+  });
+  await eventually('it accepts connections', async () => {
+    if (ended) assert.fail(`it ended: ${ended.error ?? ''} ${said}`);
+    const tcp = await Tcp.connect(port).catch(() => null);
+    tcp?.socket.destroy();
+    return tcp;
+  });
 }
 
 /** A port that was free a moment ago, for programs that cannot choose one themselves. */

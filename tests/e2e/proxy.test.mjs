@@ -7,7 +7,7 @@ import fs from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { describe } from 'node:test';
-import { freePort, run, test } from './elbow.mjs';
+import { accepting, freePort, run, test } from './elbow.mjs';
 import { eventually, sleep } from './wait.mjs';
 import {
   frame,
@@ -79,27 +79,6 @@ stream {
   const args = ['-p', folder, '-c', path.join(folder, 'nginx.conf'), '-e', 'stderr'];
   await accepting(context.program('nginx', args), port);
   return { port };
-}
-
-/** Waits until `child` accepts connections; fails with what it says if it ends instead. */
-async function accepting(child, port) {
-  let said = '';
-  let ended = false;
-  child.stderr.on('data', (bytes) => {
-    said += bytes;
-  });
-  child.ended.then((how) => {
-    ended = how;
-  });
-  await eventually('the balancer accepts connections', async () => {
-    if (ended) assert.fail(`the balancer ended: ${ended.error ?? ''} ${said}`);
-    try {
-      (await Tcp.connect(port)).socket.destroy();
-      return true;
-    } catch {
-      return false;
-    }
-  });
 }
 
 /** The line HAProxy's statistics have about the server: an object by column. */

@@ -156,7 +156,7 @@ describe('/socket.io/socket.io.js', { concurrency: 4 }, () => {
     assert.deepEqual(result, [true, true, true, 5, 4]);
   });
 
-  test('finds the server below the path that it came from, as a script and as a module', async (context) => {
+  test('finds the server below the path that it came from', async (context) => {
     const server = await context.elbow(['--base-path', '/apps/chat']);
     const tab = await openTab(context, server.url('/apps/chat/'));
     await tab.addScriptTag({ url: '/apps/chat/socket.io/socket.io.js' });
