@@ -159,8 +159,8 @@ impl<S: Socket> Server<S> {
     /// Does what is due: deadlines, reads that were put off, sends. Whether more is waiting, so
     /// that the next poll should not.
     ///
-    /// Bounded work: [`limits::SENDS_PER_TURN`] sends and as many deadlines and reads, and a look
-    /// at each publisher that waits for a channel that was opened.
+    /// Bounded work: [`SENDS_PER_TURN`](crate::limits::SENDS_PER_TURN) sends and as many deadlines
+    /// and reads, and a look at each publisher that waits for a channel that was opened.
     pub fn run(&mut self, now: Now) -> bool {
         self.run_with(now, &mut OneByOne)
     }
