@@ -8,7 +8,7 @@ use elbow::wire::Status;
 use elbow::wire::engine::Query;
 use elbow::wire::http::{
     FIELDS_MAX, HEAD_BYTES_MAX, HeadScan, Method, Request, TARGET_BYTES_MAX, Version, etag_matches,
-    parse, percent_decode,
+    is_list_of_tokens, parse, percent_decode,
 };
 use elbow::wire::origin::{Origin, is_listed, is_own};
 use elbow::wire::ws::{Offer, accept, check};
@@ -52,6 +52,13 @@ fn look_at(request: &Request<'_, '_>) {
     percent_decode(request.path, &mut [0; TARGET_BYTES_MAX]);
     request.query.map(Query::parse);
     etag_matches(request.fields("if-none-match"), "\"elbow\"");
+    if let Some(asked) = request.field("access-control-request-headers")
+        && is_list_of_tokens(asked)
+    {
+        // What is repeated in the answer can end no line of it.
+        let is_harmless = |byte: &u8| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t');
+        assert!(asked.iter().all(is_harmless));
+    }
     if let (Some(origin), Some(authority)) = (request.field("origin"), request.authority) {
         is_own(origin, authority);
         is_listed(origin, &[Origin::Any]);
