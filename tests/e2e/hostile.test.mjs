@@ -442,15 +442,25 @@ describe('what one stranger can take', { concurrency: 3 }, () => {
     }, 200);
     context.defer(() => clearInterval(timer));
     await eventually('each has asked and been answered', () => answers > 128);
+    const late = [];
     for (let round = 0; round < 20; round += 1) {
       for (const port of [health, server.port]) {
-        const probe = await context.tcp(port);
-        const { status } = await probe.send(ask).response({ ms: 2_000 });
+        const probe = async () => {
+          const tcp = await context.tcp(port);
+          const { status } = await tcp.send(ask).response({ ms: 2_000 });
+          tcp.socket.destroy();
+          return status;
+        };
+        // On a busy machine this process may connect and ask so late that it is the idlest.
+        const status = await probe().catch((error) => {
+          late.push(error);
+          return probe();
+        });
         assert.equal(status, 200, `on ${port}`);
-        probe.socket.destroy();
       }
       await sleep(50);
     }
+    assert.ok(late.length <= 2, `${late.length} probes of 40 were not answered at once`);
     await othersTalk(sessions[0], sessions[7]);
     await server.logged(/gave way/);
   });
