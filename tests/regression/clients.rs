@@ -269,7 +269,7 @@ fn the_health_listener_says_which_methods_it_knows() {
         client.heard().get(9..12).map(<[u8]>::to_vec).unwrap_or_default()
     };
     for (target, expected) in
-        [("*", "204"), ("/healthz", "204"), ("/readyz", "204"), ("/", "404"), ("/ws", "404")]
+        [("*", "204"), ("/healthz", "204"), ("/readyz", "204"), ("/", "204"), ("/ws", "404")]
     {
         assert_eq!(status(target), expected.as_bytes(), "{target}");
     }
@@ -515,6 +515,18 @@ fn members_are_told_of_a_newcomer_by_the_event_that_the_operator_has_named_or_by
             let count = text.as_ref().map_or(0, |text| heard.matches(&**text).count());
             assert_eq!(count, usize::from(told.is_some()), "{version}: {heard}");
             assert_eq!(plain.heard(), b"", "plain clients are told nothing");
+        }
+    }
+}
+
+#[test]
+fn a_base_path_that_is_named_like_a_probe_hides_none() {
+    for base in ["/healthz", "/readyz"] {
+        let mut world = World::with(|settings| {
+            settings.base_path = elbow::wire::base_path::BasePath::parse(base).expect("a path");
+        });
+        for probe in ["/healthz".to_owned(), "/readyz".to_owned(), format!("{base}/healthz")] {
+            assert_eq!(world.answer(&request("GET", &probe, "")).0, "200", "{base} {probe}");
         }
     }
 }

@@ -164,7 +164,12 @@ fn a_server_that_has_names_answers_to_no_other() {
         }
         assert_eq!(status("GET /socket.io/?EIO=4&transport=polling HTTP/1.1", &origin), "421");
         assert_eq!(status("POST /socket.io/?EIO=4&transport=polling HTTP/1.1", &origin), "421");
-        assert_eq!(status("OPTIONS * HTTP/1.1", &origin), "421");
+        assert_eq!(status("OPTIONS /ws HTTP/1.1", &origin), "421");
+        // HAProxy's check, which learns nothing but that somebody is there.
+        for check in ["OPTIONS *", "OPTIONS /"] {
+            assert_eq!(status(&format!("{check} HTTP/1.1"), &origin), "204");
+            assert_eq!(status(&format!("{check} HTTP/1.0"), ""), "204");
+        }
         assert_eq!(status("GET http://chat.example:81/x HTTP/1.1", &origin), "404");
         for probe in ["/healthz", "/readyz"] {
             assert_eq!(status(&format!("GET {probe} HTTP/1.1"), &origin), "200");

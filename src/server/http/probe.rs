@@ -22,11 +22,12 @@ impl Probe {
     /// What a request for `path`, as it was sent, asks, below `base` or without it; `None` if that
     /// is no probe's.
     pub(super) fn at(base: &BasePath, path: &str) -> Option<Probe> {
-        match base.below(path).unwrap_or(path) {
+        let named = |path: &str| match path {
             "/healthz" => Some(Probe::Alive),
             "/readyz" => Some(Probe::Ready),
             _ => None,
-        }
+        };
+        base.below(path).and_then(named).or_else(|| named(path))
     }
 }
 

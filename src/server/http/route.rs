@@ -53,7 +53,10 @@ impl<S: Socket> Server<S> {
             (Requester::Client | Requester::Health, Some(_)) if asks => {
                 self.answer_options(now, slot, &request, ALLOW_READ);
             }
-            (Requester::Health, None) if asks && request.path == "*" => {
+            // HAProxy's check, as it comes: it may name no host, and lie outside of the base path.
+            (Requester::Client | Requester::Health, None)
+                if asks && matches!(request.path, "*" | "/") =>
+            {
                 self.answer_options(now, slot, &request, ALLOW_READ);
             }
             (Requester::Client | Requester::Health, Some(_)) => {
@@ -72,13 +75,10 @@ impl<S: Socket> Server<S> {
             let answer = Answer::plain(421).saying(b"this server has another name");
             return self.respond(now, slot, request, answer);
         }
-        if request.path == "*" {
-            return self.answer_options(now, slot, request, ALLOW_READ);
-        }
         let mut decoded = [0; PATH_BYTES_MAX];
         let decoded = http::percent_decode(request.path, &mut decoded);
         let Some(path) = decoded.and_then(|path| self.settings.base_path.below(path)) else {
-            return self.answer_elsewhere(now, slot, request);
+            return self.respond(now, slot, request, Answer::plain(404));
         };
         if matches!(path, "/socket.io" | "/socket.io/") {
             return self.answer_engine(now, slot, request);
@@ -98,15 +98,6 @@ impl<S: Socket> Server<S> {
             }
         }
         self.answer_file(now, slot, request, path);
-    }
-
-    /// Answers a request for what does not lie below the base path. HAProxy's check, as it is
-    /// without a word of the operator, is a probe and as such answered here as well.
-    fn answer_elsewhere(&mut self, now: Now, slot: u32, request: &Request<'_, '_>) {
-        if request.method == Method::Options && request.path == "/" {
-            return self.answer_options(now, slot, request, ALLOW_READ);
-        }
-        self.respond(now, slot, request, Answer::plain(404));
     }
 
     /// Whether `authority` names this server. The page of a foreign name that was made to lead here
