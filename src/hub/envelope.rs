@@ -14,7 +14,7 @@
 
 use super::is_channel_name;
 use super::message::Message;
-use crate::wire::socketio::ATTACHMENTS_MAX;
+use crate::wire::socketio::{ATTACHMENTS_MAX, Event, event_of};
 
 const TEXT: u8 = 0;
 const BINARY: u8 = 1;
@@ -22,6 +22,7 @@ const EVENT: u8 = 2;
 
 /// What an envelope holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[expect(clippy::large_enum_variant, reason = "lies on the stack for as long as one is read")]
 pub enum Content<'a> {
     /// Text that a plain WebSocket said; UTF-8.
     Text(&'a [u8]),
@@ -29,8 +30,8 @@ pub enum Content<'a> {
     Binary(&'a [u8]),
     /// An event.
     Event {
-        /// The event's name and arguments, as the JSON array in which they came.
-        args: &'a str,
+        /// The event, read from its JSON array.
+        event: Event<'a>,
         /// The binary arguments, of which the first [`Content::Event::count`] count.
         attachments: [&'a [u8]; ATTACHMENTS_MAX],
         /// How many binary arguments there are.
@@ -74,8 +75,8 @@ pub fn encode(name: &str, message: &Message<'_>, out: &mut Vec<u8>) {
     }
 }
 
-/// Reads an envelope; `None` if it is none. Returns the channel's name, and what was said. What an
-/// event consists of is not looked at.
+/// Reads an envelope; `None` if it is none, or holds what no client could have said. Returns the
+/// channel's name, and what was said.
 pub fn decode(bytes: &[u8]) -> Option<(&str, Content<'_>)> {
     let (&[kind, length], rest) = bytes.split_first_chunk()?;
     let (name, mut rest) = rest.split_at_checked(usize::from(length))?;
@@ -92,7 +93,7 @@ pub fn decode(bytes: &[u8]) -> Option<(&str, Content<'_>)> {
                 *attachments.get_mut(count)? = part(&mut rest)?;
                 count += 1;
             }
-            Content::Event { args, attachments, count }
+            Content::Event { event: event_of(args, count)?, attachments, count }
         }
         _ => return None,
     };
@@ -129,12 +130,13 @@ mod tests {
             assert_eq!(decode(&sealed("news", &message)), Some(("news", content)));
         }
         let attachments: [&[u8]; 2] = [b"one", b""];
-        let event = Message::Event { args: "[\"a\"]", attachments: &attachments, plain: None };
+        let args = "[\"a\",{\"_placeholder\":true,\"num\":0},{\"_placeholder\":true,\"num\":1}]";
+        let event = Message::Event { args, attachments: &attachments, plain: None };
         let bytes = sealed("default", &event);
-        let Some(("default", Content::Event { args, attachments, count })) = decode(&bytes) else {
+        let Some(("default", Content::Event { event, attachments, count })) = decode(&bytes) else {
             panic!("an event comes out");
         };
-        assert_eq!((args, count), ("[\"a\"]", 2));
+        assert_eq!((event.args, count), (args, 2));
         assert_eq!(attachments[..2], [&b"one"[..], b""]);
     }
 
@@ -153,20 +155,28 @@ mod tests {
     #[test]
     fn what_is_no_envelope_is_refused() {
         let attachments: [&[u8]; 1] = [b"x"];
-        let event = Message::Event { args: "[\"a\"]", attachments: &attachments, plain: None };
-        let whole = sealed("news", &event);
+        let args = "[\"a\",{\"_placeholder\":true,\"num\":0}]";
+        let whole =
+            sealed("news", &Message::Event { args, attachments: &attachments, plain: None });
         for length in 0..whole.len() {
-            // A shorter one may end behind a part: then it is an envelope with fewer of them.
-            if length != whole.len() - 5 {
-                assert_eq!(decode(&whole[..length]), None, "cut at {length}");
-            }
+            // One that ends behind the text is whole: without the attachment its placeholder is an
+            // object like any other.
+            let is_event = length == whole.len() - 5;
+            assert_eq!(decode(&whole[..length]).is_some(), is_event, "cut at {length}");
         }
+        for args in ["", "{}", "[]", "[true]", "[\"connect\"]", "[\"a\""] {
+            let event = Message::Event { args, attachments: &[], plain: None };
+            assert_eq!(decode(&sealed("news", &event)), None, "{args:?} is no event");
+        }
+        let args = "[\"a\",{\"_placeholder\":true,\"num\":1}]";
+        let event = Message::Event { args, attachments: &attachments, plain: None };
+        assert_eq!(decode(&sealed("news", &event)), None, "a placeholder for no attachment");
         let text = sealed("news", &Message::Text(b"x"));
         assert_eq!(decode(&[&text[..], b"x"].concat()), None, "more behind it");
         assert_eq!(decode(b"\x03\x01a\0\0\0\0"), None, "an unknown kind");
         assert_eq!(decode(b"\x00\x01/\0\0\0\0"), None, "no name of a channel");
         assert_eq!(decode(b"\x00\x01a\x01\0\0\0\xff"), None, "no UTF-8");
-        let many = [b"\x02\x01a\x02\0\0\0[]".to_vec(), [0; 44].to_vec()].concat();
+        let many = [b"\x02\x01a\x05\0\0\0[\"a\"]".to_vec(), [0; 44].to_vec()].concat();
         assert_eq!(decode(&many), None, "eleven attachments");
     }
 }

@@ -174,24 +174,21 @@ impl<S: Socket> Server<S> {
         if channel.is_some_and(|channel| self.hub.channel(channel).holds_messages()) {
             return Err(Unplaced::Held);
         }
+        self.tell_time(now);
         let speaker = ticket.map(|ticket| self.take_back(ticket));
+        let say = |server: &mut Server<S>, message: &Message<'_>| {
+            server.say_placed(now, channel, speaker, message);
+        };
         match content {
-            Content::Text(text) => {
-                self.say_placed(now, channel, speaker, &Message::Text(text));
-            }
-            Content::Binary(bytes) => {
-                self.say_placed(now, channel, speaker, &Message::Binary(bytes));
-            }
-            Content::Event { args, attachments, count } => {
-                let event = socketio::event_of(args, count).ok_or(Unplaced::Unreadable)?;
-                let say = |server: &mut Server<S>, message: &Message<'_>| {
-                    server.say_placed(now, channel, speaker, message);
-                };
+            Content::Text(text) => say(self, &Message::Text(text)),
+            Content::Binary(bytes) => say(self, &Message::Binary(bytes)),
+            Content::Event { event, attachments, count } => {
                 if self.in_plain_form(&event, &attachments[..count], say).is_none() {
                     self.refuse_late_word(now, speaker, CloseReason::NoMemory);
                 }
             }
         }
+        self.reap(now);
         Ok(())
     }
 

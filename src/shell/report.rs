@@ -81,10 +81,13 @@ impl Display for Listing<'_> {
         let Listing(text) = *self;
         // A flag is copied into a shell: what that would take for more than text is not offered.
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:/[]".contains(&byte);
+        // Brackets are a pattern of file names there.
+        let quote = if text.contains('[') { "'" } else { "" };
         match Origin::parse(text) {
             Ok(origin) if text != "*" && text.bytes().all(is_plain) => write!(
                 f,
-                "pages of {origin} may not connect, --allow-origin {origin} would let them"
+                "pages of {origin} may not connect, \
+                 --allow-origin {quote}{origin}{quote} would let them"
             ),
             Ok(_) | Err(_) => write!(
                 f,
@@ -102,8 +105,11 @@ impl Display for Naming<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Naming(text) = *self;
         match Host::parse(text) {
-            Ok(host) => write!(f, "--host does not name {host}, --host {host} would let it in"),
-            Err(_) => write!(f, "--host does not name \"{}\"", shown_text(text)),
+            // What begins like a flag would be taken for one.
+            Ok(host) if !text.starts_with('-') => {
+                write!(f, "--host does not name {host}, --host {host} would let it in")
+            }
+            Ok(_) | Err(_) => write!(f, "--host does not name \"{}\"", shown_text(text)),
         }
     }
 }
@@ -408,7 +414,7 @@ mod tests {
             (
                 "http://[::1]:81",
                 "pages of http://[::1]:81 may not connect, \
-              --allow-origin http://[::1]:81 would let them",
+              --allow-origin 'http://[::1]:81' would let them",
             ),
             ("", "its Origin \"\" is no page's, only --allow-origin '*' would let it in"),
             ("*", "its Origin \"*\" is no page's, only --allow-origin '*' would let it in"),

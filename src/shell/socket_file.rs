@@ -67,15 +67,26 @@ fn clear_way(path: &Path) -> io::Result<()> {
     if !metadata.file_type().is_socket() {
         return Err(io::Error::other("something that is no socket is there"));
     }
+    let mut is_live = is_live(path);
+    if matches!(&is_live, Err(error) if error.kind() == io::ErrorKind::PermissionDenied) {
+        // The mode may let only others connect (connect(2) wants write permission): whoever owns
+        // the file may ask all the same.
+        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        is_live = self::is_live(path);
+        fs::set_permissions(path, metadata.permissions())?;
+    }
+    if is_live? { Err(io::Error::other("somebody listens there")) } else { fs::remove_file(path) }
+}
+
+/// Whether somebody listens at `path`, where a socket's file is.
+fn is_live(path: &Path) -> io::Result<bool> {
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // A backlog that is full is not waited for.
     probe.set_nonblocking(true)?;
     match probe.connect(&SockAddr::unix(path)?) {
-        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        Ok(()) => Err(io::Error::other("somebody listens there")),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-            Err(io::Error::other("somebody listens there"))
-        }
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -134,6 +145,25 @@ mod tests {
         drop((socket, file));
         let _datagrams = UnixDatagram::bind(&path).unwrap();
         assert!(SocketFile::bind(&path, 0o600).is_err() && path.exists());
+    }
+
+    /// Whoever is not root may not connect to such a file, though it is their own.
+    #[test]
+    fn a_file_of_any_mode_is_asked_whether_somebody_listens() {
+        let folder = Folder::new("any");
+        let path = folder.0.join("a");
+        for mode in [0, 0o060, 0o400, 0o660] {
+            let (socket, file) = SocketFile::bind(&path, mode).unwrap();
+            socket.listen(4).unwrap();
+            let error = SocketFile::bind(&path, mode).unwrap_err();
+            assert_eq!(error.to_string(), "somebody listens there", "{mode:o}");
+            let kept = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+            assert_eq!(kept, mode, "a live file keeps its mode");
+            // As if its server had been killed.
+            core::mem::forget(file);
+            drop(socket);
+            drop(SocketFile::bind(&path, mode).unwrap());
+        }
     }
 
     #[test]

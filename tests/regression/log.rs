@@ -323,7 +323,7 @@ fn each_refused_upgrade_or_session_has_a_line_that_names_the_rule() {
         "Session ID unknown",
         "Transport unknown",
         "Bad handshake method",
-        "Bad request",
+        "no Upgrade and Connection reached elbow: does the proxy in front pass them on?",
     ];
     assert_eq!(denials(&mut world, &heads), rules.map(Denial::Rule));
 }
@@ -336,7 +336,7 @@ fn a_request_that_is_for_no_session_is_refused_without_a_word_of_a_rule() {
     for head in [
         request("GET", "/ws", ""),
         request("GET", "/x", "Origin: https://x.example\r\n"),
-        request("GET", "/x", UPGRADE),
+        request("POST", "/ws", "Content-Length: 0\r\n"),
         "GET / HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(),
     ] {
         let (client, id) = world.connect();
@@ -345,4 +345,43 @@ fn a_request_that_is_for_no_session_is_refused_without_a_word_of_a_rule() {
     }
     let is_denial = |event: &Event| matches!(event, Event::Denied { .. });
     assert!(!world.events.iter().any(is_denial), "{:?}", world.events);
+}
+
+#[test]
+fn what_asks_for_a_websocket_and_gets_none_has_a_line_that_says_why() {
+    let engine = "/socket.io/?EIO=4&transport=websocket";
+    let bad_key = UPGRADE.replace("Sec-WebSocket-Key: ", "Sec-WebSocket-Key: x");
+    let origin = "Origin: https://x.example\r\nAccess-Control-Request-Method: GET\r\n";
+    let said = |rule| Denial::Rule(rule);
+    let proxy = "no Upgrade and Connection reached elbow: does the proxy in front pass them on?";
+    let unnamed = "no channel can have the name that its path has";
+    for (head, denial) in [
+        (request("GET", engine, ""), said(proxy)),
+        (request("GET", engine, &bad_key), said("invalid Sec-WebSocket-Key")),
+        (
+            request("GET", engine, &format!("{UPGRADE}Content-Length: 1\r\n")),
+            said("a WebSocket is opened without a body"),
+        ),
+        (request("GET", "/ws/bad%20name", UPGRADE), said(unnamed)),
+        (request("GET", "/x", UPGRADE), said(unnamed)),
+        (request("OPTIONS", engine, origin), Denial::Origin("https://x.example".into())),
+    ] {
+        assert_eq!(denials(&mut World::new(), std::slice::from_ref(&head)), [denial], "{head}");
+    }
+    let below = |settings: &mut elbow::settings::Settings| {
+        settings.base_path = elbow::wire::base_path::BasePath::parse("/chat").expect("a path");
+    };
+    let head = request("GET", "/ws", UPGRADE);
+    let expected = [said("WebSockets are below --base-path")];
+    assert_eq!(denials(&mut World::with(below), &[head]), expected);
+}
+
+#[test]
+fn a_path_for_websockets_alone_knows_one_method() {
+    let mut world = World::new();
+    for (method, status) in [("GET", "426"), ("POST", "405"), ("PUT", "405"), ("HEAD", "405")] {
+        let (heard, answer) = world.answer(&request(method, "/ws", ""));
+        assert_eq!(heard, status, "{method}");
+        assert_eq!(answer.contains("Allow: GET, OPTIONS\r\n"), status == "405", "{answer}");
+    }
 }

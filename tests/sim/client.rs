@@ -161,7 +161,7 @@ pub(crate) struct Session {
     pub(crate) is_lapped: bool,
     /// Its end was reported.
     pub(crate) is_over: bool,
-    /// … and judged, once everything was looked at that had been written before.
+    /// The end was judged, once everything was looked at that had been written before.
     pub(crate) is_closed: bool,
 }
 

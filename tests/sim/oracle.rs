@@ -194,7 +194,7 @@ impl Oracle {
             Event::Request(access) => {
                 // The rule that has refused a request is said in front of its line.
                 let status = access.status;
-                let is_refusal = matches!(status, 400 | 403 | 405 | 421 | 426);
+                let is_refusal = matches!(status, 400 | 403 | 404 | 405 | 421 | 426);
                 match self.denied.take() {
                     Some(client) => assert!(client == access.client && is_refusal, "{access:?}"),
                     None => assert!(!matches!(status, 403 | 421), "nobody was told why"),

@@ -492,7 +492,8 @@ impl World {
             let placed =
                 is_there.then(|| self.server.place(now(self.now_ms()), Some(ticket), &envelope));
             match placed {
-                Some(Ok(())) => {}
+                // What a place has led to is over when the call is.
+                Some(Ok(())) => self.server.check(),
                 Some(Err(Unplaced::Unreadable)) => panic!("the server reads its own envelopes"),
                 Some(Err(Unplaced::Held)) | None => {
                     self.held = is_there;

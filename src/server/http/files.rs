@@ -7,7 +7,7 @@
 //! sent again (`If-None-Match`).
 
 use super::respond::{Answer, Content, Field};
-use crate::server::{Server, Socket};
+use crate::server::{Denial, Server, Socket};
 use crate::site::Found;
 use crate::time::Now;
 use crate::wire::http::{self, Method, Request};
@@ -25,6 +25,20 @@ const POLICY: Field<'_> = (
 );
 
 impl<S: Socket> Server<S> {
+    /// Answers a request for what is not there. If it is for a WebSocket, the log says the `rule`.
+    pub(super) fn answer_nothing(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+        rule: &'static str,
+    ) {
+        if request.has_token("upgrade", "websocket") {
+            self.report_denial(slot, Denial::Rule(rule));
+        }
+        self.respond(now, slot, request, Answer::plain(404));
+    }
+
     /// Answers a request for `path`, which was decoded and lies below the base path.
     pub(super) fn answer_file(
         &mut self,
@@ -39,7 +53,10 @@ impl<S: Socket> Server<S> {
             _ => self.site.find(path),
         };
         let asset = match found {
-            None => return self.respond(now, slot, request, Answer::plain(404)),
+            None => {
+                let rule = "no channel can have the name that its path has";
+                return self.answer_nothing(now, slot, request, rule);
+            }
             Some(_) if request.method == Method::Options => {
                 return self.answer_options(now, slot, request, ALLOW_READ);
             }

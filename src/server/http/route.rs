@@ -78,7 +78,7 @@ impl<S: Socket> Server<S> {
         let mut decoded = [0; PATH_BYTES_MAX];
         let decoded = http::percent_decode(request.path, &mut decoded);
         let Some(path) = decoded.and_then(|path| self.settings.base_path.below(path)) else {
-            return self.respond(now, slot, request, Answer::plain(404));
+            return self.answer_nothing(now, slot, request, "WebSockets are below --base-path");
         };
         if matches!(path, "/socket.io" | "/socket.io/") {
             return self.answer_engine(now, slot, request);
@@ -91,6 +91,10 @@ impl<S: Socket> Server<S> {
             match upgrade::check(request) {
                 Ok(Some(offer)) => return self.upgrade(now, slot, request, channel, offer),
                 Ok(None) if matches!(path, "" | "/") => {}
+                Ok(None) if request.method != Method::Get => {
+                    let answer = Answer::plain(405).with(&[ws::ALLOW]);
+                    return self.respond(now, slot, request, answer);
+                }
                 Ok(None) => {
                     return self.refuse_upgrade(now, slot, request, ws::Refusal::NotAnUpgrade);
                 }

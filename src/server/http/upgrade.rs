@@ -40,6 +40,14 @@ pub(in crate::server) fn check<'b>(
     })
 }
 
+/// What a request says that has to open a WebSocket.
+///
+/// # Errors
+/// What is wrong with it.
+pub(in crate::server) fn demand<'b>(request: &Request<'b, '_>) -> Result<Upgrade<'b>, ws::Refusal> {
+    check(request)?.ok_or(ws::Refusal::NotAnUpgrade)
+}
+
 impl<S: Socket> Server<S> {
     /// Lets a plain WebSocket into `channel`, or says why not.
     pub(super) fn upgrade(

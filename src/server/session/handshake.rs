@@ -32,12 +32,14 @@ impl<S: Socket> Server<S> {
             return self.refuse_engine(now, slot, request, Refusal::HandshakeMethod);
         }
         let version = query.version.unwrap_or(Version::V3);
-        let offer = match (transport, upgrade::check(request)) {
-            (engine::TransportName::Polling, _) => None,
-            (engine::TransportName::WebSocket, Ok(Some(offer))) => Some(offer),
-            (engine::TransportName::WebSocket, Ok(None) | Err(_)) => {
-                return self.refuse_engine(now, slot, request, Refusal::BadRequest);
-            }
+        let offer = match transport {
+            engine::TransportName::Polling => None,
+            engine::TransportName::WebSocket => match upgrade::demand(request) {
+                Ok(offer) => Some(offer),
+                Err(refusal) => {
+                    return self.refuse_engine_upgrade(now, slot, request, refusal);
+                }
+            },
         };
         let holder = self.holder(slot);
         let entrance = Entrance::Session { polls: offer.is_none() };

@@ -12,6 +12,7 @@ use crate::time::Now;
 use crate::wire::base_path::{BASE_PATH_BYTES_MAX, BasePath};
 use crate::wire::engine::{Refusal, SID_BYTES, Sid, Version};
 use crate::wire::http::Request;
+use crate::wire::ws;
 
 /// The media type that the reference gives to the answer of a poll.
 const BODY_TYPE: Option<&str> = Some("text/plain; charset=UTF-8");
@@ -69,9 +70,7 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Refuses a request for a session: an upgrade in plain words, and that is the end of the
-    /// connection; anything else with a code, as the reference does. Which policy forbids a request
-    /// was said in the log by whoever has looked; any other reason is said here.
+    /// Refuses a request for a session, and says in the log which rule it breaks.
     pub(in crate::server) fn refuse_engine(
         &mut self,
         now: Now,
@@ -79,9 +78,37 @@ impl<S: Socket> Server<S> {
         request: &Request<'_, '_>,
         refusal: Refusal,
     ) {
-        if refusal != Refusal::Forbidden {
-            self.report_denial(slot, Denial::Rule(refusal.message()));
-        }
+        self.deny_engine(now, slot, request, refusal, Denial::Rule(refusal.message()));
+    }
+
+    /// Refuses a request for a session that was to open a WebSocket and does not. The client gets
+    /// the reference's answer, which names no rule; the log names it.
+    pub(in crate::server) fn refuse_engine_upgrade(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+        refusal: ws::Refusal,
+    ) {
+        let rule = if refusal == ws::Refusal::NotAnUpgrade {
+            "no Upgrade and Connection reached elbow: does the proxy in front pass them on?"
+        } else {
+            refusal.message()
+        };
+        self.deny_engine(now, slot, request, Refusal::BadRequest, Denial::Rule(rule));
+    }
+
+    /// Refuses a request for a session: an upgrade in plain words, and that is the end of the
+    /// connection; anything else with a code, as the reference does. `denial` is said in the log.
+    pub(in crate::server) fn deny_engine(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+        refusal: Refusal,
+        denial: Denial,
+    ) {
+        self.report_denial(slot, denial);
         let answer = Answer::plain(refusal.status()).letting(Lets::Read);
         let answer = if request.has_token("upgrade", "websocket") {
             answer.saying(refusal.message().as_bytes()).and_close()

@@ -17,7 +17,7 @@ use crate::reason::{CloseReason, Farewell};
 use crate::server::http::cors::Lets;
 use crate::server::http::respond::Answer;
 use crate::server::http::upgrade;
-use crate::server::{Server, Socket};
+use crate::server::{Denial, Server, Socket};
 use crate::time::Now;
 use crate::wire::engine::{self, Asked, Query, Refusal, Version};
 use crate::wire::http::{self, Method, Request};
@@ -40,13 +40,16 @@ impl<S: Socket> Server<S> {
                 return self.answer_options(now, slot, request, ALLOW);
             }
             if !self.answer_preflight(now, slot, request) {
-                self.refuse_engine(now, slot, request, Refusal::HandshakeMethod);
+                let refusal = Refusal::HandshakeMethod;
+                // The browser sends nothing after this, so whose page it was is said now or never.
+                let denial = self.check_origin(request).err();
+                let denial = denial.unwrap_or(Denial::Rule(refusal.message()));
+                self.deny_engine(now, slot, request, refusal, denial);
             }
             return;
         }
         if let Err(denial) = self.check_origin(request) {
-            self.report_denial(slot, denial);
-            return self.refuse_engine(now, slot, request, Refusal::Forbidden);
+            return self.deny_engine(now, slot, request, Refusal::Forbidden, denial);
         }
         let Some(transport) = query.transport else {
             return self.refuse_engine(now, slot, request, Refusal::TransportUnknown);
@@ -86,8 +89,11 @@ impl<S: Socket> Server<S> {
             (engine::TransportName::WebSocket, Method::Get)
                 if polls && self.sessions.get(session).upgrade.is_none() =>
             {
-                let Ok(Some(offer)) = upgrade::check(request) else {
-                    return self.refuse_engine(now, slot, request, Refusal::BadRequest);
+                let offer = match upgrade::demand(request) {
+                    Ok(offer) => offer,
+                    Err(refusal) => {
+                        return self.refuse_engine_upgrade(now, slot, request, refusal);
+                    }
                 };
                 let id = self.connections.id(slot);
                 self.sessions.edit(session).begin_upgrade(now.mono, id);
