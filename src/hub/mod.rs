@@ -476,7 +476,7 @@ mod tests {
     use crate::id::Reader;
     use crate::time::Duration;
 
-    fn limits() -> Limits {
+    pub(super) fn limits() -> Limits {
         Limits {
             connections_max: 100,
             connections_per_ip_max: None,

@@ -689,23 +689,8 @@ impl Sessions {
 mod tests {
     use super::*;
     use crate::hub::Shares;
+    use crate::hub::tests::limits;
     use crate::wire::engine::SID_RANDOM_BYTES;
-
-    fn limits() -> Limits {
-        Limits {
-            connections_max: 100,
-            connections_per_ip_max: None,
-            channels_max: 3,
-            message_bytes_max: 256,
-            feed_bytes: 1024,
-            memory_bytes: 1 << 20,
-            send_buffer_bytes: 4096,
-            receive_buffer_bytes: 4096,
-            ping_interval: Duration::from_secs(25),
-            ping_timeout: Duration::from_secs(20),
-            drain: Duration::from_secs(5),
-        }
-    }
 
     fn at(ms: u64) -> Instant {
         Instant::from_millis(ms)

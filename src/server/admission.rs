@@ -92,7 +92,8 @@ impl<S: Socket> Server<S> {
     /// Asserts that addresses are charged with exactly what they hold, and no more than they may.
     pub(super) fn check_shares(&self) {
         let shares = self.hub.shares();
-        let holders = self.connections.iter().filter(|slot| self.connections.marks(*slot).session);
+        let is_member = |slot: &u32| self.connections.conn(*slot).membership().is_some();
+        let holders = self.connections.iter().filter(is_member);
         let holders = holders.map(|slot| self.holder(slot));
         let holders = holders.chain(self.sessions.iter().map(|(_, session)| session.holder));
         let counted = holders.filter(|holder| shares.counts_sessions(*holder)).count();
@@ -140,7 +141,6 @@ impl<S: Socket> Server<S> {
         let dialect = Dialect::Plain;
         let newcomer = Newcomer { member, dialect, holder };
         let (membership, mark) = self.begin_membership(now, channel, newcomer)?;
-        self.connections.marks_mut(slot).session = true;
         let follow = |conn: &mut Conn| conn.follow(membership.channel, dialect, mark);
         self.connections.change(slot, follow);
         self.count_session(holder);

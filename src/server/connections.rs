@@ -45,8 +45,6 @@ pub(super) struct Marks {
     pub(super) left_off: bool,
     /// Whether the connection is counted among its channel's choked members.
     pub(super) choked: bool,
-    /// Whether the connection is counted as a session by itself.
-    pub(super) session: bool,
     /// Whether the end of a session was counted and told, so that only taking leave remains.
     pub(super) told: bool,
 }

@@ -103,7 +103,7 @@ impl<S: Socket> Server<S> {
             publishers: [Some(self.connections.id(slot)), None],
         };
         let marks = self.connections.marks_mut(slot);
-        (marks.session, marks.told, marks.choked) = (false, true, false);
+        (marks.told, marks.choked) = (true, false);
         self.end_membership(now, &ending, reason);
         // The role ends with the membership, so that nobody takes it for a member any more.
         self.connections.change(slot, Conn::orphan);
