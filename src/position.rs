@@ -4,7 +4,12 @@
 //! whoever reads them. A channel that has lost its last member and is made again has another epoch,
 //! so that a position of the first is not taken for one of the second.
 //!
-//! The surprise: positions of two epochs are in no order. Neither is before the other.
+//! Deals with: the text of a position, both ways. Leaves to others: which positions a channel has,
+//! and what is kept behind them.
+//!
+//! The surprise: positions of two epochs are in no order. Neither is before the other. And a
+//! position has one text only, so that two texts are equal where the positions are: what this
+//! program would not have written is no position, even if it could be read as one.
 
 use core::cmp::Ordering;
 use core::fmt;
@@ -32,29 +37,132 @@ impl PartialOrd for Position {
     }
 }
 
-/// Digits of the largest number to base 36.
-const EPOCH_DIGITS_MAX: usize = 13;
+impl Position {
+    /// Reads exactly what [`Position::text`] writes; `None` for any other text, for instance one
+    /// with zeros in front of a number, with capital letters, or with a number beyond 64 bits. The
+    /// work is bounded by the longest text that there is.
+    pub fn parse(text: &[u8]) -> Option<Position> {
+        if text.len() > TEXT_BYTES_MAX {
+            return None;
+        }
+        let dot = text.iter().position(|byte| *byte == b'.')?;
+        let (epoch, seq) = (&text[..dot], &text[dot + 1..]);
+        Some(Position { epoch: Epoch(number::<36>(epoch)?), seq: number::<10>(seq)? })
+    }
 
-impl fmt::Display for Epoch {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut digits = [0; EPOCH_DIGITS_MAX];
-        let (mut at, mut left) = (digits.len(), self.0);
+    /// The position as text. Nothing is allocated, and nothing of `core::fmt` is used: every
+    /// message that is published has its position written once.
+    pub fn text(self) -> PositionText {
+        let mut text = PositionText { bytes: [0; TEXT_BYTES_MAX], begin: TEXT_BYTES_MAX as u8 };
+        text.put_number::<10>(self.seq);
+        text.put(b'.');
+        text.put_number::<36>(self.epoch.0);
+        text
+    }
+}
+
+/// The text of a [`Position`], `EPOCH.SEQ`: 3 to 34 characters of `a-z 0-9 .`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PositionText {
+    /// The text is at the end, for numbers are written from their last digit to their first; what
+    /// is in front of it is zero.
+    bytes: [u8; TEXT_BYTES_MAX],
+    /// Where the text begins in `bytes`: 0 to 31.
+    begin: u8,
+}
+
+impl PositionText {
+    /// The characters of the text.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[usize::from(self.begin)..]
+    }
+
+    /// The text as a string.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(self.as_bytes()).expect("every character of a position is ASCII")
+    }
+
+    /// How many bytes the text has: 3 to 34.
+    #[expect(clippy::len_without_is_empty, reason = "no text of a position is empty")]
+    pub const fn len(&self) -> usize {
+        TEXT_BYTES_MAX - self.begin as usize
+    }
+
+    /// Puts a character in front of those that are there.
+    const fn put(&mut self, character: u8) {
+        self.begin -= 1;
+        self.bytes[self.begin as usize] = character;
+    }
+
+    /// Puts the digits of a number to `BASE` in front of what is there. `BASE` is a constant, so
+    /// that dividing by it is a multiplication.
+    fn put_number<const BASE: u64>(&mut self, number: u64) {
+        let mut left = number;
         loop {
-            at -= 1;
-            digits[at] = b"0123456789abcdefghijklmnopqrstuvwxyz"[(left % 36) as usize];
-            left /= 36;
+            self.put(DIGITS[(left % BASE) as usize]);
+            left /= BASE;
             if left == 0 {
                 break;
             }
         }
-        out.write_str(core::str::from_utf8(&digits[at..]).expect("digits are ASCII"))
+    }
+}
+
+impl fmt::Debug for PositionText {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:?}", self.as_str())
+    }
+}
+
+impl fmt::Display for Epoch {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut text = PositionText { bytes: [0; TEXT_BYTES_MAX], begin: TEXT_BYTES_MAX as u8 };
+        text.put_number::<36>(self.0);
+        out.write_str(text.as_str())
     }
 }
 
 impl fmt::Display for Position {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "{}.{}", self.epoch, self.seq)
+        out.write_str(self.text().as_str())
     }
+}
+
+/// The most bytes of what a client may name as a position. Those of this program are shorter; those
+/// of a stream that several instances share may be as long.
+pub const POSITION_BYTES_MAX: usize = 64;
+
+/// Whether `bytes` may be the text of a position, whoever gave it: 1 to [`POSITION_BYTES_MAX`] of
+/// `A-Z a-z 0-9 . -`. Such a text needs no quoting in JSON, in a query or in a field of HTTP.
+pub fn is_position_text(bytes: &[u8]) -> bool {
+    let is_valid = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-');
+    matches!(bytes.len(), 1..=POSITION_BYTES_MAX) && bytes.iter().all(is_valid)
+}
+
+/// The most bytes of [`Position::text`]: 13 digits of an epoch, a dot, 20 digits of a number.
+const TEXT_BYTES_MAX: usize = 34;
+
+const _: () = assert!(TEXT_BYTES_MAX <= POSITION_BYTES_MAX, "what is written may be read");
+
+/// The digits of numbers to any base up to 36.
+const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+
+/// Reads a number to `BASE` as it is written here: at least one digit, no zero in front of others,
+/// at most 64 bits.
+fn number<const BASE: u64>(digits: &[u8]) -> Option<u64> {
+    match digits {
+        [] | [b'0', _, ..] => return None,
+        [_, ..] => {}
+    }
+    digits.iter().try_fold(0_u64, |number, byte| {
+        let digit = match byte {
+            b'0'..=b'9' => byte - b'0',
+            b'a'..=b'z' => byte - b'a' + 10,
+            _ => return None,
+        };
+        let digit = Some(u64::from(digit)).filter(|digit| *digit < BASE)?;
+        number.checked_mul(BASE)?.checked_add(digit)
+    })
 }
 
 #[cfg(test)]
@@ -75,6 +183,9 @@ mod tests {
             (at(u64::MAX, u64::MAX), "3w5e11264sgsf.18446744073709551615"),
         ] {
             assert_eq!(position.to_string(), text);
+            assert_eq!(position.text().as_bytes(), text.as_bytes());
+            assert_eq!(position.text().len(), text.len());
+            assert_eq!(Position::parse(text.as_bytes()), Some(position));
             assert_eq!(u64::from_str_radix(&position.epoch.to_string(), 36), Ok(position.epoch.0));
         }
         assert_eq!(at(u64::MAX, u64::MAX).to_string().len(), 34);
@@ -85,5 +196,78 @@ mod tests {
         assert!(at(5, 1) < at(5, 2) && at(5, 2) > at(5, 1));
         assert_eq!(at(5, 2).partial_cmp(&at(5, 2)), Some(Ordering::Equal));
         assert_eq!(at(5, 1).partial_cmp(&at(6, 2)), None);
+    }
+    #[test]
+    fn a_text_is_read_back_at_every_length_of_its_numbers() {
+        let numbers = |base: u64| {
+            let powers = (0..64).map_while(move |digits| base.checked_pow(digits));
+            powers.flat_map(|power| [power - 1, power, power.saturating_add(1)])
+        };
+        for epoch in numbers(36).chain([u64::MAX - 1, u64::MAX]) {
+            for seq in numbers(10).chain([u64::MAX - 1, u64::MAX]) {
+                let text = at(epoch, seq).text();
+                assert!(is_position_text(text.as_bytes()), "{text:?}");
+                assert_eq!(text.as_str(), at(epoch, seq).to_string());
+                assert_eq!(Position::parse(text.as_bytes()), Some(at(epoch, seq)), "{text:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_position_has_no_second_text() {
+        let too_long = "0".repeat(60);
+        for text in [
+            "",
+            ".",
+            "1",
+            "1.",
+            ".1",
+            "00.1",
+            "01.1",
+            "1.00",
+            "1.01",
+            "+1.1",
+            "1.+1",
+            "-1.1",
+            "1.-1",
+            "A.1",
+            "aZ.1",
+            "1.a",
+            "1.1 ",
+            " 1.1",
+            "1. 1",
+            "1.1.",
+            "1.1.1",
+            "1..1",
+            "1-1",
+            "1,1",
+            "1.1\0",
+            "1.1\n",
+            "1_0.1",
+            "\u{ff11}.1",
+            "1.\u{661}",
+            // One more than the largest of either number, then numbers of one digit more.
+            "3w5e11264sgsg.1",
+            "1.18446744073709551616",
+            "10000000000000.1",
+            "zzzzzzzzzzzzz.1",
+            "1.99999999999999999999",
+            "1.100000000000000000000",
+            &too_long,
+        ] {
+            assert_eq!(Position::parse(text.as_bytes()), None, "{text:?}");
+        }
+        assert_eq!(Position::parse(b"\xff.1"), None);
+    }
+
+    #[test]
+    fn what_may_be_named_is_a_word_of_64_characters_at_most() {
+        let (longest, too_long) = ("x".repeat(64), "x".repeat(65));
+        for text in ["0", "Z", "-", ".", "1690000000000-0.0", "AZaz09.-", &longest] {
+            assert!(is_position_text(text.as_bytes()), "{text}");
+        }
+        for text in ["", " ", "a b", "a_b", "a/b", "a:b", "a%", "a\n", "a\"", "\u{e9}", &too_long] {
+            assert!(!is_position_text(text.as_bytes()), "{text:?}");
+        }
     }
 }
