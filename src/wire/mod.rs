@@ -10,6 +10,8 @@ pub mod host;
 pub mod http;
 pub mod origin;
 pub mod proxy;
+mod query;
+pub mod resume;
 pub mod socketio;
 pub mod ws;
 

@@ -14,6 +14,7 @@ use std::io::Write;
 use data_encoding::BASE64URL_NOPAD;
 
 use super::Version;
+use crate::wire::query::{decoded_into, means, name_and_value};
 
 /// Bytes of a session id.
 pub const SID_BYTES: usize = 20;
@@ -110,9 +111,7 @@ impl Query {
             // A query may be a thousand pairs of nothing, so a pair that cannot have a known name
             // is passed over by its first byte.
             let Some(b'E' | b't' | b's' | b'j' | b'b' | b'%') = pair.first() else { continue };
-            let name_end = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
-            let (name, rest) = pair.split_at(name_end);
-            let value = rest.get(1..).unwrap_or_default();
+            let (name, value) = name_and_value(pair);
             let mut decoded_name = [0; NAME_BYTES_MAX];
             match decoded_into(name, &mut decoded_name) {
                 Some(b"EIO") => version = Some(value),
@@ -151,39 +150,6 @@ const NAME_BYTES_MAX: usize = 9;
 fn asked(value: &[u8]) -> Asked {
     let mut text = [0; SID_BYTES];
     decoded_into(value, &mut text).and_then(Sid::parse).map_or(Asked::Unknown, Asked::Sid)
-}
-
-fn means(encoded: &[u8], word: &str) -> bool {
-    decoded(encoded).eq(word.bytes())
-}
-
-/// Writes what a name or value of a query stands for into `out`; `None` if there is no room for it.
-/// Bytes beyond that are not looked at.
-fn decoded_into<'o>(encoded: &[u8], out: &'o mut [u8]) -> Option<&'o [u8]> {
-    let mut length = 0;
-    for byte in decoded(encoded) {
-        *out.get_mut(length)? = byte;
-        length += 1;
-    }
-    Some(&out[..length])
-}
-
-/// The bytes that a name or value of a query stands for.
-fn decoded(encoded: &[u8]) -> impl Iterator<Item = u8> {
-    let mut rest = encoded;
-    std::iter::from_fn(move || {
-        let (first, behind) = rest.split_first()?;
-        if *first == b'%'
-            && let [high, low, behind @ ..] = behind
-            && let Some(high) = char::from(*high).to_digit(16)
-            && let Some(low) = char::from(*low).to_digit(16)
-        {
-            rest = behind;
-            return Some((high << 4 | low) as u8);
-        }
-        rest = behind;
-        Some(if *first == b'+' { b' ' } else { *first })
-    })
 }
 
 /// The open packet, with which a session begins.
