@@ -13,6 +13,7 @@ pub mod proxy;
 mod query;
 pub mod resume;
 pub mod socketio;
+pub mod sse;
 pub mod ws;
 
 /// What a parser has made of the bytes so far. Bytes that are bad are never a `Status` but an
