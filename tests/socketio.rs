@@ -7,11 +7,13 @@
 //! writer of the same strings; random JSON with placeholders in it, against a count made while it
 //! was drawn; and garbage, also deep, which must end in a packet or an error.
 
+use elbow::wire::engine::Sid;
 use elbow::wire::engine::Version::{self, V3, V4};
 use elbow::wire::socketio::{
-    ACK_ID_MAX, ATTACHMENTS_MAX, Argument, BINARY_ARGS, DEPTH_MAX, Decoder, Error, Event, Name,
-    Packet, PacketType, acknowledgement, args_of_name, connected, decode, event, event_bytes,
-    refused, text_event, text_event_bytes,
+    ACK_ID_MAX, ANSWER_BYTES_MAX, ATTACHMENTS_MAX, Argument, BINARY_ARGS, DEPTH_MAX, Decoder,
+    Error, Event, Name, OFFSET_EXTRA_BYTES, POSITION_EVENT, Packet, PacketType, acknowledgement,
+    args_of_name, connected, decode, event, event_bytes, is_ours, position_event,
+    position_event_bytes, recovery_of, refused, text_event, text_event_bytes,
 };
 use proptest::prelude::*;
 use serde_json::Value;
@@ -314,7 +316,8 @@ fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
 fn the_server_says_what_the_reference_says() {
     let args = r#"["bin",{"_placeholder":true,"num":0}]"#;
     let sid = "oXtiPSfotnY9bIEqAAAA";
-    let connected = |version, namespace| written(|out| connected(version, namespace, sid, out));
+    let connected =
+        |version, namespace| written(|out| connected(version, namespace, sid, None, out));
     let refused =
         |version, namespace| written(|out| refused(version, namespace, "Invalid namespace", out));
     let cases = [
@@ -327,19 +330,25 @@ fn the_server_says_what_the_reference_says() {
         (refused(V3, "/nope"), r#"4/nope,"Invalid namespace""#),
         (written(|out| acknowledgement("/", 0, out)), "30[]"),
         (written(|out| acknowledgement("/news", 12, out)), "3/news,12[]"),
-        (written(|out| event("/", 0, r#"["a",1]"#, out)), r#"2["a",1]"#),
-        (written(|out| event("/news", 0, r#"["a"]"#, out)), r#"2/news,["a"]"#),
-        (written(|out| event("/", 1, args, out)), r#"51-["bin",{"_placeholder":true,"num":0}]"#),
-        (written(|out| event("/news", 10, r#"["bin"]"#, out)), r#"510-/news,["bin"]"#),
-        (written(|out| event("/", 0, &args_of_name("hi"), out)), r#"2["hi"]"#),
-        (written(|out| event("/news", 0, &args_of_name("é\"\n"), out)), r#"2/news,["é\"\n"]"#),
-        (written(|out| text_event("/", "héllo €", out)), r#"2["chat message","héllo €"]"#),
+        (written(|out| event("/", 0, r#"["a",1]"#, None, out)), r#"2["a",1]"#),
+        (written(|out| event("/news", 0, r#"["a"]"#, None, out)), r#"2/news,["a"]"#),
         (
-            written(|out| event("/", 1, BINARY_ARGS, out)),
+            written(|out| event("/", 1, args, None, out)),
+            r#"51-["bin",{"_placeholder":true,"num":0}]"#,
+        ),
+        (written(|out| event("/news", 10, r#"["bin"]"#, None, out)), r#"510-/news,["bin"]"#),
+        (written(|out| event("/", 0, &args_of_name("hi"), None, out)), r#"2["hi"]"#),
+        (
+            written(|out| event("/news", 0, &args_of_name("é\"\n"), None, out)),
+            r#"2/news,["é\"\n"]"#,
+        ),
+        (written(|out| text_event("/", "héllo €", None, out)), r#"2["chat message","héllo €"]"#),
+        (
+            written(|out| event("/", 1, BINARY_ARGS, None, out)),
             r#"51-["chat message",{"_placeholder":true,"num":0}]"#,
         ),
         (
-            written(|out| event("/news", 1, BINARY_ARGS, out)),
+            written(|out| event("/news", 1, BINARY_ARGS, None, out)),
             r#"51-/news,["chat message",{"_placeholder":true,"num":0}]"#,
         ),
     ];
@@ -357,7 +366,7 @@ fn texts_are_escaped_as_javascript_does() {
         "\u{7f}\u{80}é\u{2028}\u{2029}\u{feff}😀",
         r#""]"#
     );
-    assert_eq!(written(|out| text_event("/", text, out)), expected);
+    assert_eq!(written(|out| text_event("/", text, None, out)), expected);
 }
 
 /// JSON with placeholders in it: the text, and the largest number that one of them has, if any.
@@ -394,6 +403,176 @@ fn any_json() -> impl Strategy<Value = (String, Option<usize>)> {
     })
 }
 
+/// What is written, whose length was announced.
+fn written_as(announced: usize, write: impl FnOnce(&mut Vec<u8>)) -> String {
+    let packet = written(write);
+    assert_eq!(packet.len(), announced, "{packet}");
+    packet
+}
+
+fn event_with(namespace: &str, attachments: usize, args: &str, offset: &str) -> String {
+    let announced = event_bytes(namespace, attachments, args, Some(offset));
+    written_as(announced, |out| event(namespace, attachments, args, Some(offset), out))
+}
+
+fn text_event_with(namespace: &str, text: &str, offset: &str) -> String {
+    let announced = text_event_bytes(namespace, text, Some(offset));
+    written_as(announced, |out| text_event(namespace, text, Some(offset), out))
+}
+
+fn position_event_of(namespace: &str, offset: &str) -> String {
+    let announced = position_event_bytes(namespace, offset);
+    written_as(announced, |out| position_event(namespace, offset, out))
+}
+
+#[test]
+fn with_recovery_every_event_ends_in_its_offset() {
+    let offset = "k3f9.16";
+    for (packet, expected) in [
+        (event_with("/", 0, r#"["a"]"#, offset), r#"2["a","k3f9.16"]"#),
+        (event_with("/news", 0, r#"["a",1]"#, offset), r#"2/news,["a",1,"k3f9.16"]"#),
+        (event_with("/", 0, r#"["a",[]]"#, offset), r#"2["a",[],"k3f9.16"]"#),
+        (event_with("/", 0, r#"["a","b]"]"#, offset), r#"2["a","b]","k3f9.16"]"#),
+        (event_with("/", 0, "[ \"a\" , 1\t\n]", offset), "2[ \"a\" , 1\t\n,\"k3f9.16\"]"),
+        (event_with("/", 0, "[1]", offset), r#"2[1,"k3f9.16"]"#),
+        (event_with("/", 0, &args_of_name("hi"), offset), r#"2["hi","k3f9.16"]"#),
+        (
+            event_with("/", 1, r#"["e",{"_placeholder":true,"num":0}]"#, "1690000000000-0.0"),
+            r#"51-["e",{"_placeholder":true,"num":0},"1690000000000-0.0"]"#,
+        ),
+        (
+            event_with("/news", 1, BINARY_ARGS, offset),
+            r#"51-/news,["chat message",{"_placeholder":true,"num":0},"k3f9.16"]"#,
+        ),
+        (text_event_with("/", "h\"i]", offset), r#"2["chat message","h\"i]","k3f9.16"]"#),
+        (text_event_with("/news", "", "0.1"), r#"2/news,["chat message","","0.1"]"#),
+        (position_event_of("/", offset), r#"2["elbow:position","k3f9.16"]"#),
+        (position_event_of("/news", "a.0"), r#"2/news,["elbow:position","a.0"]"#),
+    ] {
+        assert_eq!(packet, expected);
+        let args = decode(V4, &packet).expect("a packet").payload.expect("an array");
+        let value: Value = serde_json::from_str(args).expect("JSON");
+        assert!(value.as_array().is_some_and(|array| array.len() > 1), "{packet}");
+    }
+    let without = event_bytes("/", 0, r#"["a"]"#, None);
+    assert_eq!(event_bytes("/", 0, r#"["a"]"#, Some("a.1")), without + OFFSET_EXTRA_BYTES + 3);
+}
+
+#[test]
+fn a_session_that_can_be_recovered_is_told_its_private_id() {
+    let (sid, pid) = ("oXtiPSfotnY9bIEqAAAA", "_-_-_-_-_-_-_-_-_-_-");
+    let answer = |version, namespace, pid| {
+        let packet = written(|out| connected(version, namespace, sid, pid, out));
+        assert!(packet.len() <= ANSWER_BYTES_MAX + namespace.len());
+        packet
+    };
+    assert_eq!(
+        answer(V4, "/", Some(pid)),
+        r#"0{"sid":"oXtiPSfotnY9bIEqAAAA","pid":"_-_-_-_-_-_-_-_-_-_-"}"#
+    );
+    assert_eq!(
+        answer(V4, "/news", Some(pid)),
+        r#"0/news,{"sid":"oXtiPSfotnY9bIEqAAAA","pid":"_-_-_-_-_-_-_-_-_-_-"}"#
+    );
+    assert_eq!(answer(V4, "/", None), r#"0{"sid":"oXtiPSfotnY9bIEqAAAA"}"#);
+    assert_eq!(answer(V3, "/", Some(pid)), "0");
+    assert_eq!(answer(V3, "/news", Some(pid)), "0/news,");
+}
+
+/// What a CONNECT with this payload asks to recover.
+fn recovery(payload: &str) -> Option<(String, Option<String>)> {
+    let packet = format!("0/news,{payload}");
+    let read = recovery_of(decode(V4, &packet).expect("a packet").payload)?;
+    Some((read.pid.as_str().to_owned(), read.offset.map(str::to_owned)))
+}
+
+/// A private id as the server gives it, and an offset.
+const PID: &str = "oXtiPSfotnY9bIEqAA-_";
+const OFFSET: &str = "k3f9.16";
+
+#[test]
+fn who_comes_back_says_whom_and_where() {
+    let both = Some((PID.to_owned(), Some(OFFSET.to_owned())));
+    let pid_alone = Some((PID.to_owned(), None));
+    let deep = format!("{}{}", "[".repeat(DEPTH_MAX - 1), "]".repeat(DEPTH_MAX - 1));
+    let long = "x".repeat(65);
+    for (payload, expected) in [
+        (r#"{"pid":"<P>","offset":"<O>"}"#, &both),
+        (r#"{"pid":"<P>","offset":"<O>","token":"x"}"#, &both),
+        (r#"{"offset":"<O>","pid":"<P>"}"#, &both),
+        (" { \"pid\" : \"<P>\" ,\n\"offset\"\t:\"<O>\" } ", &both),
+        (r#"{"a":{"b":[1,{"c":null}]},"pid":"<P>","d":[[],{}],"offset":"<O>","e":{}}"#, &both),
+        (&format!(r#"{{"a":{deep},"pid":"<P>","b":{deep},"offset":"<O>"}}"#), &both),
+        (r#"{"p\u0069d":"<P>","\u006fffset":"<O>"}"#, &both),
+        // Members of members are somebody else's.
+        (r#"{"pid":"<P>","offset":"<O>","a":{"pid":"x","offset":1}}"#, &both),
+        (r#"{"pid":"<P>","offset":"<O>","a":[{"pid":1},"pid","offset"]}"#, &both),
+        (r#"{"pid":"<P>","a":{"offset":"<O>"}}"#, &pid_alone),
+        (r#"{"a":{"pid":"<P>","offset":"<O>"}}"#, &None),
+        (r#"{"a":"pid","b":"<P>"}"#, &None),
+        // Of two members of one name the last counts.
+        (r#"{"pid":"x","pid":"<P>","offset":1,"offset":"<O>"}"#, &both),
+        (r#"{"pid":"<P>","offset":"<O>","offset":null}"#, &pid_alone),
+        (r#"{"pid":"<P>","offset":"<O>","offset":["<O>"]}"#, &pid_alone),
+        (r#"{"pid":"<P>","offset":"<O>","pid":{"pid":"<P>"}}"#, &None),
+        (r#"{"pid":"<P>","p\u0069d":1}"#, &None),
+        // What has not the shape of ours.
+        (r#"{"pid":"<P>"}"#, &pid_alone),
+        (r#"{"pid":"<P>","offset":""}"#, &pid_alone),
+        (r#"{"pid":"<P>","offset":"a b"}"#, &pid_alone),
+        (r#"{"pid":"<P>","offset":"\u006b3f9.16"}"#, &pid_alone),
+        (&format!(r#"{{"pid":"<P>","offset":"{long}"}}"#), &pid_alone),
+        (r#"{"pid":"<P>","offset":16}"#, &pid_alone),
+        (r#"{"pid":"<P>x","offset":"<O>"}"#, &None),
+        (r#"{"pid":"","offset":"<O>"}"#, &None),
+        (r#"{"pid":"oXtiPSfotnY9bIEqAA+/","offset":"<O>"}"#, &None),
+        (r#"{"pid":"\u006fXtiPSfotnY9bIEqAA-_","offset":"<O>"}"#, &None),
+        (r#"{"pid":"éXtiPSfotnY9bIEqAA-","offset":"<O>"}"#, &None),
+        (r#"{"pid":true,"offset":"<O>"}"#, &None),
+        (r#"{"pid":null}"#, &None),
+        (r#"{"offset":"<O>"}"#, &None),
+        (r#"{"PID":"<P>","Offset":"<O>"}"#, &None),
+        (r#"{"":"<P>"}"#, &None),
+        ("{}", &None),
+    ] {
+        let payload = payload.replace("<P>", PID).replace("<O>", OFFSET);
+        assert_eq!(&recovery(&payload), expected, "{payload}");
+    }
+    assert_eq!(recovery_of(None), None);
+    assert_eq!(recovery_of(decode(V4, "0").expect("a packet").payload), None);
+    assert_eq!(Sid::parse(PID.as_bytes()).expect("an id").as_str(), PID);
+}
+
+#[test]
+fn names_of_the_servers_own_events_are_known_however_they_are_written() {
+    let is_ours = |name: &str| is_ours(&event_of(&format!("2[{name},1]")).name);
+    for name in [
+        r#""elbow:""#,
+        r#""elbow:position""#,
+        r#""elbow:\n""#,
+        r#""\u0065lbow:x""#,
+        r#""\u0065\u006C\u0062\u006f\u0077\u003a""#,
+        r#""elbow\u003Aposition\ud800""#,
+    ] {
+        assert!(is_ours(name), "{name}");
+    }
+    for name in [
+        r#""""#,
+        r#""elbow""#,
+        r#""elbo:w""#,
+        r#""Elbow:position""#,
+        r#"" elbow:position""#,
+        r#""xelbow:position""#,
+        r#""\\u0065lbow:x""#,
+        r#""\ud800elbow:""#,
+        r#""elbow：position""#,
+        "1",
+    ] {
+        assert!(!is_ours(name), "{name}");
+    }
+    assert!(is_ours(&format!("\"{POSITION_EVENT}\"")));
+}
+
 fn versions() -> impl Strategy<Value = Version> {
     prop_oneof![Just(V3), Just(V4)]
 }
@@ -405,8 +584,12 @@ fn the_length_of_a_text_is_known_before_it_is_written_whatever_it_is_made_of() {
             for text in [character.to_string().repeat(count), format!("{character}a").repeat(count)]
             {
                 let mut packet = Vec::new();
-                text_event("/", &text, &mut packet);
-                assert_eq!(packet.len(), text_event_bytes("/", &text), "{count} of {character:?}");
+                text_event("/", &text, None, &mut packet);
+                assert_eq!(
+                    packet.len(),
+                    text_event_bytes("/", &text, None),
+                    "{count} of {character:?}"
+                );
             }
         }
     }
@@ -416,8 +599,8 @@ proptest! {
     #[test]
     fn texts_survive_the_way_there_and_back(text in any::<String>(), news in any::<bool>()) {
         let namespace = if news { "/news" } else { "/" };
-        let packet = written(|out| text_event(namespace, &text, out));
-        prop_assert_eq!(packet.len(), text_event_bytes(namespace, &text));
+        let packet = written(|out| text_event(namespace, &text, None, out));
+        prop_assert_eq!(packet.len(), text_event_bytes(namespace, &text, None));
         let args = decode(V4, &packet).expect("a packet").payload.expect("an array");
         let value: Value = serde_json::from_str(args).expect("JSON");
         prop_assert_eq!(value, serde_json::json!(["chat message", text]));
@@ -442,14 +625,55 @@ proptest! {
     ) {
         let namespace = if news { "/news" } else { "/" };
         let args = format!(r#"["a",{value}]"#);
-        let packet = written(|out| event(namespace, attachments, &args, out));
-        prop_assert_eq!(packet.len(), event_bytes(namespace, attachments, &args));
+        let packet = written(|out| event(namespace, attachments, &args, None, out));
+        prop_assert_eq!(packet.len(), event_bytes(namespace, attachments, &args, None));
         if let Ok(read) = decode(V4, &packet) {
             prop_assert_eq!(read.payload, Some(&args[..]));
             prop_assert_eq!((read.namespace, read.attachments), (namespace, attachments));
         } else {
             prop_assert!(attachments > 0);
         }
+    }
+
+    #[test]
+    fn an_offset_is_one_more_argument_and_changes_no_other(
+        (value, _) in any_json(), offset in "[A-Za-z0-9.-]{1,64}", news in any::<bool>(),
+    ) {
+        let namespace = if news { "/news" } else { "/" };
+        let args = format!(r#"["a",{value}]"#);
+        let without = written(|out| event(namespace, 0, &args, None, out));
+        let with = event_with(namespace, 0, &args, &offset);
+        let array_of = |packet: &str| -> Vec<Box<serde_json::value::RawValue>> {
+            let payload = decode(V4, packet).expect("a packet").payload.expect("an array");
+            serde_json::from_str(payload).expect("an array")
+        };
+        let texts = |packet: &str| -> Vec<String> {
+            array_of(packet).into_iter().map(|value| value.get().to_owned()).collect()
+        };
+        let mut expected = texts(&without);
+        expected.push(format!("\"{offset}\""));
+        prop_assert_eq!(texts(&with), expected);
+    }
+
+    #[test]
+    fn what_a_client_wants_back_is_what_another_reader_finds(
+        (value, _) in any_json(),
+        pid in prop::sample::select(vec![r#""oXtiPSfotnY9bIEqAA-_""#, "1", "[]", r#""x""#]),
+        offset in prop::sample::select(vec![r#""k3f9.16""#, "null", r#"{"offset":"a"}"#]),
+        order in Just(vec![0, 1, 2, 3, 4]).prop_shuffle(),
+    ) {
+        let members = [
+            format!(r#""pid":{pid}"#),
+            format!(r#""offset":{offset}"#),
+            format!(r#""a":{value}"#),
+            format!(r#""pids":{pid}"#),
+            format!(r#""off":{{"pid":{pid},"offset":{offset}}}"#),
+        ];
+        let members: Vec<&str> = order.iter().map(|&n| &members[n][..]).collect();
+        let payload = format!("{{{}}}", members.join(","));
+        let text = |value: &str| serde_json::from_str::<String>(value).ok();
+        let expected = text(pid).filter(|pid| Sid::parse(pid.as_bytes()).is_some());
+        prop_assert_eq!(recovery(&payload), expected.map(|pid| (pid, text(offset))));
     }
 
     #[test]

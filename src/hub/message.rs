@@ -96,12 +96,12 @@ impl<'a> Message<'a> {
         write_header(Kind::Text, self.text_bytes(namespace), out);
         out.push(PacketType::Message.digit());
         match *self {
-            Message::Text(text) => socketio::text_event(namespace, utf8(text), out),
-            Message::Binary(_) => socketio::event(namespace, 1, socketio::BINARY_ARGS, out),
+            Message::Text(text) => socketio::text_event(namespace, utf8(text), None, out),
+            Message::Binary(_) => socketio::event(namespace, 1, socketio::BINARY_ARGS, None, out),
             Message::Event { args, attachments, .. } => {
-                socketio::event(namespace, attachments.len(), args, out);
+                socketio::event(namespace, attachments.len(), args, None, out);
             }
-            Message::Greeting(args) => socketio::event(namespace, 0, args, out),
+            Message::Greeting(args) => socketio::event(namespace, 0, args, None, out),
         }
         let head = version.binary_head();
         for attachment in self.attachments() {
@@ -114,12 +114,12 @@ impl<'a> Message<'a> {
     /// How many bytes the text frame's payload has, which is equal in both Socket.IO dialects.
     fn text_bytes(&self, namespace: &str) -> usize {
         1 + match *self {
-            Message::Text(text) => socketio::text_event_bytes(namespace, utf8(text)),
-            Message::Binary(_) => socketio::event_bytes(namespace, 1, socketio::BINARY_ARGS),
+            Message::Text(text) => socketio::text_event_bytes(namespace, utf8(text), None),
+            Message::Binary(_) => socketio::event_bytes(namespace, 1, socketio::BINARY_ARGS, None),
             Message::Event { args, attachments, .. } => {
-                socketio::event_bytes(namespace, attachments.len(), args)
+                socketio::event_bytes(namespace, attachments.len(), args, None)
             }
-            Message::Greeting(args) => socketio::event_bytes(namespace, 0, args),
+            Message::Greeting(args) => socketio::event_bytes(namespace, 0, args, None),
         }
     }
 

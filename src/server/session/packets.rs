@@ -283,7 +283,7 @@ impl<S: Socket> Server<S> {
         let sid = Sid::new(random);
         self.say_written(now, session, bytes_max, |packet| {
             packet.push(PacketType::Message.digit());
-            socketio::connected(version, namespace, sid.as_str(), packet);
+            socketio::connected(version, namespace, sid.as_str(), None, packet);
         });
     }
 

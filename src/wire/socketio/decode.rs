@@ -53,6 +53,19 @@ pub enum Name<'b> {
     Number,
 }
 
+/// How the names of the server's own events begin. What a client says under such a name is never
+/// passed on, or it could tell others what only the server may.
+pub const OURS: &str = "elbow:";
+
+/// Whether the name of an event is one of the server's own: whether it begins with [`OURS`],
+/// however that is written as JSON. Looks at the first characters alone.
+pub fn is_ours(name: &Name<'_>) -> bool {
+    match name {
+        Name::Text(text) => text.chars().take(OURS.len()).eq(OURS.chars()),
+        Name::Number => false,
+    }
+}
+
 /// The one argument of an event.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Argument<'b> {

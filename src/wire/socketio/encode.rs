@@ -12,6 +12,7 @@ use std::io::Write;
 
 use super::PacketType;
 use crate::limits::ESCAPED_BYTES_MAX;
+use crate::position::is_position_text;
 use crate::wire::engine::Version;
 
 /// The most bytes that [`connected`], [`refused`] and [`acknowledgement`] append beside the
@@ -23,13 +24,27 @@ pub const CHAT_MESSAGE: &str = "chat message";
 
 /// Appends the answer to a client that has entered `namespace`. In protocol 5 the answer tells the
 /// member's public id, which must not be the session's; protocol 4 has no such id.
-pub fn connected(version: Version, namespace: &str, id: &str, out: &mut Vec<u8>) {
+///
+/// A private id, `pid`, tells a client of protocol 5 that its session can be recovered. From then
+/// on the client takes the last argument of every event, if that is a string, for an offset.
+/// Protocol 4 has no such id either.
+pub fn connected(
+    version: Version,
+    namespace: &str,
+    id: &str,
+    pid: Option<&str>,
+    out: &mut Vec<u8>,
+) {
     head(PacketType::Connect, 0, namespace, out);
     match version {
         Version::V3 => {}
         Version::V4 => {
             out.extend_from_slice(br#"{"sid":"#);
             string(id, out);
+            if let Some(pid) = pid {
+                out.extend_from_slice(br#","pid":"#);
+                string(pid, out);
+            }
             out.push(b'}');
         }
     }
@@ -54,30 +69,92 @@ pub fn acknowledgement(namespace: &str, id: u64, out: &mut Vec<u8>) {
     write!(out, "{id}[]").expect("writing to a vector does not fail");
 }
 
-/// Appends an event whose array of name and arguments is `args`, as a client has sent it. So many
-/// `attachments` are to follow as binary messages. Who asked for an ack is not told to the others.
-pub fn event(namespace: &str, attachments: usize, args: &str, out: &mut Vec<u8>) {
+/// Appends an event whose array of name and arguments is `args`, as a client has sent it: JSON
+/// without white space around it. So many `attachments` are to follow as binary messages. Who asked
+/// for an ack is not told to the others.
+///
+/// An `offset` becomes one more argument, behind all others: where a client of protocol 5 that
+/// comes back wants to go on.
+///
+/// # Panics
+///
+/// If there is an offset and `args` does not end as an array does.
+pub fn event(
+    namespace: &str,
+    attachments: usize,
+    args: &str,
+    offset: Option<&str>,
+    out: &mut Vec<u8>,
+) {
     head(event_type(attachments), attachments, namespace, out);
-    out.extend_from_slice(args.as_bytes());
+    match offset {
+        None => out.extend_from_slice(args.as_bytes()),
+        Some(offset) => {
+            // An event has a name at least, so there is something in front of the comma.
+            let args = args.strip_suffix(']').expect("name and arguments are an array");
+            out.extend_from_slice(args.as_bytes());
+            end_with(offset, out);
+        }
+    }
 }
 
 /// How many bytes [`event`] appends.
-pub fn event_bytes(namespace: &str, attachments: usize, args: &str) -> usize {
-    head_bytes(attachments, namespace) + args.len()
+pub fn event_bytes(namespace: &str, attachments: usize, args: &str, offset: Option<&str>) -> usize {
+    head_bytes(attachments, namespace) + args.len() + offset_bytes(offset)
 }
 
-/// Appends a plain client's text as an event, exactly as `JSON.stringify` would write it.
-pub fn text_event(namespace: &str, text: &str, out: &mut Vec<u8>) {
+/// Appends a plain client's text as an event, exactly as `JSON.stringify` would write it. An
+/// `offset` becomes a second argument, as in [`event`].
+pub fn text_event(namespace: &str, text: &str, offset: Option<&str>, out: &mut Vec<u8>) {
     head(PacketType::Event, 0, namespace, out);
     out.extend_from_slice(CHAT_MESSAGE_BEGIN.as_bytes());
     string(text, out);
-    out.push(b']');
+    match offset {
+        None => out.push(b']'),
+        Some(offset) => end_with(offset, out),
+    }
 }
 
 /// How many bytes [`text_event`] appends: at most [`ESCAPED_BYTES_MAX`] times the text's and a few
 /// more. Looks at every byte.
-pub fn text_event_bytes(namespace: &str, text: &str) -> usize {
-    head_bytes(0, namespace) + CHAT_MESSAGE_BEGIN.len() + string_bytes(text) + 1
+pub fn text_event_bytes(namespace: &str, text: &str, offset: Option<&str>) -> usize {
+    let args_bytes = CHAT_MESSAGE_BEGIN.len() + string_bytes(text) + 1;
+    head_bytes(0, namespace) + args_bytes + offset_bytes(offset)
+}
+
+/// The name of the event whose one argument is an offset: it tells a client of protocol 5 where to
+/// go on before the first event has come.
+pub const POSITION_EVENT: &str = "elbow:position";
+
+/// Appends the event that tells a client of protocol 5 nothing but an offset.
+pub fn position_event(namespace: &str, offset: &str, out: &mut Vec<u8>) {
+    head(PacketType::Event, 0, namespace, out);
+    out.push(b'[');
+    string(POSITION_EVENT, out);
+    end_with(offset, out);
+}
+
+/// How many bytes [`position_event`] appends.
+pub fn position_event_bytes(namespace: &str, offset: &str) -> usize {
+    let name_bytes = POSITION_EVENT.len() + 2;
+    head_bytes(0, namespace) + 2 + name_bytes + offset_bytes(Some(offset))
+}
+
+/// How many bytes an event has more if it ends in an offset, beside those of the offset: a comma
+/// and two quotes.
+pub const OFFSET_EXTRA_BYTES: usize = 3;
+
+/// Appends the last argument of an event, and the end of its array. Of the offset nothing is
+/// quoted, for the alphabet of positions has nothing to quote.
+fn end_with(offset: &str, out: &mut Vec<u8>) {
+    debug_assert!(is_position_text(offset.as_bytes()), "a position has an alphabet");
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(offset.as_bytes());
+    out.extend_from_slice(b"\"]");
+}
+
+fn offset_bytes(offset: Option<&str>) -> usize {
+    offset.map_or(0, |offset| OFFSET_EXTRA_BYTES + offset.len())
 }
 
 /// Name and arguments of a plain client's binary message, whose bytes follow as one attachment.

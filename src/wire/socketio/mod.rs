@@ -11,6 +11,7 @@
 //!   json     ─ what of a JSON text must be known, found without building anything
 //!   decode   ─ a client's packet ─► Packet, and the attachments it owes
 //!   encode   ─ the server's packets
+//!   recovery ─ what a client that comes back says of the session that it had
 //! ```
 //!
 //! Deals with: packets of clients 2.x (protocol 4, over Engine.IO 3) and 3.x, 4.x (protocol 5, over
@@ -27,13 +28,16 @@ use std::fmt;
 mod decode;
 mod encode;
 mod json;
+mod recovery;
 
-pub use decode::{Argument, Decoder, Event, Name, Packet, decode, event_of};
+pub use decode::{Argument, Decoder, Event, Name, OURS, Packet, decode, event_of, is_ours};
 pub use encode::{
-    ANSWER_BYTES_MAX, BINARY_ARGS, CHAT_MESSAGE, acknowledgement, args_of_name, connected, event,
-    event_bytes, refused, text_event, text_event_bytes,
+    ANSWER_BYTES_MAX, BINARY_ARGS, CHAT_MESSAGE, OFFSET_EXTRA_BYTES, POSITION_EVENT,
+    acknowledgement, args_of_name, connected, event, event_bytes, position_event,
+    position_event_bytes, refused, text_event, text_event_bytes,
 };
 pub use json::Text;
+pub use recovery::{Recovery, recovery_of};
 
 /// The most attachments of one packet, as in the reference.
 pub const ATTACHMENTS_MAX: usize = 10;
