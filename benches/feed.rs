@@ -36,7 +36,7 @@ fn full(payload: &[u8]) -> Feed {
 fn publish(feed: &mut Feed, payload: &[u8]) {
     let mut head = [0; HEADER_BYTES_MAX];
     let length = header(Kind::Text, payload.len(), &mut head);
-    feed.append(&[&head[..length], payload]);
+    feed.append(0, &[&head[..length], payload]);
 }
 
 fn append(criterion: &mut Criterion) {

@@ -14,6 +14,11 @@
 //! place, an [`Offset`]; the feed does not know them. Appending evicts whole records from the tail
 //! until the new one fits; a reader whose place was evicted is *lapped* and finds that out itself.
 //!
+//! Where history is kept, the index also has the number of the message that each record is. Numbers
+//! rise, but need not be contiguous: not every message has a form in every dialect, and a greeting
+//! has the number of the message before it. So whoever comes back with a message's number finds its
+//! place by bisection, and the feed knows up to which message anything may be missing.
+//!
 //! The surprise: the number of records is bounded as well as their bytes, so a flood of tiny
 //! records laps readers before the ring is full. What asks "how full" must ask about both.
 
@@ -41,6 +46,11 @@ pub struct Feed {
     ring: Box<[u8]>,
     /// `ends[seq % ends.len()]` is where record `seq` ends, for `oldest <= seq < next`.
     ends: Box<[u64]>,
+    /// `messages[seq % ends.len()]` is the number of the message that record `seq` is; empty if
+    /// nobody asks for it.
+    messages: Box<[u64]>,
+    /// The number of the newest message of which a record may be missing.
+    missing: u64,
     head: u64,
     tail: u64,
     oldest: u64,
@@ -58,6 +68,8 @@ impl Feed {
             // Zeroed memory of this size comes from the kernel untouched.
             ring: vec![0; bytes].into_boxed_slice(),
             ends: vec![0; bytes / RECORD_BYTES_TYPICAL].into_boxed_slice(),
+            messages: Box::default(),
+            missing: 0,
             head: 0,
             tail: 0,
             oldest: 0,
@@ -65,27 +77,128 @@ impl Feed {
         }
     }
 
-    /// Appends one record made of `parts`, evicting the oldest records until it fits. Copies the
-    /// bytes once; does not allocate.
+    /// An empty feed whose index knows the messages, for a channel that has had `missing` of them.
+    ///
+    /// # Panics
+    /// Like [`Feed::new`].
+    pub fn numbered(bytes: usize, missing: u64) -> Feed {
+        let feed = Feed::new(bytes);
+        let messages = vec![0; feed.ends.len()].into_boxed_slice();
+        Feed { messages, missing, ..feed }
+    }
+
+    /// Appends one record made of `parts`, evicting the oldest records until it fits. The record is
+    /// of the message with the number `message`, which is not below that of any record before.
+    /// Copies the bytes once; does not allocate.
     ///
     /// # Panics
     /// If the record is empty or larger than half the ring: [`Feed::fits`] is asked first.
-    pub fn append(&mut self, parts: &[&[u8]]) {
+    pub fn append(&mut self, message: u64, parts: &[&[u8]]) {
         let length: usize = parts.iter().map(|part| part.len()).sum();
         assert!(length > 0 && self.fits(length), "a record takes at most half a ring");
         let capacity = self.ring.len() as u64;
         while self.head + length as u64 - self.tail > capacity
             || self.next - self.oldest == self.ends.len() as u64
         {
-            self.tail = self.end_of(self.oldest);
-            self.oldest += 1;
+            self.evict();
         }
         for part in parts {
             self.copy_in(part);
         }
         let place = self.place_of(self.next);
         self.ends[place] = self.head;
+        if let Some(number) = self.messages.get_mut(place) {
+            *number = message;
+        }
         self.next += 1;
+    }
+
+    /// Evicts the oldest record.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub fn evict(&mut self) {
+        assert!(self.oldest < self.next, "there is a record");
+        let place = self.place_of(self.oldest);
+        if let Some(message) = self.messages.get(place) {
+            self.missing = *message;
+        }
+        self.tail = self.ends[place];
+        self.oldest += 1;
+    }
+
+    /// Forgets all records; up to the message with the number `missing`, all may be missing.
+    pub fn forget(&mut self, missing: u64) {
+        (self.tail, self.oldest) = (self.head, self.next);
+        self.missing = missing;
+    }
+
+    /// The number of the newest message of which a record may be missing: every message behind it
+    /// that has a form in this dialect is here. Says nothing unless the feed is
+    /// [`numbered`](Feed::numbered).
+    pub fn missing(&self) -> u64 {
+        self.missing
+    }
+
+    /// How many records are kept.
+    pub fn len(&self) -> u64 {
+        self.next - self.oldest
+    }
+
+    /// Whether no record is kept.
+    pub fn is_empty(&self) -> bool {
+        self.next == self.oldest
+    }
+
+    /// Where the first record begins that is kept.
+    pub fn first(&self) -> Mark {
+        Mark { offset: Offset(self.tail), seq: Seq(self.oldest) }
+    }
+
+    /// Where the first record begins that is of a message behind the one with the number `message`;
+    /// the head if there is none. A binary search of the index.
+    ///
+    /// # Panics
+    /// Unless the feed is [`numbered`](Feed::numbered).
+    pub fn after(&self, message: u64) -> Mark {
+        let (mut low, mut high) = (self.oldest, self.next);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.message_of(Seq(middle)) > message {
+                high = middle;
+            } else {
+                low = middle + 1;
+            }
+        }
+        Mark { offset: Offset(self.begin_of(low)), seq: Seq(low) }
+    }
+
+    /// Where the newest `count` records begin, or as many of them as come at or behind `from`.
+    ///
+    /// # Panics
+    /// If what begins at `from` was evicted.
+    pub fn newest(&self, count: u64, from: Mark) -> Mark {
+        assert!(self.oldest <= from.seq.0 && from.seq.0 <= self.next);
+        let seq = from.seq.0.max(self.next.saturating_sub(count));
+        Mark { offset: Offset(self.begin_of(seq)), seq: Seq(seq) }
+    }
+
+    /// Where a record begins, or the head for the record that comes next.
+    ///
+    /// # Panics
+    /// If the record was evicted.
+    pub fn begin(&self, record: Seq) -> Offset {
+        assert!(self.oldest <= record.0 && record.0 <= self.next);
+        Offset(self.begin_of(record.0))
+    }
+
+    /// The number of the message that a record is.
+    ///
+    /// # Panics
+    /// Unless the feed is [`numbered`](Feed::numbered) and the record is kept.
+    pub fn message_of(&self, record: Seq) -> u64 {
+        assert!(self.oldest <= record.0 && record.0 < self.next);
+        self.messages[self.place_of(record.0)]
     }
 
     /// Whether a record of `length` bytes may be appended: at least one byte, at most half the
@@ -142,7 +255,7 @@ impl Feed {
                 low = middle + 1;
             }
         }
-        let begins = if low == self.oldest { self.tail } else { self.end_of(low - 1) };
+        let begins = self.begin_of(low);
         let boundary = if begins == at.0 { begins } else { self.end_of(low) };
         Mark { offset: Offset(boundary), seq: Seq(low) }
     }
@@ -181,6 +294,18 @@ impl Feed {
             previous = self.end_of(seq);
         }
         assert_eq!(previous, self.head);
+        if !self.messages.is_empty() {
+            let mut before = self.missing;
+            for seq in self.oldest..self.next {
+                assert!(self.message_of(Seq(seq)) >= before, "numbers of messages rise");
+                before = self.message_of(Seq(seq));
+            }
+        }
+    }
+
+    /// Where record `seq` begins, which is kept or the next.
+    fn begin_of(&self, seq: u64) -> u64 {
+        if seq == self.oldest { self.tail } else { self.end_of(seq - 1) }
     }
 
     fn end_of(&self, seq: u64) -> u64 {
@@ -216,7 +341,7 @@ mod tests {
         for n in 0..100_u32 {
             let record = [n as u8; 100];
             let before = feed.head();
-            feed.append(&[&record[..3], &record[3..]]);
+            feed.append(0, &[&record[..3], &record[3..]]);
             feed.check();
             assert_eq!(text(&feed, before.0, feed.head().0), record);
         }
@@ -227,7 +352,7 @@ mod tests {
     fn tiny_records_fill_the_index_before_the_ring() {
         let mut feed = Feed::new(1024);
         for _ in 0..40 {
-            feed.append(&[b"ab"]);
+            feed.append(0, &[b"ab"]);
         }
         feed.check();
         assert_eq!(feed.head().since(feed.tail()), 32);
@@ -239,8 +364,8 @@ mod tests {
     #[test]
     fn a_place_inside_a_record_is_located() {
         let mut feed = Feed::new(1024);
-        feed.append(&[b"abc"]);
-        feed.append(&[b"defgh"]);
+        feed.append(0, &[b"abc"]);
+        feed.append(0, &[b"defgh"]);
         let located = |at| (feed.locate(Offset(at)).offset.0, feed.locate(Offset(at)).seq.0);
         assert_eq!(located(0), (0, 0));
         assert_eq!(located(1), (3, 0));
@@ -250,8 +375,45 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_found_by_its_number_although_numbers_have_gaps() {
+        let mut feed = Feed::numbered(1024, 4);
+        assert_eq!((feed.missing(), feed.after(4)), (4, feed.mark()));
+        // The message 6 has no form here, and a greeting follows the message 7.
+        for (message, record) in [(5, &b"five"[..]), (7, b"seven"), (7, b"hi"), (9, b"nine")] {
+            feed.append(message, &[record]);
+            feed.check();
+        }
+        let found = |message| (feed.after(message).offset.0, feed.after(message).seq.0);
+        assert_eq!([4, 5, 6, 7, 8].map(found), [(0, 0), (4, 1), (4, 1), (11, 3), (11, 3)]);
+        assert_eq!((found(9), found(100)), ((15, 4), (15, 4)));
+        assert_eq!(feed.newest(1, feed.first()).offset, Offset(11));
+        assert_eq!(feed.newest(9, feed.after(6)).offset, Offset(4));
+        assert_eq!(feed.newest(0, feed.after(6)), feed.mark());
+        let missing = |feed: &mut Feed| {
+            feed.evict();
+            feed.check();
+            (feed.missing(), feed.first().offset.0, feed.len())
+        };
+        assert_eq!(missing(&mut feed), (5, 4, 3));
+        assert_eq!((missing(&mut feed), missing(&mut feed)), ((7, 9, 2), (7, 11, 1)));
+        feed.forget(12);
+        feed.check();
+        assert_eq!((feed.missing(), feed.is_empty(), feed.after(12)), (12, true, feed.mark()));
+    }
+
+    #[test]
+    fn what_the_ring_evicts_is_missing() {
+        let mut feed = Feed::numbered(1024, 0);
+        for message in 1..=20 {
+            feed.append(message, &[&[7; 100]]);
+            feed.check();
+        }
+        assert_eq!((feed.missing(), feed.message_of(feed.first().seq)), (10, 11));
+    }
+
+    #[test]
     #[should_panic(expected = "half a ring")]
     fn a_record_over_half_a_ring_is_our_mistake() {
-        Feed::new(1024).append(&[&[0; 513]]);
+        Feed::new(1024).append(0, &[&[0; 513]]);
     }
 }

@@ -72,6 +72,10 @@ pub struct SessionId {
 pub enum Dialect {
     /// WebSocket messages as they were said.
     Plain,
+    /// WebSocket messages with their position in front: the subprotocol `elbow.v1`.
+    ElbowV1,
+    /// Server-sent events, in chunks of HTTP/1.1.
+    EventStream,
     /// Socket.IO packets in Engine.IO 4.
     SocketIo4,
     /// Socket.IO packets in Engine.IO 3, whose binary frames have a leading type byte.
@@ -80,7 +84,30 @@ pub enum Dialect {
 
 impl Dialect {
     /// All dialects, in the order of their numbers.
-    pub const ALL: [Dialect; 3] = [Dialect::Plain, Dialect::SocketIo4, Dialect::SocketIo3];
+    pub const ALL: [Dialect; 5] = [
+        Dialect::Plain,
+        Dialect::ElbowV1,
+        Dialect::EventStream,
+        Dialect::SocketIo4,
+        Dialect::SocketIo3,
+    ];
+
+    /// Whether readers of the dialect are Socket.IO sessions, which are told of newcomers.
+    pub const fn is_socketio(self) -> bool {
+        match self {
+            Dialect::SocketIo4 | Dialect::SocketIo3 => true,
+            Dialect::Plain | Dialect::ElbowV1 | Dialect::EventStream => false,
+        }
+    }
+
+    /// Whether a record of the dialect has the message's bytes as they are, behind what is put in
+    /// front of them.
+    pub const fn is_in_parts(self) -> bool {
+        match self {
+            Dialect::Plain | Dialect::ElbowV1 => true,
+            Dialect::EventStream | Dialect::SocketIo4 | Dialect::SocketIo3 => false,
+        }
+    }
 }
 
 /// Whoever reads a channel, a connection or a session, in four bytes. A slot is enough: members

@@ -4,7 +4,7 @@
 //! decides. The memory ceiling is computed here, from numbers alone. Relations between constants
 //! are asserted at compile time; relations between flags are checked where the flags are read.
 
-use crate::time::Duration;
+use crate::time::{Duration, Instant};
 
 /// Connections beyond `connections_max`, kept for probes, pages and refusals, so that a full server
 /// still tells its balancer that it is alive. When these are used up too, the connection that has
@@ -26,13 +26,16 @@ pub const CONNECTIONS_DEFAULT_MAX: u64 = 65_536;
 /// lists. Asserted against the real sizes in `server/mod.rs`.
 pub const CONNECTION_BYTES: usize = 256;
 
+/// Buckets in which it is counted how much of what is kept each client address was sent lately.
+pub const REPLAY_BUCKETS: usize = 4096;
+
 /// Bytes that remembering one client address takes, in a table that doubles when it grows. Asserted
 /// against the real sizes in `hub/shares.rs`.
 pub const ADDRESS_BYTES: u64 = 59;
 
 /// User-space bytes of one channel beside its feeds: the channel, its names and its places in the
 /// lists. Asserted against the real sizes in `hub/mod.rs`.
-pub const CHANNEL_BYTES: u64 = 1024;
+pub const CHANNEL_BYTES: u64 = 2048;
 
 /// Bytes that the kernel keeps for a connection beside its buffers: socket, file, inode, epoll
 /// entry. Measured as slab growth per loopback connection on Linux 6; neither exact nor ours to
@@ -136,7 +139,7 @@ pub const BACKLOG: i32 = 4096;
 pub const RESPONSE_HEAD_BYTES_MAX: usize = 1024;
 
 /// The number of dialects that a channel may have a feed in; `id.rs` has their names.
-pub const DIALECTS: u64 = 3;
+pub const DIALECTS: u64 = 5;
 
 /// Bytes of the smallest buffer that the pool lends: a pong and the rest of another (2 × 127).
 pub const BUFFER_BYTES_MIN: usize = 256;
@@ -147,9 +150,13 @@ pub const RECORD_BYTES_TYPICAL: usize = 64;
 /// The most bytes that a byte of text takes in a Socket.IO record: a control character is `\u001f`.
 pub const ESCAPED_BYTES_MAX: usize = 6;
 
-/// The most bytes of a record beside the message: headers of frames, the channel's name, types, and
-/// the words of the event that a plain message becomes.
-pub const RECORD_EXTRA_BYTES_MAX: usize = 384;
+/// The most bytes that a byte of text takes in any record: an event stream has each line in a field
+/// of its own.
+pub const TEXT_GROWTH_MAX: usize = 7;
+
+/// The most bytes of a record beside the message: headers of frames, the channel's name, types, the
+/// position, and the words of the event that a plain message becomes.
+pub const RECORD_EXTRA_BYTES_MAX: usize = 448;
 
 /// The most bytes of a channel's name.
 pub const CHANNEL_NAME_BYTES_MAX: usize = 128;
@@ -250,6 +257,17 @@ pub struct Limits {
     pub ping_timeout: Duration,
     /// How long a drain spreads the closing of connections.
     pub drain: Duration,
+    /// What each channel keeps for those who come back; `None`: nothing.
+    pub history: Option<History>,
+}
+
+/// How much of what was said a channel keeps, within one ring's bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct History {
+    /// The newest messages that are kept, at least one.
+    pub messages_max: u64,
+    /// An older message is dropped, and a channel without members with its last.
+    pub age: Duration,
 }
 
 impl Limits {
@@ -263,9 +281,9 @@ impl Limits {
         descriptors_for(self.connections_max)
     }
 
-    /// Bytes of a feed's index: a `u64` for each [`RECORD_BYTES_TYPICAL`] bytes of its ring.
-    pub fn feed_index_bytes(feed_bytes: u64) -> u64 {
-        feed_bytes / RECORD_BYTES_TYPICAL as u64 * 8
+    /// How many records a feed with a ring of `feed_bytes` has room for in its index.
+    pub fn feed_records(feed_bytes: u64) -> u64 {
+        feed_bytes / RECORD_BYTES_TYPICAL as u64
     }
 
     /// The most bytes of a record in a ring of `feed_bytes`: half of it, so that appending a record
@@ -274,22 +292,27 @@ impl Limits {
         feed_bytes / 2
     }
 
-    /// The most bytes of a text that is taken whatever characters it has, however much of it
-    /// Socket.IO's form has to escape.
+    /// The most bytes of a text that is taken whatever characters it has, however much longer it
+    /// becomes for Socket.IO or in an event stream.
     pub fn any_text_bytes_max(&self) -> u64 {
         let room = Limits::record_bytes_max(self.feed_bytes) - RECORD_EXTRA_BYTES_MAX as u64;
-        self.message_bytes_max.min(room / ESCAPED_BYTES_MAX as u64)
+        self.message_bytes_max.min(room / TEXT_GROWTH_MAX as u64)
     }
 
-    /// Bytes that a feed with a ring of `feed_bytes` takes of the pool: the ring and its index.
-    pub fn feed_cost_bytes(feed_bytes: u64) -> u64 {
-        feed_bytes + Limits::feed_index_bytes(feed_bytes)
+    /// Bytes that a feed with a ring of `feed_bytes` takes of the pool: the ring and its index,
+    /// which has a `u64` for each record, and one more where history is kept. The log of what a
+    /// channel keeps takes as much.
+    pub fn feed_cost_bytes(feed_bytes: u64, history: Option<History>) -> u64 {
+        let entry_bytes = if history.is_some() { 16 } else { 8 };
+        feed_bytes + Limits::feed_records(feed_bytes) * entry_bytes
     }
 
-    /// Bytes that the channel `default` needs with a feed in every dialect. So much of `--memory`
-    /// is set aside for it and lent to nobody else: whoever names no channel must always find one.
-    pub fn default_channel_bytes(feed_bytes: u64) -> u64 {
-        DIALECTS * Limits::feed_cost_bytes(feed_bytes)
+    /// Bytes that the channel `default` needs with a feed in every dialect, and a log if history is
+    /// kept. So much of `--memory` is set aside for it and lent to nobody else: whoever names no
+    /// channel must always find one.
+    pub fn default_channel_bytes(feed_bytes: u64, history: Option<History>) -> u64 {
+        let rings = DIALECTS + u64::from(history.is_some());
+        rings * Limits::feed_cost_bytes(feed_bytes, history)
     }
 
     /// The most sessions of one client address: at least one, however few there are in all.
@@ -302,14 +325,15 @@ impl Limits {
         quarter(self.channels_max)
     }
 
-    /// The most feeds that one client address has brought into being, not counting those of
-    /// `default`: what fits into a quarter of the memory that is not set aside for `default`. At
-    /// least one.
+    /// The most feeds and logs that one client address has brought into being, not counting those
+    /// of `default`: what fits into a quarter of the memory that is not set aside for `default`. At
+    /// least what one channel with one reader has.
     pub fn feeds_per_address_max(&self) -> usize {
-        let set_aside = Limits::default_channel_bytes(self.feed_bytes);
+        let set_aside = Limits::default_channel_bytes(self.feed_bytes, self.history);
         let bytes = self.memory_bytes.saturating_sub(set_aside) / 4;
-        let feeds = bytes / Limits::feed_cost_bytes(self.feed_bytes);
-        usize::try_from(feeds).unwrap_or(usize::MAX).max(1)
+        let feeds = bytes / Limits::feed_cost_bytes(self.feed_bytes, self.history);
+        let least = 1 + usize::from(self.history.is_some());
+        usize::try_from(feeds).unwrap_or(usize::MAX).max(least)
     }
 
     /// The most sessions in all that have entered no namespace. For one more, the oldest of them
@@ -327,10 +351,12 @@ impl Limits {
     /// The memory that these limits add up to at the worst.
     pub fn ceiling(&self) -> Ceiling {
         // Every session may come from another address, and so may every feed have done.
-        let addresses = self.connections_max as u64 + DIALECTS * self.channels_max as u64;
+        let rings = DIALECTS + u64::from(self.history.is_some());
+        let addresses = self.connections_max as u64 + rings * self.channels_max as u64;
         let tables_bytes = (self.slots() * CONNECTION_BYTES) as u64
             + self.channels_max as u64 * CHANNEL_BYTES
-            + addresses * ADDRESS_BYTES;
+            + addresses * ADDRESS_BYTES
+            + self.history.map_or(0, |_| REPLAY_BUCKETS as u64 * size_of::<Instant>() as u64);
         let kernel_connection_bytes = CONNECTION_KERNEL_BYTES
             + 2 * (u64::from(self.send_buffer_bytes) + u64::from(self.receive_buffer_bytes))
             + 2 * SEGMENT_KERNEL_BYTES;
@@ -369,7 +395,8 @@ pub struct Ceiling {
     /// `--memory`.
     pub memory_bytes: u64,
     /// Tables: [`CONNECTION_BYTES`] for each slot, [`CHANNEL_BYTES`] for each channel,
-    /// [`ADDRESS_BYTES`] for each address that may hold anything.
+    /// [`ADDRESS_BYTES`] for each address that may hold anything, and a word for each of
+    /// [`REPLAY_BUCKETS`] if anything is kept.
     pub tables_bytes: u64,
     /// Bytes that the kernel may hold for one connection.
     pub kernel_connection_bytes: u64,

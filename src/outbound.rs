@@ -509,11 +509,11 @@ mod tests {
             let (mut feed, mut pool) = (Feed::new(1024), Pool::new(4096));
             let mut out = Outbound::new();
             out.start_feed(ChannelId(0), Dialect::Plain, feed.mark());
-            feed.append(&[b"[first record]"]);
+            feed.append(0, &[b"[first record]"]);
             out.transmitted(3, Some(&feed), &mut pool);
             assert!(out.is_inside_record());
             assert!(out.push_own(&mut pool, b"(own)"));
-            feed.append(&[b"[second]"]);
+            feed.append(0, &[b"[second]"]);
             let sent = drained(&mut out, &feed, &mut pool, step);
             assert_eq!(String::from_utf8_lossy(&sent), "rst record](own)[second]");
             assert_eq!(out.cursor(), Some(feed.mark()));
@@ -527,9 +527,9 @@ mod tests {
             let (mut feed, mut pool) = (Feed::new(1024), Pool::new(4096));
             let mut out = Outbound::new();
             out.start_feed(ChannelId(0), Dialect::Plain, feed.mark());
-            feed.append(&[b"[echo]"]);
+            feed.append(0, &[b"[echo]"]);
             out.start_close(CloseFrame::answer(Some(1000)), feed.head());
-            feed.append(&[b"[later]"]);
+            feed.append(0, &[b"[later]"]);
             let sent = drained(&mut out, &feed, &mut pool, step);
             assert_eq!(sent, b"[echo]\x88\x02\x03\xe8");
             assert!(out.is_close_sent());
@@ -556,7 +556,7 @@ mod tests {
         let mut out = Outbound::new();
         out.start_feed(ChannelId(0), Dialect::Plain, feed.mark());
         for _ in 0..3 {
-            feed.append(&[&[b'x'; 500]]);
+            feed.append(0, &[&[b'x'; 500]]);
         }
         assert!(out.is_lapped(&feed) && !out.is_inside_record());
         out.start_close(CloseFrame::Reason(CloseReason::TooSlow), Offset(0));

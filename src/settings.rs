@@ -100,6 +100,9 @@ pub struct Settings {
     pub events: Events,
     /// How Socket.IO members are told of a newcomer; `None`: they are not told.
     pub greeting: Option<Greeting>,
+    /// Whether clients of Socket.IO 4 are told offsets, and sent what they missed when they come
+    /// back with one.
+    pub recovery: bool,
     /// How long a kept-alive connection may be without a request.
     pub keep_alive: Duration,
     /// Whether each message is reported as an event, for the log at debug.

@@ -9,7 +9,7 @@
 use std::ffi::OsString;
 
 use elbow::config::{self, Command, Config, Endpoint, Failure, Lb, Listen, Machine, OPTIONS};
-use elbow::limits::{KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
+use elbow::limits::{History, KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
 use elbow::settings::ProxyMode;
 use elbow::time::Duration;
 use log::LevelFilter;
@@ -96,6 +96,21 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
         name: "greeting",
         taken: ("user\tjoined", "user\\tjoined"),
         refused: ("*", "allowed is the name of an event such as hi or user joined, or off"),
+    },
+    Example {
+        name: "history",
+        taken: ("0500", "500"),
+        refused: ("16777217", "allowed is a whole number from 1 to 16777216, or off"),
+    },
+    Example {
+        name: "history-age",
+        taken: ("60000ms", "1m"),
+        refused: ("0s", "allowed is a duration such as 250ms, 25s or 2m, from 100ms to 1440m"),
+    },
+    Example {
+        name: "recovery",
+        taken: ("ON", "on"),
+        refused: ("yes", "allowed is one of on, off"),
     },
     Example { name: "ping-interval", taken: ("10000ms", "10s"), refused: ("25", DURATION) },
     Example { name: "ping-timeout", taken: ("10ms", "10ms"), refused: ("0s", DURATION) },
@@ -215,12 +230,14 @@ fn an_empty_variable_is_as_if_unset() {
 fn every_option_is_shown_as_it_holds_whoever_asked_for_it() {
     for (option, Example { name, taken: (text, expected), .. }) in OPTIONS.iter().zip(EXAMPLES) {
         assert_eq!(option.name, name);
+        // Recovery needs something that is kept.
+        let needed = if name == "recovery" { ("ELBOW_HISTORY", "1") } else { ("", "") };
         // A flag without a value has one thing to say.
         if !option.value.is_empty() {
-            let by_flag = config(&[&option.flag(), text], &[]);
+            let by_flag = config(&[&option.flag(), text], &[needed]);
             assert_eq!(shown(&by_flag, name), format!("{expected} (flag)"));
         }
-        let by_env = config(&[], &[(&option.env_name(), text)]);
+        let by_env = config(&[], &[(&option.env_name(), text), needed]);
         assert_eq!(shown(&by_env, name), format!("{expected} (env)"));
     }
 }
@@ -303,6 +320,7 @@ fn the_defaults_are_those_that_operators_rely_on() {
         ping_interval: Duration::from_secs(25),
         ping_timeout: Duration::from_secs(20),
         drain: Duration::from_secs(5),
+        history: None,
     };
     assert_eq!(config.settings.limits, limits);
     assert_eq!(config.settings.proxy, ProxyMode::Off);
@@ -360,9 +378,9 @@ fn a_default_that_depends_on_others_is_derived() {
     assert_eq!(shown(&large, "memory"), "64MiB (default)");
     let larger = config(&["--max-message", "16MiB"], &[]);
     assert_eq!(shown(&larger, "feed"), "64MiB (derived)");
-    assert_eq!(shown(&larger, "memory"), "432MiB (derived)");
+    assert_eq!(shown(&larger, "memory"), "720MiB (derived)");
     let largest = config(&["--max-message", "256MiB"], &[]);
-    assert_eq!(shown(&largest, "memory"), "6912MiB (derived)");
+    assert_eq!(shown(&largest, "memory"), "11520MiB (derived)");
 }
 
 #[test]
@@ -383,9 +401,9 @@ fn an_address_has_a_quarter_unless_the_operator_says_otherwise() {
     let limits = config(&[], &[]).settings.limits;
     assert_eq!(limits.channels_per_address_max(), 8);
     // 64 MiB without what is set aside, a quarter of that, in feeds of 9/8 MiB.
-    assert_eq!(limits.feeds_per_address_max(), 13);
+    assert_eq!(limits.feeds_per_address_max(), 12);
     assert_eq!(limits.unentered_max(), 8192);
-    let small = config(&["--max-channels", "3", "--memory", "3456KiB"], &[]).settings.limits;
+    let small = config(&["--max-channels", "3", "--memory", "5760KiB"], &[]).settings.limits;
     assert_eq!((small.channels_per_address_max(), small.feeds_per_address_max()), (1, 1));
 }
 
@@ -473,12 +491,12 @@ fn a_feed_holds_four_messages_and_the_memory_one_channel() {
                 .to_owned()
         )
     );
-    config(&["--memory", "3456KiB"], &[]);
+    config(&["--memory", "5760KiB"], &[]);
     assert_eq!(
-        failure(&["--memory", "3455KiB"], &[]),
+        failure(&["--memory", "5759KiB"], &[]),
         (
             78,
-            "--memory 3455KiB (flag) contradicts --feed 1MiB (default): allowed is 3456KiB or \
+            "--memory 5759KiB (flag) contradicts --feed 1MiB (default): allowed is 5760KiB or \
              more, which is set aside for the channel default"
                 .to_owned()
         )
@@ -595,11 +613,11 @@ fn the_report_ends_with_ceiling_capacity_and_warnings() {
 client addresses: from the PROXY header of trusted peers, or else the socket
 idle HTTP connections: closed after 15s (default)
 messages: up to 64 KiB, whatever is in them
-memory ceiling, user space: 72.3 MiB (75871384 bytes): --memory, 365.1 KiB for tables, 8 MiB \
+memory ceiling, user space: 72.3 MiB (75907928 bytes): --memory, 400.8 KiB for tables, 8 MiB \
          for the program
 memory ceiling, kernel share per connection: 332 KiB (339968 bytes)
 memory ceiling, kernel share in all: 350.1 MiB (367165440 bytes)
-memory ceiling, total: 422.5 MiB (443036824 bytes)
+memory ceiling, total: 422.5 MiB (443073368 bytes)
 capacity: 1000 sessions, 64 connections more for pages, probes and refusals, and 16 for \
          --health-listen; 32 channels; memory for 56 feeds
 warning: the memory ceiling, 422.5 MiB, is more than the machine or its control group has, 256 \
@@ -618,24 +636,56 @@ fn the_report_says_which_messages_may_be_refused_though_they_are_short_enough() 
         (&["--max-message", "65536"][..], "messages: up to 64 KiB, whatever is in them"),
         (
             &["--max-message", "256KiB"],
-            "messages: up to 256 KiB; a text over 85.2 KiB is refused if escaped for Socket.IO it \
-             takes more than 512 KiB, half of --feed",
+            "messages: up to 256 KiB; a text over 73 KiB is refused if escaped for Socket.IO or \
+             split into the lines of an event stream it takes more than 512 KiB, half of --feed",
         ),
         (&["--max-message", "1", "--feed", "4KiB"], "messages: up to 1 bytes, whatever is in them"),
         // The most of which all are taken, and one more.
         (
-            &["--max-message", "87317", "--feed", "1MiB"],
-            "messages: up to 85.2 KiB, whatever is in them",
+            &["--max-message", "74834", "--feed", "1MiB"],
+            "messages: up to 73 KiB, whatever is in them",
         ),
         (
-            &["--max-message", "87318", "--feed", "1MiB"],
-            "messages: up to 85.2 KiB; a text over 85.2 KiB is refused if escaped for Socket.IO it \
-             takes more than 512 KiB, half of --feed",
+            &["--max-message", "74835", "--feed", "1MiB"],
+            "messages: up to 73 KiB; a text over 73 KiB is refused if escaped for Socket.IO or \
+             split into the lines of an event stream it takes more than 512 KiB, half of --feed",
         ),
     ] {
         let report = config(args, &[]).report(&MACHINE);
         assert!(report.lines().any(|shown| shown == line), "{args:?}: {report}");
     }
+}
+
+#[test]
+fn history_is_off_unless_it_is_asked_for_and_recovery_needs_it() {
+    let history = |args: &[&str]| config(args, &[]).settings.limits.history;
+    let two_minutes = Duration::from_secs(120);
+    assert_eq!(history(&[]), None);
+    assert_eq!([&["--history", "0"], &["--history", "off"]].map(|args| history(args)), [None; 2]);
+    let kept = Some(History { messages_max: 100, age: two_minutes });
+    assert_eq!(history(&["--history", "100"]), kept);
+    let kept = Some(History { messages_max: 1, age: Duration::from_secs(1) });
+    assert_eq!(history(&["--history", "1", "--history-age", "1s"]), kept);
+    let recovers = |args: &[&str]| config(args, &[]).settings.recovery;
+    assert!(!recovers(&["--history", "1"]) && recovers(&["--history", "1", "--recovery", "on"]));
+    assert_eq!(
+        failure(&["--recovery", "on"], &[]),
+        (
+            78,
+            "--recovery on (flag) contradicts --history off (default): allowed is --history with \
+             a number of messages"
+                .to_owned()
+        )
+    );
+    let warned = config(&["--history-age", "5m"], &[]).warnings(&MACHINE);
+    assert!(warned.contains(&"--history-age 5m is not used: --history is off".to_owned()));
+    let report = config(&["--history", "500"], &[]).report(&MACHINE);
+    let line = "history: up to 500 messages of each channel, not older than 2m; 1.2 MiB of \
+                --memory for each channel, and 128 KiB more for each feed";
+    assert!(report.lines().any(|shown| shown == line), "{report}");
+    // A log beside the rings of `default`, and a larger index for each.
+    let (exit_code, line) = failure(&["--history", "1", "--memory", "7679KiB"], &[]);
+    assert!(exit_code == 78 && line.contains("allowed is 7680KiB or more"), "{line}");
 }
 
 #[test]

@@ -193,7 +193,7 @@ impl World {
             Op::Append(length) => {
                 let record = self.unit(length);
                 let (first, second) = record.split_at(length / 3);
-                self.feed.append(&[first, second]);
+                self.feed.append(0, &[first, second]);
                 self.records.append(record);
             }
             Op::Own(reader, length) if self.readers[reader].close.is_none() => {
@@ -326,7 +326,7 @@ proptest! {
         let mut feed = Feed::new(RING_BYTES);
         let mut records = Records::default();
         for length in lengths {
-            feed.append(&[&vec![0; length]]);
+            feed.append(0, &[&vec![0; length]]);
             records.append(vec![0; length]);
         }
         for step in steps {

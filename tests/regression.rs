@@ -9,6 +9,8 @@ mod admission;
 mod base_path;
 #[path = "regression/clients.rs"]
 mod clients;
+#[path = "regression/history.rs"]
+mod history;
 #[path = "regression/log.rs"]
 mod log;
 #[path = "regression/pages.rs"]

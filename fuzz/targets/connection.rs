@@ -217,7 +217,7 @@ fn settings(choice: u8) -> Settings {
     // smallest buffer, else nothing ever fails to grow.
     let (feed_bytes, memory_bytes) = match choice & 32 {
         0 => (1024, 1 << 20),
-        _ => (2048, 2 * Limits::default_channel_bytes(2048)),
+        _ => (2048, 2 * Limits::default_channel_bytes(2048, None)),
     };
     let origin = "https://chat.example";
     Settings {

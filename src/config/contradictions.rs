@@ -26,6 +26,7 @@ pub(super) fn check(asked: &Asked, machine: &Machine) -> Result<(), Failure> {
     check_listeners(asked, machine)?;
     check_balancer(asked)?;
     check_memory(asked)?;
+    check_history(asked)?;
     check_descriptors(asked, machine)
 }
 
@@ -83,7 +84,7 @@ fn check_memory(asked: &Asked) -> Result<(), Failure> {
             size_text(message * MESSAGES_PER_FEED)
         )));
     }
-    let channel = Limits::default_channel_bytes(feed);
+    let channel = Limits::default_channel_bytes(feed, asked.history());
     if memory < channel {
         return Err(Failure::contradiction(format!(
             "{} contradicts {feed_shown}: allowed is {} or more, which is set aside \
@@ -93,6 +94,18 @@ fn check_memory(asked: &Asked) -> Result<(), Failure> {
         )));
     }
     Ok(())
+}
+
+/// Nobody can be sent what they missed where nothing is kept.
+fn check_history(asked: &Asked) -> Result<(), Failure> {
+    if asked.history.value.is_some() || !asked.recovery.value {
+        return Ok(());
+    }
+    Err(Failure::contradiction(format!(
+        "{} contradicts {}: allowed is --history with a number of messages",
+        asked.recovery.named(),
+        asked.history.named()
+    )))
 }
 
 fn check_descriptors(asked: &Asked, machine: &Machine) -> Result<(), Failure> {

@@ -20,9 +20,9 @@ const DEFAULT_CHANNELS_PER_MEMORY: u64 = 2;
 
 const _: () = {
     assert!(*MESSAGE_BOUNDS.end() * MESSAGES_PER_FEED <= *FEED_BOUNDS.end());
-    // With an index of an eighth of the ring.
-    let feed_max = *FEED_BOUNDS.end() / 8 * 9;
-    assert!(DEFAULT_CHANNELS_PER_MEMORY * DIALECTS * feed_max <= *MEMORY_BOUNDS.end());
+    // With an index of a quarter of the ring, and a log beside the feeds.
+    let feed_max = *FEED_BOUNDS.end() / 4 * 5;
+    assert!(DEFAULT_CHANNELS_PER_MEMORY * (DIALECTS + 1) * feed_max <= *MEMORY_BOUNDS.end());
     assert!(FEED_BOUNDS.end().is_power_of_two(), "rounding up stays within the bounds");
 };
 
@@ -36,7 +36,7 @@ pub(super) fn derive(asked: &mut Asked, machine: &Machine) {
     asked.feed.adjust(feed);
     // Rounded whoever it comes from; a power of two is what makes an offset a mask.
     asked.feed.value = asked.feed.value.next_power_of_two();
-    let needed = Limits::default_channel_bytes(asked.feed.value);
+    let needed = Limits::default_channel_bytes(asked.feed.value, asked.history());
     let memory = asked.memory.value.max(needed * DEFAULT_CHANNELS_PER_MEMORY);
     asked.memory.adjust(memory);
 }

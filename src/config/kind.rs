@@ -65,6 +65,24 @@ impl<T, K: Kind<T>> Kind<Option<T>> for OrOff<K> {
     }
 }
 
+/// A number above zero, or `off` in any case or `0`, which both are `None`.
+pub(super) struct NoneIfZero<K>(pub(super) K);
+
+impl<T, K: Kind<T>> Kind<Option<T>> for NoneIfZero<K> {
+    fn parse(&self, text: &str) -> Result<Option<T>, String> {
+        if text.eq_ignore_ascii_case("off")
+            || (!text.is_empty() && text.trim_matches('0').is_empty())
+        {
+            return Ok(None);
+        }
+        self.0.parse(text).map(Some).map_err(|allowed| format!("{allowed}, or off"))
+    }
+
+    fn text(&self, value: &Option<T>) -> String {
+        value.as_ref().map_or_else(|| "off".to_owned(), |value| self.0.text(value))
+    }
+}
+
 /// One of a few words, read in any case, shown as they are written here.
 pub(super) struct OneOf<T: 'static>(pub(super) &'static [(&'static str, T)]);
 
@@ -169,6 +187,18 @@ mod tests {
         assert_eq!((limit.parse("OFF"), limit.parse("3")), (Ok(None), Ok(Some(3))));
         assert_eq!((limit.text(&None), limit.text(&Some(3))), ("off".into(), "3".into()));
         assert_eq!(limit.parse("0"), Err("allowed is a digit, or off".to_owned()));
+    }
+
+    #[test]
+    fn zero_is_off_where_it_means_none() {
+        let limit = NoneIfZero(Digit);
+        assert_eq!(
+            ["Off", "0", "00", "3"].map(|text| limit.parse(text)),
+            [Ok(None), Ok(None), Ok(None), Ok(Some(3))]
+        );
+        assert_eq!((limit.text(&None), limit.text(&Some(3))), ("off".into(), "3".into()));
+        assert_eq!(limit.parse("-1"), Err("allowed is a digit, or off".to_owned()));
+        assert!(limit.parse("").is_err());
     }
 
     #[test]

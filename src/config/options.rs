@@ -15,7 +15,7 @@ use ipnet::IpNet;
 use log::LevelFilter;
 
 use super::failure::Failure;
-use super::kind::{IfGiven, List, OrOff};
+use super::kind::{IfGiven, List, NoneIfZero, OrOff};
 use super::listen::{Address, FileMode, Listen};
 use super::option::{Opt, dashed, flag_name};
 use super::row::{Found, Row, Shown, Sources, rows};
@@ -23,8 +23,10 @@ use super::value::{
     Count, EVENT_BYTES_MAX, EventName, Folder, GIB, HostName, KIB, Length, MIB, Network, OneEvent,
     PageOrigin, ServedPath, Size,
 };
-use super::words::{BALANCERS, IO_URING_MODES, IoUring, LOG_LEVELS, Lb, PROXY_MODES};
-use crate::limits::{CONNECTIONS_DEFAULT_MAX, ESCAPED_BYTES_MAX, Limits, RECORD_EXTRA_BYTES_MAX};
+use super::words::{BALANCERS, IO_URING_MODES, IoUring, LOG_LEVELS, Lb, PROXY_MODES, SWITCH};
+use crate::limits::{
+    CONNECTIONS_DEFAULT_MAX, ESCAPED_BYTES_MAX, History, Limits, RECORD_EXTRA_BYTES_MAX,
+};
 use crate::settings::ProxyMode;
 use crate::time::Duration;
 use crate::wire::base_path::BasePath;
@@ -52,6 +54,14 @@ pub(super) const FEED_BOUNDS: RangeInclusive<u64> = 4 * KIB..=GIB;
 
 /// Whether the memory holds the feeds is another question, asked in `contradictions.rs`.
 pub(super) const MEMORY_BOUNDS: RangeInclusive<u64> = 16 * KIB..=1024 * GIB;
+
+/// More than the index of the largest feed has room for are not kept anyway.
+const HISTORY_BOUNDS: RangeInclusive<usize> = 1..=16_777_216;
+
+/// The longest is a day: what is older is an archive, for which a ring of memory is the wrong
+/// place.
+const AGE_BOUNDS: RangeInclusive<Duration> =
+    Duration::from_millis(100)..=Duration::from_secs(86_400);
 
 /// Below 4 KiB the kernel's own minimum would hold instead of ours.
 const BUFFER_BOUNDS: RangeInclusive<u64> = 4 * KIB..=64 * MIB;
@@ -194,6 +204,36 @@ rows! {
                room that reconnects as many events as the square of its clients.",
     }
 
+    history: Option<usize> {
+        kind: NoneIfZero(Count(HISTORY_BOUNDS)),
+        heading: "Coming back",
+        value: "N",
+        default: "off",
+        help: "The newest messages that each channel keeps, within the bytes of one ring: for \
+               those who come back with ?since=, ask with ?last=, or read events with a \
+               Last-Event-ID. It costs one ring for each channel, and an index for each ring that \
+               is twice as large.",
+    }
+
+    history_age: Duration {
+        kind: Length(AGE_BOUNDS),
+        heading: "Coming back",
+        value: "DUR",
+        default: "2m",
+        help: "An older message is dropped. A channel without members lives on for as long as it \
+               has one, and counts towards --max-channels.",
+    }
+
+    recovery: bool {
+        kind: SWITCH,
+        heading: "Coming back",
+        value: "on|off",
+        default: "off",
+        help: "Connection state recovery of Socket.IO, for clients 4.6 and later: who reconnects \
+               is sent what was said meanwhile. Handlers of events then see the offset as one \
+               more argument. Needs --history.",
+    }
+
     ping_interval: Duration {
         kind: Length(PING_BOUNDS),
         heading: "Keep-alive and closing",
@@ -315,6 +355,18 @@ rows! {
         default: "info",
         help: "error, warn, info, debug or trace. Messages themselves are logged at debug.",
     }
+}
+
+impl Asked {
+    /// What each channel keeps, if anything.
+    pub(super) fn history(&self) -> Option<History> {
+        kept(self.history.value, self.history_age.value)
+    }
+}
+
+/// What `--history` and `--history-age` come to together.
+pub(super) fn kept(messages: Option<usize>, age: Duration) -> Option<History> {
+    messages.map(|messages| History { messages_max: messages as u64, age })
 }
 
 #[cfg(test)]

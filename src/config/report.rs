@@ -22,7 +22,8 @@ impl Config {
     pub fn report(&self, machine: &Machine) -> String {
         let values = self.values.iter().map(Shown::to_string);
         let lines = values.chain([String::new(), self.client_line(), self.idle_line()]);
-        let lines = lines.chain([self.message_line()]).chain(self.ceiling_lines());
+        let lines = lines.chain([self.message_line()]).chain(self.history_line());
+        let lines = lines.chain(self.ceiling_lines());
         let lines = lines.chain([self.capacity_line()]);
         let warnings = self.warnings(machine);
         let warnings = warnings.iter().map(|warning| format!("warning: {warning}"));
@@ -59,7 +60,7 @@ impl Config {
             let addresses = shown_text(&shown.text);
             format!("--listen {addresses} is not used: LISTEN_FDS hands over sockets instead")
         });
-        [memory, optional, everyone, unused, self.unused_mode(machine)]
+        [memory, optional, everyone, unused, self.unused_mode(machine), self.unused_age()]
             .into_iter()
             .flatten()
             .collect()
@@ -75,6 +76,14 @@ impl Config {
         let mode = self.values.iter().find(|shown| *shown.option == TABLE.unix_mode.option)?;
         matches!(mode.source, ValueSource::Flag | ValueSource::Env)
             .then(|| format!("--unix-mode {} is not used: no listener is unix:PATH", mode.text))
+    }
+
+    /// Says that `--history-age` was given for nothing.
+    fn unused_age(&self) -> Option<String> {
+        let age = self.values.iter().find(|shown| *shown.option == TABLE.history_age.option)?;
+        let is_asked = matches!(age.source, ValueSource::Flag | ValueSource::Env);
+        (is_asked && self.settings.limits.history.is_none())
+            .then(|| format!("--history-age {} is not used: --history is off", age.text))
     }
 
     fn client_line(&self) -> String {
@@ -108,12 +117,28 @@ impl Config {
             ", whatever is in them".to_owned()
         } else {
             format!(
-                "; a text over {} is refused if escaped for Socket.IO it takes more than {record}, \
-                 half of --feed",
+                "; a text over {} is refused if escaped for Socket.IO or split into the lines of \
+                 an event stream it takes more than {record}, half of --feed",
                 size_rounded(sure)
             )
         };
         format!("messages: up to {}{what_may_not}", size_rounded(most))
+    }
+
+    /// What history costs of `--memory`; `None` where none is kept.
+    fn history_line(&self) -> Option<String> {
+        let limits = &self.settings.limits;
+        let history = limits.history?;
+        let cost = |history| Limits::feed_cost_bytes(limits.feed_bytes, history);
+        let (log, index) = (cost(Some(history)), cost(Some(history)) - cost(None));
+        Some(format!(
+            "history: up to {} messages of each channel, not older than {}; {} of --memory for \
+             each channel, and {} more for each feed",
+            history.messages_max,
+            history.age,
+            size_rounded(log),
+            size_rounded(index)
+        ))
     }
 
     /// The memory ceiling, rounded for people and exact for scripts; logged at start too.
@@ -138,7 +163,7 @@ impl Config {
 
     fn capacity_line(&self) -> String {
         let limits = &self.settings.limits;
-        let feed_bytes = Limits::feed_cost_bytes(limits.feed_bytes);
+        let feed_bytes = Limits::feed_cost_bytes(limits.feed_bytes, limits.history);
         format!(
             "capacity: {} sessions, {CONNECTIONS_SPARE} connections more for pages, probes and \
              refusals, and {CONNECTIONS_HEALTH} for --health-listen; {} channels; memory for {} \

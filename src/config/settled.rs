@@ -17,7 +17,7 @@ use super::derived::derive;
 use super::failure::Failure;
 use super::listen::Listen;
 use super::machine::Machine;
-use super::options::{Asked, TABLE, Values};
+use super::options::{Asked, TABLE, Values, kept};
 use super::row::{Shown, Sources};
 use super::words::{IoUring, Lb};
 use crate::limits::{KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
@@ -88,6 +88,7 @@ impl Config {
             ping_interval: values.ping_interval,
             ping_timeout: values.ping_timeout,
             drain: values.drain,
+            history: kept(values.history, values.history_age),
         };
         let settings = Settings {
             limits,
@@ -99,6 +100,7 @@ impl Config {
             origins: origins.into_iter().map(|(_, origin)| origin).collect(),
             events: relayed(values.events),
             greeting: values.greeting.as_deref().map(Greeting::named),
+            recovery: values.recovery,
             keep_alive: if alb { KEEP_ALIVE_ALB_LIMIT } else { KEEP_ALIVE_LIMIT },
             report_messages: values.log_level >= LevelFilter::Debug,
         };

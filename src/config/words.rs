@@ -75,6 +75,9 @@ pub enum IoUring {
 pub(super) const IO_URING_MODES: OneOf<IoUring> =
     OneOf(&[("auto", IoUring::Auto), ("off", IoUring::Off), ("require", IoUring::Require)]);
 
+/// Whether something is done at all.
+pub(super) const SWITCH: OneOf<bool> = OneOf(&[("on", true), ("off", false)]);
+
 /// The levels of the log. Off is none of them: a server that says nothing cannot be operated.
 pub(super) const LOG_LEVELS: OneOf<LevelFilter> = OneOf(&[
     ("error", LevelFilter::Error),

@@ -345,14 +345,23 @@ impl Conn {
     /// frame has gone.
     pub fn membership(&self) -> Option<Membership> {
         match self.role() {
-            Some(Role::Member(membership)) => Some(membership),
+            Some(Role::Member(membership, _)) => Some(membership),
+            Some(Role::Session(_) | Role::Orphan) | None => None,
+        }
+    }
+
+    /// The dialect that a member reads by itself. `None` for any other connection, or when the
+    /// close frame has gone.
+    pub fn dialect(&self) -> Option<Dialect> {
+        match self.role() {
+            Some(Role::Member(_, dialect)) => Some(dialect),
             Some(Role::Session(_) | Role::Orphan) | None => None,
         }
     }
 
     fn membership_mut(&mut self) -> Option<&mut Membership> {
         match self.role_mut() {
-            Some(Role::Member(membership)) => Some(membership),
+            Some(Role::Member(membership, _)) => Some(membership),
             Some(Role::Session(_) | Role::Orphan) | None => None,
         }
     }
@@ -364,7 +373,7 @@ impl Conn {
             Phase::Exchange(exchange) => Some(exchange.session()),
             Phase::WebSocket(ws) => match ws.role {
                 Role::Session(session) => Some(session),
-                Role::Member(_) | Role::Orphan => None,
+                Role::Member(..) | Role::Orphan => None,
             },
             Phase::Proxy(_) | Phase::Http(_) | Phase::Leaving(_) => None,
         }

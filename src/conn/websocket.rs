@@ -8,7 +8,7 @@
 //! arrives in pieces owns a buffer, which grows as bytes arrive, never as a header promises.
 
 use super::{Cx, Payload, Progress, Step};
-use crate::id::{Offset, SessionId};
+use crate::id::{Dialect, Offset, SessionId};
 use crate::limits;
 use crate::membership::Membership;
 use crate::outbound::{CloseFrame, Outbound};
@@ -24,8 +24,8 @@ const PING: [u8; 2] = [0x89, 0];
 /// What a WebSocket is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// The WebSocket is plain: a member of a channel by itself.
-    Member(Membership),
+    /// The WebSocket is a member of a channel by itself, and reads this dialect.
+    Member(Membership, Dialect),
     /// The WebSocket carries an Engine.IO session, or is about to take one over.
     Session(SessionId),
     /// The WebSocket has lost its session or its membership: what it carried is over.

@@ -7,19 +7,24 @@
 //! sweep had visited by then, so the next sweep stops where this one stood at the last append.
 //!
 //! There is a **feed** for each dialect that a member reads, made with its first reader and gone
-//! with its last. Offsets of different feeds have nothing to do with each other, so a moment is
-//! remembered as one [`Mark`] per dialect.
+//! with its last. Where history is kept, there is a **log** beside the feeds, from which a new feed
+//! is filled, and a channel without members lives on until its log is empty. Offsets of different
+//! feeds have nothing to do with each other, so a moment is remembered as one [`Mark`] per dialect.
 //!
 //! Publishers are held back for two reasons, each bounded. The sweep must not be lapped by what it
 //! distributes. And a channel most of whose members do not read gets a second per half ring to
 //! catch up, but no more: who does not read cannot silence the others.
 
-use super::{Address, DEFAULT_CHANNEL, Message, Moved, PublishError};
+use super::log::Log;
+use super::message::Form;
+use super::{
+    Address, DEFAULT_CHANNEL, Message, Moved, Prospect, PublishError, Recovery, Since, Start, Wish,
+};
 use crate::feed::{Feed, Mark};
 use crate::id::{ConnId, Dialect, Member};
 use crate::limits::GRACE_LIMIT;
 use crate::pool::Pool;
-use crate::position::{Epoch, Position};
+use crate::position::{Epoch, Position, PositionText};
 use crate::time::Instant;
 use crate::wire::ws;
 
@@ -29,7 +34,7 @@ const ROOM_KEPT: usize = 16;
 /// A moment of a channel: one mark per dialect.
 type Marks = [Mark; Dialect::ALL.len()];
 
-/// A channel with at least one member.
+/// A channel with at least one member, or one that still keeps what was said in it.
 #[derive(Debug)]
 pub struct Channel {
     name: Box<str>,
@@ -44,6 +49,12 @@ pub struct Channel {
     position: Position,
     /// How many greetings there were.
     greetings: u64,
+    /// What was said lately; `None` where no history is kept.
+    log: Option<Log>,
+    /// The address on whose account the log was brought into being.
+    log_brought_by: Option<Address>,
+    /// Whether events of Socket.IO 4 end in their position.
+    with_offset: bool,
     members: Vec<Member>,
     feeds: [Option<Feed>; Dialect::ALL.len()],
     /// How many members read each dialect; a dialect has a feed exactly while there are any.
@@ -99,6 +110,9 @@ impl Channel {
             feeds_brought_by: [None; Dialect::ALL.len()],
             position: Position { epoch, seq: 0 },
             greetings: 0,
+            log: None,
+            log_brought_by: None,
+            with_offset: false,
             members: Vec::new(),
             feeds: [const { None }; Dialect::ALL.len()],
             readers: [0; Dialect::ALL.len()],
@@ -112,20 +126,151 @@ impl Channel {
         }
     }
 
-    /// Adds a member and returns its index. A feed is made with a ring of `feed_bytes` if the
-    /// member is the first of its dialect.
-    pub(super) fn join(&mut self, member: Member, dialect: Dialect, feed_bytes: usize) -> u32 {
+    /// Has the channel keep what is said in it, on the account of `brought_by`; with `with_offset`,
+    /// events of Socket.IO 4 end in their position.
+    pub(super) fn keep(&mut self, log: Log, brought_by: Option<Address>, with_offset: bool) {
+        self.log = Some(log);
+        self.log_brought_by = brought_by;
+        self.with_offset = with_offset;
+    }
+
+    /// Makes a feed for a dialect that nobody has read so far, and fills it with what the channel
+    /// keeps, or with nothing if that is not wanted. Returns how many bytes were filled in.
+    pub(super) fn open_feed(
+        &mut self,
+        pool: &mut Pool,
+        dialect: Dialect,
+        feed_bytes: usize,
+        fill: bool,
+    ) -> u64 {
         let number = dialect as usize;
-        if self.feeds[number].is_none() {
-            self.feeds[number] = Some(Feed::new(feed_bytes));
-            // The offsets of a new feed begin at zero, and so must all marks of it.
-            self.completed[number] = Mark::default();
-            self.grace_ended[number] = Mark::default();
-            if let Some(sweep) = &mut self.sweep {
-                sweep.began[number] = Mark::default();
+        let feed = match &self.log {
+            None => Feed::new(feed_bytes),
+            Some(log) if fill => {
+                self.filled(pool, dialect, Feed::numbered(feed_bytes, log.missing()))
+            }
+            Some(_) => Feed::numbered(feed_bytes, self.position.seq),
+        };
+        // Where the marks of a new feed begin: everything up to here was said before.
+        let begin = feed.mark();
+        self.completed[number] = begin;
+        self.grace_ended[number] = begin;
+        if let Some(sweep) = &mut self.sweep {
+            sweep.began[number] = begin;
+        }
+        let bytes = feed.head().since(feed.tail());
+        self.feeds[number] = Some(feed);
+        bytes
+    }
+
+    /// Appends everything that the channel keeps to a feed that is new. What there is no memory
+    /// for is missing in it, with everything before.
+    fn filled(&self, pool: &mut Pool, dialect: Dialect, mut feed: Feed) -> Feed {
+        let Some(log) = &self.log else { return feed };
+        log.replay(pool, |pool, number, message| {
+            let position = Position { seq: number, ..self.position }.text();
+            let (namespace, with_offset) = (&*self.namespace, self.with_offset);
+            let form = Form { dialect, namespace, position: position.as_str(), with_offset };
+            let is_there = message.is_some_and(|message| {
+                if dialect.is_in_parts() {
+                    append(&mut feed, number, &form, message, &mut Vec::new());
+                    return true;
+                }
+                let Some(buffer) = pool.take_briefly(message.length(&form)) else { return false };
+                let mut record = pool.borrow_out(buffer);
+                append(&mut feed, number, &form, message, &mut record);
+                pool.put_back(buffer, record);
+                pool.give(buffer);
+                true
+            });
+            if !is_there {
+                feed.forget(number);
+            }
+        });
+        feed
+    }
+
+    /// Whether some reader is told where messages stand.
+    fn tells_positions(&self) -> bool {
+        Dialect::ALL.into_iter().zip(&self.feeds).any(|(dialect, feed)| match dialect {
+            Dialect::ElbowV1 | Dialect::EventStream => feed.is_some(),
+            Dialect::SocketIo4 => feed.is_some() && self.with_offset,
+            Dialect::Plain | Dialect::SocketIo3 => false,
+        })
+    }
+
+    /// Where a reader of a dialect, which has a feed, begins.
+    pub(super) fn start(&self, dialect: Dialect, wish: Wish) -> Start {
+        let feed = self.feeds[dialect as usize].as_ref().expect("the dialect has a feed");
+        let missing = self.missing(Some(feed));
+        let recovery = wish.since.map(|since| self.recovery(since, missing));
+        let begin = |mark: Mark, position| {
+            let missed = feed.mark().seq.0 - mark.seq.0;
+            Start { mark, position, recovery, missed }
+        };
+        match wish.since {
+            Some(Since::Position(since)) if recovery == Some(Recovery::Whole) => {
+                let is_newest = since == self.position;
+                begin(if is_newest { feed.mark() } else { feed.after(since.seq) }, since)
+            }
+            Some(_) | None if wish.last > 0 && self.log.is_some() => {
+                let mark = feed.newest(wish.last, feed.after(missing));
+                let before = match mark == feed.mark() {
+                    true => self.position.seq,
+                    // Nothing that has a form in the dialect stands between the two.
+                    false => feed.message_of(mark.seq) - 1,
+                };
+                begin(mark, Position { seq: before, ..self.position })
+            }
+            Some(_) | None => begin(feed.mark(), self.position),
+        }
+    }
+
+    /// What beginning with a wish would come to.
+    pub(super) fn prospect(&self, dialect: Dialect, wish: Wish) -> Prospect {
+        match &self.feeds[dialect as usize] {
+            Some(feed) => {
+                let Start { mark, recovery, .. } = self.start(dialect, wish);
+                Prospect { recovery, cost_bytes: feed.head().since(mark.offset) }
+            }
+            None => {
+                let missing = self.missing(None);
+                let recovery = wish.since.map(|since| self.recovery(since, missing));
+                // A new feed is filled, whoever comes.
+                Prospect { recovery, cost_bytes: self.log.as_ref().map_or(0, Log::bytes) }
             }
         }
-        self.readers[number] += 1;
+    }
+
+    /// The number of the newest message that cannot be had any more from a feed; without one, from
+    /// the one that would be made.
+    fn missing(&self, feed: Option<&Feed>) -> u64 {
+        match &self.log {
+            Some(log) => log.missing().max(feed.map_or(0, Feed::missing)),
+            None => self.position.seq,
+        }
+    }
+
+    /// Whether everything can be had that was said behind a position.
+    fn recovery(&self, since: Since, missing: u64) -> Recovery {
+        let newest = self.position;
+        match since {
+            Since::Position(since) if since.epoch != newest.epoch || since.seq > newest.seq => {
+                Recovery::Unknown
+            }
+            Since::Position(since) if since.seq >= missing => Recovery::Whole,
+            Since::Position(_) => Recovery::Gone,
+            Since::Unknown => Recovery::Unknown,
+        }
+    }
+
+    /// Adds a member and returns its index.
+    ///
+    /// # Panics
+    /// If there is no feed of the dialect.
+    pub(super) fn join(&mut self, member: Member, dialect: Dialect) -> u32 {
+        assert!(self.feeds[dialect as usize].is_some(), "a feed is opened for the first reader");
+        self.readers[dialect as usize] += 1;
         self.members.push(member);
         (self.members.len() - 1) as u32
     }
@@ -150,6 +295,9 @@ impl Channel {
         if last {
             self.feeds[number] = None;
         }
+        if self.members.is_empty() {
+            self.sweep = None;
+        }
         (last, self.members.get(gap).map(|member| Moved { member: *member, index }))
     }
 
@@ -164,51 +312,59 @@ impl Channel {
         }
     }
 
-    /// Appends a message that fits and was read at `read_us` to every feed in which it has a form,
-    /// and counts it, also if it has none. Returns whether that begins a sweep. On an error nothing
-    /// is appended or counted.
+    /// Appends a message that fits to every feed in which it has a form, keeps it in the log, and
+    /// counts it, also if it has no form for anybody. It was read at `read_us` of the turns' clock,
+    /// and is said at `now`. Returns whether that begins a sweep. On an error nothing is appended
+    /// or counted.
     pub(super) fn publish(
         &mut self,
         pool: &mut Pool,
+        now: Instant,
         read_us: u64,
         message: &Message<'_>,
     ) -> Result<bool, PublishError> {
-        let mut encoded_bytes = 0;
-        let mut told = false;
+        // A greeting has the position of the message before it.
+        let number = self.position.seq + u64::from(!message.is_greeting());
+        let position = Position { seq: number, ..self.position };
+        // Nothing but the records of some dialects has the position as text.
+        let position = self.tells_positions().then(|| position.text());
+        let position = position.as_ref().map_or("", PositionText::as_str);
+        let (namespace, with_offset) = (&*self.namespace, self.with_offset);
+        let form = |dialect| Form { dialect, namespace, position, with_offset };
+        let (mut encoded_bytes, mut told) = (0, false);
         for (dialect, feed) in Dialect::ALL.into_iter().zip(&self.feeds) {
             if feed.is_none() {
                 continue;
             }
-            let length = message.length(dialect, &self.namespace);
+            let length = message.length(&form(dialect));
             told |= length > 0;
-            if dialect != Dialect::Plain {
+            if !dialect.is_in_parts() {
                 encoded_bytes = encoded_bytes.max(length);
             }
         }
+        let feeds = Dialect::ALL.into_iter().zip(&mut self.feeds);
+        let mut feeds = feeds.filter_map(|(dialect, feed)| Some((dialect, feed.as_mut()?)));
         if encoded_bytes > 0 {
             // Encoding beside the ring costs one more copy per message, not per delivery.
             let buffer = pool.take_briefly(encoded_bytes).ok_or(PublishError::NoMemory)?;
             let mut record = pool.borrow_out(buffer);
-            for (dialect, feed) in Dialect::ALL.into_iter().zip(&mut self.feeds).skip(1) {
-                let Some(feed) = feed else { continue };
-                record.clear();
-                message.encode(dialect, &self.namespace, &mut record);
-                feed.append(&[&record]);
+            for (dialect, feed) in &mut feeds {
+                append(feed, number, &form(dialect), message, &mut record);
             }
             pool.put_back(buffer, record);
             pool.give(buffer);
+        } else {
+            for (dialect, feed) in &mut feeds {
+                append(feed, number, &form(dialect), message, &mut Vec::new());
+            }
         }
-        let plain = self.feeds[Dialect::Plain as usize].as_mut();
-        if let Some((feed, (kind, payload))) = plain.zip(message.plain()) {
-            let mut header = [0; ws::HEADER_BYTES_MAX];
-            let length = ws::header(kind, payload.len(), &mut header);
-            feed.append(&[&header[..length], payload]);
+        if let Some(log) = &mut self.log {
+            log.append(number, now, message);
         }
         if message.is_greeting() {
             self.greetings += 1;
-        } else {
-            self.position.seq += 1;
         }
+        self.position.seq = number;
         Ok(told && self.appended(read_us))
     }
 
@@ -364,6 +520,28 @@ impl Channel {
         self.brought_by
     }
 
+    /// What the channel keeps; `None` where no history is kept.
+    pub fn log(&self) -> Option<&Log> {
+        self.log.as_ref()
+    }
+
+    /// Drops what is too old at `now`.
+    pub(super) fn expire_log(&mut self, now: Instant) {
+        if let Some(log) = &mut self.log {
+            log.expire(now);
+        }
+    }
+
+    /// When the channel ends; `None` while it has members, or if it keeps nothing.
+    pub(super) fn over_at(&self) -> Option<Instant> {
+        self.log.as_ref().filter(|_| self.members.is_empty())?.over_at()
+    }
+
+    /// The address on whose account the log was brought into being.
+    pub(super) fn log_brought_by(&self) -> Option<Address> {
+        self.log_brought_by
+    }
+
     /// Notes the address on whose account the feed of a dialect is brought into being.
     pub(super) fn set_feed_brought_by(&mut self, dialect: Dialect, address: Option<Address>) {
         self.feeds_brought_by[dialect as usize] = address;
@@ -374,9 +552,9 @@ impl Channel {
         self.feeds_brought_by[dialect as usize].take()
     }
 
-    /// How many feeds are on the account of any address.
+    /// How many feeds and logs are on the account of any address.
     pub(super) fn feeds_brought(&self) -> usize {
-        self.feeds_brought_by.iter().flatten().count()
+        self.feeds_brought_by.iter().chain([&self.log_brought_by]).flatten().count()
     }
 
     /// The channel as Socket.IO clients call it, with a slash.
@@ -399,6 +577,11 @@ impl Channel {
         self.feeds.iter().flatten().count()
     }
 
+    /// How many rings the channel has: its feeds, and its log.
+    pub fn rings(&self) -> usize {
+        self.feeds() + usize::from(self.log.is_some())
+    }
+
     /// How many members the channel has.
     pub fn len(&self) -> usize {
         self.members.len()
@@ -416,7 +599,11 @@ impl Channel {
 
     /// Asserts what must hold between two calls, for the hub's check.
     pub fn check(&self) {
-        assert!(!self.members.is_empty());
+        let keeps_something = self.log.as_ref().is_some_and(|log| !log.is_empty());
+        assert!(!self.members.is_empty() || keeps_something, "a channel has a reason to be there");
+        if let Some(log) = &self.log {
+            log.check(self.position.seq);
+        }
         assert!(self.choked as usize <= self.members.len());
         assert_eq!(self.readers.iter().sum::<u32>() as usize, self.members.len());
         for (feed, brought_by) in self.feeds.iter().zip(self.feeds_brought_by) {
@@ -427,8 +614,8 @@ impl Channel {
             feed.iter().for_each(Feed::check);
         }
         for (dialect, feed) in Dialect::ALL.into_iter().zip(&self.feeds) {
-            // Plain WebSockets are not told of greetings.
-            let greetings = if dialect == Dialect::Plain { 0 } else { self.greetings };
+            // Only readers of Socket.IO are told of greetings.
+            let greetings = if dialect.is_socketio() { self.greetings } else { 0 };
             let records = feed.as_ref().map_or(0, |feed| feed.mark().seq.0);
             assert!(records <= self.position.seq + greetings, "a record that nobody counted");
         }
@@ -463,6 +650,26 @@ impl Channel {
     }
 }
 
+/// Appends the record of a message, if it has one in this form. `encoded` has room for it, unless
+/// the dialect needs no encoding.
+fn append(
+    feed: &mut Feed,
+    number: u64,
+    form: &Form<'_>,
+    message: &Message<'_>,
+    encoded: &mut Vec<u8>,
+) {
+    let mut header = [0; ws::HEADER_BYTES_MAX];
+    if let Some(parts) = message.in_parts(form, &mut header) {
+        return feed.append(number, &parts);
+    }
+    encoded.clear();
+    message.encode(form, encoded);
+    if !encoded.is_empty() {
+        feed.append(number, &[encoded]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -470,6 +677,16 @@ mod tests {
     use std::collections::HashMap;
 
     const PLAIN: Dialect = Dialect::Plain;
+
+    const NOW: Instant = Instant::from_millis(0);
+
+    /// Adds a member, for whose dialect a feed of `feed_bytes` is made if there is none.
+    fn enter(channel: &mut Channel, member: Member, dialect: Dialect, feed_bytes: usize) -> u32 {
+        if channel.feed(dialect).is_none() {
+            channel.open_feed(&mut Pool::new(0), dialect, feed_bytes, true);
+        }
+        channel.join(member, dialect)
+    }
 
     /// A small generator with a seed: the test's only source of chance.
     struct Dice(u64);
@@ -500,7 +717,7 @@ mod tests {
     fn a_crowd_that_has_gone_leaves_no_lists_behind() {
         let mut channel = Channel::new("test", None, Epoch(7));
         for slot in 0..10_000 {
-            channel.join(conn(slot), PLAIN, 4096);
+            enter(&mut channel, conn(slot), PLAIN, 4096);
         }
         let id = |slot| ConnId { slot, generation: 0 };
         (0..10_000).for_each(|slot| channel.pause(id(slot), slot % 2 == 0));
@@ -522,14 +739,14 @@ mod tests {
         for seed in 1..300 {
             let (mut dice, mut pool) = (Dice(seed), Pool::new(0));
             let mut channel = Channel::new("test", None, Epoch(7));
-            channel.join(conn(0), PLAIN, 4096);
+            enter(&mut channel, conn(0), PLAIN, 4096);
             // For each slot: its index, and the sequence up to which it was given everything.
             let mut model: HashMap<u32, (u32, u64)> = HashMap::from([(0, (0, 0))]);
             let mut next_slot = 1;
             for _ in 0..400 {
                 match dice.below(8) {
                     0 | 1 => {
-                        let index = channel.join(conn(next_slot), PLAIN, 4096);
+                        let index = enter(&mut channel, conn(next_slot), PLAIN, 4096);
                         model.insert(next_slot, (index, said(&channel)));
                         next_slot += 1;
                     }
@@ -541,7 +758,7 @@ mod tests {
                         }
                     }
                     3 => {
-                        channel.publish(&mut pool, 0, &Message::Text(b"x")).unwrap();
+                        channel.publish(&mut pool, NOW, 0, &Message::Text(b"x")).unwrap();
                     }
                     _ => visit(&mut channel, &mut model, 1 + dice.below(3)),
                 }
@@ -574,11 +791,11 @@ mod tests {
     fn a_room_that_does_not_read_is_waited_for_once_per_half_ring() {
         let mut channel = Channel::new("test", None, Epoch(7));
         for slot in 0..3 {
-            channel.join(conn(slot), PLAIN, 1024);
+            enter(&mut channel, conn(slot), PLAIN, 1024);
         }
         let publish = |channel: &mut Channel, now| {
             let message = Message::Binary(&[0; 198]);
-            channel.publish(&mut Pool::new(0), 0, &message).unwrap();
+            channel.publish(&mut Pool::new(0), NOW, 0, &message).unwrap();
             while channel.visit().is_some() {}
             channel.finish_sweep(now, |_| panic!("nobody waits"));
         };
@@ -606,12 +823,12 @@ mod tests {
         let mut channel = Channel::new("test", None, Epoch(7));
         let mut pool = Pool::new(4096);
         let mut say = |channel: &mut Channel, message: &Message<'_>| {
-            channel.publish(&mut pool, 0, message).unwrap();
+            channel.publish(&mut pool, NOW, 0, message).unwrap();
             channel.check();
             channel.position().seq
         };
         let args = Message::Event { args: "[\"typing\"]", attachments: &[], plain: None };
-        channel.join(conn(0), PLAIN, 1024);
+        enter(&mut channel, conn(0), PLAIN, 1024);
         assert_eq!(channel.position(), Position { epoch: Epoch(7), seq: 0 });
         assert_eq!(say(&mut channel, &Message::Text(b"x")), 1);
         assert_eq!(
@@ -621,31 +838,31 @@ mod tests {
         );
         // Nobody who is there could be sent this.
         assert_eq!(say(&mut channel, &args), 2);
-        let index = channel.join(conn(1), Dialect::SocketIo4, 1024);
+        let index = enter(&mut channel, conn(1), Dialect::SocketIo4, 1024);
         assert_eq!(say(&mut channel, &Message::Greeting(r#"["hi"]"#)), 2);
         assert_eq!(say(&mut channel, &args), 3);
         // A feed that is made anew begins at zero, the channel does not.
         channel.leave(index, Dialect::SocketIo4);
-        channel.join(conn(1), Dialect::SocketIo4, 1024);
+        enter(&mut channel, conn(1), Dialect::SocketIo4, 1024);
         assert_eq!(say(&mut channel, &Message::Binary(b"y")), 4);
         assert_eq!(channel.feed(Dialect::SocketIo4).unwrap().mark().seq.0, 1);
         assert_eq!(channel.feed(PLAIN).unwrap().mark().seq.0, 2);
         // What is appended nowhere has no number.
-        let refused = channel.publish(&mut Pool::new(0), 0, &Message::Text(b"z"));
+        let refused = channel.publish(&mut Pool::new(0), NOW, 0, &Message::Text(b"z"));
         assert_eq!((refused, channel.position().seq), (Err(PublishError::NoMemory), 4));
     }
 
     #[test]
     fn a_dialect_has_a_feed_while_somebody_reads_it() {
         let mut channel = Channel::new("test", None, Epoch(7));
-        channel.join(conn(0), PLAIN, 1024);
-        let index = channel.join(conn(1), Dialect::SocketIo4, 1024);
+        enter(&mut channel, conn(0), PLAIN, 1024);
+        let index = enter(&mut channel, conn(1), Dialect::SocketIo4, 1024);
         assert_eq!(channel.feeds(), 2);
-        channel.publish(&mut Pool::new(1024), 0, &Message::Text(b"x")).unwrap();
+        channel.publish(&mut Pool::new(1024), NOW, 0, &Message::Text(b"x")).unwrap();
         assert_eq!(channel.feed(Dialect::SocketIo4).unwrap().mark().seq.0, 1);
         assert_eq!(channel.leave(index, Dialect::SocketIo4), (true, None));
         assert_eq!(channel.feeds(), 1);
-        channel.join(conn(2), Dialect::SocketIo4, 1024);
+        enter(&mut channel, conn(2), Dialect::SocketIo4, 1024);
         assert_eq!(channel.feed(Dialect::SocketIo4).unwrap().mark(), Mark::default());
         channel.check();
     }

@@ -7,7 +7,9 @@
 
 mod channel;
 pub mod envelope;
+mod log;
 mod message;
+mod replays;
 mod session;
 mod shares;
 mod spaces;
@@ -19,7 +21,9 @@ use siphasher::sip::SipHasher13;
 use slab::Slab;
 
 pub use channel::Channel;
-pub use message::{Message, write_header};
+pub use log::Log;
+pub use message::{Form, Message, PlainForm, plain_form, write_header};
+pub use replays::Replays;
 pub use session::{
     Due, Edit, OWN_BYTES_MAX, Pings, SESSION_BYTES, SESSION_TABLES_BYTES, Session, Sessions,
     Transport, Unfinished, pieces,
@@ -32,7 +36,7 @@ pub use spaces::{
 
 use crate::feed::{Feed, Mark};
 use crate::id::{ChannelId, ConnId, Dialect, Member};
-use crate::limits::{CHANNEL_BYTES, CHANNEL_NAME_BYTES_MAX, DIALECTS, Limits};
+use crate::limits::{CHANNEL_BYTES, CHANNEL_NAME_BYTES_MAX, DIALECTS, History, Limits};
 use crate::pool::Pool;
 use crate::position::{Epoch, Position};
 use crate::reason::CloseReason;
@@ -76,6 +80,58 @@ pub struct Newcomer {
     pub dialect: Dialect,
     /// The account of a channel or a feed that the member brings into being.
     pub holder: Holder,
+    /// Where the member wants to begin.
+    pub wish: Wish,
+}
+
+/// Where in what was said a newcomer wants to begin; by itself: with what comes next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Wish {
+    /// Behind the message that stands here.
+    pub since: Option<Since>,
+    /// With the newest messages, so many of them, if `since` is not given or cannot be honoured.
+    pub last: u64,
+}
+
+/// The position that somebody comes back with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Since {
+    /// A position as channels have them.
+    Position(Position),
+    /// A text that is no position of ours, and so cannot be honoured.
+    Unknown,
+}
+
+impl Since {
+    /// Reads a text that has the alphabet of positions.
+    pub fn of(text: &[u8]) -> Since {
+        Position::parse(text).map_or(Since::Unknown, Since::Position)
+    }
+}
+
+/// What becomes of the wish to go on behind a position.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Recovery {
+    /// Everything behind the position follows.
+    Whole,
+    /// Something behind the position is not kept any more, or may not be sent again now.
+    Gone,
+    /// The position is none that the channel has had.
+    Unknown,
+}
+
+impl Recovery {
+    /// All variants, in the order of their numbers.
+    pub const ALL: [Recovery; 3] = [Recovery::Whole, Recovery::Gone, Recovery::Unknown];
+}
+
+/// What joining with a wish would come to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Prospect {
+    /// What becomes of the position of the wish; `None` if the wish has none.
+    pub recovery: Option<Recovery>,
+    /// What it costs in bytes: those that are sent again, or are filled into a new feed.
+    pub cost_bytes: u64,
 }
 
 // A channel counts as itself, its two names with the allocator's overhead, its place in the table
@@ -120,8 +176,21 @@ pub struct Joined {
     pub channel: ChannelId,
     /// The index in the channel's list of members.
     pub index: u32,
-    /// The head of the feed that the newcomer reads: it gets what is appended from here on.
+    /// Where the newcomer begins.
+    pub start: Start,
+}
+
+/// Where a newcomer begins to read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Start {
+    /// The place in the feed: the newcomer gets what comes behind it.
     pub mark: Mark,
+    /// The position behind which the newcomer reads everything.
+    pub position: Position,
+    /// What has become of the position of the wish; `None` if the wish had none.
+    pub recovery: Option<Recovery>,
+    /// How many records of the feed follow at once.
+    pub missed: u64,
 }
 
 /// A member that has moved to another index, because one has left.
@@ -133,7 +202,7 @@ pub struct Moved {
     pub index: u32,
 }
 
-/// All channels with members, and what each client address holds.
+/// All channels that have members or keep something, and what each client address holds.
 #[derive(Debug)]
 pub struct Hub {
     channels: Slab<Channel>,
@@ -142,8 +211,16 @@ pub struct Hub {
     active: VecDeque<ChannelId>,
     channels_max: usize,
     feed_bytes: u64,
-    /// What a feed with its index takes of the pool.
+    /// What a feed with its index takes of the pool; a log takes as much.
     feed_cost_bytes: u64,
+    /// What channels keep, if anything.
+    history: Option<History>,
+    /// Whether events of Socket.IO 4 end in their position.
+    with_offset: bool,
+    /// Not after the first moment at which a channel without members ends.
+    over_at: Instant,
+    /// How much of what is kept each client address has been sent lately.
+    replays: Replays,
     /// What the epochs of channels are drawn from, with how many there have been.
     epochs: HashKey,
     born: u64,
@@ -179,8 +256,8 @@ impl Hub {
     /// # Panics
     /// If the pool has no room for `default`: whoever configures it has to see to that.
     pub fn new(pool: &mut Pool, limits: &Limits, keys: [HashKey; 3]) -> Hub {
-        let set_aside = pool.spend(Limits::default_channel_bytes(limits.feed_bytes));
-        assert!(set_aside, "--memory holds the channel default");
+        let set_aside = Limits::default_channel_bytes(limits.feed_bytes, limits.history);
+        assert!(pool.spend(set_aside), "--memory holds the channel default");
         let [key, addresses, epochs] = keys;
         Hub {
             channels: Slab::with_capacity(limits.channels_max),
@@ -188,13 +265,23 @@ impl Hub {
             active: VecDeque::with_capacity(limits.channels_max),
             channels_max: limits.channels_max,
             feed_bytes: limits.feed_bytes,
-            feed_cost_bytes: Limits::feed_cost_bytes(limits.feed_bytes),
+            feed_cost_bytes: Limits::feed_cost_bytes(limits.feed_bytes, limits.history),
+            history: limits.history,
+            with_offset: false,
+            over_at: Instant::NEVER,
+            replays: Replays::new(limits),
             epochs,
             born: 0,
             shares: Shares::new(limits, addresses),
             turn_us: 0,
             closed: false,
         }
+    }
+
+    /// Has events of Socket.IO 4 end in their position, in channels that are made from now on and
+    /// keep something.
+    pub fn tell_offsets(&mut self) {
+        self.with_offset = true;
     }
 
     /// Begins a turn at `now_us`: messages that are published from now on were read in it.
@@ -207,45 +294,94 @@ impl Hub {
         self.turn_us
     }
 
-    /// Makes a newcomer a member of the channel `name`, which is made if nobody was there.
+    /// Makes a newcomer a member of the channel `name`, which is made if it is not there.
     /// Publishers of the channel that need not wait any more, since there is one more member that
     /// is not choked, go to `resume`.
+    ///
+    /// Work: if the newcomer is the first of its dialect, a copy of what the channel keeps.
     ///
     /// # Errors
     /// What [`Hub::can_join`] would say.
     pub fn join(
         &mut self,
         pool: &mut Pool,
+        now: Instant,
         name: &str,
         newcomer: Newcomer,
         mut resume: impl FnMut(ConnId),
     ) -> Result<Joined, JoinError> {
-        let Newcomer { member, dialect, holder } = newcomer;
+        let Newcomer { member, dialect, holder, wish } = newcomer;
         self.can_join(pool, name, dialect, Some(holder))?;
+        let prospect = self.prospect(now, name, dialect, wish);
         let is_default = name == DEFAULT_CHANNEL;
         let id = match self.names.get(name) {
             Some(id) => *id,
-            None => {
-                let brought_by = if is_default { None } else { self.shares.add_channel(holder) };
-                let epoch = Epoch(self.epochs.hash_one(self.born));
-                self.born += 1;
-                let mut channel = Channel::new(name, brought_by, epoch);
-                channel.close(self.closed, &mut resume);
-                let id = ChannelId(self.channels.insert(channel) as u32);
-                self.names.insert(name.into(), id);
-                id
+            None => self.make_channel(pool, name, holder, &mut resume),
+        };
+        let has_paid = self.replays.take(now, holder, prospect.cost_bytes);
+        let granted = if has_paid { wish } else { Wish::default() };
+        let channel = &mut self.channels[id.0 as usize];
+        if channel.feed(dialect).is_none() {
+            if !is_default {
+                let reserved = pool.reserve(self.feed_cost_bytes);
+                assert!(reserved, "can_join has seen that there is room");
+                channel.set_feed_brought_by(dialect, self.shares.add_feed(holder));
             }
+            channel.open_feed(pool, dialect, self.feed_bytes as usize, has_paid);
+        }
+        let mut start = channel.start(dialect, granted);
+        if !has_paid {
+            start.recovery = wish.since.map(|_| Recovery::Gone);
+        }
+        let index = channel.join(member, dialect);
+        channel.review(&mut resume);
+        Ok(Joined { channel: id, index, start })
+    }
+
+    fn make_channel(
+        &mut self,
+        pool: &mut Pool,
+        name: &str,
+        holder: Holder,
+        resume: &mut impl FnMut(ConnId),
+    ) -> ChannelId {
+        let is_default = name == DEFAULT_CHANNEL;
+        let brought_by = if is_default { None } else { self.shares.add_channel(holder) };
+        let epoch = Epoch(self.epochs.hash_one(self.born));
+        self.born += 1;
+        let mut channel = Channel::new(name, brought_by, epoch);
+        if let Some(history) = self.history {
+            let mut log_brought_by = None;
+            if !is_default {
+                let reserved = pool.reserve(self.feed_cost_bytes);
+                assert!(reserved, "can_join has seen that there is room");
+                log_brought_by = self.shares.add_feed(holder);
+            }
+            let log = Log::new(history, self.feed_bytes as usize);
+            channel.keep(log, log_brought_by, self.with_offset);
+        }
+        channel.close(self.closed, resume);
+        let id = ChannelId(self.channels.insert(channel) as u32);
+        self.names.insert(name.into(), id);
+        id
+    }
+
+    /// What joining a channel with a wish would come to now.
+    ///
+    /// Work: a step for each message that is too old by now.
+    pub fn prospect(&mut self, now: Instant, name: &str, dialect: Dialect, wish: Wish) -> Prospect {
+        let Some(id) = self.names.get(name) else {
+            let recovery = wish.since.map(|_| Recovery::Unknown);
+            return Prospect { recovery, cost_bytes: 0 };
         };
         let channel = &mut self.channels[id.0 as usize];
-        if channel.feed(dialect).is_none() && !is_default {
-            let reserved = pool.reserve(self.feed_cost_bytes);
-            assert!(reserved, "can_join has seen that there is room");
-            channel.set_feed_brought_by(dialect, self.shares.add_feed(holder));
-        }
-        let index = channel.join(member, dialect, self.feed_bytes as usize);
-        channel.review(&mut resume);
-        let mark = channel.feed(dialect).map_or(Mark::default(), Feed::mark);
-        Ok(Joined { channel: id, index, mark })
+        channel.expire_log(now);
+        channel.prospect(dialect, wish)
+    }
+
+    /// Whether `holder` may be sent so much again now.
+    pub fn may_replay(&self, now: Instant, holder: Holder, prospect: Prospect) -> bool {
+        self.replays.may_take(now, holder, prospect.cost_bytes)
     }
 
     /// Whether [`Hub::join`] would find the channel and its feed, or room for them. Without a
@@ -268,30 +404,34 @@ impl Hub {
         if channel.is_none() && others + 1 >= self.channels_max {
             return Err(JoinError::TooManyChannels);
         }
-        if self.feed_cost_bytes > pool.free_bytes() {
+        // A channel that is made has a log, too, if anything is kept.
+        let rings = 1 + u16::from(channel.is_none() && self.history.is_some());
+        if u64::from(rings) * self.feed_cost_bytes > pool.free_bytes() {
             return Err(JoinError::NoMemory);
         }
         let Some(holder) = holder else { return Ok(()) };
         if channel.is_none() && self.shares.has_enough_channels(holder) {
             return Err(JoinError::TooManyOfAddress);
         }
-        if self.shares.has_enough_feeds(holder) {
+        if self.shares.has_enough_feeds(holder, rings) {
             return Err(JoinError::NoMemoryOfAddress);
         }
         Ok(())
     }
 
     /// Takes the member at `index` away. A feed goes with its last reader, the channel with its
-    /// last member. Publishers of the channel that need not wait any more go to `resume`. Returns
-    /// the member that has moved to `index`, if any.
+    /// last member, unless something is kept there that is not too old at `now`. Publishers of the
+    /// channel that need not wait any more go to `resume`. Returns the member that has moved to
+    /// `index`, if any.
     pub fn leave(
         &mut self,
         pool: &mut Pool,
-        id: ChannelId,
-        index: u32,
+        now: Instant,
+        place: (ChannelId, u32),
         dialect: Dialect,
         mut resume: impl FnMut(ConnId),
     ) -> Option<Moved> {
+        let (id, index) = place;
         let channel = &mut self.channels[id.0 as usize];
         let (last_reader, moved) = channel.leave(index, dialect);
         if last_reader && !channel.is_default() {
@@ -299,15 +439,49 @@ impl Hub {
             self.shares.remove_feed(channel.take_feed_brought_by(dialect));
         }
         if channel.is_empty() {
-            let mut channel = self.channels.remove(id.0 as usize);
-            self.names.remove(channel.name());
-            self.shares.remove_channel(channel.brought_by());
             self.active.retain(|active| *active != id);
             channel.resume_all(&mut resume);
+            self.end_if_over(pool, now, id);
         } else {
             channel.review(&mut resume);
         }
         moved
+    }
+
+    /// Ends a channel without members if it keeps nothing that is not too old.
+    fn end_if_over(&mut self, pool: &mut Pool, now: Instant, id: ChannelId) {
+        let channel = &mut self.channels[id.0 as usize];
+        channel.expire_log(now);
+        if let Some(over_at) = channel.over_at() {
+            self.over_at = self.over_at.min(over_at);
+            return;
+        }
+        let channel = self.channels.remove(id.0 as usize);
+        self.names.remove(channel.name());
+        self.shares.remove_channel(channel.brought_by());
+        if channel.log().is_some() && !channel.is_default() {
+            pool.release(self.feed_cost_bytes);
+            self.shares.remove_feed(channel.log_brought_by());
+        }
+    }
+
+    /// Ends the channels without members whose last message is too old at `now`.
+    ///
+    /// Work: nothing before the first of them is; then a look at each channel.
+    pub fn expire_channels(&mut self, pool: &mut Pool, now: Instant) {
+        if now < self.over_at {
+            return;
+        }
+        self.over_at = Instant::NEVER;
+        let is_left =
+            |(key, channel): (usize, &Channel)| channel.is_empty().then_some(ChannelId(key as u32));
+        let left: Vec<ChannelId> = self.channels.iter().filter_map(is_left).collect();
+        left.into_iter().for_each(|id| self.end_if_over(pool, now, id));
+    }
+
+    /// When [`Hub::expire_channels`] is worth calling; `None` if every channel has members.
+    pub fn next_over(&self) -> Option<Instant> {
+        (self.over_at != Instant::NEVER).then_some(self.over_at)
     }
 
     /// Whether a message is small enough to be published in a channel, whoever is there.
@@ -316,15 +490,16 @@ impl Hub {
         message.fits(self.channels[id.0 as usize].namespace(), record_bytes_max)
     }
 
-    /// Appends a message to every feed in which it has a form; from now on every member will be
-    /// sent it. Returns where the message stands in its channel; `None` for a greeting, which has
-    /// no position.
+    /// Appends a message, said at `now`, to every feed in which it has a form; from now on every
+    /// member will be sent it. Returns where the message stands in its channel; `None` for a
+    /// greeting, which has no position.
     ///
     /// # Errors
     /// Why the message was appended nowhere.
     pub fn publish(
         &mut self,
         pool: &mut Pool,
+        now: Instant,
         id: ChannelId,
         message: &Message<'_>,
     ) -> Result<Option<Position>, PublishError> {
@@ -332,7 +507,7 @@ impl Hub {
             return Err(PublishError::TooBig);
         }
         let channel = &mut self.channels[id.0 as usize];
-        if channel.publish(pool, self.turn_us, message)? {
+        if channel.publish(pool, now, self.turn_us, message)? {
             self.active.push_back(id);
         }
         Ok((!message.is_greeting()).then(|| channel.position()))
@@ -353,7 +528,7 @@ impl Hub {
         self.closed
     }
 
-    /// The channel called `name`; `None` if it has no members.
+    /// The channel called `name`; `None` if it has no members and keeps nothing.
     pub fn find(&self, name: &str) -> Option<ChannelId> {
         self.names.get(name).copied()
     }
@@ -381,7 +556,7 @@ impl Hub {
     /// The channel with this number.
     ///
     /// # Panics
-    /// If it has lost its last member; [`Hub::is_gone`] tells.
+    /// If the channel has ended; [`Hub::is_gone`] tells.
     pub fn channel(&self, id: ChannelId) -> &Channel {
         &self.channels[id.0 as usize]
     }
@@ -389,12 +564,12 @@ impl Hub {
     /// The channel with this number, to be changed.
     ///
     /// # Panics
-    /// If it has lost its last member; [`Hub::is_gone`] tells.
+    /// If the channel has ended; [`Hub::is_gone`] tells.
     pub fn channel_mut(&mut self, id: ChannelId) -> &mut Channel {
         &mut self.channels[id.0 as usize]
     }
 
-    /// Whether a channel has lost its last member and so is no more.
+    /// Whether a channel has ended: it has no members and keeps nothing.
     pub fn is_gone(&self, id: ChannelId) -> bool {
         !self.channels.contains(id.0 as usize)
     }
@@ -422,12 +597,12 @@ impl Hub {
         self.channels.iter().filter_map(|(_, channel)| channel.grace_until()).min()
     }
 
-    /// How many channels have members.
+    /// How many channels there are: those with members, and those that keep something.
     pub fn len(&self) -> usize {
         self.channels.len()
     }
 
-    /// Whether no channel has members.
+    /// Whether there is no channel.
     pub fn is_empty(&self) -> bool {
         self.channels.is_empty()
     }
@@ -436,8 +611,8 @@ impl Hub {
     /// `default`.
     pub fn reserved_bytes(&self) -> u64 {
         let others = self.channels.iter().filter(|(_, channel)| !channel.is_default());
-        let feeds: usize = others.map(|(_, channel)| channel.feeds()).sum();
-        feeds as u64 * self.feed_cost_bytes
+        let rings: usize = others.map(|(_, channel)| channel.rings()).sum();
+        rings as u64 * self.feed_cost_bytes
     }
 
     /// Whether a publisher stands in the list of any channel. For checks.
@@ -489,12 +664,16 @@ mod tests {
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             drain: Duration::from_secs(5),
+            history: None,
         }
     }
 
     fn keys() -> [HashKey; 3] {
         [7, 8, 9].map(|byte| HashKey([byte; 16]))
     }
+
+    /// When everything happens here; no test of these is about time.
+    pub(super) const NOW: Instant = Instant::from_millis(0);
 
     const PLAIN: Dialect = Dialect::Plain;
 
@@ -505,15 +684,17 @@ mod tests {
     /// A pool and a hub that leaves room for so many feeds beside those of `default`.
     pub(super) fn world(feeds: u64) -> (Pool, Hub) {
         let limits = limits();
-        let room = feeds * Limits::feed_cost_bytes(limits.feed_bytes);
-        let mut pool = Pool::new(Limits::default_channel_bytes(limits.feed_bytes) + room);
+        let room = feeds * Limits::feed_cost_bytes(limits.feed_bytes, limits.history);
+        let mut pool =
+            Pool::new(Limits::default_channel_bytes(limits.feed_bytes, limits.history) + room);
         let hub = Hub::new(&mut pool, &limits, keys());
         (pool, hub)
     }
 
     /// A proxy, which is on nobody's account, so that only the limits on all together count.
     fn proxied(hub: &Hub, slot: u32, dialect: Dialect) -> Newcomer {
-        Newcomer { holder: Holder { is_proxy: true, ..from(hub, 1) }, member: conn(slot), dialect }
+        let holder = Holder { is_proxy: true, ..from(hub, 1) };
+        Newcomer { holder, member: conn(slot), dialect, wish: Wish::default() }
     }
 
     pub(super) fn join(
@@ -523,7 +704,7 @@ mod tests {
         slot: u32,
         dialect: Dialect,
     ) -> Result<Joined, JoinError> {
-        hub.join(pool, name, proxied(hub, slot, dialect), |_| {})
+        hub.join(pool, NOW, name, proxied(hub, slot, dialect), |_| {})
     }
 
     fn from(hub: &Hub, host: u8) -> Holder {
@@ -540,7 +721,7 @@ mod tests {
         assert_eq!(join(&mut pool, &mut hub, "c", 2, PLAIN), full);
         join(&mut pool, &mut hub, DEFAULT_CHANNEL, 3, PLAIN).unwrap();
         assert_eq!(join(&mut pool, &mut hub, "c", 4, PLAIN), full);
-        hub.leave(&mut pool, first.channel, first.index, PLAIN, |_| {});
+        hub.leave(&mut pool, NOW, (first.channel, first.index), PLAIN, |_| {});
         join(&mut pool, &mut hub, "c", 5, PLAIN).unwrap();
         hub.check();
     }
@@ -552,13 +733,13 @@ mod tests {
         let one = join(&mut pool, &mut hub, "a", 0, PLAIN).unwrap();
         let two = join(&mut pool, &mut hub, "a", 1, PLAIN).unwrap();
         assert_eq!(one.channel, two.channel);
-        hub.publish(&mut pool, one.channel, &Message::Text(b"to be forgotten")).unwrap();
+        hub.publish(&mut pool, NOW, one.channel, &Message::Text(b"to be forgotten")).unwrap();
         join(&mut pool, &mut hub, "b", 2, PLAIN).unwrap();
         let refused = join(&mut pool, &mut hub, "c", 3, PLAIN);
         assert_eq!(refused, Err(JoinError::NoMemory));
-        let moved = hub.leave(&mut pool, one.channel, one.index, PLAIN, |_| {});
+        let moved = hub.leave(&mut pool, NOW, (one.channel, one.index), PLAIN, |_| {});
         assert_eq!(moved, Some(Moved { member: conn(1), index: 0 }));
-        assert_eq!(hub.leave(&mut pool, one.channel, 0, PLAIN, |_| {}), None);
+        assert_eq!(hub.leave(&mut pool, NOW, (one.channel, 0), PLAIN, |_| {}), None);
         assert!(!hub.is_active());
         assert_eq!(pool.lent_bytes(), hub.reserved_bytes());
         join(&mut pool, &mut hub, "c", 3, PLAIN).unwrap();
@@ -579,7 +760,7 @@ mod tests {
         assert_eq!(pool.lent_bytes(), hub.reserved_bytes());
         let id = joined[0].channel;
         for dialect in Dialect::ALL {
-            hub.leave(&mut pool, id, 0, dialect, |_| {});
+            hub.leave(&mut pool, NOW, (id, 0), dialect, |_| {});
         }
         // Nothing of what is set aside for `default` was given back to the pool.
         assert_eq!((pool.free_bytes(), hub.find(DEFAULT_CHANNEL)), (0, None));
@@ -592,8 +773,13 @@ mod tests {
         let (mut pool, mut hub) = world(100);
         hub.channels_max = 100;
         let come = |pool: &mut Pool, hub: &mut Hub, name: &str, host: u8| {
-            let newcomer = Newcomer { member: conn(0), dialect: PLAIN, holder: from(hub, host) };
-            let joined = hub.join(pool, name, newcomer, |_| {});
+            let newcomer = Newcomer {
+                member: conn(0),
+                dialect: PLAIN,
+                holder: from(hub, host),
+                wish: Wish::default(),
+            };
+            let joined = hub.join(pool, NOW, name, newcomer, |_| {});
             hub.check();
             joined.map(|joined| joined.channel)
         };
@@ -606,9 +792,9 @@ mod tests {
         assert!(come(&mut pool, &mut hub, "b", 1).is_ok(), "it brings nothing");
         // A channel is on the account of who brought it, even when only another keeps it alive.
         assert!(come(&mut pool, &mut hub, "a", 3).is_ok());
-        hub.leave(&mut pool, first, 0, PLAIN, |_| {});
+        hub.leave(&mut pool, NOW, (first, 0), PLAIN, |_| {});
         assert_eq!(come(&mut pool, &mut hub, "c", 1), refused);
-        hub.leave(&mut pool, first, 0, PLAIN, |_| {});
+        hub.leave(&mut pool, NOW, (first, 0), PLAIN, |_| {});
         assert!(come(&mut pool, &mut hub, "c", 1).is_ok());
     }
 
@@ -616,14 +802,19 @@ mod tests {
     fn feeds_of_an_address_are_counted_in_every_channel() {
         let mut limits = Limits { channels_max: 100, ..limits() };
         // Eight feeds beside those of `default`: two for each address.
-        limits.memory_bytes = 11 * Limits::feed_cost_bytes(limits.feed_bytes);
+        limits.memory_bytes = 13 * Limits::feed_cost_bytes(limits.feed_bytes, limits.history);
         let mut pool = Pool::new(limits.memory_bytes);
         let mut hub = Hub::new(&mut pool, &limits, keys());
         let mut slot = 0;
         let mut come = |hub: &mut Hub, name: &str, host: u8, dialect: Dialect| {
             slot += 1;
-            let newcomer = Newcomer { member: conn(slot), dialect, holder: from(hub, host) };
-            hub.join(&mut pool, name, newcomer, |_| {}).map(|_| ())
+            let newcomer = Newcomer {
+                member: conn(slot),
+                dialect,
+                holder: from(hub, host),
+                wish: Wish::default(),
+            };
+            hub.join(&mut pool, NOW, name, newcomer, |_| {}).map(|_| ())
         };
         assert_eq!(come(&mut hub, "a", 1, PLAIN), Ok(()));
         assert_eq!(come(&mut hub, "a", 1, Dialect::SocketIo4), Ok(()));
@@ -639,9 +830,10 @@ mod tests {
     #[test]
     fn a_record_over_half_a_ring_in_any_dialect_is_refused_whole_whoever_reads() {
         let half = [b'x'; 512];
-        // As Socket.IO clients get it: a frame's header, `42/a,["chat message","…"]`.
-        let just_fits = Message::Text(&half[..512 - 4 - 24]);
-        let (too_big, control) = (Message::Text(&half[..512 - 4 - 23]), [1; 81]);
+        // As Socket.IO clients get it at the worst, with a position of 64 characters behind it: a
+        // frame's header, `42/a,["chat message","…","…"]`.
+        let just_fits = Message::Text(&half[..512 - 4 - 24 - 67]);
+        let (too_big, control) = (Message::Text(&half[..512 - 4 - 23 - 67]), [1; 70]);
         let escaped = |length| Message::Text(&control[..length]);
         for dialects in [
             &[PLAIN][..],
@@ -657,12 +849,12 @@ mod tests {
                 id = Some(joined.unwrap().channel);
             }
             let id = id.unwrap();
-            let mut publish = |message: Message<'_>| hub.publish(&mut pool, id, &message);
-            for refused in [too_big, escaped(81), Message::Binary(&half[..453])] {
+            let mut publish = |message: Message<'_>| hub.publish(&mut pool, NOW, id, &message);
+            for refused in [too_big, escaped(70), Message::Binary(&half[..386])] {
                 assert_eq!(publish(refused), Err(PublishError::TooBig), "{dialects:?}");
             }
             assert!(publish(just_fits).is_ok(), "{dialects:?}");
-            assert!(publish(escaped(80)).is_ok(), "{dialects:?}");
+            assert!(publish(escaped(69)).is_ok(), "{dialects:?}");
             for dialect in dialects {
                 assert_eq!(hub.feed(id, *dialect).mark().seq.0, 2);
             }
@@ -675,13 +867,16 @@ mod tests {
         let mut epochs = Vec::new();
         for _ in 0..100 {
             let Joined { channel, index, .. } = join(&mut pool, &mut hub, "a", 0, PLAIN).unwrap();
-            let said = hub.publish(&mut pool, channel, &Message::Text(b"x")).unwrap().unwrap();
+            let said = hub.publish(&mut pool, NOW, channel, &Message::Text(b"x")).unwrap().unwrap();
             assert_eq!((said.seq, said), (1, hub.channel(channel).position()));
-            assert_eq!(hub.publish(&mut pool, channel, &Message::Greeting(r#"["hi"]"#)), Ok(None));
-            let next = hub.publish(&mut pool, channel, &Message::Binary(b"y")).unwrap();
+            assert_eq!(
+                hub.publish(&mut pool, NOW, channel, &Message::Greeting(r#"["hi"]"#)),
+                Ok(None)
+            );
+            let next = hub.publish(&mut pool, NOW, channel, &Message::Binary(b"y")).unwrap();
             assert_eq!(next, Some(Position { seq: 2, ..said }));
             hub.check();
-            hub.leave(&mut pool, channel, index, PLAIN, |_| {});
+            hub.leave(&mut pool, NOW, (channel, index), PLAIN, |_| {});
             assert!(!epochs.contains(&said.epoch), "two lives are told apart");
             epochs.push(said.epoch);
         }

@@ -22,6 +22,13 @@ use crate::limits::{ADDRESS_BYTES, Limits};
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Address(u64);
 
+impl Address {
+    /// Which of so many buckets the address falls into.
+    pub fn bucket(self, buckets: usize) -> usize {
+        (self.0 % buckets as u64) as usize
+    }
+}
+
 /// The account on which a client's sessions, channels and feeds are counted.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Holder {
@@ -93,9 +100,9 @@ impl Shares {
         !holder.is_proxy && self.share(holder).channels >= self.channels_max
     }
 
-    /// Whether one more feed brought into being by `holder` would be too many.
-    pub fn has_enough_feeds(&self, holder: Holder) -> bool {
-        !holder.is_proxy && self.share(holder).feeds >= self.feeds_max
+    /// Whether so many more feeds and logs brought into being by `holder` would be too many.
+    pub fn has_enough_feeds(&self, holder: Holder, more: u16) -> bool {
+        !holder.is_proxy && self.share(holder).feeds.saturating_add(more) > self.feeds_max
     }
 
     /// Counts a session of `holder` that begins.
@@ -201,12 +208,13 @@ mod tests {
             message_bytes_max: 256,
             feed_bytes: 1024,
             // The channel `default` has 3 of these 19 feeds.
-            memory_bytes: 19 * Limits::feed_cost_bytes(1024),
+            memory_bytes: 21 * Limits::feed_cost_bytes(1024, None),
             send_buffer_bytes: 4096,
             receive_buffer_bytes: 4096,
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             drain: Duration::from_secs(5),
+            history: None,
         };
         Shares::new(&limits, HashKey([7; 16]))
     }
@@ -226,7 +234,7 @@ mod tests {
         while !shares.has_enough_channels(one) {
             brought.push((shares.add_channel(one), None));
         }
-        while !shares.has_enough_feeds(one) {
+        while !shares.has_enough_feeds(one, 1) {
             brought.push((None, shares.add_feed(one)));
         }
         assert_eq!((shares.sessions(), brought.len()), (3, 2 + 4));

@@ -415,7 +415,7 @@ impl Hub {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{join, world};
+    use super::super::tests::{NOW, join, world};
     use super::*;
     use crate::hub::{Holder, Message};
     use crate::id::Client;
@@ -447,11 +447,11 @@ mod tests {
             for number in 0..channels {
                 let name = ["a", "b", "default"][number];
                 let joined = join(&mut pool, &mut hub, name, number as u32, DIALECT).unwrap();
-                let membership = Membership::new(joined.channel, joined.index, joined.mark);
+                let membership = Membership::new(joined.channel, joined.index, joined.start.mark);
                 assert!(session.spaces.make_room(&mut pool));
                 session.spaces.push(Space {
                     membership,
-                    cursor: joined.mark,
+                    cursor: joined.start.mark,
                     opened_at: now,
                     choked: false,
                     leaving: false,
@@ -468,7 +468,7 @@ mod tests {
         /// Somebody says something in the channel of a space.
         fn say(&mut self, number: usize) {
             let channel = self.channel(number);
-            self.hub.publish(&mut self.pool, channel, &Message::Text(&[b'x'; 200])).unwrap();
+            self.hub.publish(&mut self.pool, NOW, channel, &Message::Text(&[b'x'; 200])).unwrap();
         }
 
         /// The head of a space's feed.

@@ -30,6 +30,9 @@ pub struct Metrics {
     pub events_ignored: u64,
     /// Greetings that were told to nobody, because memory was short.
     pub greetings_dropped: u64,
+    /// Newcomers that came back with a position, by the number of what has become of it
+    /// ([`Recovery`](crate::hub::Recovery)).
+    pub replays: [u64; 3],
     /// Upgrades refused with 503.
     pub sessions_refused: u64,
     /// PROXY headers whose address family is not TCP over IP; the socket's own address is the

@@ -8,8 +8,9 @@
 
 use super::{Server, Socket};
 use crate::conn::Conn;
-use crate::feed::Mark;
-use crate::hub::{DEFAULT_CHANNEL, Holder, JoinError, Message, Newcomer, Transport};
+use crate::hub::{
+    DEFAULT_CHANNEL, Holder, JoinError, Joined, Message, Newcomer, Recovery, Start, Transport, Wish,
+};
 use crate::id::{Dialect, Member, Reader};
 use crate::membership::Membership;
 use crate::reason::{CloseReason, Farewell};
@@ -20,15 +21,15 @@ use chacha20::rand_core::Rng;
 /// What somebody asks to be let in to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Entrance<'a> {
-    /// A channel, with a plain WebSocket.
-    Channel(&'a str),
+    /// A channel, with a connection that reads this dialect.
+    Channel(&'a str, Dialect),
     /// A session of Engine.IO, which polls or does not.
     Session { polls: bool },
 }
 
 /// What a newcomer who names no channel may ask for.
 const USUAL: [Entrance<'static>; 2] =
-    [Entrance::Channel(DEFAULT_CHANNEL), Entrance::Session { polls: true }];
+    [Entrance::Channel(DEFAULT_CHANNEL, Dialect::Plain), Entrance::Session { polls: true }];
 
 impl<S: Socket> Server<S> {
     /// What there is not enough of to let anybody in, if anything. Without a `holder` it is not
@@ -51,8 +52,8 @@ impl<S: Socket> Server<S> {
             });
         }
         match entrance {
-            Entrance::Channel(name) => {
-                self.hub.can_join(&self.pool, name, Dialect::Plain, holder).err().map(why)
+            Entrance::Channel(name, dialect) => {
+                self.hub.can_join(&self.pool, name, dialect, holder).err().map(why)
             }
             Entrance::Session { polls } => {
                 let fits = self.sessions.can_open(&self.pool, polls);
@@ -104,47 +105,51 @@ impl<S: Socket> Server<S> {
 
     /// Makes a newcomer a member of the channel `name`. If it reads Socket.IO, all others who do
     /// are told so by a greeting, unless there is to be none, and the newcomer begins behind that.
-    /// Returns the membership, and where in the feed it begins.
+    /// One that goes on where it was is greeted by nobody: it never left. Returns the membership,
+    /// and where the newcomer begins.
     pub(in crate::server) fn begin_membership(
         &mut self,
         now: Now,
         name: &str,
         newcomer: Newcomer,
-    ) -> Result<(Membership, Mark), JoinError> {
+    ) -> Result<(Membership, Start), JoinError> {
         let connections = &mut self.connections;
         let resume = |id| connections.resume(id);
-        let joined = self.hub.join(&mut self.pool, name, newcomer, resume)?;
-        match newcomer.dialect {
-            Dialect::Plain => {}
-            Dialect::SocketIo3 | Dialect::SocketIo4 => {
-                // Lent for so long, since publishing needs all of the server.
-                let greeting = self.settings.greeting.take();
-                if let Some(greeting) = &greeting {
-                    let message = Message::Greeting(greeting.args());
-                    self.publish(now, Speaker::Server, joined.channel, &message);
-                }
-                self.settings.greeting = greeting;
-            }
+        let Joined { channel, index, mut start } =
+            self.hub.join(&mut self.pool, now.mono, name, newcomer, resume)?;
+        if let Some(recovery) = start.recovery {
+            self.metrics.replays[recovery as usize] += 1;
         }
-        let mark = self.hub.feed(joined.channel, newcomer.dialect).mark();
-        Ok((Membership::new(joined.channel, joined.index, mark), mark))
+        if newcomer.dialect.is_socketio() && start.recovery != Some(Recovery::Whole) {
+            // Lent for so long, since publishing needs all of the server.
+            let greeting = self.settings.greeting.take();
+            if let Some(greeting) = &greeting {
+                let message = Message::Greeting(greeting.args());
+                self.publish(now, Speaker::Server, channel, &message);
+            }
+            self.settings.greeting = greeting;
+            start.mark = self.hub.feed(channel, newcomer.dialect).mark();
+        }
+        Ok((Membership::new(channel, index, start.mark), start))
     }
 
-    /// Makes a plain WebSocket a member of `channel` and counts it.
+    /// Makes a connection a member of `channel` by itself and counts it. Returns the membership,
+    /// and where the newcomer begins.
     pub(in crate::server) fn join(
         &mut self,
         now: Now,
         slot: u32,
         channel: &str,
-    ) -> Result<Membership, JoinError> {
+        dialect: Dialect,
+        wish: Wish,
+    ) -> Result<(Membership, Start), JoinError> {
         let (member, holder) = (Member::new(Reader::Conn(slot)), self.holder(slot));
-        let dialect = Dialect::Plain;
-        let newcomer = Newcomer { member, dialect, holder };
-        let (membership, mark) = self.begin_membership(now, channel, newcomer)?;
-        let follow = |conn: &mut Conn| conn.follow(membership.channel, dialect, mark);
+        let newcomer = Newcomer { member, dialect, holder, wish };
+        let (membership, start) = self.begin_membership(now, channel, newcomer)?;
+        let follow = |conn: &mut Conn| conn.follow(membership.channel, dialect, start.mark);
         self.connections.change(slot, follow);
         self.count_session(holder);
-        Ok(membership)
+        Ok((membership, start))
     }
 
     /// How long after the last byte heard a session's first ping is due: within the last half of

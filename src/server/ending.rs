@@ -52,8 +52,8 @@ impl<S: Socket> Server<S> {
     /// ends with it.
     pub(in crate::server) fn detach(&mut self, now: Now, slot: u32, reason: CloseReason) {
         let conn = self.connections.conn(slot);
-        if let Some(membership) = conn.membership() {
-            self.end_member(now, slot, membership, reason);
+        if let Some(member) = conn.membership().zip(conn.dialect()) {
+            self.end_member(now, slot, member, reason);
         } else if let Some(session) = conn.session() {
             let id = self.connections.id(slot);
             self.carrier_gone(now, session, id, reason);

@@ -85,7 +85,7 @@ fn judge_call(work: &work::Work, limits: &Limits) {
     let flushes = 3 * bounds::SENDS_PER_TURN as u64 + work.reads + work.reliefs;
     assert!(work.sends <= SENDS_PER_FLUSH * flushes, "too many sends: {work:?}");
     // The last poll of a pass may be as large as any; upgrades answer one each.
-    let index = Limits::feed_index_bytes(limits.feed_bytes) / 8;
+    let index = Limits::feed_records(limits.feed_bytes);
     let poll = index * crate::hub::SPACES_MAX as u64;
     let records = (bounds::SENDS_PER_TURN * bounds::SEND_RECORDS) as u64 + poll * (1 + work.reads);
     assert!(work.records <= records, "too many records: {work:?}");

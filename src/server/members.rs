@@ -48,7 +48,7 @@ impl<S: Socket> Server<S> {
             }
         }
         let name = self.hub.channel(channel).name().into();
-        self.leave(channel, index, ending.dialect);
+        self.leave(now, channel, index, ending.dialect);
         let messages_out = ending.cursor.map_or(0, |cursor| ending.membership.messages_out(cursor));
         self.metrics.messages_delivered += messages_out;
         self.metrics.count_closed(reason);
@@ -66,10 +66,11 @@ impl<S: Socket> Server<S> {
     }
 
     /// Gives a place in a channel up, and tells the member that fills the gap.
-    fn leave(&mut self, channel: ChannelId, index: u32, dialect: Dialect) {
+    fn leave(&mut self, now: Now, channel: ChannelId, index: u32, dialect: Dialect) {
         let connections = &mut self.connections;
         let resume = |id| connections.resume(id);
-        let moved = self.hub.leave(&mut self.pool, channel, index, dialect, resume);
+        let place = (channel, index);
+        let moved = self.hub.leave(&mut self.pool, now.mono, place, dialect, resume);
         let Some(Moved { member, index }) = moved else { return };
         match member.reader() {
             Reader::Conn(slot) => {
@@ -84,18 +85,18 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Takes a plain WebSocket out of its channel.
+    /// Takes a connection that is a member by itself out of its channel.
     pub(super) fn end_member(
         &mut self,
         now: Now,
         slot: u32,
-        membership: Membership,
+        (membership, dialect): (Membership, Dialect),
         reason: CloseReason,
     ) {
         let conn = self.connections.conn(slot);
         let ending = Ending {
             membership,
-            dialect: Dialect::Plain,
+            dialect,
             client: conn.client().address(),
             since: conn.opened_at(),
             cursor: conn.out.cursor(),

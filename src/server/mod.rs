@@ -120,7 +120,10 @@ impl<S: Socket> Server<S> {
         let limits = &settings.limits;
         assert_eq!(places::places_of_all(limits), limits.slots(), "each place is some listener's");
         let mut pool = Pool::new(limits.memory_bytes);
-        let hub = Hub::new(&mut pool, limits, [names, addresses, epochs]);
+        let mut hub = Hub::new(&mut pool, limits, [names, addresses, epochs]);
+        if settings.recovery {
+            hub.tell_offsets();
+        }
         Server {
             connections: Connections::new(now.mono, limits),
             pool,
@@ -210,7 +213,8 @@ impl<S: Socket> Server<S> {
     /// When [`Server::run`] is worth calling although nothing has happened.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let drain = self.drain.as_ref().map(Drain::next);
-        [self.connections.next_deadline(), self.sessions.next(), self.hub.next_grace(), drain]
+        let (grace, over) = (self.hub.next_grace(), self.hub.next_over());
+        [self.connections.next_deadline(), self.sessions.next(), grace, over, drain]
             .into_iter()
             .flatten()
             .min()

@@ -20,14 +20,14 @@ use std::collections::VecDeque;
 use super::{Event, Server, Socket};
 use crate::conn::Conn;
 use crate::hub::envelope::{self, Content};
-use crate::hub::{Message, PublishError};
+use crate::hub::{Message, PlainForm, PublishError, plain_form};
 use crate::id::{ChannelId, ConnId, SessionId};
 use crate::outbound::CloseFrame;
 use crate::pool::{BufferId, Pool};
 use crate::position::Position;
 use crate::reason::{CloseReason, Farewell};
 use crate::time::Now;
-use crate::wire::socketio::{self, Argument, CHAT_MESSAGE, Name};
+use crate::wire::socketio;
 use crate::wire::ws::Kind;
 use core::net::SocketAddr;
 
@@ -204,7 +204,7 @@ impl<S: Socket> Server<S> {
         let client = match speaker {
             Speaker::Conn(id) => self.client(id.slot),
             Speaker::Session(session, _) => self.sessions.get(session).client.address(),
-            Speaker::Server => return self.greet(channel, message),
+            Speaker::Server => return self.greet(now, channel, message),
         };
         self.reading.spoke = true;
         if let Some(elsewhere) = &mut self.elsewhere {
@@ -219,7 +219,7 @@ impl<S: Socket> Server<S> {
             }
             return outcome;
         }
-        match self.hub.publish(&mut self.pool, channel, message) {
+        match self.hub.publish(&mut self.pool, now.mono, channel, message) {
             Ok(position) => {
                 self.said(now, Some(channel), Some((speaker, client)), message);
                 Outcome::Published { position }
@@ -244,8 +244,8 @@ impl<S: Socket> Server<S> {
     }
 
     /// A channel that has no memory for a greeting does without.
-    fn greet(&mut self, channel: ChannelId, message: &Message<'_>) -> Outcome {
-        match self.hub.publish(&mut self.pool, channel, message) {
+    fn greet(&mut self, now: Now, channel: ChannelId, message: &Message<'_>) -> Outcome {
+        match self.hub.publish(&mut self.pool, now.mono, channel, message) {
             Ok(position) => Outcome::Published { position },
             Err(error) => {
                 self.metrics.greetings_dropped += 1;
@@ -263,7 +263,9 @@ impl<S: Socket> Server<S> {
         message: &Message<'_>,
     ) {
         let published = match channel {
-            Some(channel) => self.hub.publish(&mut self.pool, channel, message).map(|_| ()),
+            Some(channel) => {
+                self.hub.publish(&mut self.pool, now.mono, channel, message).map(|_| ())
+            }
             None => Ok(()),
         };
         match published {
@@ -346,9 +348,8 @@ impl<S: Socket> Server<S> {
         then: impl FnOnce(&mut Server<S>, &Message<'_>) -> R,
     ) -> Option<R> {
         let args = event.args;
-        let is_chat = matches!(event.name, Name::Text(name) if name == *CHAT_MESSAGE);
-        let plain = match event.sole.filter(|_| is_chat) {
-            Some(Argument::Text(text)) => match text.plain() {
+        let plain = match plain_form(event) {
+            Some(PlainForm::Text(text)) => match text.plain() {
                 Some(text) => Some((Kind::Text, text.as_bytes())),
                 None => {
                     let buffer = self.pool.take_briefly(text.bytes_max())?;
@@ -361,10 +362,10 @@ impl<S: Socket> Server<S> {
                     return Some(done);
                 }
             },
-            Some(Argument::Attachment(number)) => {
+            Some(PlainForm::Attachment(number)) => {
                 attachments.get(number).map(|bytes| (Kind::Binary, *bytes))
             }
-            Some(Argument::Other) | None => None,
+            None => None,
         };
         Some(then(self, &Message::Event { args, attachments, plain }))
     }

@@ -58,6 +58,7 @@ pub(crate) fn settings() -> Settings {
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             drain: Duration::from_secs(5),
+            history: None,
         },
         proxy: ProxyMode::Off,
         trust: Trust::default(),
@@ -67,6 +68,7 @@ pub(crate) fn settings() -> Settings {
         origins: Vec::new(),
         keep_alive: Duration::from_secs(15),
         events: Events::Named(vec!["chat message".into()]),
+        recovery: false,
         greeting: Some(Greeting::named("hi")),
         report_messages: false,
     }

@@ -19,7 +19,7 @@ fn rings(feeds: u64, bytes: u64) -> impl FnOnce(&mut Settings) {
         let limits = &mut settings.limits;
         limits.channels_max = 256;
         limits.connections_per_ip_max = None;
-        limits.memory_bytes = feeds * Limits::feed_cost_bytes(limits.feed_bytes) + bytes;
+        limits.memory_bytes = feeds * Limits::feed_cost_bytes(limits.feed_bytes, None) + bytes;
     }
 }
 
@@ -86,7 +86,7 @@ fn namespaces(number: usize) -> Vec<String> {
 
 #[test]
 fn the_default_channel_is_open_when_rings_have_taken_all_the_memory() {
-    let mut world = World::with(rings(3 + 59, 11_300));
+    let mut world = World::with(rings(5 + 59, 11_300));
     // From an address each, so that no share is in the way: 60 rings, and their sessions.
     for number in 0..8 {
         let spaces = namespaces(number);
@@ -112,7 +112,7 @@ fn the_default_channel_is_open_when_rings_have_taken_all_the_memory() {
 
 #[test]
 fn an_address_has_a_quarter_of_the_memory_for_rings() {
-    let mut world = World::with(rings(3 + 16, 0));
+    let mut world = World::with(rings(5 + 16, 0));
     let spaces = namespaces(0);
     let spaces: Vec<&str> = spaces.iter().map(String::as_str).collect();
     let heard = world.socket_from("192.0.2.1", 4, &spaces);
@@ -252,7 +252,8 @@ fn the_smallest_server_has_room_for_somebody() {
         settings.limits.connections_max = 1;
         settings.limits.channels_max = 1;
         settings.limits.connections_per_ip_max = None;
-        settings.limits.memory_bytes = Limits::default_channel_bytes(settings.limits.feed_bytes);
+        settings.limits.memory_bytes =
+            Limits::default_channel_bytes(settings.limits.feed_bytes, None);
     });
     let (status, client, id) = world.knock("192.0.2.1", "/ws", "");
     assert_eq!(status, 101);

@@ -44,15 +44,20 @@ impl World {
 #[test]
 fn whether_a_message_is_too_big_does_not_depend_on_who_is_there() {
     // Half a ring is 2,048 bytes, and a message 1,024 of them at most. A control character takes
-    // six in a Socket.IO record, which has 25 bytes more; a quote takes two.
+    // six in a Socket.IO record, which has 25 bytes more, and 67 with the longest of all positions;
+    // a quote takes two. A line feed takes seven in an event stream, whose record has 84 bytes
+    // more.
     let control = [1; 1_024];
     let quotes = [b'"'; 1_024];
-    let cases: [(&[u8], u8, bool); 8] = [
-        (&control[..337], 1, true),
-        (&control[..338], 1, false),
+    let lines = [b'\n'; 1_024];
+    let cases: [(&[u8], u8, bool); 10] = [
+        (&control[..326], 1, true),
+        (&control[..327], 1, false),
         (&control, 1, false),
-        (&quotes[..1_011], 1, true),
-        (&quotes[..1_012], 1, false),
+        (&lines[..280], 1, true),
+        (&lines[..281], 1, false),
+        (&quotes[..978], 1, true),
+        (&quotes[..979], 1, false),
         (&quotes, 1, false),
         // What is not text is not escaped.
         (&control, 2, true),

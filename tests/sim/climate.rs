@@ -235,8 +235,8 @@ fn draw_people(dice: &mut Dice, connections_max: usize) -> People {
 
 fn draw_settings(dice: &mut Dice) -> Settings {
     let feed_bytes = dice.pick(&[1024, 1024, 2048, 4096, 65_536]);
-    let feed_cost = Limits::feed_cost_bytes(feed_bytes);
-    let default_channel = Limits::default_channel_bytes(feed_bytes);
+    let feed_cost = Limits::feed_cost_bytes(feed_bytes, None);
+    let default_channel = Limits::default_channel_bytes(feed_bytes, None);
     let memory_bytes = match dice.below(6) {
         // Room for some rings beside those of `default`, and hardly anything else.
         0 => default_channel + dice.below(3) * feed_cost + dice.below(3000),
@@ -258,6 +258,7 @@ fn draw_settings(dice: &mut Dice) -> Settings {
             // Longer than a room may be held back for others.
             ping_timeout: Duration::from_millis(dice.pick(&[3_000, 5_000, 20_000])),
             drain: Duration::from_millis(dice.pick(&[0, 1_000, 5_000])),
+            history: None,
         },
         proxy: dice.pick(&[ProxyMode::Off, ProxyMode::Optional, ProxyMode::Required]),
         trust: Trust(vec!["10.0.0.0/8".parse().expect("a network")]),
@@ -271,6 +272,7 @@ fn draw_settings(dice: &mut Dice) -> Settings {
         } else {
             Events::Named(vec!["chat message".into()])
         },
+        recovery: false,
         greeting: Some(Greeting::named("hi")),
         report_messages: true,
     }

@@ -840,15 +840,31 @@ fn sessions_max(clients: &[Client], people: &[Person], is_of: impl Fn(&Client) -
     plain + people.iter().filter(lives).count() + strays.sum::<usize>()
 }
 
-/// Whether any of the next `looked_at` messages takes more than half a ring as Socket.IO clients
-/// would get it, and so is refused, whether there are any or not.
+/// Whether any of the next `looked_at` messages takes more than half a ring as some reader would
+/// get it, and so is refused, whether there is such a reader or not.
 fn is_swollen(climate: &Climate, client: &Client, looked_at: usize) -> bool {
     let Some(session) = &client.session else { return false };
     client.sent.iter().take(looked_at).any(|message| {
         let spoken = spoken(&session.channel, message);
-        // With the packet's type and the frame's header.
-        spoken.text.len() + 5 > climate.settings.limits.feed_bytes as usize / 2
+        // With the packet's type, the frame's header, and a position behind it in quotes.
+        let as_event = spoken.text.len() + 5 + 67;
+        let longest = as_event.max(streamed_bytes(message));
+        longest > climate.settings.limits.feed_bytes as usize / 2
     })
+}
+
+/// How many bytes a message takes in an event stream, with the longest of all positions.
+fn streamed_bytes(message: &Message) -> usize {
+    let data = if message.is_text {
+        let text = core::str::from_utf8(&message.payload).expect("text is UTF-8");
+        let text = text.replace("\r\n", "\n").replace('\r', "\n");
+        text.split('\n').map(|line| format!("data: {line}\n")).collect()
+    } else {
+        let coded = message.payload.len().div_ceil(3) * 4;
+        format!("event: binary\ndata: {}\n", "=".repeat(coded))
+    };
+    let event = format!("id: {}\n{data}\n", "z".repeat(64));
+    format!("{:x}\r\n{event}\r\n", event.len()).len()
 }
 
 /// What a page holds.

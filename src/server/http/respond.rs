@@ -16,6 +16,7 @@
 use super::cors::{Grant, Lets};
 use super::probe::Probe;
 use crate::conn::{Cx, Next, Remembered, Requester, Role};
+use crate::id::SessionId;
 use crate::limits;
 use crate::pool::Pool;
 use crate::server::event::Spare;
@@ -97,6 +98,26 @@ impl<'a> Answer<'a> {
     /// Ends the connection.
     pub(in crate::server) const fn and_close(self) -> Answer<'a> {
         Answer { is_last: true, ..self }
+    }
+}
+
+/// How a WebSocket begins.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::server) struct Opening<'a> {
+    pub(in crate::server) role: Role,
+    /// How long after the last byte heard the first ping is due; `None` for a WebSocket that
+    /// carries a session, which sends pings of its own.
+    pub(in crate::server) first_ping: Option<Duration>,
+    /// What is sent right behind the head.
+    pub(in crate::server) own: &'a [u8],
+    /// Whether the client is to be sent what was said before it came.
+    pub(in crate::server) lags: bool,
+}
+
+impl Opening<'_> {
+    /// The beginning of a WebSocket that carries `session`.
+    pub(in crate::server) fn of_session(session: SessionId) -> Opening<'static> {
+        Opening { role: Role::Session(session), first_ping: None, own: &[], lags: false }
     }
 }
 
@@ -428,8 +449,7 @@ impl<S: Socket> Server<S> {
         now: Now,
         slot: u32,
         upgrade: ws::Upgrade<'_>,
-        role: Role,
-        first_ping: Option<Duration>,
+        opening: Opening<'_>,
     ) -> bool {
         let accept = ws::accept(upgrade.key);
         let accept = core::str::from_utf8(&accept).expect("base64 is ASCII");
@@ -449,10 +469,15 @@ impl<S: Socket> Server<S> {
         let (pool, metrics) = (&mut self.pool, &mut self.metrics);
         let mut cx = Cx { now, pool, metrics, settings: &self.settings };
         let told = self.connections.change(slot, |conn| {
-            conn.upgrade(&mut cx, role, first_ping);
-            conn.out.push_own(cx.pool, head)
+            conn.upgrade(&mut cx, opening.role, opening.first_ping);
+            conn.out.push_own_parts(cx.pool, &[head, opening.own])
         });
-        self.connections.send_soon(slot);
+        // A crowd that comes back has a share of the pass, and keeps nobody else waiting.
+        if opening.lags {
+            self.connections.send_again(slot);
+        } else {
+            self.connections.send_soon(slot);
+        }
         told
     }
 

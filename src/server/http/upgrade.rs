@@ -6,15 +6,17 @@
 //! The surprise: `/` is both the page and a way into the default channel; only an upgrade tells the
 //! two apart.
 
-use super::respond::Answer;
+use super::respond::{Answer, Opening};
 use crate::conn::Role;
-use crate::hub::{DEFAULT_CHANNEL, is_channel_name};
+use crate::hub::{DEFAULT_CHANNEL, Recovery, Since, Start, Wish, is_channel_name, write_header};
+use crate::id::Dialect;
 use crate::reason::CloseReason;
 use crate::server::admission::{Entrance, why};
 use crate::server::{Denial, Event, Server, Socket};
 use crate::time::Now;
 use crate::wire::http::{Method, Request, Version};
-use crate::wire::ws::{self, Upgrade};
+use crate::wire::resume::Resume;
+use crate::wire::ws::{self, Kind, Upgrade};
 
 /// The channel that a plain WebSocket at `path`, which was decoded, becomes a member of. Nobody who
 /// opens one follows a redirect, so the base path does with and without its slash.
@@ -48,6 +50,41 @@ pub(in crate::server) fn demand<'b>(request: &Request<'b, '_>) -> Result<Upgrade
     check(request)?.ok_or(ws::Refusal::NotAnUpgrade)
 }
 
+/// What is said to a client whose position cannot be honoured, and who wanted nothing less.
+const GONE: &[u8] = b"what was said since then is not kept any more";
+
+/// What is said to a client whose address has been sent its share of what is kept.
+const OVER_SHARE: &[u8] = b"this address has just been sent what is kept: come back in a second";
+
+/// When an address may be sent as much again.
+const SOON: (&str, &str) = ("Retry-After", "1");
+
+/// Where a client wants to begin, from what its request says.
+fn wish_of(resume: &Resume) -> Wish {
+    Wish {
+        since: resume.since.map(|since| Since::of(since.as_bytes())),
+        last: resume.last.unwrap_or(0),
+    }
+}
+
+/// Appends the first frame of `elbow.v1`, in which the server itself speaks: the channel, the
+/// position behind which the client reads everything, whether that is the one with which it came
+/// back, and how many messages follow at once.
+fn write_greeting(channel: &str, start: &Start, out: &mut Vec<u8>) {
+    let recovered = match start.recovery {
+        None => "",
+        Some(Recovery::Whole) => ",\"recovered\":true",
+        Some(Recovery::Gone | Recovery::Unknown) => ",\"recovered\":false",
+    };
+    // The name of a channel has no character that JSON escapes.
+    let text = format!(
+        "\n{{\"channel\":\"{channel}\",\"position\":\"{}\"{recovered},\"missed\":{}}}",
+        start.position, start.missed
+    );
+    write_header(Kind::Text, text.len(), out);
+    out.extend_from_slice(text.as_bytes());
+}
+
 impl<S: Socket> Server<S> {
     /// Lets a plain WebSocket into `channel`, or says why not.
     pub(super) fn upgrade(
@@ -63,19 +100,46 @@ impl<S: Socket> Server<S> {
             let answer = Answer::plain(403).saying(b"pages of this origin may not connect here");
             return self.respond(now, slot, request, answer);
         }
-        let holder = Some(self.holder(slot));
-        if let Some(why) = self.lacks_room(holder, Entrance::Channel(channel)) {
+        let Ok(resume) = Resume::parse(request.query) else {
+            let answer = Answer::plain(400).saying(b"since or last is malformed");
+            return self.respond(now, slot, request, answer);
+        };
+        let dialect = match offer.protocol {
+            Some(ws::ELBOW_V1) => Dialect::ElbowV1,
+            Some(_) | None => Dialect::Plain,
+        };
+        let wish = wish_of(&resume);
+        let holder = self.holder(slot);
+        if let Some(why) = self.lacks_room(Some(holder), Entrance::Channel(channel, dialect)) {
             return self.refuse_session(now, slot, request, why);
         }
-        let membership = match self.join(now, slot, channel) {
-            Ok(membership) => membership,
+        let prospect = self.hub.prospect(now.mono, channel, dialect, wish);
+        let is_whole = |recovery| matches!(recovery, None | Some(Recovery::Whole));
+        if resume.strict && !is_whole(prospect.recovery) {
+            return self.respond(now, slot, request, Answer::plain(410).saying(GONE));
+        }
+        if !self.hub.may_replay(now.mono, holder, prospect) {
+            let answer = Answer::plain(429).with(&[SOON]).saying(OVER_SHARE);
+            return self.respond(now, slot, request, answer);
+        }
+        let (membership, start) = match self.join(now, slot, channel, dialect, wish) {
+            Ok(joined) => joined,
             Err(error) => return self.refuse_session(now, slot, request, why(error)),
         };
+        let mut greeting = Vec::new();
+        if dialect == Dialect::ElbowV1 {
+            write_greeting(channel, &start, &mut greeting);
+        }
         let first_ping = self.first_ping();
         let client = self.client(slot);
         self.events.push(&mut self.pool, Event::Opened { client, channel: channel.into() });
-        let role = Role::Member(membership);
-        if !self.switch_protocols(now, slot, offer, role, Some(first_ping)) {
+        let opening = Opening {
+            role: Role::Member(membership, dialect),
+            first_ping: Some(first_ping),
+            own: &greeting,
+            lags: start.missed > 0,
+        };
+        if !self.switch_protocols(now, slot, offer, opening) {
             self.remove(now, slot, CloseReason::NoMemory, false);
         }
     }

@@ -6,11 +6,11 @@
 //! The surprise: a session that begins by polling holds its first request, and the open packet is
 //! what the first poll is answered with.
 
-use crate::conn::Role;
 use crate::hub::{Holder, Session, Transport};
 use crate::id::SessionId;
 use crate::reason::CloseReason;
 use crate::server::admission::Entrance;
+use crate::server::http::respond::Opening;
 use crate::server::http::upgrade;
 use crate::server::{Server, Socket};
 use crate::time::Now;
@@ -54,7 +54,7 @@ impl<S: Socket> Server<S> {
         let session = self.open_session(now, slot, holder, version, carrier);
         match offer {
             Some(offer) => {
-                if !self.switch_protocols(now, slot, offer, Role::Session(session), None) {
+                if !self.switch_protocols(now, slot, offer, Opening::of_session(session)) {
                     self.remove(now, slot, CloseReason::NoMemory, false);
                 }
             }

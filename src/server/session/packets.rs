@@ -12,7 +12,7 @@
 
 use crate::conn::{Conn, Purpose, TakenBody};
 use crate::hub::{
-    DEFAULT_CHANNEL, JoinError, Newcomer, SPACES_MAX, Space, Transport, Unfinished,
+    DEFAULT_CHANNEL, JoinError, Newcomer, SPACES_MAX, Space, Transport, Unfinished, Wish,
     is_channel_name, pieces,
 };
 use crate::id::{ConnId, Member, Reader, SessionId};
@@ -302,9 +302,9 @@ impl<S: Socket> Server<S> {
         }
         let entry = self.sessions.get(session);
         let (dialect, holder, client) = (entry.dialect(), entry.holder, entry.client.address());
-        let newcomer =
-            Newcomer { member: Member::new(Reader::Session(session.slot)), dialect, holder };
-        let (membership, mark) = self.begin_membership(now, name, newcomer).map_err(|error| {
+        let member = Member::new(Reader::Session(session.slot));
+        let newcomer = Newcomer { member, dialect, holder, wish: Wish::default() };
+        let (membership, start) = self.begin_membership(now, name, newcomer).map_err(|error| {
             self.sessions.edit(session).spaces.settle(&mut self.pool);
             self.events.push(&mut self.pool, Event::Refused { client, why: why(error) });
             match error {
@@ -318,14 +318,15 @@ impl<S: Socket> Server<S> {
         let mut entry = self.sessions.edit(session);
         entry.spaces.push(Space {
             membership,
-            cursor: mark,
+            cursor: start.mark,
             opened_at: now.mono,
             choked: false,
             leaving: false,
             finished: false,
         });
         if let (Transport::WebSocket(id), 1) = (entry.transport, entry.spaces.len()) {
-            self.connections.change(id.slot, |conn| conn.follow(membership.channel, dialect, mark));
+            self.connections
+                .change(id.slot, |conn| conn.follow(membership.channel, dialect, start.mark));
         }
         self.events.push(&mut self.pool, Event::Opened { client, channel: name.into() });
         Ok(())

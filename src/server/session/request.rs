@@ -10,12 +10,12 @@
 //! The surprise: two polls at a time, or two POSTs, end the session. The reference does so, too: a
 //! client that sends the second has lost track of the first.
 
-use crate::conn::{CollectError, Purpose, Remembered, Role};
+use crate::conn::{CollectError, Purpose, Remembered};
 use crate::hub::Transport;
 use crate::id::{ConnId, SessionId};
 use crate::reason::{CloseReason, Farewell};
 use crate::server::http::cors::Lets;
-use crate::server::http::respond::Answer;
+use crate::server::http::respond::{Answer, Opening};
 use crate::server::http::upgrade;
 use crate::server::{Denial, Server, Socket};
 use crate::time::Now;
@@ -97,7 +97,7 @@ impl<S: Socket> Server<S> {
                 };
                 let id = self.connections.id(slot);
                 self.sessions.edit(session).begin_upgrade(now.mono, id);
-                if !self.switch_protocols(now, slot, offer, Role::Session(session), None) {
+                if !self.switch_protocols(now, slot, offer, Opening::of_session(session)) {
                     self.remove(now, slot, CloseReason::NoMemory, false);
                 }
             }

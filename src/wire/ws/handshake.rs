@@ -6,12 +6,12 @@
 //! answer. No extension is ever agreed on, so what is offered of them is not read: clients that
 //! send something malformed there get the connection that they asked for.
 //!
-//! The surprise: a subprotocol is chosen although none is interpreted. Browsers and others give a
-//! connection up when a server chooses none of those that they offer; and since payloads are passed
-//! on as they are, whatever their two ends agree on is what is spoken. Besides, tungstenite's own
-//! check refuses what the RFC allows (`Upgrade: websocket, h2c`, two `Connection` fields, a tab
-//! behind a comma). So the lists are read here, and only the answer to the key comes from
-//! tungstenite.
+//! The surprise: a subprotocol is chosen although none but `elbow.v1` is interpreted. Browsers and
+//! others give a connection up when a server chooses none of those that they offer; and since
+//! payloads are passed on as they are, whatever their two ends agree on is what is spoken. Besides,
+//! tungstenite's own check refuses what the RFC allows (`Upgrade: websocket, h2c`, two `Connection`
+//! fields, a tab behind a comma). So the lists are read here, and only the answer to the key comes
+//! from tungstenite.
 
 use tungstenite::handshake::derive_accept_key;
 
@@ -146,9 +146,14 @@ where
     if !protocols_valid(fields("sec-websocket-protocol")) {
         return Err(Refusal::Protocols);
     }
-    let mut offered = fields("sec-websocket-protocol").flat_map(elements);
-    let protocol = offered.find(|name| may_be_chosen(name));
-    let protocol = protocol.and_then(|name| core::str::from_utf8(name).ok());
+    let offered = || fields("sec-websocket-protocol").flat_map(elements);
+    let protocol = match offered().find(|name| *name == ELBOW_V1.as_bytes()) {
+        Some(_) => Some(ELBOW_V1),
+        None => {
+            let first = offered().find(|name| !name.starts_with(SECRET));
+            first.and_then(|name| core::str::from_utf8(name).ok())
+        }
+    };
     Ok(Some(Upgrade { key, protocol }))
 }
 
@@ -191,14 +196,9 @@ fn key_text(value: &[u8]) -> Option<&str> {
 /// field. An answer that repeated the secret would tell it to whoever keeps answers.
 const SECRET: &[u8] = b"token.";
 
-/// The name that is kept for messages in a form of our own. No payload has that form, so to choose
-/// the name would promise what does not hold.
-const RESERVED: &[u8] = b"elbow.v1";
-
-/// Whether the subprotocol `name` may be the answer to its offer.
-fn may_be_chosen(name: &[u8]) -> bool {
-    !name.starts_with(SECRET) && name != RESERVED
-}
+/// The subprotocol in which each message comes with its position, and which elbow chooses wherever
+/// it is offered.
+pub const ELBOW_V1: &str = "elbow.v1";
 
 /// Whether the fields list tokens, none of them twice (section 4.1: names compare with their case).
 fn protocols_valid<'r>(fields: impl Iterator<Item = &'r [u8]>) -> bool {
@@ -381,9 +381,9 @@ mod tests {
             (&["token"], Some("token")),
             (&["tokens.a"], Some("tokens.a")),
             (&["Token.a"], Some("Token.a")),
-            (&["elbow.v1"], None),
-            (&["elbow.v1, chat"], Some("chat")),
-            (&["token.a, elbow.v1"], None),
+            (&["elbow.v1"], Some("elbow.v1")),
+            (&["chat, elbow.v1"], Some("elbow.v1")),
+            (&["chat", "token.a, elbow.v1"], Some("elbow.v1")),
             (&["elbow.v2"], Some("elbow.v2")),
             (&["Elbow.v1"], Some("Elbow.v1")),
             (&[""], None),

@@ -1,0 +1,103 @@
+//! How much of what is kept each client address has been sent lately: at most a ring a second, so
+//! that nobody comes back over and over to have the server send the past.
+//!
+//! Each bucket is a moment: until then everything has been paid for that was sent again (the
+//! generic cell rate algorithm). A bucket belongs to the addresses whose keyed hashes fall into it,
+//! so strangers may share one, and cannot choose with whom.
+//!
+//! The surprise: whoever asks for little may ask often. What counts is bytes, not requests.
+
+use super::Holder;
+use crate::limits::{Limits, REPLAY_BUCKETS};
+use crate::time::{Duration, Instant};
+
+/// Milliseconds in which an address may be sent one ring.
+const RING_MS: u64 = 1000;
+
+/// What addresses have been sent again.
+#[derive(Debug)]
+pub struct Replays {
+    /// Until when the replays of each bucket have been paid for; empty if nothing is kept.
+    paid_until: Box<[Instant]>,
+    ring_bytes: u64,
+}
+
+impl Replays {
+    /// Buckets from which nothing has been taken.
+    pub fn new(limits: &Limits) -> Replays {
+        let buckets = if limits.history.is_some() { REPLAY_BUCKETS } else { 0 };
+        Replays {
+            paid_until: vec![Instant::from_millis(0); buckets].into(),
+            ring_bytes: limits.feed_bytes,
+        }
+    }
+
+    /// Whether `holder` may be sent so many bytes again at `now`. A proxy always may, since it
+    /// stands for many.
+    pub fn may_take(&self, now: Instant, holder: Holder, bytes: u64) -> bool {
+        self.after_taking(now, holder, bytes).is_ok()
+    }
+
+    /// Counts bytes that `holder` is sent again. `false`, with nothing counted, if that is more
+    /// than it may have now.
+    #[must_use]
+    pub(super) fn take(&mut self, now: Instant, holder: Holder, bytes: u64) -> bool {
+        let Ok(taken) = self.after_taking(now, holder, bytes) else { return false };
+        if let Some((bucket, until)) = taken {
+            self.paid_until[bucket] = until;
+        }
+        true
+    }
+
+    /// What a bucket holds after so many bytes have been taken; `None` if nothing is counted.
+    ///
+    /// # Errors
+    /// Refused: it would be paid for too late.
+    fn after_taking(
+        &self,
+        now: Instant,
+        holder: Holder,
+        bytes: u64,
+    ) -> Result<Option<(usize, Instant)>, ()> {
+        if bytes == 0 || holder.is_proxy || self.paid_until.is_empty() {
+            return Ok(None);
+        }
+        let bucket = holder.address.bucket(self.paid_until.len());
+        let cost = Duration::from_millis((bytes * RING_MS).div_ceil(self.ring_bytes).min(RING_MS));
+        let until = self.paid_until[bucket].max(now).plus(cost);
+        let latest = now.plus(Duration::from_millis(RING_MS));
+        if until <= latest { Ok(Some((bucket, until))) } else { Err(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{HashKey, Shares};
+    use super::*;
+    use crate::limits::History;
+
+    #[test]
+    fn an_address_is_sent_a_ring_a_second_and_a_proxy_any_number() {
+        let history = Some(History { messages_max: 8, age: Duration::from_secs(1) });
+        let limits = Limits { history, ..super::super::tests::limits() };
+        let shares = Shares::new(&limits, HashKey([7; 16]));
+        let address = shares.address([192, 0, 2, 1].into());
+        let (client, proxy) =
+            (Holder { address, is_proxy: false }, Holder { address, is_proxy: true });
+        let other = Holder { address: shares.address([192, 0, 2, 2].into()), is_proxy: false };
+        let mut replays = Replays::new(&limits);
+        let ring = limits.feed_bytes;
+        let at = Instant::from_millis;
+        assert!(replays.take(at(5_000), client, ring / 2));
+        assert!(replays.take(at(5_000), client, ring / 2));
+        assert!(!replays.take(at(5_000), client, 1) && !replays.may_take(at(5_000), client, 1));
+        assert!(replays.take(at(5_000), client, 0), "nothing costs nothing");
+        assert!(replays.take(at(5_000), other, ring) && replays.take(at(5_000), proxy, ring));
+        assert!(replays.take(at(5_000), proxy, ring));
+        assert!(!replays.take(at(5_499), client, ring / 2));
+        assert!(replays.take(at(5_500), client, ring / 2));
+        assert!(replays.take(at(6_500), client, ring), "what was not used is not saved up");
+        assert!(!replays.may_take(at(7_000), client, ring));
+        assert!(Replays::new(&super::super::tests::limits()).take(at(0), client, u64::MAX));
+    }
+}
