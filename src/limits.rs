@@ -26,6 +26,10 @@ pub const CONNECTIONS_DEFAULT_MAX: u64 = 65_536;
 /// lists. Asserted against the real sizes in `server/mod.rs`.
 pub const CONNECTION_BYTES: usize = 256;
 
+/// Bytes of what a channel keeps that a new feed is filled with: the newest. Filling takes 1 to 3
+/// ms for these, which is what a turn may take.
+pub const FILL_BYTES_MAX: u64 = 1024 * 1024;
+
 /// Buckets in which it is counted how much of what is kept each client address was sent lately.
 pub const REPLAY_BUCKETS: usize = 4096;
 

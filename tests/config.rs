@@ -587,7 +587,8 @@ proptest! {
             Ok(Command::Run(config)) => {
                 let lines = config.report(&MACHINE).lines().count();
                 let warnings = config.warnings(&MACHINE).len();
-                prop_assert_eq!(lines, OPTIONS.len() + 9 + warnings);
+                let of_history = usize::from(config.settings.limits.history.is_some());
+                prop_assert_eq!(lines, OPTIONS.len() + 9 + of_history + warnings);
             }
             Err(failure) => {
                 prop_assert!(!failure.line.chars().any(char::is_control), "{}", failure.line);
