@@ -56,6 +56,9 @@ const GONE: &[u8] = b"what was said since then is not kept any more";
 /// What is said to a client whose address has been sent its share of what is kept.
 const OVER_SHARE: &[u8] = b"this address has just been sent what is kept: come back in a second";
 
+/// What the operator is told of that.
+const SHARE_IS_USED: &str = "this address was sent a ring of what is kept within a second";
+
 /// When an address may be sent as much again.
 const SOON: (&str, &str) = ("Retry-After", "1");
 
@@ -119,6 +122,8 @@ impl<S: Socket> Server<S> {
             return self.respond(now, slot, request, Answer::plain(410).saying(GONE));
         }
         if !self.hub.may_replay(now.mono, holder, prospect) {
+            let client = self.client(slot);
+            self.events.push(&mut self.pool, Event::Refused { client, why: SHARE_IS_USED });
             let answer = Answer::plain(429).with(&[SOON]).saying(OVER_SHARE);
             return self.respond(now, slot, request, answer);
         }
@@ -139,8 +144,11 @@ impl<S: Socket> Server<S> {
             own: &greeting,
             lags: start.missed > 0,
         };
-        if !self.switch_protocols(now, slot, offer, opening) {
-            self.remove(now, slot, CloseReason::NoMemory, false);
+        let is_told = self.switch_protocols(now, slot, offer, opening);
+        // There was no memory for a part of what should have followed.
+        let is_short = resume.strict && !is_whole(start.recovery);
+        if !is_told || is_short {
+            self.remove(now, slot, CloseReason::NoMemory, is_short);
         }
     }
 
