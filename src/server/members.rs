@@ -111,6 +111,21 @@ impl<S: Socket> Server<S> {
         self.uncount_session(self.holder(slot));
     }
 
+    /// Takes a connection out of the channel that it has joined in this call, before anybody was
+    /// told that it is there.
+    pub(in crate::server) fn take_member_back(
+        &mut self,
+        now: Now,
+        slot: u32,
+        membership: Membership,
+        dialect: Dialect,
+    ) {
+        self.leave(now, membership.channel, membership.index, dialect);
+        self.connections.out_mut(slot).abandon_feed();
+        self.uncount_session(self.holder(slot));
+        self.metrics.sessions_opened -= 1;
+    }
+
     /// Counts a plain WebSocket that has caught up as reading again.
     pub(super) fn uncount_choked(&mut self, slot: u32) {
         if let Some(membership) = self.connections.conn(slot).membership()

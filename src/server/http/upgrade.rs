@@ -121,7 +121,10 @@ impl<S: Socket> Server<S> {
         if resume.strict && !is_whole(prospect.recovery) {
             return self.respond(now, slot, request, Answer::plain(410).saying(GONE));
         }
-        if !self.hub.may_replay(now.mono, holder, prospect) {
+        // Who wants nothing that was said before is let in all the same: if its ring is new, that
+        // is not filled.
+        let wants_past = wish != Wish::default();
+        if wants_past && !self.hub.may_replay(now.mono, holder, prospect) {
             let client = self.client(slot);
             self.events.push(&mut self.pool, Event::Refused { client, why: SHARE_IS_USED });
             let answer = Answer::plain(429).with(&[SOON]).saying(OVER_SHARE);
@@ -131,6 +134,12 @@ impl<S: Socket> Server<S> {
             Ok(joined) => joined,
             Err(error) => return self.refuse_session(now, slot, request, why(error)),
         };
+        // A ring that was made for the client holds less than what is kept, where its dialect needs
+        // more bytes for it, or where memory was lacking.
+        if resume.strict && !is_whole(start.recovery) {
+            self.take_member_back(now, slot, membership, dialect);
+            return self.respond(now, slot, request, Answer::plain(410).saying(GONE));
+        }
         let mut greeting = Vec::new();
         if dialect == Dialect::ElbowV1 {
             write_greeting(channel, &start, &mut greeting);
@@ -144,11 +153,8 @@ impl<S: Socket> Server<S> {
             own: &greeting,
             lags: start.missed > 0,
         };
-        let is_told = self.switch_protocols(now, slot, offer, opening);
-        // There was no memory for a part of what should have followed.
-        let is_short = resume.strict && !is_whole(start.recovery);
-        if !is_told || is_short {
-            self.remove(now, slot, CloseReason::NoMemory, is_short);
+        if !self.switch_protocols(now, slot, offer, opening) {
+            self.remove(now, slot, CloseReason::NoMemory, false);
         }
     }
 
