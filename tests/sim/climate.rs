@@ -220,6 +220,10 @@ pub(crate) fn draw_history(seed: u64, climate: &mut Climate) {
         (people.web, people.socket_io) = (people.web.min(100), people.socket_io.min(500));
         people.think_ms = people.think_ms.min(50);
         people.rude = people.rude.max(300);
+        if dice.chance(300) {
+            // They share addresses, and so what an address may be sent again.
+            climate.hosts = 2;
+        }
     }
     if dice.chance(900) {
         let messages_max = dice.pick(&[1, 2, 7, 50, 10_000, 10_000]);
@@ -231,8 +235,8 @@ pub(crate) fn draw_history(seed: u64, climate: &mut Climate) {
     }
     climate.returns = Some(Returns {
         seed: dice.next(),
-        positioned: dice.pick(&[200, 500, 900]),
-        wishes: dice.pick(&[100, 500, 900]),
+        positioned: dice.pick(&[60, 150, 500, 900]),
+        wishes: dice.pick(&[300, 900, 900]),
         again: dice.pick(&[500, 900, 1000]),
         hasty: dice.pick(&[200, 500, 900]),
         away_ms_max: dice.pick(&[300, 3_000, 30_000]),

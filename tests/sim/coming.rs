@@ -214,14 +214,19 @@ impl Oracle {
     }
 
     /// A position that some reader of a channel could know: of the life that goes on or one before,
-    /// one that was given out or a later one.
+    /// one that was given out or a later one, often at the edge of what is kept.
     pub(crate) fn some_position(
         &self,
+        now_ms: u64,
+        climate: &Climate,
         channel: &str,
         mut below: impl FnMut(u64) -> u64,
     ) -> Option<String> {
         let past = &self.channels.get(channel)?.past;
         let lives = past.count(None);
+        if let Some(edge) = past.edge(now_ms, &climate.settings.limits).filter(|_| below(2) == 0) {
+            return past.position(past.last_life(), (edge + below(6)).saturating_sub(2));
+        }
         let back = below(3).min(lives.checked_sub(1)?);
         let life = (lives - 1 - back) as usize;
         let number = below(past.count(Some(life)) + 3);

@@ -305,6 +305,12 @@ impl Past {
         life.map_or(self.lives.len() as u64, |life| self.lives[life].newest())
     }
 
+    /// The number of the newest message that is not kept in the life that goes on; everything
+    /// depends on which side of it somebody comes back.
+    pub(crate) fn edge(&self, now_ms: u64, limits: &Limits) -> Option<u64> {
+        Some(self.life()?.missing(now_ms, limits))
+    }
+
     /// A reader was told the epoch of a life. Whether nobody was before.
     pub(crate) fn told_epoch(&mut self, life: usize, epoch: &str) -> bool {
         let known = &mut self.lives[life].epoch;

@@ -84,7 +84,7 @@ impl Wish {
             pairs.push(format!("last={text}"));
             wish.last = number;
         }
-        if dice.chance(300) {
+        if dice.chance(450) {
             let (text, is_strict) =
                 dice.pick(&[("strict", true), ("strict=1", true), ("strict=no", false)]);
             pairs.push(text.to_owned());

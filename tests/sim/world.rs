@@ -687,7 +687,12 @@ impl World {
                 let past = self.oracle.channels.get(&*channel).map(|log| &log.past);
                 let own = client.trail.as_ref().zip(past);
                 let own = own.and_then(|(trail, past)| past.position(trail.life, trail.number));
-                let known = self.oracle.some_position(&channel, |n| dice.below(n));
+                let known = self.oracle.some_position(
+                    self.net.now_ms.get(),
+                    &self.climate,
+                    &channel,
+                    |n| dice.below(n),
+                );
                 client.wish = Wish::draw(dice, own, known);
             }
             client.trail = client.trail.filter(|_| client.wish.is_own);
