@@ -1,8 +1,8 @@
 //! Replies of Redis: tokens, however the bytes are cut.
 //!
 //! The first byte says how the others are cut, the second how long a bulk string may be. Finds: a
-//! panic, tokens that depend on the cuts, bytes that are lost or counted twice, a decoder that keeps
-//! more than it says.
+//! panic, tokens that depend on the cuts, bytes that are lost or counted twice, a decoder that
+//! keeps more than it says.
 #![no_main]
 
 use elbow::wire::Status;
