@@ -130,15 +130,15 @@ impl<S: Socket> Server<S> {
         Ok((Membership::new(joined.channel, joined.index, mark), mark))
     }
 
-    /// Makes a plain WebSocket a member of `channel` and counts it.
+    /// Makes a plain WebSocket a member of `channel` and counts it for its `holder`.
     pub(in crate::server) fn join(
         &mut self,
         now: Now,
         slot: u32,
         channel: &str,
+        holder: Holder,
     ) -> Result<Membership, JoinError> {
-        let (member, holder) = (Member::new(Reader::Conn(slot)), self.holder(slot));
-        let dialect = Dialect::Plain;
+        let (member, dialect) = (Member::new(Reader::Conn(slot)), Dialect::Plain);
         let newcomer = Newcomer { member, dialect, holder };
         let (membership, mark) = self.begin_membership(now, channel, newcomer)?;
         let follow = |conn: &mut Conn| conn.follow(membership.channel, dialect, mark);

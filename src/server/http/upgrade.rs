@@ -63,11 +63,11 @@ impl<S: Socket> Server<S> {
             let answer = Answer::plain(403).saying(b"pages of this origin may not connect here");
             return self.respond(now, slot, request, answer);
         }
-        let holder = Some(self.holder(slot));
-        if let Some(why) = self.lacks_room(holder, Entrance::Channel(channel)) {
+        let holder = self.holder(slot);
+        if let Some(why) = self.lacks_room(Some(holder), Entrance::Channel(channel)) {
             return self.refuse_session(now, slot, request, why);
         }
-        let membership = match self.join(now, slot, channel) {
+        let membership = match self.join(now, slot, channel, holder) {
             Ok(membership) => membership,
             Err(error) => return self.refuse_session(now, slot, request, why(error)),
         };
