@@ -78,11 +78,11 @@ rows! {
         repeatable: true,
         default: "0.0.0.0:3000",
         help: "Where clients, or the balancer, connect: an IP address or localhost, and a port; \
-               *:3000 or :3000 for every address of IPv6 and IPv4; or unix:PATH (a comma would part \
-               two addresses; abstract sockets are not offered). Port 0 picks a free one and logs \
-               it. [::] takes IPv4 too, unless an address of IPv4 has the same \
-               port. Who connects to a Unix socket is trusted as if by --proxy-trust. Sockets \
-               handed over by systemd (LISTEN_FDS) are used instead.",
+               *:3000 or :3000 for every address of IPv6 and IPv4; or unix:PATH (a comma would \
+               part two addresses; abstract sockets are not offered). Port 0 picks a free one and \
+               logs it. [::] takes IPv4 too, unless an address of IPv4 has the same port. Who \
+               connects to a Unix socket is trusted as if by --proxy-trust. Sockets handed over by \
+               systemd (LISTEN_FDS) are used instead.",
     }
 
     unix_mode: u32 {

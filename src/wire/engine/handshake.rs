@@ -93,7 +93,7 @@ pub struct Query {
     pub transport: Option<TransportName>,
     /// The session, by `sid`.
     pub session: Asked,
-    /// Whether the answer is to be a script (JSONP), by `j`, which clients of protocol 3 alone send.
+    /// Whether the answer is to be a script (JSONP), by `j`, which only clients of protocol 3 send.
     pub jsonp: bool,
     /// Whether the client cannot take binary, by a `b64` that has a value. Bodies of polls are
     /// text anyway.
