@@ -104,6 +104,11 @@ impl Wheel {
     /// Sets the deadline of `key` in place of the one before. A deadline that has been reached
     /// already fires with the next tick. [`Instant::NEVER`] takes the deadline away.
     pub fn set(&mut self, key: u32, deadline: Instant) {
+        // What is set again as it was keeps its place: a finer slot, which may reach the deadline
+        // by now, is not worth the way there.
+        if self.is_set(key, deadline) {
+            return;
+        }
         while self.entries.len() <= key as usize {
             self.entries.push(Entry {
                 due: Due::NEVER,
@@ -132,7 +137,7 @@ impl Wheel {
         self.link(key);
     }
 
-    /// Whether the deadline of `key` is this one. For checks.
+    /// Whether the deadline of `key` is this one.
     pub fn is_set(&self, key: u32, deadline: Instant) -> bool {
         let due = self.entries.get(key as usize).map_or(Due::NEVER, |entry| entry.due);
         due == Due::new(deadline)
@@ -218,6 +223,10 @@ impl Wheel {
     fn earliest(&self) -> Option<(u64, usize)> {
         let mut best: Option<(u64, usize)> = None;
         for (level, occupied) in self.occupied.iter().enumerate() {
+            // Most levels are empty at most times.
+            if *occupied == [0; WORDS] {
+                continue;
+            }
             let shift = level as u32 * LEVEL_SHIFT;
             let current = self.tick >> shift;
             // The slot after the current one comes first; the current one itself is empty.

@@ -460,10 +460,11 @@ impl Conn {
     /// Whether the peer stands for clients whose addresses it has not told: it is trusted and has
     /// named nobody else, and it is on this machine, or the operator expects proxies at all.
     pub fn is_proxy(&self, settings: &Settings) -> bool {
+        if self.standing != Standing::Trusted {
+            return false;
+        }
         let ip = self.client.ip();
-        let is_here = ip.is_loopback() || ip == UNIX_PEER.ip();
-        let is_near = is_here || settings.expects_proxies();
-        self.standing == Standing::Trusted && is_near
+        settings.expects_proxies() || ip.is_loopback() || ip == UNIX_PEER.ip()
     }
 
     /// The kind of listener by which the connection came in.

@@ -31,7 +31,7 @@ use crate::wire::ws;
 use core::net::SocketAddr;
 
 /// A field of an answer: its name and its value.
-pub(in crate::server) type Field<'a> = (&'a str, &'a str);
+pub(in crate::server) type Field<'a> = (&'static str, &'a str);
 
 pub(in crate::server) const TEXT: Option<&str> = Some("text/plain; charset=utf-8");
 pub(in crate::server) const NO_STORE: Field<'_> = ("Cache-Control", "no-store");
@@ -245,7 +245,7 @@ impl Responder {
 }
 
 /// The most fields that an answer has beside those that each has.
-const FIELDS_MAX: usize = 6;
+const FIELDS_MAX: usize = 7;
 
 /// Fields of an answer, without a heap.
 #[derive(Clone, Copy, Debug, Default)]
@@ -259,7 +259,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Panics
     /// If there are [`FIELDS_MAX`].
-    pub(super) fn push(&mut self, name: &'a str, value: &'a str) {
+    pub(super) fn push(&mut self, name: &'static str, value: &'a str) {
         self.list[self.count] = (name, value);
         self.count += 1;
     }
@@ -452,11 +452,10 @@ impl<S: Socket> Server<S> {
         opening: Opening<'_>,
     ) -> bool {
         let accept = ws::accept(upgrade.key);
-        let accept = core::str::from_utf8(&accept).expect("base64 is ASCII");
         let fields = [
             ("Upgrade", "websocket"),
             ("Connection", "Upgrade"),
-            ("Sec-WebSocket-Accept", accept),
+            ("Sec-WebSocket-Accept", accept.as_str()),
             ("Sec-WebSocket-Protocol", upgrade.protocol.unwrap_or_default()),
         ];
         let fields = match upgrade.protocol {

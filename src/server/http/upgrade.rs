@@ -127,7 +127,7 @@ impl<S: Socket> Server<S> {
             let answer = Answer::plain(429).with(&[SOON]).saying(OVER_SHARE);
             return self.respond(now, slot, request, answer);
         }
-        let (membership, start) = match self.join(now, slot, channel, dialect, wish) {
+        let (membership, start) = match self.join(now, slot, channel, holder, (dialect, wish)) {
             Ok(joined) => joined,
             Err(error) => return self.refuse_session(now, slot, request, why(error)),
         };
