@@ -416,8 +416,8 @@ impl Conn {
         }
     }
 
-    /// Notes that the session or the membership of a WebSocket is over, though it may still have
-    /// something to send.
+    /// Notes that the session or the membership of a WebSocket is over, or that of an event stream,
+    /// though it may still have something to send.
     pub fn orphan(&mut self) {
         if let Some(role) = self.role_mut() {
             *role = Role::Orphan;

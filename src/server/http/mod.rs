@@ -2,8 +2,8 @@
 //! stream, a refusal.
 //!
 //! `route` decides what a request asks for, `probe`, `files`, `upgrade` and `stream` answer it, and
-//! Engine.IO does (`session`). `cors` knows which pages may ask and read. All of them, and whoever answers a
-//! request later, go out by `respond`.
+//! Engine.IO does (`session`). `cors` knows which pages may ask and read. All of them, and whoever
+//! answers a request later, go out by `respond`.
 
 pub(super) mod cors;
 mod files;
