@@ -13,6 +13,7 @@ use elbow::server::{Event, Listener};
 use elbow::settings::Events;
 use elbow::time::Duration;
 use elbow::wire::base_path::BasePath;
+use elbow::wire::host::Host;
 
 /// An event stream, with everything that it has heard.
 struct Stream {
@@ -417,6 +418,17 @@ fn a_stream_lies_below_the_base_path() {
     assert!(world.listen("/chat/sse", "").head().starts_with("HTTP/1.1 200 "));
     assert!(world.listen("/chat/sse/room/1", "").head().starts_with("HTTP/1.1 200 "));
     assert!(world.answer(&request("GET", "/sse", "")).1.starts_with("HTTP/1.1 404 "));
+}
+
+#[test]
+fn a_stream_by_another_name_is_refused_and_the_log_says_by_which() {
+    let host = Host::parse("other.example").expect("a name");
+    let mut world = World::with(|settings| settings.hosts = vec![host]);
+    for (lines, denials) in [("", 0), ("Accept: text/event-stream\r\n", 1)] {
+        assert_eq!(world.answer(&request("GET", "/sse", lines)).0, "421");
+        let denied = |event: &&Event| matches!(event, Event::Denied { .. });
+        assert_eq!(world.events.iter().filter(denied).count(), denials);
+    }
 }
 
 #[test]

@@ -70,7 +70,9 @@ impl<S: Socket> Server<S> {
 
     fn answer_client(&mut self, now: Now, slot: u32, request: &Request<'_, '_>) {
         if !self.goes_by(request.authority) {
-            if request.has_token("upgrade", "websocket") || request.path.contains("/socket.io") {
+            let wants_stream = request.has_token("accept", "text/event-stream");
+            let wants_socket = request.has_token("upgrade", "websocket");
+            if wants_stream || wants_socket || request.path.contains("/socket.io") {
                 self.report_denial(slot, Denial::host(request.authority));
             }
             let answer = Answer::plain(421).saying(b"this server has another name");
