@@ -50,9 +50,8 @@ impl World {
     }
 
     fn refusals(&self) -> Vec<&'static str> {
-        let why = |event: &Event| match event {
-            Event::Refused { why, .. } => Some(*why),
-            _ => None,
+        let why = |event: &Event| {
+            if let Event::Refused { why, .. } = event { Some(*why) } else { None }
         };
         self.events.iter().filter_map(why).collect()
     }
@@ -161,9 +160,8 @@ fn a_stream_begins_with_the_position_behind_which_reading_begins() {
     assert_ne!(other.epoch(), epoch);
     assert_eq!(world.server.sessions(), 4);
     assert_eq!(world.server.metrics().sessions_opened, 4);
-    let opened = |event: &Event| match event {
-        Event::Opened { channel, .. } => Some(channel.to_string()),
-        _ => None,
+    let opened = |event: &Event| {
+        if let Event::Opened { channel, .. } = event { Some(channel.to_string()) } else { None }
     };
     let opened: Vec<_> = world.events.iter().filter_map(opened).collect();
     assert_eq!(opened, ["default", "default", "default", "room/1"]);
@@ -648,11 +646,11 @@ fn who_goes_is_no_member_any_more() {
     let closed: Vec<_> = world
         .events
         .iter()
-        .filter_map(|event| match event {
-            Event::Closed { reason, messages_in, messages_out, .. } => {
-                Some((*reason, *messages_in, *messages_out))
-            }
-            _ => None,
+        .filter_map(|event| {
+            let Event::Closed { reason, messages_in, messages_out, .. } = event else {
+                return None;
+            };
+            Some((*reason, *messages_in, *messages_out))
         })
         .collect();
     assert_eq!(closed, [(CloseReason::PeerGone, 0, 1), (CloseReason::PeerReset, 0, 1)]);
