@@ -51,7 +51,7 @@ pub(in crate::server) fn demand<'b>(request: &Request<'b, '_>) -> Result<Upgrade
 }
 
 /// What is said to a client whose position cannot be honoured, and who wanted nothing less.
-const GONE: &[u8] = b"what was said since then is not kept any more";
+pub(super) const GONE: &[u8] = b"what was said since then is not kept any more";
 
 /// What is said to a client whose address has been sent its share of what is kept.
 const OVER_SHARE: &[u8] = b"this address has just been sent what is kept: come back in a second";
@@ -63,7 +63,7 @@ const SHARE_IS_USED: &str = "this address was sent a ring of what is kept within
 const SOON: (&str, &str) = ("Retry-After", "1");
 
 /// Where a client wants to begin, from what its request says.
-fn wish_of(resume: &Resume) -> Wish {
+pub(super) fn wish_of(resume: &Resume) -> Wish {
     Wish {
         since: resume.since.map(|since| Since::of(since.as_bytes())),
         last: resume.last.unwrap_or(0),
