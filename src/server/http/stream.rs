@@ -143,7 +143,7 @@ impl<S: Socket> Server<S> {
         if !self.hub.may_replay(now.mono, holder, prospect) {
             return self.put_off(now, slot, request, OVER_SHARE);
         }
-        let (membership, start) = match self.join(now, slot, channel, dialect, wish) {
+        let (membership, start) = match self.join(now, slot, channel, holder, (dialect, wish)) {
             Ok(joined) => joined,
             Err(error) => return self.put_off(now, slot, request, why(error)),
         };
