@@ -17,6 +17,7 @@ use crate::time::Duration;
 use crate::wire::base_path::BasePath;
 use crate::wire::host::Host;
 use crate::wire::origin::Origin;
+use crate::wire::socketio::OURS;
 
 /// Bytes of a KiB, the unit of sizes that are too small for the next.
 pub(super) const KIB: u64 = 1 << 10;
@@ -194,10 +195,7 @@ pub(super) struct EventName;
 
 impl Kind<String> for EventName {
     fn parse(&self, text: &str) -> Result<String, String> {
-        match is_event(text) {
-            true => Ok(text.to_owned()),
-            false => Err("allowed is the name of an event such as chat message, or *".to_owned()),
-        }
+        event(text, "chat message, or *")
     }
 
     fn text(&self, name: &String) -> String {
@@ -211,14 +209,24 @@ pub(super) struct OneEvent;
 
 impl Kind<String> for OneEvent {
     fn parse(&self, text: &str) -> Result<String, String> {
-        match is_event(text) && text != "*" {
-            true => Ok(text.to_owned()),
-            false => Err("allowed is the name of an event such as hi or user joined".to_owned()),
-        }
+        let name = if text == "*" { "" } else { text };
+        event(name, "hi or user joined")
     }
 
     fn text(&self, name: &String) -> String {
         name.escape_debug().to_string()
+    }
+}
+
+/// The name of an event, or what is allowed, such as the `examples`. What begins as the server's own
+/// events do would never be relayed.
+fn event(name: &str, examples: &str) -> Result<String, String> {
+    if name.starts_with(OURS) {
+        return Err(format!("names that begin with {OURS} are the server's own"));
+    }
+    match is_event(name) {
+        true => Ok(name.to_owned()),
+        false => Err(format!("allowed is the name of an event such as {examples}")),
     }
 }
 
@@ -289,6 +297,21 @@ mod tests {
         for bad in ["", "KiB", "64kb", "64K", "1.5MiB", "-1", "+1", "64 KiB", "0x10", "٣"] {
             assert_eq!(any_size(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn an_event_is_not_called_as_the_servers_own_are() {
+        for good in ["hi", "elbow", "Elbow:x", " elbow:x", "x elbow:"] {
+            assert_eq!(EventName.parse(good), Ok(good.to_owned()));
+            assert_eq!(OneEvent.parse(good), Ok(good.to_owned()));
+        }
+        let refused = Err("names that begin with elbow: are the server's own".to_owned());
+        for bad in ["elbow:", "elbow:position", "elbow:x"] {
+            assert_eq!(EventName.parse(bad), refused);
+            assert_eq!(OneEvent.parse(bad), refused);
+        }
+        assert!(EventName.parse("*").is_ok() && OneEvent.parse("*").is_err());
+        assert!(EventName.parse("").is_err() && EventName.parse("disconnect").is_err());
     }
 
     #[test]
