@@ -568,6 +568,16 @@ fn what_clap_refuses_is_one_line_with_its_suggestion() {
 }
 
 #[test]
+fn an_event_that_would_never_be_relayed_is_refused() {
+    let name = format!("{}x", elbow::wire::socketio::OURS);
+    for flag in ["--events", "--greeting"] {
+        let (exit_code, line) = failure(&[flag, &name], &[]);
+        assert_eq!(exit_code, 2);
+        assert!(line.contains("names that begin with elbow: are the server's own"), "{line}");
+    }
+}
+
+#[test]
 fn what_later_versions_bring_is_not_taken_now() {
     for flag in ["--admin-listen", "--admin-token"] {
         let (exit_code, line) = failure(&[flag, "off"], &[]);

@@ -17,7 +17,6 @@ use crate::time::Duration;
 use crate::wire::base_path::BasePath;
 use crate::wire::host::Host;
 use crate::wire::origin::Origin;
-use crate::wire::socketio::OURS;
 
 /// Bytes of a KiB, the unit of sizes that are too small for the next.
 pub(super) const KIB: u64 = 1 << 10;
@@ -36,6 +35,9 @@ const DURATION_UNITS: [(&str, u64); 3] = [("ms", 1), ("s", 1000), ("m", 60_000)]
 
 /// The longest name of a Socket.IO event, in bytes.
 pub(super) const EVENT_BYTES_MAX: usize = 256;
+
+/// How the names of the server's own events begin.
+const OURS: &str = "elbow:";
 
 /// A size in bytes within bounds: a whole number, alone or with one of the units KiB, MiB and GiB.
 /// Shown in the largest unit that divides it.
@@ -218,8 +220,8 @@ impl Kind<String> for OneEvent {
     }
 }
 
-/// The name of an event, or what is allowed, such as the `examples`. What begins as the server's own
-/// events do would never be relayed.
+/// The name of an event, or what is allowed, such as the `examples`. What begins as the server's
+/// own events do would never be relayed.
 fn event(name: &str, examples: &str) -> Result<String, String> {
     if name.starts_with(OURS) {
         return Err(format!("names that begin with {OURS} are the server's own"));
