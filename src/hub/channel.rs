@@ -196,6 +196,11 @@ impl Channel {
         feed
     }
 
+    /// Whether readers of Socket.IO 4 are told where messages stand, and can come back with that.
+    pub fn tells_offsets(&self) -> bool {
+        self.with_offset
+    }
+
     /// Whether some reader is told where messages stand.
     fn tells_positions(&self) -> bool {
         Dialect::ALL.into_iter().zip(&self.feeds).any(|(dialect, feed)| match dialect {

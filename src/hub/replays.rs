@@ -115,7 +115,7 @@ mod tests {
         let holder =
             Holder { address: hub.shares().address([192, 0, 2, 1].into()), is_proxy: false };
         let now = Instant::from_millis(10_000);
-        let mut come = |hub: &mut Hub, pool: &mut Pool, dialect, since| {
+        let come = |hub: &mut Hub, pool: &mut Pool, dialect, since| {
             let member = Member::new(Reader::Conn(0));
             let wish = Wish { since: Some(since), last: 0 };
             let newcomer = Newcomer { member, dialect, holder, wish };

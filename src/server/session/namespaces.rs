@@ -1,4 +1,14 @@
-//! Namespaces of a session: how its client enters one, which is a channel, and leaves it.
+//! Namespaces of a session: how its client enters one, which is a channel, comes back to it, and
+//! leaves it.
+//!
+//! ```text
+//!   40                              40{"sid":"A","pid":"A"}   42["elbow:position","k3f9.16"]
+//!   40{"pid":"A","offset":"…"}      40{"sid":"A","pid":"A"}   42[…,"k3f9.17"]   …
+//!        something is not kept:     40{"sid":"B","pid":"B"}   42["elbow:position","k3f9.99"]
+//! ```
+//!
+//! Nothing is remembered of a session that is gone: the offset says where its client goes on, and
+//! the private id is the public one, which the client brings back. That id grants nothing.
 //!
 //! Leaves to others: the packets that ask for it (`packets`), whether there is room and who is told
 //! (`admission`), how a membership ends (`members`).
@@ -7,14 +17,15 @@
 //! connection is in the middle of is finished first.
 
 use crate::hub::{
-    DEFAULT_CHANNEL, JoinError, Newcomer, SPACES_MAX, Space, Transport, Wish, is_channel_name,
+    DEFAULT_CHANNEL, JoinError, Newcomer, Recovery, SPACES_MAX, Since, Space, Transport, Wish,
+    is_channel_name,
 };
 use crate::id::{Member, Reader, SessionId};
 use crate::reason::CloseReason;
 use crate::server::admission::why;
 use crate::server::{Event, Server, Socket};
 use crate::time::Now;
-use crate::wire::engine::{PacketType, SID_RANDOM_BYTES, Sid};
+use crate::wire::engine::{PacketType, SID_RANDOM_BYTES, Sid, Version};
 use crate::wire::socketio;
 use crate::{limits, work};
 use chacha20::rand_core::Rng;
@@ -26,6 +37,12 @@ fn channel_of(namespace: &str) -> Option<&str> {
         DEFAULT_CHANNEL => None,
         name => is_channel_name(name).then_some(name),
     }
+}
+
+/// Where a client wants to begin that comes back: behind its offset, if it names one.
+fn wish_of(returning: Option<socketio::Recovery<'_>>) -> Wish {
+    let offset = returning.and_then(|it| it.offset);
+    Wish { since: offset.map(|text| Since::of(text.as_bytes())), last: 0 }
 }
 
 impl<S: Socket> Server<S> {
@@ -42,39 +59,120 @@ impl<S: Socket> Server<S> {
         self.sessions.get(session).spaces.find(channel)
     }
 
-    /// Enters a namespace, or says why not.
-    pub(in crate::server) fn enter(&mut self, now: Now, session: SessionId, namespace: &str) {
+    /// Enters a namespace, or says why not. A client that comes back, by what its CONNECT carries,
+    /// goes on where it was, if everything that it missed can be had.
+    pub(in crate::server) fn enter(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        namespace: &str,
+        payload: Option<&str>,
+    ) {
         if !self.sessions.contains(session) {
             return;
         }
-        let version = self.sessions.get(session).version;
-        let bytes_max = 1 + namespace.len() + socketio::ANSWER_BYTES_MAX;
+        let mut recovered = None;
         if let Some(space) = self.space_left_or_not(session, namespace) {
             // Twice is once; the client that asks again is told again, and stays if it was leaving.
             self.sessions.edit(session).spaces[space].leaving = false;
-        } else if let Err(why) = self.join_space(now, session, namespace) {
-            return self.say_written(now, session, bytes_max, |packet| {
-                packet.push(PacketType::Message.digit());
-                socketio::refused(version, namespace, why, packet);
-            });
+        } else {
+            let returning = self.returning(session, payload);
+            match self.join_space(now, session, namespace, wish_of(returning)) {
+                Ok(Some(Recovery::Whole)) => recovered = returning.map(|it| it.pid),
+                Ok(Some(Recovery::Gone | Recovery::Unknown) | None) => {}
+                Err(why) => return self.refuse_namespace(now, session, namespace, why),
+            }
         }
         self.reading.budget.spend_units(limits::JOIN_UNITS);
         work::count(|work| work.joins += 1);
-        let mut random = [0; SID_RANDOM_BYTES];
-        self.random.fill_bytes(&mut random);
-        let sid = Sid::new(random);
+        match recovered {
+            Some(pid) => {
+                self.confirm(now, session, namespace, &pid, true);
+                self.send_among_returning(session);
+            }
+            None => {
+                let mut random = [0; SID_RANDOM_BYTES];
+                self.random.fill_bytes(&mut random);
+                self.confirm(now, session, namespace, &Sid::new(random), false);
+            }
+        }
+    }
+
+    /// What a client says of the session that it had, if it may go on with that.
+    fn returning<'b>(
+        &self,
+        session: SessionId,
+        payload: Option<&'b str>,
+    ) -> Option<socketio::Recovery<'b>> {
+        let entry = self.sessions.get(session);
+        // What was on its way to a client when it left would come twice: as what it was, and again.
+        let may_return = match entry.version {
+            Version::V4 => self.settings.recovers() && !entry.has_left,
+            Version::V3 => false,
+        };
+        payload.filter(|_| may_return).and_then(|payload| socketio::recovery_of(Some(payload)))
+    }
+
+    /// A crowd that comes back has a share of the pass, and keeps nobody else waiting.
+    fn send_among_returning(&mut self, session: SessionId) {
+        if self.sessions.contains(session)
+            && let Transport::WebSocket(id) = self.sessions.get(session).transport
+        {
+            self.connections.send_returning(id.slot);
+        }
+    }
+
+    fn refuse_namespace(&mut self, now: Now, session: SessionId, namespace: &str, why: &str) {
+        let version = self.sessions.get(session).version;
+        let bytes_max = 1 + namespace.len() + socketio::ANSWER_BYTES_MAX;
         self.say_written(now, session, bytes_max, |packet| {
             packet.push(PacketType::Message.digit());
-            socketio::connected(version, namespace, sid.as_str(), None, packet);
+            socketio::refused(version, namespace, why, packet);
         });
     }
 
+    /// Tells a client that it is in a namespace, as `id`. Where offsets are told, that is also the
+    /// id by which it may come back; one that has not gone on with `id` is told at once where it
+    /// begins, since the next event may be long in coming.
+    ///
+    /// The packets are own bytes, so they go in front of every record that has not begun.
+    fn confirm(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        namespace: &str,
+        id: &Sid,
+        is_recovered: bool,
+    ) {
+        let Some(space) = self.space_left_or_not(session, namespace) else { return };
+        let version = self.sessions.get(session).version;
+        let channel = self.hub.channel(self.sessions.get(session).spaces[space].channel());
+        let tells_offsets = version == Version::V4 && channel.tells_offsets();
+        let pid = tells_offsets.then(|| id.as_str());
+        let begin = pid.filter(|_| !is_recovered).and_then(|_| self.has_read_to(session, space));
+        let bytes_max = 1 + namespace.len() + socketio::ANSWER_BYTES_MAX;
+        self.say_written(now, session, bytes_max, |packet| {
+            packet.push(PacketType::Message.digit());
+            socketio::connected(version, namespace, id.as_str(), pid, packet);
+        });
+        let Some(begin) = begin.filter(|_| self.sessions.contains(session)) else { return };
+        let offset = begin.text();
+        let bytes_max = 1 + socketio::position_event_bytes(namespace, offset.as_str());
+        self.say_written(now, session, bytes_max, |packet| {
+            packet.push(PacketType::Message.digit());
+            socketio::position_event(namespace, offset.as_str(), packet);
+        });
+    }
+
+    /// Makes the session a member of the channel that a namespace is. What has become of the
+    /// position with which its client came back.
     fn join_space(
         &mut self,
         now: Now,
         session: SessionId,
         namespace: &str,
-    ) -> Result<(), &'static str> {
+        wish: Wish,
+    ) -> Result<Option<Recovery>, &'static str> {
         let name = channel_of(namespace).ok_or("Invalid namespace")?;
         if self.sessions.get(session).spaces.len() >= SPACES_MAX {
             return Err("Too many namespaces");
@@ -85,7 +183,7 @@ impl<S: Socket> Server<S> {
         let entry = self.sessions.get(session);
         let (dialect, holder, client) = (entry.dialect(), entry.holder, entry.client.address());
         let member = Member::new(Reader::Session(session.slot));
-        let newcomer = Newcomer { member, dialect, holder, wish: Wish::default() };
+        let newcomer = Newcomer { member, dialect, holder, wish };
         let (membership, start) = self.begin_membership(now, name, newcomer).map_err(|error| {
             self.sessions.edit(session).spaces.settle(&mut self.pool);
             self.events.push(&mut self.pool, Event::Refused { client, why: why(error) });
@@ -111,11 +209,12 @@ impl<S: Socket> Server<S> {
                 .change(id.slot, |conn| conn.follow(membership.channel, dialect, start.mark));
         }
         self.events.push(&mut self.pool, Event::Opened { client, channel: name.into() });
-        Ok(())
+        Ok(start.recovery)
     }
 
     /// The client leaves a namespace. What its connection is in the middle of is finished first.
     pub(in crate::server) fn leave_space(&mut self, now: Now, session: SessionId, space: usize) {
+        self.sessions.edit(session).has_left = true;
         let entry = self.sessions.get(session);
         if let Transport::WebSocket(id) = entry.transport
             && entry.spaces.current() == space

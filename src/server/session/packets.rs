@@ -209,7 +209,9 @@ impl<S: Socket> Server<S> {
         attachments: &[&[u8]],
     ) {
         match packet.kind {
-            socketio::PacketType::Connect => self.enter(now, session, packet.namespace),
+            socketio::PacketType::Connect => {
+                self.enter(now, session, packet.namespace, packet.payload);
+            }
             socketio::PacketType::Disconnect => {
                 self.reading.budget.spend_units(limits::JOIN_UNITS);
                 work::count(|work| work.joins += 1);
@@ -244,6 +246,7 @@ impl<S: Socket> Server<S> {
     ) {
         let Some(event) = packet.event() else { return };
         let relayed = match (&self.settings.events, event.name) {
+            _ if socketio::is_ours(&event.name) => false,
             (Events::All, _) => true,
             (Events::Named(_), Name::Number) => false,
             (Events::Named(names), Name::Text(name)) => names.iter().any(|listed| name == **listed),
