@@ -748,3 +748,27 @@ fn a_ring_that_is_filled_is_work_of_whoever_reads_it_first() {
         world.say(&reader.client, reader.id, &connects.concat());
     }
 }
+
+#[test]
+fn a_crowd_that_comes_back_keeps_no_stranger_waiting() {
+    let mut world = world_with(|settings| settings.greeting = None);
+    let (speaker, begun) = begin(&mut world, Way::Socket, "");
+    (0..60).for_each(|_| say_chat(&mut world, &speaker, "", &"x".repeat(900)));
+    let connect = frame(1, begun.connect("", 0).as_bytes());
+    let crowd: Vec<_> = (0..40)
+        .map(|number| Io::open_from(&mut world, Way::Socket, &format!("198.51.100.{number}")))
+        .collect();
+    let (stranger, id) = world.connect();
+    for reader in &crowd {
+        reader.client.0.borrow_mut().to_server.extend(&connect);
+        world.ready(reader.id, READABLE);
+    }
+    stranger.0.borrow_mut().to_server.extend(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n");
+    world.ready(id, READABLE);
+    world.turn();
+    assert!(stranger.heard().starts_with(b"HTTP/1.1 200 "), "it came last, and is answered first");
+    let answered = crowd.iter().filter(|reader| !reader.hear(&mut world).is_empty()).count();
+    assert!((1..40).contains(&answered), "{answered} of the crowd had their turn");
+    world.settle();
+    assert_eq!(world.server.metrics().replays[Recovery::Whole as usize], 40);
+}
