@@ -201,6 +201,21 @@ impl Feed {
         self.messages[self.place_of(record.0)]
     }
 
+    /// The number of the newest message that a reader at `place` has, or will have at the end of
+    /// the record that it is inside of; `None` if the ring has overtaken the reader. If no record
+    /// from before `place` is kept, that is the newest message that may be missing.
+    ///
+    /// # Panics
+    /// Unless the feed is [`numbered`](Feed::numbered).
+    pub fn had_at(&self, place: Mark) -> Option<u64> {
+        self.behind_bytes(place)?;
+        let is_inside = place.offset.0 != self.begin_of(place.seq.0);
+        match place.seq.0 + u64::from(is_inside) {
+            seq if seq > self.oldest => Some(self.message_of(Seq(seq - 1))),
+            _ => Some(self.missing),
+        }
+    }
+
     /// Whether a record of `length` bytes may be appended: at least one byte, at most half the
     /// ring.
     pub fn fits(&self, length: usize) -> bool {
@@ -399,6 +414,26 @@ mod tests {
         feed.forget(12);
         feed.check();
         assert_eq!((feed.missing(), feed.is_empty(), feed.after(12)), (12, true, feed.mark()));
+    }
+
+    #[test]
+    fn a_reader_has_what_it_was_sent_and_the_record_that_it_is_inside_of() {
+        let mut feed = Feed::numbered(1024, 4);
+        let place = |offset, seq| Mark { offset: Offset(offset), seq: Seq(seq) };
+        assert_eq!(feed.had_at(place(0, 0)), Some(4));
+        for (message, record) in [(5, &b"five"[..]), (5, b"hi"), (6, b"six")] {
+            feed.append(message, &[record]);
+        }
+        let had = |feed: &Feed| {
+            [(0, 0), (1, 0), (4, 1), (6, 2), (8, 2), (9, 3)]
+                .map(|(offset, seq)| feed.had_at(place(offset, seq)))
+        };
+        assert_eq!(had(&feed), [4, 5, 5, 5, 6, 6].map(Some));
+        feed.evict();
+        assert_eq!(had(&feed)[..3], [None, None, Some(5)]);
+        feed.evict();
+        feed.evict();
+        assert_eq!(had(&feed)[4..], [None, Some(6)]);
     }
 
     #[test]

@@ -105,6 +105,11 @@ pub const UNITS_PER_TURN: u32 = 1024;
 /// the members are greeted, and two lines of the log are written.
 pub const JOIN_UNITS: u32 = 16;
 
+/// Bytes that are read or made while a ring is filled for its first reader, for each unit of work
+/// that counts as. What is kept is checked and encoded anew, which costs several times as much as
+/// copying it.
+pub const FILL_BYTES_PER_UNIT: u64 = 128;
+
 /// Bytes of an answer that count as one more send: copying so many costs about what a send does by
 /// itself.
 pub const SEND_BYTES: usize = 32 * 1024;

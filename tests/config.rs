@@ -86,7 +86,10 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
     Example {
         name: "events",
         taken: ("chat message,a.b", "chat message,a.b"),
-        refused: ("connect", "allowed is the name of an event such as chat message, or *"),
+        refused: (
+            "connect",
+            "allowed is the name of an event such as chat message (but not elbow:…), or *",
+        ),
     },
     Example {
         name: "greeting",
@@ -616,6 +619,16 @@ fn what_clap_refuses_is_one_line_with_its_suggestion() {
         (&["--a\u{1b}b"], "unexpected argument '--a\\u{1b}b' found"),
     ] {
         assert_eq!(failure(args, &[]), (2, line.to_owned()));
+    }
+}
+
+#[test]
+fn an_event_that_would_never_be_relayed_is_refused() {
+    let name = format!("{}x", elbow::wire::socketio::OURS);
+    for flag in ["--events", "--greeting"] {
+        let (exit_code, line) = failure(&[flag, &name], &[]);
+        assert_eq!(exit_code, 2);
+        assert!(line.contains("elbow:…"), "{line}");
     }
 }
 

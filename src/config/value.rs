@@ -36,6 +36,9 @@ const DURATION_UNITS: [(&str, u64); 3] = [("ms", 1), ("s", 1000), ("m", 60_000)]
 /// The longest name of a Socket.IO event, in bytes.
 pub(super) const EVENT_BYTES_MAX: usize = 256;
 
+/// How the names of the server's own events begin.
+const OURS: &str = "elbow:";
+
 /// A size in bytes within bounds: a whole number, alone or with one of the units KiB, MiB and GiB.
 /// Shown in the largest unit that divides it.
 pub(super) struct Size(pub(super) RangeInclusive<u64>);
@@ -194,7 +197,9 @@ impl Kind<String> for EventName {
     fn parse(&self, text: &str) -> Result<String, String> {
         match is_event(text) {
             true => Ok(text.to_owned()),
-            false => Err("allowed is the name of an event such as chat message, or *".to_owned()),
+            false => Err(format!(
+                "allowed is the name of an event such as chat message (but not {OURS}…), or *"
+            )),
         }
     }
 
@@ -212,18 +217,16 @@ impl Kind<String> for OwnEvent {
         if is_event(text) && text != "*" && !is_of_clients(text) {
             return Ok(text.to_owned());
         }
-        Err("allowed is the name of an event such as hi or user joined (but not connect, error, \
-             ping and others that mean something to clients of Socket.IO, nor elbow:…)"
-            .to_owned())
+        Err(format!(
+            "allowed is the name of an event such as hi or user joined (but not connect, error, \
+             ping and others that mean something to clients of Socket.IO, nor {OURS}…)"
+        ))
     }
 
     fn text(&self, name: &String) -> String {
         name.escape_debug().to_string()
     }
 }
-
-/// What the names begin with that are kept for the server's own events.
-const KEPT: &str = "elbow:";
 
 /// Whether an event may be called `name`. The names that mean something to Socket.IO itself (its
 /// clients 4.x refuse to say them) are no events.
@@ -236,7 +239,7 @@ fn is_event(name: &str) -> bool {
         "newListener",
         "removeListener",
     ];
-    let is_free = !reserved.contains(&name) && !name.starts_with(KEPT);
+    let is_free = !reserved.contains(&name) && !name.starts_with(OURS);
     !name.is_empty() && name.len() <= EVENT_BYTES_MAX && is_free
 }
 
@@ -311,6 +314,21 @@ mod tests {
         for bad in ["", "KiB", "64kb", "64K", "1.5MiB", "-1", "+1", "64 KiB", "0x10", "٣"] {
             assert_eq!(any_size(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn an_event_is_not_called_as_the_servers_own_are() {
+        for good in ["hi", "elbow", "Elbow:x", " elbow:x", "x elbow:"] {
+            assert_eq!(EventName.parse(good), Ok(good.to_owned()));
+            assert_eq!(OwnEvent.parse(good), Ok(good.to_owned()));
+        }
+        for bad in ["elbow:", "elbow:position", "elbow:x"] {
+            for refused in [EventName.parse(bad), OwnEvent.parse(bad)] {
+                assert!(refused.is_err_and(|allowed| allowed.contains("nor elbow:…")));
+            }
+        }
+        assert!(EventName.parse("*").is_ok() && OwnEvent.parse("*").is_err());
+        assert!(EventName.parse("").is_err() && EventName.parse("disconnect").is_err());
     }
 
     #[test]

@@ -27,6 +27,7 @@ use crate::pool::Pool;
 use crate::position::{Epoch, Position, PositionText};
 use crate::time::Instant;
 use crate::wire::ws;
+use crate::work;
 
 /// Entries for which the lists of a channel keep their memory, however few members there are.
 const ROOM_KEPT: usize = 16;
@@ -135,7 +136,8 @@ impl Channel {
     }
 
     /// Makes a feed for a dialect that nobody has read so far, and fills it with what the channel
-    /// keeps, or with nothing if that is not wanted. Returns how many bytes were filled in.
+    /// keeps, or with nothing if that is not wanted. Returns what filling it has cost, in bytes:
+    /// those that were read, and those of the records that were made of them.
     pub(super) fn open_feed(
         &mut self,
         pool: &mut Pool,
@@ -144,13 +146,18 @@ impl Channel {
         fill: bool,
     ) -> u64 {
         let number = dialect as usize;
-        let feed = match &self.log {
-            None => Feed::new(feed_bytes),
+        let (feed, cost_bytes) = match &self.log {
+            None => (Feed::new(feed_bytes), 0),
             Some(log) if fill => {
-                self.filled(pool, dialect, Feed::numbered(feed_bytes, log.missing_when_filled()))
+                let new = Feed::numbered(feed_bytes, log.missing_when_filled());
+                let feed = self.filled(pool, dialect, new);
+                // Also what has been pushed out by what followed was made.
+                let cost_bytes = log.fill_bytes() + feed.head().0;
+                (feed, cost_bytes)
             }
-            Some(_) => Feed::numbered(feed_bytes, self.position.seq),
+            Some(_) => (Feed::numbered(feed_bytes, self.position.seq), 0),
         };
+        work::count(|work| work.filled_bytes += cost_bytes);
         // Where the marks of a new feed begin: everything up to here was said before.
         let begin = feed.mark();
         self.completed[number] = begin;
@@ -158,9 +165,8 @@ impl Channel {
         if let Some(sweep) = &mut self.sweep {
             sweep.began[number] = begin;
         }
-        let bytes = feed.head().since(feed.tail());
         self.feeds[number] = Some(feed);
-        bytes
+        cost_bytes
     }
 
     /// Appends everything that the channel keeps to a feed that is new. What there is no memory
@@ -188,6 +194,11 @@ impl Channel {
             }
         });
         feed
+    }
+
+    /// Whether readers of Socket.IO 4 are told where messages stand, and can come back with that.
+    pub fn tells_offsets(&self) -> bool {
+        self.with_offset
     }
 
     /// Whether some reader is told where messages stand.

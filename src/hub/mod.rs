@@ -178,6 +178,8 @@ pub struct Joined {
     pub index: u32,
     /// Where the newcomer begins.
     pub start: Start,
+    /// What was read and made to fill the ring that the newcomer is the first to read, in bytes.
+    pub filled_bytes: u64,
 }
 
 /// Where a newcomer begins to read.
@@ -298,7 +300,11 @@ impl Hub {
     /// Publishers of the channel that need not wait any more, since there is one more member that
     /// is not choked, go to `resume`.
     ///
-    /// Work: if the newcomer is the first of its dialect, a copy of what the channel keeps.
+    /// An address that has been sent its share of what is kept begins with what comes next, unless
+    /// it has missed nothing.
+    ///
+    /// Work: if the newcomer is the first of its dialect, a copy of what the channel keeps, which
+    /// [`Joined::filled_bytes`] tells.
     ///
     /// # Errors
     /// What [`Hub::can_join`] would say.
@@ -319,23 +325,27 @@ impl Hub {
             None => self.make_channel(pool, name, holder, &mut resume),
         };
         let has_paid = self.replays.take(now, holder, prospect.cost_bytes);
-        let granted = if has_paid { wish } else { Wish::default() };
         let channel = &mut self.channels[id.0 as usize];
+        let mut filled_bytes = 0;
         if channel.feed(dialect).is_none() {
             if !is_default {
                 let reserved = pool.reserve(self.feed_cost_bytes);
                 assert!(reserved, "can_join has seen that there is room");
                 channel.set_feed_brought_by(dialect, self.shares.add_feed(holder));
             }
-            channel.open_feed(pool, dialect, self.feed_bytes as usize, has_paid);
+            let ring_bytes = self.feed_bytes as usize;
+            filled_bytes = channel.open_feed(pool, dialect, ring_bytes, has_paid);
         }
-        let mut start = channel.start(dialect, granted);
-        if !has_paid {
+        let mut start = channel.start(dialect, wish);
+        // Whoever has missed nothing is sent nothing, and need not pay for that.
+        let costs_nothing = start.missed == 0 && start.recovery == Some(Recovery::Whole);
+        if !has_paid && !costs_nothing {
+            start = channel.start(dialect, Wish::default());
             start.recovery = wish.since.map(|_| Recovery::Gone);
         }
         let index = channel.join(member, dialect);
         channel.review(&mut resume);
-        Ok(Joined { channel: id, index, start })
+        Ok(Joined { channel: id, index, start, filled_bytes })
     }
 
     fn make_channel(

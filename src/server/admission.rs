@@ -12,6 +12,7 @@ use crate::hub::{
     DEFAULT_CHANNEL, Holder, JoinError, Joined, Message, Newcomer, Recovery, Start, Transport, Wish,
 };
 use crate::id::{Dialect, Member, Reader};
+use crate::limits;
 use crate::membership::Membership;
 use crate::reason::{CloseReason, Farewell};
 use crate::server::publish::Speaker;
@@ -115,8 +116,10 @@ impl<S: Socket> Server<S> {
     ) -> Result<(Membership, Start), JoinError> {
         let connections = &mut self.connections;
         let resume = |id| connections.resume(id);
-        let Joined { channel, index, mut start } =
+        let Joined { channel, index, mut start, filled_bytes } =
             self.hub.join(&mut self.pool, now.mono, name, newcomer, resume)?;
+        let units = filled_bytes.div_ceil(limits::FILL_BYTES_PER_UNIT);
+        self.reading.budget.spend_units(u32::try_from(units).unwrap_or(u32::MAX));
         if let Some(recovery) = start.recovery {
             self.metrics.replays[recovery as usize] += 1;
         }

@@ -406,6 +406,15 @@ impl<S: Socket> Connections<S> {
         }
     }
 
+    /// Has a connection that is to send do that among those that lag: it has come back, and is sent
+    /// what it missed behind its own bytes.
+    pub(super) fn send_returning(&mut self, slot: u32) {
+        if self.entries[slot as usize].to_send == Some(ToSend::Own) {
+            self.stop_sending(slot);
+            self.queue_to_send(slot, ToSend::Returning);
+        }
+    }
+
     fn queue_to_send(&mut self, slot: u32, list: ToSend) {
         let entry = &mut self.entries[slot as usize];
         if entry.to_send.is_none() && !entry.conn.is_over() {

@@ -44,7 +44,7 @@ impl World {
         V1 { client, id, bytes: RefCell::default() }
     }
 
-    fn open_plain(&mut self, target: &str) -> (Client, ConnId) {
+    pub(super) fn open_plain(&mut self, target: &str) -> (Client, ConnId) {
         self.open(target, "")
     }
 }

@@ -11,7 +11,7 @@ use super::Source;
 use std::collections::BTreeMap;
 
 /// The files of `server/` that have methods of `Server`, each above those that it may call.
-const ORDER: [&str; 27] = [
+const ORDER: [&str; 28] = [
     "mod",
     "drain",
     "deadline",
@@ -22,6 +22,7 @@ const ORDER: [&str; 27] = [
     "session/handshake",
     "session/transport",
     "session/packets",
+    "session/namespaces",
     "session/polling",
     "session/spaces",
     "http/upgrade",
