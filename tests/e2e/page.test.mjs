@@ -6,10 +6,10 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import http from 'node:http';
-import net from 'node:net';
 import path from 'node:path';
 import { after } from 'node:test';
 import { chromium } from 'playwright-core';
+import { Cable } from './cable.mjs';
 import { BINARY, OUTPUT, run, test } from './elbow.mjs';
 
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
@@ -79,69 +79,6 @@ const lines = (tab) =>
       return row.className.includes('day') ? 'a day' : text.replace(/\d+:\d+( [AP]M)?/gu, 'T');
     }),
   );
-
-/**
- * The way from a browser to a server, as a listener of its own. `cut` ends every connection and
- * takes none until `mend`; after `deafen` nothing that the server says arrives any more.
- */
-class Cable {
-  #sockets = new Set();
-  #isCut = false;
-  #isDeaf = false;
-
-  static async to(context, port) {
-    const cable = new Cable();
-    cable.listener = net.createServer((near) => cable.#join(near, port));
-    await new Promise((listening) => {
-      cable.listener.listen(0, '127.0.0.1', listening);
-    });
-    context.defer(() => {
-      cable.cut();
-      cable.listener.close();
-    });
-    return cable;
-  }
-
-  #join(near, port) {
-    if (this.#isCut) {
-      near.destroy();
-      return;
-    }
-    const far = net.connect(port, '127.0.0.1');
-    for (const [socket, other] of [
-      [near, far],
-      [far, near],
-    ]) {
-      this.#sockets.add(socket);
-      socket.on('error', () => {});
-      socket.on('close', () => {
-        this.#sockets.delete(socket);
-        other.destroy();
-      });
-      socket.on('data', (bytes) => {
-        if (socket === near || !this.#isDeaf) other.write(bytes);
-      });
-    }
-  }
-
-  deafen() {
-    this.#isDeaf = true;
-  }
-
-  cut() {
-    this.#isCut = true;
-    for (const socket of this.#sockets) socket.destroy();
-  }
-
-  mend() {
-    this.#isCut = false;
-    this.#isDeaf = false;
-  }
-
-  url(target = '/') {
-    return `http://127.0.0.1:${this.listener.address().port}${target}`;
-  }
-}
 
 const disconnected = (tab) => tab.waitForSelector('#state:not([data-state="connected"])');
 
