@@ -245,7 +245,7 @@ impl Responder {
 }
 
 /// The most fields that an answer has beside those that each has.
-const FIELDS_MAX: usize = 6;
+const FIELDS_MAX: usize = 7;
 
 /// Fields of an answer, without a heap.
 #[derive(Clone, Copy, Debug, Default)]
