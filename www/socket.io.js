@@ -1,8 +1,7 @@
 // elbow's own Socket.IO client: `io()` as pages use it.
 //
-// Protocol 5 over WebSocket alone, whatever `transports` says. The real client does more: put it
-// into `--www`, as socket.io/socket.io.js. The surprise: `reconnect*` events come to the
-// socket, as in 2.x, and to its manager, as in 4.x.
+// Protocol 5 over WebSocket alone, whatever `transports` says. The surprise: `reconnect*` events
+// come to the socket, as in 2.x, and to its manager, as in 4.x.
 "use strict";
 (() => {
 const [CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR] = [0, 1, 2, 3, 4];
@@ -74,14 +73,14 @@ function createManager(url, {
     const retried = tried;
     const again = reconnection && tried < reconnectionAttempts;
     close();
-    if (again) tryLater(retried); // first, so that a listener's connect() waits too
+    if (again) tryLater(retried); // first: a listener's connect() waits too
     active().forEach((socket) => socket.lost(reason));
     if (retried) tell(again ? "reconnect_error" : "reconnect_failed", new Error(reason));
   }
 
   function tryLater(retried) {
     tried = retried + 1;
-    // Capped before the jitter: after a long outage all would come at the same moment.
+    // Capped before the jitter, or after an outage all come at one moment.
     const capped = reconnectionDelayMax / (1 + randomizationFactor);
     const jitter = 1 + randomizationFactor * (2 * Math.random() - 1);
     within(1 + Math.min(reconnectionDelay * 2 ** retried, capped) * jitter, () => {
@@ -106,7 +105,7 @@ function createManager(url, {
     } else deliver(data);
   }
 
-  /** Takes a frame, perhaps the last of a packet. */
+  /** Takes a frame of a packet. */
   function deliver(frame) {
     partial = typeof frame === "string" ? [PACKET.exec(frame)] : [...partial, frame];
     const [[, type, owed = 0, nsp = "/", id, json], ...binary] = partial;
@@ -216,7 +215,8 @@ function io(url = "/", opts = {}) {
   if (typeof url === "object") return io("/", url);
   const full = new URL(/^(\w+:)?\//.test(url) ? url : `//${url}`, location.href);
   const nsp = full.pathname;
-  const path = (opts.path ?? io.path).replace(/\/?$/, "/");
+  const usual = full.host === io.host ? io.path : "/socket.io";
+  const path = (opts.path ?? usual).replace(/\/?$/, "/");
   const place = `${full.protocol.replace("http", "ws")}//${full.host}${path}`;
   let manager = managers.get(place);
   if (!manager || opts.forceNew || manager.sockets.has(nsp)) {
@@ -229,9 +229,10 @@ function io(url = "/", opts = {}) {
   return opts.autoConnect === false ? socket : socket.connect();
 }
 
-// Beside this script, if that is in its folder.
-io.path = /\/\/[^/]+(.*\/socket.io\/)/.exec(globalThis.document?.currentScript?.src)?.[1]
-  ?? "/socket.io";
+/** Learns a server's path from its script. */
+io.learn = (src) =>
+  [, io.host, io.path] = /^\w+:\/\/([^/]+)([^?#]*\/socket\.io\/)[^/?#]*([?#]|$)/.exec(src) ?? [];
+io.learn(globalThis.document?.currentScript?.src);
 io.connect = io;
 globalThis.io = io;
 })();

@@ -8,6 +8,7 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { after, describe } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { runInNewContext } from 'node:vm';
 import { chromium } from 'playwright-core';
 import { ROOT, test } from './elbow.mjs';
 import { ask, peer } from './socketio.mjs';
@@ -166,11 +167,74 @@ describe('/socket.io/socket.io.js', { concurrency: 4 }, () => {
           socket.on('connect', () => resolve(socket.connected));
         });
       const byScript = [window.io.path, await connected(window.io())];
-      const module = await import('/apps/chat/socket.io/socket.io.esm.min.js');
+      // That of another server is the usual one, unless it is said.
+      const dialled = (url, options) => {
+        let address;
+        const Real = window.WebSocket;
+        window.WebSocket = function (url) {
+          address = url.split('?')[0];
+          return {};
+        };
+        window.io(url, options);
+        window.WebSocket = Real;
+        return address;
+      };
+      byScript.push(
+        dialled('http://other.example/news'),
+        dialled(`//${location.hostname}:1`),
+        dialled('http://other.example:80', { path: '/a', forceNew: true }),
+        dialled(location.origin, { path: '/b', forceNew: true }),
+      );
+      const module = await import('/apps/chat/socket.io/socket.io.esm.min.js?x=//h/socket.io/');
       return [...byScript, module.io.path, await connected(module.io({ forceNew: true }))];
     });
     const path = '/apps/chat/socket.io/';
-    assert.deepEqual(result, [path, true, path, true]);
+    const others = [
+      'ws://other.example/socket.io/',
+      'ws://127.0.0.1:1/socket.io/',
+      'ws://other.example/a/',
+      `ws://127.0.0.1:${server.port}/b/`,
+    ];
+    assert.deepEqual(result, [path, true, ...others, path, true]);
+  });
+
+  test('is a module for pages of another origin that is listed', async (context) => {
+    const page = await context.elbow();
+    const listed = await context.elbow(['--allow-origin', page.url('/').slice(0, -1)]);
+    const unlisted = await context.elbow(['--allow-origin', 'https://other.example']);
+    // The program's own page may load nothing from elsewhere by its policy; a file of --www may.
+    const tab = await openTab(context, page.url('/nothing'));
+    const load = (url) =>
+      tab.evaluate(async (url) => {
+        const { io } = await import(url);
+        const socket = io(new URL(url).origin);
+        return new Promise((resolve) => {
+          socket.on('connect', () => resolve(socket.connected));
+        });
+      }, url);
+    const module = '/socket.io/socket.io.esm.min.js';
+    assert.equal(await load(listed.url(module)), true);
+    await assert.rejects(load(unlisted.url(module)), /module/);
+  });
+
+  test('does not take the path of a server from a query', () => {
+    for (const [src, host, path] of [
+      ['https://h/socket.io/socket.io.js', 'h', '/socket.io/'],
+      ['https://h:1/a/socket.io/x.js?v=2', 'h:1', '/a/socket.io/'],
+      ['https://h/a/socket.io/', 'h', '/a/socket.io/'],
+      ['https://h/socket.io/socket.io/x.js#y', 'h', '/socket.io/socket.io/'],
+      ['https://h/x.js?u=/socket.io/x.js'],
+      ['https://h/x.js?u=//e/socket.io/x.js'],
+      ['https://h/x.js#//e/socket.io/x.js'],
+      ['https://h/socket.io/deeper/x.js'],
+      ['https://h/socketxio/x.js'],
+      ['blob:https://h/socket.io/x'],
+      [undefined],
+    ]) {
+      const world = { document: { currentScript: { src } } };
+      runInNewContext(String(OWN), world);
+      assert.deepEqual([world.io.host, world.io.path], [host, path], src);
+    }
   });
 
   test('comes with another --www too, unless that has one', async (context) => {
