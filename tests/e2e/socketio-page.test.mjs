@@ -382,3 +382,82 @@ describe("elbow's own client", { concurrency: 2 }, () => {
     await tab.evaluate(() => window.until(window.socket.connect(), 'connect'));
   });
 });
+
+describe('a server that recovers', { concurrency: 2 }, () => {
+  const OPEN =
+    '0{"sid":"e","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":100000}';
+  /** What each connection is answered, once it has asked to enter. */
+  const ANSWERS = [
+    ['40{"sid":"1","pid":"p"}', '42["elbow:position","a.1"]'],
+    [
+      '40{"sid":"2","pid":"p"}',
+      '42["chat message","one","a.2"]',
+      '451-["chat message",{"_placeholder":true,"num":0},"a.3"]',
+      Buffer.from([7]),
+      '42["chat message","two",1]',
+    ],
+    ['40{"sid":"3","pid":"q"}', '42["elbow:position","b.9"]'],
+    ['40{"sid":"4"}', '42["chat message","three","no offset"]'],
+    ['40{"sid":"5","pid":"r"}', '42["chat message","end","c.1"]'],
+  ];
+
+  for (const [whose, client] of [
+    ["elbow's own client", null],
+    ['the real client of 4.8', REAL],
+  ]) {
+    test(`is told by ${whose} where to go on`, async (context) => {
+      const www = seed(context, client);
+      fs.writeFileSync(path.join(www, 'bare.html'), '<script src="socket.io/socket.io.js"></script>');
+      const server = await context.elbow(['--www', www]);
+      const tab = await openTab(context, server.url('/bare.html'));
+      const asked = [];
+      await tab.routeWebSocket(/socket\.io/, (route) => {
+        route.onMessage((frame) => {
+          for (const answer of ANSWERS[asked.length]) route.send(answer);
+          asked.push(JSON.parse(frame.slice(2)));
+          if (asked.length < ANSWERS.length) route.close();
+        });
+        route.send(OPEN);
+      });
+      await tab.reload(); // a page that is there already keeps its WebSocket
+      const heard = await tab.evaluate(
+        () =>
+          new Promise((resolve) => {
+            const heard = [];
+            const options = { transports: ['websocket'], reconnectionDelay: 10 };
+            const socket = window.io({ ...options, auth: { token: 't' } });
+            heard.push(['before', socket.recovered]);
+            socket.on('connect', () => heard.push([socket.id, Boolean(socket.recovered)]));
+            socket.on('elbow:position', (...args) => heard.push(args));
+            socket.on('chat message', (said, ...args) => {
+              const bytes = said instanceof ArrayBuffer ? [...new Uint8Array(said)] : said;
+              heard.push([bytes, ...args]);
+              if (said === 'end') resolve(heard);
+            });
+          }),
+      );
+      assert.deepEqual(asked, [
+        { token: 't' },
+        { token: 't', pid: 'p', offset: 'a.1' },
+        { token: 't', pid: 'p', offset: 'a.3' },
+        { token: 't', pid: 'q', offset: 'b.9' },
+        { token: 't' },
+      ]);
+      assert.deepEqual(heard, [
+        ['before', false],
+        ['1', false],
+        ['a.1'],
+        ['2', true],
+        ['one', 'a.2'],
+        [[7], 'a.3'],
+        ['two', 1],
+        ['3', false],
+        ['b.9'],
+        ['4', false],
+        ['three', 'no offset'],
+        ['5', false],
+        ['end', 'c.1'],
+      ]);
+    });
+  }
+});
