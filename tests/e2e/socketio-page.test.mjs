@@ -10,6 +10,7 @@ import { after, describe } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { runInNewContext } from 'node:vm';
 import { chromium } from 'playwright-core';
+import { Cable } from './cable.mjs';
 import { ROOT, test } from './elbow.mjs';
 import { ask, peer } from './socketio.mjs';
 import { eventually } from './wait.mjs';
@@ -401,14 +402,67 @@ describe('a server that recovers', { concurrency: 2 }, () => {
     ['40{"sid":"5","pid":"r"}', '42["chat message","end","c.1"]'],
   ];
 
+  /** A folder for `--www` with a page that has nothing but a client. */
+  function bare(context, client) {
+    const folder = seed(context, client);
+    fs.writeFileSync(path.join(folder, 'bare.html'), '<script src="socket.io/socket.io.js"></script>');
+    return folder;
+  }
+
   for (const [whose, client] of [
-    ["elbow's own client", null],
+    ["elbow's own client", OWN],
     ['the real client of 4.8', REAL],
   ]) {
+    test(`sends to ${whose} what it has missed`, async (context) => {
+      const args = ['--history', '100', '--recovery', 'on', '--www', bare(context, client)];
+      const first = await context.elbow(args);
+      const cable = await Cable.to(context, first.port);
+      const tab = await openTab(context, cable.url('/bare.html'));
+      await tab.evaluate(() => {
+        window.heard = [];
+        const socket = window.io({ transports: ['websocket'], reconnectionDelay: 10 });
+        socket.on('connect', () => window.heard.push(`recovered: ${Boolean(socket.recovered)}`));
+        socket.on('disconnect', () => window.heard.push('gone'));
+        socket.on('chat message', (text) => window.heard.push(text));
+      });
+      const expected = [];
+      const hears = async (...what) => {
+        expected.push(...what);
+        await eventually(`it hears ${what}`, async () => {
+          return (await tab.evaluate('heard.length')) >= expected.length;
+        });
+        assert.deepEqual(await tab.evaluate('heard'), expected);
+      };
+      await hears('recovered: false');
+      let other = await context.client(first.port);
+      // Cut off before the first event, then behind some, and while nothing is said.
+      for (const [before, meanwhile] of [
+        [[], ['one', 'two']],
+        [['three'], ['four']],
+        [[], []],
+        [['five'], []],
+      ]) {
+        for (const text of before) other.say(text);
+        await hears(...before);
+        cable.cut();
+        await hears('gone');
+        for (const text of meanwhile) other.say(text);
+        for (const text of [...before, ...meanwhile]) assert.equal(await other.next(), text);
+        cable.mend();
+        await hears('recovered: true', ...meanwhile);
+      }
+      first.signal('SIGKILL');
+      await first.gone();
+      await hears('gone');
+      await context.elbow(args, { listen: `127.0.0.1:${first.port}` });
+      await hears('recovered: false');
+      other = await context.client(first.port);
+      other.say('six');
+      await hears('six');
+    });
+
     test(`is told by ${whose} where to go on`, async (context) => {
-      const www = seed(context, client);
-      fs.writeFileSync(path.join(www, 'bare.html'), '<script src="socket.io/socket.io.js"></script>');
-      const server = await context.elbow(['--www', www]);
+      const server = await context.elbow(['--www', bare(context, client)]);
       const tab = await openTab(context, server.url('/bare.html'));
       const asked = [];
       await tab.routeWebSocket(/socket\.io/, (route) => {
