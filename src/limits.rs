@@ -26,6 +26,10 @@ pub const CONNECTIONS_DEFAULT_MAX: u64 = 65_536;
 /// lists. Asserted against the real sizes in `server/mod.rs`.
 pub const CONNECTION_BYTES: usize = 256;
 
+/// Bytes of what a channel keeps that a new feed is filled with: the newest. Filling takes 1 to 3
+/// ms for these, which is what a turn may take.
+pub const FILL_BYTES_MAX: u64 = 1024 * 1024;
+
 /// Buckets in which it is counted how much of what is kept each client address was sent lately.
 pub const REPLAY_BUCKETS: usize = 4096;
 
@@ -193,6 +197,14 @@ pub const KEEP_ALIVE_ALB_LIMIT: Duration = Duration::from_secs(75);
 /// A close frame must have been sent this long after the close was decided; then the connection is
 /// cut.
 pub const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// The client of an event stream that was ended comes back after this long at least.
+pub const RETRY_MIN: Duration = Duration::from_secs(1);
+/// The clients of event streams that end come back spread over at least this long.
+pub const RETRY_SPREAD_MIN: Duration = Duration::from_secs(4);
+/// The clients of event streams that end come back spread over at most this long.
+pub const RETRY_SPREAD_MAX: Duration = Duration::from_secs(60);
+/// Clients of event streams that are to come back in a second, if all have been sent away.
+pub const RETURNS_PER_S: u64 = 1_000;
 /// The socket is dropped this long after everything was sent; until then input is discarded.
 pub const LINGER_LIMIT: Duration = Duration::from_secs(2);
 /// A message that has begun is given up with 1008 when none of it comes for this long.

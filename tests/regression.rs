@@ -25,6 +25,8 @@ mod sessions;
 mod shares;
 #[path = "regression/sizes.rs"]
 mod sizes;
+#[path = "regression/streams.rs"]
+mod streams;
 #[path = "regression/turns.rs"]
 mod turns;
 #[path = "regression/upgrades.rs"]

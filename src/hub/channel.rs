@@ -147,7 +147,7 @@ impl Channel {
         let feed = match &self.log {
             None => Feed::new(feed_bytes),
             Some(log) if fill => {
-                self.filled(pool, dialect, Feed::numbered(feed_bytes, log.missing()))
+                self.filled(pool, dialect, Feed::numbered(feed_bytes, log.missing_when_filled()))
             }
             Some(_) => Feed::numbered(feed_bytes, self.position.seq),
         };
@@ -202,7 +202,10 @@ impl Channel {
     /// Where a reader of a dialect, which has a feed, begins.
     pub(super) fn start(&self, dialect: Dialect, wish: Wish) -> Start {
         let feed = self.feeds[dialect as usize].as_ref().expect("the dialect has a feed");
-        let missing = self.missing(Some(feed));
+        let missing = match &self.log {
+            Some(log) => log.missing().max(feed.missing()),
+            None => self.position.seq,
+        };
         let recovery = wish.since.map(|since| self.recovery(since, missing));
         let begin = |mark: Mark, position| {
             let missed = feed.mark().seq.0 - mark.seq.0;
@@ -234,20 +237,14 @@ impl Channel {
                 Prospect { recovery, cost_bytes: feed.head().since(mark.offset) }
             }
             None => {
-                let missing = self.missing(None);
+                let (missing, cost_bytes) = match &self.log {
+                    Some(log) => (log.missing_when_filled(), log.fill_bytes()),
+                    None => (self.position.seq, 0),
+                };
                 let recovery = wish.since.map(|since| self.recovery(since, missing));
                 // A new feed is filled, whoever comes.
-                Prospect { recovery, cost_bytes: self.log.as_ref().map_or(0, Log::bytes) }
+                Prospect { recovery, cost_bytes }
             }
-        }
-    }
-
-    /// The number of the newest message that cannot be had any more from a feed; without one, from
-    /// the one that would be made.
-    fn missing(&self, feed: Option<&Feed>) -> u64 {
-        match &self.log {
-            Some(log) => log.missing().max(feed.map_or(0, Feed::missing)),
-            None => self.position.seq,
         }
     }
 
@@ -674,6 +671,8 @@ fn append(
 mod tests {
     use super::*;
     use crate::id::Reader;
+    use crate::limits::History;
+    use crate::time::Duration;
     use std::collections::HashMap;
 
     const PLAIN: Dialect = Dialect::Plain;
@@ -850,6 +849,91 @@ mod tests {
         // What is appended nowhere has no number.
         let refused = channel.publish(&mut Pool::new(0), NOW, 0, &Message::Text(b"z"));
         assert_eq!((refused, channel.position().seq), (Err(PublishError::NoMemory), 4));
+    }
+
+    #[test]
+    fn a_feed_that_is_made_late_holds_what_one_has_that_was_there_all_the_time() {
+        let history = History { messages_max: 12, age: Duration::from_secs(60) };
+        let pieces: [&[u8]; 1] = [b"piece"];
+        let (args, plain) = (r#"["chat message","a\nb"]"#, Some((ws::Kind::Text, &b"a\nb"[..])));
+        let messages = [
+            Message::Text(b"one\ntwo"),
+            Message::Binary(b"\x01"),
+            Message::Event { args, attachments: &[], plain },
+            Message::Event { args: r#"["typing"]"#, attachments: &[], plain: None },
+            Message::Event {
+                args: r#"["b",{"_placeholder":true,"num":0}]"#,
+                attachments: &pieces,
+                plain: None,
+            },
+        ];
+        for (feed_bytes, count) in [(4096, 7), (4096, 40), (1024, 40)] {
+            for late in Dialect::ALL {
+                let mut pool = Pool::new(1 << 20);
+                let mut channel = Channel::new("test", None, Epoch(7));
+                channel.keep(Log::new(history, feed_bytes), None, true);
+                for dialect in Dialect::ALL {
+                    enter(&mut channel, conn(dialect as u32), dialect, feed_bytes);
+                }
+                for number in 0..count {
+                    let message = &messages[number % messages.len()];
+                    channel.publish(&mut pool, NOW, 0, message).unwrap();
+                    channel.check();
+                }
+                let log = channel.log().unwrap();
+                let numbered = Feed::numbered(feed_bytes, log.missing());
+                let filled = channel.filled(&mut pool, late, numbered);
+                filled.check();
+                let begin = channel.feed(late).unwrap().after(log.missing());
+                let text = |feed: &Feed, begin: Mark| {
+                    let (first, second) = feed.slices(begin.offset, feed.head());
+                    [first, second].concat()
+                };
+                let there = text(channel.feed(late).unwrap(), begin);
+                let made = text(&filled, filled.first());
+                // The ring may have room for less than the log, whose records are shorter.
+                assert!(there.ends_with(&made) || made.ends_with(&there), "{late:?}");
+                assert!(made.len().min(there.len()) * 3 >= made.len().max(there.len()), "{late:?}");
+                assert_eq!(pool.lent_bytes(), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn where_a_reader_begins_depends_on_what_it_comes_back_with() {
+        let history = History { messages_max: 4, age: Duration::from_secs(60) };
+        let mut pool = Pool::new(1 << 20);
+        let mut channel = Channel::new("test", None, Epoch(7));
+        channel.keep(Log::new(history, 1024), None, false);
+        enter(&mut channel, conn(0), Dialect::ElbowV1, 1024);
+        let typing = Message::Event { args: r#"["typing"]"#, attachments: &[], plain: None };
+        for message in [Message::Text(b"1"), Message::Text(b"2"), typing, Message::Text(b"4")] {
+            channel.publish(&mut pool, NOW, 0, &message).unwrap();
+        }
+        for message in [typing, Message::Text(b"6")] {
+            channel.publish(&mut pool, NOW, 0, &message).unwrap();
+        }
+        let position = |epoch, seq| Position { epoch: Epoch(epoch), seq };
+        let since = |epoch, seq| Some(Since::Position(position(epoch, seq)));
+        let begun = |since, last| {
+            let Start { position, recovery, missed, .. } =
+                channel.start(Dialect::ElbowV1, Wish { since, last });
+            (position.seq, recovery, missed)
+        };
+        // Kept are 3 to 6, of which 4 and 6 have a form.
+        assert_eq!(begun(None, 0), (6, None, 0));
+        assert_eq!(begun(since(7, 6), 0), (6, Some(Recovery::Whole), 0));
+        assert_eq!(begun(since(7, 5), 9), (5, Some(Recovery::Whole), 1));
+        assert_eq!(begun(since(7, 2), 0), (2, Some(Recovery::Whole), 2));
+        assert_eq!(begun(since(7, 1), 0), (6, Some(Recovery::Gone), 0));
+        assert_eq!(begun(since(7, 1), 1), (5, Some(Recovery::Gone), 1));
+        assert_eq!(begun(since(7, 7), 0), (6, Some(Recovery::Unknown), 0));
+        assert_eq!(begun(since(8, 6), 9), (3, Some(Recovery::Unknown), 2));
+        assert_eq!(begun(Some(Since::Unknown), 0), (6, Some(Recovery::Unknown), 0));
+        assert_eq!(
+            (begun(None, 1), begun(None, 2), begun(None, 3)),
+            ((5, None, 1), (3, None, 2), (3, None, 2))
+        );
     }
 
     #[test]

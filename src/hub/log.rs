@@ -18,7 +18,8 @@
 use super::History;
 use super::message::{Message, PlainForm, plain_form};
 use crate::feed::{Feed, Mark};
-use crate::id::Seq;
+use crate::id::{Offset, Seq};
+use crate::limits::FILL_BYTES_MAX;
 use crate::pool::Pool;
 use crate::time::Instant;
 use crate::wire::socketio::{ATTACHMENTS_MAX, event_of};
@@ -106,6 +107,32 @@ impl Log {
         self.feed.missing()
     }
 
+    /// Where a new feed begins to be filled, so that this takes a bounded time: with the oldest
+    /// message that is kept, or with the first of the newest [`FILL_BYTES_MAX`].
+    fn fill_start(&self) -> Mark {
+        let reach = Offset(self.feed.head().0.saturating_sub(FILL_BYTES_MAX));
+        let Mark { offset, seq } = self.feed.locate(reach.max(self.feed.tail()));
+        // Inside of a record, the count is that of the records before it.
+        let is_inside = offset > reach.max(self.feed.tail());
+        Mark { offset, seq: Seq(seq.0 + u64::from(is_inside)) }
+    }
+
+    /// The number of the newest message that a feed which is filled now would lack: it would have
+    /// all behind it.
+    pub fn missing_when_filled(&self) -> u64 {
+        let start = self.fill_start();
+        if start == self.feed.first() {
+            self.feed.missing()
+        } else {
+            self.feed.message_of(Seq(start.seq.0 - 1))
+        }
+    }
+
+    /// How many bytes of the log a new feed is filled from.
+    pub fn fill_bytes(&self) -> u64 {
+        self.feed.head().since(self.fill_start().offset)
+    }
+
     /// How many messages are kept.
     pub fn len(&self) -> u64 {
         self.feed.len()
@@ -116,19 +143,14 @@ impl Log {
         self.feed.is_empty()
     }
 
-    /// How many bytes the log has of all that it keeps.
-    pub fn bytes(&self) -> u64 {
-        self.feed.head().since(self.feed.tail())
-    }
-
-    /// Hands `then` every message that is kept, with its number, oldest first. A message for which
-    /// there is no memory is handed over as `None`.
+    /// Hands `then` every message that a new feed is filled with, and its number, oldest first. A
+    /// message for which there is no memory is handed over as `None`.
     pub fn replay(
         &self,
         pool: &mut Pool,
         mut then: impl FnMut(&mut Pool, u64, Option<&Message<'_>>),
     ) {
-        let mut place = self.feed.first();
+        let mut place = self.fill_start();
         while let Some(next) = self.feed.next(place) {
             let number = self.feed.message_of(place.seq);
             self.with_record(pool, place, next, |pool, record| match record {
@@ -243,4 +265,112 @@ fn part<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
     let (part, behind) = behind.split_at(u32::from_le_bytes(*length) as usize);
     *rest = behind;
     part
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::Duration;
+
+    const AGE: Duration = Duration::from_secs(10);
+
+    fn log(messages_max: u64, bytes: usize) -> Log {
+        Log::new(History { messages_max, age: AGE }, bytes)
+    }
+
+    fn at(s: u64) -> Instant {
+        Instant::from_millis(s * 1000)
+    }
+
+    /// Numbers and messages of the log, the messages as text.
+    fn kept(log: &Log) -> Vec<(u64, String)> {
+        let mut kept = Vec::new();
+        log.replay(&mut Pool::new(1 << 20), |_, number, message| {
+            kept.push((number, format!("{:?}", message.expect("there is memory"))));
+        });
+        kept
+    }
+
+    #[test]
+    fn what_was_said_comes_back_as_it_was_also_across_the_end_of_the_ring() {
+        let pieces: [&[u8]; 2] = [b"\x00one", b""];
+        let event = |args, attachments, plain| Message::Event { args, attachments, plain };
+        let messages = [
+            Message::Text("h\u{e9}".as_bytes()),
+            Message::Binary(b"\xff\x00"),
+            Message::Binary(b""),
+            event(r#"["typing",{"by":"ann"}]"#, &[], None),
+            event(r#"["chat message","a\nb"]"#, &[], Some((Kind::Text, b"a\nb"))),
+            event(r#"["chat message","plain"]"#, &[], Some((Kind::Text, b"plain"))),
+            event(
+                r#"["chat message",{"_placeholder":true,"num":0}]"#,
+                &pieces[..1],
+                Some((Kind::Binary, pieces[0])),
+            ),
+            event(
+                r#"["b",{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}]"#,
+                &pieces,
+                None,
+            ),
+        ];
+        let mut log = log(1000, 1024);
+        for number in 1..=200 {
+            let message = messages[number as usize % messages.len()];
+            log.append(number, at(1), &message);
+            log.append(number, at(1), &Message::Greeting(r#"["hi"]"#));
+            log.check(number);
+            let kept = kept(&log);
+            assert_eq!(kept.len() as u64, log.len());
+            for (kept, text) in kept {
+                let said = messages[kept as usize % messages.len()];
+                assert_eq!(text, format!("{said:?}"), "message {kept} of {number}");
+            }
+        }
+        assert!(log.missing() > 150, "the ring went round");
+    }
+
+    #[test]
+    fn the_oldest_go_first_by_number_and_by_age() {
+        let mut log = log(3, 1024);
+        assert_eq!((log.over_at(), log.missing(), log.is_empty()), (None, 0, true));
+        for number in 1..=5 {
+            log.append(number, at(number), &Message::Text(b"x"));
+        }
+        assert_eq!((log.len(), log.missing()), (3, 2));
+        log.expire(at(12));
+        assert_eq!((log.len(), log.missing()), (3, 2), "none is older than ten seconds");
+        log.expire(at(13));
+        assert_eq!((log.len(), log.missing()), (2, 3));
+        assert_eq!(log.over_at(), Some(at(15)));
+        log.expire(at(100));
+        assert_eq!((log.len(), log.missing(), log.over_at()), (0, 5, None));
+        log.append(6, at(101), &Message::Text(b"y"));
+        assert_eq!(kept(&log), [(6, format!("{:?}", Message::Text(b"y")))]);
+    }
+
+    #[test]
+    fn a_message_for_which_there_is_no_memory_is_told_of() {
+        let mut log = log(100, 1024);
+        let escaped = Some((Kind::Text, &b"\n"[..]));
+        let args = r#"["chat message","\n"]"#;
+        log.append(1, at(1), &Message::Event { args, attachments: &[], plain: escaped });
+        log.append(2, at(1), &Message::Text(b"x"));
+        let mut told = Vec::new();
+        log.replay(&mut Pool::new(0), |_, number, message| told.push((number, message.is_some())));
+        assert_eq!(told, [(1, false), (2, true)]);
+    }
+
+    #[test]
+    fn a_new_feed_is_filled_with_so_much_of_the_newest_and_no_more() {
+        let mut log = log(1000, 8 << 20);
+        let large = vec![b'x'; 300_000];
+        (1..=10).for_each(|number| log.append(number, at(1), &Message::Binary(&large)));
+        assert_eq!((log.len(), log.missing(), log.missing_when_filled()), (10, 0, 7));
+        let numbers: Vec<u64> = kept(&log).into_iter().map(|(number, _)| number).collect();
+        assert_eq!(numbers, [8, 9, 10]);
+        assert!(log.fill_bytes() <= FILL_BYTES_MAX);
+        // One that is larger than that alone is not filled in.
+        log.append(11, at(1), &Message::Binary(&vec![b'y'; 2 << 20]));
+        assert_eq!((log.missing_when_filled(), kept(&log).len(), log.fill_bytes()), (11, 0, 0));
+    }
 }

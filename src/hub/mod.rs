@@ -396,8 +396,12 @@ impl Hub {
         dialect: Dialect,
         holder: Option<Holder>,
     ) -> Result<(), JoinError> {
+        // What the default channel needs was set aside; nearly everybody joins that one.
+        if name == DEFAULT_CHANNEL {
+            return Ok(());
+        }
         let channel = self.names.get(name).map(|id| &self.channels[id.0 as usize]);
-        if name == DEFAULT_CHANNEL || channel.is_some_and(|it| it.feed(dialect).is_some()) {
+        if channel.is_some_and(|it| it.feed(dialect).is_some()) {
             return Ok(());
         }
         let others = self.names.len() - usize::from(self.names.contains_key(DEFAULT_CHANNEL));

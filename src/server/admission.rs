@@ -133,17 +133,17 @@ impl<S: Socket> Server<S> {
         Ok((Membership::new(channel, index, start.mark), start))
     }
 
-    /// Makes a connection a member of `channel` by itself and counts it. Returns the membership,
-    /// and where the newcomer begins.
+    /// Makes a connection a member of `channel` by itself and counts it for its `holder`. Returns
+    /// the membership, and where the newcomer begins.
     pub(in crate::server) fn join(
         &mut self,
         now: Now,
         slot: u32,
         channel: &str,
-        dialect: Dialect,
-        wish: Wish,
+        holder: Holder,
+        (dialect, wish): (Dialect, Wish),
     ) -> Result<(Membership, Start), JoinError> {
-        let (member, holder) = (Member::new(Reader::Conn(slot)), self.holder(slot));
+        let member = Member::new(Reader::Conn(slot));
         let newcomer = Newcomer { member, dialect, holder, wish };
         let (membership, start) = self.begin_membership(now, channel, newcomer)?;
         let follow = |conn: &mut Conn| conn.follow(membership.channel, dialect, start.mark);

@@ -1,4 +1,5 @@
-//! How a membership in a channel ends, for plain WebSockets and for the spaces of sessions alike.
+//! How a membership in a channel ends, for connections that are members by themselves (plain
+//! WebSockets, event streams) and for the spaces of sessions alike.
 //!
 //! Leaves to others: how one begins (`admission`), what else ends with it (`ending`).
 //!
@@ -111,7 +112,7 @@ impl<S: Socket> Server<S> {
         self.uncount_session(self.holder(slot));
     }
 
-    /// Counts a plain WebSocket that has caught up as reading again.
+    /// Counts a connection that is a member by itself, and has caught up, as reading again.
     pub(super) fn uncount_choked(&mut self, slot: u32) {
         if let Some(membership) = self.connections.conn(slot).membership()
             && core::mem::take(&mut self.connections.marks_mut(slot).choked)

@@ -11,7 +11,7 @@ use super::Source;
 use std::collections::BTreeMap;
 
 /// The files of `server/` that have methods of `Server`, each above those that it may call.
-const ORDER: [&str; 26] = [
+const ORDER: [&str; 27] = [
     "mod",
     "drain",
     "deadline",
@@ -25,6 +25,7 @@ const ORDER: [&str; 26] = [
     "session/polling",
     "session/spaces",
     "http/upgrade",
+    "http/stream",
     "http/probe",
     "admission",
     "places",

@@ -51,16 +51,19 @@ pub(in crate::server) fn demand<'b>(request: &Request<'b, '_>) -> Result<Upgrade
 }
 
 /// What is said to a client whose position cannot be honoured, and who wanted nothing less.
-const GONE: &[u8] = b"what was said since then is not kept any more";
+pub(super) const GONE: &[u8] = b"what was said since then is not kept any more";
 
 /// What is said to a client whose address has been sent its share of what is kept.
 const OVER_SHARE: &[u8] = b"this address has just been sent what is kept: come back in a second";
+
+/// What the operator is told of that.
+const SHARE_IS_USED: &str = "this address was sent a ring of what is kept within a second";
 
 /// When an address may be sent as much again.
 const SOON: (&str, &str) = ("Retry-After", "1");
 
 /// Where a client wants to begin, from what its request says.
-fn wish_of(resume: &Resume) -> Wish {
+pub(super) fn wish_of(resume: &Resume) -> Wish {
     Wish {
         since: resume.since.map(|since| Since::of(since.as_bytes())),
         last: resume.last.unwrap_or(0),
@@ -119,10 +122,12 @@ impl<S: Socket> Server<S> {
             return self.respond(now, slot, request, Answer::plain(410).saying(GONE));
         }
         if !self.hub.may_replay(now.mono, holder, prospect) {
+            let client = self.client(slot);
+            self.events.push(&mut self.pool, Event::Refused { client, why: SHARE_IS_USED });
             let answer = Answer::plain(429).with(&[SOON]).saying(OVER_SHARE);
             return self.respond(now, slot, request, answer);
         }
-        let (membership, start) = match self.join(now, slot, channel, dialect, wish) {
+        let (membership, start) = match self.join(now, slot, channel, holder, (dialect, wish)) {
             Ok(joined) => joined,
             Err(error) => return self.refuse_session(now, slot, request, why(error)),
         };
@@ -139,8 +144,11 @@ impl<S: Socket> Server<S> {
             own: &greeting,
             lags: start.missed > 0,
         };
-        if !self.switch_protocols(now, slot, offer, opening) {
-            self.remove(now, slot, CloseReason::NoMemory, false);
+        let is_told = self.switch_protocols(now, slot, offer, opening);
+        // There was no memory for a part of what should have followed.
+        let is_short = resume.strict && !is_whole(start.recovery);
+        if !is_told || is_short {
+            self.remove(now, slot, CloseReason::NoMemory, is_short);
         }
     }
 
