@@ -10,6 +10,7 @@ import { after, describe } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { runInNewContext } from 'node:vm';
 import { chromium } from 'playwright-core';
+import { Cable } from './cable.mjs';
 import { ROOT, test } from './elbow.mjs';
 import { ask, peer } from './socketio.mjs';
 import { eventually } from './wait.mjs';
@@ -381,4 +382,136 @@ describe("elbow's own client", { concurrency: 2 }, () => {
     server.signal('SIGCONT');
     await tab.evaluate(() => window.until(window.socket.connect(), 'connect'));
   });
+});
+
+describe('a server that recovers', { concurrency: 2 }, () => {
+  const OPEN =
+    '0{"sid":"e","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":100000}';
+  /** What each connection is answered, once it has asked to enter. */
+  const ANSWERS = [
+    ['40{"sid":"1","pid":"p"}', '42["elbow:position","a.1"]'],
+    [
+      '40{"sid":"2","pid":"p"}',
+      '42["chat message","one","a.2"]',
+      '451-["chat message",{"_placeholder":true,"num":0},"a.3"]',
+      Buffer.from([7]),
+      '42["chat message","two",1]',
+    ],
+    ['40{"sid":"3","pid":"q"}', '42["elbow:position","b.9"]'],
+    ['40{"sid":"4"}', '42["chat message","three","no offset"]'],
+    ['40{"sid":"5","pid":"r"}', '42["chat message","end","c.1"]'],
+  ];
+
+  /** A folder for `--www` with a page that has nothing but a client. */
+  function bare(context, client) {
+    const folder = seed(context, client);
+    fs.writeFileSync(path.join(folder, 'bare.html'), '<script src="socket.io/socket.io.js"></script>');
+    return folder;
+  }
+
+  for (const [whose, client] of [
+    ["elbow's own client", OWN],
+    ['the real client of 4.8', REAL],
+  ]) {
+    test(`sends to ${whose} what it has missed`, async (context) => {
+      const args = ['--history', '100', '--recovery', 'on', '--www', bare(context, client)];
+      const first = await context.elbow(args);
+      const cable = await Cable.to(context, first.port);
+      const tab = await openTab(context, cable.url('/bare.html'));
+      await tab.evaluate(() => {
+        window.heard = [];
+        const socket = window.io({ transports: ['websocket'], reconnectionDelay: 10 });
+        socket.on('connect', () => window.heard.push(`recovered: ${Boolean(socket.recovered)}`));
+        socket.on('disconnect', () => window.heard.push('gone'));
+        socket.on('chat message', (text) => window.heard.push(text));
+      });
+      const expected = [];
+      const hears = async (...what) => {
+        expected.push(...what);
+        await eventually(`it hears ${what}`, async () => {
+          return (await tab.evaluate('heard.length')) >= expected.length;
+        });
+        assert.deepEqual(await tab.evaluate('heard'), expected);
+      };
+      await hears('recovered: false');
+      let other = await context.client(first.port);
+      // Cut off before the first event, then behind some, and while nothing is said.
+      for (const [before, meanwhile] of [
+        [[], ['one', 'two']],
+        [['three'], ['four']],
+        [[], []],
+        [['five'], []],
+      ]) {
+        for (const text of before) other.say(text);
+        await hears(...before);
+        cable.cut();
+        await hears('gone');
+        for (const text of meanwhile) other.say(text);
+        for (const text of [...before, ...meanwhile]) assert.equal(await other.next(), text);
+        cable.mend();
+        await hears('recovered: true', ...meanwhile);
+      }
+      first.signal('SIGKILL');
+      await first.gone();
+      await hears('gone');
+      await context.elbow(args, { listen: `127.0.0.1:${first.port}` });
+      await hears('recovered: false');
+      other = await context.client(first.port);
+      other.say('six');
+      await hears('six');
+    });
+
+    test(`is told by ${whose} where to go on`, async (context) => {
+      const server = await context.elbow(['--www', bare(context, client)]);
+      const tab = await openTab(context, server.url('/bare.html'));
+      const asked = [];
+      await tab.routeWebSocket(/socket\.io/, (route) => {
+        route.onMessage((frame) => {
+          for (const answer of ANSWERS[asked.length]) route.send(answer);
+          asked.push(JSON.parse(frame.slice(2)));
+          if (asked.length < ANSWERS.length) route.close();
+        });
+        route.send(OPEN);
+      });
+      await tab.reload(); // a page that is there already keeps its WebSocket
+      const heard = await tab.evaluate(
+        () =>
+          new Promise((resolve) => {
+            const heard = [];
+            const options = { transports: ['websocket'], reconnectionDelay: 10 };
+            const socket = window.io({ ...options, auth: { token: 't' } });
+            heard.push(['before', socket.recovered]);
+            socket.on('connect', () => heard.push([socket.id, Boolean(socket.recovered)]));
+            socket.on('elbow:position', (...args) => heard.push(args));
+            socket.on('chat message', (said, ...args) => {
+              const bytes = said instanceof ArrayBuffer ? [...new Uint8Array(said)] : said;
+              heard.push([bytes, ...args]);
+              if (said === 'end') resolve(heard);
+            });
+          }),
+      );
+      assert.deepEqual(asked, [
+        { token: 't' },
+        { token: 't', pid: 'p', offset: 'a.1' },
+        { token: 't', pid: 'p', offset: 'a.3' },
+        { token: 't', pid: 'q', offset: 'b.9' },
+        { token: 't' },
+      ]);
+      assert.deepEqual(heard, [
+        ['before', false],
+        ['1', false],
+        ['a.1'],
+        ['2', true],
+        ['one', 'a.2'],
+        [[7], 'a.3'],
+        ['two', 1],
+        ['3', false],
+        ['b.9'],
+        ['4', false],
+        ['three', 'no offset'],
+        ['5', false],
+        ['end', 'c.1'],
+      ]);
+    });
+  }
 });
