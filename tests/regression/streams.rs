@@ -478,6 +478,21 @@ fn who_finds_no_room_is_told_when_to_come_back() {
 }
 
 #[test]
+fn a_large_crowd_is_told_to_come_back_over_a_longer_time() {
+    let mut world = World::with(|settings| {
+        settings.limits.connections_max = 8_100;
+        settings.limits.connections_per_ip_max = Some(1);
+    });
+    world.is_bare = true;
+    let _member = world.listen("/sse", "");
+    let _crowd: Vec<_> = (0..8_000).map(|_| world.connect()).collect();
+    let mut told = || world.listen("/sse", "").read().retry_ms.expect("a time to come back");
+    let times: Vec<_> = (0..50).map(|_| told()).collect();
+    assert!(times.iter().all(|ms| (1_000..9_060).contains(ms)), "{times:?}");
+    assert!(times.iter().any(|ms| *ms > 5_000), "a thousand a second: {times:?}");
+}
+
+#[test]
 fn who_is_over_its_share_of_what_is_kept_is_told_when_to_come_back() {
     let mut world = World::with(|settings| *settings = keeping(10_000));
     world.now.mono = world.now.mono.plus(Duration::from_secs(10));
