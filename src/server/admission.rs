@@ -7,7 +7,6 @@
 //! greeting.
 
 use super::{Server, Socket};
-use crate::conn::Conn;
 use crate::feed::Mark;
 use crate::hub::{DEFAULT_CHANNEL, Holder, JoinError, Message, Newcomer, Transport};
 use crate::id::{Dialect, Member, Reader};
@@ -141,8 +140,8 @@ impl<S: Socket> Server<S> {
         let (member, dialect) = (Member::new(Reader::Conn(slot)), Dialect::Plain);
         let newcomer = Newcomer { member, dialect, holder };
         let (membership, mark) = self.begin_membership(now, channel, newcomer)?;
-        let follow = |conn: &mut Conn| conn.follow(membership.channel, dialect, mark);
-        self.connections.change(slot, follow);
+        // Whose request is being answered has not ended.
+        self.connections.out_mut(slot).start_feed(membership.channel, dialect, mark);
         self.count_session(holder);
         Ok(membership)
     }
