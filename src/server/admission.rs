@@ -7,7 +7,6 @@
 //! greeting.
 
 use super::{Server, Socket};
-use crate::conn::Conn;
 use crate::hub::{
     DEFAULT_CHANNEL, Holder, JoinError, Joined, Message, Newcomer, Recovery, Start, Transport, Wish,
 };
@@ -149,8 +148,8 @@ impl<S: Socket> Server<S> {
         let member = Member::new(Reader::Conn(slot));
         let newcomer = Newcomer { member, dialect, holder, wish };
         let (membership, start) = self.begin_membership(now, channel, newcomer)?;
-        let follow = |conn: &mut Conn| conn.follow(membership.channel, dialect, start.mark);
-        self.connections.change(slot, follow);
+        // Whose request is being answered has not ended.
+        self.connections.out_mut(slot).start_feed(membership.channel, dialect, start.mark);
         self.count_session(holder);
         Ok((membership, start))
     }

@@ -74,9 +74,7 @@ impl<S: Socket> Server<S> {
         let moved = self.hub.leave(&mut self.pool, now.mono, place, dialect, resume);
         let Some(Moved { member, index }) = moved else { return };
         match member.reader() {
-            Reader::Conn(slot) => {
-                self.connections.change(slot, |conn| conn.set_index(index));
-            }
+            Reader::Conn(slot) => self.connections.set_index(slot, index),
             Reader::Session(slot) => {
                 let mut session = self.sessions.edit(self.sessions.id(slot));
                 if let Some(space) = session.spaces.find(channel) {

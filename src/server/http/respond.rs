@@ -228,11 +228,16 @@ impl Responder {
         if self.date.0 != now.unix_s {
             self.date = (now.unix_s, http::date(now.unix_s));
         }
-        let mut fields = Fields::default();
-        answer.fields.iter().for_each(|(name, value)| fields.push(name, value));
-        if let Some(grant) = grant {
-            grant.add_to(&mut fields);
-        }
+        let mut with_grant;
+        let fields = match grant {
+            None => answer.fields,
+            Some(grant) => {
+                with_grant = Fields::default();
+                answer.fields.iter().for_each(|(name, value)| with_grant.push(name, value));
+                grant.add_to(&mut with_grant);
+                with_grant.list()
+            }
+        };
         // A 426 has a `Connection: Upgrade` of its own; both words may stand there.
         let head = ResponseHead {
             status: answer.status,
@@ -240,7 +245,7 @@ impl Responder {
             connection,
             content_type: answer.content_type.filter(|_| answer.status != 204),
             content_length: length,
-            fields: fields.list(),
+            fields,
         };
         self.head.clear();
         head.write(&mut self.head);
