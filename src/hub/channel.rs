@@ -383,6 +383,11 @@ impl Channel {
         }
     }
 
+    /// Whether a sweep is under way.
+    pub(super) fn is_swept(&self) -> bool {
+        self.sweep.is_some()
+    }
+
     /// The next member that the sweep visits; `None` when all were visited, or no sweep is under
     /// way.
     pub fn visit(&mut self) -> Option<Member> {

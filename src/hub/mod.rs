@@ -641,6 +641,10 @@ impl Hub {
             let is_anybodys = channel.brought_by().is_some() || channel.feeds_brought() > 0;
             assert!(!(is_anybodys && channel.is_default()), "the default channel is nobody's");
         }
+        let swept = self.channels.iter().filter(|(_, channel)| channel.is_swept());
+        let swept = swept.map(|(key, _)| ChannelId(key as u32));
+        assert!(swept.clone().all(|id| self.active.contains(&id)), "each sweep has its turn");
+        assert_eq!(self.active.len(), swept.count(), "only a sweep has turns");
         self.shares.check(channels, feeds);
     }
 }

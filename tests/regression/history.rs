@@ -4,7 +4,7 @@
 use core::cell::RefCell;
 
 use super::harness::settings;
-use super::{Client, World, frame};
+use super::{Client, READABLE, SENDS_PER_TURN, World, frame};
 use elbow::id::ConnId;
 use elbow::limits::{History, Limits};
 use elbow::settings::Settings;
@@ -276,4 +276,17 @@ fn an_address_is_sent_a_ring_a_second() {
     // Whoever asks for nothing that is kept is let in.
     let (client, _) = world.open_plain("/ws");
     assert!(client.heard().starts_with(b"HTTP/1.1 101 "));
+}
+
+#[test]
+fn a_channel_that_all_leave_in_its_own_sweep_is_swept_no_more() {
+    let mut world = world(100);
+    let (publisher, publisher_id) = world.open_plain("/ws/news");
+    let members: Vec<_> = (1..SENDS_PER_TURN).map(|_| world.open_plain("/ws/news")).collect();
+    let clients = members.iter().map(|(client, _)| client).chain([&publisher]);
+    clients.for_each(|client| client.0.borrow_mut().broken = true);
+    publisher.0.borrow_mut().to_server.extend(frame(1, b"x"));
+    world.ready(publisher_id, READABLE);
+    world.turn();
+    assert_eq!(world.server.sessions(), 0);
 }
