@@ -311,8 +311,9 @@ impl Hub {
         mut resume: impl FnMut(ConnId),
     ) -> Result<Joined, JoinError> {
         let Newcomer { member, dialect, holder, wish } = newcomer;
+        // First, since that may end the channel, which then has to be made again.
+        let prospect = self.prospect(pool, now, name, dialect, wish);
         self.can_join(pool, name, dialect, Some(holder))?;
-        let prospect = self.prospect(now, name, dialect, wish);
         let is_default = name == DEFAULT_CHANNEL;
         let id = match self.names.get(name) {
             Some(id) => *id,
@@ -366,17 +367,33 @@ impl Hub {
         id
     }
 
-    /// What joining a channel with a wish would come to now.
+    /// What joining a channel with a wish would come to now. Ends the channel if nothing but what
+    /// is too old by now has kept it.
     ///
     /// Work: a step for each message that is too old by now.
-    pub fn prospect(&mut self, now: Instant, name: &str, dialect: Dialect, wish: Wish) -> Prospect {
-        let Some(id) = self.names.get(name) else {
-            let recovery = wish.since.map(|_| Recovery::Unknown);
-            return Prospect { recovery, cost_bytes: 0 };
-        };
-        let channel = &mut self.channels[id.0 as usize];
-        channel.expire_log(now);
-        channel.prospect(dialect, wish)
+    pub fn prospect(
+        &mut self,
+        pool: &mut Pool,
+        now: Instant,
+        name: &str,
+        dialect: Dialect,
+        wish: Wish,
+    ) -> Prospect {
+        if let Some(id) = self.find(name) {
+            let channel = &mut self.channels[id.0 as usize];
+            if channel.is_empty() {
+                self.end_if_over(pool, now, id);
+            } else {
+                channel.expire_log(now);
+            }
+        }
+        match self.find(name) {
+            Some(id) => self.channels[id.0 as usize].prospect(dialect, wish),
+            None => {
+                let recovery = wish.since.map(|_| Recovery::Unknown);
+                Prospect { recovery, cost_bytes: 0 }
+            }
+        }
     }
 
     /// Whether `holder` may be sent so much again now.
@@ -800,6 +817,42 @@ mod tests {
         assert_eq!(come(&mut pool, &mut hub, "c", 1), refused);
         hub.leave(&mut pool, NOW, (first, 0), PLAIN, |_| {});
         assert!(come(&mut pool, &mut hub, "c", 1).is_ok());
+    }
+
+    #[test]
+    fn who_joins_a_channel_that_is_over_has_to_make_another() {
+        let age = Duration::from_secs(10);
+        let history = Some(History { messages_max: 8, age });
+        let limits = Limits { history, ..limits() };
+        let mut pool = Pool::new(limits.memory_bytes);
+        let mut hub = Hub::new(&mut pool, &limits, keys());
+        let newcomer = |hub: &Hub, host| Newcomer {
+            member: conn(u32::from(host)),
+            dialect: PLAIN,
+            holder: from(hub, host),
+            wish: Wish::default(),
+        };
+        // An address may bring one channel of three into being.
+        for (name, host) in [("a", 1), ("b", 2)] {
+            let newcomer = newcomer(&hub, host);
+            let joined = hub.join(&mut pool, NOW, name, newcomer, |_| {}).unwrap();
+            hub.publish(&mut pool, NOW, joined.channel, &Message::Text(b"x")).unwrap();
+            if name == "b" {
+                hub.leave(&mut pool, NOW, (joined.channel, joined.index), PLAIN, |_| {});
+            }
+        }
+        let (before, over) = (NOW.plus(Duration::from_millis(9_999)), NOW.plus(age));
+        let other = newcomer(&hub, 1);
+        let joined = hub.join(&mut pool, before, "b", other, |_| {}).unwrap();
+        hub.leave(&mut pool, before, (joined.channel, joined.index), PLAIN, |_| {});
+        hub.check();
+        let refused = Err(JoinError::TooManyOfAddress);
+        assert_eq!(hub.join(&mut pool, over, "b", other, |_| {}), refused);
+        hub.check();
+        assert_eq!((hub.find("b"), pool.lent_bytes()), (None, hub.reserved_bytes()));
+        let third = newcomer(&hub, 3);
+        hub.join(&mut pool, over, "b", third, |_| {}).unwrap();
+        hub.check();
     }
 
     #[test]

@@ -290,3 +290,19 @@ fn a_channel_that_all_leave_in_its_own_sweep_is_swept_no_more() {
     world.turn();
     assert_eq!(world.server.sessions(), 0);
 }
+
+#[test]
+fn a_channel_may_be_asked_for_at_the_moment_at_which_it_ends() {
+    let mut world = world(100);
+    let reader = world.open_v1("/ws/news");
+    world.say(&reader.client, reader.id, &frame(1, b"one"));
+    let greeting = reader.greeting();
+    let epoch = epoch_of(&greeting).to_owned();
+    reader.leave(&mut world);
+    // The request comes before what is due in its turn.
+    world.now.mono = world.now.mono.plus(AGE);
+    let (refused, _) = world.open_plain(&format!("/ws/news?strict&since={epoch}.0"));
+    assert!(refused.heard().starts_with(b"HTTP/1.1 410 "));
+    let (back, _) = world.open_plain("/ws/news?last=9");
+    assert_eq!(texts(&back.heard()), Vec::<String>::new());
+}

@@ -116,7 +116,7 @@ impl<S: Socket> Server<S> {
         if let Some(why) = self.lacks_room(Some(holder), Entrance::Channel(channel, dialect)) {
             return self.refuse_session(now, slot, request, why);
         }
-        let prospect = self.hub.prospect(now.mono, channel, dialect, wish);
+        let prospect = self.hub.prospect(&mut self.pool, now.mono, channel, dialect, wish);
         let is_whole = |recovery| matches!(recovery, None | Some(Recovery::Whole));
         if resume.strict && !is_whole(prospect.recovery) {
             return self.respond(now, slot, request, Answer::plain(410).saying(GONE));
