@@ -152,6 +152,20 @@ impl<S: Socket> Server<S> {
         Ok((membership, start))
     }
 
+    /// Takes back what [`Server::join`] has done, for a connection that was told nothing yet.
+    pub(in crate::server) fn undo_join(
+        &mut self,
+        now: Now,
+        slot: u32,
+        membership: Membership,
+        dialect: Dialect,
+    ) {
+        self.leave(now, membership.channel, membership.index, dialect);
+        self.connections.change(slot, |conn| conn.out.abandon_feed());
+        self.uncount_session(self.holder(slot));
+        self.metrics.sessions_opened -= 1;
+    }
+
     /// How long after the last byte heard a session's first ping is due: within the last half of
     /// the interval, so that a crowd that came at once is not pinged at once.
     pub(in crate::server) fn first_ping(&mut self) -> Duration {

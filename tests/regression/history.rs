@@ -306,3 +306,33 @@ fn a_channel_may_be_asked_for_at_the_moment_at_which_it_ends() {
     let (back, _) = world.open_plain("/ws/news?last=9");
     assert_eq!(texts(&back.heard()), Vec::<String>::new());
 }
+
+#[test]
+fn who_wants_all_or_nothing_is_refused_also_if_a_new_ring_has_no_room_for_all() {
+    let mut world = world(1_000);
+    let (publisher, publisher_id) = world.open_plain("/ws/news");
+    let reader = world.open_v1("/ws/news");
+    let greeting = reader.greeting();
+    let epoch = epoch_of(&greeting).to_owned();
+    reader.leave(&mut world);
+    // In the log a record is shorter than in the ring of `elbow.v1`, where the position is text.
+    for _ in 0..60 {
+        world.say(&publisher, publisher_id, &frame(1, &[b'x'; 51]));
+    }
+    let strict = |seq: u64| format!("/ws/news?strict&since={epoch}.{seq}");
+    let mut refused = 0;
+    for seq in 0..20 {
+        let back = world.open_v1(&strict(seq));
+        let answer = back.client.heard();
+        assert!(!back.client.0.borrow().dropped, "behind {seq}");
+        if answer.starts_with(b"HTTP/1.1 410 ") {
+            refused += 1;
+        } else {
+            back.bytes.borrow_mut().extend(answer);
+            assert_eq!(back.messages().len() as u64, 60 - seq, "behind {seq}");
+        }
+        back.leave(&mut world);
+        world.pass(Duration::from_millis(1_100));
+    }
+    assert!((1..10).contains(&refused), "{refused} were refused");
+}

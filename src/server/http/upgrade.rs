@@ -118,8 +118,9 @@ impl<S: Socket> Server<S> {
         }
         let prospect = self.hub.prospect(&mut self.pool, now.mono, channel, dialect, wish);
         let is_whole = |recovery| matches!(recovery, None | Some(Recovery::Whole));
+        let gone = || Answer::plain(410).saying(GONE);
         if resume.strict && !is_whole(prospect.recovery) {
-            return self.respond(now, slot, request, Answer::plain(410).saying(GONE));
+            return self.respond(now, slot, request, gone());
         }
         if !self.hub.may_replay(now.mono, holder, prospect) {
             let client = self.client(slot);
@@ -131,6 +132,11 @@ impl<S: Socket> Server<S> {
             Ok(joined) => joined,
             Err(error) => return self.refuse_session(now, slot, request, why(error)),
         };
+        // A new feed may hold less than the log, and memory may have run out while it was filled.
+        if resume.strict && !is_whole(start.recovery) {
+            self.undo_join(now, slot, membership, dialect);
+            return self.respond(now, slot, request, gone());
+        }
         let mut greeting = Vec::new();
         if dialect == Dialect::ElbowV1 {
             write_greeting(channel, &start, &mut greeting);
@@ -144,11 +150,8 @@ impl<S: Socket> Server<S> {
             own: &greeting,
             lags: start.missed > 0,
         };
-        let is_told = self.switch_protocols(now, slot, offer, opening);
-        // There was no memory for a part of what should have followed.
-        let is_short = resume.strict && !is_whole(start.recovery);
-        if !is_told || is_short {
-            self.remove(now, slot, CloseReason::NoMemory, is_short);
+        if !self.switch_protocols(now, slot, offer, opening) {
+            self.remove(now, slot, CloseReason::NoMemory, false);
         }
     }
 
