@@ -298,7 +298,9 @@ impl Hub {
     /// Publishers of the channel that need not wait any more, since there is one more member that
     /// is not choked, go to `resume`.
     ///
-    /// Work: if the newcomer is the first of its dialect, a copy of what the channel keeps.
+    /// Work: if the newcomer is the first of its dialect, a copy of what the channel keeps. If the
+    /// newcomer's address may not be sent so much now, nothing is copied, and nothing is sent again
+    /// to the newcomer, who is told so.
     ///
     /// # Errors
     /// What [`Hub::can_join`] would say.

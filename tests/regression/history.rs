@@ -336,3 +336,22 @@ fn who_wants_all_or_nothing_is_refused_also_if_a_new_ring_has_no_room_for_all() 
     }
     assert!((1..10).contains(&refused), "{refused} were refused");
 }
+
+#[test]
+fn who_asks_for_nothing_that_is_kept_is_let_in_whatever_its_address_was_sent() {
+    let mut world = world(1_000);
+    let (reader, reader_id) = world.open_plain("/ws/news");
+    for _ in 0..10 {
+        world.say(&reader, reader_id, &frame(1, &[b'x'; 400]));
+    }
+    reader.0.borrow_mut().ended = true;
+    world.say(&reader, reader_id, b"");
+    // A page that is loaded again and again is the only reader each time.
+    for _ in 0..5 {
+        let (reader, reader_id) = world.open_plain("/ws/news");
+        let answer = reader.heard();
+        assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
+        reader.0.borrow_mut().ended = true;
+        world.say(&reader, reader_id, b"");
+    }
+}

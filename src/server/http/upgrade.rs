@@ -122,7 +122,8 @@ impl<S: Socket> Server<S> {
         if resume.strict && !is_whole(prospect.recovery) {
             return self.respond(now, slot, request, gone());
         }
-        if !self.hub.may_replay(now.mono, holder, prospect) {
+        // Whoever asks for nothing that is kept is let in, if need be to a feed that is not filled.
+        if wish != Wish::default() && !self.hub.may_replay(now.mono, holder, prospect) {
             let client = self.client(slot);
             self.events.push(&mut self.pool, Event::Refused { client, why: SHARE_IS_USED });
             let answer = Answer::plain(429).with(&[SOON]).saying(OVER_SHARE);
