@@ -309,6 +309,17 @@ impl Channel {
         }
     }
 
+    /// Gives all memory of the lists back. What members have in lists is counted as theirs, so a
+    /// channel without members has none.
+    ///
+    /// # Panics
+    /// If the channel has members, or publishers that wait.
+    pub(super) fn give_lists_back(&mut self) {
+        assert!(self.members.is_empty() && self.paused.iter().all(Vec::is_empty));
+        self.members = Vec::new();
+        self.paused = [const { Vec::new() }; 2];
+    }
+
     /// Appends a message that fits to every feed in which it has a form, keeps it in the log, and
     /// counts it, also if it has no form for anybody. It was read at `read_us` of the turns' clock,
     /// and is said at `now`. Returns whether that begins a sweep. On an error nothing is appended
@@ -605,6 +616,11 @@ impl Channel {
         assert!(!self.members.is_empty() || keeps_something, "a channel has a reason to be there");
         if let Some(log) = &self.log {
             log.check(self.position.seq);
+        }
+        if self.members.is_empty() {
+            let lists =
+                self.members.capacity() + self.paused.iter().map(Vec::capacity).sum::<usize>();
+            assert_eq!(lists, 0, "lists are on the account of members");
         }
         assert!(self.choked as usize <= self.members.len());
         assert_eq!(self.readers.iter().sum::<u32>() as usize, self.members.len());

@@ -460,6 +460,7 @@ impl Hub {
         if channel.is_empty() {
             self.active.retain(|active| *active != id);
             channel.resume_all(&mut resume);
+            channel.give_lists_back();
             self.end_if_over(pool, now, id);
         } else {
             channel.review(&mut resume);
