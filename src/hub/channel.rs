@@ -238,7 +238,7 @@ impl Channel {
             }
             None => {
                 let (missing, cost_bytes) = match &self.log {
-                    Some(log) => (log.missing_when_filled(), log.fill_bytes()),
+                    Some(log) => (log.missing_when_filled(), log.fill_cost_bytes()),
                     None => (self.position.seq, 0),
                 };
                 let recovery = wish.since.map(|since| self.recovery(since, missing));

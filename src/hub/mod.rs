@@ -130,7 +130,7 @@ impl Recovery {
 pub struct Prospect {
     /// What becomes of the position of the wish; `None` if the wish has none.
     pub recovery: Option<Recovery>,
-    /// What it costs in bytes: those that are sent again, or are filled into a new feed.
+    /// What it costs: the bytes that are sent again, or what filling a new feed counts as.
     pub cost_bytes: u64,
 }
 
@@ -856,6 +856,31 @@ mod tests {
         let third = newcomer(&hub, 3);
         hub.join(&mut pool, over, "b", third, |_| {}).unwrap();
         hub.check();
+    }
+
+    #[test]
+    fn an_address_has_a_feed_filled_once_a_second_however_large_the_ring_is() {
+        let history = Some(History { messages_max: 100, age: Duration::from_secs(60) });
+        for feed_bytes in [1_u64 << 20, 8 << 20] {
+            let memory_bytes = 16 * feed_bytes;
+            let limits = Limits { history, feed_bytes, memory_bytes, ..limits() };
+            let mut pool = Pool::new(limits.memory_bytes);
+            let mut hub = Hub::new(&mut pool, &limits, keys());
+            let said = join(&mut pool, &mut hub, "a", 0, PLAIN).unwrap().channel;
+            for _ in 0..80 {
+                let message = Message::Binary(&[0; 100_000]);
+                hub.publish(&mut pool, NOW, said, &message).unwrap();
+            }
+            let holder = from(&hub, 1);
+            let mut fill = |dialect, at| {
+                let prospect = hub.prospect(&mut pool, at, "a", dialect, Wish::default());
+                hub.replays.take(at, holder, prospect.cost_bytes)
+            };
+            let at = |ms: u64| Instant::from_millis(5_000 + ms);
+            assert!(fill(Dialect::ElbowV1, at(0)));
+            assert!(!fill(Dialect::ElbowV1, at(500)) && !fill(Dialect::SocketIo4, at(500)));
+            assert!(fill(Dialect::ElbowV1, at(1_000)));
+        }
     }
 
     #[test]
