@@ -61,7 +61,7 @@ impl BuildHasher for HashKey {
 /// Why a newcomer cannot join a channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum JoinError {
-    /// As many channels as `--max-channels` allows have members.
+    /// As many channels as `--max-channels` allows have members or keep something.
     TooManyChannels,
     /// There is no room for another ring in `--memory`.
     NoMemory,
