@@ -140,6 +140,11 @@ impl Feed {
         self.missing
     }
 
+    /// How many bytes the ring has.
+    pub fn ring_bytes(&self) -> u64 {
+        self.ring.len() as u64
+    }
+
     /// How many records are kept.
     pub fn len(&self) -> u64 {
         self.next - self.oldest

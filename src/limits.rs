@@ -255,7 +255,8 @@ pub struct Limits {
     /// Sessions of one client address, which is a network of 64 bits if it is IPv6; one more is
     /// refused with 503. `None`: a quarter of `connections_max`, and proxies have no such limit.
     pub connections_per_ip_max: Option<usize>,
-    /// Channels with members at one time, `default` among them; one more is refused with 503.
+    /// Channels that have members or keep something at one time, `default` among them; one more is
+    /// refused with 503.
     pub channels_max: usize,
     /// The most bytes of a message's payload; more closes with 1009. `<= feed_bytes / 4`.
     pub message_bytes_max: u64,

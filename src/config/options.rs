@@ -288,9 +288,9 @@ rows! {
         heading: "Limits",
         value: "N",
         default: "32",
-        help: "Channels that have members at one time; one more is answered with 503. One client \
-               address, unless it is a proxy's, brings a quarter of them into being at most; \
-               default always has its place.",
+        help: "Channels that have members at one time, or keep something with --history; one more \
+               is answered with 503. One client address, unless it is a proxy's, brings a quarter \
+               of them into being at most; default always has its place.",
     }
 
     max_message: u64 {

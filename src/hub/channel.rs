@@ -249,7 +249,7 @@ impl Channel {
             }
             None => {
                 let (missing, cost_bytes) = match &self.log {
-                    Some(log) => (log.missing_when_filled(), log.fill_bytes()),
+                    Some(log) => (log.missing_when_filled(), log.fill_cost_bytes()),
                     None => (self.position.seq, 0),
                 };
                 let recovery = wish.since.map(|since| self.recovery(since, missing));
@@ -318,6 +318,17 @@ impl Channel {
             self.members.shrink_to(2 * members);
             self.paused.iter_mut().for_each(shrink);
         }
+    }
+
+    /// Gives all memory of the lists back. What members have in lists is counted as theirs, so a
+    /// channel without members has none.
+    ///
+    /// # Panics
+    /// If the channel has members, or publishers that wait.
+    pub(super) fn give_lists_back(&mut self) {
+        assert!(self.members.is_empty() && self.paused.iter().all(Vec::is_empty));
+        self.members = Vec::new();
+        self.paused = [const { Vec::new() }; 2];
     }
 
     /// Appends a message that fits to every feed in which it has a form, keeps it in the log, and
@@ -392,6 +403,11 @@ impl Channel {
                 true
             }
         }
+    }
+
+    /// Whether a sweep is under way.
+    pub(super) fn is_swept(&self) -> bool {
+        self.sweep.is_some()
     }
 
     /// The next member that the sweep visits; `None` when all were visited, or no sweep is under
@@ -611,6 +627,11 @@ impl Channel {
         assert!(!self.members.is_empty() || keeps_something, "a channel has a reason to be there");
         if let Some(log) = &self.log {
             log.check(self.position.seq);
+        }
+        if self.members.is_empty() {
+            let lists =
+                self.members.capacity() + self.paused.iter().map(Vec::capacity).sum::<usize>();
+            assert_eq!(lists, 0, "lists are on the account of members");
         }
         assert!(self.choked as usize <= self.members.len());
         assert_eq!(self.readers.iter().sum::<u32>() as usize, self.members.len());

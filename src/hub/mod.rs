@@ -61,7 +61,7 @@ impl BuildHasher for HashKey {
 /// Why a newcomer cannot join a channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum JoinError {
-    /// As many channels as `--max-channels` allows have members.
+    /// As many channels as `--max-channels` allows have members or keep something.
     TooManyChannels,
     /// There is no room for another ring in `--memory`.
     NoMemory,
@@ -130,7 +130,7 @@ impl Recovery {
 pub struct Prospect {
     /// What becomes of the position of the wish; `None` if the wish has none.
     pub recovery: Option<Recovery>,
-    /// What it costs in bytes: those that are sent again, or are filled into a new feed.
+    /// What it costs: the bytes that are sent again, or what filling a new feed counts as.
     pub cost_bytes: u64,
 }
 
@@ -300,8 +300,8 @@ impl Hub {
     /// Publishers of the channel that need not wait any more, since there is one more member that
     /// is not choked, go to `resume`.
     ///
-    /// An address that has been sent its share of what is kept begins with what comes next, unless
-    /// it has missed nothing.
+    /// If the newcomer's address may not be sent so much now, it begins with what comes next, unless
+    /// it has missed nothing, and is told so.
     ///
     /// Work: if the newcomer is the first of its dialect, a copy of what the channel keeps, which
     /// [`Joined::filled_bytes`] tells.
@@ -317,8 +317,9 @@ impl Hub {
         mut resume: impl FnMut(ConnId),
     ) -> Result<Joined, JoinError> {
         let Newcomer { member, dialect, holder, wish } = newcomer;
+        // First, since that may end the channel, which then has to be made again.
+        let prospect = self.prospect(pool, now, name, dialect, wish);
         self.can_join(pool, name, dialect, Some(holder))?;
-        let prospect = self.prospect(now, name, dialect, wish);
         let is_default = name == DEFAULT_CHANNEL;
         let id = match self.names.get(name) {
             Some(id) => *id,
@@ -376,17 +377,33 @@ impl Hub {
         id
     }
 
-    /// What joining a channel with a wish would come to now.
+    /// What joining a channel with a wish would come to now. Ends the channel if nothing but what
+    /// is too old by now has kept it.
     ///
     /// Work: a step for each message that is too old by now.
-    pub fn prospect(&mut self, now: Instant, name: &str, dialect: Dialect, wish: Wish) -> Prospect {
-        let Some(id) = self.names.get(name) else {
-            let recovery = wish.since.map(|_| Recovery::Unknown);
-            return Prospect { recovery, cost_bytes: 0 };
-        };
-        let channel = &mut self.channels[id.0 as usize];
-        channel.expire_log(now);
-        channel.prospect(dialect, wish)
+    pub fn prospect(
+        &mut self,
+        pool: &mut Pool,
+        now: Instant,
+        name: &str,
+        dialect: Dialect,
+        wish: Wish,
+    ) -> Prospect {
+        if let Some(id) = self.find(name) {
+            let channel = &mut self.channels[id.0 as usize];
+            if channel.is_empty() {
+                self.end_if_over(pool, now, id);
+            } else {
+                channel.expire_log(now);
+            }
+        }
+        match self.find(name) {
+            Some(id) => self.channels[id.0 as usize].prospect(dialect, wish),
+            None => {
+                let recovery = wish.since.map(|_| Recovery::Unknown);
+                Prospect { recovery, cost_bytes: 0 }
+            }
+        }
     }
 
     /// Whether `holder` may be sent so much again now.
@@ -455,6 +472,7 @@ impl Hub {
         if channel.is_empty() {
             self.active.retain(|active| *active != id);
             channel.resume_all(&mut resume);
+            channel.give_lists_back();
             self.end_if_over(pool, now, id);
         } else {
             channel.review(&mut resume);
@@ -655,6 +673,10 @@ impl Hub {
             let is_anybodys = channel.brought_by().is_some() || channel.feeds_brought() > 0;
             assert!(!(is_anybodys && channel.is_default()), "the default channel is nobody's");
         }
+        let swept = self.channels.iter().filter(|(_, channel)| channel.is_swept());
+        let swept = swept.map(|(key, _)| ChannelId(key as u32));
+        assert!(swept.clone().all(|id| self.active.contains(&id)), "each sweep has its turn");
+        assert_eq!(self.active.len(), swept.count(), "only a sweep has turns");
         self.shares.check(channels, feeds);
     }
 }
@@ -810,6 +832,67 @@ mod tests {
         assert_eq!(come(&mut pool, &mut hub, "c", 1), refused);
         hub.leave(&mut pool, NOW, (first, 0), PLAIN, |_| {});
         assert!(come(&mut pool, &mut hub, "c", 1).is_ok());
+    }
+
+    #[test]
+    fn who_joins_a_channel_that_is_over_has_to_make_another() {
+        let age = Duration::from_secs(10);
+        let history = Some(History { messages_max: 8, age });
+        let limits = Limits { history, ..limits() };
+        let mut pool = Pool::new(limits.memory_bytes);
+        let mut hub = Hub::new(&mut pool, &limits, keys());
+        let newcomer = |hub: &Hub, host| Newcomer {
+            member: conn(u32::from(host)),
+            dialect: PLAIN,
+            holder: from(hub, host),
+            wish: Wish::default(),
+        };
+        // An address may bring one channel of three into being.
+        for (name, host) in [("a", 1), ("b", 2)] {
+            let newcomer = newcomer(&hub, host);
+            let joined = hub.join(&mut pool, NOW, name, newcomer, |_| {}).unwrap();
+            hub.publish(&mut pool, NOW, joined.channel, &Message::Text(b"x")).unwrap();
+            if name == "b" {
+                hub.leave(&mut pool, NOW, (joined.channel, joined.index), PLAIN, |_| {});
+            }
+        }
+        let (before, over) = (NOW.plus(Duration::from_millis(9_999)), NOW.plus(age));
+        let other = newcomer(&hub, 1);
+        let joined = hub.join(&mut pool, before, "b", other, |_| {}).unwrap();
+        hub.leave(&mut pool, before, (joined.channel, joined.index), PLAIN, |_| {});
+        hub.check();
+        let refused = Err(JoinError::TooManyOfAddress);
+        assert_eq!(hub.join(&mut pool, over, "b", other, |_| {}), refused);
+        hub.check();
+        assert_eq!((hub.find("b"), pool.lent_bytes()), (None, hub.reserved_bytes()));
+        let third = newcomer(&hub, 3);
+        hub.join(&mut pool, over, "b", third, |_| {}).unwrap();
+        hub.check();
+    }
+
+    #[test]
+    fn an_address_has_a_feed_filled_once_a_second_however_large_the_ring_is() {
+        let history = Some(History { messages_max: 100, age: Duration::from_secs(60) });
+        for feed_bytes in [1_u64 << 20, 8 << 20] {
+            let memory_bytes = 16 * feed_bytes;
+            let limits = Limits { history, feed_bytes, memory_bytes, ..limits() };
+            let mut pool = Pool::new(limits.memory_bytes);
+            let mut hub = Hub::new(&mut pool, &limits, keys());
+            let said = join(&mut pool, &mut hub, "a", 0, PLAIN).unwrap().channel;
+            for _ in 0..80 {
+                let message = Message::Binary(&[0; 100_000]);
+                hub.publish(&mut pool, NOW, said, &message).unwrap();
+            }
+            let holder = from(&hub, 1);
+            let mut fill = |dialect, at| {
+                let prospect = hub.prospect(&mut pool, at, "a", dialect, Wish::default());
+                hub.replays.take(at, holder, prospect.cost_bytes)
+            };
+            let at = |ms: u64| Instant::from_millis(5_000 + ms);
+            assert!(fill(Dialect::ElbowV1, at(0)));
+            assert!(!fill(Dialect::ElbowV1, at(500)) && !fill(Dialect::SocketIo4, at(500)));
+            assert!(fill(Dialect::ElbowV1, at(1_000)));
+        }
     }
 
     #[test]

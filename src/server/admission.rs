@@ -27,6 +27,20 @@ pub(super) enum Entrance<'a> {
     Session { polls: bool },
 }
 
+/// Why somebody is not let into a channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Turned {
+    /// There is no room, as the operator is told.
+    NoRoom(&'static str),
+    /// Whoever wants everything that was said since then, or nothing, gets nothing.
+    Gone,
+    /// The address was just sent its share of what is kept.
+    OverShare,
+}
+
+/// What the operator is told of an address that was just sent its share of what is kept.
+pub(super) const OVER_SHARE: &str = "this address was sent a ring of what is kept within a second";
+
 /// What a newcomer who names no channel may ask for.
 const USUAL: [Entrance<'static>; 2] =
     [Entrance::Channel(DEFAULT_CHANNEL, Dialect::Plain), Entrance::Session { polls: true }];
@@ -137,7 +151,7 @@ impl<S: Socket> Server<S> {
 
     /// Makes a connection a member of `channel` by itself and counts it for its `holder`. Returns
     /// the membership, and where the newcomer begins.
-    pub(in crate::server) fn join(
+    fn join(
         &mut self,
         now: Now,
         slot: u32,
@@ -152,6 +166,50 @@ impl<S: Socket> Server<S> {
         self.connections.out_mut(slot).start_feed(membership.channel, dialect, start.mark);
         self.count_session(holder);
         Ok((membership, start))
+    }
+
+    /// Lets a connection that was told nothing yet into `channel`, where it begins as it wishes.
+    /// With `strict` it wants all of that or nothing.
+    ///
+    /// # Errors
+    /// Why it is not let in; then nothing has changed.
+    pub(in crate::server) fn let_in(
+        &mut self,
+        now: Now,
+        slot: u32,
+        channel: &str,
+        (dialect, wish): (Dialect, Wish),
+        strict: bool,
+    ) -> Result<(Membership, Start), Turned> {
+        let holder = self.holder(slot);
+        if let Some(why) = self.lacks_room(Some(holder), Entrance::Channel(channel, dialect)) {
+            return Err(Turned::NoRoom(why));
+        }
+        let prospect = self.hub.prospect(&mut self.pool, now.mono, channel, dialect, wish);
+        let falls_short = |recovery| strict && !matches!(recovery, None | Some(Recovery::Whole));
+        if falls_short(prospect.recovery) {
+            return Err(Turned::Gone);
+        }
+        // Whoever asks for nothing that is kept is let in, if need be to a feed that is not filled.
+        if wish != Wish::default() && !self.hub.may_replay(now.mono, holder, prospect) {
+            return Err(Turned::OverShare);
+        }
+        let joined = self.join(now, slot, channel, holder, (dialect, wish));
+        let (membership, start) = joined.map_err(|error| Turned::NoRoom(why(error)))?;
+        // A new feed may hold less than the log, and memory may have run out while it was filled.
+        if falls_short(start.recovery) {
+            self.undo_join(now, slot, membership, dialect);
+            return Err(Turned::Gone);
+        }
+        Ok((membership, start))
+    }
+
+    /// Takes back what [`Server::join`] has done, for a connection that was told nothing yet.
+    fn undo_join(&mut self, now: Now, slot: u32, membership: Membership, dialect: Dialect) {
+        self.leave(now, membership.channel, membership.index, dialect);
+        self.connections.change(slot, |conn| conn.out.abandon_feed());
+        self.uncount_session(self.holder(slot));
+        self.metrics.sessions_opened -= 1;
     }
 
     /// How long after the last byte heard a session's first ping is due: within the last half of

@@ -67,7 +67,13 @@ impl<S: Socket> Server<S> {
     }
 
     /// Gives a place in a channel up, and tells the member that fills the gap.
-    fn leave(&mut self, now: Now, channel: ChannelId, index: u32, dialect: Dialect) {
+    pub(in crate::server) fn leave(
+        &mut self,
+        now: Now,
+        channel: ChannelId,
+        index: u32,
+        dialect: Dialect,
+    ) {
         let connections = &mut self.connections;
         let resume = |id| connections.resume(id);
         let place = (channel, index);

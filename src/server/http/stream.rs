@@ -14,7 +14,7 @@ use crate::conn::Role;
 use crate::hub::{DEFAULT_CHANNEL, Recovery, Start, is_channel_name};
 use crate::id::Dialect;
 use crate::reason::CloseReason;
-use crate::server::admission::{Entrance, why};
+use crate::server::admission::{OVER_SHARE, Turned};
 use crate::server::{Event, Server, Socket};
 use crate::time::Now;
 use crate::wire::http::{Method, Request, Version};
@@ -27,9 +27,6 @@ const EVENT_STREAM: Option<&str> = Some("text/event-stream");
 /// The fields of an event stream. The last has nginx pass each event on at once.
 const FIELDS: [Field<'static>; 3] =
     [("Transfer-Encoding", "chunked"), NO_STORE, ("X-Accel-Buffering", "no")];
-
-/// What the operator is told of a client whose address has been sent its share of what is kept.
-const OVER_SHARE: &str = "this address has just been sent what is kept";
 
 /// The channel that the event stream at `path`, which was decoded, is of.
 pub(super) fn channel_at(path: &str) -> Option<&str> {
@@ -125,27 +122,19 @@ impl<S: Socket> Server<S> {
             }
         };
         let (dialect, wish) = (Dialect::EventStream, wish_of(&resume));
-        let (holder, is_get) = (self.holder(slot), request.method == Method::Get);
-        if is_get
-            && let Some(why) = self.lacks_room(Some(holder), Entrance::Channel(channel, dialect))
-        {
-            return self.put_off(now, slot, request, why);
-        }
-        let prospect = self.hub.prospect(now.mono, channel, dialect, wish);
-        let is_whole = matches!(prospect.recovery, None | Some(Recovery::Whole));
-        if resume.strict && !is_whole {
-            let answer = Answer::plain(410).saying(GONE).letting(Lets::Read);
+        let gone = Answer::plain(410).saying(GONE).letting(Lets::Read);
+        if request.method == Method::Head {
+            let prospect = self.hub.prospect(&mut self.pool, now.mono, channel, dialect, wish);
+            let is_whole = matches!(prospect.recovery, None | Some(Recovery::Whole));
+            let answer = if resume.strict && !is_whole { gone } else { streaming(b"") };
             return self.respond(now, slot, request, answer);
         }
-        if !is_get {
-            return self.respond(now, slot, request, streaming(b""));
-        }
-        if !self.hub.may_replay(now.mono, holder, prospect) {
-            return self.put_off(now, slot, request, OVER_SHARE);
-        }
-        let (membership, start) = match self.join(now, slot, channel, holder, (dialect, wish)) {
-            Ok(joined) => joined,
-            Err(error) => return self.put_off(now, slot, request, why(error)),
+        let entered = self.let_in(now, slot, channel, (dialect, wish), resume.strict);
+        let (membership, start) = match entered {
+            Ok(entered) => entered,
+            Err(Turned::NoRoom(why)) => return self.put_off(now, slot, request, why),
+            Err(Turned::Gone) => return self.respond(now, slot, request, gone),
+            Err(Turned::OverShare) => return self.put_off(now, slot, request, OVER_SHARE),
         };
         let mut beginning = Vec::with_capacity(2 * sse::NOTICE_BYTES_MAX);
         write_beginning(&start, &mut beginning);

@@ -11,7 +11,7 @@ use crate::conn::Role;
 use crate::hub::{DEFAULT_CHANNEL, Recovery, Since, Start, Wish, is_channel_name, write_header};
 use crate::id::Dialect;
 use crate::reason::CloseReason;
-use crate::server::admission::{Entrance, why};
+use crate::server::admission::{OVER_SHARE, Turned};
 use crate::server::{Denial, Event, Server, Socket};
 use crate::time::Now;
 use crate::wire::http::{Method, Request, Version};
@@ -54,10 +54,7 @@ pub(in crate::server) fn demand<'b>(request: &Request<'b, '_>) -> Result<Upgrade
 pub(super) const GONE: &[u8] = b"what was said since then is not kept any more";
 
 /// What is said to a client whose address has been sent its share of what is kept.
-const OVER_SHARE: &[u8] = b"this address has just been sent what is kept: come back in a second";
-
-/// What the operator is told of that.
-const SHARE_IS_USED: &str = "this address was sent a ring of what is kept within a second";
+const COME_BACK: &[u8] = b"this address has just been sent what is kept: come back in a second";
 
 /// When an address may be sent as much again.
 const SOON: (&str, &str) = ("Retry-After", "1");
@@ -112,24 +109,19 @@ impl<S: Socket> Server<S> {
             Some(_) | None => Dialect::Plain,
         };
         let wish = wish_of(&resume);
-        let holder = self.holder(slot);
-        if let Some(why) = self.lacks_room(Some(holder), Entrance::Channel(channel, dialect)) {
-            return self.refuse_session(now, slot, request, why);
-        }
-        let prospect = self.hub.prospect(now.mono, channel, dialect, wish);
-        let is_whole = |recovery| matches!(recovery, None | Some(Recovery::Whole));
-        if resume.strict && !is_whole(prospect.recovery) {
-            return self.respond(now, slot, request, Answer::plain(410).saying(GONE));
-        }
-        if !self.hub.may_replay(now.mono, holder, prospect) {
-            let client = self.client(slot);
-            self.events.push(&mut self.pool, Event::Refused { client, why: SHARE_IS_USED });
-            let answer = Answer::plain(429).with(&[SOON]).saying(OVER_SHARE);
-            return self.respond(now, slot, request, answer);
-        }
-        let (membership, start) = match self.join(now, slot, channel, holder, (dialect, wish)) {
-            Ok(joined) => joined,
-            Err(error) => return self.refuse_session(now, slot, request, why(error)),
+        let entered = self.let_in(now, slot, channel, (dialect, wish), resume.strict);
+        let (membership, start) = match entered {
+            Ok(entered) => entered,
+            Err(Turned::NoRoom(why)) => return self.refuse_session(now, slot, request, why),
+            Err(Turned::Gone) => {
+                return self.respond(now, slot, request, Answer::plain(410).saying(GONE));
+            }
+            Err(Turned::OverShare) => {
+                let client = self.client(slot);
+                self.events.push(&mut self.pool, Event::Refused { client, why: OVER_SHARE });
+                let answer = Answer::plain(429).with(&[SOON]).saying(COME_BACK);
+                return self.respond(now, slot, request, answer);
+            }
         };
         let mut greeting = Vec::new();
         if dialect == Dialect::ElbowV1 {
@@ -144,11 +136,8 @@ impl<S: Socket> Server<S> {
             own: &greeting,
             lags: start.missed > 0,
         };
-        let is_told = self.switch_protocols(now, slot, offer, opening);
-        // There was no memory for a part of what should have followed.
-        let is_short = resume.strict && !is_whole(start.recovery);
-        if !is_told || is_short {
-            self.remove(now, slot, CloseReason::NoMemory, is_short);
+        if !self.switch_protocols(now, slot, offer, opening) {
+            self.remove(now, slot, CloseReason::NoMemory, false);
         }
     }
 

@@ -207,8 +207,9 @@ impl<S: Socket> Server<S> {
         let mut portion = Portion::new();
         let through = self.gather(now, channel, budget, &mut portion);
         self.send_portion(now, &portion, batch);
-        // Somebody's end may have been the channel's, if they were alone there.
-        if self.hub.is_gone(channel) {
+        // Whoever has ended may have been the last member. Then the channel is gone, too, or lives
+        // on without a sweep because something is kept there.
+        if self.hub.is_gone(channel) || self.hub.channel(channel).is_empty() {
             return true;
         }
         if !through {
