@@ -26,9 +26,13 @@ pub const CONNECTIONS_DEFAULT_MAX: u64 = 65_536;
 /// lists. Asserted against the real sizes in `server/mod.rs`.
 pub const CONNECTION_BYTES: usize = 256;
 
-/// Bytes of what a channel keeps that a new feed is filled with: the newest. Filling takes 1 to 3
-/// ms for these, which is what a turn may take.
+/// Bytes of what a channel keeps that a new feed is filled with: the newest. Filling takes 1 to 4
+/// ms for these, which is about what a turn may take.
 pub const FILL_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Messages of what a channel keeps that a new feed is filled with: the newest. Small messages cost
+/// more than their bytes.
+pub const FILL_MESSAGES_MAX: u64 = 4096;
 
 /// Buckets in which it is counted how much of what is kept each client address was sent lately.
 pub const REPLAY_BUCKETS: usize = 4096;
@@ -369,8 +373,8 @@ impl Limits {
     /// The memory that these limits add up to at the worst.
     pub fn ceiling(&self) -> Ceiling {
         // Every session may come from another address, and so may every feed have done.
-        let rings = DIALECTS + u64::from(self.history.is_some());
-        let addresses = self.connections_max as u64 + rings * self.channels_max as u64;
+        let brought = 1 + DIALECTS + u64::from(self.history.is_some());
+        let addresses = self.connections_max as u64 + brought * self.channels_max as u64;
         let tables_bytes = (self.slots() * CONNECTION_BYTES) as u64
             + self.channels_max as u64 * CHANNEL_BYTES
             + addresses * ADDRESS_BYTES

@@ -679,11 +679,11 @@ fn the_report_ends_with_ceiling_capacity_and_warnings() {
 client addresses: from the PROXY header of trusted peers, or else the socket
 idle HTTP connections: closed after 15s (default)
 messages: up to 64 KiB, whatever is in them
-memory ceiling, user space: 72.3 MiB (75907928 bytes): --memory, 400.8 KiB for tables, 8 MiB \
+memory ceiling, user space: 72.3 MiB (75909816 bytes): --memory, 402.6 KiB for tables, 8 MiB \
          for the program
 memory ceiling, kernel share per connection: 332 KiB (339968 bytes)
 memory ceiling, kernel share in all: 350.1 MiB (367165440 bytes)
-memory ceiling, total: 422.5 MiB (443073368 bytes)
+memory ceiling, total: 422.5 MiB (443075256 bytes)
 capacity: 1000 sessions, 64 connections more for pages, probes and refusals, and 16 for \
          --health-listen; 32 channels; memory for 56 feeds
 warning: the memory ceiling, 422.5 MiB, is more than the machine or its control group has, 256 \

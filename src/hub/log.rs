@@ -19,7 +19,7 @@ use super::History;
 use super::message::{Message, PlainForm, plain_form};
 use crate::feed::{Feed, Mark};
 use crate::id::{Offset, Seq};
-use crate::limits::FILL_BYTES_MAX;
+use crate::limits::{FILL_BYTES_MAX, FILL_MESSAGES_MAX};
 use crate::pool::Pool;
 use crate::time::Instant;
 use crate::wire::socketio::{ATTACHMENTS_MAX, event_of};
@@ -108,9 +108,11 @@ impl Log {
     }
 
     /// Where a new feed begins to be filled, so that this takes a bounded time: with the oldest
-    /// message that is kept, or with the first of the newest [`FILL_BYTES_MAX`].
+    /// message that is kept, or with the first of the newest [`FILL_BYTES_MAX`] and
+    /// [`FILL_MESSAGES_MAX`].
     fn fill_start(&self) -> Mark {
-        let reach = Offset(self.feed.head().0.saturating_sub(FILL_BYTES_MAX));
+        let newest = self.feed.newest(FILL_MESSAGES_MAX, self.feed.first()).offset;
+        let reach = Offset(self.feed.head().0.saturating_sub(FILL_BYTES_MAX)).max(newest);
         let Mark { offset, seq } = self.feed.locate(reach.max(self.feed.tail()));
         // Inside of a record, the count is that of the records before it.
         let is_inside = offset > reach.max(self.feed.tail());

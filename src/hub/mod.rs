@@ -135,14 +135,14 @@ pub struct Prospect {
 }
 
 // A channel counts as itself, its two names with the allocator's overhead, its place in the table
-// of names, which doubles when it grows, and its places in the lists of active channels and of
-// those whose sweep has ended.
+// of names, which doubles when it grows, and its places in the lists of active channels, of those
+// without members and of those whose sweep has ended.
 const _: () = assert!(
     size_of::<Channel>()
         + 8
         + 2 * (CHANNEL_NAME_BYTES_MAX + 1 + 16)
         + ((size_of::<(Box<str>, ChannelId)>() + 1) * 16).div_ceil(7)
-        + size_of::<ChannelId>()
+        + 2 * size_of::<ChannelId>()
         + 2 * size_of::<u64>()
         <= CHANNEL_BYTES as usize
 );
@@ -221,6 +221,8 @@ pub struct Hub {
     with_offset: bool,
     /// Not after the first moment at which a channel without members ends.
     over_at: Instant,
+    /// Channels without members, while they are looked at; otherwise empty.
+    left: Vec<ChannelId>,
     /// How much of what is kept each client address has been sent lately.
     replays: Replays,
     /// What the epochs of channels are drawn from, with how many there have been.
@@ -271,6 +273,7 @@ impl Hub {
             history: limits.history,
             with_offset: false,
             over_at: Instant::NEVER,
+            left: Vec::with_capacity(limits.channels_max),
             replays: Replays::new(limits),
             epochs,
             born: 0,
@@ -300,8 +303,8 @@ impl Hub {
     /// Publishers of the channel that need not wait any more, since there is one more member that
     /// is not choked, go to `resume`.
     ///
-    /// If the newcomer's address may not be sent so much now, it begins with what comes next, unless
-    /// it has missed nothing, and is told so.
+    /// If the newcomer's address may not be sent so much now, it begins with what comes next,
+    /// unless it has missed nothing, and is told so.
     ///
     /// Work: if the newcomer is the first of its dialect, a copy of what the channel keeps, which
     /// [`Joined::filled_bytes`] tells.
@@ -345,6 +348,9 @@ impl Hub {
             start.recovery = wish.since.map(|_| Recovery::Gone);
         }
         let index = channel.join(member, dialect);
+        if start.missed > 0 && channel.visit_first(dialect, start.mark, self.turn_us) {
+            self.active.push_back(id);
+        }
         channel.review(&mut resume);
         Ok(Joined { channel: id, index, start, filled_bytes })
     }
@@ -507,8 +513,10 @@ impl Hub {
         self.over_at = Instant::NEVER;
         let is_left =
             |(key, channel): (usize, &Channel)| channel.is_empty().then_some(ChannelId(key as u32));
-        let left: Vec<ChannelId> = self.channels.iter().filter_map(is_left).collect();
-        left.into_iter().for_each(|id| self.end_if_over(pool, now, id));
+        let mut left = core::mem::take(&mut self.left);
+        left.extend(self.channels.iter().filter_map(is_left));
+        left.drain(..).for_each(|id| self.end_if_over(pool, now, id));
+        self.left = left;
     }
 
     /// When [`Hub::expire_channels`] is worth calling; `None` if every channel has members.

@@ -355,3 +355,25 @@ fn who_asks_for_nothing_that_is_kept_is_let_in_whatever_its_address_was_sent() {
         world.say(&reader, reader_id, b"");
     }
 }
+
+#[test]
+fn who_has_just_come_back_is_not_overtaken_before_it_was_sent_anything() {
+    let mut world = world(1_000);
+    let (publisher, publisher_id) = world.open_plain("/ws/news");
+    for _ in 0..20 {
+        world.say(&publisher, publisher_id, &frame(1, &[b'x'; 400]));
+    }
+    let (reader, reader_id) = world.connect();
+    let head = "GET /ws/news?last=100 HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
+                Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: elbow.v1\r\n\r\n";
+    reader.0.borrow_mut().to_server.extend(head.as_bytes());
+    publisher.0.borrow_mut().to_server.extend(frame(1, &[b'y'; 400]));
+    // Both have come by one turn, as usual in a busy channel.
+    world.ready(reader_id, READABLE);
+    world.ready(publisher_id, READABLE);
+    world.settle();
+    let heard = texts(&reader.heard());
+    let last = heard.last().expect("a greeting at least");
+    assert!(last.ends_with("yyy"), "{} messages, then {last:?}", heard.len() - 1);
+}

@@ -503,7 +503,7 @@ fn who_is_over_its_share_of_what_is_kept_is_told_when_to_come_back() {
     assert_eq!(world.listen("/sse?last=6", "").data().len(), 6);
     let retry_ms = put_off(&mut world, "/sse?last=6");
     assert!(retry_ms >= 1000, "{retry_ms}");
-    assert_eq!(world.refusals(), ["this address has just been sent what is kept"]);
+    assert_eq!(world.refusals(), ["this address was sent a ring of what is kept within a second"]);
     world.pass(Duration::from_millis(retry_ms));
     assert_eq!(world.listen("/sse?last=6", "").data().len(), 6);
 }

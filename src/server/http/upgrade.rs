@@ -100,9 +100,13 @@ impl<S: Socket> Server<S> {
             let answer = Answer::plain(403).saying(b"pages of this origin may not connect here");
             return self.respond(now, slot, request, answer);
         }
-        let Ok(resume) = Resume::parse(request.query) else {
-            let answer = Answer::plain(400).saying(b"since or last is malformed");
-            return self.respond(now, slot, request, answer);
+        let resume = match Resume::parse(request.query) {
+            Ok(resume) => resume,
+            Err(malformed) => {
+                let text = malformed.to_string();
+                let answer = Answer::plain(400).saying(text.as_bytes());
+                return self.respond(now, slot, request, answer);
+            }
         };
         let dialect = match offer.protocol {
             Some(ws::ELBOW_V1) => Dialect::ElbowV1,
