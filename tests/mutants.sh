@@ -98,7 +98,7 @@ mutant "publishers never resumed" \
   's/self.grace_until = None;/self.grace_until = Some(Instant::NEVER);/'
 # A channel forgets to count what is said in it.
 mutant "a message without a number" \
-  's/self.position.seq += 1;/self.position.seq += 0;/'
+  's/self.position.seq = number;/let _ = number;/'
 # Publishers of a room that was waited for do not take turns.
 mutant "who had a word is first again" \
   's/self\.paused\[usize::from(had_its_say)\]/self.paused[usize::from(false \&\& had_its_say)]/'
@@ -160,7 +160,7 @@ mutant "session: an acknowledgement skipped" \
   's/ack.filter(|_| is_member)/ack.filter(|number| is_member \&\& number % 5 > 0)/'
 # A newcomer begins in front of its own greeting.
 mutant "session: a greeting to oneself" \
-  's/let mark = self.hub.feed(joined.channel, newcomer.dialect).mark();/let mark = joined.mark;/'
+  's/start.mark = self.hub.feed(channel, newcomer.dialect).mark();/let _ = \&mut start.mark;/'
 # Only the first newcomer is greeted.
 mutant "session: a greeting that is said once" \
   's/self.settings.greeting = greeting;/let _ = greeting;/'
@@ -207,6 +207,55 @@ mutant "admission: the default channel has nothing set aside" \
 # Sessions that enter no namespace stay, however many they are.
 mutant "admission: handshakes keep others out" \
   's/while self.sessions.unentered() > self.settings.limits.unentered_max()/while self.sessions.unentered() > usize::MAX - 1/'
+
+# Who comes back does not get the first message that it missed.
+mutant "history: off by one at the seam" \
+  's/if self.message_of(Seq(middle)) > message {/if self.message_of(Seq(middle)) > message + 1 {/'
+# Who comes back gets the last message that it had again.
+mutant "history: a record twice" \
+  's/} else { feed.after(since.seq) }, since)/} else { feed.after(since.seq.saturating_sub(1)) }, since)/'
+# A number is taken for one of the channel's, whatever life it is from.
+mutant "history: a position of another epoch believed" \
+  's/since.epoch != newest.epoch || since.seq > newest.seq/since.seq > newest.seq/'
+# What a ring has dropped is not known to be missing.
+mutant "history: missing forgotten at eviction" \
+  's/^            self.missing = \*message;/            let _ = message;/'
+# Readers of positions are not told where they begin.
+mutant "history: no greeting" \
+  '/pub(super) fn upgrade(/,/^    }/s/if dialect == Dialect::ElbowV1 {/if false \&\& dialect == Dialect::ElbowV1 {/'
+# Who wants the newest is told the position of the first of them, not of the one before.
+mutant "history: a greeting with a wrong position" \
+  's/false => feed.message_of(mark.seq) - 1,/false => feed.message_of(mark.seq),/'
+# Readers of positions are told of one message too few.
+mutant "history: missed is wrong" \
+  's/let missed = feed.mark().seq.0 - mark.seq.0;/let missed = (feed.mark().seq.0 - mark.seq.0).saturating_sub(1);/'
+# A ring that is filled for its first reader lacks the oldest message that is kept.
+mutant "history: a filled ring loses its first record" \
+  's/let mut place = self.fill_start();/let mut place = self.feed.next(self.fill_start()).unwrap_or(self.fill_start());/'
+# A ring that was not filled counts as having everything.
+mutant "history: what is not filled in counts as there" \
+  's/Some(_) => Feed::numbered(feed_bytes, self.position.seq),/Some(_) => Feed::numbered(feed_bytes, 0),/'
+# Age is looked at when a channel ends, and not when somebody wants what is kept.
+mutant "history: expired messages are served" \
+  '/pub fn prospect(/,/^    }/s/channel.expire_log(now);//'
+# One message too few is sent to who wants the newest.
+mutant "history: one of the newest too few" \
+  's/self.next.saturating_sub(count)/self.next.saturating_sub(count.saturating_sub(1))/'
+# A channel ends with its last member, whatever it keeps.
+mutant "history: nothing outlives the last member" \
+  's/if let Some(over_at) = channel.over_at() {/if let Some(over_at) = channel.over_at().filter(|_| false) {/'
+# A channel without members goes on for as long again as it should.
+mutant "history: a channel lives too long" \
+  's/self.said_at(newest).plus(self.history.age))/self.said_at(newest).plus(self.history.age).plus(self.history.age))/'
+# An address is sent what is kept as often as it likes.
+mutant "history: a share without end" \
+  's/if until <= latest { Ok/if true || until <= latest { Ok/'
+# A proxy is charged with what all behind it are sent.
+mutant "history: proxies have a share" \
+  's/if bytes == 0 || holder.is_proxy || self/if bytes == 0 || self/'
+# Who is strict is let in although its new ring has room for less than what is kept.
+mutant "history: a gap for the strict" \
+  's/if resume.strict \&\& !is_whole(start.recovery) {/if false \&\& !is_whole(start.recovery) {/'
 
 echo "$caught of $all caught"
 [ "$caught" -eq "$all" ]

@@ -21,12 +21,14 @@
 //! ```text
 //! climate attack           what one run is like, and who attacks in it
 //! socket                   the fake network
-//! client speech            the people, and what they say
+//! client speech wish       the people, what they say, and where they want to begin
 //! person parting           those who speak Socket.IO, and how they go
 //! flood swarm              what attackers say who do not speak Socket.IO, and who do
 //! decode packet            what clients understand
 //! world siege              what happens when; when attackers come
 //! oracle attend hearing    what must be true of what is said: to all, to sessions, to one session
+//! coming                   where whoever comes begins, and that coming back leaves no seam
+//! past                     what is kept of what was said, and who must be sent it again
 //! turns                    whose word it was
 //! rest pulse calm          what must hold after a turn, of who lives, when nobody begins anything
 //! due promise              by how much the server may be late: in time, in turns
@@ -41,6 +43,8 @@ mod attend;
 mod client;
 #[path = "sim/climate.rs"]
 mod climate;
+#[path = "sim/coming.rs"]
+mod coming;
 #[path = "harness/contract.rs"]
 mod contract;
 #[path = "sim/decode.rs"]
@@ -53,6 +57,8 @@ mod hearing;
 mod oracle;
 #[path = "sim/packet.rs"]
 mod packet;
+#[path = "sim/past.rs"]
+mod past;
 #[path = "sim/person.rs"]
 mod person;
 #[path = "sim/socket.rs"]
@@ -61,6 +67,8 @@ mod socket;
 mod tally;
 #[path = "sim/turns.rs"]
 mod turns;
+#[path = "sim/wish.rs"]
+mod wish;
 #[path = "sim/world.rs"]
 mod world;
 
@@ -71,6 +79,7 @@ use std::thread;
 
 use attack::Attack;
 use elbow::reason::CloseReason;
+use oracle::Return;
 use tally::Tally;
 use world::Journal;
 
@@ -203,6 +212,9 @@ fn assert_variety(tally: &Tally) {
     for reason in CloseReason::ALL {
         let seen = tally.reasons & 1 << reason as u32 != 0;
         assert!(seen, "nothing ended as {reason:?}");
+    }
+    for (what, count) in Return::ALL.into_iter().zip(tally.returned) {
+        assert!(count > 0, "nobody came back and was {what:?}");
     }
 }
 

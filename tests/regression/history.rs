@@ -377,3 +377,59 @@ fn who_has_just_come_back_is_not_overtaken_before_it_was_sent_anything() {
     let last = heard.last().expect("a greeting at least");
     assert!(last.ends_with("yyy"), "{} messages, then {last:?}", heard.len() - 1);
 }
+
+#[test]
+fn who_wants_nothing_of_the_past_is_let_in_whatever_its_address_was_sent() {
+    let mut world = world(10_000);
+    world.now.mono = world.now.mono.plus(Duration::from_secs(10));
+    let (publisher, publisher_id) = world.open_plain("/ws");
+    let ring = settings().limits.feed_bytes as usize;
+    let message = vec![b'x'; ring / 8];
+    (0..6).for_each(|_| world.say(&publisher, publisher_id, &frame(1, &message)));
+    let (client, _) = world.open_plain("/ws?last=6");
+    assert!(client.heard().starts_with(b"HTTP/1.1 101 "));
+    // Each would be the first reader of its dialect, for which what is kept is filled into a ring.
+    let target = |query: &str| format!("/ws{query}");
+    for query in ["?last=1", "?since=a"] {
+        let (refused, _) = world.open(&target(query), "Sec-WebSocket-Protocol: elbow.v1\r\n");
+        assert!(refused.heard().starts_with(b"HTTP/1.1 429 "), "{query}");
+    }
+    for query in ["", "?last=0", "?strict"] {
+        let client = world.open_v1(&target(query));
+        let greeting = client.greeting();
+        assert!(greeting.ends_with(r#".6","missed":0}"#), "{query}: {greeting}");
+        client.leave(&mut world);
+    }
+    // A ring that was not filled has nothing for others, and they are told so.
+    let reader = world.open_v1("/ws");
+    let epoch = epoch_of(&reader.greeting()).to_owned();
+    let late = world.open_v1(&format!("/ws?since={epoch}.5"));
+    assert!(late.greeting().ends_with(r#".6","recovered":false,"missed":0}"#));
+}
+
+#[test]
+fn who_is_strict_and_would_have_a_gap_is_refused_also_if_its_ring_is_new() {
+    let mut world = world(10_000);
+    let (publisher, publisher_id) = world.open_plain("/ws");
+    let reader = world.open_v1("/ws");
+    let epoch = epoch_of(&reader.greeting()).to_owned();
+    // In a ring of elbow.v1, each takes more bytes than in what is kept.
+    let entries = settings().limits.feed_bytes as usize / 64;
+    let message = [b'x'; 50];
+    (0..entries).for_each(|_| world.say(&publisher, publisher_id, &frame(2, &message)));
+    reader.leave(&mut world);
+    let before = world.server.sessions();
+    let target = format!("/ws?strict&since={epoch}.1");
+    for _ in 0..2 {
+        let (refused, _) = world.open(&target, "Sec-WebSocket-Protocol: elbow.v1\r\n");
+        assert!(refused.heard().starts_with(b"HTTP/1.1 410 "));
+        assert_eq!(world.server.sessions(), before);
+        world.pass(Duration::from_secs(1));
+    }
+    // In a plain ring they have room.
+    let (plain, _) = world.open_plain(&target);
+    assert!(plain.heard().starts_with(b"HTTP/1.1 101 "));
+    world.pass(Duration::from_secs(1));
+    let newest = format!("/ws?strict&since={epoch}.{}", entries - 1);
+    assert_eq!(world.open_v1(&newest).messages().len(), 1);
+}

@@ -4,6 +4,8 @@
 //! Every unit on a person's connection goes through here: an answer must be one to what was asked,
 //! and every packet in it, or in a frame, goes to the session's [`Hearing`](super::hearing).
 
+use core::net::IpAddr;
+
 use elbow::limits;
 use elbow::reason::CloseReason;
 use elbow::server::Event;
@@ -11,10 +13,12 @@ use elbow::server::Event;
 use super::client::{Client, Notice};
 use super::climate::Climate;
 use super::decode::{Response, Unit};
+use super::hearing::Saying;
 use super::oracle::{Later, Oracle};
 use super::packet::{self, Packet, Said};
 use super::person::{Heard, Person, Purpose};
 use super::turns::Speaker;
+use super::wish::Wish;
 
 impl Oracle {
     pub(crate) fn session_event(
@@ -22,29 +26,28 @@ impl Oracle {
         now_ms: u64,
         climate: &Climate,
         person: &mut Person,
+        account: Option<IpAddr>,
         event: &Event,
     ) -> Option<Later> {
+        let dialect = person.dialect();
         let hearing = &mut person.hearing;
         match event {
             Event::Opened { channel, .. } => {
                 self.entered = true;
                 let log = self.channels.entry(channel.clone()).or_default();
-                let optional = self.greetings_uncertain;
-                log.push_greeting(self.turn, climate, channel, optional);
+                log.push_greeting(self.turn, climate, channel, self.greetings_uncertain);
                 hearing.entered(now_ms, channel, log.spoken.len());
+                self.joined(now_ms, climate, channel, (dialect, account), &Wish::default());
             }
             Event::Message { text, .. } => {
                 self.published += 1;
-                let is_late = climate.order_ms_max.is_some();
-                let saying = hearing.published(now_ms, text, is_late);
+                let saying = hearing.published(now_ms, text, climate.order_ms_max.is_some());
                 let speaker = Speaker::Person(person.number);
                 let roams = person.hearing.channels().count() > 1;
                 self.turns.spoke(now_ms, &saying.channel, speaker, roams);
                 let log = self.channels.get_mut(&saying.channel).expect("it was entered");
-                log.push_spoken(self.turn, saying.spoken);
-                if let Some(message) = saying.plain {
-                    log.push_plain(self.turn, message);
-                }
+                let Saying { args, spoken, plain, .. } = saying;
+                log.push((now_ms, self.turn), Some(&args), spoken, plain);
             }
             Event::Lapped { channel, lag_bytes, .. } => {
                 hearing.is_lapped = true;
@@ -58,6 +61,7 @@ impl Oracle {
             }
             Event::Closed { channel, reason, duration, messages_in, messages_out, .. } => {
                 hearing.ended(channel, *reason);
+                self.parted(now_ms, climate, channel, dialect);
                 return Some(Later::Left {
                     person: person.number,
                     channel: channel.clone(),

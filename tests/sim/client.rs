@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 
+use elbow::id::Dialect;
 use elbow::reason::CloseReason;
 use elbow::server::Listener;
 use elbow::settings::ProxyMode;
@@ -22,8 +23,10 @@ use elbow::settings::ProxyMode;
 use super::attack::Attack;
 use super::climate::{Climate, Dice, People};
 use super::decode::Decoder;
+use super::past::Start;
 use super::person::{Heard, Purpose};
 use super::socket::Link;
+use super::wish::{Trail, Wish};
 pub(crate) use speech::payload;
 
 /// What some clients say in a handshake beside what they must; to a server all of it is harmless.
@@ -76,13 +79,20 @@ pub(crate) struct Expected {
 }
 
 /// What the client learns of what it has taken.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Notice {
     Upgraded,
     Refused,
     LastAnswer,
     Ping,
     Close(Option<u16>),
+    /// Reading begins here; if `recovered`, where it ended before.
+    Began {
+        at: Trail,
+        recovered: bool,
+    },
+    /// A message, behind which the reader is here.
+    Told(Trail),
     /// Something for the person whose connection this is.
     Carried(Heard),
 }
@@ -145,6 +155,14 @@ enum Role {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) channel: Box<str>,
+    /// The life of the channel in which it came.
+    pub(crate) life: usize,
+    /// Where it may begin; more than one place only if memory was scarce.
+    pub(crate) starts: Vec<Start>,
+    /// It was told where it begins, if it is told so.
+    pub(crate) is_greeted: bool,
+    /// The turn in which it was last given something, or came.
+    pub(crate) got_turn: u64,
     /// The first message that it is to get, by its place in the channel's log.
     pub(crate) joined: usize,
     pub(crate) got: usize,
@@ -223,6 +241,14 @@ pub(crate) struct Client {
     pub(crate) strays: isize,
     /// Whether it asks for nothing but whether the server is alive.
     pub(crate) probes: bool,
+    /// Whether it speaks `elbow.v1`.
+    pub(crate) is_positioned: bool,
+    /// Where it wants to begin.
+    pub(crate) wish: Wish,
+    /// How far it has taken what it was told, on this connection or one before.
+    pub(crate) trail: Option<Trail>,
+    /// Whether it comes back when it has gone.
+    pub(crate) returns: bool,
     /// The last turn in which the server could not write to it.
     pub(crate) free_turn: u64,
     /// The last turn in which the server had not been told all that it has said.
@@ -241,6 +267,8 @@ pub(crate) struct Client {
 }
 
 pub(crate) const SESSION_CLOSED: &[u16] = &[101, 503];
+/// What somebody may be answered who wants what was said before.
+const WISH_CLOSED: &[u16] = &[101, 410, 429, 503];
 
 /// How somebody ends.
 fn draw_end(dice: &mut Dice, people: &People) -> End {
@@ -340,6 +368,10 @@ impl Client {
             has_attacked: false,
             strays: 0,
             probes: false,
+            is_positioned: false,
+            wish: Wish::default(),
+            trail: None,
+            returns: false,
             free_turn: 0,
             told_turn: 0,
             role: Role::Silent,
@@ -398,6 +430,54 @@ impl Client {
     /// The address on whose account its session is.
     pub(crate) fn ip(&self) -> IpAddr {
         if self.header_counts { self.claimed.ip() } else { self.peer.ip() }
+    }
+
+    /// The address that is charged with what it brings and is sent again; `None` for a proxy, which
+    /// is on nobody's account.
+    pub(crate) fn account(&self, climate: &Climate) -> Option<IpAddr> {
+        let expects_proxies = climate.settings.proxy != ProxyMode::Off;
+        let is_trusted = climate.settings.trust.contains(self.peer.ip());
+        let is_proxy = expects_proxies && is_trusted && !self.header_counts;
+        (!is_proxy).then(|| self.ip())
+    }
+
+    /// What it reads as a member of its channel.
+    pub(crate) fn dialect(&self) -> Dialect {
+        if self.is_positioned { Dialect::ElbowV1 } else { Dialect::Plain }
+    }
+
+    /// The channel that it asks for.
+    pub(crate) fn channel_name(&self, climate: &Climate) -> String {
+        climate.channel(self.channel)
+    }
+
+    /// Whether it is a plain WebSocket that may want something that was said before it came.
+    pub(crate) fn may_wish(&self) -> bool {
+        self.role == Role::Socket && self.attack.is_none()
+    }
+
+    /// Whether it comes back when it has gone, be it that it was refused.
+    pub(crate) fn may_return(&self) -> bool {
+        self.returns && matches!(self.role, Role::Socket | Role::Web) && self.attack.is_none()
+    }
+
+    /// A plain WebSocket comes back to its channel, from its address, with the trail that it has.
+    pub(crate) fn come_back_as(
+        &self,
+        number: usize,
+        link: Rc<Link>,
+        scene: &mut Scene<'_>,
+    ) -> Client {
+        let at = |address: SocketAddr| SocketAddr::new(address.ip(), 1024 + number as u16);
+        Client {
+            role: Role::Socket,
+            listener: Listener::Public,
+            channel: self.channel,
+            peer: at(self.peer),
+            claimed: at(self.claimed),
+            trail: self.trail.clone(),
+            ..Client::new(number, link, scene)
+        }
     }
 
     /// Whether it asks for nothing but the default channel.
@@ -530,6 +610,20 @@ impl Client {
             }
             Notice::LastAnswer if self.role == Role::Carrier => self.end = End::Fin,
             Notice::LastAnswer => {}
+            Notice::Began { at, recovered } => {
+                let before = self.trail.replace(at).filter(|_| recovered && self.wish.is_own);
+                if let (Some(before), Some(at)) = (before, &self.trail) {
+                    assert_eq!(before.life, at.life, "#{} is in another life", self.number);
+                    assert_eq!(before.place, at.place, "#{}: a seam", self.number);
+                }
+            }
+            Notice::Told(at) => {
+                let before = self.trail.replace(at.clone());
+                if let Some(before) = before {
+                    let next = (before.life, before.place + 1);
+                    assert_eq!((at.life, at.place), next, "#{}: whole and in order", self.number);
+                }
+            }
             Notice::Carried(heard) => self.heard.push(heard),
             Notice::Close(code) if self.role == Role::Carrier => {
                 if self.sent_code.is_none() && !self.over {

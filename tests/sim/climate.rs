@@ -5,7 +5,7 @@
 //! everything is small and slow, in another only the clock jumps. Most rates are zero in most runs,
 //! so that what a run shows can be told from the rest.
 
-use elbow::limits::Limits;
+use elbow::limits::{History, Limits};
 use elbow::settings::{Events, Greeting, ProxyMode, Settings, Trust};
 use elbow::time::Duration;
 use elbow::wire::base_path::BasePath;
@@ -124,6 +124,24 @@ pub(crate) struct Climate {
     pub(crate) attacks: Attacks,
     /// The order of messages is decided elsewhere, which takes at most so long.
     pub(crate) order_ms_max: Option<u64>,
+    pub(crate) returns: Option<Returns>,
+}
+
+/// Plain WebSockets that want what was said before they came, and come back. Rates per mille.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Returns {
+    /// The seed of all that is drawn for them, so that others are what they would be without.
+    pub(crate) seed: u64,
+    /// Those that speak `elbow.v1`.
+    pub(crate) positioned: u64,
+    /// Newcomers that ask for something.
+    pub(crate) wishes: u64,
+    /// Those that come back.
+    pub(crate) again: u64,
+    /// Those of them that do at once.
+    pub(crate) hasty: u64,
+    /// How long the others stay away at most.
+    pub(crate) away_ms_max: u64,
 }
 
 impl Climate {
@@ -166,6 +184,7 @@ impl Climate {
             big_file_bytes: dice.pick(&[300, 5000, 40_000]).min(temper.send_bytes * 50),
             attacks: Attacks::default(),
             order_ms_max: None,
+            returns: None,
             settings,
         }
     }
@@ -183,6 +202,41 @@ pub(crate) fn draw_greeting(seed: u64, climate: &mut Climate) {
     let mut dice = Dice::new(seed ^ 0x0067_7265_6574);
     let name = dice.pick(&[Some("hi"), Some("hi"), Some("h\u{e9}\n\"\u{1}"), None]);
     climate.settings.greeting = name.map(Greeting::named);
+}
+
+/// Whether channels keep what was said, and who asks for it, drawn apart for the same reason.
+/// Memory is as scarce as it would be without.
+pub(crate) fn draw_history(seed: u64, climate: &mut Climate) {
+    let mut dice = Dice::new(seed ^ 0x0068_6973_746f_7279);
+    if !dice.chance(450) {
+        return;
+    }
+    let limits = &mut climate.settings.limits;
+    if dice.chance(500) {
+        // A place for everybody, and people that are soon gone, in channels that go on.
+        limits.connections_max = limits.connections_max.max(40);
+        let people = &mut climate.people;
+        people.clients_max = people.clients_max.clamp(5, 60);
+        (people.web, people.socket_io) = (people.web.min(100), people.socket_io.min(500));
+        people.think_ms = people.think_ms.min(50);
+        people.rude = people.rude.max(300);
+    }
+    if dice.chance(900) {
+        let messages_max = dice.pick(&[1, 2, 7, 50, 10_000, 10_000]);
+        let age = Duration::from_millis(dice.pick(&[60, 1_000, 10_000, 120_000, 120_000]));
+        limits.history = Some(History { messages_max, age });
+        let before = Limits::default_channel_bytes(limits.feed_bytes, None);
+        let with = Limits::default_channel_bytes(limits.feed_bytes, limits.history);
+        limits.memory_bytes += with - before + if climate.tiny_memory { 0 } else { 16 << 20 };
+    }
+    climate.returns = Some(Returns {
+        seed: dice.next(),
+        positioned: dice.pick(&[200, 500, 900]),
+        wishes: dice.pick(&[100, 500, 900]),
+        again: dice.pick(&[500, 900, 1000]),
+        hasty: dice.pick(&[200, 500, 900]),
+        away_ms_max: dice.pick(&[300, 3_000, 30_000]),
+    });
 }
 
 fn draw_temper(dice: &mut Dice) -> Temper {

@@ -40,6 +40,8 @@ pub(crate) struct Response {
     pub(crate) status: u16,
     /// `Connection: close`.
     pub(crate) closes: bool,
+    /// The subprotocol that was chosen.
+    pub(crate) protocol: Option<String>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -150,6 +152,9 @@ fn response(bytes: &[u8], to_head: bool) -> Option<(usize, Unit)> {
     let mut lengths = fields.iter().filter(|(name, _)| *name == "Content-Length");
     let length = lengths.next().map(|(_, value)| value.parse::<usize>().expect("a length"));
     assert!(lengths.next().is_none(), "two lengths");
+    let mut protocols = fields.iter().filter(|(name, _)| *name == "Sec-WebSocket-Protocol");
+    let protocol = protocols.next().map(|(_, protocol)| (*protocol).to_owned());
+    assert!(protocols.next().is_none(), "two subprotocols");
     let closes = fields.contains(&("Connection", "close"));
     let has_date = fields.iter().any(|(name, _)| *name == "Date");
     assert!(has_date || status == 100, "no Date: {head}");
@@ -160,5 +165,5 @@ fn response(bytes: &[u8], to_head: bool) -> Option<(usize, Unit)> {
     let has_body = (!to_head || status == 408) && !matches!(status, 100 | 101 | 204 | 304);
     let length = if has_body { length.expect("a length") } else { 0 };
     let body = bytes.get(end + 4..end + 4 + length)?.to_vec();
-    Some((end + 4 + length, Unit::Response(Response { status, closes, body })))
+    Some((end + 4 + length, Unit::Response(Response { status, closes, protocol, body })))
 }

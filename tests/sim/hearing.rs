@@ -16,6 +16,7 @@ use elbow::text::cut;
 use super::client::{Message, Reasons};
 use super::climate::Climate;
 use super::packet::{self, Packet, Said, said};
+use super::past::Past;
 
 /// One record of a channel, as Socket.IO clients get it.
 #[derive(Clone, Debug)]
@@ -34,6 +35,9 @@ pub(crate) struct Spoken {
 pub(crate) struct Log {
     /// As plain WebSockets get it.
     pub(crate) plain: Vec<Message>,
+    /// The number of each of those in the life of the channel; 0 if it was said to nobody.
+    pub(crate) plain_numbers: Vec<u64>,
+    pub(crate) past: Past,
     pub(crate) spoken: Vec<Spoken>,
     /// The turns in which they were.
     pub(crate) plain_turns: Vec<u64>,
@@ -146,12 +150,34 @@ pub(crate) struct Hearing {
 }
 
 impl Log {
-    pub(crate) fn push_plain(&mut self, turn: u64, message: Message) {
-        self.plain.push(message);
-        self.plain_turns.push(turn);
+    /// Something was said, in the form that it has for plain WebSockets, if it has one. `args` is
+    /// an event's name and arguments; what a plain WebSocket says is no event.
+    pub(crate) fn push(
+        &mut self,
+        (now_ms, turn): (u64, u64),
+        args: Option<&str>,
+        spoken: Spoken,
+        plain: Option<Message>,
+    ) {
+        let plain_bytes = plain.as_ref().map(|message| message.payload.len());
+        let behind = self.plain.len() + usize::from(plain.is_some());
+        let number = match args {
+            Some(args) => {
+                let attached = spoken.attachments.iter().map(|bytes| bytes.len());
+                let parts = core::iter::once(args.len()).chain(attached);
+                self.past.say(now_ms, parts, plain_bytes, behind)
+            }
+            None => self.past.say(now_ms, plain_bytes.into_iter(), plain_bytes, behind),
+        };
+        self.push_spoken(turn, spoken);
+        if let Some(message) = plain {
+            self.plain.push(message);
+            self.plain_numbers.push(number);
+            self.plain_turns.push(turn);
+        }
     }
 
-    pub(crate) fn push_spoken(&mut self, turn: u64, spoken: Spoken) {
+    fn push_spoken(&mut self, turn: u64, spoken: Spoken) {
         self.spoken.push(spoken);
         self.spoken_turns.push(turn);
     }

@@ -8,27 +8,82 @@
 use core::net::SocketAddr;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hasher};
+use std::rc::Rc;
 
 use elbow::limits;
 use elbow::reason::CloseReason;
-use elbow::server::Event;
+use elbow::server::{Access, Event};
 use elbow::text::cut_bytes;
 
-use super::client::{Client, Expected, Message, Notice, Page, SESSION_CLOSED, Session};
+use super::client::{Client, Expected, Message, Notice, Page, Session};
 use super::climate::Climate;
 use super::decode::{Response, Unit};
 use super::hearing::{Log, Spoken};
 use super::packet;
+use super::past::Replays;
 use super::person::{Person, Purpose};
 use super::turns::{Speaker, Turns};
 
 /// How long an upgrade that is never finished is waited for.
 const UPGRADE_MS: u64 = 10_000;
 
+/// What became of somebody who wanted what was said before it came.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Return {
+    /// It was told that everything behind its position follows, or was sent that.
+    Recovered,
+    /// Of those, who went on where they had ended, with something that they had missed.
+    Joined,
+    /// It was told that something is gone.
+    Lost,
+    /// It was given the newest.
+    Newest,
+    /// It was refused because something is gone.
+    Gone,
+    /// It was refused because its address had its share.
+    OverShare,
+    /// It could not be understood.
+    Malformed,
+    /// It came back to a channel that had lived without members.
+    Outlived,
+}
+
+impl Return {
+    pub(crate) const ALL: [Return; 8] = [
+        Return::Recovered,
+        Return::Joined,
+        Return::Lost,
+        Return::Newest,
+        Return::Gone,
+        Return::OverShare,
+        Return::Malformed,
+        Return::Outlived,
+    ];
+
+    /// As the tally calls it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Return::Recovered => "recovered",
+            Return::Joined => "joined",
+            Return::Lost => "lost",
+            Return::Newest => "newest",
+            Return::Gone => "gone",
+            Return::OverShare => "over_share",
+            Return::Malformed => "malformed",
+            Return::Outlived => "outlived",
+        }
+    }
+}
+
 /// What is known of everybody and everything.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Oracle {
     pub(crate) channels: BTreeMap<Box<str>, Log>,
+    /// Epochs that readers were told: no two lives of channels have the same.
+    pub(crate) epochs: BTreeSet<Rc<str>>,
+    pub(crate) replays: Replays,
+    /// What became of those who wanted what was said before they came.
+    pub(crate) returned: [u64; Return::ALL.len()],
     pub(crate) turns: Turns,
     /// The order of messages is decided elsewhere.
     pub(crate) is_ordered_elsewhere: bool,
@@ -107,9 +162,41 @@ pub(crate) enum Later {
 
 impl Oracle {
     /// An oracle that has seen nothing, for a server in this climate.
-    pub(crate) fn new(climate: &Climate) -> Oracle {
+    pub(crate) fn new(climate: &Climate, birth: [u8; 32]) -> Oracle {
         let limits = &climate.settings.limits;
         Oracle {
+            channels: BTreeMap::new(),
+            epochs: BTreeSet::new(),
+            replays: Replays::new(limits, birth),
+            returned: Default::default(),
+            turns: Turns::default(),
+            is_ordered_elsewhere: false,
+            unplaced_ms: 0,
+            turn: 0,
+            addresses: BTreeMap::new(),
+            trace: DefaultHasher::new(),
+            events: 0,
+            published: 0,
+            delivered: 0,
+            told: 0,
+            counted: 0,
+            most_polled: 0,
+            opened: 0,
+            entered: false,
+            ended: 0,
+            left: 0,
+            strays_seen: 0,
+            strays_left: 0,
+            denied: None,
+            greetings_dropped: 0,
+            greetings_uncertain: false,
+            pings: 0,
+            drain_began_ms: None,
+            drained: false,
+            replaced: 0,
+            cut_readers_at_ms: None,
+            wanted: [0; 2],
+            crowded_ms: 0,
             big_file_bytes: climate.big_file_bytes,
             // Attackers make up any number of them.
             channels_scarce: limits.channels_max < 32 || !climate.attacks.mobs.is_empty(),
@@ -119,7 +206,6 @@ impl Oracle {
                 limits.ping_timeout.as_millis(),
                 limits.message_bytes_max,
             ],
-            ..Oracle::default()
         }
     }
 
@@ -149,7 +235,10 @@ impl Oracle {
         self.events += 1;
         if let Some(person) = self.session_of(clients, event) {
             self.gives_way(now_ms, climate, &people[person], (&*clients, people), event);
-            return self.session_event(now_ms, climate, &mut people[person], event);
+            // It is on the account of the address from which it shook hands.
+            let account = people[person].carriers.first();
+            let account = account.and_then(|number| clients[*number].account(climate));
+            return self.session_event(now_ms, climate, &mut people[person], account, event);
         }
         let of = |address: &SocketAddr| self.addresses[address];
         let is_line = matches!(event, Event::Request(_));
@@ -157,7 +246,7 @@ impl Oracle {
         match event {
             Event::Opened { client, channel } => {
                 let client = of(client);
-                self.opened(now_ms, &mut clients[client], channel);
+                self.opened(now_ms, climate, &mut clients[client], channel);
             }
             Event::Message { client, text } => {
                 let client = of(client);
@@ -172,6 +261,8 @@ impl Oracle {
                 let session = clients[client].session.as_mut().expect("it was opened");
                 assert_eq!(*channel, session.channel);
                 session.is_over = true;
+                let dialect = clients[client].dialect();
+                self.parted(now_ms, climate, channel, dialect);
                 let (duration_ms, counts) = (duration.as_millis(), (*messages_in, *messages_out));
                 return Some(Later::Closed { client, reason: *reason, duration_ms, counts });
             }
@@ -192,20 +283,34 @@ impl Oracle {
                 assert_eq!(self.denied.replace(*client), None, "each has its line");
             }
             Event::Request(access) => {
-                // The rule that has refused a request is said in front of its line.
-                let status = access.status;
-                let is_refusal = matches!(status, 400 | 403 | 404 | 405 | 421 | 426);
-                match self.denied.take() {
-                    Some(client) => assert!(client == access.client && is_refusal, "{access:?}"),
-                    None => assert!(!matches!(status, 403 | 421), "nobody was told why"),
-                }
-                answered(now_ms, &mut clients[of(&access.client)], people, access.client);
+                let client = of(&access.client);
+                self.line(now_ms, climate, &mut clients[client], people, access);
             }
             Event::Endpoint { .. } => panic!("no header names an endpoint"),
             Event::Dropped { events } => panic!("{events} events found no room"),
             Event::Drained => self.drained(),
         }
         None
+    }
+
+    /// The line of a request and its answer.
+    fn line(
+        &mut self,
+        now_ms: u64,
+        climate: &Climate,
+        client: &mut Client,
+        people: &[Person],
+        access: &Access,
+    ) {
+        // The rule that has refused a request is said in front of its line.
+        let status = access.status;
+        let is_refusal = matches!(status, 400 | 403 | 404 | 405 | 421 | 426);
+        match self.denied.take() {
+            Some(client) => assert!(client == access.client && is_refusal, "{access:?}"),
+            None => assert!(!matches!(status, 403 | 421), "nobody was told why"),
+        }
+        self.turned_away(now_ms, climate, client, status);
+        answered(now_ms, client, people, access.client);
     }
 
     /// The person of whose Socket.IO session something is reported, if it is of one.
@@ -228,13 +333,19 @@ impl Oracle {
         self.drained = true;
     }
 
-    fn opened(&mut self, now_ms: u64, client: &mut Client, channel: &str) {
+    fn opened(&mut self, now_ms: u64, climate: &Climate, client: &mut Client, channel: &str) {
         assert!(client.session.is_none(), "opened twice");
         self.opened += 1;
         self.entered = true;
-        let joined = self.channels.entry(channel.into()).or_default().plain.len();
+        let reader = (client.dialect(), client.account(climate));
+        let starts = self.joined(now_ms, climate, channel, reader, &client.wish);
+        let joined = starts[0].place;
         client.session = Some(Session {
             channel: channel.into(),
+            life: self.channels[channel].past.last_life(),
+            starts,
+            is_greeted: false,
+            got_turn: self.turn,
             joined,
             got: 0,
             own_behind: joined,
@@ -268,8 +379,8 @@ impl Oracle {
         session.unread_at_ms = Some(now_ms);
         self.turns.spoke(now_ms, &session.channel, Speaker::Client(client.number), false);
         let log = self.channels.get_mut(&session.channel).expect("it was joined");
-        log.push_spoken(self.turn, spoken(&session.channel, &message));
-        log.push_plain(self.turn, message);
+        let spoken = spoken(&session.channel, &message);
+        log.push((now_ms, self.turn), None, spoken, Some(message));
         // What has its place elsewhere may come behind the close frame.
         if !is_late {
             session.own_behind = log.plain.len();
@@ -289,7 +400,9 @@ impl Oracle {
             lag_bytes > feed / 2 || lag_records >= entries,
             "lapped while only {lag_bytes} bytes, {lag_records} records behind"
         );
-        let blocked = state.blocked || state.blocked_at_ms.is_some();
+        // What is sent again may be overtaken before it was sent.
+        let is_behind = session.starts.iter().any(|start| (session.got as u64) < start.missed);
+        let blocked = state.blocked || state.blocked_at_ms.is_some() || is_behind;
         assert!(blocked, "a reader whose socket took everything was lapped");
     }
 
@@ -312,6 +425,8 @@ impl Oracle {
         };
         let is_asked = limits.connections_per_ip_max.is_some();
         let channels = || self.channels_now(clients, people);
+        // Rings of a channel: as many as there are dialects here, and one for what is kept.
+        let rings = if climate.returns.is_some() { 5 } else { 3 };
         let legitimate = match why {
             "draining" => self.drain_began_ms.is_some(),
             "--max-connections are in use" => sessions() >= limits.connections_max,
@@ -326,20 +441,27 @@ impl Oracle {
                 channels() >= limits.channels_per_address_max()
             }
             "a quarter of --memory is in use by the channels of this address" => {
-                channels() * 3 >= limits.feeds_per_address_max()
+                channels() * rings >= limits.feeds_per_address_max()
+            }
+            // Held against what it was sent when the answer is told.
+            "this address was sent a ring of what is kept within a second" => {
+                client.wish.wants_past()
             }
             _ => false,
         };
         assert!(legitimate, "refused: {why}");
     }
 
-    /// Channels with members, as far as their events tell, `default` not among them.
+    /// Channels with members, or that keep something, as far as their events tell, `default` not
+    /// among them.
     fn channels_now(&self, clients: &[Client], people: &[Person]) -> usize {
         let open = |session: &&Session| !session.is_closed;
         let sessions = clients.iter().filter_map(|client| client.session.as_ref()).filter(open);
         let plain = sessions.map(|session| &*session.channel);
         let spaces = people.iter().flat_map(|person| person.hearing.channels());
-        let all: BTreeSet<&str> = plain.chain(spaces).collect();
+        let living = self.channels.iter().filter(|(_, log)| log.past.is_alive());
+        let living = living.map(|(channel, _)| &**channel);
+        let all: BTreeSet<&str> = plain.chain(spaces).chain(living).collect();
         all.iter().filter(|channel| **channel != "default").count()
     }
 
@@ -401,7 +523,7 @@ impl Oracle {
         }
         match unit {
             Unit::Response(response) => self.response(client, at, &response),
-            Unit::Message { is_text, payload } => self.delivered(client, is_text, &payload),
+            Unit::Message { is_text, payload } => self.delivered(client, at, is_text, &payload),
             Unit::Ping => {
                 self.pings += 1;
                 let session = client.session.as_mut().expect("frames come in sessions");
@@ -421,24 +543,6 @@ impl Oracle {
         }
     }
 
-    /// A plain WebSocket is given the next message of its channel.
-    fn delivered(&mut self, client: &mut Client, is_text: bool, payload: &[u8]) {
-        let session = client.session.as_mut().expect("frames come in sessions");
-        let log = &self.channels[&session.channel].plain;
-        let place = session.joined + session.got;
-        let expected = log.get(place).expect("a message that nobody published");
-        assert_eq!(is_text, expected.is_text, "message {place} of {}", session.channel);
-        assert!(
-            *payload == expected.payload[..],
-            "message {place} of {} is {:?} and not {:?}",
-            session.channel,
-            String::from_utf8_lossy(payload),
-            String::from_utf8_lossy(&expected.payload),
-        );
-        session.got += 1;
-        self.delivered += 1;
-    }
-
     fn response(&mut self, client: &mut Client, at: u64, response: &Response) {
         let Some((expected, late)) = self.expected(client, response) else { return };
         let Expected { statuses, .. } = expected;
@@ -452,11 +556,22 @@ impl Oracle {
         {
             self.page(page, expected.generation, &response.body);
         }
+        let chosen = response.protocol.as_deref() == Some("elbow.v1");
+        assert_eq!(chosen, status == 101 && client.is_positioned, "elbow.v1 where it is offered");
+        self.returned[Return::Malformed as usize] +=
+            u64::from(status == 400 && client.wish.is_malformed);
+        if status == 101 {
+            self.begun(client, at);
+        }
         let notice = if status == 101 {
             Notice::Upgraded
         } else if response.closes {
             Notice::LastAnswer
-        } else if statuses.contains(&101) || statuses == [403] || statuses == [426] {
+        } else if statuses.contains(&101)
+            || statuses == [403]
+            || statuses == [426]
+            || client.wish.is_malformed && statuses == [400]
+        {
             Notice::Refused
         } else {
             return;
@@ -541,7 +656,7 @@ impl Oracle {
             assert!(response.closes, "the last answer says so");
         }
         let is_session = matches!(expected.purpose, Purpose::Shake | Purpose::Socket);
-        if (statuses == SESSION_CLOSED || is_session) && status == 503 {
+        if (statuses.contains(&101) || is_session) && status == 503 {
             assert!(client.refused, "503 without a reason");
         }
         if let Some(text) = expected.text {
@@ -752,11 +867,6 @@ impl Oracle {
                 || self.drain_began_ms.is_some();
             assert!(patient, "{reason:?}: unread input, {} ms after", now_ms - shut_at_ms);
         }
-    }
-
-    /// How many messages a session has not been given yet.
-    pub(crate) fn behind(&self, session: &Session) -> usize {
-        self.channels[&session.channel].plain.len() - session.joined - session.got
     }
 }
 

@@ -17,6 +17,7 @@ mod swarm;
 use std::collections::{BTreeSet, VecDeque};
 use std::rc::Rc;
 
+use elbow::id::Dialect;
 use elbow::reason::CloseReason;
 use elbow::settings::Events;
 
@@ -212,6 +213,11 @@ impl Person {
             shy: dice.chance(20),
             count: 0,
         }
+    }
+
+    /// What it reads as a member of a channel.
+    pub(crate) fn dialect(&self) -> Dialect {
+        if self.version == 4 { Dialect::SocketIo4 } else { Dialect::SocketIo3 }
     }
 
     /// Does something; whether it needs one more connection for it.

@@ -182,7 +182,8 @@ fn owed_reader(oracle: &Oracle, client: &Client) -> Option<u64> {
     }
     let appended =
         *oracle.channels[&session.channel].plain_turns.get(session.joined + session.got)?;
-    Some(appended.max(client.free_turn))
+    // What was said before it came, or before it was given the last, begins to wait then.
+    Some(appended.max(client.free_turn).max(session.got_turn))
 }
 
 /// When somebody's first question, whether the server is alive, had arrived.

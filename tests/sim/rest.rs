@@ -15,10 +15,11 @@
 //! Leaves to `pulse.rs` who counts as alive, to `calm.rs` what holds when nobody begins anything,
 //! and to `promise.rs` what is counted in turns.
 
+use std::collections::VecDeque;
 use std::io;
 
 use elbow::limits;
-use elbow::server::Listener;
+use elbow::server::{Event, Listener};
 use elbow::settings::ProxyMode;
 use elbow::time::Duration;
 
@@ -85,12 +86,20 @@ impl World {
     fn judge_events(&mut self) -> Vec<Later> {
         let now_ms = self.now_ms();
         let mut ends = Vec::new();
-        while let Some(event) = self.server.poll_event() {
+        let early = std::mem::take(&mut self.early);
+        let count = early.len();
+        let mut events: VecDeque<Event> = early.into();
+        events.extend(std::iter::from_fn(|| self.server.poll_event()));
+        for (place, event) in events.into_iter().enumerate() {
+            if place == count {
+                self.oracle.end_channels(now_ms, &self.climate);
+            }
             self.note(|_| format!("{event:?}"));
             self.oracle.hash(now_ms, &event);
             let (clients, people) = (&mut self.clients[..], &mut self.people[..]);
             ends.extend(self.oracle.event(now_ms, &self.climate, clients, people, &event));
         }
+        self.oracle.end_channels(now_ms, &self.climate);
         ends
     }
 

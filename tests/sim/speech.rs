@@ -6,8 +6,15 @@ use elbow::reason::CloseReason;
 use elbow::server::Listener;
 use elbow::settings::ProxyMode;
 
-use super::{Client, End, Expected, Message, Page, Role, SESSION_CLOSED, Scene};
+use super::{Client, End, Expected, Message, Page, Role, SESSION_CLOSED, Scene, WISH_CLOSED};
 use crate::person::Purpose;
+
+/// How clients offer `elbow.v1`, which is chosen wherever it stands.
+const POSITIONED: [&str; 3] = [
+    "Sec-WebSocket-Protocol: elbow.v1\r\n",
+    "Sec-WebSocket-Protocol: chat, elbow.v1\r\n",
+    "Sec-WebSocket-Protocol: chat\r\nSec-WebSocket-Protocol: elbow.v1, token.x\r\n",
+];
 
 /// Before HTTP.
 impl Client {
@@ -219,14 +226,26 @@ impl Client {
             _ => ("", "13", SESSION_CLOSED),
         };
         let habit = scene.dice.pick(&super::HABITS);
+        let habit = match self.is_positioned {
+            true => POSITIONED[self.number % POSITIONED.len()],
+            false => habit,
+        };
+        let query = &self.wish.query;
         let head = format!(
-            "GET {path} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            "GET {path}{query} HTTP/1.1\r\nHost: sim\r\n\
+             Upgrade: websocket\r\nConnection: Upgrade\r\n\
              {habit}{origin}Sec-WebSocket-Version: {version}\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         self.outbox.extend(head.as_bytes());
+        let may_open = statuses == SESSION_CLOSED;
+        let statuses = match may_open && self.wish.is_any() {
+            true if self.wish.is_malformed => &[400],
+            true => WISH_CLOSED,
+            false => statuses,
+        };
         self.expect(scene, statuses, None);
-        if statuses == SESSION_CLOSED && scene.dice.chance(100) {
+        if may_open && scene.dice.chance(100) {
             // It does not wait for the answer. If that is no, its frames are no requests.
             self.lenient = true;
             self.reasons.allow(CloseReason::Answered);

@@ -8,11 +8,12 @@ use std::fs;
 use std::path::PathBuf;
 
 use super::attack::Attack;
+use super::oracle::Return;
 use super::world::Outcome;
 
 /// Numbers that are no attackers.
 const PLAIN: usize = 14;
-const NUMBERS: usize = PLAIN + Attack::ALL.len();
+const NUMBERS: usize = PLAIN + Attack::ALL.len() + Return::ALL.len();
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
@@ -32,6 +33,8 @@ pub(crate) struct Tally {
     told: u64,
     /// Attackers that acted, by kind.
     pub(crate) attacked: [u64; Attack::ALL.len()],
+    /// Those who wanted what was said before they came, by what became of them.
+    pub(crate) returned: [u64; Return::ALL.len()],
     /// Ends by reason.
     pub(crate) reasons: u64,
     pub(crate) failed: Vec<u64>,
@@ -50,6 +53,7 @@ impl Tally {
         self.delivered += outcome.delivered;
         self.told += outcome.told;
         self.attacked.iter_mut().zip(outcome.attacked).for_each(|(sum, number)| *sum += number);
+        self.returned.iter_mut().zip(outcome.returned).for_each(|(sum, number)| *sum += number);
         self.reasons |= u64::from(outcome.reasons);
     }
 
@@ -132,7 +136,9 @@ impl Tally {
             ("reasons", &mut self.reasons),
         ];
         let names = Attack::ALL.map(Attack::name);
-        let mut all = plain.into_iter().chain(names.into_iter().zip(&mut self.attacked));
+        let attacked = names.into_iter().zip(&mut self.attacked);
+        let returned = Return::ALL.map(Return::name).into_iter().zip(&mut self.returned);
+        let mut all = plain.into_iter().chain(attacked).chain(returned);
         std::array::from_fn(|_| all.next().expect("there are so many"))
     }
 }
@@ -152,6 +158,10 @@ impl fmt::Display for Tally {
         f.write_str("; attackers that acted:")?;
         for (attack, count) in Attack::ALL.into_iter().zip(self.attacked) {
             write!(f, " {attack:?} {count}")?;
+        }
+        f.write_str("; those who wanted what was said before:")?;
+        for (what, count) in Return::ALL.into_iter().zip(self.returned) {
+            write!(f, " {what:?} {count}")?;
         }
         Ok(())
     }

@@ -27,7 +27,7 @@ use std::hash::Hasher;
 use std::rc::Rc;
 
 use elbow::id::ConnId;
-use elbow::limits;
+use elbow::limits::{self, Limits};
 use elbow::server::{Event, Listener, Readiness, Server, Ticket, Unplaced};
 use elbow::site::{File, Site};
 use elbow::time::{Instant, Now};
@@ -36,9 +36,10 @@ use super::attack::{self, Attack};
 use super::client::{Client, Page, Scene};
 use super::climate::{self, Climate, Dice};
 use super::due::{FAREWELL_MS, RESTLESS_TURNS_MAX, WAKING_MS, wakeups_max};
-use super::oracle::{Oracle, file};
+use super::oracle::{Oracle, Return, file};
 use super::person::Person;
 use super::socket::{FakeSocket, Link, Net};
+use super::wish::Wish;
 
 /// Turns in a row that may do nothing without time passing.
 const IDLE_TURNS_MAX: u32 = 100;
@@ -60,6 +61,8 @@ enum Action {
     Drain,
     Replace,
     Leave(usize),
+    /// A plain WebSocket that has gone comes back.
+    Return(usize),
     /// A person acts.
     Person(usize),
     /// A person goes.
@@ -83,6 +86,8 @@ pub(crate) struct Outcome {
     pub(crate) upgrades: u64,
     /// Attackers that acted, by kind.
     pub(crate) attacked: [u64; Attack::ALL.len()],
+    /// Those who wanted what was said before they came, by what became of them.
+    pub(crate) returned: [u64; Return::ALL.len()],
     /// Ends by reason.
     pub(crate) reasons: u32,
     /// Of every byte written and of every event.
@@ -107,6 +112,10 @@ pub(crate) struct World {
     agenda_count: u64,
     /// Links of which epoll has something to say.
     edges: VecDeque<usize>,
+    /// Events from before the server served its deadlines in this turn.
+    early: Vec<Event>,
+    /// What those draw from who want what was said before they came, and come back.
+    wishes: Dice,
     /// Messages on their way to their place in the order and back: when each is there.
     underway: VecDeque<(u64, Ticket, Vec<u8>)>,
     /// The first of those is there, and its channel takes no message.
@@ -150,6 +159,7 @@ impl World {
         attack::draw(seed, &mut climate);
         climate::draw_order(seed, &mut climate);
         climate::draw_greeting(seed, &mut climate);
+        climate::draw_history(seed, &mut climate);
         let net = Net::new(Dice::new(dice.next()), climate.temper);
         let mut birth = [0; 32];
         birth.fill_with(|| dice.next() as u8);
@@ -158,7 +168,7 @@ impl World {
         net.now_ms.set(began_ms);
         let mut world = World {
             server: Server::new(climate.settings.clone(), site, birth, now(began_ms)),
-            oracle: Oracle::new(&climate),
+            oracle: Oracle::new(&climate, birth),
             net,
             clients: Vec::new(),
             people: Vec::new(),
@@ -168,6 +178,8 @@ impl World {
             agenda: BinaryHeap::new(),
             agenda_count: 0,
             edges: VecDeque::new(),
+            early: Vec::new(),
+            wishes: Dice::new(climate.returns.map_or(0, |returns| returns.seed)),
             underway: VecDeque::new(),
             held: false,
             quiet: false,
@@ -270,7 +282,9 @@ impl World {
         }
         let empty = self.empty_turns - began;
         let draining = self.oracle.drain_began_ms.is_some();
-        let is_seldom = empty <= wakeups_max(idle);
+        // Each that ends wakes the server once, and so does one that has members again by then.
+        let channels = self.oracle.channels.len() as u64;
+        let is_seldom = empty <= wakeups_max(idle) + channels;
         assert!(draining || is_seldom, "{idle} idle, woken {empty} times for nothing");
     }
 
@@ -326,6 +340,7 @@ impl World {
     /// Everybody has gone: nothing is left, and the server has counted as the oracle has.
     fn finish(&mut self) -> Outcome {
         self.place_the_rest();
+        self.outlive();
         self.server.check();
         let metrics = self.server.metrics();
         assert_eq!(self.server.connections(), 0);
@@ -362,6 +377,7 @@ impl World {
             told: self.oracle.told,
             upgrades: self.people.iter().filter(|p| p.has_upgraded()).count() as u64,
             attacked: self.attacked(),
+            returned: self.oracle.returned,
             reasons,
             hash: hash.finish(),
         }
@@ -378,6 +394,9 @@ impl World {
         self.deliver();
         self.accept();
         self.place();
+        if self.climate.settings.limits.history.is_some() {
+            self.early.extend(std::iter::from_fn(|| self.server.poll_event()));
+        }
         self.pending = self.server.run(now(self.now_ms()));
         self.send_for_order();
         self.judge();
@@ -420,6 +439,7 @@ impl World {
                 Action::Act(client) if self.clients[client].next_ms == at_ms => self.act(client),
                 Action::Act(_) => {}
                 Action::Leave(client) => self.leave(client),
+                Action::Return(client) => self.come_back(client),
                 Action::Person(person) if self.people[person].next_ms == at_ms => {
                     self.act_as(person);
                 }
@@ -477,7 +497,30 @@ impl World {
         }
         while let Some(event) = self.server.poll_event() {
             assert!(matches!(event, Event::Message { .. }), "{event:?} after the end");
-            self.oracle.published += 1;
+            let (now_ms, climate) = (self.net.now_ms.get(), &self.climate);
+            self.oracle.event(now_ms, climate, &mut self.clients, &mut self.people, &event);
+        }
+    }
+
+    /// Nobody is there any more. Channels that keep something live on until the last of it is too
+    /// old, to the millisecond, and then their memory is given back.
+    fn outlive(&mut self) {
+        let limits = self.climate.settings.limits.clone();
+        let cost = Limits::feed_cost_bytes(limits.feed_bytes, limits.history);
+        loop {
+            let living = self.oracle.channels.iter().filter(|(_, log)| log.past.is_alive());
+            let beside = living.clone().filter(|(name, _)| ***name != *"default").count() as u64;
+            assert_eq!(self.server.pool().lent_bytes(), beside * cost, "what is kept is paid for");
+            let over_ms = living.filter_map(|(_, log)| log.past.over_ms(&limits)).min();
+            let Some(over_ms) = over_ms else { return };
+            let due_ms = self.server.poll_timeout().map(Instant::as_millis);
+            assert!(due_ms.is_some_and(|due_ms| due_ms <= over_ms), "nobody ends a channel");
+            for now_ms in [self.now_ms().max(over_ms - 1), self.now_ms().max(over_ms)] {
+                self.net.now_ms.set(now_ms);
+                self.server.run(now(now_ms));
+                self.server.check();
+                self.oracle.end_channels(now_ms, &self.climate);
+            }
         }
     }
 
@@ -616,9 +659,52 @@ impl World {
         let number = self.clients.len();
         let link = Link::new(number, &self.net);
         let mut scene = self.scene();
-        let mut client = Client::new(number, link, &mut scene);
-        client.begin(&mut scene);
+        let client = Client::new(number, link, &mut scene);
+        self.begin(client);
+    }
+
+    /// A plain WebSocket that has gone comes back, unless everything is over.
+    fn come_back(&mut self, before: usize) {
+        if self.quiet || self.clients.len() >= CONNECTIONS_MAX {
+            return;
+        }
+        let number = self.clients.len();
+        let link = Link::new(number, &self.net);
+        let (clients, mut scene) = self.clients_on_stage();
+        let client = clients[before].come_back_as(number, link, &mut scene);
+        self.note(|_| format!("#{before} comes back as #{number}"));
+        self.begin(client);
+    }
+
+    /// A client says its first words, a plain WebSocket among them where it wants to begin.
+    fn begin(&mut self, mut client: Client) {
+        if let (Some(returns), true) = (self.climate.returns, client.may_wish()) {
+            let dice = &mut self.wishes;
+            client.is_positioned = dice.chance(returns.positioned);
+            client.returns = dice.chance(returns.again);
+            if client.trail.is_some() || dice.chance(returns.wishes) {
+                let channel = client.channel_name(&self.climate);
+                let past = self.oracle.channels.get(&*channel).map(|log| &log.past);
+                let own = client.trail.as_ref().zip(past);
+                let own = own.and_then(|(trail, past)| past.position(trail.life, trail.number));
+                let known = self.oracle.some_position(&channel, |n| dice.below(n));
+                client.wish = Wish::draw(dice, own, known);
+            }
+            client.trail = client.trail.filter(|_| client.wish.is_own);
+        }
+        client.begin(&mut self.scene());
         self.introduce(client);
+    }
+
+    /// Somebody has gone: it may come back, at once or late.
+    fn plan_return(&mut self, number: usize) {
+        let Some(returns) = self.climate.returns.filter(|_| self.clients[number].may_return())
+        else {
+            return;
+        };
+        let most_ms = if self.wishes.chance(returns.hasty) { 3 } else { returns.away_ms_max };
+        let at_ms = self.now_ms() + 1 + self.wishes.below(most_ms);
+        self.plan(at_ms, Action::Return(number));
     }
 
     fn introduce(&mut self, client: Client) {
@@ -692,6 +778,11 @@ impl World {
         (&mut clients[number], scene)
     }
 
+    fn clients_on_stage(&mut self) -> (&mut [Client], Scene<'_>) {
+        let (_, clients, scene) = self.stage();
+        (clients, scene)
+    }
+
     fn scene(&mut self) -> Scene<'_> {
         self.stage().2
     }
@@ -725,6 +816,9 @@ impl World {
         let (client, mut scene) = self.client_on_stage(number);
         let next = client.act(&mut scene);
         self.breathe(number);
+        if self.clients[number].gone && !was_gone {
+            self.plan_return(number);
+        }
         if let Some(at_ms) = next {
             self.plan_act(number, at_ms.max(self.now_ms() + 1));
         }

@@ -1,0 +1,125 @@
+//! Where a plain WebSocket wants to begin: what it asks for when it comes, and what it knows when
+//! it comes back.
+//!
+//! A client that comes back is a new connection of the same address, with the *trail* of the one
+//! before: how far it had taken what it was told when it went, at whatever byte that was.
+
+use super::climate::Dice;
+
+/// What a client asks for in the query of its handshake.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wish {
+    /// The position behind which it wants everything.
+    pub(crate) since: Option<String>,
+    /// How many of the newest it wants otherwise.
+    pub(crate) last: u64,
+    /// It would rather be refused than have a gap.
+    pub(crate) strict: bool,
+    /// The position is the one up to which it has taken everything.
+    pub(crate) is_own: bool,
+    /// What it says cannot be understood.
+    pub(crate) is_malformed: bool,
+    /// All of that as a query, with its question mark.
+    pub(crate) query: String,
+}
+
+/// How far a client has taken what it was told.
+#[derive(Clone, Debug)]
+pub(crate) struct Trail {
+    /// The life of its channel.
+    pub(crate) life: usize,
+    /// The number of the last message that it has taken.
+    pub(crate) number: u64,
+    /// The place behind that in the log of what plain readers get.
+    pub(crate) place: usize,
+}
+
+/// What is malformed.
+const MALFORMED: [&str; 7] = [
+    "since=",
+    "since=a_b",
+    "since=%",
+    "last=",
+    "last=-1",
+    "last=1x",
+    "since=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+];
+
+/// Positions that no channel has.
+const FOREIGN: [&str; 6] = ["0-0.0", "1700000000000-0.2", "zzz.3", "A.b-C", "0.0", "k3f9.016"];
+
+/// Numbers of messages, as texts and as what they mean.
+const NUMBERS: [(&str, u64); 8] = [
+    ("0", 0),
+    ("1", 1),
+    ("2", 2),
+    ("007", 7),
+    ("50", 50),
+    ("1000", 1000),
+    ("18446744073709551616", u64::MAX),
+    ("%31%30", 10),
+];
+
+impl Wish {
+    /// What somebody asks for who has come back with its own position, or knows some position of
+    /// its channel, or none.
+    pub(crate) fn draw(dice: &mut Dice, own: Option<String>, known: Option<String>) -> Wish {
+        let mut wish = Wish::default();
+        let mut pairs = Vec::new();
+        wish.is_own = own.is_some() && dice.chance(750);
+        wish.since = if wish.is_own {
+            own
+        } else {
+            match dice.below(10) {
+                0..4 => known,
+                4 => Some(dice.pick(&FOREIGN).to_owned()),
+                _ => None,
+            }
+        };
+        if let Some(since) = &wish.since {
+            pairs.push(format!("since={}", encoded(dice, since)));
+        }
+        if dice.chance(if wish.since.is_some() { 250 } else { 600 }) {
+            let (text, number) = dice.pick(&NUMBERS);
+            pairs.push(format!("last={text}"));
+            wish.last = number;
+        }
+        if dice.chance(300) {
+            let (text, is_strict) =
+                dice.pick(&[("strict", true), ("strict=1", true), ("strict=no", false)]);
+            pairs.push(text.to_owned());
+            wish.strict = is_strict;
+        }
+        if dice.chance(30) {
+            pairs.push(dice.pick(&MALFORMED).to_owned());
+            wish.is_malformed = true;
+        }
+        // Of what comes twice the last counts, which is the malformed one.
+        if dice.chance(100) {
+            pairs.push("x=y&".to_owned());
+        }
+        if !pairs.is_empty() {
+            wish.query = format!("?{}", pairs.join("&"));
+        }
+        wish
+    }
+
+    /// Whether it wants anything that was said before it comes.
+    pub(crate) fn wants_past(&self) -> bool {
+        self.since.is_some() || self.last > 0
+    }
+
+    /// Whether it asks for anything.
+    pub(crate) fn is_any(&self) -> bool {
+        !self.query.is_empty()
+    }
+}
+
+/// A text, one character of which may be percent-encoded.
+fn encoded(dice: &mut Dice, text: &str) -> String {
+    if !dice.chance(150) {
+        return text.to_owned();
+    }
+    let at = dice.below(text.len() as u64) as usize;
+    format!("{}%{:02x}{}", &text[..at], text.as_bytes()[at], &text[at + 1..])
+}
