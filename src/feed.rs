@@ -140,6 +140,11 @@ impl Feed {
         self.missing
     }
 
+    /// How many bytes the ring has.
+    pub fn ring_bytes(&self) -> u64 {
+        self.ring.len() as u64
+    }
+
     /// How many records are kept.
     pub fn len(&self) -> u64 {
         self.next - self.oldest
@@ -199,6 +204,21 @@ impl Feed {
     pub fn message_of(&self, record: Seq) -> u64 {
         assert!(self.oldest <= record.0 && record.0 < self.next);
         self.messages[self.place_of(record.0)]
+    }
+
+    /// The number of the newest message that a reader at `place` has, or will have at the end of
+    /// the record that it is inside of; `None` if the ring has overtaken the reader. If no record
+    /// from before `place` is kept, that is the newest message that may be missing.
+    ///
+    /// # Panics
+    /// Unless the feed is [`numbered`](Feed::numbered).
+    pub fn had_at(&self, place: Mark) -> Option<u64> {
+        self.behind_bytes(place)?;
+        let is_inside = place.offset.0 != self.begin_of(place.seq.0);
+        match place.seq.0 + u64::from(is_inside) {
+            seq if seq > self.oldest => Some(self.message_of(Seq(seq - 1))),
+            _ => Some(self.missing),
+        }
     }
 
     /// Whether a record of `length` bytes may be appended: at least one byte, at most half the
@@ -399,6 +419,26 @@ mod tests {
         feed.forget(12);
         feed.check();
         assert_eq!((feed.missing(), feed.is_empty(), feed.after(12)), (12, true, feed.mark()));
+    }
+
+    #[test]
+    fn a_reader_has_what_it_was_sent_and_the_record_that_it_is_inside_of() {
+        let mut feed = Feed::numbered(1024, 4);
+        let place = |offset, seq| Mark { offset: Offset(offset), seq: Seq(seq) };
+        assert_eq!(feed.had_at(place(0, 0)), Some(4));
+        for (message, record) in [(5, &b"five"[..]), (5, b"hi"), (6, b"six")] {
+            feed.append(message, &[record]);
+        }
+        let had = |feed: &Feed| {
+            [(0, 0), (1, 0), (4, 1), (6, 2), (8, 2), (9, 3)]
+                .map(|(offset, seq)| feed.had_at(place(offset, seq)))
+        };
+        assert_eq!(had(&feed), [4, 5, 5, 5, 6, 6].map(Some));
+        feed.evict();
+        assert_eq!(had(&feed)[..3], [None, None, Some(5)]);
+        feed.evict();
+        feed.evict();
+        assert_eq!(had(&feed)[4..], [None, Some(6)]);
     }
 
     #[test]

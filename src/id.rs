@@ -118,7 +118,7 @@ pub struct Member(u32);
 /// The two kinds of [`Member`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Reader {
-    /// A plain WebSocket: the connection's slot.
+    /// A plain WebSocket or an event stream: the connection's slot.
     Conn(u32),
     /// A Socket.IO session, which outlives its connections: the session's slot.
     Session(u32),

@@ -26,9 +26,13 @@ pub const CONNECTIONS_DEFAULT_MAX: u64 = 65_536;
 /// lists. Asserted against the real sizes in `server/mod.rs`.
 pub const CONNECTION_BYTES: usize = 256;
 
-/// Bytes of what a channel keeps that a new feed is filled with: the newest. Filling takes 1 to 3
-/// ms for these, which is what a turn may take.
+/// Bytes of what a channel keeps that a new feed is filled with: the newest. Filling takes 1 to 4
+/// ms for these, which is about what a turn may take.
 pub const FILL_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Messages of what a channel keeps that a new feed is filled with: the newest. Small messages cost
+/// more than their bytes.
+pub const FILL_MESSAGES_MAX: u64 = 4096;
 
 /// Buckets in which it is counted how much of what is kept each client address was sent lately.
 pub const REPLAY_BUCKETS: usize = 4096;
@@ -104,6 +108,11 @@ pub const UNITS_PER_TURN: u32 = 1024;
 /// Units of work that entering or leaving a channel counts as: a ring may be mapped or unmapped,
 /// the members are greeted, and two lines of the log are written.
 pub const JOIN_UNITS: u32 = 16;
+
+/// Bytes that are read or made while a ring is filled for its first reader, for each unit of work
+/// that counts as. What is kept is checked and encoded anew, which costs several times as much as
+/// copying it.
+pub const FILL_BYTES_PER_UNIT: u64 = 128;
 
 /// Bytes of an answer that count as one more send: copying so many costs about what a send does by
 /// itself.
@@ -197,6 +206,14 @@ pub const KEEP_ALIVE_ALB_LIMIT: Duration = Duration::from_secs(75);
 /// A close frame must have been sent this long after the close was decided; then the connection is
 /// cut.
 pub const CLOSE_LIMIT: Duration = Duration::from_secs(5);
+/// The client of an event stream that was ended comes back after this long at least.
+pub const RETRY_MIN: Duration = Duration::from_secs(1);
+/// The clients of event streams that end come back spread over at least this long.
+pub const RETRY_SPREAD_MIN: Duration = Duration::from_secs(4);
+/// The clients of event streams that end come back spread over at most this long.
+pub const RETRY_SPREAD_MAX: Duration = Duration::from_secs(60);
+/// Clients of event streams that are to come back in a second, if all have been sent away.
+pub const RETURNS_PER_S: u64 = 1_000;
 /// The socket is dropped this long after everything was sent; until then input is discarded.
 pub const LINGER_LIMIT: Duration = Duration::from_secs(2);
 /// A message that has begun is given up with 1008 when none of it comes for this long.
@@ -242,7 +259,8 @@ pub struct Limits {
     /// Sessions of one client address, which is a network of 64 bits if it is IPv6; one more is
     /// refused with 503. `None`: a quarter of `connections_max`, and proxies have no such limit.
     pub connections_per_ip_max: Option<usize>,
-    /// Channels with members at one time, `default` among them; one more is refused with 503.
+    /// Channels that have members or keep something at one time, `default` among them; one more is
+    /// refused with 503.
     pub channels_max: usize,
     /// The most bytes of a message's payload; more closes with 1009. `<= feed_bytes / 4`.
     pub message_bytes_max: u64,
@@ -355,8 +373,8 @@ impl Limits {
     /// The memory that these limits add up to at the worst.
     pub fn ceiling(&self) -> Ceiling {
         // Every session may come from another address, and so may every feed have done.
-        let rings = DIALECTS + u64::from(self.history.is_some());
-        let addresses = self.connections_max as u64 + rings * self.channels_max as u64;
+        let brought = 1 + DIALECTS + u64::from(self.history.is_some());
+        let addresses = self.connections_max as u64 + brought * self.channels_max as u64;
         let tables_bytes = (self.slots() * CONNECTION_BYTES) as u64
             + self.channels_max as u64 * CHANNEL_BYTES
             + addresses * ADDRESS_BYTES

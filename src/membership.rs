@@ -1,4 +1,5 @@
-//! A membership: whoever is in a channel, a plain WebSocket or a session, by what both have of it.
+//! A membership: whoever is in a channel, a plain WebSocket, an event stream or a session, by what
+//! all of them have of it.
 //!
 //! How far a member has read is not part of it: the connection that sends from the feed knows that,
 //! or the session's space.

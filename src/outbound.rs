@@ -12,13 +12,15 @@
 //!
 //! A **close frame** has a place in the order too: it carries the head of the moment at which it
 //! was decided and goes out when the cursor gets there, so that a sender still gets its own echo.
-//! It is a constant or four bytes kept here: saying goodbye needs no memory.
+//! It is a constant or four bytes kept here: saying goodbye needs no memory. The last chunk of an
+//! event stream stands in its place.
 
 use crate::feed::{Feed, Mark};
 use crate::id::{ChannelId, Dialect, Offset};
 use crate::pool::{BufferId, Pool};
 use crate::reason::CloseReason;
 use crate::site::AssetId;
+use crate::wire::sse;
 
 /// In place of where a pong begins: no pong waits at the end of the own bytes.
 const NO_PONG: u32 = u32::MAX;
@@ -57,7 +59,7 @@ pub enum Source {
     },
 }
 
-/// The frame that ends a WebSocket.
+/// The last that is said on a WebSocket, a frame, or on an event stream.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CloseFrame {
     /// A frame of ours, which is a constant.
@@ -66,6 +68,8 @@ pub enum CloseFrame {
     Echo([u8; 4]),
     /// A frame without a code, since the client gave none.
     Empty,
+    /// The last chunk of an event stream, which is no WebSocket.
+    LastChunk,
 }
 
 impl CloseFrame {
@@ -87,6 +91,7 @@ impl CloseFrame {
             }
             CloseFrame::Echo(frame) => frame,
             CloseFrame::Empty => &[0x88, 0],
+            CloseFrame::LastChunk => sse::END,
         }
     }
 }
@@ -260,6 +265,11 @@ impl Outbound {
             debug_assert_eq!(close.sent, 0);
             close.held = held;
         }
+    }
+
+    /// Whether own bytes wait, be it for the end of a record.
+    pub fn has_own(&self) -> bool {
+        self.own.is_some()
     }
 
     /// Whether the close frame is kept back.

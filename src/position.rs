@@ -1,8 +1,8 @@
 //! Where a message stands in its channel: an epoch, and a number in it.
 //!
 //! A channel has an epoch from its birth on, and numbers its messages from 1, without a gap,
-//! whoever reads them. A channel that has lost its last member and is made again has another epoch,
-//! so that a position of the first is not taken for one of the second.
+//! whoever reads them. A channel that has ended (it had no members and kept nothing) and is made
+//! again has another epoch, so that a position of the first is not taken for one of the second.
 //!
 //! Deals with: the text of a position, both ways. Leaves to others: which positions a channel has,
 //! and what is kept behind them.
@@ -14,7 +14,7 @@
 use core::cmp::Ordering;
 use core::fmt;
 
-/// A life of a channel, from its first member to its last.
+/// A life of a channel: from its first member until it has none and keeps nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Epoch(pub u64);
 

@@ -38,7 +38,8 @@ pub enum CloseReason {
     ResponseTimeout,
     /// A kept-alive connection was not used again.
     KeepAliveTimeout,
-    /// The client sent a frame that RFC 6455 forbids: 1002.
+    /// The client sent a frame that RFC 6455 forbids: 1002. Or it sent and sent behind the request
+    /// for an event stream.
     ProtocolError,
     /// The client sent text that is not UTF-8: 1007.
     InvalidText,

@@ -46,6 +46,12 @@ impl Trust {
 }
 
 impl Settings {
+    /// Whether clients of Socket.IO 4 can come back to where they were: that is wanted, and
+    /// something is kept.
+    pub fn recovers(&self) -> bool {
+        self.recovery && self.limits.history.is_some()
+    }
+
     /// Whether the operator has said that something stands in front.
     pub fn expects_proxies(&self) -> bool {
         self.proxy != ProxyMode::Off || self.forwarded_for

@@ -68,7 +68,9 @@ struct Entry {
 ///
 /// An entry with a deadline is in exactly one slot, or beside the slots until those of a sleep are
 /// emptied. The time of its slot is later than `tick`, and not later than its deadline rounded up
-/// to the slot's width, or than the next tick if the deadline has been reached.
+/// to the slot's width, or than the next tick if the deadline has been reached. Only a slot that is
+/// due, up to `told`, may be later than that: [`Wheel::set`] leaves an entry there when its
+/// deadline becomes an earlier one, since [`Wheel::expire`] is about to take it out.
 #[derive(Debug)]
 pub struct Wheel {
     /// Every slot up to this time, in ticks, has been emptied.
@@ -102,6 +104,11 @@ impl Wheel {
     /// Sets the deadline of `key` in place of the one before. A deadline that has been reached
     /// already fires with the next tick. [`Instant::NEVER`] takes the deadline away.
     pub fn set(&mut self, key: u32, deadline: Instant) {
+        // What is set again as it was keeps its place: a finer slot, which may reach the deadline
+        // by now, is not worth the way there.
+        if self.is_set(key, deadline) {
+            return;
+        }
         while self.entries.len() <= key as usize {
             self.entries.push(Entry {
                 due: Due::NEVER,
@@ -130,7 +137,7 @@ impl Wheel {
         self.link(key);
     }
 
-    /// Whether the deadline of `key` is this one. For checks.
+    /// Whether the deadline of `key` is this one.
     pub fn is_set(&self, key: u32, deadline: Instant) -> bool {
         let due = self.entries.get(key as usize).map_or(Due::NEVER, |entry| entry.due);
         due == Due::new(deadline)
@@ -204,9 +211,11 @@ impl Wheel {
                 assert!(time > self.tick);
                 let level = u32::from(entry.place) / SLOTS as u32;
                 let width_ms = TICK_MS << (level * LEVEL_SHIFT);
-                // A deadline that has passed already waits for the tick that comes.
+                // A deadline that has passed already waits for the tick that comes, or in a slot
+                // that is due. With all slots up to `told` emptied there is no such slot.
                 let latest_ms = entry.due.as_millis().saturating_add(width_ms);
-                assert!(time * TICK_MS <= latest_ms || time == self.tick + 1);
+                let is_due = time == self.tick + 1 || time <= self.told;
+                assert!(time * TICK_MS <= latest_ms || is_due, "key {key} would be late");
             }
         }
     }
@@ -214,6 +223,10 @@ impl Wheel {
     fn earliest(&self) -> Option<(u64, usize)> {
         let mut best: Option<(u64, usize)> = None;
         for (level, occupied) in self.occupied.iter().enumerate() {
+            // Most levels are empty at most times.
+            if *occupied == [0; WORDS] {
+                continue;
+            }
             let shift = level as u32 * LEVEL_SHIFT;
             let current = self.tick >> shift;
             // The slot after the current one comes first; the current one itself is empty.

@@ -29,6 +29,9 @@ pub struct Work {
     pub records: u64,
     /// Frames, and packets of POSTs, that were acted upon.
     pub packets: u64,
+    /// Bytes of what channels keep that were read, and of the records that were made of them, to
+    /// fill rings for their first readers.
+    pub filled_bytes: u64,
     /// Channels that were entered, or left because a client asked for it.
     pub joins: u64,
     /// Requests that were answered, or held until there is an answer.
@@ -51,6 +54,7 @@ impl Work {
         copied_bytes: 0,
         records: 0,
         packets: 0,
+        filled_bytes: 0,
         joins: 0,
         requests: 0,
         sends: 0,

@@ -72,11 +72,7 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
         taken: ("a,\tb", "a,\\tb"),
         refused: (" ", "allowed is the name of a folder"),
     },
-    Example {
-        name: "base-path",
-        taken: ("/apps/chat/", "/apps/chat"),
-        refused: ("/chat?x", "without // and dots for segments, escapes and queries"),
-    },
+    Example { name: "base-path", taken: ("/apps/chat/", "/apps/chat"), refused: ("/chat?x", PATH) },
     Example {
         name: "host",
         taken: ("Chat.Example.:80, [::0:1]", "chat.example,[::1]"),
@@ -85,17 +81,20 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
     Example {
         name: "allow-origin",
         taken: ("https://a.example,null,file://", "https://a.example,null,file://"),
-        refused: ("https://*", "https://*.example.org or file://, or null, or *"),
+        refused: ("https://*", ORIGIN),
     },
     Example {
         name: "events",
         taken: ("chat message,a.b", "chat message,a.b"),
-        refused: ("connect", "allowed is the name of an event such as chat message, or *"),
+        refused: (
+            "connect",
+            "allowed is the name of an event such as chat message (but not elbow:…), or *",
+        ),
     },
     Example {
         name: "greeting",
         taken: ("user\tjoined", "user\\tjoined"),
-        refused: ("*", "allowed is the name of an event such as hi or user joined, or off"),
+        refused: ("*", GREETING),
     },
     Example {
         name: "history",
@@ -167,9 +166,17 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
 ];
 
 const ADDRESS: &str = "allowed is an IP address (or localhost, or * for all) and a port, such as \
-                       0.0.0.0:3000, [::1]:3000 or *:3000, or unix:PATH, of at most 107 bytes";
+                       0.0.0.0:3000, [::1]:3000 or *:3000, or unix:PATH, of at most 107 bytes \
+                       without commas";
 const HOST: &str = "allowed is a host such as chat.example.org, 192.0.2.1 or [2001:db8::1], \
                     without wildcards";
+const PATH: &str = "allowed is / or a path such as /chat or /apps/chat, of at most 128 bytes, \
+                    without a query, escapes (%), and segments that are empty, . or ..";
+const ORIGIN: &str = "allowed is an origin with its scheme, such as https://example.org, \
+                      http://localhost:8080, https://*.example.org or file://, or null, or *";
+const GREETING: &str = "allowed is the name of an event such as hi or user joined (but not \
+                        connect, error, ping and others that mean something to clients of \
+                        Socket.IO, nor elbow:…), or off";
 const DURATION: &str = "allowed is a duration such as 250ms, 25s or 2m, from 10ms to 60m";
 const BUFFER: &str = "allowed is a size such as 4096, 64KiB or 1MiB, from 4KiB to 64MiB";
 
@@ -250,8 +257,7 @@ fn every_option_refuses_in_one_line_that_names_it_its_value_and_what_is_allowed(
         let refused = |args: &[&str], env: &[(&str, &str)], source: &str| {
             let (exit_code, line) = failure(args, env);
             assert_eq!(exit_code, 2, "{line}");
-            assert!(line.starts_with(&format!("{source}: bad value {repeated}: ")), "{line}");
-            assert!(line.ends_with(allowed), "{line}");
+            assert_eq!(line, format!("{source}: bad value {repeated}: {allowed}"));
         };
         if !option.value.is_empty() {
             refused(&[&option.flag(), text], &[], &option.flag());
@@ -259,6 +265,38 @@ fn every_option_refuses_in_one_line_that_names_it_its_value_and_what_is_allowed(
         if !text.trim().is_empty() {
             refused(&[], &[(&option.env_name(), text)], &option.env_name());
         }
+    }
+}
+
+#[test]
+fn no_event_has_a_name_that_clients_take_for_something_else() {
+    let everybodys = ["connect", "connect_error", "disconnect", "disconnecting", "newListener"];
+    let everybodys = everybodys.into_iter().chain(["removeListener", "elbow:joined", "elbow:"]);
+    let of_clients = [
+        "connect_timeout",
+        "connecting",
+        "error",
+        "ping",
+        "pong",
+        "reconnect",
+        "reconnect_attempt",
+        "reconnect_error",
+        "reconnect_failed",
+        "reconnecting",
+    ];
+    for name in everybodys.clone() {
+        assert_eq!(failure(&["--events", name], &[]).0, 2, "{name}");
+    }
+    for name in everybodys.chain(of_clients) {
+        let line = format!("--greeting: bad value \"{name}\": {GREETING}");
+        assert_eq!(failure(&["--greeting", name], &[]), (2, line));
+    }
+    for name in ["Error", "errors", "elbow", "elbowed:x", "pinged", "connected", "message"] {
+        config(&["--greeting", name, "--events", name], &[]);
+    }
+    // What clients say to each other is theirs: clients 4.x may call an event like this.
+    for name in of_clients {
+        config(&["--events", name], &[]);
     }
 }
 
@@ -303,6 +341,23 @@ fn a_list_may_be_repeated_and_names_its_wrong_item() {
     );
     let nine = ["127.0.0.1:0"; 9].join(",");
     assert!(failure(&["--listen", &nine], &[]).1.ends_with("allowed are at most 8 items"));
+}
+
+#[test]
+fn what_is_no_path_of_a_socket_is_refused_in_words() {
+    let allowed = "allowed is no abstract socket, which has no file whose mode says who may \
+                   connect; a file of this name is unix:./@NAME";
+    for flag in ["--listen", "--health-listen"] {
+        let line = |text: &str| failure(&[flag, text], &[]).1;
+        assert_eq!(line("unix:@a"), format!("{flag}: bad value \"unix:@a\": {allowed}"));
+        assert!(line("unix:").ends_with(ADDRESS));
+    }
+    assert_eq!(
+        failure(&["--listen", "unix:/a,b"], &[]).1,
+        format!("--listen: bad value \"unix:/a,b\": \"b\": {ADDRESS}")
+    );
+    assert!(failure(&["--health-listen", "unix:/a,b"], &[]).1.ends_with(ADDRESS));
+    config(&["--listen", "unix:./@a", "--health-listen", "unix:a@b"], &[]);
 }
 
 #[test]
@@ -568,6 +623,16 @@ fn what_clap_refuses_is_one_line_with_its_suggestion() {
 }
 
 #[test]
+fn an_event_that_would_never_be_relayed_is_refused() {
+    let name = format!("{}x", elbow::wire::socketio::OURS);
+    for flag in ["--events", "--greeting"] {
+        let (exit_code, line) = failure(&[flag, &name], &[]);
+        assert_eq!(exit_code, 2);
+        assert!(line.contains("elbow:…"), "{line}");
+    }
+}
+
+#[test]
 fn what_later_versions_bring_is_not_taken_now() {
     for flag in ["--admin-listen", "--admin-token"] {
         let (exit_code, line) = failure(&[flag, "off"], &[]);
@@ -614,11 +679,11 @@ fn the_report_ends_with_ceiling_capacity_and_warnings() {
 client addresses: from the PROXY header of trusted peers, or else the socket
 idle HTTP connections: closed after 15s (default)
 messages: up to 64 KiB, whatever is in them
-memory ceiling, user space: 72.3 MiB (75907928 bytes): --memory, 400.8 KiB for tables, 8 MiB \
+memory ceiling, user space: 72.3 MiB (75909816 bytes): --memory, 402.6 KiB for tables, 8 MiB \
          for the program
 memory ceiling, kernel share per connection: 332 KiB (339968 bytes)
 memory ceiling, kernel share in all: 350.1 MiB (367165440 bytes)
-memory ceiling, total: 422.5 MiB (443073368 bytes)
+memory ceiling, total: 422.5 MiB (443075256 bytes)
 capacity: 1000 sessions, 64 connections more for pages, probes and refusals, and 16 for \
          --health-listen; 32 channels; memory for 56 feeds
 warning: the memory ceiling, 422.5 MiB, is more than the machine or its control group has, 256 \

@@ -9,7 +9,8 @@
 //! to warm up, then counted; and it checks that everybody got what they should, since a server that
 //! does nothing allocates nothing.
 //!
-//! Plain WebSockets are here, the sessions of Socket.IO in `tests/limits/sessions.rs`.
+//! Plain WebSockets are here, the sessions of Socket.IO in `tests/limits/sessions.rs`, and event
+//! streams in `tests/limits/streams.rs`.
 //!
 //! ```text
 //! cargo test --test limits -- --nocapture     prints what an idle connection and session take
@@ -17,6 +18,8 @@
 
 #[path = "limits/sessions.rs"]
 mod sessions;
+#[path = "limits/streams.rs"]
+mod streams;
 
 #[expect(dead_code, reason = "the harness is for other tests, too")]
 mod harness;

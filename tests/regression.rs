@@ -17,6 +17,8 @@ mod log;
 mod pages;
 #[path = "regression/places.rs"]
 mod places;
+#[path = "regression/recovery.rs"]
+mod recovery;
 #[path = "regression/requests.rs"]
 mod requests;
 #[path = "regression/sessions.rs"]
@@ -25,6 +27,8 @@ mod sessions;
 mod shares;
 #[path = "regression/sizes.rs"]
 mod sizes;
+#[path = "regression/streams.rs"]
+mod streams;
 #[path = "regression/turns.rs"]
 mod turns;
 #[path = "regression/upgrades.rs"]

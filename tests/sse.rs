@@ -100,6 +100,8 @@ fn records_are_these_bytes() {
     assert_eq!(text(opening), "9\r\nid: a.0\n\n\r\n");
     let reset = written(sse::reset_bytes("a.0"), |out| sse::reset("a.0", out));
     assert_eq!(text(reset), "2F\r\nevent: reset\nid: a.0\ndata: {\"position\":\"a.0\"}\n\n\r\n");
+    let retry = written(sse::retry_bytes(2500), |out| sse::retry(2500, out));
+    assert_eq!(text(retry), "D\r\nretry: 2500\n\n\r\n");
     let retry = written(sse::retry_and_end_bytes(2500), |out| sse::retry_and_end(2500, out));
     assert_eq!(text(retry), "D\r\nretry: 2500\n\n\r\n0\r\n\r\n");
     assert_eq!(text(written(sse::comment_bytes(), sse::comment)), "2\r\n:\n\r\n");
@@ -191,6 +193,7 @@ fn the_longest_of_everything_is_within_its_bound() {
     let notices = [
         sse::opening_bytes(&position),
         sse::reset_bytes(&position),
+        sse::retry_bytes(u64::MAX),
         sse::retry_and_end_bytes(u64::MAX),
         sse::comment_bytes(),
         sse::end_bytes(),
@@ -209,6 +212,7 @@ fn a_whole_stream_is_heard_in_its_order() {
     sse::comment(&mut response);
     sse::comment(&mut response);
     sse::event(Kind::Binary, "a.2", b"\xff\0", &mut response);
+    sse::retry(7, &mut response);
     sse::event(Kind::Binary, "a.3", b"", &mut response);
     sse::reset("b.7", &mut response);
     sse::event(Kind::Text, "b.8", b"", &mut response);

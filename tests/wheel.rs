@@ -5,8 +5,10 @@
 //! nothing, and wakes up in vain at most once for each time a deadline was put off.
 //!
 //! Method: random settings, clearings and sleeps over a few keys, by a driver that behaves like the
-//! server: it expires everything due, sleeps until `next` or until something happens. The model
-//! remembers of each key its deadline and the latest moment at which it may fire.
+//! server: it expires everything due, sleeps until `next` or until something happens. After a sleep
+//! of the machine it may set deadlines first, and take out only some of the keys that are due
+//! before it sets others. The model remembers of each key its deadline and the latest moment at
+//! which it may fire.
 
 use std::collections::BTreeMap;
 
@@ -29,6 +31,10 @@ enum Op {
     Sleep(u64),
     /// Lets it pass at once, as a process that was stopped.
     Stall(u64),
+    /// Lets it pass at once and tells the wheel so, but expires nothing yet.
+    Tell(u64),
+    /// Takes out one key that is due, as a turn that has no time for others.
+    ExpireOne,
 }
 
 fn lengths() -> impl Strategy<Value = u64> {
@@ -48,6 +54,8 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         1 => (0..KEYS).prop_map(Op::Clear),
         3 => lengths().prop_map(Op::Sleep),
         1 => lengths().prop_map(Op::Stall),
+        1 => lengths().prop_map(Op::Tell),
+        1 => Just(Op::ExpireOne),
     ];
     prop::collection::vec(op, 1..120)
 }
@@ -66,13 +74,16 @@ struct World {
     /// How often a deadline was put off, or taken further than the wheel reaches.
     put_off: u64,
     woken_in_vain: u64,
+    /// The wheel was told a time up to which not everything was expired yet.
+    is_behind: bool,
 }
 
 impl World {
     fn new(start_ms: u64) -> World {
         let now = Instant::from_millis(start_ms);
         let model = BTreeMap::new();
-        World { wheel: Wheel::new(now, 0), now, model, put_off: 0, woken_in_vain: 0 }
+        let wheel = Wheel::new(now, 0);
+        World { wheel, now, model, put_off: 0, woken_in_vain: 0, is_behind: false }
     }
 
     fn apply(&mut self, op: &Op) {
@@ -91,6 +102,14 @@ impl World {
             Op::Stall(length_ms) => {
                 self.now = self.now.plus(Duration::from_millis(length_ms));
                 self.expire(self.now);
+            }
+            Op::Tell(length_ms) => {
+                self.now = self.now.plus(Duration::from_millis(length_ms));
+                self.wheel.tell(self.now);
+                self.is_behind = true;
+            }
+            Op::ExpireOne => {
+                self.expire_one(self.now);
             }
         }
         self.wheel.check();
@@ -116,6 +135,10 @@ impl World {
 
     /// Wakes up whenever the wheel asks for it, until `end`.
     fn sleep(&mut self, end: Instant) {
+        // Nobody goes to sleep over what is due.
+        if self.is_behind {
+            self.expire(self.now);
+        }
         while let Some(next) = self.wheel.next()
             && next <= end
         {
@@ -135,10 +158,27 @@ impl World {
     /// Expires everything that is due; how many fired.
     fn expire(&mut self, now: Instant) -> usize {
         let mut fired = 0;
-        while let Some(key) = self.wheel.expire(now) {
+        while self.expire_one(now) {
+            fired += 1;
+        }
+        fired
+    }
+
+    /// Expires one key that is due. If there is none, everything that had to fire has: `false`.
+    fn expire_one(&mut self, now: Instant) -> bool {
+        if let Some(key) = self.wheel.expire(now) {
             let armed = self.model.remove(&key).expect("only armed keys fire, and once");
             assert!(armed.deadline <= now, "{key} fired early: {armed:?} at {now:?}");
-            fired += 1;
+            // It may have been the last one that had to, which only the next call tells.
+            self.is_behind = true;
+            return true;
+        }
+        if core::mem::take(&mut self.is_behind) {
+            // What was set, or came up and was put off, while the wheel was behind has its slot
+            // only now: it fires with the next tick if its time came meanwhile.
+            for armed in self.model.values_mut() {
+                armed.latest = armed.latest.max(now.plus(Duration::from_millis(SLACK_MS)));
+            }
         }
         // Whatever could still be late has fired.
         for (key, armed) in &self.model {
@@ -146,7 +186,7 @@ impl World {
         }
         assert!(self.wheel.next().is_none_or(|next| next > now), "due, and not expired");
         assert_eq!(self.wheel.next().is_none(), self.model.is_empty());
-        fired
+        false
     }
 }
 
@@ -176,6 +216,27 @@ fn a_deadline_that_has_been_reached_fires_with_the_next_tick() {
         wheel.check();
         assert_eq!(wheel.next(), Some(Instant::from_millis(176)));
         assert_eq!(wheel.expire(Instant::from_millis(176)), Some(0));
+    }
+}
+
+/// The wheel was told the time, and the slot of the key's earlier deadline is about to be emptied:
+/// it fires all the same, whatever it is set to meanwhile.
+#[test]
+fn an_earlier_deadline_may_wait_in_a_slot_that_is_due() {
+    for told_ms in [20_096, 20_112, 40_000, 86_400_000] {
+        for deadline_ms in [0, 16, 1000, 19_000, 19_967, 19_968] {
+            let told = Instant::from_millis(told_ms);
+            let mut wheel = Wheel::new(Instant::from_millis(0), 2);
+            wheel.set(0, Instant::from_millis(20_000));
+            wheel.set(1, Instant::from_millis(10_000));
+            wheel.tell(told);
+            wheel.set(0, Instant::from_millis(deadline_ms));
+            wheel.check();
+            assert_eq!(wheel.expire(told), Some(1));
+            wheel.check();
+            assert_eq!(wheel.expire(told), Some(0));
+            assert_eq!((wheel.expire(told), wheel.next()), (None, None));
+        }
     }
 }
 

@@ -1,9 +1,14 @@
 // The behaviour of elbow's chat page: one WebSocket to the server that served it.
 //
-// A message is one text frame, plain, so that wscat and Socket.IO clients can read it: the bare
-// text, or `<name> text`, as in an IRC transcript, from who has given a name. The server relays
-// each frame unchanged to everyone in the channel, the sender included, in one order for all.
-// That echo is the only receipt there is, and what this page builds on: see `heard`.
+// A message is plain text, so that wscat and Socket.IO clients can read it: the bare text, or
+// `<name> text`, as in an IRC transcript, from who has given a name. The server relays each one
+// unchanged to everyone in the channel, the sender included, in one order for all. That echo is
+// the only receipt there is, and what this page builds on: see `heard`.
+//
+// The subprotocol is `elbow.v1`: in front of each message stands its position in the channel. The
+// page keeps the newest for each channel and comes back with it, so the server sends what was said
+// meanwhile, or says that it cannot. Positions last as long as the page: after a reload nothing is
+// on the screen any more, and the last messages are wanted, not only those that were missed.
 //
 // What surprises: a browser answers the server's pings by itself and shows a page neither them nor
 // their absence, nor the HTTP status of an upgrade that was refused. So a dead connection is
@@ -20,6 +25,9 @@ const RETRY_LAST_MS = 30_000;
 const LASTED_MS = 10_000; // a connection this old was a good one: start again from RETRY_FIRST_MS
 const SLEPT_MS = 75_000; // a tick this late: the machine slept; hidden pages get one a minute
 const TOUCH_MS = 500; // a scroll this soon after the wheel or a finger is the person's
+const LAST_WANTED = 50; // what a newcomer is shown of what was said before, where it is kept
+const ALOUD_MAX = 10; // more messages than that at once are not read aloud
+const HUSH_MS = 1_000; // for so long after them the log stays silent: screen readers lag behind
 const GROUP_MS = 5 * 60_000; // later messages of the same author stand apart
 const CHANNEL_BYTES_MAX = 128;
 const CHANNEL = /^(?!\.{1,2}(\/|$))[\w.~:@=,+-]+(\/(?!\.{1,2}(\/|$))[\w.~:@=,+-]+)*$/;
@@ -44,8 +52,9 @@ const dayFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "full" });
 
 // --- Channels
 
-// A room is what this page keeps of a channel it has been in: its log, and what waits to be sent.
-// Going to another channel and back loses neither.
+// A room is what this page keeps of a channel it has been in: its log, what waits to be sent, what
+// was sent and may have been lost (`doubts`), and how far the channel was heard (`position`). Going
+// to another channel and back loses none of it.
 const rooms = new Map();
 let room;
 
@@ -76,9 +85,11 @@ function enterChannel() {
   if (!room) {
     const list = element("ol", "messages");
     list.role = "list"; // Safari forgets it is one when it has no bullets
-    room = { name, list, waiting: [], day: "", gap: null };
+    room = { name, list, waiting: [], doubts: [], position: null, day: "", gap: null };
     rooms.set(name, room);
+    $("empty").hidden = true; // until it is known that nothing comes
   }
+  hush();
   log.querySelector(".messages").replaceWith(room.list);
   $("channel").textContent = `#${name}`;
   showTitle();
@@ -91,7 +102,9 @@ function enterChannel() {
 
 let socket = null; // the one that counts; events of any other are ignored
 let inFlight = []; // sent on `socket`, echo still to come, oldest first: { frame, row }
-let openedAt = 0; // 0: not open
+let openedAt = 0; // 0: not open, or the server has not spoken yet
+let past = 0; // messages still to come that were said before `socket` was opened
+let isNewcomer = false; // to the room: what is past is no news
 let startedAt = 0;
 let heardAt = 0; // or when the oldest in flight was sent, if that is later
 let retries = 0;
@@ -106,23 +119,50 @@ function connect(why) {
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
   const folder = location.pathname.replace(/[^/]*$/, ""); // the server may lie below a path
   const path = room.name === "default" ? "ws" : `ws/${room.name}`;
-  const mine = new WebSocket(`${scheme}//${location.host}${folder}${path}`);
+  // Where `since` cannot be honoured, `last` applies. Nothing comes twice by that: what is kept
+  // then was said after the position.
+  const since = room.position === null ? "" : `since=${room.position}&`;
+  const url = `${scheme}//${location.host}${folder}${path}?${since}last=${LAST_WANTED}`;
+  const mine = new WebSocket(url, "elbow.v1");
+  mine.binaryType = "arraybuffer";
   socket = mine;
   startedAt = performance.now();
-  mine.onopen = () => mine === socket && opened();
   mine.onmessage = (event) => mine === socket && heard(event.data);
   mine.onclose = (event) => mine === socket && closed(event.code);
   showState("connecting", "Connecting…");
 }
 
-function opened() {
+/** The server has spoken: what was missed comes at once, and then what is new. */
+function opened({ position, recovered, missed }) {
   openedAt = performance.now();
-  showState("connected", "Connected");
-  room.gap?.append(`, back at ${clockFormat.format(new Date())}. `
-    + "What others said meanwhile is missing here.");
-  room.gap = null;
+  past = missed;
+  isNewcomer = room.position === null;
+  if (past > 0 && (isNewcomer || past > ALOUD_MAX)) hush();
+  if (room.gap) {
+    closeGap(recovered, missed);
+  } else if (missed > 0) {
+    place(element("li", "notice", "Said before you came"));
+  }
+  room.position = position;
   offlineWords = "Offline";
+  showState("connected", "Connected");
   for (const item of room.waiting.splice(0)) transmit(item);
+  follow();
+}
+
+/** Says below which line the missed messages stand, or that they are lost. */
+function closeGap(recovered, missed) {
+  const { gap } = room;
+  room.gap = null;
+  if (recovered && missed === 0) {
+    const next = gap.nextElementSibling;
+    gap.remove(); // nobody said anything: there was no gap
+    regroup(next);
+    return;
+  }
+  gap.classList.toggle("lost", !recovered);
+  gap.append(`, back at ${clockFormat.format(new Date())}. `
+    + (recovered ? "What was said meanwhile:" : "Some messages may be lost."));
 }
 
 function closed(code) {
@@ -138,7 +178,9 @@ function leave(why) {
   socket = null;
   left?.close();
   for (const item of inFlight) showDoubt(item);
+  room.doubts = [...room.doubts, ...inFlight].slice(-PENDING_MAX);
   inFlight = [];
+  past = 0;
   if (openedAt) {
     const since = clockFormat.format(new Date());
     room.gap = place(element("li", "notice", `Not connected since ${since} (${why})`));
@@ -178,7 +220,10 @@ function tick() {
     connect("this machine slept");
   } else if (inFlight.length > 0 && now - heardAt > ECHO_LIMIT_MS) {
     connect("no answer from the server");
+  } else if (past === 0 && now - openedAt > ECHO_LIMIT_MS) {
+    room.doubts = []; // whatever has not come by now will not
   }
+  if (past === 0 && now - hushedAt > HUSH_MS) log.removeAttribute("aria-live");
 }
 
 // --- Sending and hearing
@@ -205,9 +250,31 @@ function say(frame, text) {
   jump();
 }
 
+/** A frame's position, empty where the server itself speaks, and what is behind it. */
+function split(data) {
+  if (typeof data === "string") {
+    const end = data.indexOf("\n");
+    return [data.slice(0, end), data.slice(end + 1)];
+  }
+  const bytes = new Uint8Array(data);
+  const end = bytes.indexOf(10);
+  return [new TextDecoder().decode(bytes.subarray(0, end)), bytes.subarray(end + 1)];
+}
+
+/** Takes an object of the server's own; those that this page does not know mean nothing to it. */
+function told(object) {
+  if (!openedAt) {
+    opened(object);
+  } else if (object.lost) {
+    room.position = object.position;
+    place(element("li", "notice lost", "Some messages were lost here."));
+    follow();
+  }
+}
+
 /**
- * Takes a frame from the server. One's own message is known by its echo: text equal to the oldest
- * in flight. No identifier is needed, because the order is the same for all and what we send keeps
+ * Takes a message from the server. One's own is known by its echo: text equal to the oldest in
+ * flight. No identifier is needed, because the order is the same for all and what we send keeps
  * its order within it: our echoes come in the order of `inFlight`, each exactly once. Others' words
  * may come between; they can be mistaken for ours only if they are the same to the letter, and of
  * two equal messages side by side nobody can tell which was whose. The receipt is then early by
@@ -215,23 +282,51 @@ function say(frame, text) {
  *
  * All that is settled stands above all that is in flight, which stands above what waits. So an
  * echo finds its row in the right place already, and the log reads the same on every screen.
+ *
+ * Among what was said while the connection was away may be what we sent just before: its row is
+ * there, in doubt, and moves to the place that the message turns out to have.
  */
 function heard(data) {
   heardAt = performance.now();
-  if (typeof data !== "string") {
-    place(element("li", "notice binary", `binary, ${data.size} bytes`));
-    countNew();
-  } else if (inFlight.length > 0 && data === inFlight[0].frame) {
+  const [position, body] = split(data);
+  if (position === "") {
+    told(JSON.parse(body));
+    return;
+  }
+  room.position = position;
+  const isPast = past > 0;
+  if (isPast) past -= 1;
+  if (isPast && isHushed()) hushedAt = heardAt;
+  const doubt = room.doubts.find(({ frame }) => frame === body);
+  if (typeof body !== "string") {
+    place(element("li", "notice binary", `binary, ${body.length} bytes`));
+    if (!isPast || !isNewcomer) countNew();
+  } else if (!isPast && body === inFlight[0]?.frame) {
     const { row } = inFlight.shift();
     showDelivery(row, "sent", "✓");
-    settle(row);
+    settle(row, isPast);
+  } else if (doubt) {
+    resolve(doubt, isPast);
   } else {
-    const [, author, text] = NAMED.exec(data) ?? [null, "", data];
-    settle(place(messageRow(text, false, author)));
-    countNew();
+    const [, author, text] = NAMED.exec(body) ?? [null, "", body];
+    settle(place(messageRow(text, false, author)), isPast);
+    if (!isPast || !isNewcomer) countNew();
   }
   trim();
   follow();
+}
+
+/** A message that was in doubt has been delivered. */
+function resolve(doubt, isPast) {
+  const { row } = doubt;
+  room.doubts = room.doubts.filter((item) => item !== doubt);
+  if (row.contains(document.activeElement)) message.focus(); // its button goes
+  row.querySelector(".again").remove();
+  showDelivery(row, "sent", "✓");
+  const next = row.nextElementSibling;
+  place(row);
+  regroup(next);
+  settle(row, isPast);
 }
 
 /** Puts a row below all that is settled, above all that is not. */
@@ -242,15 +337,22 @@ function place(row) {
   return row;
 }
 
-/** The row has its place in the channel's order: it happened now, maybe on a new day. */
-function settle(row) {
-  const now = new Date();
-  const day = now.toDateString();
-  if (room.day !== day) {
-    row.before(element("li", "day", dayFormat.format(now)));
-    room.day = day;
+/**
+ * The row has its place in the channel's order. What is new was said now, maybe on a new day; when
+ * what is past was said nobody tells, so no time is shown with it.
+ */
+function settle(row, isPast) {
+  if (isPast) {
+    row.classList.toggle("past", rows.get(row).at === 0);
+  } else {
+    const now = new Date();
+    const day = now.toDateString();
+    if (room.day !== day) {
+      row.before(element("li", "day", dayFormat.format(now)));
+      room.day = day;
+    }
+    showTime(row, now);
   }
-  showTime(row, now);
   regroup(row);
   regroup(row.nextElementSibling);
 }
@@ -282,7 +384,7 @@ function messageRow(text, own, author) {
   bubble.append(body, meta);
   row.append(name, bubble);
   rows.set(row, { own, author, at: 0 });
-  showTime(row, new Date());
+  if (own) showTime(row, new Date());
   return row;
 }
 
@@ -316,6 +418,7 @@ function showDoubt({ frame, text, row }) {
   again.type = "button";
   again.onclick = () => {
     if (tooMany()) return;
+    room.doubts = room.doubts.filter((doubt) => doubt.row !== row);
     const next = row.nextElementSibling;
     row.remove();
     regroup(next);
@@ -339,7 +442,21 @@ function trim() {
   regroup(room.list.firstElementChild);
 }
 
+// When the log was last filled at once, without being read aloud; see `tick` for its end.
+let hushedAt = 0;
+
+/** What comes into the log now is not read aloud. */
+function hush() {
+  hushedAt = performance.now();
+  log.setAttribute("aria-live", "off");
+}
+
+function isHushed() {
+  return log.hasAttribute("aria-live");
+}
+
 function showState(state, words) {
+  if (state !== "connecting") $("empty").hidden = false;
   $("state").dataset.state = state;
   $("state-words").textContent = words;
   $("retry").hidden = state !== "offline";

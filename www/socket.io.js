@@ -1,9 +1,7 @@
 // elbow's own Socket.IO client: `io()` as pages use it.
 //
-// Protocol 5 over WebSocket alone, whatever `transports` says. The real client does more: put it
-// into `--www`, as socket.io/socket.io.js. The surprise: `reconnect*` events come to the
-// socket, as in 2.x, and to its manager, as in 4.x.
-"use strict";
+// Protocol 5 over WebSocket alone, whatever `transports` says. The surprise: `reconnect*` events
+// come to the socket, as in 2.x, and to its manager, as in 4.x.
 (() => {
 const [CONNECT, DISCONNECT, EVENT, ACK, CONNECT_ERROR] = [0, 1, 2, 3, 4];
 const BINARY = 3; // more, with attachments
@@ -11,12 +9,12 @@ const PACKET = /^4([0-6])(?:(\d+)-)?(?:(\/[^,]*),?)?(\d*)(.*)$/s;
 const RESERVED = /^(connect(_error)?|disconnect(ing)?)$/;
 
 class Emitter {
-  #listeners = [];
+  #list = [];
   removeListener = this.off;
   removeAllListeners = this.off;
 
   on(event, listener, once) {
-    this.#listeners.push([event, listener, once]);
+    this.#list.push([event, listener, once]);
     return this;
   }
 
@@ -26,12 +24,12 @@ class Emitter {
 
   off(event, listener) {
     const stays = ([name, each]) => name !== (event ?? name) || each !== (listener ?? each);
-    this.#listeners = this.#listeners.filter(stays);
+    this.#list = this.#list.filter(stays);
     return this;
   }
 
   fire(event, ...args) {
-    for (const [, listener, once] of this.#listeners.filter(([name]) => name === event)) {
+    for (const [, listener, once] of this.#list.filter(([name]) => name === event)) {
       if (once) this.off(event, listener);
       listener.apply(this, args);
     }
@@ -41,12 +39,12 @@ class Emitter {
 /** One transport, for several sockets. */
 function createManager(url, {
   reconnection = true, reconnectionAttempts = Infinity, reconnectionDelay = 1000,
-  reconnectionDelayMax = 5000, randomizationFactor = 0.5, timeout = 20000,
+  reconnectionDelayMax = 5000, randomizationFactor: spread = 0.5, timeout = 20000,
 }) {
   let transport, timer, patience, partial;
   let tried = 0;
-  const sockets = new Map();
-  const active = () => [...sockets.values()].filter((socket) => socket.active);
+  const sockets = {};
+  const active = () => Object.values(sockets).filter((socket) => socket.active);
   const tell = (...event) => [manager, ...active()].forEach((each) => each.fire(...event));
 
   function within(ms, action) {
@@ -74,16 +72,16 @@ function createManager(url, {
     const retried = tried;
     const again = reconnection && tried < reconnectionAttempts;
     close();
-    if (again) tryLater(retried); // first, so that a listener's connect() waits too
+    if (again) tryLater(retried); // first: a listener's connect() waits too
     active().forEach((socket) => socket.lost(reason));
     if (retried) tell(again ? "reconnect_error" : "reconnect_failed", new Error(reason));
   }
 
   function tryLater(retried) {
     tried = retried + 1;
-    // Capped before the jitter: after a long outage all would come at the same moment.
-    const capped = reconnectionDelayMax / (1 + randomizationFactor);
-    const jitter = 1 + randomizationFactor * (2 * Math.random() - 1);
+    // Capped before the jitter, or after an outage all come at one moment.
+    const capped = reconnectionDelayMax / (1 + spread);
+    const jitter = 1 + spread * (2 * Math.random() - 1);
     within(1 + Math.min(reconnectionDelay * 2 ** retried, capped) * jitter, () => {
       timer = 0;
       tell("reconnect_attempt", tried);
@@ -103,20 +101,17 @@ function createManager(url, {
     } else if (data === "2") {
       within(patience, late);
       transport.send("3");
-    } else deliver(data);
+    } else {
+      partial = typeof data === "string" ? [PACKET.exec(data)] : [...partial, data];
+      const [[, type, owed = 0, nsp = "/", id, json], ...binary] = partial;
+      if (binary.length < owed) return;
+      const fill = (_, value) => value?._placeholder ? binary[value.num] : value;
+      const body = json && JSON.parse(json, owed && fill);
+      if (sockets[nsp]?.active) sockets[nsp].heard(type - (owed && BINARY), id, body);
+    }
   }
 
-  /** Takes a frame, perhaps the last of a packet. */
-  function deliver(frame) {
-    partial = typeof frame === "string" ? [PACKET.exec(frame)] : [...partial, frame];
-    const [[, type, owed = 0, nsp = "/", id, json], ...binary] = partial;
-    if (binary.length < owed) return;
-    const fill = (_, value) => value?._placeholder ? binary[value.num] : value;
-    const data = json && JSON.parse(json, owed && fill);
-    active().find((each) => each.nsp === nsp)?.heard(type - (owed && BINARY), id, data);
-  }
-
-  function send(type, nsp, id = "", data) {
+  function send(type, nsp, data, id = "") {
     const binary = [];
     const json = JSON.stringify(data, function (key, value) {
       const raw = this[key]; // `value` has been through toJSON
@@ -124,7 +119,7 @@ function createManager(url, {
         ? { _placeholder: true, num: binary.push(raw) - 1 } : value;
     });
     const head = binary.length ? `${type + BINARY}${binary.length}-` : type;
-    const text = `4${head}${nsp === "/" ? "" : nsp + ","}${id}${data ? json : ""}`;
+    const text = `4${head}${nsp === "/" ? "" : nsp + ","}${id}${json ?? ""}`;
     for (const frame of [text, ...binary]) transport.send(frame);
   }
 
@@ -135,11 +130,11 @@ function createManager(url, {
 /** One namespace, over its manager's transport. */
 function createSocket(io, nsp, auth) {
   const waiting = [];
-  let acked = 0;
-  let acks = {};
+  let acks = [];
+  let pid, offset; // for a server that recovers
 
-  const turn = (connected, id) =>
-    Object.assign(socket, { connected, disconnected: !connected, id });
+  const turn = (connected, id, recovered = false) =>
+    Object.assign(socket, { connected, disconnected: !connected, id, recovered });
 
   function connect() {
     if (io.isOpen && !socket.active) join();
@@ -149,7 +144,7 @@ function createSocket(io, nsp, auth) {
   }
 
   function join() {
-    const ask = (data) => io.isOpen && io.send(CONNECT, nsp, "", data);
+    const ask = (data) => io.isOpen && io.send(CONNECT, nsp, { pid, offset: pid && offset, ...data });
     if (typeof socket.auth === "function") socket.auth(ask);
     else ask(socket.auth);
   }
@@ -168,22 +163,23 @@ function createSocket(io, nsp, auth) {
 
   function lost(reason) {
     if (!socket.connected) return socket.fire("connect_error", new Error(reason));
-    acks = {};
+    acks = [];
     turn(false).fire("disconnect", reason);
   }
 
   function emit(...event) {
     if (RESERVED.test(event[0])) throw new Error(`${event[0]} is reserved`);
     let id;
-    if (typeof event.at(-1) === "function") acks[id = acked++] = event.pop();
-    if (socket.connected) io.send(EVENT, nsp, id, event);
-    else waiting.push([EVENT, nsp, id, event]);
+    if (typeof event.at(-1) === "function") id = acks.push(event.pop()) - 1;
+    if (socket.connected) io.send(EVENT, nsp, event, id);
+    else waiting.push([EVENT, nsp, event, id]);
     return socket;
   }
 
   function heard(type, id, data) {
     if (type === CONNECT) {
-      turn(true, data.sid);
+      turn(true, data.sid, pid && pid === data.pid);
+      pid = data.pid;
       waiting.splice(0).forEach((packet) => io.send(...packet));
       socket.fire("connect");
     } else if (type === DISCONNECT) {
@@ -195,8 +191,10 @@ function createSocket(io, nsp, auth) {
       acks[id]?.(...data);
       delete acks[id];
     } else {
-      const ack = (...args) => socket.connected && io.send(ACK, nsp, id, args);
-      socket.fire(...data, ...(id ? [ack] : []));
+      const last = data.at(-1);
+      if (pid && typeof last === "string") offset = last;
+      if (id) data.push((...args) => socket.connected && io.send(ACK, nsp, args, id));
+      socket.fire(...data);
     }
   }
 
@@ -209,29 +207,27 @@ function createSocket(io, nsp, auth) {
   return turn(false);
 }
 
-const managers = new Map();
+const managers = {};
 
 /** A socket for the namespace that is the path of `url`. */
 function io(url = "/", opts = {}) {
   if (typeof url === "object") return io("/", url);
   const full = new URL(/^(\w+:)?\//.test(url) ? url : `//${url}`, location.href);
   const nsp = full.pathname;
-  const path = (opts.path ?? io.path).replace(/\/?$/, "/");
-  const place = `${full.protocol.replace("http", "ws")}//${full.host}${path}`;
-  let manager = managers.get(place);
-  if (!manager || opts.forceNew || manager.sockets.has(nsp)) {
+  const { path = full.host === io.host ? io.path : "/socket.io" } = opts;
+  const place = `${full.protocol.replace("http", "ws")}//${full.host}${path.replace(/\/?$/, "/")}`;
+  let manager = managers[place];
+  if (!manager || opts.forceNew || manager.sockets[nsp]) {
     const query = new URLSearchParams(opts.query ?? full.search);
-    manager = createManager(`${place}?EIO=4&transport=websocket&${query}`, opts);
-    managers.set(place, manager);
+    manager = managers[place] = createManager(`${place}?EIO=4&transport=websocket&${query}`, opts);
   }
-  const socket = createSocket(manager, nsp, opts.auth);
-  manager.sockets.set(nsp, socket);
+  const socket = manager.sockets[nsp] = createSocket(manager, nsp, opts.auth);
   return opts.autoConnect === false ? socket : socket.connect();
 }
 
-// Beside this script, if that is in its folder.
-io.path = /\/\/[^/]+(.*\/socket.io\/)/.exec(globalThis.document?.currentScript?.src)?.[1]
-  ?? "/socket.io";
-io.connect = io;
-globalThis.io = io;
+/** Learns a server's path from its script. */
+io.learn = (src) =>
+  [, io.host, io.path] = /^\w+:\/\/([^/]+)([^?#]*\/socket\.io\/)[^/?#]*([?#]|$)/.exec(src) ?? [];
+io.learn(globalThis.document?.currentScript?.src);
+globalThis.io = io.connect = io;
 })();

@@ -7,7 +7,7 @@
 use elbow::wire::engine::Version;
 use elbow::wire::socketio::{
     Argument, Event, Name, Packet, PacketType, acknowledgement, decode, event, event_bytes,
-    text_event, text_event_bytes,
+    is_ours, text_event, text_event_bytes,
 };
 use elbow::work;
 use libfuzzer_sys::fuzz_target;
@@ -41,14 +41,17 @@ fn answer(version: Version, namespace: &str, id: u64) {
 /// The event as others get it is the same but for the id.
 fn pass_on(version: Version, packet: &Packet<'_>, happened: &Event<'_>) {
     let mut out = Vec::new();
-    event(packet.namespace, packet.attachments, happened.args, &mut out);
-    assert_eq!(out.len(), event_bytes(packet.namespace, packet.attachments, happened.args));
+    event(packet.namespace, packet.attachments, happened.args, None, &mut out);
+    assert_eq!(out.len(), event_bytes(packet.namespace, packet.attachments, happened.args, None));
     let again = decode(version, text_of(&out)).expect("the server's packets are right");
     assert_eq!(again, Packet { id: None, ..*packet });
     assert_eq!(again.event().as_ref(), Some(happened));
+    pass_on_with_offset(version, packet, happened);
     if let Name::Text(name) = happened.name {
         let characters = name.chars().count();
         assert!(characters <= name.bytes_max());
+        let begins = name.chars().collect::<String>().starts_with("elbow:");
+        assert_eq!(is_ours(&happened.name), begins);
     }
     if let Some(Argument::Attachment(number)) = happened.sole {
         assert!(number < packet.attachments);
@@ -62,11 +65,24 @@ fn pass_on(version: Version, packet: &Packet<'_>, happened: &Event<'_>) {
     }
 }
 
+/// The event as others get it who may come back has one more argument.
+fn pass_on_with_offset(version: Version, packet: &Packet<'_>, happened: &Event<'_>) {
+    let (offset, mut out) = (Some("k3f9.16"), Vec::new());
+    let Packet { namespace, attachments, .. } = *packet;
+    event(namespace, attachments, happened.args, offset, &mut out);
+    assert_eq!(out.len(), event_bytes(namespace, attachments, happened.args, offset));
+    let again = decode(version, text_of(&out)).expect("the server's packets are right");
+    let args = happened.args.strip_suffix(']').expect("an array");
+    assert_eq!(again.payload, Some(&format!("{args},\"k3f9.16\"]")[..]));
+    assert_eq!((again.namespace, again.attachments), (namespace, attachments));
+    assert_eq!(again.event().map(|event| event.name), Some(happened.name));
+}
+
 /// A plain client's text comes out of its event as it went in.
 fn quote(version: Version, namespace: &str, text: &str) {
     let mut out = Vec::new();
-    text_event(namespace, text, &mut out);
-    assert_eq!(out.len(), text_event_bytes(namespace, text));
+    text_event(namespace, text, None, &mut out);
+    assert_eq!(out.len(), text_event_bytes(namespace, text, None));
     let packet = decode(version, text_of(&out)).expect("the server's packets are right");
     let Some(Event { sole: Some(Argument::Text(quoted)), .. }) = packet.event() else {
         panic!("{:?} has no text", text_of(&out));

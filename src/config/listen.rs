@@ -20,6 +20,9 @@ const UNIX_PATH_BYTES_MAX: usize = 107;
 /// What stands in front of a Unix socket's path.
 const UNIX: &str = "unix:";
 
+/// How other programs write the name of an abstract socket (unix(7)).
+const ABSTRACT: &str = "unix:@";
+
 /// Where one socket is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Endpoint {
@@ -102,13 +105,21 @@ pub(super) struct Address;
 
 impl Kind<Listen> for Address {
     fn parse(&self, text: &str) -> Result<Listen, String> {
+        if text.starts_with(ABSTRACT) {
+            return Err(
+                "allowed is no abstract socket, which has no file whose mode says who may \
+                 connect; a file of this name is unix:./@NAME"
+                    .to_owned(),
+            );
+        }
         let any = text.strip_prefix('*').unwrap_or(text).strip_prefix(':').and_then(port);
         any.map(Listen::Any)
             .or_else(|| unix(text).map(Listen::At))
             .or_else(|| ip(text).map(|address| Listen::At(Endpoint::Ip(address))))
             .ok_or_else(|| {
                 "allowed is an IP address (or localhost, or * for all) and a port, such as \
-                 0.0.0.0:3000, [::1]:3000 or *:3000, or unix:PATH, of at most 107 bytes"
+                 0.0.0.0:3000, [::1]:3000 or *:3000, or unix:PATH, of at most 107 bytes \
+                 without commas"
                     .to_owned()
             })
     }
@@ -142,10 +153,11 @@ pub(super) fn ip(text: &str) -> Option<SocketAddr> {
     local.or_else(|| text.parse().ok())
 }
 
-/// Reads `unix:` and a path.
+/// Reads `unix:` and a path, which neither begins with the `@` of abstract sockets nor has the
+/// comma that parts addresses.
 pub(super) fn unix(text: &str) -> Option<Endpoint> {
-    let path = text.strip_prefix(UNIX)?;
-    let is_path = (1..=UNIX_PATH_BYTES_MAX).contains(&path.len()) && !path.contains('\0');
+    let path = text.strip_prefix(UNIX).filter(|_| !text.starts_with(ABSTRACT))?;
+    let is_path = (1..=UNIX_PATH_BYTES_MAX).contains(&path.len()) && !path.contains(['\0', ',']);
     is_path.then(|| Endpoint::Unix(PathBuf::from(path)))
 }
 
@@ -194,7 +206,15 @@ mod tests {
         assert_eq!(shown("unix:a b"), Ok("unix:a b".to_owned()));
         assert_eq!(shown("unix:a\n"), Ok("unix:a\\n".to_owned()));
         assert!(shown(&format!("unix:{}", "a".repeat(107))).is_ok());
-        for bad in ["unix:", "unix", "UNIX:/a", "unix:a\0b", &format!("unix:{}", "a".repeat(108))] {
+        for bad in [
+            "unix:",
+            "unix",
+            "UNIX:/a",
+            "unix:a\0b",
+            "unix:/a,b",
+            "unix:@a",
+            &format!("unix:{}", "a".repeat(108)),
+        ] {
             assert!(shown(bad).is_err(), "{bad}");
         }
     }

@@ -20,7 +20,7 @@ use super::listen::{Address, FileMode, Listen};
 use super::option::{Opt, dashed, flag_name};
 use super::row::{Found, Row, Shown, Sources, rows};
 use super::value::{
-    Count, EVENT_BYTES_MAX, EventName, Folder, GIB, HostName, KIB, Length, MIB, Network, OneEvent,
+    Count, EVENT_BYTES_MAX, EventName, Folder, GIB, HostName, KIB, Length, MIB, Network, OwnEvent,
     PageOrigin, ServedPath, Size,
 };
 use super::words::{BALANCERS, IO_URING_MODES, IoUring, LOG_LEVELS, Lb, PROXY_MODES, SWITCH};
@@ -88,10 +88,11 @@ rows! {
         repeatable: true,
         default: "0.0.0.0:3000",
         help: "Where clients, or the balancer, connect: an IP address or localhost, and a port; \
-               *:3000 or :3000 for every address of IPv6 and IPv4; or unix:PATH. Port 0 picks a \
-               free one and logs it. [::] takes IPv4 too, unless an address of IPv4 has the same \
-               port. Who connects to a Unix socket is trusted as if by --proxy-trust. Sockets \
-               handed over by systemd (LISTEN_FDS) are used instead.",
+               *:3000 or :3000 for every address of IPv6 and IPv4; or unix:PATH (a comma would \
+               part two addresses; abstract sockets are not offered). Port 0 picks a free one and \
+               logs it. [::] takes IPv4 too, unless an address of IPv4 has the same port. Who \
+               connects to a Unix socket is trusted as if by --proxy-trust. Sockets handed over by \
+               systemd (LISTEN_FDS) are used instead.",
     }
 
     unix_mode: u32 {
@@ -195,12 +196,13 @@ rows! {
     }
 
     greeting: Option<String> {
-        kind: OrOff(OneEvent),
+        kind: OrOff(OwnEvent),
         heading: "Serving",
         value: "NAME",
         default: "hi",
         help: "The event, without arguments, by which the Socket.IO clients in a namespace are \
-               told that somebody has entered it. off: they are told nothing, which spares a full \
+               told that somebody has entered it; none that means something to clients, such as \
+               connect or error. off: they are told nothing, which spares a full \
                room that reconnects as many events as the square of its clients.",
     }
 
@@ -286,9 +288,9 @@ rows! {
         heading: "Limits",
         value: "N",
         default: "32",
-        help: "Channels that have members at one time; one more is answered with 503. One client \
-               address, unless it is a proxy's, brings a quarter of them into being at most; \
-               default always has its place.",
+        help: "Channels that have members at one time, or keep something with --history; one more \
+               is answered with 503. One client address, unless it is a proxy's, brings a quarter \
+               of them into being at most; default always has its place.",
     }
 
     max_message: u64 {

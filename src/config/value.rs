@@ -36,6 +36,9 @@ const DURATION_UNITS: [(&str, u64); 3] = [("ms", 1), ("s", 1000), ("m", 60_000)]
 /// The longest name of a Socket.IO event, in bytes.
 pub(super) const EVENT_BYTES_MAX: usize = 256;
 
+/// How the names of the server's own events begin.
+const OURS: &str = "elbow:";
+
 /// A size in bytes within bounds: a whole number, alone or with one of the units KiB, MiB and GiB.
 /// Shown in the largest unit that divides it.
 pub(super) struct Size(pub(super) RangeInclusive<u64>);
@@ -157,11 +160,10 @@ pub(super) struct ServedPath;
 
 impl Kind<BasePath> for ServedPath {
     fn parse(&self, text: &str) -> Result<BasePath, String> {
-        BasePath::parse(text).map_err(|error| {
-            format!(
-                "{error}: allowed is a path such as /chat or /apps/chat, without // and dots for \
-                 segments, escapes and queries"
-            )
+        BasePath::parse(text).map_err(|_| {
+            "allowed is / or a path such as /chat or /apps/chat, of at most 128 bytes, without a \
+             query, escapes (%), and segments that are empty, . or .."
+                .to_owned()
         })
     }
 
@@ -177,10 +179,9 @@ impl Kind<(String, Origin)> for PageOrigin {
     fn parse(&self, text: &str) -> Result<(String, Origin), String> {
         match Origin::parse(text) {
             Ok(origin) => Ok((text.to_owned(), origin)),
-            Err(error) => Err(format!(
-                "{error}: allowed is an origin such as https://example.org, https://*.example.org \
-                 or file://, or null, or *"
-            )),
+            Err(_) => Err("allowed is an origin with its scheme, such as https://example.org, \
+                 http://localhost:8080, https://*.example.org or file://, or null, or *"
+                .to_owned()),
         }
     }
 
@@ -196,7 +197,9 @@ impl Kind<String> for EventName {
     fn parse(&self, text: &str) -> Result<String, String> {
         match is_event(text) {
             true => Ok(text.to_owned()),
-            false => Err("allowed is the name of an event such as chat message, or *".to_owned()),
+            false => Err(format!(
+                "allowed is the name of an event such as chat message (but not {OURS}…), or *"
+            )),
         }
     }
 
@@ -205,16 +208,19 @@ impl Kind<String> for EventName {
     }
 }
 
-/// The name of one Socket.IO event, which may be called anything but `*`: that would be taken for
-/// all of them.
-pub(super) struct OneEvent;
+/// The name of the one Socket.IO event that the server says by itself. A `*` would be taken for all
+/// events, and clients take some names for what has happened to their own connection.
+pub(super) struct OwnEvent;
 
-impl Kind<String> for OneEvent {
+impl Kind<String> for OwnEvent {
     fn parse(&self, text: &str) -> Result<String, String> {
-        match is_event(text) && text != "*" {
-            true => Ok(text.to_owned()),
-            false => Err("allowed is the name of an event such as hi or user joined".to_owned()),
+        if is_event(text) && text != "*" && !is_of_clients(text) {
+            return Ok(text.to_owned());
         }
+        Err(format!(
+            "allowed is the name of an event such as hi or user joined (but not connect, error, \
+             ping and others that mean something to clients of Socket.IO, nor {OURS}…)"
+        ))
     }
 
     fn text(&self, name: &String) -> String {
@@ -222,8 +228,8 @@ impl Kind<String> for OneEvent {
     }
 }
 
-/// Whether an event may be called `name`. The names that mean something to Socket.IO itself are no
-/// events.
+/// Whether an event may be called `name`. The names that mean something to Socket.IO itself (its
+/// clients 4.x refuse to say them) are no events.
 fn is_event(name: &str) -> bool {
     let reserved = [
         "connect",
@@ -233,7 +239,26 @@ fn is_event(name: &str) -> bool {
         "newListener",
         "removeListener",
     ];
-    !name.is_empty() && name.len() <= EVENT_BYTES_MAX && !reserved.contains(&name)
+    let is_free = !reserved.contains(&name) && !name.starts_with(OURS);
+    !name.is_empty() && name.len() <= EVENT_BYTES_MAX && is_free
+}
+
+/// Whether clients 2.x tell their own listeners by the event `name` what becomes of a connection:
+/// coming from a server, it would pass for that.
+fn is_of_clients(name: &str) -> bool {
+    [
+        "connect_timeout",
+        "connecting",
+        "error",
+        "ping",
+        "pong",
+        "reconnect",
+        "reconnect_attempt",
+        "reconnect_error",
+        "reconnect_failed",
+        "reconnecting",
+    ]
+    .contains(&name)
 }
 
 /// A size as flags are written: in the largest unit that divides it.
@@ -289,6 +314,21 @@ mod tests {
         for bad in ["", "KiB", "64kb", "64K", "1.5MiB", "-1", "+1", "64 KiB", "0x10", "٣"] {
             assert_eq!(any_size(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn an_event_is_not_called_as_the_servers_own_are() {
+        for good in ["hi", "elbow", "Elbow:x", " elbow:x", "x elbow:"] {
+            assert_eq!(EventName.parse(good), Ok(good.to_owned()));
+            assert_eq!(OwnEvent.parse(good), Ok(good.to_owned()));
+        }
+        for bad in ["elbow:", "elbow:position", "elbow:x"] {
+            for refused in [EventName.parse(bad), OwnEvent.parse(bad)] {
+                assert!(refused.is_err_and(|allowed| allowed.contains("elbow:…")));
+            }
+        }
+        assert!(EventName.parse("*").is_ok() && OwnEvent.parse("*").is_err());
+        assert!(EventName.parse("").is_err() && EventName.parse("disconnect").is_err());
     }
 
     #[test]

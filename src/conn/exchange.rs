@@ -242,7 +242,11 @@ impl Conn {
     fn exchange(&self) -> Option<&Exchange> {
         match &self.phase {
             Phase::Exchange(exchange) => Some(exchange),
-            Phase::Proxy(_) | Phase::Http(_) | Phase::WebSocket(_) | Phase::Leaving(_) => None,
+            Phase::Proxy(_)
+            | Phase::Http(_)
+            | Phase::WebSocket(_)
+            | Phase::Stream(_)
+            | Phase::Leaving(_) => None,
         }
     }
 

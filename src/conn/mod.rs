@@ -3,9 +3,10 @@
 //!
 //! ```text
 //!   Proxy ──► Http ◄──► Exchange            Leaving
-//!              │ │                             ▲
-//!              │ └────── final answer, or any error
-//!              └──────► WebSocket ─────────────┘
+//!             │ │ │                          ▲ ▲ ▲
+//!             │ │ └─ final answer, any error ┘ │ │
+//!             │ └───► WebSocket ───────────────┘ │
+//!             └─────► Stream ────────────────────┘
 //! ```
 //!
 //! A connection never sees a socket, the hub or a file. It is told which bytes arrived, and returns
@@ -24,6 +25,7 @@ mod http;
 mod leaving;
 mod proxy;
 mod step;
+mod stream;
 mod websocket;
 
 use core::net::SocketAddr;
@@ -38,6 +40,7 @@ use crate::reason::CloseReason;
 use crate::settings::{Settings, UNIX_PEER};
 use crate::site::AssetId;
 use crate::time::{Duration, Instant};
+use crate::wire::sse;
 use crate::work;
 
 pub use client::Listener;
@@ -50,6 +53,7 @@ pub use http::{Next, Requester};
 use leaving::Leaving;
 use proxy::Proxy;
 pub use step::{Cx, Payload, Progress, Step, Waiting};
+use stream::Stream;
 pub use websocket::Role;
 use websocket::WebSocket;
 
@@ -64,6 +68,8 @@ enum Phase {
     Exchange(Exchange),
     /// A WebSocket is open, or its closing handshake is under way.
     WebSocket(WebSocket),
+    /// An event stream is sent, or its end is under way.
+    Stream(Stream),
     /// The last word was said, or the connection is over.
     Leaving(Leaving),
 }
@@ -120,6 +126,7 @@ impl Conn {
             Phase::Http(http) => http.receive(cx, bytes),
             Phase::Exchange(exchange) => exchange.receive(cx, bytes),
             Phase::WebSocket(ws) => ws.receive(cx, &mut self.out, bytes),
+            Phase::Stream(stream) => stream.receive(bytes),
             Phase::Leaving(leaving) => leaving.receive(bytes),
         }
     }
@@ -132,6 +139,7 @@ impl Conn {
             Phase::Http(http) => http.receive_end(nothing_came),
             Phase::Exchange(exchange) => exchange.receive_end(),
             Phase::WebSocket(ws) => ws.receive_end(),
+            Phase::Stream(stream) => stream.receive_end(),
             Phase::Leaving(leaving) => leaving.receive_end(),
         }
     }
@@ -152,7 +160,7 @@ impl Conn {
         match &mut self.phase {
             Phase::WebSocket(ws) => ws.speaks_later(now),
             Phase::Exchange(exchange) => exchange.speaks_later(now),
-            Phase::Proxy(_) | Phase::Http(_) | Phase::Leaving(_) => {}
+            Phase::Proxy(_) | Phase::Http(_) | Phase::Stream(_) | Phase::Leaving(_) => {}
         }
     }
 
@@ -164,6 +172,7 @@ impl Conn {
             Phase::Http(http) => http.deadline(),
             Phase::Exchange(exchange) => exchange.deadline(),
             Phase::WebSocket(ws) => ws.deadline(ping_timeout, self.heard_at),
+            Phase::Stream(stream) => stream.deadline(),
             Phase::Leaving(leaving) => leaving.deadline(),
         }
     }
@@ -176,6 +185,7 @@ impl Conn {
             Phase::Http(http) => http.handle_timeout(nothing_came),
             Phase::Exchange(exchange) => exchange.handle_timeout(),
             Phase::WebSocket(ws) => ws.handle_timeout(cx, &mut self.out, self.heard_at),
+            Phase::Stream(stream) => stream.handle_timeout(cx, &mut self.out),
             Phase::Leaving(leaving) => leaving.handle_timeout(),
         }
     }
@@ -215,6 +225,12 @@ impl Conn {
         self.enter(Phase::WebSocket(WebSocket::new(role, first_ping)));
     }
 
+    /// Becomes an event stream, whose first comment is due after `first_comment`.
+    pub fn begin_stream(&mut self, cx: &mut Cx<'_>, role: Role, first_comment: Duration) {
+        self.opened_at = cx.now.mono;
+        self.enter(Phase::Stream(Stream::new(role, cx.now.mono, first_comment)));
+    }
+
     /// Begins to follow the feed of `channel` in `dialect` from `mark` on.
     pub fn follow(&mut self, channel: ChannelId, dialect: Dialect, mark: Mark) {
         if !self.is_over() {
@@ -222,8 +238,9 @@ impl Conn {
         }
     }
 
-    /// Begins the closing handshake of a WebSocket; `frame` waits until everything before `barrier`
-    /// has gone. Nothing happens in any other phase, so the first call decides.
+    /// Begins the closing handshake of a WebSocket, or the end of an event stream: `frame`, or the
+    /// last chunk, waits until everything before `barrier` has gone. Nothing happens in any other
+    /// phase, so the first call decides.
     pub fn close(
         &mut self,
         cx: &mut Cx<'_>,
@@ -231,8 +248,21 @@ impl Conn {
         barrier: Offset,
         reason: CloseReason,
     ) {
-        if let Phase::WebSocket(ws) = &mut self.phase {
-            ws.close(cx, &mut self.out, frame, barrier, reason);
+        match &mut self.phase {
+            Phase::WebSocket(ws) => ws.close(cx, &mut self.out, frame, barrier, reason),
+            Phase::Stream(stream) => stream.close(cx, &mut self.out, barrier, reason),
+            Phase::Proxy(_) | Phase::Http(_) | Phase::Exchange(_) | Phase::Leaving(_) => {}
+        }
+    }
+
+    /// Says on an event stream after how many milliseconds its client is to come back. Nothing
+    /// happens once its end was decided. Without memory nothing is said: a browser then comes back
+    /// after a time of its own.
+    pub fn say_when_to_return(&mut self, cx: &mut Cx<'_>, retry_ms: u64) {
+        if self.is_stream() && self.is_open() {
+            let mut chunk = Vec::with_capacity(sse::retry_bytes(retry_ms));
+            sse::retry(retry_ms, &mut chunk);
+            let _is_said = self.out.push_own(cx.pool, &chunk);
         }
     }
 
@@ -247,6 +277,7 @@ impl Conn {
                 http.progressed(cx, is_pending)
             }
             Phase::WebSocket(ws) => ws.progressed(&self.out),
+            Phase::Stream(stream) => stream.progressed(&self.out),
             Phase::Proxy(_) | Phase::Exchange(_) | Phase::Leaving(_) => Progress::Ongoing,
         }
     }
@@ -297,7 +328,11 @@ impl Conn {
     pub fn doom(&self) -> Option<CloseReason> {
         match &self.phase {
             Phase::Leaving(leaving) => leaving.doom(),
-            Phase::Proxy(_) | Phase::Http(_) | Phase::Exchange(_) | Phase::WebSocket(_) => None,
+            Phase::Proxy(_)
+            | Phase::Http(_)
+            | Phase::Exchange(_)
+            | Phase::WebSocket(_)
+            | Phase::Stream(_) => None,
         }
     }
 
@@ -317,7 +352,7 @@ impl Conn {
             Phase::Http(http) => !http.is_response(),
             Phase::Exchange(exchange) => exchange.wants_input(self.has_input()),
             Phase::Leaving(leaving) => !leaving.is_over(),
-            Phase::Proxy(_) | Phase::WebSocket(_) => true,
+            Phase::Proxy(_) | Phase::WebSocket(_) | Phase::Stream(_) => true,
         }
     }
 
@@ -327,22 +362,24 @@ impl Conn {
         let wanted = match &self.phase {
             Phase::WebSocket(ws) => ws.wanted_bytes(),
             Phase::Exchange(exchange) => exchange.wanted_bytes(),
-            Phase::Proxy(_) | Phase::Http(_) | Phase::Leaving(_) => 0,
+            Phase::Proxy(_) | Phase::Http(_) | Phase::Stream(_) | Phase::Leaving(_) => 0,
         };
         usize::try_from(wanted)
             .map_or(limits::READ_BYTES_MAX, |wanted| wanted.min(limits::READ_BYTES_MAX))
     }
 
-    /// What the WebSocket is for. `None` if it is none, or its close frame has gone.
+    /// What the WebSocket or the event stream is for. `None` if it is neither, or its last word has
+    /// gone.
     pub fn role(&self) -> Option<Role> {
         match &self.phase {
             Phase::WebSocket(ws) => Some(ws.role),
+            Phase::Stream(stream) => Some(stream.role),
             Phase::Proxy(_) | Phase::Http(_) | Phase::Exchange(_) | Phase::Leaving(_) => None,
         }
     }
 
-    /// The membership of a plain WebSocket. `None` for any other connection, or when the close
-    /// frame has gone.
+    /// The membership of a plain WebSocket or an event stream. `None` for any other connection, or
+    /// when its last word has gone.
     pub fn membership(&self) -> Option<Membership> {
         match self.role() {
             Some(Role::Member(membership, _)) => Some(membership),
@@ -350,8 +387,8 @@ impl Conn {
         }
     }
 
-    /// The dialect that a member reads by itself. `None` for any other connection, or when the
-    /// close frame has gone.
+    /// The dialect that a member reads by itself. `None` for any other connection, or when its last
+    /// word has gone.
     pub fn dialect(&self) -> Option<Dialect> {
         match self.role() {
             Some(Role::Member(_, dialect)) => Some(dialect),
@@ -375,12 +412,12 @@ impl Conn {
                 Role::Session(session) => Some(session),
                 Role::Member(..) | Role::Orphan => None,
             },
-            Phase::Proxy(_) | Phase::Http(_) | Phase::Leaving(_) => None,
+            Phase::Proxy(_) | Phase::Http(_) | Phase::Stream(_) | Phase::Leaving(_) => None,
         }
     }
 
-    /// Notes that the session or the membership of a WebSocket is over, though it may still have
-    /// something to send.
+    /// Notes that the session or the membership of a WebSocket is over, or that of an event stream,
+    /// though it may still have something to send.
     pub fn orphan(&mut self) {
         if let Some(role) = self.role_mut() {
             *role = Role::Orphan;
@@ -404,6 +441,7 @@ impl Conn {
     fn role_mut(&mut self) -> Option<&mut Role> {
         match &mut self.phase {
             Phase::WebSocket(ws) => Some(&mut ws.role),
+            Phase::Stream(stream) => Some(&mut stream.role),
             Phase::Proxy(_) | Phase::Http(_) | Phase::Exchange(_) | Phase::Leaving(_) => None,
         }
     }
@@ -414,7 +452,7 @@ impl Conn {
         match &self.phase {
             Phase::WebSocket(ws) => ws.is_open(),
             Phase::Exchange(exchange) => exchange.has_body(),
-            Phase::Proxy(_) | Phase::Http(_) | Phase::Leaving(_) => false,
+            Phase::Proxy(_) | Phase::Http(_) | Phase::Stream(_) | Phase::Leaving(_) => false,
         }
     }
 
@@ -422,9 +460,11 @@ impl Conn {
     pub fn requester(&self) -> Requester {
         match &self.phase {
             Phase::Http(http) => http.requester(),
-            Phase::Proxy(_) | Phase::Exchange(_) | Phase::WebSocket(_) | Phase::Leaving(_) => {
-                Requester::Client
-            }
+            Phase::Proxy(_)
+            | Phase::Exchange(_)
+            | Phase::WebSocket(_)
+            | Phase::Stream(_)
+            | Phase::Leaving(_) => Requester::Client,
         }
     }
 
@@ -433,9 +473,18 @@ impl Conn {
         matches!(&self.phase, Phase::Http(http) if http.is_request()) && self.input.is_none()
     }
 
-    /// Whether this is a WebSocket that is open for messages.
+    /// Whether this is a WebSocket or an event stream whose end was not decided.
     pub fn is_open(&self) -> bool {
-        matches!(&self.phase, Phase::WebSocket(ws) if ws.is_open())
+        match &self.phase {
+            Phase::WebSocket(ws) => ws.is_open(),
+            Phase::Stream(stream) => stream.is_open(),
+            Phase::Proxy(_) | Phase::Http(_) | Phase::Exchange(_) | Phase::Leaving(_) => false,
+        }
+    }
+
+    /// Whether this is an event stream.
+    pub fn is_stream(&self) -> bool {
+        matches!(&self.phase, Phase::Stream(_))
     }
 
     /// The client's address: the peer's, or what a trusted peer said.
@@ -460,10 +509,11 @@ impl Conn {
     /// Whether the peer stands for clients whose addresses it has not told: it is trusted and has
     /// named nobody else, and it is on this machine, or the operator expects proxies at all.
     pub fn is_proxy(&self, settings: &Settings) -> bool {
+        if self.standing != Standing::Trusted {
+            return false;
+        }
         let ip = self.client.ip();
-        let is_here = ip.is_loopback() || ip == UNIX_PEER.ip();
-        let is_near = is_here || settings.expects_proxies();
-        self.standing == Standing::Trusted && is_near
+        settings.expects_proxies() || ip.is_loopback() || ip == UNIX_PEER.ip()
     }
 
     /// The kind of listener by which the connection came in.
@@ -478,11 +528,12 @@ impl Conn {
             Phase::Proxy(proxy) => Some(proxy.waits()),
             Phase::Http(http) => http.waits(nothing_came),
             // The peer's end is waited for, because unread input would destroy what was said last.
-            Phase::Leaving(_) | Phase::Exchange(_) | Phase::WebSocket(_) => None,
+            Phase::Leaving(_) | Phase::Exchange(_) | Phase::WebSocket(_) | Phase::Stream(_) => None,
         }
     }
 
-    /// When the connection was accepted or, if it became a WebSocket, when it did.
+    /// When the connection was accepted or, if it became a WebSocket or an event stream, when it
+    /// did.
     pub fn opened_at(&self) -> Instant {
         self.opened_at
     }
@@ -505,7 +556,7 @@ impl Conn {
         let buffers = match &self.phase {
             Phase::WebSocket(ws) => [ws.buffer(), None],
             Phase::Exchange(exchange) => exchange.buffers(),
-            Phase::Proxy(_) | Phase::Http(_) | Phase::Leaving(_) => [None, None],
+            Phase::Proxy(_) | Phase::Http(_) | Phase::Stream(_) | Phase::Leaving(_) => [None, None],
         };
         buffers.into_iter().flatten()
     }

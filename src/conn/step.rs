@@ -51,7 +51,7 @@ pub enum Step<'b> {
     Uncollected(CollectError),
     /// Publish a whole message.
     Publish(Kind, Payload<'b>),
-    /// Begin the closing handshake of a WebSocket.
+    /// Begin the closing handshake of a WebSocket, or the end of an event stream.
     Close(CloseFrame, CloseReason),
     /// Count a ping, which was appended to the own bytes.
     Pinged,

@@ -21,14 +21,14 @@ use crate::wire::ws::{Deframer, Input, Kind};
 /// A ping without payload: FIN, opcode 9, length 0.
 const PING: [u8; 2] = [0x89, 0];
 
-/// What a WebSocket is for.
+/// What a WebSocket is for, or an event stream, which is always a member or an orphan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// The WebSocket is a member of a channel by itself, and reads this dialect.
+    /// The connection is a member of a channel by itself, and reads this dialect.
     Member(Membership, Dialect),
     /// The WebSocket carries an Engine.IO session, or is about to take one over.
     Session(SessionId),
-    /// The WebSocket has lost its session or its membership: what it carried is over.
+    /// The connection has lost its session or its membership: what it carried is over.
     Orphan,
 }
 

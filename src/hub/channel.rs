@@ -27,6 +27,7 @@ use crate::pool::Pool;
 use crate::position::{Epoch, Position, PositionText};
 use crate::time::Instant;
 use crate::wire::ws;
+use crate::work;
 
 /// Entries for which the lists of a channel keep their memory, however few members there are.
 const ROOM_KEPT: usize = 16;
@@ -135,7 +136,8 @@ impl Channel {
     }
 
     /// Makes a feed for a dialect that nobody has read so far, and fills it with what the channel
-    /// keeps, or with nothing if that is not wanted. Returns how many bytes were filled in.
+    /// keeps, or with nothing if that is not wanted. Returns what filling it has cost, in bytes:
+    /// those that were read, and those of the records that were made of them.
     pub(super) fn open_feed(
         &mut self,
         pool: &mut Pool,
@@ -144,13 +146,18 @@ impl Channel {
         fill: bool,
     ) -> u64 {
         let number = dialect as usize;
-        let feed = match &self.log {
-            None => Feed::new(feed_bytes),
+        let (feed, cost_bytes) = match &self.log {
+            None => (Feed::new(feed_bytes), 0),
             Some(log) if fill => {
-                self.filled(pool, dialect, Feed::numbered(feed_bytes, log.missing_when_filled()))
+                let new = Feed::numbered(feed_bytes, log.missing_when_filled());
+                let feed = self.filled(pool, dialect, new);
+                // Also what has been pushed out by what followed was made.
+                let cost_bytes = log.fill_bytes() + feed.head().0;
+                (feed, cost_bytes)
             }
-            Some(_) => Feed::numbered(feed_bytes, self.position.seq),
+            Some(_) => (Feed::numbered(feed_bytes, self.position.seq), 0),
         };
+        work::count(|work| work.filled_bytes += cost_bytes);
         // Where the marks of a new feed begin: everything up to here was said before.
         let begin = feed.mark();
         self.completed[number] = begin;
@@ -158,9 +165,8 @@ impl Channel {
         if let Some(sweep) = &mut self.sweep {
             sweep.began[number] = begin;
         }
-        let bytes = feed.head().since(feed.tail());
         self.feeds[number] = Some(feed);
-        bytes
+        cost_bytes
     }
 
     /// Appends everything that the channel keeps to a feed that is new. What there is no memory
@@ -188,6 +194,11 @@ impl Channel {
             }
         });
         feed
+    }
+
+    /// Whether readers of Socket.IO 4 are told where messages stand, and can come back with that.
+    pub fn tells_offsets(&self) -> bool {
+        self.with_offset
     }
 
     /// Whether some reader is told where messages stand.
@@ -238,7 +249,7 @@ impl Channel {
             }
             None => {
                 let (missing, cost_bytes) = match &self.log {
-                    Some(log) => (log.missing_when_filled(), log.fill_bytes()),
+                    Some(log) => (log.missing_when_filled(), log.fill_cost_bytes()),
                     None => (self.position.seq, 0),
                 };
                 let recovery = wish.since.map(|since| self.recovery(since, missing));
@@ -309,6 +320,17 @@ impl Channel {
         }
     }
 
+    /// Gives all memory of the lists back. What members have in lists is counted as theirs, so a
+    /// channel without members has none.
+    ///
+    /// # Panics
+    /// If the channel has members, or publishers that wait.
+    pub(super) fn give_lists_back(&mut self) {
+        assert!(self.members.is_empty() && self.paused.iter().all(Vec::is_empty));
+        self.members = Vec::new();
+        self.paused = [const { Vec::new() }; 2];
+    }
+
     /// Appends a message that fits to every feed in which it has a form, keeps it in the log, and
     /// counts it, also if it has no form for anybody. It was read at `read_us` of the turns' clock,
     /// and is said at `now`. Returns whether that begins a sweep. On an error nothing is appended
@@ -365,6 +387,29 @@ impl Channel {
         Ok(told && self.appended(read_us))
     }
 
+    /// Has publishers wait until a newcomer was visited who begins at `mark` and lags so far behind
+    /// that the next messages could overtake it before it is sent anything. Returns whether that
+    /// begins a sweep.
+    pub(super) fn visit_first(&mut self, dialect: Dialect, mark: Mark, read_us: u64) -> bool {
+        let number = dialect as usize;
+        let feed = self.feeds[number].as_ref().expect("a member's dialect has a feed");
+        if !feed.lags_more_than(mark, 2) {
+            return false;
+        }
+        // Not everybody has been sent what stands behind the mark, also when the sweep is through
+        // that has passed the newcomer's place in the list already.
+        let lower = |place: &mut Mark| {
+            if mark.offset < place.offset {
+                *place = mark;
+            }
+        };
+        lower(&mut self.completed[number]);
+        if let Some(sweep) = &mut self.sweep {
+            lower(&mut sweep.began[number]);
+        }
+        self.appended(read_us)
+    }
+
     /// Has every member visited, since something was appended. Returns whether that begins a sweep.
     fn appended(&mut self, read_us: u64) -> bool {
         match &mut self.sweep {
@@ -381,6 +426,11 @@ impl Channel {
                 true
             }
         }
+    }
+
+    /// Whether a sweep is under way.
+    pub(super) fn is_swept(&self) -> bool {
+        self.sweep.is_some()
     }
 
     /// The next member that the sweep visits; `None` when all were visited, or no sweep is under
@@ -600,6 +650,11 @@ impl Channel {
         assert!(!self.members.is_empty() || keeps_something, "a channel has a reason to be there");
         if let Some(log) = &self.log {
             log.check(self.position.seq);
+        }
+        if self.members.is_empty() {
+            let lists =
+                self.members.capacity() + self.paused.iter().map(Vec::capacity).sum::<usize>();
+            assert_eq!(lists, 0, "lists are on the account of members");
         }
         assert!(self.choked as usize <= self.members.len());
         assert_eq!(self.readers.iter().sum::<u32>() as usize, self.members.len());

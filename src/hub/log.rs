@@ -19,7 +19,7 @@ use super::History;
 use super::message::{Message, PlainForm, plain_form};
 use crate::feed::{Feed, Mark};
 use crate::id::{Offset, Seq};
-use crate::limits::FILL_BYTES_MAX;
+use crate::limits::{FILL_BYTES_MAX, FILL_MESSAGES_MAX};
 use crate::pool::Pool;
 use crate::time::Instant;
 use crate::wire::socketio::{ATTACHMENTS_MAX, event_of};
@@ -108,9 +108,11 @@ impl Log {
     }
 
     /// Where a new feed begins to be filled, so that this takes a bounded time: with the oldest
-    /// message that is kept, or with the first of the newest [`FILL_BYTES_MAX`].
+    /// message that is kept, or with the first of the newest [`FILL_BYTES_MAX`] and
+    /// [`FILL_MESSAGES_MAX`].
     fn fill_start(&self) -> Mark {
-        let reach = Offset(self.feed.head().0.saturating_sub(FILL_BYTES_MAX));
+        let newest = self.feed.newest(FILL_MESSAGES_MAX, self.feed.first()).offset;
+        let reach = Offset(self.feed.head().0.saturating_sub(FILL_BYTES_MAX)).max(newest);
         let Mark { offset, seq } = self.feed.locate(reach.max(self.feed.tail()));
         // Inside of a record, the count is that of the records before it.
         let is_inside = offset > reach.max(self.feed.tail());
@@ -131,6 +133,13 @@ impl Log {
     /// How many bytes of the log a new feed is filled from.
     pub fn fill_bytes(&self) -> u64 {
         self.feed.head().since(self.fill_start().offset)
+    }
+
+    /// What filling a new feed counts as, in bytes of a replay: as much as a whole ring if it takes
+    /// as long as filling may take, however much larger the ring is.
+    pub fn fill_cost_bytes(&self) -> u64 {
+        let fills_in_ring = (self.feed.ring_bytes() / FILL_BYTES_MAX).max(1);
+        self.fill_bytes() * fills_in_ring
     }
 
     /// How many messages are kept.

@@ -61,7 +61,7 @@ impl BuildHasher for HashKey {
 /// Why a newcomer cannot join a channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum JoinError {
-    /// As many channels as `--max-channels` allows have members.
+    /// As many channels as `--max-channels` allows have members or keep something.
     TooManyChannels,
     /// There is no room for another ring in `--memory`.
     NoMemory,
@@ -130,19 +130,19 @@ impl Recovery {
 pub struct Prospect {
     /// What becomes of the position of the wish; `None` if the wish has none.
     pub recovery: Option<Recovery>,
-    /// What it costs in bytes: those that are sent again, or are filled into a new feed.
+    /// What it costs: the bytes that are sent again, or what filling a new feed counts as.
     pub cost_bytes: u64,
 }
 
 // A channel counts as itself, its two names with the allocator's overhead, its place in the table
-// of names, which doubles when it grows, and its places in the lists of active channels and of
-// those whose sweep has ended.
+// of names, which doubles when it grows, and its places in the lists of active channels, of those
+// without members and of those whose sweep has ended.
 const _: () = assert!(
     size_of::<Channel>()
         + 8
         + 2 * (CHANNEL_NAME_BYTES_MAX + 1 + 16)
         + ((size_of::<(Box<str>, ChannelId)>() + 1) * 16).div_ceil(7)
-        + size_of::<ChannelId>()
+        + 2 * size_of::<ChannelId>()
         + 2 * size_of::<u64>()
         <= CHANNEL_BYTES as usize
 );
@@ -178,6 +178,8 @@ pub struct Joined {
     pub index: u32,
     /// Where the newcomer begins.
     pub start: Start,
+    /// What was read and made to fill the ring that the newcomer is the first to read, in bytes.
+    pub filled_bytes: u64,
 }
 
 /// Where a newcomer begins to read.
@@ -219,6 +221,8 @@ pub struct Hub {
     with_offset: bool,
     /// Not after the first moment at which a channel without members ends.
     over_at: Instant,
+    /// Channels without members, while they are looked at; otherwise empty.
+    left: Vec<ChannelId>,
     /// How much of what is kept each client address has been sent lately.
     replays: Replays,
     /// What the epochs of channels are drawn from, with how many there have been.
@@ -269,6 +273,7 @@ impl Hub {
             history: limits.history,
             with_offset: false,
             over_at: Instant::NEVER,
+            left: Vec::with_capacity(limits.channels_max),
             replays: Replays::new(limits),
             epochs,
             born: 0,
@@ -298,7 +303,11 @@ impl Hub {
     /// Publishers of the channel that need not wait any more, since there is one more member that
     /// is not choked, go to `resume`.
     ///
-    /// Work: if the newcomer is the first of its dialect, a copy of what the channel keeps.
+    /// If the newcomer's address may not be sent so much now, it begins with what comes next,
+    /// unless it has missed nothing, and is told so.
+    ///
+    /// Work: if the newcomer is the first of its dialect, a copy of what the channel keeps, which
+    /// [`Joined::filled_bytes`] tells.
     ///
     /// # Errors
     /// What [`Hub::can_join`] would say.
@@ -311,31 +320,39 @@ impl Hub {
         mut resume: impl FnMut(ConnId),
     ) -> Result<Joined, JoinError> {
         let Newcomer { member, dialect, holder, wish } = newcomer;
+        // First, since that may end the channel, which then has to be made again.
+        let prospect = self.prospect(pool, now, name, dialect, wish);
         self.can_join(pool, name, dialect, Some(holder))?;
-        let prospect = self.prospect(now, name, dialect, wish);
         let is_default = name == DEFAULT_CHANNEL;
         let id = match self.names.get(name) {
             Some(id) => *id,
             None => self.make_channel(pool, name, holder, &mut resume),
         };
         let has_paid = self.replays.take(now, holder, prospect.cost_bytes);
-        let granted = if has_paid { wish } else { Wish::default() };
         let channel = &mut self.channels[id.0 as usize];
+        let mut filled_bytes = 0;
         if channel.feed(dialect).is_none() {
             if !is_default {
                 let reserved = pool.reserve(self.feed_cost_bytes);
                 assert!(reserved, "can_join has seen that there is room");
                 channel.set_feed_brought_by(dialect, self.shares.add_feed(holder));
             }
-            channel.open_feed(pool, dialect, self.feed_bytes as usize, has_paid);
+            let ring_bytes = self.feed_bytes as usize;
+            filled_bytes = channel.open_feed(pool, dialect, ring_bytes, has_paid);
         }
-        let mut start = channel.start(dialect, granted);
-        if !has_paid {
+        let mut start = channel.start(dialect, wish);
+        // Whoever has missed nothing is sent nothing, and need not pay for that.
+        let costs_nothing = start.missed == 0 && start.recovery == Some(Recovery::Whole);
+        if !has_paid && !costs_nothing {
+            start = channel.start(dialect, Wish::default());
             start.recovery = wish.since.map(|_| Recovery::Gone);
         }
         let index = channel.join(member, dialect);
+        if start.missed > 0 && channel.visit_first(dialect, start.mark, self.turn_us) {
+            self.active.push_back(id);
+        }
         channel.review(&mut resume);
-        Ok(Joined { channel: id, index, start })
+        Ok(Joined { channel: id, index, start, filled_bytes })
     }
 
     fn make_channel(
@@ -366,17 +383,33 @@ impl Hub {
         id
     }
 
-    /// What joining a channel with a wish would come to now.
+    /// What joining a channel with a wish would come to now. Ends the channel if nothing but what
+    /// is too old by now has kept it.
     ///
     /// Work: a step for each message that is too old by now.
-    pub fn prospect(&mut self, now: Instant, name: &str, dialect: Dialect, wish: Wish) -> Prospect {
-        let Some(id) = self.names.get(name) else {
-            let recovery = wish.since.map(|_| Recovery::Unknown);
-            return Prospect { recovery, cost_bytes: 0 };
-        };
-        let channel = &mut self.channels[id.0 as usize];
-        channel.expire_log(now);
-        channel.prospect(dialect, wish)
+    pub fn prospect(
+        &mut self,
+        pool: &mut Pool,
+        now: Instant,
+        name: &str,
+        dialect: Dialect,
+        wish: Wish,
+    ) -> Prospect {
+        if let Some(id) = self.find(name) {
+            let channel = &mut self.channels[id.0 as usize];
+            if channel.is_empty() {
+                self.end_if_over(pool, now, id);
+            } else {
+                channel.expire_log(now);
+            }
+        }
+        match self.find(name) {
+            Some(id) => self.channels[id.0 as usize].prospect(dialect, wish),
+            None => {
+                let recovery = wish.since.map(|_| Recovery::Unknown);
+                Prospect { recovery, cost_bytes: 0 }
+            }
+        }
     }
 
     /// Whether `holder` may be sent so much again now.
@@ -396,8 +429,12 @@ impl Hub {
         dialect: Dialect,
         holder: Option<Holder>,
     ) -> Result<(), JoinError> {
+        // What the default channel needs was set aside; nearly everybody joins that one.
+        if name == DEFAULT_CHANNEL {
+            return Ok(());
+        }
         let channel = self.names.get(name).map(|id| &self.channels[id.0 as usize]);
-        if name == DEFAULT_CHANNEL || channel.is_some_and(|it| it.feed(dialect).is_some()) {
+        if channel.is_some_and(|it| it.feed(dialect).is_some()) {
             return Ok(());
         }
         let others = self.names.len() - usize::from(self.names.contains_key(DEFAULT_CHANNEL));
@@ -441,6 +478,7 @@ impl Hub {
         if channel.is_empty() {
             self.active.retain(|active| *active != id);
             channel.resume_all(&mut resume);
+            channel.give_lists_back();
             self.end_if_over(pool, now, id);
         } else {
             channel.review(&mut resume);
@@ -475,8 +513,10 @@ impl Hub {
         self.over_at = Instant::NEVER;
         let is_left =
             |(key, channel): (usize, &Channel)| channel.is_empty().then_some(ChannelId(key as u32));
-        let left: Vec<ChannelId> = self.channels.iter().filter_map(is_left).collect();
-        left.into_iter().for_each(|id| self.end_if_over(pool, now, id));
+        let mut left = core::mem::take(&mut self.left);
+        left.extend(self.channels.iter().filter_map(is_left));
+        left.drain(..).for_each(|id| self.end_if_over(pool, now, id));
+        self.left = left;
     }
 
     /// When [`Hub::expire_channels`] is worth calling; `None` if every channel has members.
@@ -641,6 +681,10 @@ impl Hub {
             let is_anybodys = channel.brought_by().is_some() || channel.feeds_brought() > 0;
             assert!(!(is_anybodys && channel.is_default()), "the default channel is nobody's");
         }
+        let swept = self.channels.iter().filter(|(_, channel)| channel.is_swept());
+        let swept = swept.map(|(key, _)| ChannelId(key as u32));
+        assert!(swept.clone().all(|id| self.active.contains(&id)), "each sweep has its turn");
+        assert_eq!(self.active.len(), swept.count(), "only a sweep has turns");
         self.shares.check(channels, feeds);
     }
 }
@@ -796,6 +840,67 @@ mod tests {
         assert_eq!(come(&mut pool, &mut hub, "c", 1), refused);
         hub.leave(&mut pool, NOW, (first, 0), PLAIN, |_| {});
         assert!(come(&mut pool, &mut hub, "c", 1).is_ok());
+    }
+
+    #[test]
+    fn who_joins_a_channel_that_is_over_has_to_make_another() {
+        let age = Duration::from_secs(10);
+        let history = Some(History { messages_max: 8, age });
+        let limits = Limits { history, ..limits() };
+        let mut pool = Pool::new(limits.memory_bytes);
+        let mut hub = Hub::new(&mut pool, &limits, keys());
+        let newcomer = |hub: &Hub, host| Newcomer {
+            member: conn(u32::from(host)),
+            dialect: PLAIN,
+            holder: from(hub, host),
+            wish: Wish::default(),
+        };
+        // An address may bring one channel of three into being.
+        for (name, host) in [("a", 1), ("b", 2)] {
+            let newcomer = newcomer(&hub, host);
+            let joined = hub.join(&mut pool, NOW, name, newcomer, |_| {}).unwrap();
+            hub.publish(&mut pool, NOW, joined.channel, &Message::Text(b"x")).unwrap();
+            if name == "b" {
+                hub.leave(&mut pool, NOW, (joined.channel, joined.index), PLAIN, |_| {});
+            }
+        }
+        let (before, over) = (NOW.plus(Duration::from_millis(9_999)), NOW.plus(age));
+        let other = newcomer(&hub, 1);
+        let joined = hub.join(&mut pool, before, "b", other, |_| {}).unwrap();
+        hub.leave(&mut pool, before, (joined.channel, joined.index), PLAIN, |_| {});
+        hub.check();
+        let refused = Err(JoinError::TooManyOfAddress);
+        assert_eq!(hub.join(&mut pool, over, "b", other, |_| {}), refused);
+        hub.check();
+        assert_eq!((hub.find("b"), pool.lent_bytes()), (None, hub.reserved_bytes()));
+        let third = newcomer(&hub, 3);
+        hub.join(&mut pool, over, "b", third, |_| {}).unwrap();
+        hub.check();
+    }
+
+    #[test]
+    fn an_address_has_a_feed_filled_once_a_second_however_large_the_ring_is() {
+        let history = Some(History { messages_max: 100, age: Duration::from_secs(60) });
+        for feed_bytes in [1_u64 << 20, 8 << 20] {
+            let memory_bytes = 16 * feed_bytes;
+            let limits = Limits { history, feed_bytes, memory_bytes, ..limits() };
+            let mut pool = Pool::new(limits.memory_bytes);
+            let mut hub = Hub::new(&mut pool, &limits, keys());
+            let said = join(&mut pool, &mut hub, "a", 0, PLAIN).unwrap().channel;
+            for _ in 0..80 {
+                let message = Message::Binary(&[0; 100_000]);
+                hub.publish(&mut pool, NOW, said, &message).unwrap();
+            }
+            let holder = from(&hub, 1);
+            let mut fill = |dialect, at| {
+                let prospect = hub.prospect(&mut pool, at, "a", dialect, Wish::default());
+                hub.replays.take(at, holder, prospect.cost_bytes)
+            };
+            let at = |ms: u64| Instant::from_millis(5_000 + ms);
+            assert!(fill(Dialect::ElbowV1, at(0)));
+            assert!(!fill(Dialect::ElbowV1, at(500)) && !fill(Dialect::SocketIo4, at(500)));
+            assert!(fill(Dialect::ElbowV1, at(1_000)));
+        }
     }
 
     #[test]

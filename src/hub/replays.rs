@@ -72,9 +72,14 @@ impl Replays {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{HashKey, Shares};
+    use super::super::{
+        DEFAULT_CHANNEL, HashKey, Hub, Joined, Message, Newcomer, Recovery, Shares, Since, Wish,
+    };
     use super::*;
+    use crate::feed::Mark;
+    use crate::id::{Dialect, Member, Reader};
     use crate::limits::History;
+    use crate::pool::Pool;
 
     #[test]
     fn an_address_is_sent_a_ring_a_second_and_a_proxy_any_number() {
@@ -99,5 +104,47 @@ mod tests {
         assert!(replays.take(at(6_500), client, ring), "what was not used is not saved up");
         assert!(!replays.may_take(at(7_000), client, ring));
         assert!(Replays::new(&super::super::tests::limits()).take(at(0), client, u64::MAX));
+    }
+
+    #[test]
+    fn a_ring_is_filled_for_its_first_reader_if_the_address_has_not_had_its_share() {
+        let history = Some(History { messages_max: 100, age: Duration::from_secs(60) });
+        let limits = Limits { history, ..super::super::tests::limits() };
+        let mut pool = Pool::new(1 << 20);
+        let mut hub = Hub::new(&mut pool, &limits, [7, 8, 9].map(|byte| HashKey([byte; 16])));
+        let holder =
+            Holder { address: hub.shares().address([192, 0, 2, 1].into()), is_proxy: false };
+        let now = Instant::from_millis(10_000);
+        let come = |hub: &mut Hub, pool: &mut Pool, dialect, since| {
+            let member = Member::new(Reader::Conn(0));
+            let wish = Wish { since: Some(since), last: 0 };
+            let newcomer = Newcomer { member, dialect, holder, wish };
+            hub.join(pool, now, DEFAULT_CHANNEL, newcomer, |_| {}).expect("there is room")
+        };
+        let first = come(&mut hub, &mut pool, Dialect::Plain, Since::Unknown);
+        assert_eq!((first.filled_bytes, first.start.recovery), (0, Some(Recovery::Unknown)));
+        let begin = Since::Position(first.start.position);
+        for _ in 0..4 {
+            hub.publish(&mut pool, now, first.channel, &Message::Text(&[b'x'; 200])).expect("fits");
+        }
+        let newest = Since::Position(hub.channel(first.channel).position());
+        // The log has 13 bytes with each message, the record an event's frame around it.
+        let filled = come(&mut hub, &mut pool, Dialect::SocketIo4, begin);
+        assert_eq!((filled.start.recovery, filled.start.missed), (Some(Recovery::Whole), 4));
+        assert_eq!(filled.filled_bytes, 4 * (213 + 4 + 2 + 16 + 202 + 1));
+        let again = come(&mut hub, &mut pool, Dialect::SocketIo4, begin);
+        assert_eq!((again.filled_bytes, again.start.recovery), (0, Some(Recovery::Gone)));
+        assert_eq!((again.start.missed, again.start.mark), (0, filled_head(&hub, &again)));
+        // Beyond its share the address has no ring filled. Whoever missed nothing is told so.
+        let unfilled = come(&mut hub, &mut pool, Dialect::SocketIo3, begin);
+        assert_eq!((unfilled.filled_bytes, unfilled.start.recovery), (0, Some(Recovery::Gone)));
+        let quiet = come(&mut hub, &mut pool, Dialect::ElbowV1, newest);
+        assert_eq!((quiet.filled_bytes, quiet.start.recovery), (0, Some(Recovery::Whole)));
+        assert_eq!(quiet.start.missed, 0);
+        hub.check();
+    }
+
+    fn filled_head(hub: &Hub, joined: &Joined) -> Mark {
+        hub.feed(joined.channel, Dialect::SocketIo4).mark()
     }
 }

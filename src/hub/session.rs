@@ -143,6 +143,8 @@ pub struct Session {
     pub decoder: Decoder,
     /// A binary event whose arguments have not all come.
     pub unfinished: Option<Unfinished>,
+    /// Whether the client has ever left a namespace, of which something may have been on its way.
+    pub has_left: bool,
     /// Whether the session's WebSocket was told to close: then nothing is said or due any more.
     closing: bool,
     /// Whether the session has ended and waits to be reaped.
@@ -203,6 +205,7 @@ impl Session {
             own: None,
             decoder: Decoder::new(),
             unfinished: None,
+            has_left: false,
             generation: 0,
             closing: false,
             over: false,

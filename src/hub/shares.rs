@@ -207,7 +207,7 @@ mod tests {
             channels_max: 8,
             message_bytes_max: 256,
             feed_bytes: 1024,
-            // The channel `default` has 3 of these 19 feeds.
+            // The channel `default` has 5 of these 21 feeds.
             memory_bytes: 21 * Limits::feed_cost_bytes(1024, None),
             send_buffer_bytes: 4096,
             receive_buffer_bytes: 4096,

@@ -372,7 +372,7 @@ impl Session {
     }
 
     /// Where the session stands in a space. Of the current one the WebSocket knows it: at `lent`.
-    fn cursor(&self, number: usize, lent: Option<Mark>) -> Option<Mark> {
+    pub fn cursor(&self, number: usize, lent: Option<Mark>) -> Option<Mark> {
         match self.transport {
             Transport::WebSocket(_) if self.spaces.current == number => lent,
             Transport::WebSocket(_) | Transport::Polling { .. } => {

@@ -7,11 +7,11 @@
 //! greeting.
 
 use super::{Server, Socket};
-use crate::conn::Conn;
 use crate::hub::{
     DEFAULT_CHANNEL, Holder, JoinError, Joined, Message, Newcomer, Recovery, Start, Transport, Wish,
 };
 use crate::id::{Dialect, Member, Reader};
+use crate::limits;
 use crate::membership::Membership;
 use crate::reason::{CloseReason, Farewell};
 use crate::server::publish::Speaker;
@@ -26,6 +26,20 @@ pub(super) enum Entrance<'a> {
     /// A session of Engine.IO, which polls or does not.
     Session { polls: bool },
 }
+
+/// Why somebody is not let into a channel.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Turned {
+    /// There is no room, as the operator is told.
+    NoRoom(&'static str),
+    /// Whoever wants everything that was said since then, or nothing, gets nothing.
+    Gone,
+    /// The address was just sent its share of what is kept.
+    OverShare,
+}
+
+/// What the operator is told of an address that was just sent its share of what is kept.
+pub(super) const OVER_SHARE: &str = "this address was sent a ring of what is kept within a second";
 
 /// What a newcomer who names no channel may ask for.
 const USUAL: [Entrance<'static>; 2] =
@@ -115,8 +129,10 @@ impl<S: Socket> Server<S> {
     ) -> Result<(Membership, Start), JoinError> {
         let connections = &mut self.connections;
         let resume = |id| connections.resume(id);
-        let Joined { channel, index, mut start } =
+        let Joined { channel, index, mut start, filled_bytes } =
             self.hub.join(&mut self.pool, now.mono, name, newcomer, resume)?;
+        let units = filled_bytes.div_ceil(limits::FILL_BYTES_PER_UNIT);
+        self.reading.budget.spend_units(u32::try_from(units).unwrap_or(u32::MAX));
         if let Some(recovery) = start.recovery {
             self.metrics.replays[recovery as usize] += 1;
         }
@@ -133,23 +149,67 @@ impl<S: Socket> Server<S> {
         Ok((Membership::new(channel, index, start.mark), start))
     }
 
-    /// Makes a connection a member of `channel` by itself and counts it. Returns the membership,
-    /// and where the newcomer begins.
-    pub(in crate::server) fn join(
+    /// Makes a connection a member of `channel` by itself and counts it for its `holder`. Returns
+    /// the membership, and where the newcomer begins.
+    fn join(
         &mut self,
         now: Now,
         slot: u32,
         channel: &str,
-        dialect: Dialect,
-        wish: Wish,
+        holder: Holder,
+        (dialect, wish): (Dialect, Wish),
     ) -> Result<(Membership, Start), JoinError> {
-        let (member, holder) = (Member::new(Reader::Conn(slot)), self.holder(slot));
+        let member = Member::new(Reader::Conn(slot));
         let newcomer = Newcomer { member, dialect, holder, wish };
         let (membership, start) = self.begin_membership(now, channel, newcomer)?;
-        let follow = |conn: &mut Conn| conn.follow(membership.channel, dialect, start.mark);
-        self.connections.change(slot, follow);
+        // Whose request is being answered has not ended.
+        self.connections.out_mut(slot).start_feed(membership.channel, dialect, start.mark);
         self.count_session(holder);
         Ok((membership, start))
+    }
+
+    /// Lets a connection that was told nothing yet into `channel`, where it begins as it wishes.
+    /// With `strict` it wants all of that or nothing.
+    ///
+    /// # Errors
+    /// Why it is not let in; then nothing has changed.
+    pub(in crate::server) fn let_in(
+        &mut self,
+        now: Now,
+        slot: u32,
+        channel: &str,
+        (dialect, wish): (Dialect, Wish),
+        strict: bool,
+    ) -> Result<(Membership, Start), Turned> {
+        let holder = self.holder(slot);
+        if let Some(why) = self.lacks_room(Some(holder), Entrance::Channel(channel, dialect)) {
+            return Err(Turned::NoRoom(why));
+        }
+        let prospect = self.hub.prospect(&mut self.pool, now.mono, channel, dialect, wish);
+        let falls_short = |recovery| strict && !matches!(recovery, None | Some(Recovery::Whole));
+        if falls_short(prospect.recovery) {
+            return Err(Turned::Gone);
+        }
+        // Whoever asks for nothing that is kept is let in, if need be to a feed that is not filled.
+        if wish != Wish::default() && !self.hub.may_replay(now.mono, holder, prospect) {
+            return Err(Turned::OverShare);
+        }
+        let joined = self.join(now, slot, channel, holder, (dialect, wish));
+        let (membership, start) = joined.map_err(|error| Turned::NoRoom(why(error)))?;
+        // A new feed may hold less than the log, and memory may have run out while it was filled.
+        if falls_short(start.recovery) {
+            self.undo_join(now, slot, membership, dialect);
+            return Err(Turned::Gone);
+        }
+        Ok((membership, start))
+    }
+
+    /// Takes back what [`Server::join`] has done, for a connection that was told nothing yet.
+    fn undo_join(&mut self, now: Now, slot: u32, membership: Membership, dialect: Dialect) {
+        self.leave(now, membership.channel, membership.index, dialect);
+        self.connections.change(slot, |conn| conn.out.abandon_feed());
+        self.uncount_session(self.holder(slot));
+        self.metrics.sessions_opened -= 1;
     }
 
     /// How long after the last byte heard a session's first ping is due: within the last half of

@@ -258,6 +258,11 @@ impl<S: Socket> Connections<S> {
         &mut self.entries[slot as usize].conn.out
     }
 
+    /// Notes that the hub has moved a member to another index: no deadline depends on it.
+    pub(super) fn set_index(&mut self, slot: u32, index: u32) {
+        self.entries[slot as usize].conn.set_index(index);
+    }
+
     /// Changes a connection. Its deadline and its place among those that may give way follow.
     pub(super) fn change<R>(&mut self, slot: u32, change: impl FnOnce(&mut Conn) -> R) -> R {
         let changed = change(&mut self.entries[slot as usize].conn);
@@ -403,6 +408,15 @@ impl<S: Socket> Connections<S> {
             Source::Feed { .. } | Source::Body { .. } => {
                 self.queue_to_send(slot, ToSend::Returning);
             }
+        }
+    }
+
+    /// Has a connection that is to send do that among those that lag: it has come back, and is sent
+    /// what it missed behind its own bytes.
+    pub(super) fn send_returning(&mut self, slot: u32) {
+        if self.entries[slot as usize].to_send == Some(ToSend::Own) {
+            self.stop_sending(slot);
+            self.queue_to_send(slot, ToSend::Returning);
         }
     }
 

@@ -18,14 +18,17 @@ use super::{Event, Server, Socket};
 use crate::conn::Conn;
 use crate::hub::Transport;
 use crate::id::{ChannelId, ConnId, Offset, SessionId};
+use crate::limits;
 use crate::outbound::{CloseFrame, Source};
 use crate::reason::{CloseReason, Farewell};
 use crate::time::Now;
 use crate::wire::engine;
+use chacha20::rand_core::Rng;
 
 impl<S: Socket> Server<S> {
     /// Begins the closing handshake of a WebSocket: the frame goes out behind everything that was
-    /// published until now.
+    /// published until now. So does the last chunk of an event stream, in place of the frame; its
+    /// client is told when to come back.
     pub(in crate::server) fn close(
         &mut self,
         now: Now,
@@ -37,9 +40,23 @@ impl<S: Socket> Server<S> {
             Source::Feed { channel, dialect, .. } => self.hub.feed(channel, dialect).head(),
             Source::Nothing | Source::Body { .. } => Offset::default(),
         };
+        if self.connections.conn(slot).is_stream() {
+            let retry_ms = self.retry_ms();
+            self.change(now, slot, |conn, cx| conn.say_when_to_return(cx, retry_ms));
+        }
         self.change(now, slot, |conn, cx| conn.close(cx, frame, barrier, reason));
         self.connections.send_soon(slot);
         self.begin_close_of_session(slot);
+    }
+
+    /// After how many milliseconds the client of an event stream is to come back: after a second at
+    /// least, and spread over so long that all who are here would come back at the pace of
+    /// [`limits::RETURNS_PER_S`].
+    pub(in crate::server) fn retry_ms(&mut self) -> u64 {
+        let crowd_ms = self.connections.len() as u64 * 1000 / limits::RETURNS_PER_S;
+        let spread_ms = crowd_ms
+            .clamp(limits::RETRY_SPREAD_MIN.as_millis(), limits::RETRY_SPREAD_MAX.as_millis());
+        limits::RETRY_MIN.as_millis() + self.random.next_u64() % spread_ms
     }
 
     /// Shuts down writing, because the last word was said, and discards what still comes.
@@ -256,8 +273,9 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// A reader that the ring has overtaken is told so, or cut if it stands inside a record.
-    /// Whether that was so.
+    /// A reader that the ring has overtaken is told so, or cut if it stands inside a record. An
+    /// event stream is always cut: its client comes back with the position that it has, and is told
+    /// then whether what followed is still kept. Whether a reader was overtaken.
     pub(in crate::server) fn lapped(&mut self, now: Now, slot: u32) -> bool {
         let conn = self.connections.conn(slot);
         let Source::Feed { channel, dialect, cursor, .. } = conn.out.source() else {
@@ -277,7 +295,7 @@ impl<S: Socket> Server<S> {
             },
         );
         let reason = CloseReason::TooSlow;
-        if conn.out.is_inside_record() {
+        if conn.out.is_inside_record() || conn.is_stream() {
             self.remove(now, slot, reason, true);
         } else {
             self.close(now, slot, CloseFrame::Reason(reason), reason);

@@ -91,7 +91,7 @@ pub enum Event {
         /// What there is not enough of, in words.
         why: &'static str,
     },
-    /// A request for a WebSocket or a session was refused by a rule.
+    /// A request for a WebSocket, an event stream or a session was refused by a rule.
     Denied {
         /// The client's real address.
         client: SocketAddr,
@@ -107,7 +107,7 @@ pub enum Event {
     Drained,
 }
 
-/// Why a request for a WebSocket or a session was refused.
+/// Why a request for a WebSocket, an event stream or a session was refused.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Denial {
     /// Pages of this origin may not connect. The text is empty if what was named is no text, or is

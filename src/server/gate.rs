@@ -39,7 +39,8 @@ impl Gate {
     #[cfg(debug_assertions)]
     pub(super) fn judge(&mut self, limits: &Limits) {
         let work = work::take();
-        self.earned_bytes += LOOKS_PER_BYTE * (work.read_bytes + work.answered_bytes);
+        let paid_bytes = work.read_bytes + work.answered_bytes + work.filled_bytes;
+        self.earned_bytes += LOOKS_PER_BYTE * paid_bytes;
         self.earned_bytes += LOOKS_PER_READ * work.reads;
         self.looked_bytes += work.looked_bytes;
         assert!(self.looked_bytes <= self.earned_bytes, "{self:?} after {work:?}");
@@ -72,9 +73,16 @@ fn judge_call(work: &work::Work, limits: &Limits) {
     // What was kept is copied out and in again; a message that was collected is copied as a whole.
     let kept_bytes = 2 * bounds::READ_BUFFER_BYTES as u64;
     let per_read = kept_bytes + COPIES_PER_BYTE * limits.message_bytes_max;
-    let copied_bytes_max =
-        COPIES_PER_BYTE * (work.read_bytes + work.answered_bytes) + per_read * (1 + work.reads);
+    let paid_bytes = work.read_bytes + work.answered_bytes + work.filled_bytes;
+    let copied_bytes_max = COPIES_PER_BYTE * paid_bytes + per_read * (1 + work.reads);
     assert!(work.copied_bytes <= copied_bytes_max, "copied too much: {work:?}");
+    // Each message is read once and made to one record, which may be pushed out by the next.
+    let fill = (1 + bounds::TEXT_GROWTH_MAX as u64) * limits.feed_bytes
+        + Limits::feed_records(limits.feed_bytes) * bounds::RECORD_EXTRA_BYTES_MAX as u64;
+    // Packets fill rings until the units of the turn are spent, the last of them whatever it costs.
+    let fills = 1 + work.requests + work.forced;
+    let of_units = u64::from(bounds::UNITS_PER_TURN) * bounds::FILL_BYTES_PER_UNIT;
+    assert!(work.filled_bytes <= fills * fill + of_units, "filled too much: {work:?}");
     let units = u64::from(bounds::UNITS_PER_READ) + 1;
     assert!(work.packets <= units * work.reads + work.forced, "too many packets: {work:?}");
     let joins = u64::from(bounds::UNITS_PER_READ / bounds::JOIN_UNITS) + 1;

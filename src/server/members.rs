@@ -1,4 +1,5 @@
-//! How a membership in a channel ends, for plain WebSockets and for the spaces of sessions alike.
+//! How a membership in a channel ends, for connections that are members by themselves (plain
+//! WebSockets, event streams) and for the spaces of sessions alike.
 //!
 //! Leaves to others: how one begins (`admission`), what else ends with it (`ending`).
 //!
@@ -66,16 +67,20 @@ impl<S: Socket> Server<S> {
     }
 
     /// Gives a place in a channel up, and tells the member that fills the gap.
-    fn leave(&mut self, now: Now, channel: ChannelId, index: u32, dialect: Dialect) {
+    pub(in crate::server) fn leave(
+        &mut self,
+        now: Now,
+        channel: ChannelId,
+        index: u32,
+        dialect: Dialect,
+    ) {
         let connections = &mut self.connections;
         let resume = |id| connections.resume(id);
         let place = (channel, index);
         let moved = self.hub.leave(&mut self.pool, now.mono, place, dialect, resume);
         let Some(Moved { member, index }) = moved else { return };
         match member.reader() {
-            Reader::Conn(slot) => {
-                self.connections.change(slot, |conn| conn.set_index(index));
-            }
+            Reader::Conn(slot) => self.connections.set_index(slot, index),
             Reader::Session(slot) => {
                 let mut session = self.sessions.edit(self.sessions.id(slot));
                 if let Some(space) = session.spaces.find(channel) {
@@ -111,22 +116,7 @@ impl<S: Socket> Server<S> {
         self.uncount_session(self.holder(slot));
     }
 
-    /// Takes a connection out of the channel that it has joined in this call, before anybody was
-    /// told that it is there.
-    pub(in crate::server) fn take_member_back(
-        &mut self,
-        now: Now,
-        slot: u32,
-        membership: Membership,
-        dialect: Dialect,
-    ) {
-        self.leave(now, membership.channel, membership.index, dialect);
-        self.connections.out_mut(slot).abandon_feed();
-        self.uncount_session(self.holder(slot));
-        self.metrics.sessions_opened -= 1;
-    }
-
-    /// Counts a plain WebSocket that has caught up as reading again.
+    /// Counts a connection that is a member by itself, and has caught up, as reading again.
     pub(super) fn uncount_choked(&mut self, slot: u32) {
         if let Some(membership) = self.connections.conn(slot).membership()
             && core::mem::take(&mut self.connections.marks_mut(slot).choked)

@@ -91,7 +91,7 @@ pub struct Server<S> {
     sessions: Sessions,
     site: Site,
     metrics: Metrics,
-    /// Sessions of either kind: plain WebSockets and Engine.IO sessions.
+    /// Sessions of every kind: plain WebSockets, event streams and Engine.IO sessions.
     session_count: usize,
     reading: Reading,
     /// Messages whose order is decided elsewhere; `None` as long as it is decided here.

@@ -22,13 +22,17 @@ impl Clock {
         u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
-    /// The time by both clocks.
+    /// The time by the monotonic clock alone, which [`Clock::elapsed_us`] has read as `elapsed_us`.
+    pub(super) fn mono(elapsed_us: u64) -> time::Instant {
+        time::Instant::from_millis(elapsed_us / 1000)
+    }
+
+    /// The time by both clocks, of which [`Clock::elapsed_us`] has read the one as `elapsed_us`.
     #[expect(clippy::disallowed_methods, reason = "this file reads the clock for everybody")]
-    pub(super) fn now(&self) -> Now {
+    pub(super) fn now(elapsed_us: u64) -> Now {
         let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH);
-        let elapsed_ms = self.started.elapsed().as_millis();
         Now {
-            mono: time::Instant::from_millis(u64::try_from(elapsed_ms).unwrap_or(u64::MAX)),
+            mono: Clock::mono(elapsed_us),
             // A clock set before 1970 is wrong, and so is its date; nothing else depends on it.
             unix_s: since_1970.map_or(0, |length| length.as_secs()),
         }

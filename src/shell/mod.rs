@@ -128,7 +128,8 @@ impl Shell {
         report.sender(sender.is_batched());
         let reload = Reload::new(folder.files.bytes());
         let site = Site::new(folder.files, config.www.is_none());
-        let server = Server::new(config.settings.clone(), site, seed, clock.now());
+        let server =
+            Server::new(config.settings.clone(), site, seed, Clock::now(clock.elapsed_us()));
         Ok(Shell {
             poll,
             clock,
@@ -156,8 +157,9 @@ impl Shell {
             {
                 return self.give_up(&error);
             }
-            let now = self.clock.now();
-            self.server.begin_turn(self.clock.elapsed_us());
+            let turn_us = self.clock.elapsed_us();
+            let now = Clock::now(turn_us);
+            self.server.begin_turn(turn_us);
             let mut signalled = false;
             for event in &events {
                 match event.token() {
@@ -203,7 +205,7 @@ impl Shell {
         let pause = self.pause.map(|pause| pause.until);
         let next = [self.server.poll_timeout(), pause, self.reload.next()];
         let next = next.into_iter().flatten().min()?;
-        let wait = next.since(self.clock.now().mono);
+        let wait = next.since(Clock::mono(self.clock.elapsed_us()));
         (next != Instant::NEVER).then(|| Duration::from_millis(wait.as_millis()))
     }
 

@@ -135,11 +135,12 @@ impl Listening {
 }
 
 struct Open {
+    /// The file of a Unix socket that was bound here, which goes when the listener goes: before the
+    /// socket, since fields are dropped in their order.
+    _file: Option<SocketFile>,
     socket: Listening,
     kind: Listener,
     address: Endpoint,
-    /// The file of a Unix socket that was bound here, which goes when the listener goes.
-    _file: Option<SocketFile>,
     /// Whether there may be a connection to accept, of which the kernel tells only once.
     ready: bool,
     /// Whether systemd has lent the socket.
@@ -270,7 +271,7 @@ fn bind(
 ) -> io::Result<(socket2::Socket, Option<SocketFile>)> {
     match listen {
         Listen::At(Endpoint::Unix(path)) => {
-            let (socket, file) = SocketFile::bind(path, unix_mode)?;
+            let (socket, file) = SocketFile::listen(path, unix_mode, limits::BACKLOG)?;
             Ok((socket, Some(file)))
         }
         Listen::At(Endpoint::Ip(address)) => Ok((bind_ip(*address, only_v6)?, None)),
@@ -303,7 +304,7 @@ fn lacks_ipv6(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL))
 }
 
-/// Sets the options that accepted connections inherit, and listens.
+/// Sets the options that accepted connections inherit, and listens unless the socket does so.
 fn adopt(
     socket: socket2::Socket,
     limits: &Limits,
@@ -324,7 +325,8 @@ fn adopt(
         if ip.is_some() {
             set_options(&socket, limits)?;
         }
-        if lent { Ok(()) } else { socket.listen(limits::BACKLOG) }
+        // A Unix socket listens since it has its file.
+        if lent || file.is_some() { Ok(()) } else { socket.listen(limits::BACKLOG) }
     };
     prepare().map_err(|error: io::Error| format!("{address}: {error}"))?;
     let socket = match address {
@@ -395,8 +397,7 @@ mod tests {
     #[test]
     fn a_connection_of_a_unix_socket_has_the_send_buffer_that_was_asked_for() {
         let path = std::env::temp_dir().join(format!("elbow-net-{}", std::process::id()));
-        let (socket, _file) = SocketFile::bind(&path, 0o600).unwrap();
-        socket.listen(1).unwrap();
+        let (socket, _file) = SocketFile::listen(&path, 0o600, 1).unwrap();
         socket.set_nonblocking(true).unwrap();
         let socket = UnixListener::from_std(OwnedFd::from(socket).into());
         let listening = Listening::Unix { socket, send_bytes: 40 * 1024 };

@@ -3,17 +3,27 @@
 //! Deals with the file alone; what is accepted from the socket is `net.rs`'s business.
 //!
 //! The surprise: a file is no proof of a server. Whoever was killed has left one behind, to which
-//! nobody can connect; so a connection is tried before the file is replaced. And a file with our
-//! path need not be ours at the end, so it is removed only if it is the one that was made here.
+//! nobody can connect; so a connection is tried before the file is replaced. A server that is about
+//! to listen looks just like that, so all servers that begin in a folder take turns, by a lock on
+//! the folder itself, which leaves nothing behind. And a file with our path need not be ours at the
+//! end, so it is removed only if it is the one that was made here.
 
-use std::fs::{self, Metadata, Permissions};
+use std::fs::{self, File, Metadata, Permissions, TryLockError};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-/// A socket's file, which is removed when this is dropped.
+/// How often the lock of a folder is tried, and how long is waited in between: 5 s in all. Another
+/// server has it for less than a millisecond; whoever has it for longer is no server.
+const LOCK_TRIES: u32 = 500;
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// A socket's file, which is removed when this is dropped. The socket should live until then: a
+/// file whose socket was closed is anybody's to replace, and the next may have its inode.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
@@ -22,21 +32,39 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
-    /// Binds a socket to `path`, with the permissions `mode`. The socket does not listen yet, so
-    /// nobody connects before the permissions hold.
+    /// Listens at `path`, with the permissions `mode` and a queue of `backlog` connections. Nobody
+    /// connects before the permissions hold. Of several that are called at once for one path, in
+    /// whatever process, one succeeds.
     ///
     /// # Errors
-    /// Somebody listens at `path`, something else than a socket is there, or the file cannot be
-    /// made.
-    pub(super) fn bind(path: &Path, mode: u32) -> io::Result<(Socket, SocketFile)> {
+    /// Somebody listens at `path`, something else than a socket is there, the file cannot be made,
+    /// or its folder is locked by somebody else for seconds.
+    pub(super) fn listen(path: &Path, mode: u32, backlog: i32) -> io::Result<(Socket, SocketFile)> {
+        let _turn = lock_folder(path)?;
         clear_way(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(path)?)?;
         let file =
             SocketFile { path: path.to_owned(), identity: identity(&fs::symlink_metadata(path)?) };
         fs::set_permissions(path, Permissions::from_mode(mode))?;
+        socket.listen(backlog)?;
         Ok((socket, file))
     }
+}
+
+/// Locks the folder of `path` against other servers (flock(2)) until the result is dropped.
+fn lock_folder(path: &Path) -> io::Result<File> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = File::open(folder.unwrap_or(Path::new(".")))
+        .map_err(|error| io::Error::new(error.kind(), format!("its folder: {error}")))?;
+    for _ in 0..LOCK_TRIES {
+        match folder.try_lock() {
+            Ok(()) => return Ok(folder),
+            Err(TryLockError::WouldBlock) => sleep(LOCK_PAUSE),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+    }
+    Err(io::Error::other("somebody has locked its folder (flock)"))
 }
 
 impl Drop for SocketFile {
@@ -97,6 +125,9 @@ mod tests {
 
     use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
+    /// Room for one connection more than that, which a probe may be.
+    const BACKLOG: i32 = 1;
+
     /// A folder of the test's own, removed at its end.
     struct Folder(PathBuf);
 
@@ -120,9 +151,8 @@ mod tests {
         let folder = Folder::new("mode");
         let path = folder.0.join("a");
         for mode in [0o600, 0o666, 0] {
-            let (socket, file) = SocketFile::bind(&path, mode).unwrap();
+            let (_socket, file) = SocketFile::listen(&path, mode, BACKLOG).unwrap();
             assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, mode);
-            socket.listen(1).unwrap();
             drop(file);
             assert!(!path.exists());
         }
@@ -134,9 +164,8 @@ mod tests {
         let path = folder.0.join("a");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "std leaves its file behind");
-        let (socket, file) = SocketFile::bind(&path, 0o600).unwrap();
-        socket.listen(1).unwrap();
-        let live = |path: &Path| SocketFile::bind(path, 0o600).unwrap_err().to_string();
+        let (socket, file) = SocketFile::listen(&path, 0o600, BACKLOG).unwrap();
+        let live = |path: &Path| SocketFile::listen(path, 0o600, BACKLOG).unwrap_err().to_string();
         assert_eq!(live(&path), "somebody listens there");
         // The backlog, in which that question stays, is full.
         let _waiting = UnixStream::connect(&path).unwrap();
@@ -144,7 +173,7 @@ mod tests {
         assert!(path.exists());
         drop((socket, file));
         let _datagrams = UnixDatagram::bind(&path).unwrap();
-        assert!(SocketFile::bind(&path, 0o600).is_err() && path.exists());
+        assert!(SocketFile::listen(&path, 0o600, BACKLOG).is_err() && path.exists());
     }
 
     /// Whoever is not root may not connect to such a file, though it is their own.
@@ -153,16 +182,15 @@ mod tests {
         let folder = Folder::new("any");
         let path = folder.0.join("a");
         for mode in [0, 0o060, 0o400, 0o660] {
-            let (socket, file) = SocketFile::bind(&path, mode).unwrap();
-            socket.listen(4).unwrap();
-            let error = SocketFile::bind(&path, mode).unwrap_err();
+            let (socket, file) = SocketFile::listen(&path, mode, BACKLOG).unwrap();
+            let error = SocketFile::listen(&path, mode, BACKLOG).unwrap_err();
             assert_eq!(error.to_string(), "somebody listens there", "{mode:o}");
             let kept = fs::metadata(&path).unwrap().permissions().mode() & 0o777;
             assert_eq!(kept, mode, "a live file keeps its mode");
             // As if its server had been killed.
             core::mem::forget(file);
             drop(socket);
-            drop(SocketFile::bind(&path, mode).unwrap());
+            drop(SocketFile::listen(&path, mode, BACKLOG).unwrap());
         }
     }
 
@@ -176,21 +204,75 @@ mod tests {
                 "link" => std::os::unix::fs::symlink("nowhere", &path).unwrap(),
                 _ => fs::create_dir(&path).unwrap(),
             }
-            let error = SocketFile::bind(&path, 0o600).unwrap_err();
+            let error = SocketFile::listen(&path, 0o600, BACKLOG).unwrap_err();
             assert_eq!(error.to_string(), "something that is no socket is there", "{name}");
             assert!(fs::symlink_metadata(&path).is_ok());
         }
-        assert!(SocketFile::bind(&folder.0.join("no/a"), 0o600).is_err());
+        assert!(SocketFile::listen(&folder.0.join("no/a"), 0o600, BACKLOG).is_err());
     }
 
     #[test]
     fn a_file_of_somebody_else_stays() {
         let folder = Folder::new("else");
         let path = folder.0.join("a");
-        let (socket, file) = SocketFile::bind(&path, 0o600).unwrap();
+        let (socket, file) = SocketFile::listen(&path, 0o600, BACKLOG).unwrap();
         fs::remove_file(&path).unwrap();
         let _successor = UnixListener::bind(&path).unwrap();
         drop((socket, file));
         assert!(path.exists());
+    }
+
+    #[test]
+    fn of_those_that_begin_at_once_one_listens() {
+        let folder = Folder::new("once");
+        let path = folder.0.join("a");
+        for round in 0..200 {
+            if round % 2 == 0 {
+                // As a server that was killed leaves it.
+                drop(UnixListener::bind(&path).unwrap());
+            }
+            let begin = std::sync::Barrier::new(4);
+            let listen = || {
+                begin.wait();
+                SocketFile::listen(&path, 0o600, BACKLOG)
+            };
+            let begun: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> = (0..4).map(|_| scope.spawn(listen)).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            let (won, lost): (Vec<_>, Vec<_>) = begun.into_iter().partition(Result::is_ok);
+            assert_eq!(won.len(), 1, "round {round}");
+            for error in lost {
+                assert_eq!(error.unwrap_err().to_string(), "somebody listens there");
+            }
+            let (socket, file) = won.into_iter().next().unwrap().unwrap();
+            // The probes of the others are in front of it, and are no connections any more.
+            let client = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+            client.set_nonblocking(true).unwrap();
+            socket.set_nonblocking(true).unwrap();
+            while socket.accept().is_ok() {}
+            client.connect(&SockAddr::unix(&path).unwrap()).unwrap();
+            assert!(socket.accept().is_ok(), "the file leads to the one that has won");
+            drop((file, socket));
+            assert!(!path.exists());
+        }
+    }
+
+    #[test]
+    fn a_folder_that_somebody_keeps_locked_is_waited_for_and_one_that_is_not_there_is_not() {
+        let folder = Folder::new("locked");
+        let path = folder.0.join("a");
+        let lock = File::open(&folder.0).unwrap();
+        lock.lock().unwrap();
+        std::thread::scope(|scope| {
+            let listening = scope.spawn(|| SocketFile::listen(&path, 0o600, BACKLOG));
+            sleep(3 * LOCK_PAUSE);
+            assert!(!path.exists() && !listening.is_finished());
+            lock.unlock().unwrap();
+            let (socket, file) = listening.join().unwrap().unwrap();
+            drop((file, socket));
+        });
+        let error = SocketFile::listen(&folder.0.join("no/a"), 0o600, BACKLOG).unwrap_err();
+        assert!(error.to_string().starts_with("its folder: "), "{error}");
     }
 }

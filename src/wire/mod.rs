@@ -11,6 +11,7 @@ pub mod http;
 pub mod origin;
 pub mod proxy;
 mod query;
+pub mod resp;
 pub mod resume;
 pub mod socketio;
 pub mod sse;

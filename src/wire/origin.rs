@@ -135,19 +135,26 @@ pub fn is_listed(origin: &[u8], listed: &[Origin]) -> bool {
     listed.iter().any(|entry| entry.allows(origin, page.as_ref()))
 }
 
-/// Whether `host` is a name below `domain`: one label more, or several, none of them empty.
+/// Whether `host` is a name below `domain`: one label more, or several.
 fn is_below(host: &str, domain: &str) -> bool {
     let (host, domain) = (host.as_bytes(), domain.as_bytes());
     let Some(length) = host.len().checked_sub(domain.len()) else { return false };
     let (labels, end) = host.split_at(length);
     let Some(labels) = labels.strip_suffix(b".") else { return false };
-    end.eq_ignore_ascii_case(domain) && labels.split(|byte| *byte == b'.').all(|it| !it.is_empty())
+    end.eq_ignore_ascii_case(domain) && labels.split(|byte| *byte == b'.').all(is_label)
 }
 
-/// Whether other names can lie below `host`: it is neither empty nor an address.
+/// Whether other names can lie below `host`: it is itself a name that a host can have, no address.
 fn is_domain(host: &str) -> bool {
-    let is_name = host.split('.').all(|label| !label.is_empty()) && !host.starts_with('[');
+    let is_name = host.split('.').all(|label| is_label(label.as_bytes()));
     is_name && host.parse::<core::net::Ipv4Addr>().is_err()
+}
+
+/// Whether the name of a host can have `label` between two dots: letters, digits, `-`, and the `_`
+/// that some networks have in theirs. The syntax of URLs would let more pass.
+fn is_label(label: &[u8]) -> bool {
+    let may_stand = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    !label.is_empty() && label.iter().all(may_stand)
 }
 
 /// An origin taken apart.
@@ -394,6 +401,8 @@ mod tests {
             "https://a.*.example",
             "https://*example",
             "https://*..example",
+            "https://*.a%2eb.example",
+            "https://*.a'b.example",
             "https://*.[::1]",
             "https://*.10.0.0.1",
             "file://*.",
@@ -443,6 +452,7 @@ mod tests {
         for origin in [
             "https://a.example.org",
             "https://a.b.Example.ORG",
+            "https://a-1_b.xn--bcher-kva.example.org",
             "HTTPS://A.example.org:443/",
             "app://a.x:81",
         ] {
@@ -462,6 +472,12 @@ mod tests {
             "app://a.x",
             "null",
             "https://*.example.org",
+            "https://a.*.example.org",
+            "https://%2a.example.org",
+            "https://a,b.example.org",
+            "https://a!.example.org",
+            "https://(a).b.example.org",
+            "https://a.b~c.example.org",
             "https://[::1].example.org",
         ] {
             assert!(!origin_allowed(origin.as_bytes(), "h", &list), "{origin}");

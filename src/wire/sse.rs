@@ -38,7 +38,7 @@ pub const LINE_BYTES_MAX: usize = DATA.len() + 1;
 pub const EVENT_EXTRA_BYTES_MAX: usize =
     CHUNK_BYTES_MAX + BINARY.len() + ID.len() + POSITION_BYTES_MAX + 1 + LINE_BYTES_MAX + 1;
 
-/// The most bytes of what is not said by anybody: [`opening`], [`reset`], [`comment`],
+/// The most bytes of what is not said by anybody: [`opening`], [`reset`], [`comment`], [`retry`],
 /// [`retry_and_end`] and [`end`].
 pub const NOTICE_BYTES_MAX: usize = CHUNK_BYTES_MAX
     + RESET.len()
@@ -152,19 +152,30 @@ pub const fn comment_bytes() -> usize {
     COMMENT.len()
 }
 
-/// Appends the time in milliseconds after which the client is to come back, and the end of the
-/// response. A browser never comes back from an error, so this is how one is asked to come later.
-pub fn retry_and_end(retry_ms: u64, out: &mut Vec<u8>) {
+/// Appends the time in milliseconds after which the client is to come back whenever the response
+/// has ended.
+pub fn retry(retry_ms: u64, out: &mut Vec<u8>) {
     begin_chunk(retry_content_bytes(retry_ms), out);
     out.extend_from_slice(RETRY);
     write!(out, "{retry_ms}\n\n").expect("writing to a vector does not fail");
     out.extend_from_slice(LINE_END);
+}
+
+/// How many bytes [`retry`] appends.
+pub fn retry_bytes(retry_ms: u64) -> usize {
+    chunk_bytes(retry_content_bytes(retry_ms))
+}
+
+/// Appends the time in milliseconds after which the client is to come back, and the end of the
+/// response. A browser never comes back from an error, so this is how one is asked to come later.
+pub fn retry_and_end(retry_ms: u64, out: &mut Vec<u8>) {
+    retry(retry_ms, out);
     end(out);
 }
 
 /// How many bytes [`retry_and_end`] appends.
 pub fn retry_and_end_bytes(retry_ms: u64) -> usize {
-    chunk_bytes(retry_content_bytes(retry_ms)) + end_bytes()
+    retry_bytes(retry_ms) + end_bytes()
 }
 
 fn retry_content_bytes(retry_ms: u64) -> usize {

@@ -1,13 +1,15 @@
-// examples/client.mjs with the real server: what it shows of what is said, and how it ends. The
-// other example, embed.rs, has its test inside.
+// The examples with the real server: what they show of what is said, how client.mjs ends, and that
+// those named resume miss nothing when they are cut off, or say that they may have. The example
+// embed.rs has its test inside.
 
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { describe } from 'node:test';
-import { ROOT, test } from './elbow.mjs';
+import { Cable } from './cable.mjs';
+import { PYTHON, ROOT, test } from './elbow.mjs';
 import { eventually } from './wait.mjs';
 
-const CLIENT = path.join(ROOT, 'examples/client.mjs');
+const example = (name) => path.join(ROOT, 'examples', name);
 
 /** What Node needs to be told for a WebSocket of its own; `null` if it has none. */
 function flags() {
@@ -16,11 +18,9 @@ function flags() {
   return process.allowedNodeEnvironmentFlags.has(flag) ? [flag] : null;
 }
 
-/** The example as a process: what it has shown, and a way to type. */
-function typist(context, url) {
-  const child = context.program(process.execPath, [...flags(), CLIENT, url], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  });
+/** An example as a process: what it has shown, and a way to type. */
+function shower(context, command, args) {
+  const child = context.program(command, args, { stdio: ['pipe', 'pipe', 'inherit'] });
   const shown = [];
   let rest = '';
   child.stdout.on('data', (bytes) => {
@@ -31,7 +31,12 @@ function typist(context, url) {
   return { child, shown, type: (line) => child.stdin.write(`${line}\n`) };
 }
 
-describe('the client in ten lines', { skip: flags() ? false : 'no WebSocket in this Node' }, () => {
+const skip = flags() ? false : 'no WebSocket in this Node';
+
+const typist = (context, url) =>
+  shower(context, process.execPath, [...flags(), example('client.mjs'), url]);
+
+describe('the client in ten lines', { skip }, () => {
   test('shows what is said, its own words included, until the server leaves', async (context) => {
     const server = await context.elbow();
     const url = `ws://127.0.0.1:${server.port}/ws/news`;
@@ -63,4 +68,74 @@ describe('the client in ten lines', { skip: flags() ? false : 'no WebSocket in t
     assert.deepEqual(await child.ended, { code: 0, signal: null });
     await server.logged(/channel default: closed by client/);
   });
+});
+
+/** Who shows everything through a cable that is cut, whatever it is written in. */
+async function missesNothing(context, start) {
+  const args = ['--history', '100'];
+  const first = await context.elbow(args);
+  const cable = await Cable.to(context, first.port);
+  const { shown } = start(`127.0.0.1:${cable.port}`);
+  await first.logged(/open .*channel news/);
+  let other = await context.client(first.port, { target: '/ws/news' });
+  const expected = [];
+  const say = (...texts) => {
+    expected.push(...texts);
+    for (const text of texts) other.say(text);
+  };
+  const shows = () =>
+    eventually('everything is shown', () => shown.length >= expected.length).finally(() =>
+      assert.deepEqual(shown, expected),
+    );
+  // Cut before the first message, and in the middle; nothing is shown twice.
+  for (const [before, meanwhile] of [
+    [[], ['nothing came before']],
+    [['grüße', 'data: id: 7'], ['one', 'two', 'three']],
+    [['four'], []],
+  ]) {
+    say(...before);
+    await shows();
+    cable.cut();
+    say(...meanwhile);
+    for (const text of [...before, ...meanwhile]) assert.equal(await other.next(), text);
+    cable.mend();
+    await shows();
+  }
+  say('five');
+  await shows();
+
+  // The next server knows nothing of what the first one kept.
+  first.signal('SIGKILL');
+  await first.gone();
+  const listen = `127.0.0.1:${first.port}`;
+  const second = await context.elbow(args, { listen });
+  expected.push('(something may be missing here)');
+  await shows();
+  other = await context.client(second.port, { target: '/ws/news' });
+  say('six');
+  await shows();
+}
+
+describe('a reader that misses nothing', () => {
+  test('resume.mjs', { skip }, (context) =>
+    missesNothing(context, (place) =>
+      shower(context, process.execPath, [
+        ...flags(),
+        example('resume.mjs'),
+        `ws://${place}/ws/news`,
+      ]),
+    ),
+  );
+
+  test('resume.py', (context) =>
+    missesNothing(context, (place) =>
+      shower(context, PYTHON, [example('resume.py'), `ws://${place}/ws/news`]),
+    ),
+  );
+
+  test('resume.sh', (context) =>
+    missesNothing(context, (place) =>
+      shower(context, 'sh', [example('resume.sh'), `http://${place}/sse/news`]),
+    ),
+  );
 });

@@ -1,6 +1,7 @@
 // The built-in page in a real browser: headless Chromium against the release binary. Two tabs talk,
-// one reloads, the server is killed and comes back on its port. Screenshots at desktop and phone
-// width are kept in tests/output/e2e/ to be looked at.
+// one reloads, the server is killed and comes back on its port; a connection is cut and nothing is
+// lost, or it is said that something may be. Screenshots at desktop and phone width are kept in
+// tests/output/e2e/ to be looked at.
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
@@ -8,6 +9,7 @@ import http from 'node:http';
 import path from 'node:path';
 import { after } from 'node:test';
 import { chromium } from 'playwright-core';
+import { Cable } from './cable.mjs';
 import { BINARY, OUTPUT, run, test } from './elbow.mjs';
 
 const CHROMIUM = process.env.CHROMIUM ?? '/usr/bin/chromium';
@@ -68,6 +70,35 @@ const shows = (tab, who, text) =>
     .waitFor();
 
 const shown = (tab) => tab.locator('.message .text').allTextContents();
+
+/** What stands in the log, line by line: notices, days and messages. */
+const lines = (tab) =>
+  tab.locator('.messages > li').evaluateAll((rows) =>
+    rows.map((row) => {
+      const text = row.querySelector('.text')?.textContent ?? row.textContent;
+      return row.className.includes('day') ? 'a day' : text.replace(/\d+:\d+( [AP]M)?/gu, 'T');
+    }),
+  );
+
+const disconnected = (tab) => tab.waitForSelector('#state:not([data-state="connected"])');
+
+const SIZES = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
+
+/** Screenshots at both widths, by day and by night; nothing may be wider than the window. */
+async function screenshots(tab, name) {
+  for (const [size, viewport] of Object.entries(SIZES)) {
+    for (const colorScheme of ['light', 'dark']) {
+      await tab.setViewportSize(viewport);
+      await tab.emulateMedia({ colorScheme, reducedMotion: 'reduce' });
+      await screenshot(tab, [name, size, colorScheme].filter(Boolean).join('-'));
+      const overflow = await tab.evaluate(() => {
+        const { scrollWidth, clientWidth } = document.documentElement;
+        return scrollWidth - clientWidth;
+      });
+      assert.equal(overflow, 0, `nothing to scroll sideways at ${size} width`);
+    }
+  }
+}
 
 async function screenshot(tab, name) {
   const file = path.join(OUTPUT, `page-${name}.png`);
@@ -193,19 +224,222 @@ test('desktop and phone width, by day and by night', async (context) => {
   await say(bob, '👍 مرحبا שלום 你好');
   await shows(ann, 'other', '你好');
 
-  const sizes = { desktop: { width: 1280, height: 800 }, phone: { width: 390, height: 844 } };
-  for (const [size, viewport] of Object.entries(sizes)) {
-    for (const colorScheme of ['light', 'dark']) {
-      await ann.setViewportSize(viewport);
-      await ann.emulateMedia({ colorScheme });
-      await screenshot(ann, `${size}-${colorScheme}`);
-      const overflow = await ann.evaluate(() => {
-        const { scrollWidth, clientWidth } = document.documentElement;
-        return scrollWidth - clientWidth;
-      });
-      assert.equal(overflow, 0, `nothing to scroll sideways at ${size} width`);
-    }
+  await screenshots(ann);
+  assert.deepEqual(faults, []);
+});
+
+test('cut off and back: what was missed stands in its place, once', async (context) => {
+  const server = await context.elbow(['--history', '100']);
+  const cable = await Cable.to(context, server.port);
+  const other = await context.client(server.port);
+  const tabs = await profile(context);
+  const faults = [];
+  const ann = await openTab(tabs, cable, faults);
+  await ann.fill('#name', 'Ann');
+  await ann.press('#name', 'Enter');
+  await say(ann, 'before');
+  await shows(ann, 'own', 'before');
+  assert.deepEqual(faults, []);
+
+  // Two messages are delivered, and the connection is gone before their echoes come.
+  cable.deafen();
+  await say(ann, 'did you get that?');
+  await say(ann, 'and that?');
+  const heard = ['<Ann> before', '<Ann> did you get that?', '<Ann> and that?'];
+  for (const text of heard) assert.equal(await other.next(), text);
+  cable.cut();
+  await disconnected(ann);
+  await ann.waitForSelector('.message.own[data-state="unknown"] .again');
+  other.say('<Bob> yes');
+  other.say(Buffer.from([0, 10, 200]));
+  other.say('<Bob> \nonly you are gone');
+  other.say('typed offline');
+  await say(ann, 'typed offline');
+  cable.mend();
+  await connected(ann);
+  await shows(ann, 'own', 'typed offline');
+  other.say('<Bob> there you are');
+  await shows(ann, 'other', 'there you are');
+  const expected = [
+    'a day',
+    'before',
+    'Not connected since T (connection lost), back at T. What was said meanwhile:',
+    'did you get that?',
+    'and that?',
+    'yes',
+    'binary, 3 bytes',
+    '\nonly you are gone',
+    'typed offline',
+    'typed offline',
+    'there you are',
+  ];
+  assert.deepEqual(await lines(ann), expected);
+  assert.equal(await ann.locator('.message.own[data-state="sent"]').count(), 4);
+  assert.equal(await ann.locator('.again').count(), 0, 'no doubt is left');
+  const untimed = await ann.locator('.message.past .text').allTextContents();
+  assert.deepEqual(untimed, ['yes', '\nonly you are gone', 'typed offline'], 'nobody knows when');
+  await screenshots(ann, 'back');
+
+  // Cut off again while nobody says anything: as if it had not been.
+  cable.cut();
+  await disconnected(ann);
+  cable.mend();
+  await connected(ann);
+  await say(ann, 'still here');
+  await shows(ann, 'own', 'still here');
+  assert.deepEqual(await lines(ann), [...expected, 'still here']);
+
+  // In another channel, and back.
+  await ann.evaluate(() => {
+    location.hash = 'news';
+  });
+  await ann.waitForFunction(() => document.getElementById('channel').textContent === '#news');
+  await connected(ann);
+  assert.deepEqual(await shown(ann), []);
+  other.say('<Bob> meanwhile');
+  await ann.goBack();
+  await shows(ann, 'other', 'meanwhile');
+  assert.deepEqual((await lines(ann)).slice(-2), [
+    'Not connected since T (in another channel), back at T. What was said meanwhile:',
+    'meanwhile',
+  ]);
+  assert.deepEqual(
+    faults.filter((fault) => !OUTAGE.test(fault)),
+    [],
+  );
+});
+
+test('a newcomer is shown the last 50, and they are not read aloud', async (context) => {
+  const server = await context.elbow(['--history', '100', '--base-path', '/chat']);
+  const other = await context.client(server.port, { target: '/chat/ws/news' });
+  const texts = Array.from({ length: 60 }, (_, number) => `<Bob> message ${number}`);
+  for (const text of texts) {
+    other.say(text);
+    assert.equal(await other.next(), text);
   }
+  const tabs = await profile(context);
+  const faults = [];
+  // What a screen reader would have been told of the log, and what of it was not to be read.
+  await tabs.addInitScript(() => {
+    globalThis.additions = { aloud: 0, silent: 0 };
+    addEventListener('DOMContentLoaded', () => {
+      const log = document.getElementById('log');
+      new MutationObserver((records) => {
+        const kind = log.getAttribute('aria-live') === 'off' ? 'silent' : 'aloud';
+        for (const { addedNodes } of records) {
+          for (const node of addedNodes) {
+            if (node.matches?.('.message')) globalThis.additions[kind] += 1;
+          }
+        }
+      }).observe(log, { childList: true, subtree: true });
+    });
+  });
+  const ann = await openTab(tabs, server, faults, '/chat/#news');
+  await shows(ann, 'other', 'message 59');
+  const last = texts.slice(-50).map((text) => text.replace('<Bob> ', ''));
+  assert.deepEqual(await lines(ann), ['Said before you came', ...last]);
+  assert.equal(await ann.title(), 'elbow #news');
+  assert.deepEqual(await ann.evaluate(() => globalThis.additions), { aloud: 0, silent: 50 });
+  await ann.waitForSelector('#log:not([aria-live])');
+  other.say('<Bob> and now');
+  await shows(ann, 'other', 'and now');
+  assert.deepEqual(await lines(ann), ['Said before you came', ...last, 'a day', 'and now']);
+  assert.deepEqual(await ann.evaluate(() => globalThis.additions), { aloud: 1, silent: 50 });
+  await ann.reload();
+  await shows(ann, 'other', 'and now');
+  assert.deepEqual(await lines(ann), ['Said before you came', ...last.slice(1), 'and now']);
+  other.say('<Bob> and on');
+  await shows(ann, 'other', 'and on');
+  await screenshots(ann, 'newcomer');
+  await ann.locator('#log').press('Home');
+  await ann.waitForFunction(() => document.getElementById('log').scrollTop === 0);
+  await screenshots(ann, 'newcomer-above');
+  assert.deepEqual(faults, []);
+});
+
+test('the server began anew: the page says that something may be lost', async (context) => {
+  const first = await context.elbow(['--history', '100']);
+  const cable = await Cable.to(context, first.port);
+  const tabs = await profile(context);
+  const faults = [];
+  const ann = await openTab(tabs, cable, faults);
+  const bob = await openTab(tabs, first, faults);
+  await say(ann, 'before');
+  await shows(bob, 'other', 'before');
+  cable.cut();
+  first.signal('SIGKILL');
+  await first.gone();
+  const listen = `127.0.0.1:${first.port}`;
+  await context.elbow(['--history', '100'], { listen });
+  await connected(bob);
+  await say(bob, 'first again');
+  await shows(bob, 'own', 'first again');
+  cable.mend();
+  await connected(ann);
+  await shows(ann, 'other', 'first again');
+  await say(bob, 'and on');
+  await shows(ann, 'other', 'and on');
+  assert.deepEqual(await lines(ann), [
+    'a day',
+    'before',
+    'Not connected since T (connection lost), back at T. Some messages may be lost.',
+    'first again',
+    'and on',
+  ]);
+  await screenshots(ann, 'lost');
+  assert.deepEqual(
+    faults.filter((fault) => !OUTAGE.test(fault)),
+    [],
+  );
+});
+
+test('without history the page knows whether it has missed anything', async (context) => {
+  const server = await context.elbow();
+  const cable = await Cable.to(context, server.port);
+  const other = await context.client(server.port);
+  const tabs = await profile(context);
+  const ann = await openTab(tabs, cable, []);
+  other.say('one');
+  await shows(ann, 'other', 'one');
+  cable.cut();
+  await disconnected(ann);
+  cable.mend();
+  await connected(ann);
+  other.say('two');
+  await shows(ann, 'other', 'two');
+  assert.deepEqual(await lines(ann), ['a day', 'one', 'two'], 'it has not');
+  cable.cut();
+  await disconnected(ann);
+  other.say('three');
+  while ((await other.next()) !== 'three');
+  cable.mend();
+  await connected(ann);
+  other.say('four');
+  await shows(ann, 'other', 'four');
+  const gap = 'Not connected since T (connection lost), back at T. Some messages may be lost.';
+  assert.deepEqual(await lines(ann), ['a day', 'one', 'two', gap, 'four']);
+});
+
+test('the page ignores what it does not know, and shows a loss in between', async (context) => {
+  const server = await context.elbow();
+  const other = await context.client(server.port);
+  const tabs = await profile(context);
+  const faults = [];
+  let wire;
+  await tabs.routeWebSocket(/\/ws/, (route) => {
+    wire = route;
+    route.connectToServer().onMessage((frame) => {
+      route.send(String(frame).replace(/^\n\{/, '\n{"motto":["new"],'));
+    });
+  });
+  const ann = await openTab(tabs, server, faults);
+  wire.send('\n{"weather":"fine","position":"never.1"}');
+  other.say('one');
+  await shows(ann, 'other', 'one');
+  wire.send('\n{"lost":true,"position":"abc.7","how":"trimmed"}');
+  other.say('two');
+  await shows(ann, 'other', 'two');
+  assert.deepEqual(await lines(ann), ['a day', 'one', 'Some messages were lost here.', 'two']);
   assert.deepEqual(faults, []);
 });
 

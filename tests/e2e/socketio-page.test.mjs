@@ -8,7 +8,9 @@ import fs from 'node:fs';
 import path from 'node:path';
 import { after, describe } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { runInNewContext } from 'node:vm';
 import { chromium } from 'playwright-core';
+import { Cable } from './cable.mjs';
 import { ROOT, test } from './elbow.mjs';
 import { ask, peer } from './socketio.mjs';
 import { eventually } from './wait.mjs';
@@ -166,11 +168,74 @@ describe('/socket.io/socket.io.js', { concurrency: 4 }, () => {
           socket.on('connect', () => resolve(socket.connected));
         });
       const byScript = [window.io.path, await connected(window.io())];
-      const module = await import('/apps/chat/socket.io/socket.io.esm.min.js');
+      // That of another server is the usual one, unless it is said.
+      const dialled = (url, options) => {
+        let address;
+        const Real = window.WebSocket;
+        window.WebSocket = function (url) {
+          address = url.split('?')[0];
+          return {};
+        };
+        window.io(url, options);
+        window.WebSocket = Real;
+        return address;
+      };
+      byScript.push(
+        dialled('http://other.example/news'),
+        dialled(`//${location.hostname}:1`),
+        dialled('http://other.example:80', { path: '/a', forceNew: true }),
+        dialled(location.origin, { path: '/b', forceNew: true }),
+      );
+      const module = await import('/apps/chat/socket.io/socket.io.esm.min.js?x=//h/socket.io/');
       return [...byScript, module.io.path, await connected(module.io({ forceNew: true }))];
     });
     const path = '/apps/chat/socket.io/';
-    assert.deepEqual(result, [path, true, path, true]);
+    const others = [
+      'ws://other.example/socket.io/',
+      'ws://127.0.0.1:1/socket.io/',
+      'ws://other.example/a/',
+      `ws://127.0.0.1:${server.port}/b/`,
+    ];
+    assert.deepEqual(result, [path, true, ...others, path, true]);
+  });
+
+  test('is a module for pages of another origin that is listed', async (context) => {
+    const page = await context.elbow();
+    const listed = await context.elbow(['--allow-origin', page.url('/').slice(0, -1)]);
+    const unlisted = await context.elbow(['--allow-origin', 'https://other.example']);
+    // The program's own page may load nothing from elsewhere by its policy; a file of --www may.
+    const tab = await openTab(context, page.url('/nothing'));
+    const load = (url) =>
+      tab.evaluate(async (url) => {
+        const { io } = await import(url);
+        const socket = io(new URL(url).origin);
+        return new Promise((resolve) => {
+          socket.on('connect', () => resolve(socket.connected));
+        });
+      }, url);
+    const module = '/socket.io/socket.io.esm.min.js';
+    assert.equal(await load(listed.url(module)), true);
+    await assert.rejects(load(unlisted.url(module)), /module/);
+  });
+
+  test('does not take the path of a server from a query', () => {
+    for (const [src, host, path] of [
+      ['https://h/socket.io/socket.io.js', 'h', '/socket.io/'],
+      ['https://h:1/a/socket.io/x.js?v=2', 'h:1', '/a/socket.io/'],
+      ['https://h/a/socket.io/', 'h', '/a/socket.io/'],
+      ['https://h/socket.io/socket.io/x.js#y', 'h', '/socket.io/socket.io/'],
+      ['https://h/x.js?u=/socket.io/x.js'],
+      ['https://h/x.js?u=//e/socket.io/x.js'],
+      ['https://h/x.js#//e/socket.io/x.js'],
+      ['https://h/socket.io/deeper/x.js'],
+      ['https://h/socketxio/x.js'],
+      ['blob:https://h/socket.io/x'],
+      [undefined],
+    ]) {
+      const world = { document: { currentScript: { src } } };
+      runInNewContext(String(OWN), world);
+      assert.deepEqual([world.io.host, world.io.path], [host, path], src);
+    }
   });
 
   test('comes with another --www too, unless that has one', async (context) => {
@@ -317,4 +382,136 @@ describe("elbow's own client", { concurrency: 2 }, () => {
     server.signal('SIGCONT');
     await tab.evaluate(() => window.until(window.socket.connect(), 'connect'));
   });
+});
+
+describe('a server that recovers', { concurrency: 2 }, () => {
+  const OPEN =
+    '0{"sid":"e","upgrades":[],"pingInterval":25000,"pingTimeout":20000,"maxPayload":100000}';
+  /** What each connection is answered, once it has asked to enter. */
+  const ANSWERS = [
+    ['40{"sid":"1","pid":"p"}', '42["elbow:position","a.1"]'],
+    [
+      '40{"sid":"2","pid":"p"}',
+      '42["chat message","one","a.2"]',
+      '451-["chat message",{"_placeholder":true,"num":0},"a.3"]',
+      Buffer.from([7]),
+      '42["chat message","two",1]',
+    ],
+    ['40{"sid":"3","pid":"q"}', '42["elbow:position","b.9"]'],
+    ['40{"sid":"4"}', '42["chat message","three","no offset"]'],
+    ['40{"sid":"5","pid":"r"}', '42["chat message","end","c.1"]'],
+  ];
+
+  /** A folder for `--www` with a page that has nothing but a client. */
+  function bare(context, client) {
+    const folder = seed(context, client);
+    fs.writeFileSync(path.join(folder, 'bare.html'), '<script src="socket.io/socket.io.js"></script>');
+    return folder;
+  }
+
+  for (const [whose, client] of [
+    ["elbow's own client", OWN],
+    ['the real client of 4.8', REAL],
+  ]) {
+    test(`sends to ${whose} what it has missed`, async (context) => {
+      const args = ['--history', '100', '--recovery', 'on', '--www', bare(context, client)];
+      const first = await context.elbow(args);
+      const cable = await Cable.to(context, first.port);
+      const tab = await openTab(context, cable.url('/bare.html'));
+      await tab.evaluate(() => {
+        window.heard = [];
+        const socket = window.io({ transports: ['websocket'], reconnectionDelay: 10 });
+        socket.on('connect', () => window.heard.push(`recovered: ${Boolean(socket.recovered)}`));
+        socket.on('disconnect', () => window.heard.push('gone'));
+        socket.on('chat message', (text) => window.heard.push(text));
+      });
+      const expected = [];
+      const hears = async (...what) => {
+        expected.push(...what);
+        await eventually(`it hears ${what}`, async () => {
+          return (await tab.evaluate('heard.length')) >= expected.length;
+        });
+        assert.deepEqual(await tab.evaluate('heard'), expected);
+      };
+      await hears('recovered: false');
+      let other = await context.client(first.port);
+      // Cut off before the first event, then behind some, and while nothing is said.
+      for (const [before, meanwhile] of [
+        [[], ['one', 'two']],
+        [['three'], ['four']],
+        [[], []],
+        [['five'], []],
+      ]) {
+        for (const text of before) other.say(text);
+        await hears(...before);
+        cable.cut();
+        await hears('gone');
+        for (const text of meanwhile) other.say(text);
+        for (const text of [...before, ...meanwhile]) assert.equal(await other.next(), text);
+        cable.mend();
+        await hears('recovered: true', ...meanwhile);
+      }
+      first.signal('SIGKILL');
+      await first.gone();
+      await hears('gone');
+      await context.elbow(args, { listen: `127.0.0.1:${first.port}` });
+      await hears('recovered: false');
+      other = await context.client(first.port);
+      other.say('six');
+      await hears('six');
+    });
+
+    test(`is told by ${whose} where to go on`, async (context) => {
+      const server = await context.elbow(['--www', bare(context, client)]);
+      const tab = await openTab(context, server.url('/bare.html'));
+      const asked = [];
+      await tab.routeWebSocket(/socket\.io/, (route) => {
+        route.onMessage((frame) => {
+          for (const answer of ANSWERS[asked.length]) route.send(answer);
+          asked.push(JSON.parse(frame.slice(2)));
+          if (asked.length < ANSWERS.length) route.close();
+        });
+        route.send(OPEN);
+      });
+      await tab.reload(); // a page that is there already keeps its WebSocket
+      const heard = await tab.evaluate(
+        () =>
+          new Promise((resolve) => {
+            const heard = [];
+            const options = { transports: ['websocket'], reconnectionDelay: 10 };
+            const socket = window.io({ ...options, auth: { token: 't' } });
+            heard.push(['before', socket.recovered]);
+            socket.on('connect', () => heard.push([socket.id, Boolean(socket.recovered)]));
+            socket.on('elbow:position', (...args) => heard.push(args));
+            socket.on('chat message', (said, ...args) => {
+              const bytes = said instanceof ArrayBuffer ? [...new Uint8Array(said)] : said;
+              heard.push([bytes, ...args]);
+              if (said === 'end') resolve(heard);
+            });
+          }),
+      );
+      assert.deepEqual(asked, [
+        { token: 't' },
+        { token: 't', pid: 'p', offset: 'a.1' },
+        { token: 't', pid: 'p', offset: 'a.3' },
+        { token: 't', pid: 'q', offset: 'b.9' },
+        { token: 't' },
+      ]);
+      assert.deepEqual(heard, [
+        ['before', false],
+        ['1', false],
+        ['a.1'],
+        ['2', true],
+        ['one', 'a.2'],
+        [[7], 'a.3'],
+        ['two', 1],
+        ['3', false],
+        ['b.9'],
+        ['4', false],
+        ['three', 'no offset'],
+        ['5', false],
+        ['end', 'c.1'],
+      ]);
+    });
+  }
 });

@@ -233,3 +233,42 @@ fn the_wildcard_of_ipv6_leaves_ipv4_to_whoever_names_it() {
     let stream = TcpStream::connect(format!("127.0.0.1:{port}")).expect("it listens");
     assert!(ask(stream).ends_with("ok"));
 }
+
+#[test]
+fn of_servers_that_start_at_once_on_one_path_one_serves_and_the_others_say_why_not() {
+    let path = path("at-once");
+    let listen = format!("unix:{}", path.display());
+    for round in 0..30 {
+        let start = || {
+            let mut command = Command::new(ELBOW);
+            command.args(["--listen", &listen]).stdout(Stdio::piped()).stderr(Stdio::piped());
+            command.spawn().expect("the binary is there")
+        };
+        // One of them listens soon, and its log goes on; the logs of the others end.
+        let (mut serving, mut refused) = (Vec::new(), 0);
+        for mut child in [start(), start(), start()] {
+            let log = BufReader::new(child.stdout.take().expect("it is piped"));
+            let mut server = Logged { child, log };
+            let mut begin = String::new();
+            server.log.read_line(&mut begin).expect("the log is text");
+            if !begin.is_empty() {
+                serving.push(server);
+                continue;
+            }
+            let mut why = String::new();
+            let mut lines = server.child.stderr.take().expect("it is piped");
+            lines.read_to_string(&mut why).expect("the line is text");
+            assert_eq!(why, format!("elbow: --listen {listen}: somebody listens there\n"));
+            assert_eq!(server.child.wait().expect("it ends").code(), Some(78));
+            refused += 1;
+        }
+        assert_eq!((serving.len(), refused), (1, 2), "round {round}");
+        assert!(ask(UnixStream::connect(&path).expect("it listens")).ends_with("ok"));
+        if round % 2 == 0 {
+            // Orderly, and the file goes with the server; else it is killed, and the file stays.
+            serving[0].signal(Signal::TERM);
+            assert!(serving[0].child.wait().expect("it ends").success() && !path.exists());
+        }
+    }
+    fs::remove_file(&path).expect("the last was killed");
+}

@@ -4,7 +4,7 @@
 use core::cell::RefCell;
 
 use super::harness::settings;
-use super::{Client, World, frame};
+use super::{Client, READABLE, SENDS_PER_TURN, World, frame};
 use elbow::id::ConnId;
 use elbow::limits::{History, Limits};
 use elbow::settings::Settings;
@@ -44,7 +44,7 @@ impl World {
         V1 { client, id, bytes: RefCell::default() }
     }
 
-    fn open_plain(&mut self, target: &str) -> (Client, ConnId) {
+    pub(super) fn open_plain(&mut self, target: &str) -> (Client, ConnId) {
         self.open(target, "")
     }
 }
@@ -276,6 +276,106 @@ fn an_address_is_sent_a_ring_a_second() {
     // Whoever asks for nothing that is kept is let in.
     let (client, _) = world.open_plain("/ws");
     assert!(client.heard().starts_with(b"HTTP/1.1 101 "));
+}
+
+#[test]
+fn a_channel_that_all_leave_in_its_own_sweep_is_swept_no_more() {
+    let mut world = world(100);
+    let (publisher, publisher_id) = world.open_plain("/ws/news");
+    let members: Vec<_> = (1..SENDS_PER_TURN).map(|_| world.open_plain("/ws/news")).collect();
+    let clients = members.iter().map(|(client, _)| client).chain([&publisher]);
+    clients.for_each(|client| client.0.borrow_mut().broken = true);
+    publisher.0.borrow_mut().to_server.extend(frame(1, b"x"));
+    world.ready(publisher_id, READABLE);
+    world.turn();
+    assert_eq!(world.server.sessions(), 0);
+}
+
+#[test]
+fn a_channel_may_be_asked_for_at_the_moment_at_which_it_ends() {
+    let mut world = world(100);
+    let reader = world.open_v1("/ws/news");
+    world.say(&reader.client, reader.id, &frame(1, b"one"));
+    let greeting = reader.greeting();
+    let epoch = epoch_of(&greeting).to_owned();
+    reader.leave(&mut world);
+    // The request comes before what is due in its turn.
+    world.now.mono = world.now.mono.plus(AGE);
+    let (refused, _) = world.open_plain(&format!("/ws/news?strict&since={epoch}.0"));
+    assert!(refused.heard().starts_with(b"HTTP/1.1 410 "));
+    let (back, _) = world.open_plain("/ws/news?last=9");
+    assert_eq!(texts(&back.heard()), Vec::<String>::new());
+}
+
+#[test]
+fn who_wants_all_or_nothing_is_refused_also_if_a_new_ring_has_no_room_for_all() {
+    let mut world = world(1_000);
+    let (publisher, publisher_id) = world.open_plain("/ws/news");
+    let reader = world.open_v1("/ws/news");
+    let greeting = reader.greeting();
+    let epoch = epoch_of(&greeting).to_owned();
+    reader.leave(&mut world);
+    // In the log a record is shorter than in the ring of `elbow.v1`, where the position is text.
+    for _ in 0..60 {
+        world.say(&publisher, publisher_id, &frame(1, &[b'x'; 51]));
+    }
+    let strict = |seq: u64| format!("/ws/news?strict&since={epoch}.{seq}");
+    let mut refused = 0;
+    for seq in 0..20 {
+        let back = world.open_v1(&strict(seq));
+        let answer = back.client.heard();
+        assert!(!back.client.0.borrow().dropped, "behind {seq}");
+        if answer.starts_with(b"HTTP/1.1 410 ") {
+            refused += 1;
+        } else {
+            back.bytes.borrow_mut().extend(answer);
+            assert_eq!(back.messages().len() as u64, 60 - seq, "behind {seq}");
+        }
+        back.leave(&mut world);
+        world.pass(Duration::from_millis(1_100));
+    }
+    assert!((1..10).contains(&refused), "{refused} were refused");
+}
+
+#[test]
+fn who_asks_for_nothing_that_is_kept_is_let_in_whatever_its_address_was_sent() {
+    let mut world = world(1_000);
+    let (reader, reader_id) = world.open_plain("/ws/news");
+    for _ in 0..10 {
+        world.say(&reader, reader_id, &frame(1, &[b'x'; 400]));
+    }
+    reader.0.borrow_mut().ended = true;
+    world.say(&reader, reader_id, b"");
+    // A page that is loaded again and again is the only reader each time.
+    for _ in 0..5 {
+        let (reader, reader_id) = world.open_plain("/ws/news");
+        let answer = reader.heard();
+        assert!(answer.starts_with(b"HTTP/1.1 101 "), "{}", String::from_utf8_lossy(&answer));
+        reader.0.borrow_mut().ended = true;
+        world.say(&reader, reader_id, b"");
+    }
+}
+
+#[test]
+fn who_has_just_come_back_is_not_overtaken_before_it_was_sent_anything() {
+    let mut world = world(1_000);
+    let (publisher, publisher_id) = world.open_plain("/ws/news");
+    for _ in 0..20 {
+        world.say(&publisher, publisher_id, &frame(1, &[b'x'; 400]));
+    }
+    let (reader, reader_id) = world.connect();
+    let head = "GET /ws/news?last=100 HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
+                Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                Sec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: elbow.v1\r\n\r\n";
+    reader.0.borrow_mut().to_server.extend(head.as_bytes());
+    publisher.0.borrow_mut().to_server.extend(frame(1, &[b'y'; 400]));
+    // Both have come by one turn, as usual in a busy channel.
+    world.ready(reader_id, READABLE);
+    world.ready(publisher_id, READABLE);
+    world.settle();
+    let heard = texts(&reader.heard());
+    let last = heard.last().expect("a greeting at least");
+    assert!(last.ends_with("yyy"), "{} messages, then {last:?}", heard.len() - 1);
 }
 
 #[test]

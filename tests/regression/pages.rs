@@ -3,6 +3,7 @@
 use super::clients::listing;
 use super::sessions::{POLLING, request};
 use super::{World, frame, halves, sid_of};
+use elbow::site::{File, Site};
 use elbow::time::Duration;
 
 /// The values of all fields called `name`.
@@ -195,5 +196,61 @@ fn a_preflight_may_ask_for_no_field_or_another_method() {
         let (status, heard) = world.answer(&request("OPTIONS", POLLING, &fields));
         assert_eq!(status, "204", "{asked}");
         assert_eq!(values(&heard, "Access-Control-Allow-Methods"), [told]);
+    }
+}
+
+/// Files of a folder: a page, a script that is a module, a page in a folder.
+fn with_files(list: &'static [&'static str]) -> World {
+    let mut settings = crate::harness::settings();
+    listing(list)(&mut settings);
+    let file = |path: &str| File { path: path.to_owned(), bytes: b"x".to_vec() };
+    let files = ["/index.html", "/client.js", "/folder/index.html"].map(file).to_vec();
+    // The program's own page has the most fields of all.
+    World::begin(settings, Site::new(files, true))
+}
+
+#[test]
+fn a_page_of_a_listed_origin_may_load_files_and_caches_are_told_that_others_may_not() {
+    for (list, origin, is_listed) in CASES {
+        let granted = if is_listed { vec![origin] } else { vec![] };
+        let varies = if list.is_empty() { vec![] } else { vec!["Origin"] };
+        let field = format!("Origin: {origin}\r\n");
+        for (target, expected) in
+            [("/client.js", "200"), ("/", "200"), ("/folder/", "200"), ("/folder", "301")]
+        {
+            let mut world = with_files(list);
+            for method in ["GET", "HEAD"] {
+                let (status, heard) = world.answer(&request(method, target, &field));
+                let told = [granted.clone(), vec![], varies.clone()];
+                assert_eq!((&*status, grant(&heard)), (expected, told), "{list:?} {origin}");
+            }
+            let (_, heard) = world.answer(&request("GET", target, ""));
+            assert_eq!(grant(&heard), [vec![], vec![], varies.clone()], "{list:?} {target}");
+        }
+        // What a browser has already is told anew to whom.
+        let mut world = with_files(list);
+        let (_, heard) = world.answer(&request("GET", "/client.js", ""));
+        let fields = format!("{field}If-None-Match: {}\r\n", values(&heard, "etag")[0]);
+        let (status, heard) = world.answer(&request("GET", "/client.js", &fields));
+        let told = [granted, vec![], varies];
+        assert_eq!((&*status, grant(&heard)), ("304", told), "{list:?} {origin}");
+    }
+}
+
+#[test]
+fn a_page_that_is_not_listed_may_load_no_file() {
+    for origin in ["https://b.example", "http://a.example", "null", "*", "", "https://a.example, x"]
+    {
+        let mut world = with_files(&["https://a.example"]);
+        let field = format!("Origin: {origin}\r\n");
+        let (status, heard) = world.answer(&request("GET", "/client.js", &field));
+        assert_eq!((&*status, grant(&heard)), ("200", [vec![], vec![], vec!["Origin"]]));
+    }
+    // Nor does a listed one learn of what is no file.
+    let mut world = with_files(&["https://a.example"]);
+    for target in ["/nothing", "/healthz", "/ws"] {
+        let field = "Origin: https://a.example\r\n";
+        let (_, heard) = world.answer(&request("GET", target, field));
+        assert_eq!(grant(&heard), NOTHING, "{target}");
     }
 }

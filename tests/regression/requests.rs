@@ -46,12 +46,15 @@ fn an_image_or_a_link_on_a_foreign_page_opens_no_session() {
     };
     let foreign = "Sec-Fetch-Site: cross-site\r\n";
     let sockets = ["/", "/ws", "/ws/news", "/socket.io/?EIO=4&transport=websocket"];
-    let polls = ["/socket.io/?EIO=3&transport=polling", "/socket.io/?EIO=4&transport=polling"];
-    let jsonp = ["/socket.io/?EIO=3&transport=polling&j=0", "/socket.io?EIO=4&transport=polling"];
+    let polls = [
+        "/socket.io/?EIO=3&transport=polling",
+        "/socket.io/?EIO=4&transport=polling",
+        "/socket.io?EIO=4&transport=polling",
+    ];
     let handshakes = sockets
         .map(|target| (target, UPGRADE, "101"))
         .into_iter()
-        .chain(polls.into_iter().chain(jsonp).map(|target| (target, "", "200")));
+        .chain(polls.into_iter().map(|target| (target, "", "200")));
     for (target, fields, opened) in handshakes {
         let ask = |more: &str| {
             let mut world = World::with(list);

@@ -188,3 +188,29 @@ fn a_client_that_cannot_take_binary_is_told_that_it_gets_no_websocket() {
         }
     }
 }
+
+#[test]
+fn a_client_that_wants_scripts_for_answers_is_told_that_there_are_none() {
+    let told = "JSONP is not offered: forceJSONP, or a browser without CORS, fails";
+    for version in [3, 4] {
+        for j in ["j=0", "j=", "j", "%6A=12"] {
+            let mut world = World::new();
+            let target = format!("/socket.io/?EIO={version}&transport=polling&{j}");
+            let (status, heard) = world.answer(&request("GET", &target, ""));
+            let body = format!("\r\n\r\n{{\"code\":3,\"message\":\"{told}\"}}");
+            assert!(status == "400" && heard.ends_with(&body), "{heard}");
+            assert_eq!(world.server.sessions(), 0);
+            let session = Polling::begin(&mut world, version);
+            let target = format!("{}&{j}", session.target);
+            assert_eq!(world.answer(&request("GET", &target, "")).0, "400");
+            assert_eq!(world.server.sessions(), 1, "the session is still there");
+        }
+        // The parameter is one of polls; elsewhere, and in other names, it is the application's.
+        let mut world = World::new();
+        world.upgrade(&format!("/socket.io/?EIO={version}&transport=websocket&j=0"));
+        for other in ["J=0", "j0=", "jj=0", "x=j"] {
+            let target = format!("/socket.io/?EIO={version}&transport=polling&{other}");
+            assert_eq!(World::new().answer(&request("GET", &target, "")).0, "200", "{other}");
+        }
+    }
+}

@@ -30,6 +30,9 @@ impl Oracle {
     ) -> Vec<Start> {
         let limits = &climate.settings.limits;
         let log = self.channels.entry(channel.into()).or_default();
+        // Whoever comes at the moment at which a channel is over finds another, although the
+        // server has not looked yet whose time has come.
+        log.past.end_if_over(now_ms, limits);
         let memory = (log.plain.len(), self.scarce);
         let outlived = log.past.over_ms(limits).is_some() && wish.since.is_some();
         let starts = log.past.prospects(now_ms, limits, dialect, wish, memory);

@@ -277,7 +277,15 @@ impl World {
         };
         // A session's time is put off by a sleep of the machine.
         let woke_ms = if client.person.is_some() { self.woke_ms } else { 0 };
-        let due = Due::after([state.wrote_at_ms, state.read_at_ms, woke_ms], late(limit_ms));
+        // A session of protocol 3 lives on with each packet, on whichever connection, and its poll
+        // with it: one that leaves its last channel is not answered anything. In protocol 4 the
+        // next ping answers the poll, before its session's time is put off again.
+        let asker = client.person.map(|person| &self.people[person]);
+        let heard_ms = asker
+            .filter(|person| person.version == 3 && client.is_polling())
+            .map_or(0, |person| person.hearing.heard_ms());
+        let moments_ms = [state.wrote_at_ms, state.read_at_ms, woke_ms, heard_ms];
+        let due = Due::after(moments_ms, late(limit_ms));
         assert!(!due.is_over(served_ms), "#{number} may stay for ever: {due:?}");
     }
 }

@@ -11,7 +11,7 @@ use super::Source;
 use std::collections::BTreeMap;
 
 /// The files of `server/` that have methods of `Server`, each above those that it may call.
-const ORDER: [&str; 26] = [
+const ORDER: [&str; 28] = [
     "mod",
     "drain",
     "deadline",
@@ -22,9 +22,11 @@ const ORDER: [&str; 26] = [
     "session/handshake",
     "session/transport",
     "session/packets",
+    "session/namespaces",
     "session/polling",
     "session/spaces",
     "http/upgrade",
+    "http/stream",
     "http/probe",
     "admission",
     "places",

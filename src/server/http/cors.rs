@@ -18,6 +18,8 @@ use crate::wire::origin::{self, ORIGIN_BYTES_MAX, Origin};
 pub(in crate::server) enum Lets {
     /// Nothing: the answer is not meant for other pages.
     Nothing,
+    /// Read the answer to a request without credentials: a script that is a module is fetched so.
+    Load,
     /// Read the answer.
     Read,
     /// Read the answer, and send the request that the page's browser has asked about (a preflight).
@@ -27,7 +29,11 @@ pub(in crate::server) enum Lets {
 /// What the browser of a page of a listed origin is told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Grant<'a> {
-    origin: &'a str,
+    /// The page's origin; `None` if that is not listed, and another request for the same might be
+    /// told something else.
+    origin: Option<&'a str>,
+    /// Whether the page may read answers to requests with credentials.
+    credentials: bool,
     /// What the page may send, if it was asked for that.
     sends: Option<Sends<'a>>,
 }
@@ -53,26 +59,38 @@ impl<'a> Grant<'a> {
     ) -> Option<Grant<'a>> {
         let sends = match lets {
             Lets::Nothing => return None,
+            // Caches keep files, and one without a grant is of no use to the page of a listed
+            // origin. So each is told to ask for every origin.
+            Lets::Load if listed.is_empty() => return None,
+            Lets::Load => {
+                let origin = listed_origin(request, listed);
+                return Some(Grant { origin, credentials: false, sends: None });
+            }
             Lets::Read => None,
             Lets::Send => Some(Sends {
                 methods: asked(request, "access-control-request-method").unwrap_or("GET, POST"),
                 fields: asked(request, "access-control-request-headers"),
             }),
         };
-        Some(Grant { origin: listed_origin(request, listed)?, sends })
+        let origin = Some(listed_origin(request, listed)?);
+        Some(Grant { origin, credentials: true, sends })
     }
 
     /// What the answer to a request that waited tells, if a page of `origin` may read it; no page
     /// may if that is empty.
     pub(super) fn to_read(origin: &'a [u8]) -> Option<Grant<'a>> {
         let origin = core::str::from_utf8(origin).ok().filter(|origin| !origin.is_empty())?;
-        Some(Grant { origin, sends: None })
+        Some(Grant { origin: Some(origin), credentials: true, sends: None })
     }
 
     /// Adds what tells the browser.
     pub(super) fn add_to(self, fields: &mut Fields<'a>) {
-        fields.push("Access-Control-Allow-Origin", self.origin);
-        fields.push("Access-Control-Allow-Credentials", "true");
+        if let Some(origin) = self.origin {
+            fields.push("Access-Control-Allow-Origin", origin);
+        }
+        if self.credentials {
+            fields.push("Access-Control-Allow-Credentials", "true");
+        }
         fields.push("Vary", "Origin");
         if let Some(sends) = self.sends {
             fields.push("Access-Control-Allow-Methods", sends.methods);

@@ -3,9 +3,13 @@
 //! Leaves to others: which files there are and what path leads to one (`site`), sending them
 //! (`outbound`). A path of a request never reaches the file system.
 //!
+//! Pages of listed origins may load files as well, without credentials: a module of another host is
+//! not run otherwise.
+//!
 //! The surprise: files are not compressed and have no ranges; what a browser has already is not
 //! sent again (`If-None-Match`).
 
+use super::cors::Lets;
 use super::respond::{Answer, Content, Field};
 use crate::server::{Denial, Server, Socket};
 use crate::site::Found;
@@ -67,7 +71,8 @@ impl<S: Socket> Server<S> {
                 let query = request.query.map(|query| format!("?{query}")).unwrap_or_default();
                 let location = format!("{}/{query}", request.path);
                 let fields = [("Location", location.as_str())];
-                return self.respond(now, slot, request, Answer::plain(301).with(&fields));
+                let answer = Answer::plain(301).with(&fields).letting(Lets::Load);
+                return self.respond(now, slot, request, answer);
             }
             Some(Found::Asset(asset)) => asset,
         };
@@ -84,6 +89,6 @@ impl<S: Socket> Server<S> {
             let content = Content::File(asset);
             Answer { content, ..Answer::plain(200).of_type(Some(content_type)) }
         };
-        self.respond(now, slot, request, answer.with(&fields));
+        self.respond(now, slot, request, answer.with(&fields).letting(Lets::Load));
     }
 }

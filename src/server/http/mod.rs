@@ -1,12 +1,14 @@
-//! What requests are answered with: a probe's word, a file, a channel by WebSocket, a refusal.
+//! What requests are answered with: a probe's word, a file, a channel by WebSocket or as an event
+//! stream, a refusal.
 //!
-//! `route` decides what a request asks for, `probe`, `files` and `upgrade` answer it, and Engine.IO
-//! does (`session`). `cors` knows which pages may ask and read. All of them, and whoever answers a
-//! request later, go out by `respond`.
+//! `route` decides what a request asks for, `probe`, `files`, `upgrade` and `stream` answer it, and
+//! Engine.IO does (`session`). `cors` knows which pages may ask and read. All of them, and whoever
+//! answers a request later, go out by `respond`.
 
 pub(super) mod cors;
 mod files;
 mod probe;
 pub(super) mod respond;
 mod route;
+mod stream;
 pub(super) mod upgrade;

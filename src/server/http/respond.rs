@@ -31,7 +31,7 @@ use crate::wire::ws;
 use core::net::SocketAddr;
 
 /// A field of an answer: its name and its value.
-pub(in crate::server) type Field<'a> = (&'a str, &'a str);
+pub(in crate::server) type Field<'a> = (&'static str, &'a str);
 
 pub(in crate::server) const TEXT: Option<&str> = Some("text/plain; charset=utf-8");
 pub(in crate::server) const NO_STORE: Field<'_> = ("Cache-Control", "no-store");
@@ -60,6 +60,9 @@ pub(in crate::server) enum Content<'a> {
     Reason,
     /// A file of the site.
     File(AssetId),
+    /// Chunks with the last of them, which are sent together with the head; that says nothing of
+    /// their length.
+    Chunks(&'a [u8]),
 }
 
 impl<'a> Answer<'a> {
@@ -101,12 +104,13 @@ impl<'a> Answer<'a> {
     }
 }
 
-/// How a WebSocket begins.
+/// How a WebSocket or an event stream begins.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::server) struct Opening<'a> {
     pub(in crate::server) role: Role,
-    /// How long after the last byte heard the first ping is due; `None` for a WebSocket that
-    /// carries a session, which sends pings of its own.
+    /// How long after the last byte heard the first ping is due, or from now on the first comment
+    /// of an event stream; `None` for a WebSocket that carries a session, which sends pings of its
+    /// own.
     pub(in crate::server) first_ping: Option<Duration>,
     /// What is sent right behind the head.
     pub(in crate::server) own: &'a [u8],
@@ -224,11 +228,16 @@ impl Responder {
         if self.date.0 != now.unix_s {
             self.date = (now.unix_s, http::date(now.unix_s));
         }
-        let mut fields = Fields::default();
-        answer.fields.iter().for_each(|(name, value)| fields.push(name, value));
-        if let Some(grant) = grant {
-            grant.add_to(&mut fields);
-        }
+        let mut with_grant;
+        let fields = match grant {
+            None => answer.fields,
+            Some(grant) => {
+                with_grant = Fields::default();
+                answer.fields.iter().for_each(|(name, value)| with_grant.push(name, value));
+                grant.add_to(&mut with_grant);
+                with_grant.list()
+            }
+        };
         // A 426 has a `Connection: Upgrade` of its own; both words may stand there.
         let head = ResponseHead {
             status: answer.status,
@@ -236,7 +245,7 @@ impl Responder {
             connection,
             content_type: answer.content_type.filter(|_| answer.status != 204),
             content_length: length,
-            fields: fields.list(),
+            fields,
         };
         self.head.clear();
         head.write(&mut self.head);
@@ -245,7 +254,7 @@ impl Responder {
 }
 
 /// The most fields that an answer has beside those that each has.
-const FIELDS_MAX: usize = 6;
+const FIELDS_MAX: usize = 7;
 
 /// Fields of an answer, without a heap.
 #[derive(Clone, Copy, Debug, Default)]
@@ -259,7 +268,7 @@ impl<'a> Fields<'a> {
     ///
     /// # Panics
     /// If there are [`FIELDS_MAX`].
-    pub(super) fn push(&mut self, name: &'a str, value: &'a str) {
+    pub(super) fn push(&mut self, name: &'static str, value: &'a str) {
         self.list[self.count] = (name, value);
         self.count += 1;
     }
@@ -409,6 +418,7 @@ impl<S: Socket> Server<S> {
             Content::File(file) => {
                 (&[][..], Some((file, self.site.asset(file).bytes.len() as u32)))
             }
+            Content::Chunks(chunks) => (chunks, None),
         };
         let length = file.map_or(bytes.len() as u64, |(_, length)| u64::from(length));
         let (bytes, file, sent_bytes) = match subject.wants_no_body() {
@@ -430,7 +440,9 @@ impl<S: Socket> Server<S> {
             Subject::Remembered(request) => Grant::to_read(request.origin(&self.pool)),
             Subject::Nothing => None,
         };
-        let head = self.responder.head(now, answer, grant, connection, Some(length));
+        let is_chunked = matches!(answer.content, Content::Chunks(_));
+        let told = (!is_chunked).then_some(length);
+        let head = self.responder.head(now, answer, grant, connection, told);
         self.metrics.requests += 1;
         self.connections.count_answer(slot);
         let (pool, metrics) = (&mut self.pool, &mut self.metrics);
@@ -452,11 +464,10 @@ impl<S: Socket> Server<S> {
         opening: Opening<'_>,
     ) -> bool {
         let accept = ws::accept(upgrade.key);
-        let accept = core::str::from_utf8(&accept).expect("base64 is ASCII");
         let fields = [
             ("Upgrade", "websocket"),
             ("Connection", "Upgrade"),
-            ("Sec-WebSocket-Accept", accept),
+            ("Sec-WebSocket-Accept", accept.as_str()),
             ("Sec-WebSocket-Protocol", upgrade.protocol.unwrap_or_default()),
         ];
         let fields = match upgrade.protocol {
@@ -472,13 +483,43 @@ impl<S: Socket> Server<S> {
             conn.upgrade(&mut cx, opening.role, opening.first_ping);
             conn.out.push_own_parts(cx.pool, &[head, opening.own])
         });
-        // A crowd that comes back has a share of the pass, and keeps nobody else waiting.
+        self.send_opening(slot, opening);
+        told
+    }
+
+    /// Begins to answer a request with an event stream, whose head is that of `answer`. `false` if
+    /// there is no memory for that: then the connection is to be removed.
+    #[must_use]
+    pub(super) fn begin_stream(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+        answer: &Answer<'_>,
+        opening: Opening<'_>,
+    ) -> bool {
+        let grant = Grant::for_request(request, &self.settings.origins, answer.lets);
+        let head = self.responder.head(now, answer, grant, Connection::Close, None);
+        self.metrics.requests += 1;
+        let (pool, metrics) = (&mut self.pool, &mut self.metrics);
+        let mut cx = Cx { now, pool, metrics, settings: &self.settings };
+        let first_comment = opening.first_ping.unwrap_or(self.settings.limits.ping_interval);
+        let told = self.connections.change(slot, |conn| {
+            conn.begin_stream(&mut cx, opening.role, first_comment);
+            conn.out.push_own_parts(cx.pool, &[head, opening.own])
+        });
+        self.send_opening(slot, opening);
+        told
+    }
+
+    /// Sends what a WebSocket or an event stream begins with, and what follows at once. A crowd
+    /// that comes back has a share of the pass, and keeps nobody else waiting.
+    fn send_opening(&mut self, slot: u32, opening: Opening<'_>) {
         if opening.lags {
             self.connections.send_again(slot);
         } else {
             self.connections.send_soon(slot);
         }
-        told
     }
 
     /// Whether an answer should be the last on its connection.

@@ -1,4 +1,5 @@
-//! Which path and method gets what: a probe's answer, a file, a WebSocket, a session, a refusal.
+//! Which path and method gets what: a probe's answer, a file, a WebSocket, an event stream, a
+//! session, a refusal.
 //!
 //! Everything is decided from the request head alone. Only a session's POST wants its body; any
 //! other is discarded behind the answer.
@@ -9,7 +10,7 @@
 use super::files::ALLOW_READ;
 use super::probe::Probe;
 use super::respond::Answer;
-use super::upgrade;
+use super::{stream, upgrade};
 use crate::conn::Requester;
 use crate::reason::CloseReason;
 use crate::server::{Denial, Server, Socket};
@@ -69,7 +70,9 @@ impl<S: Socket> Server<S> {
 
     fn answer_client(&mut self, now: Now, slot: u32, request: &Request<'_, '_>) {
         if !self.goes_by(request.authority) {
-            if request.has_token("upgrade", "websocket") || request.path.contains("/socket.io") {
+            let wants_stream = request.has_token("accept", "text/event-stream");
+            let wants_socket = request.has_token("upgrade", "websocket");
+            if wants_stream || wants_socket || request.path.contains("/socket.io") {
                 self.report_denial(slot, Denial::host(request.authority));
             }
             let answer = Answer::plain(421).saying(b"this server has another name");
@@ -82,6 +85,9 @@ impl<S: Socket> Server<S> {
         };
         if matches!(path, "/socket.io" | "/socket.io/") {
             return self.answer_engine(now, slot, request);
+        }
+        if let Some(channel) = stream::channel_at(path) {
+            return self.answer_stream(now, slot, request, channel);
         }
         if let Some(channel) = upgrade::channel_at(path) {
             if request.method == Method::Options {

@@ -11,7 +11,7 @@ use crate::conn::Role;
 use crate::hub::{DEFAULT_CHANNEL, Recovery, Since, Start, Wish, is_channel_name, write_header};
 use crate::id::Dialect;
 use crate::reason::CloseReason;
-use crate::server::admission::{Entrance, why};
+use crate::server::admission::{OVER_SHARE, Turned};
 use crate::server::{Denial, Event, Server, Socket};
 use crate::time::Now;
 use crate::wire::http::{Method, Request, Version};
@@ -51,19 +51,16 @@ pub(in crate::server) fn demand<'b>(request: &Request<'b, '_>) -> Result<Upgrade
 }
 
 /// What is said to a client whose position cannot be honoured, and who wanted nothing less.
-const GONE: &[u8] = b"what was said since then is not kept any more";
+pub(super) const GONE: &[u8] = b"what was said since then is not kept any more";
 
 /// What is said to a client whose address has been sent its share of what is kept.
-const OVER_SHARE: &[u8] = b"this address has just been sent what is kept: come back in a second";
-
-/// What the operator is told of that.
-const SHARE_IS_USED: &str = "this address was sent a ring of what is kept within a second";
+const COME_BACK: &[u8] = b"this address has just been sent what is kept: come back in a second";
 
 /// When an address may be sent as much again.
 const SOON: (&str, &str) = ("Retry-After", "1");
 
 /// Where a client wants to begin, from what its request says.
-fn wish_of(resume: &Resume) -> Wish {
+pub(super) fn wish_of(resume: &Resume) -> Wish {
     Wish {
         since: resume.since.map(|since| Since::of(since.as_bytes())),
         last: resume.last.unwrap_or(0),
@@ -103,43 +100,33 @@ impl<S: Socket> Server<S> {
             let answer = Answer::plain(403).saying(b"pages of this origin may not connect here");
             return self.respond(now, slot, request, answer);
         }
-        let Ok(resume) = Resume::parse(request.query) else {
-            let answer = Answer::plain(400).saying(b"since or last is malformed");
-            return self.respond(now, slot, request, answer);
+        let resume = match Resume::parse(request.query) {
+            Ok(resume) => resume,
+            Err(malformed) => {
+                let text = malformed.to_string();
+                let answer = Answer::plain(400).saying(text.as_bytes());
+                return self.respond(now, slot, request, answer);
+            }
         };
         let dialect = match offer.protocol {
             Some(ws::ELBOW_V1) => Dialect::ElbowV1,
             Some(_) | None => Dialect::Plain,
         };
         let wish = wish_of(&resume);
-        let holder = self.holder(slot);
-        if let Some(why) = self.lacks_room(Some(holder), Entrance::Channel(channel, dialect)) {
-            return self.refuse_session(now, slot, request, why);
-        }
-        let prospect = self.hub.prospect(now.mono, channel, dialect, wish);
-        let is_whole = |recovery| matches!(recovery, None | Some(Recovery::Whole));
-        if resume.strict && !is_whole(prospect.recovery) {
-            return self.respond(now, slot, request, Answer::plain(410).saying(GONE));
-        }
-        // Who wants nothing that was said before is let in all the same: if its ring is new, that
-        // is not filled.
-        let wants_past = wish != Wish::default();
-        if wants_past && !self.hub.may_replay(now.mono, holder, prospect) {
-            let client = self.client(slot);
-            self.events.push(&mut self.pool, Event::Refused { client, why: SHARE_IS_USED });
-            let answer = Answer::plain(429).with(&[SOON]).saying(OVER_SHARE);
-            return self.respond(now, slot, request, answer);
-        }
-        let (membership, start) = match self.join(now, slot, channel, dialect, wish) {
-            Ok(joined) => joined,
-            Err(error) => return self.refuse_session(now, slot, request, why(error)),
+        let entered = self.let_in(now, slot, channel, (dialect, wish), resume.strict);
+        let (membership, start) = match entered {
+            Ok(entered) => entered,
+            Err(Turned::NoRoom(why)) => return self.refuse_session(now, slot, request, why),
+            Err(Turned::Gone) => {
+                return self.respond(now, slot, request, Answer::plain(410).saying(GONE));
+            }
+            Err(Turned::OverShare) => {
+                let client = self.client(slot);
+                self.events.push(&mut self.pool, Event::Refused { client, why: OVER_SHARE });
+                let answer = Answer::plain(429).with(&[SOON]).saying(COME_BACK);
+                return self.respond(now, slot, request, answer);
+            }
         };
-        // A ring that was made for the client holds less than what is kept, where its dialect needs
-        // more bytes for it, or where memory was lacking.
-        if resume.strict && !is_whole(start.recovery) {
-            self.take_member_back(now, slot, membership, dialect);
-            return self.respond(now, slot, request, Answer::plain(410).saying(GONE));
-        }
         let mut greeting = Vec::new();
         if dialect == Dialect::ElbowV1 {
             write_greeting(channel, &start, &mut greeting);

@@ -113,12 +113,17 @@ impl<S: Socket> Server<S> {
         let sends = limits::SENDS_PER_TURN;
         let mut budget = Budget { sends, visits: sends * VISITS_PER_SEND, kept: 0 };
         for (number, (part, _)) in PARTS.into_iter().enumerate() {
-            let behind = PARTS[number + 1..].iter().filter(|(part, _)| self.is_wanted(*part));
-            budget.kept = behind.map(|(_, sends)| sends).sum();
-            self.flush_part(now, part, &mut budget, batch);
+            if self.is_wanted(part) {
+                let behind = PARTS[number + 1..].iter().filter(|(part, _)| self.is_wanted(*part));
+                budget.kept = behind.map(|(_, sends)| sends).sum();
+                self.flush_part(now, part, &mut budget, batch);
+            }
         }
+        budget.kept = 0;
         for (part, _) in PARTS {
-            self.flush_part(now, part, &mut budget, batch);
+            if self.is_wanted(part) {
+                self.flush_part(now, part, &mut budget, batch);
+            }
         }
     }
 
@@ -202,8 +207,9 @@ impl<S: Socket> Server<S> {
         let mut portion = Portion::new();
         let through = self.gather(now, channel, budget, &mut portion);
         self.send_portion(now, &portion, batch);
-        // Somebody's end may have been the channel's, if they were alone there.
-        if self.hub.is_gone(channel) {
+        // Whoever has ended may have been the last member. Then the channel is gone, too, or lives
+        // on without a sweep because something is kept there.
+        if self.hub.is_gone(channel) || self.hub.channel(channel).is_empty() {
             return true;
         }
         if !through {

@@ -72,7 +72,7 @@ impl<S: Socket> Server<S> {
         self.say_written(now, session, engine::OPEN_BYTES_MAX, write);
         if version == Version::V3 {
             // Protocol 3 puts everybody into `/` unasked.
-            self.enter(now, session, "/");
+            self.enter(now, session, "/", None);
         }
     }
 

@@ -2,6 +2,7 @@
 //! it hears and speaks by polls, which channels it is in.
 
 pub(super) mod handshake;
+mod namespaces;
 pub(super) mod packets;
 pub(super) mod polling;
 mod reply;

@@ -3,42 +3,28 @@
 //! Packets come by frames of a WebSocket (`transport`) or by the body of a POST, which is taken in
 //! here; what answers them goes to the session, whatever carries it.
 //!
-//! A namespace is entered by a packet; that makes the session a member of the channel of that name,
-//! and everyone else there is told `hi`. Events of `--events` are appended to the channel, for
-//! everyone and the sender, and acknowledged once they are there; others are counted and forgotten.
+//! Events of `--events` are appended to the channel, for everyone and the sender, and acknowledged
+//! once they are there; others are counted and forgotten. How a namespace is entered and left is in
+//! `namespaces`.
 //!
 //! The surprise: at shutdown it is the transport that is closed, never a namespace. Clients stay
 //! away from a namespace that was closed on them.
 
 use crate::conn::{Conn, Purpose, TakenBody};
-use crate::hub::{
-    DEFAULT_CHANNEL, JoinError, Newcomer, SPACES_MAX, Space, Transport, Unfinished, Wish,
-    is_channel_name, pieces,
-};
-use crate::id::{ConnId, Member, Reader, SessionId};
+use crate::hub::{Unfinished, pieces};
+use crate::id::{ConnId, SessionId};
 use crate::reason::{CloseReason, Farewell};
-use crate::server::admission::why;
 use crate::server::http::respond::{Answer, NO_STORE};
 use crate::server::publish::{Outcome, Speaker};
-use crate::server::{Event, Server, Socket};
+use crate::server::{Server, Socket};
 use crate::settings::Events;
 use crate::time::Now;
-use crate::wire::engine::{self, Data, PacketType, SID_RANDOM_BYTES, Sid, Version};
+use crate::wire::engine::{self, Data, PacketType, Version};
 use crate::wire::socketio::{self, ATTACHMENTS_MAX, Name, Packet};
 use crate::{limits, work};
-use chacha20::rand_core::Rng;
 
 /// What the reference calls the `ok` that answers a POST.
 const HTML: Option<&str> = Some("text/html");
-
-/// The channel that a namespace is. `/default` would be a second name for `/`.
-fn channel_of(namespace: &str) -> Option<&str> {
-    match namespace.strip_prefix('/')? {
-        "" => Some(DEFAULT_CHANNEL),
-        DEFAULT_CHANNEL => None,
-        name => is_channel_name(name).then_some(name),
-    }
-}
 
 impl<S: Socket> Server<S> {
     /// Takes in what a POST has brought, as far as its share of the turn and the channel let it,
@@ -223,7 +209,9 @@ impl<S: Socket> Server<S> {
         attachments: &[&[u8]],
     ) {
         match packet.kind {
-            socketio::PacketType::Connect => self.enter(now, session, packet.namespace),
+            socketio::PacketType::Connect => {
+                self.enter(now, session, packet.namespace, packet.payload);
+            }
             socketio::PacketType::Disconnect => {
                 self.reading.budget.spend_units(limits::JOIN_UNITS);
                 work::count(|work| work.joins += 1);
@@ -248,90 +236,6 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    fn space_of(&self, session: SessionId, namespace: &str) -> Option<usize> {
-        let space = self.space_left_or_not(session, namespace)?;
-        (!self.sessions.get(session).spaces[space].leaving).then_some(space)
-    }
-
-    /// The number of the session's space in a namespace, also of one that the client has left while
-    /// the connection is in the middle of one of its records.
-    fn space_left_or_not(&self, session: SessionId, namespace: &str) -> Option<usize> {
-        let channel = self.hub.find(channel_of(namespace)?)?;
-        self.sessions.get(session).spaces.find(channel)
-    }
-
-    /// Enters a namespace, or says why not.
-    pub(in crate::server) fn enter(&mut self, now: Now, session: SessionId, namespace: &str) {
-        if !self.sessions.contains(session) {
-            return;
-        }
-        let version = self.sessions.get(session).version;
-        let bytes_max = 1 + namespace.len() + socketio::ANSWER_BYTES_MAX;
-        if let Some(space) = self.space_left_or_not(session, namespace) {
-            // Twice is once; the client that asks again is told again, and stays if it was leaving.
-            self.sessions.edit(session).spaces[space].leaving = false;
-        } else if let Err(why) = self.join_space(now, session, namespace) {
-            return self.say_written(now, session, bytes_max, |packet| {
-                packet.push(PacketType::Message.digit());
-                socketio::refused(version, namespace, why, packet);
-            });
-        }
-        self.reading.budget.spend_units(limits::JOIN_UNITS);
-        work::count(|work| work.joins += 1);
-        let mut random = [0; SID_RANDOM_BYTES];
-        self.random.fill_bytes(&mut random);
-        let sid = Sid::new(random);
-        self.say_written(now, session, bytes_max, |packet| {
-            packet.push(PacketType::Message.digit());
-            socketio::connected(version, namespace, sid.as_str(), None, packet);
-        });
-    }
-
-    fn join_space(
-        &mut self,
-        now: Now,
-        session: SessionId,
-        namespace: &str,
-    ) -> Result<(), &'static str> {
-        let name = channel_of(namespace).ok_or("Invalid namespace")?;
-        if self.sessions.get(session).spaces.len() >= SPACES_MAX {
-            return Err("Too many namespaces");
-        }
-        if !self.sessions.edit(session).spaces.make_room(&mut self.pool) {
-            return Err("Out of memory");
-        }
-        let entry = self.sessions.get(session);
-        let (dialect, holder, client) = (entry.dialect(), entry.holder, entry.client.address());
-        let member = Member::new(Reader::Session(session.slot));
-        let newcomer = Newcomer { member, dialect, holder, wish: Wish::default() };
-        let (membership, start) = self.begin_membership(now, name, newcomer).map_err(|error| {
-            self.sessions.edit(session).spaces.settle(&mut self.pool);
-            self.events.push(&mut self.pool, Event::Refused { client, why: why(error) });
-            match error {
-                JoinError::TooManyChannels => "Too many channels",
-                JoinError::NoMemory => "Out of memory",
-                JoinError::TooManyOfAddress => "Too many channels from this address",
-                JoinError::NoMemoryOfAddress => "Too much memory for channels of this address",
-            }
-        })?;
-        self.sessions.entered(session);
-        let mut entry = self.sessions.edit(session);
-        entry.spaces.push(Space {
-            membership,
-            cursor: start.mark,
-            opened_at: now.mono,
-            choked: false,
-            leaving: false,
-            finished: false,
-        });
-        if let (Transport::WebSocket(id), 1) = (entry.transport, entry.spaces.len()) {
-            self.connections
-                .change(id.slot, |conn| conn.follow(membership.channel, dialect, start.mark));
-        }
-        self.events.push(&mut self.pool, Event::Opened { client, channel: name.into() });
-        Ok(())
-    }
-
     fn take_event(
         &mut self,
         now: Now,
@@ -342,6 +246,7 @@ impl<S: Socket> Server<S> {
     ) {
         let Some(event) = packet.event() else { return };
         let relayed = match (&self.settings.events, event.name) {
+            _ if socketio::is_ours(&event.name) => false,
             (Events::All, _) => true,
             (Events::Named(_), Name::Number) => false,
             (Events::Named(names), Name::Text(name)) => names.iter().any(|listed| name == **listed),
@@ -359,20 +264,5 @@ impl<S: Socket> Server<S> {
                 self.close_session(now, session, reason, Farewell::Close);
             }
         }
-    }
-
-    /// The client leaves a namespace. What its connection is in the middle of is finished first.
-    fn leave_space(&mut self, now: Now, session: SessionId, space: usize) {
-        let entry = self.sessions.get(session);
-        if let Transport::WebSocket(id) = entry.transport
-            && entry.spaces.current() == space
-        {
-            let conn = self.connections.conn(id.slot);
-            if conn.out.is_inside_record() {
-                self.sessions.edit(session).spaces[space].leaving = true;
-                return;
-            }
-        }
-        self.end_space(now, session, space, CloseReason::ClosedByClient);
     }
 }

@@ -57,6 +57,9 @@ impl<S: Socket> Server<S> {
         if query.base64 && transport == engine::TransportName::WebSocket {
             return self.refuse_engine(now, slot, request, Refusal::Base64);
         }
+        if query.jsonp && transport == engine::TransportName::Polling {
+            return self.refuse_engine(now, slot, request, Refusal::Jsonp);
+        }
         match query.session {
             Asked::New => self.answer_handshake(now, slot, request, &query, transport),
             Asked::Unknown => self.refuse_engine(now, slot, request, Refusal::SidUnknown),

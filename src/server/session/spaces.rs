@@ -9,6 +9,7 @@
 
 use crate::hub::{SocketState, Transport, Turn, Visit};
 use crate::id::{ChannelId, ConnId, SessionId};
+use crate::position::Position;
 use crate::reason::CloseReason;
 use crate::server::{Server, Socket};
 use crate::time::Now;
@@ -92,6 +93,25 @@ impl<S: Socket> Server<S> {
         let Some(Turn { channel, dialect, cursor, .. }) = turn else { return false };
         self.connections.change(id.slot, |conn| conn.follow(channel, dialect, cursor));
         true
+    }
+
+    /// Where a session stands in one of its spaces: behind this message, all are still to be sent,
+    /// but for the rest of a record that has begun. `None` if the ring has overtaken the session
+    /// there.
+    pub(in crate::server) fn has_read_to(
+        &self,
+        session: SessionId,
+        space: usize,
+    ) -> Option<Position> {
+        let entry = self.sessions.get(session);
+        let channel = entry.spaces[space].channel();
+        let lent = match entry.transport {
+            Transport::WebSocket(id) => self.connections.conn(id.slot).out.cursor(),
+            Transport::Polling { .. } => None,
+        };
+        let cursor = entry.cursor(space, lent)?;
+        let seq = self.hub.feed(channel, entry.dialect()).had_at(cursor)?;
+        Some(Position { seq, ..self.hub.channel(channel).position() })
     }
 
     /// Turns to another space before a close frame that is kept back: what each space has by now is

@@ -94,7 +94,7 @@ pub struct Query {
     pub transport: Option<TransportName>,
     /// The session, by `sid`.
     pub session: Asked,
-    /// Whether the answer is to be a script (JSONP), by `j`, which protocol 3 alone has.
+    /// Whether the answer is to be a script (JSONP), by `j`, which only clients of protocol 3 send.
     pub jsonp: bool,
     /// Whether the client cannot take binary, by a `b64` that has a value. Bodies of polls are
     /// text anyway.
@@ -207,17 +207,20 @@ pub enum Refusal {
     /// The request is for a WebSocket to a client that cannot take binary. A channel's records are
     /// sent to each WebSocket as they are, attachments as binary frames.
     Base64,
+    /// The answer to the poll is to be a script, by which pages of any origin could read it.
+    Jsonp,
 }
 
 impl Refusal {
     /// All refusals: first those of the reference, in the order of their codes.
-    pub const ALL: [Refusal; 6] = [
+    pub const ALL: [Refusal; 7] = [
         Refusal::TransportUnknown,
         Refusal::SidUnknown,
         Refusal::HandshakeMethod,
         Refusal::BadRequest,
         Refusal::Forbidden,
         Refusal::Base64,
+        Refusal::Jsonp,
     ];
 
     /// The status of the response.
@@ -228,7 +231,8 @@ impl Refusal {
             | Refusal::SidUnknown
             | Refusal::HandshakeMethod
             | Refusal::BadRequest
-            | Refusal::Base64 => 400,
+            | Refusal::Base64
+            | Refusal::Jsonp => 400,
         }
     }
 
@@ -241,6 +245,7 @@ impl Refusal {
             Refusal::BadRequest => "Bad request",
             Refusal::Forbidden => "Forbidden",
             Refusal::Base64 => "Base64 is for polling: b64 (forceBase64) does without a WebSocket",
+            Refusal::Jsonp => "JSONP is not offered: forceJSONP, or a browser without CORS, fails",
         }
     }
 
@@ -255,6 +260,10 @@ impl Refusal {
             Refusal::Base64 => concat!(
                 r#"{"code":3,"message":"Base64 is for polling: "#,
                 r#"b64 (forceBase64) does without a WebSocket"}"#
+            ),
+            Refusal::Jsonp => concat!(
+                r#"{"code":3,"message":"JSONP is not offered: "#,
+                r#"forceJSONP, or a browser without CORS, fails"}"#
             ),
         }
     }

@@ -174,13 +174,13 @@ impl<'b> Request<'b, '_> {
     /// The members of the comma-separated lists in all fields `name` (in any case), in their order,
     /// without whitespace around them; empty members are left out. Commas in quotes split as well.
     pub fn tokens(&self, name: &str) -> impl DoubleEndedIterator<Item = &'b [u8]> {
-        let members = |value: &'b [u8]| value.split(|byte| *byte == b',').map(trimmed);
-        self.fields(name).flat_map(members).filter(|member| !member.is_empty())
+        self.fields(name).flat_map(members)
     }
 
     /// Whether the lists in the fields `name` have the member `token`; both in any case.
     pub fn has_token(&self, name: &str, token: &str) -> bool {
-        self.tokens(name).any(|member| member.eq_ignore_ascii_case(token.as_bytes()))
+        let is_token = |member: &[u8]| member.eq_ignore_ascii_case(token.as_bytes());
+        self.fields(name).any(|value| members(value).any(is_token))
     }
 
     /// The one Host field, which 1.1 must have (RFC 9112 §3.2).
@@ -250,6 +250,11 @@ impl<'b> Request<'b, '_> {
         !self.has_token("connection", "close")
             && (self.version == Version::Http11 || self.has_token("connection", "keep-alive"))
     }
+}
+
+/// The members of a comma-separated list, without whitespace around them; empty ones are left out.
+fn members(value: &[u8]) -> impl DoubleEndedIterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(trimmed).filter(|member| !member.is_empty())
 }
 
 /// Reads digits and nothing else, of a number below 2^63.

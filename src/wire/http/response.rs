@@ -31,7 +31,7 @@ pub struct ResponseHead<'a> {
     /// the status has no body: 1xx, 204 and 304.
     pub content_length: Option<u64>,
     /// Names and values of further fields, in their order.
-    pub fields: &'a [(&'a str, &'a str)],
+    pub fields: &'a [(&'static str, &'a str)],
 }
 
 /// What a response says about its connection.
@@ -88,13 +88,11 @@ impl ResponseHead<'_> {
     }
 }
 
-/// Appends one field line.
-fn write_field(out: &mut Vec<u8>, name: &str, value: &str) {
-    for part in [name, value] {
-        // All bytes are looked at, without a branch per byte, which makes it vector instructions.
-        let ends = part.bytes().fold(false, |any, byte| any | matches!(byte, b'\r' | b'\n'));
-        assert!(!ends, "a field of a response has no line end in it");
-    }
+/// Appends one field line. The name stands in our source; the value may have come from anywhere.
+fn write_field(out: &mut Vec<u8>, name: &'static str, value: &str) {
+    // All bytes are looked at, without a branch per byte, which makes it vector instructions.
+    let ends = value.bytes().fold(false, |any, byte| any | matches!(byte, b'\r' | b'\n'));
+    assert!(!ends, "a field of a response has no line end in it");
     for part in [name, ": ", value, "\r\n"] {
         out.extend_from_slice(part.as_bytes());
     }

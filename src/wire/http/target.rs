@@ -78,7 +78,8 @@ pub(super) fn authority(bytes: &[u8]) -> Option<&str> {
             port
         }
         None => {
-            let (name, port) = text.split_at(text.find(':').unwrap_or(text.len()));
+            let colon = bytes.iter().position(|byte| *byte == b':');
+            let (name, port) = text.split_at(colon.unwrap_or(text.len()));
             if name.is_empty() || !name.bytes().all(is_name_byte) {
                 return None;
             }

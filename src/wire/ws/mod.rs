@@ -20,7 +20,7 @@ mod render;
 mod utf8;
 
 pub use frame::{Deframer, Error, Input};
-pub use handshake::{ACCEPT_BYTES, ALLOW, ELBOW_V1, Offer, Refusal, Upgrade, accept, check};
+pub use handshake::{ALLOW, ELBOW_V1, Offer, Refusal, Upgrade, accept, check};
 pub use render::{CONTROL_BYTES_MAX, HEADER_BYTES_MAX, close_code_valid, header, header_bytes};
 pub use utf8::{Invalid, Utf8};
 
