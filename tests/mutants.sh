@@ -107,7 +107,7 @@ mutant "arming: a change arms nothing" \
   's/self.wheel.set(slot, conn.deadline(self.ping_timeout));//'
 # Who ends stays in the list of those that are to send.
 mutant "lists: who ends keeps its turn to send" \
-  's/        self.stop_sending(slot);//'
+  's/^        self.stop_sending(slot);//'
 # A message that comes back with its place is taken for that of whoever spoke last.
 mutant "door: a place is somebody else's" \
   's/elsewhere.waiting.pop_front().expect("a ticket/elsewhere.waiting.pop_back().expect("a ticket/'
@@ -234,7 +234,7 @@ mutant "history: a filled ring loses its first record" \
   's/let mut place = self.fill_start();/let mut place = self.feed.next(self.fill_start()).unwrap_or(self.fill_start());/'
 # A ring that was not filled counts as having everything.
 mutant "history: what is not filled in counts as there" \
-  's/Some(_) => Feed::numbered(feed_bytes, self.position.seq),/Some(_) => Feed::numbered(feed_bytes, 0),/'
+  's/Some(_) => (Feed::numbered(feed_bytes, self.position.seq), 0),/Some(_) => (Feed::numbered(feed_bytes, 0), 0),/'
 # Age is looked at when a channel ends, and not when somebody wants what is kept.
 mutant "history: expired messages are served" \
   '/pub fn prospect(/,/^    }/s/channel.expire_log(now);//'
