@@ -253,9 +253,6 @@ mutant "history: a share without end" \
 # A proxy is charged with what all behind it are sent.
 mutant "history: proxies have a share" \
   's/if bytes == 0 || holder.is_proxy || self/if bytes == 0 || self/'
-# Who is strict is let in although its new ring has room for less than what is kept.
-mutant "history: a gap for the strict" \
-  's/if falls_short(start.recovery) {/if false \&\& falls_short(start.recovery) {/'
 
 echo "$caught of $all caught"
 [ "$caught" -eq "$all" ]

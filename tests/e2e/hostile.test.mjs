@@ -300,7 +300,7 @@ describe('what runs out', () => {
 
   test('memory: what needs a buffer is closed with 1013, the rest stays', async (context) => {
     // A feed of 4 MiB for each dialect must fit, and only the plain one is in use.
-    const server = await context.elbow(['--max-message', '1MiB', '--memory', '16MiB']);
+    const server = await context.elbow(['--max-message', '1MiB', '--memory', '25MiB']);
     const ann = await context.client(server.port);
     const bob = await context.client(server.port);
     const half = frame(BINARY_FRAME, Buffer.alloc(900_000), { announce: 1_000_000 });
