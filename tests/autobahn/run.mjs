@@ -75,7 +75,7 @@ const server = start('elbow.log', binary, [
   '--max-message',
   '64MiB',
   '--memory',
-  '1GiB',
+  '2GiB',
   '--log-level',
   'info',
 ]);

@@ -180,8 +180,14 @@ fn owed_reader(oracle: &Oracle, client: &Client) -> Option<u64> {
     if over || client.link.state.borrow().dropped {
         return None;
     }
-    let appended =
-        *oracle.channels[&session.channel].plain_turns.get(session.joined + session.got)?;
+    // Where it is not known at which of several places it began, what it is owed for certain stands
+    // behind the last of them.
+    let begin = match session.starts[..] {
+        [] | [_] => 0,
+        ref starts => starts.iter().map(|start| start.place).max().unwrap_or_default(),
+    };
+    let next = begin.max(session.joined + session.got);
+    let appended = *oracle.channels[&session.channel].plain_turns.get(next)?;
     // What was said before it came, or before it was given the last, begins to wait then.
     Some(appended.max(client.free_turn).max(session.got_turn))
 }
