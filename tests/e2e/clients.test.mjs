@@ -220,7 +220,9 @@ listen balancer
       const rows = csv.replace(/^# /, '').trim().split('\n').map((row) => row.split(','));
       const seen = rows.find((fields) => fields[1] === 'elbow');
       const column = (name) => seen[rows[0].indexOf(name)];
-      assert.deepEqual([column('status'), column('check_status')], ['UP', 'L7OK'], csv);
+      // While a check is under way, HAProxy marks the outcome of the one before.
+      const outcome = column('check_status').replace(/^\* /, '');
+      assert.deepEqual([column('status'), outcome], ['UP', 'L7OK'], csv);
       assert.equal(column('chkfail'), '0');
     });
   }
