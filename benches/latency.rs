@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use support::chart::{Chart, Series};
 use support::contest::{self, Contestant, Turn, contestants, median};
-use support::histogram::Histogram;
+use support::histogram::quantiles;
 use support::load::{Pace, Run};
 use support::pinged;
 use support::probe::{self, Ask};
@@ -116,18 +116,6 @@ fn pings() -> String {
     let _ = writeln!(text, "  early   {}", quantiles(&deviation.early));
     let _ = writeln!(text, "  {:.0} deliveries/s meanwhile", turn.deliveries_per_s());
     text
-}
-
-fn quantiles(waited: &Histogram) -> String {
-    let ms = |ns: u64| ns as f64 / 1e6;
-    format!(
-        "p50 {:>8.3}  p99 {:>8.3}  p99.9 {:>8.3}  longest {:>8.3} ms  of {}",
-        ms(waited.quantile(0.5)),
-        ms(waited.quantile(0.99)),
-        ms(waited.quantile(0.999)),
-        ms(waited.max()),
-        waited.total()
-    )
 }
 
 fn rates() -> String {

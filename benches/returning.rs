@@ -26,7 +26,7 @@ use mio::{Events, Interest, Poll, Token};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use support::contest::{self, median};
-use support::histogram::Histogram;
+use support::histogram::quantiles;
 use support::load::{Setup, join};
 use support::probe::{self, Ask};
 use support::process::Process;
@@ -335,16 +335,4 @@ fn epoch(address: SocketAddr) -> Result<String, String> {
             return Err("no greeting".to_owned());
         }
     }
-}
-
-fn quantiles(waited: &Histogram) -> String {
-    let ms = |ns: u64| ns as f64 / 1e6;
-    format!(
-        "p50 {:>8.3}  p99 {:>8.3}  p99.9 {:>8.3}  longest {:>8.3} ms  of {}",
-        ms(waited.quantile(0.5)),
-        ms(waited.quantile(0.99)),
-        ms(waited.quantile(0.999)),
-        ms(waited.max()),
-        waited.total()
-    )
 }

@@ -76,3 +76,16 @@ fn end_of(place: usize) -> u64 {
     let shift = place / STEPS - 1;
     ((place % STEPS + STEPS + 1) << shift).wrapping_sub(1)
 }
+
+/// How long somebody waited, as a line of a table: quantiles, the longest, and of how many.
+pub(crate) fn quantiles(waited: &Histogram) -> String {
+    let ms = |ns: u64| ns as f64 / 1e6;
+    format!(
+        "p50 {:>8.3}  p99 {:>8.3}  p99.9 {:>8.3}  longest {:>8.3} ms  of {}",
+        ms(waited.quantile(0.5)),
+        ms(waited.quantile(0.99)),
+        ms(waited.quantile(0.999)),
+        ms(waited.max()),
+        waited.total()
+    )
+}

@@ -185,14 +185,16 @@ impl<S: Socket> Server<S> {
         if let Some(why) = self.lacks_room(Some(holder), Entrance::Channel(channel, dialect)) {
             return Err(Turned::NoRoom(why));
         }
-        let prospect = self.hub.prospect(&mut self.pool, now.mono, channel, dialect, wish);
         let falls_short = |recovery| strict && !matches!(recovery, None | Some(Recovery::Whole));
-        if falls_short(prospect.recovery) {
-            return Err(Turned::Gone);
-        }
         // Whoever asks for nothing that is kept is let in, if need be to a feed that is not filled.
-        if wish != Wish::default() && !self.hub.may_replay(now.mono, holder, prospect) {
-            return Err(Turned::OverShare);
+        if wish != Wish::default() {
+            let prospect = self.hub.prospect(&mut self.pool, now.mono, channel, dialect, wish);
+            if falls_short(prospect.recovery) {
+                return Err(Turned::Gone);
+            }
+            if !self.hub.may_replay(now.mono, holder, prospect) {
+                return Err(Turned::OverShare);
+            }
         }
         let joined = self.join(now, slot, channel, holder, (dialect, wish));
         let (membership, start) = joined.map_err(|error| Turned::NoRoom(why(error)))?;

@@ -272,7 +272,7 @@ impl Oracle {
                     // stay in the first may be over by now.
                     "Out of memory" => {
                         let hearing = &person.hearing;
-                        let is_second = hearing.is_in_any() || hearing.end.is_some();
+                        let is_second = hearing.is_unjudged_in_any() || hearing.end.is_some();
                         self.scarce && (&*channel != "default" || is_second)
                     }
                     "Too many channels from this address"

@@ -132,15 +132,15 @@ pub(crate) struct Climate {
 pub(crate) struct Returns {
     /// The seed of all that is drawn for them, so that others are what they would be without.
     pub(crate) seed: u64,
-    /// Those that speak `elbow.v1`.
+    /// Of these WebSockets, those that speak `elbow.v1`.
     pub(crate) positioned: u64,
     /// Newcomers that ask for something.
     pub(crate) wishes: u64,
-    /// Those that come back.
+    /// Of these WebSockets, those that come back after an end.
     pub(crate) again: u64,
-    /// Those of them that do at once.
+    /// Of the WebSockets that come back, those that do so at once.
     pub(crate) hasty: u64,
-    /// How long the others stay away at most.
+    /// How long a WebSocket that comes back later stays away at most.
     pub(crate) away_ms_max: u64,
 }
 

@@ -282,6 +282,12 @@ impl Hearing {
         self.stints.values().flatten().any(|stint| !stint.ended)
     }
 
+    /// Whether it was in a channel when what it hears now was said: it is in one, or what was
+    /// written before it left has not all been looked at.
+    pub(crate) fn is_unjudged_in_any(&self) -> bool {
+        self.stints.values().flatten().any(|stint| !stint.judged)
+    }
+
     /// Whether its WebSocket may end for this reason.
     pub(crate) fn explains(&self, reason: CloseReason) -> bool {
         self.end == Some(reason) || self.reasons.allows(reason)

@@ -86,7 +86,7 @@ pub(crate) struct Outcome {
     pub(crate) upgrades: u64,
     /// Attackers that acted, by kind.
     pub(crate) attacked: [u64; Attack::ALL.len()],
-    /// Those who wanted what was said before they came, by what became of them.
+    /// Clients that wanted what was said before they came, by what became of their wish.
     pub(crate) returned: [u64; Return::ALL.len()],
     /// Ends by reason.
     pub(crate) reasons: u32,
