@@ -5,13 +5,13 @@
 #![no_main]
 
 use elbow::position::{Epoch, POSITION_BYTES_MAX, Position, is_position_text};
-use elbow::wire::resume::Since;
+use elbow::wire::resume::NamedPosition;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
     let position = Position::parse(bytes);
     assert_eq!(position, expected(bytes));
-    let since = Since::parse(bytes);
+    let since = NamedPosition::parse(bytes);
     assert_eq!(since.is_some(), is_position_text(bytes));
     assert!(since.is_none() || bytes.len() <= POSITION_BYTES_MAX);
     assert!(since.is_none_or(|since| since.as_bytes() == bytes));

@@ -5,11 +5,11 @@
 #![no_main]
 
 use elbow::position::is_position_text;
-use elbow::wire::resume::{Malformed, Resume, Since};
+use elbow::wire::resume::{Malformed, NamedPosition, Resume};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|bytes: &[u8]| {
-    let id = Since::from_header(bytes);
+    let id = NamedPosition::from_header(bytes);
     match id {
         Ok(None) => assert!(bytes.is_empty()),
         Ok(Some(since)) => assert_eq!(since.as_bytes(), bytes),
@@ -27,7 +27,7 @@ fuzz_target!(|bytes: &[u8]| {
     let is_number = |digits: &[u8]| !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     match Resume::parse(Some(query)) {
         Ok(resume) => {
-            assert_eq!(resume.since.as_ref().map(Since::as_bytes), since);
+            assert_eq!(resume.since.as_ref().map(NamedPosition::as_bytes), since);
             assert!(since.is_none_or(is_position_text));
             let number = last.map(|digits| {
                 let text = str::from_utf8(digits).expect("digits are ASCII");

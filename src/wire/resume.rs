@@ -24,7 +24,7 @@ use crate::position::{POSITION_BYTES_MAX, is_position_text};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Resume {
     /// The position after which the reader wants everything, by `since`.
-    pub since: Option<Since>,
+    pub since: Option<NamedPosition>,
     /// How many of the newest messages the reader wants, by `last`; a number beyond 64 bits is
     /// [`u64::MAX`].
     pub last: Option<u64>,
@@ -71,8 +71,8 @@ const NAME_BYTES_MAX: usize = 6;
 const NO: [&str; 4] = ["0", "false", "no", "off"];
 
 /// The position that an encoded value names, if it has the form of one.
-fn named(value: &[u8]) -> Option<Since> {
-    decoded_into(value, &mut [0; POSITION_BYTES_MAX]).and_then(Since::parse)
+fn named(value: &[u8]) -> Option<NamedPosition> {
+    decoded_into(value, &mut [0; POSITION_BYTES_MAX]).and_then(NamedPosition::parse)
 }
 
 /// Reads one or more decimal digits, percent-encoded or not; zeros in front of others are let pass.
@@ -87,20 +87,20 @@ fn number(value: &[u8]) -> Option<u64> {
 /// What a client names as the position after which it wants everything: 1 to 64 characters of
 /// `A-Z a-z 0-9 . -`, which need not be a position of this server.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Since {
+pub struct NamedPosition {
     /// The characters; what is behind them is zero.
     bytes: [u8; POSITION_BYTES_MAX],
     /// How many there are: 1 to 64.
     length: u8,
 }
 
-impl Since {
+impl NamedPosition {
     /// The position that `text` names, if it has the form of one.
-    pub fn parse(text: &[u8]) -> Option<Since> {
+    pub fn parse(text: &[u8]) -> Option<NamedPosition> {
         let length = u8::try_from(text.len()).ok().filter(|_| is_position_text(text))?;
         let mut bytes = [0; POSITION_BYTES_MAX];
         bytes[..text.len()].copy_from_slice(text);
-        Some(Since { bytes, length })
+        Some(NamedPosition { bytes, length })
     }
 
     /// Reads the value of a `Last-Event-ID` field, without the white space around it. A value that
@@ -111,11 +111,11 @@ impl Since {
     ///
     /// [`Malformed::LastEventId`] if the value is neither empty nor 1 to 64 characters of
     /// `A-Z a-z 0-9 . -`. No event stream of this server has given out such an id.
-    pub fn from_header(value: &[u8]) -> Result<Option<Since>, Malformed> {
+    pub fn from_header(value: &[u8]) -> Result<Option<NamedPosition>, Malformed> {
         if value.is_empty() {
             return Ok(None);
         }
-        Since::parse(value).map(Some).ok_or(Malformed::LastEventId)
+        NamedPosition::parse(value).map(Some).ok_or(Malformed::LastEventId)
     }
 
     /// The characters.
@@ -124,9 +124,9 @@ impl Since {
     }
 }
 
-impl fmt::Debug for Since {
+impl fmt::Debug for NamedPosition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Since({})", self.as_bytes().escape_ascii())
+        write!(f, "NamedPosition({})", self.as_bytes().escape_ascii())
     }
 }
 
@@ -158,11 +158,15 @@ impl std::error::Error for Malformed {}
 mod tests {
     use super::*;
 
-    fn since(text: &str) -> Option<Since> {
-        Some(Since::parse(text.as_bytes()).expect("the form of a position"))
+    fn since(text: &str) -> Option<NamedPosition> {
+        Some(NamedPosition::parse(text.as_bytes()).expect("the form of a position"))
     }
 
-    fn resume(since: Option<Since>, last: Option<u64>, strict: bool) -> Result<Resume, Malformed> {
+    fn resume(
+        since: Option<NamedPosition>,
+        last: Option<u64>,
+        strict: bool,
+    ) -> Result<Resume, Malformed> {
         Ok(Resume { since, last, strict })
     }
 
@@ -256,21 +260,21 @@ mod tests {
 
     #[test]
     fn an_empty_event_id_is_none() {
-        assert_eq!(Since::from_header(b""), Ok(None));
-        assert_eq!(Since::from_header(b"k3f9.16"), Ok(since("k3f9.16")));
+        assert_eq!(NamedPosition::from_header(b""), Ok(None));
+        assert_eq!(NamedPosition::from_header(b"k3f9.16"), Ok(since("k3f9.16")));
         for value in [" ", "a b", "a%2E1", "a,b", "\u{e9}", "a\0", &"x".repeat(65)] {
-            let read = Since::from_header(value.as_bytes());
+            let read = NamedPosition::from_header(value.as_bytes());
             assert_eq!(read, Err(Malformed::LastEventId), "{value:?}");
         }
-        assert_eq!(Since::from_header(b"\xff"), Err(Malformed::LastEventId));
+        assert_eq!(NamedPosition::from_header(b"\xff"), Err(Malformed::LastEventId));
     }
 
     #[test]
     fn a_copy_has_the_characters_and_no_others() {
         for text in ["a", "k3f9.16", &"z".repeat(64)] {
-            let copy = Since::parse(text.as_bytes()).expect("the form of a position");
+            let copy = NamedPosition::parse(text.as_bytes()).expect("the form of a position");
             assert_eq!(copy.as_bytes(), text.as_bytes());
-            assert_eq!(format!("{copy:?}"), format!("Since({text})"));
+            assert_eq!(format!("{copy:?}"), format!("NamedPosition({text})"));
         }
     }
 }

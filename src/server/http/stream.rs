@@ -18,7 +18,7 @@ use crate::server::admission::{OVER_SHARE, Turned};
 use crate::server::{Event, Server, Socket};
 use crate::time::Now;
 use crate::wire::http::{Method, Request, Version};
-use crate::wire::resume::{Malformed, Resume, Since};
+use crate::wire::resume::{Malformed, NamedPosition, Resume};
 use crate::wire::sse;
 
 /// The media type of an event stream (WHATWG HTML, section 9.2).
@@ -43,7 +43,7 @@ fn resume_of(request: &Request<'_, '_>) -> Result<Resume, Malformed> {
     let mut values = request.fields("last-event-id");
     let last_event_id = match (values.next(), values.next()) {
         (None, _) => None,
-        (Some(value), None) => Since::from_header(value)?,
+        (Some(value), None) => NamedPosition::from_header(value)?,
         (Some(_), Some(_)) => return Err(Malformed::LastEventId),
     };
     Ok(Resume { since: last_event_id.or(resume.since), ..resume })

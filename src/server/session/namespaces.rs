@@ -40,7 +40,7 @@ fn channel_of(namespace: &str) -> Option<&str> {
 }
 
 /// Where a client wants to begin that comes back: behind its offset, if it names one.
-fn wish_of(returning: Option<socketio::Recovery<'_>>) -> Wish {
+fn wish_of(returning: Option<socketio::Returning<'_>>) -> Wish {
     let offset = returning.and_then(|it| it.offset);
     Wish { since: offset.map(|text| Since::of(text.as_bytes())), last: 0 }
 }
@@ -103,7 +103,7 @@ impl<S: Socket> Server<S> {
         &self,
         session: SessionId,
         payload: Option<&'b str>,
-    ) -> Option<socketio::Recovery<'b>> {
+    ) -> Option<socketio::Returning<'b>> {
         let entry = self.sessions.get(session);
         // What was on its way to a client when it left would come twice: as what it was, and again.
         let may_return = match entry.version {

@@ -37,7 +37,7 @@ pub use encode::{
     position_event_bytes, refused, text_event, text_event_bytes,
 };
 pub use json::Text;
-pub use recovery::{Recovery, recovery_of};
+pub use recovery::{Returning, recovery_of};
 
 /// The most attachments of one packet, as in the reference.
 pub const ATTACHMENTS_MAX: usize = 10;

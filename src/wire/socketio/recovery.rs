@@ -17,7 +17,7 @@ use crate::wire::engine::Sid;
 
 /// What a client that comes back knows of the session that it had.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Recovery<'b> {
+pub struct Returning<'b> {
     /// The private id of the session, by `pid`.
     pub pid: Sid,
     /// The offset of the last event that the client has got, by `offset`: 1 to 64 characters of
@@ -34,7 +34,7 @@ pub struct Recovery<'b> {
 /// value that is no string, or has an escape in it, is as if it were missing: those of ours have
 /// none. The work is bounded by the payload's length, whatever else is in it; nothing recurses and
 /// nothing is allocated.
-pub fn recovery_of(payload: Option<&str>) -> Option<Recovery<'_>> {
+pub fn recovery_of(payload: Option<&str>) -> Option<Returning<'_>> {
     let mut tokens = Tokens::new(payload?);
     if tokens.next()? != Token::Object {
         return None;
@@ -60,7 +60,7 @@ pub fn recovery_of(payload: Option<&str>) -> Option<Recovery<'_>> {
             Token::Key(_) | Token::Text(_) | Token::Scalar(_) => {}
         }
     }
-    Some(Recovery {
+    Some(Returning {
         pid: Sid::parse(pid?.as_bytes())?,
         offset: offset.filter(|text| is_position_text(text.as_bytes())),
     })
