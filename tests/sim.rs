@@ -24,7 +24,7 @@
 //! client speech wish       the people, what they say, and where they want to begin
 //! person parting           those who speak Socket.IO, and how they go
 //! flood swarm              what attackers say who do not speak Socket.IO, and who do
-//! decode packet            what clients understand
+//! decode packet stream     what clients understand
 //! world siege              what happens when; when attackers come
 //! oracle attend hearing    what must be true of what is said: to all, to sessions, to one session
 //! coming                   where whoever comes begins, and that coming back leaves no seam
@@ -63,6 +63,8 @@ mod past;
 mod person;
 #[path = "sim/socket.rs"]
 mod socket;
+#[path = "sim/stream.rs"]
+mod stream;
 #[path = "sim/tally.rs"]
 mod tally;
 #[path = "sim/turns.rs"]

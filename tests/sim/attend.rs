@@ -177,6 +177,7 @@ impl Oracle {
             }
             Unit::Ping => panic!("a session has pings of its own"),
             Unit::Pong(_) => panic!("a pong of no ping"),
+            Unit::Piece(_) => panic!("a session is no event stream"),
             Unit::Close(code) => {
                 client.close_code = Some(code);
                 client.notices.push_back((at, Notice::Close(code)));

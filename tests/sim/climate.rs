@@ -125,9 +125,12 @@ pub(crate) struct Climate {
     /// The order of messages is decided elsewhere, which takes at most so long.
     pub(crate) order_ms_max: Option<u64>,
     pub(crate) returns: Option<Returns>,
+    /// Of those that want what was said before they came, the rate that reads event streams.
+    pub(crate) streams: u64,
 }
 
-/// Plain WebSockets that want what was said before they came, and come back. Rates per mille.
+/// Plain WebSockets and readers of event streams that want what was said before they came, and come
+/// back. Rates per mille.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Returns {
     /// The seed of all that is drawn for them, so that others are what they would be without.
@@ -185,6 +188,7 @@ impl Climate {
             attacks: Attacks::default(),
             order_ms_max: None,
             returns: None,
+            streams: 0,
             settings,
         }
     }
@@ -241,6 +245,24 @@ pub(crate) fn draw_history(seed: u64, climate: &mut Climate) {
         hasty: dice.pick(&[200, 500, 900]),
         away_ms_max: dice.pick(&[300, 3_000, 30_000]),
     });
+}
+
+/// Who reads event streams, drawn apart for the same reason.
+pub(crate) fn draw_streams(seed: u64, climate: &mut Climate) {
+    let mut dice = Dice::new(seed ^ 0x0073_7472_6561_6d73);
+    let Some(returns) = climate.returns.as_mut().filter(|_| dice.chance(450)) else { return };
+    climate.streams = dice.pick(&[200, 400, 700]);
+    if dice.chance(600) {
+        // Most of what they come back for is still there.
+        returns.again = 1000;
+        let people = &mut climate.people;
+        (people.web, people.socket_io) = (people.web.min(100), people.socket_io.min(300));
+        people.rude = people.rude.max(500);
+        if let Some(history) = &mut climate.settings.limits.history {
+            history.messages_max = history.messages_max.max(50);
+            history.age = history.age.max(Duration::from_secs(10));
+        }
+    }
 }
 
 fn draw_temper(dice: &mut Dice) -> Temper {

@@ -16,7 +16,8 @@ use elbow::text::cut;
 use super::client::{Message, Reasons};
 use super::climate::Climate;
 use super::packet::{self, Packet, Said, said};
-use super::past::Past;
+use super::past::{Forms, Past};
+use super::stream;
 
 /// One record of a channel, as Socket.IO clients get it.
 #[derive(Clone, Debug)]
@@ -159,15 +160,21 @@ impl Log {
         spoken: Spoken,
         plain: Option<Message>,
     ) {
-        let plain_bytes = plain.as_ref().map(|message| message.payload.len());
+        let forms = Forms {
+            plain: plain.as_ref().map(|message| message.payload.len() as u64),
+            streamed: plain.as_ref().map(stream::data_bytes),
+        };
         let behind = self.plain.len() + usize::from(plain.is_some());
         let number = match args {
             Some(args) => {
                 let attached = spoken.attachments.iter().map(|bytes| bytes.len());
                 let parts = core::iter::once(args.len()).chain(attached);
-                self.past.say(now_ms, parts, plain_bytes, behind)
+                self.past.say(now_ms, parts, forms, behind)
             }
-            None => self.past.say(now_ms, plain_bytes.into_iter(), plain_bytes, behind),
+            None => {
+                let said = plain.as_ref().map(|message| message.payload.len());
+                self.past.say(now_ms, said.into_iter(), forms, behind)
+            }
         };
         self.push_spoken(turn, spoken);
         if let Some(message) = plain {

@@ -235,7 +235,7 @@ fn to_base64(bytes: &[u8]) -> String {
     out
 }
 
-fn from_base64(coded: &str) -> Vec<u8> {
+pub(crate) fn from_base64(coded: &str) -> Vec<u8> {
     assert!(coded.len().is_multiple_of(4), "{coded} is not padded");
     let mut out = Vec::new();
     for four in coded.as_bytes().chunks(4) {
@@ -250,6 +250,6 @@ fn from_base64(coded: &str) -> Vec<u8> {
     out
 }
 
-fn utf8(bytes: &[u8]) -> &str {
+pub(crate) fn utf8(bytes: &[u8]) -> &str {
     core::str::from_utf8(bytes).expect("text is UTF-8")
 }

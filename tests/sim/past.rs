@@ -29,6 +29,7 @@ use elbow::hub::{HashKey, Shares};
 use elbow::id::Dialect;
 use elbow::limits::{Limits, RECORD_BYTES_TYPICAL, REPLAY_BUCKETS};
 
+use super::stream;
 use super::wish::Wish;
 
 /// Bytes of an epoch that nobody has been told: nearly all have 12 or 13.
@@ -39,14 +40,22 @@ const HEAD_BYTES: u64 = 9;
 /// Milliseconds in which an address is sent no more than a ring.
 const RING_MS: u64 = 1000;
 
+/// What a message takes in each form, beside its position.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Forms {
+    /// The bytes that a plain reader gets, if it gets any.
+    pub(crate) plain: Option<u64>,
+    /// The fields of its event in an event stream, if it is shown there.
+    pub(crate) streamed: Option<u64>,
+}
+
 /// A message that was said.
 #[derive(Clone, Copy, Debug)]
 struct Word {
     at_ms: u64,
     /// What it takes of the ring of what is kept.
     kept_bytes: u64,
-    /// The bytes that a plain reader gets, if it gets any.
-    plain_bytes: Option<u64>,
+    forms: Forms,
     /// The place behind it in the log of what plain readers get.
     behind: usize,
 }
@@ -254,19 +263,18 @@ impl Past {
         is_over
     }
 
-    /// Something is said, of so many bytes in these parts: what is kept of it, and what plain
-    /// readers get. Its number; 0 if there is no channel in which it could be said.
+    /// Something is said. Kept of it are parts of so many bytes. Its number; 0 if there is no
+    /// channel in which it could be said.
     pub(crate) fn say(
         &mut self,
         at_ms: u64,
         parts: impl Iterator<Item = usize>,
-        plain_bytes: Option<usize>,
+        forms: Forms,
         behind: usize,
     ) -> u64 {
         let Some(life) = self.lives.last_mut().filter(|_| self.is_alive) else { return 0 };
         let kept_bytes = HEAD_BYTES + parts.map(|part| PART_BYTES + part as u64).sum::<u64>();
-        let plain_bytes = plain_bytes.map(|bytes| bytes as u64);
-        life.words.push(Word { at_ms, kept_bytes, plain_bytes, behind });
+        life.words.push(Word { at_ms, kept_bytes, forms, behind });
         life.newest()
     }
 
@@ -277,6 +285,12 @@ impl Past {
     /// Whether there is a channel, with members or without.
     pub(crate) fn is_alive(&self) -> bool {
         self.is_alive
+    }
+
+    /// Whether everything is kept that was said behind a position, be it that no ring holds it.
+    pub(crate) fn keeps(&self, now_ms: u64, limits: &Limits, position: &str) -> bool {
+        let number = self.life().and_then(|life| Some((life, life.number_of(position)?)));
+        number.is_some_and(|(life, number)| number >= life.missing(now_ms, limits))
     }
 
     /// Whether somebody reads this dialect.
@@ -332,17 +346,22 @@ fn entries(limits: &Limits) -> u64 {
 
 /// What a message takes of a dialect's ring, if it has a form there.
 fn record_bytes(word: &Word, number: u64, dialect: Dialect, epoch_bytes: u64) -> Option<u64> {
-    let payload = word.plain_bytes?
-        + match dialect {
-            Dialect::ElbowV1 => epoch_bytes + 1 + number.to_string().len() as u64 + 1,
-            Dialect::Plain | Dialect::EventStream | Dialect::SocketIo4 | Dialect::SocketIo3 => 0,
-        };
-    let header = match payload {
+    let position_bytes = epoch_bytes + 1 + number.to_string().len() as u64;
+    match dialect {
+        Dialect::ElbowV1 => Some(framed(position_bytes + 1 + word.forms.plain?)),
+        Dialect::EventStream => Some(stream::chunk_bytes(word.forms.streamed?, position_bytes)),
+        Dialect::Plain | Dialect::SocketIo4 | Dialect::SocketIo3 => Some(framed(word.forms.plain?)),
+    }
+}
+
+/// How many bytes a server's frame has.
+fn framed(payload_bytes: u64) -> u64 {
+    let header = match payload_bytes {
         0..126 => 2,
         126..65_536 => 4,
         _ => 10,
     };
-    Some(header + payload)
+    header + payload_bytes
 }
 
 /// What each address was sent again lately, as bounds of what is paid for: what it cost is not

@@ -160,6 +160,7 @@ impl World {
         climate::draw_order(seed, &mut climate);
         climate::draw_greeting(seed, &mut climate);
         climate::draw_history(seed, &mut climate);
+        climate::draw_streams(seed, &mut climate);
         let net = Net::new(Dice::new(dice.next()), climate.temper);
         let mut birth = [0; 32];
         birth.fill_with(|| dice.next() as u8);
@@ -676,11 +677,15 @@ impl World {
         self.begin(client);
     }
 
-    /// A client says its first words, a plain WebSocket among them where it wants to begin.
+    /// A client says its first words, a plain WebSocket or the reader of an event stream among them
+    /// where it wants to begin.
     fn begin(&mut self, mut client: Client) {
         if let (Some(returns), true) = (self.climate.returns, client.may_wish()) {
             let dice = &mut self.wishes;
             client.is_positioned = dice.chance(returns.positioned);
+            if dice.chance(self.climate.streams) {
+                client.become_stream();
+            }
             client.returns = dice.chance(returns.again);
             if client.trail.is_some() || dice.chance(returns.wishes) {
                 let channel = client.channel_name(&self.climate);
@@ -693,7 +698,7 @@ impl World {
                     &channel,
                     |n| dice.below(n),
                 );
-                client.wish = Wish::draw(dice, own, known);
+                client.wish = Wish::draw(dice, own, known, client.is_stream);
             }
             client.trail = client.trail.filter(|_| client.wish.is_own);
         }

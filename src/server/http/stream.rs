@@ -110,8 +110,9 @@ impl<S: Socket> Server<S> {
         self.respond(now, slot, request, answer);
     }
 
-    /// Lets a reader into `channel`, or says why not. A HEAD is told what a GET would be, and
-    /// counts for nothing.
+    /// Lets a reader into `channel`, or says why not. A HEAD counts for nothing, and is told what a
+    /// GET would be, as far as that is known: where a ring is still to be filled, only filling it
+    /// shows that it holds less than what is kept.
     fn open_stream(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, channel: &str) {
         let resume = match resume_of(request) {
             Ok(resume) => resume,
