@@ -22,7 +22,7 @@
 //! climate attack           what one run is like, and who attacks in it
 //! socket                   the fake network
 //! client speech wish       the people, what they say, and where they want to begin
-//! person parting           those who speak Socket.IO, and how they go
+//! person parting returning those who speak Socket.IO, how they go, and how they come back
 //! flood swarm              what attackers say who do not speak Socket.IO, and who do
 //! decode packet stream     what clients understand
 //! world siege              what happens when; when attackers come
@@ -61,6 +61,8 @@ mod packet;
 mod past;
 #[path = "sim/person.rs"]
 mod person;
+#[path = "sim/returning.rs"]
+mod returning;
 #[path = "sim/socket.rs"]
 mod socket;
 #[path = "sim/stream.rs"]

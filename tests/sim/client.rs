@@ -24,7 +24,7 @@ use super::attack::Attack;
 use super::climate::{Climate, Dice, People};
 use super::decode::Decoder;
 use super::past::Start;
-use super::person::{Heard, Purpose};
+use super::person::{Heard, Person, Purpose};
 use super::socket::Link;
 use super::wish::{Trail, Wish};
 pub(crate) use speech::payload;
@@ -825,20 +825,23 @@ impl Client {
         number: usize,
         link: Rc<Link>,
         scene: &mut Scene<'_>,
-        person: usize,
-        reads: Reads,
-        attack: Option<Attack>,
+        (number_of_person, person): (usize, &Person),
     ) -> Client {
+        let (reads, attack) = (person.reads, person.attack);
         let mut client = Client {
             role: Role::Carrier,
             listener: Listener::Public,
             reads,
             end: End::Stays,
-            person: Some(person),
+            person: Some(number_of_person),
             ..Client::new(number, link, scene)
         };
         if let Some(attack) = attack {
             client.become_attacker(scene, attack);
+        }
+        if let Some([peer, claimed]) = person.from {
+            client.peer.set_ip(peer);
+            client.claimed.set_ip(claimed);
         }
         match scene.climate.settings.proxy {
             ProxyMode::Off => {}

@@ -127,6 +127,7 @@ pub(crate) struct Climate {
     pub(crate) returns: Option<Returns>,
     /// Of those that want what was said before they came, the rate that reads event streams.
     pub(crate) streams: u64,
+    pub(crate) recovery: Option<Recoveries>,
 }
 
 /// Plain WebSockets and readers of event streams that want what was said before they came, and come
@@ -145,6 +146,21 @@ pub(crate) struct Returns {
     pub(crate) hasty: u64,
     /// How long a WebSocket that comes back later stays away at most.
     pub(crate) away_ms_max: u64,
+}
+
+/// Socket.IO clients that come back. Rates per mille.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recoveries {
+    /// Of those that have gone, or were not let in, those that come back.
+    pub(crate) again: u64,
+    /// Of those that come back, those that do so at once.
+    pub(crate) hasty: u64,
+    /// How long others stay away at most.
+    pub(crate) away_ms_max: u64,
+    /// Of those that have been in a namespace, those that say so.
+    pub(crate) says: u64,
+    /// Of those that have not, those that say so.
+    pub(crate) strangers: u64,
 }
 
 impl Climate {
@@ -189,6 +205,7 @@ impl Climate {
             order_ms_max: None,
             returns: None,
             streams: 0,
+            recovery: None,
             settings,
         }
     }
@@ -263,6 +280,34 @@ pub(crate) fn draw_streams(seed: u64, climate: &mut Climate) {
             history.age = history.age.max(Duration::from_secs(10));
         }
     }
+}
+
+/// Whether Socket.IO clients may come back to where they were, and do, drawn apart for the same
+/// reason.
+pub(crate) fn draw_recovery(seed: u64, climate: &mut Climate) {
+    let mut dice = Dice::new(seed ^ 0x0072_6563_6f76_6572);
+    let settings = &mut climate.settings;
+    if !dice.chance(500) {
+        return;
+    }
+    settings.recovery = true;
+    let Some(history) = &mut settings.limits.history else { return };
+    let people = &mut climate.people;
+    people.socket_io = people.socket_io.max(300);
+    if dice.chance(600) {
+        // Most of what they come back for is still there.
+        people.rude = people.rude.max(500);
+        people.web = people.web.min(100);
+        history.messages_max = history.messages_max.max(50);
+        history.age = history.age.max(Duration::from_secs(10));
+    }
+    climate.recovery = Some(Recoveries {
+        again: dice.pick(&[500, 900, 1000]),
+        hasty: dice.pick(&[200, 500, 900]),
+        away_ms_max: dice.pick(&[300, 3_000, 30_000]),
+        says: dice.pick(&[900, 1000]),
+        strangers: dice.pick(&[0, 50, 200]),
+    });
 }
 
 fn draw_temper(dice: &mut Dice) -> Temper {

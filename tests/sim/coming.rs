@@ -17,7 +17,7 @@ use super::client::{Client, Message, Notice, Session};
 use super::climate::Climate;
 use super::hearing::Log;
 use super::oracle::{Oracle, Return};
-use super::past::{Allowed, Start};
+use super::past::{Allowed, Heads, Start};
 use super::stream::{self, Piece};
 use super::wish::{Trail, Wish};
 
@@ -37,12 +37,14 @@ impl Oracle {
         // Whoever comes at the moment at which a channel is over finds another, although the
         // server has not looked yet whose time has come.
         log.past.end_if_over(now_ms, limits);
-        let memory = (log.plain.len(), self.scarce);
+        let heads = Heads { plain: log.plain.len(), spoken: log.spoken.len() };
+        let memory = (heads, self.scarce);
         let outlived = log.past.over_ms(limits).is_some() && wish.since.is_some();
         let starts = log.past.prospects(now_ms, limits, dialect, wish, memory);
         let costs = costs(&starts);
         let allowed = self.replays.allow(now_ms, limits, account, costs);
-        log.past.join(dialect, memory.0, memory.1, allowed);
+        let log_newest = log.past.newest();
+        log.past.join(dialect, memory, allowed, climate.settings.recovers());
         match allowed {
             // A ring that is not paid for is not filled.
             Allowed::No => {}
@@ -50,7 +52,7 @@ impl Oracle {
             Allowed::Yes => self.replays.take(now_ms, limits, account, costs),
         }
         if dialect.is_socketio() {
-            return starts;
+            return self.rejoined(starts, allowed, log_newest, outlived, wish);
         }
         let is_paid = allowed != Allowed::No || !wish.wants_past();
         assert!(is_paid, "{account:?} is sent more than its share");
@@ -67,6 +69,38 @@ impl Oracle {
             (Return::Outlived, outlived && recovered == Some(true)),
             (Return::StreamJoined, is_stream && recovered == Some(true) && missed > 0),
             (Return::StreamReset, is_stream && recovered == Some(false)),
+        ] {
+            self.returned[what as usize] += u64::from(is_so);
+        }
+        starts
+    }
+
+    /// A session has come into a channel, with so many messages. Where it may begin: whoever comes
+    /// back and is not sent what it has missed, since its address had its share, is told so.
+    fn rejoined(
+        &mut self,
+        mut starts: Vec<Start>,
+        allowed: Allowed,
+        newest: u64,
+        outlived: bool,
+        wish: &Wish,
+    ) -> Vec<Start> {
+        let has_missed = |start: &&Start| start.recovered == Some(true) && start.number < newest;
+        if allowed != Allowed::Yes
+            && let Some(start) = starts.iter().find(has_missed).copied()
+        {
+            starts.push(Start { recovered: Some(false), number: newest, ..start });
+        }
+        if allowed == Allowed::No {
+            starts.retain(|start| !has_missed(&start));
+        }
+        let Start { recovered, number, .. } = starts[0];
+        let is_recovered = recovered == Some(true);
+        for (what, is_so) in [
+            (Return::SessionRecovered, is_recovered),
+            (Return::SessionJoined, is_recovered && wish.is_own && number < newest),
+            (Return::SessionLost, recovered == Some(false)),
+            (Return::SessionOutlived, is_recovered && outlived),
         ] {
             self.returned[what as usize] += u64::from(is_so);
         }
@@ -115,7 +149,8 @@ impl Oracle {
         let log = self.channels.get_mut(&*client.channel_name(climate)).unwrap_or(&mut nothing);
         // Whoever asks at the moment at which a channel is over ends it.
         log.past.end_if_over(now_ms, limits);
-        let memory = (log.plain.len(), self.scarce);
+        let heads = Heads { plain: log.plain.len(), spoken: log.spoken.len() };
+        let memory = (heads, self.scarce);
         let starts = log.past.prospects(now_ms, limits, client.dialect(), wish, memory);
         let is_gone = |start: &Start| start.recovered == Some(false);
         if client.asks_for_head && status == 200 {
@@ -234,7 +269,7 @@ impl Oracle {
     }
 
     /// A reader is told the epoch of a life of a channel, which is no other's.
-    fn told_epoch(&mut self, channel: &str, life: usize, epoch: &str) {
+    pub(crate) fn told_epoch(&mut self, channel: &str, life: usize, epoch: &str) {
         let log = self.channels.get_mut(channel).expect("it was joined");
         if log.past.told_epoch(life, epoch) {
             assert!(self.epochs.insert(epoch.into()), "two lives have the epoch {epoch}");
@@ -293,16 +328,14 @@ impl Oracle {
         let Some(session) = &client.session else { return };
         let state = client.link.state.borrow();
         let said = session.close_code.is_some();
-        match reason {
-            R::TooSlow => assert!(state.cut && !said, "who is overtaken is cut"),
-            R::GoingAway | R::NoMemory | R::ProtocolError if !state.cut => {
-                // Before its head there is nobody to tell.
-                let untold = reason == R::NoMemory && client.answered == 0;
-                assert!(untold || said, "a stream without an end: {reason:?}");
-                let is_told = session.is_put_off || self.scarce;
-                assert!(untold || is_told, "nobody said when to come back");
-            }
-            _ => {}
+        let is_cut = reason != R::TooSlow || (state.cut && !said);
+        assert!(is_cut, "who is overtaken is cut");
+        let must_say = [R::GoingAway, R::NoMemory, R::ProtocolError].contains(&reason);
+        // Before its head there is nobody to tell.
+        let untold = state.cut || (reason == R::NoMemory && client.answered == 0);
+        if must_say && !untold {
+            assert!(said, "a stream without an end: {reason:?}");
+            assert!(session.is_put_off || self.scarce, "nobody said when to come back");
         }
     }
 

@@ -56,10 +56,18 @@ pub(crate) enum Return {
     StreamReset,
     /// It was told to come back to its event stream later, since its address had its share.
     PutOff,
+    /// Its Socket.IO session went on.
+    SessionRecovered,
+    /// Of those, who went on where they had ended, with something that they had missed.
+    SessionJoined,
+    /// Its Socket.IO session did not go on, though it named a place.
+    SessionLost,
+    /// Its Socket.IO session went on in a channel that had lived without members.
+    SessionOutlived,
 }
 
 impl Return {
-    pub(crate) const ALL: [Return; 11] = [
+    pub(crate) const ALL: [Return; 15] = [
         Return::Recovered,
         Return::Joined,
         Return::Lost,
@@ -71,6 +79,10 @@ impl Return {
         Return::StreamJoined,
         Return::StreamReset,
         Return::PutOff,
+        Return::SessionRecovered,
+        Return::SessionJoined,
+        Return::SessionLost,
+        Return::SessionOutlived,
     ];
 
     /// As the tally calls it.
@@ -87,6 +99,10 @@ impl Return {
             Return::StreamJoined => "stream_joined",
             Return::StreamReset => "stream_reset",
             Return::PutOff => "put_off",
+            Return::SessionRecovered => "session_recovered",
+            Return::SessionJoined => "session_joined",
+            Return::SessionLost => "session_lost",
+            Return::SessionOutlived => "session_outlived",
         }
     }
 }

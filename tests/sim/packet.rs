@@ -21,7 +21,8 @@ pub(crate) enum Said {
     Ping,
     Pong(String),
     Noop,
-    Connected(Box<str>),
+    /// Channel, and the id by which to come back.
+    Connected(Box<str>, Option<String>),
     Refused(Box<str>, String),
     /// Channel, attachments to follow, the packet of Socket.IO.
     Event(Box<str>, usize, String),
@@ -156,12 +157,17 @@ fn said_inside(version: u8, packet: &str) -> Said {
     };
     match kind {
         "0" => {
-            let is_right = match version {
-                4 => rest.starts_with("{\"sid\":\"") && rest.ends_with("\"}"),
-                _ => rest.is_empty(),
+            if version == 3 {
+                assert_eq!(rest, "", "{packet}");
+                return Said::Connected(channel.into(), None);
+            }
+            let ids = rest.strip_prefix("{\"sid\":\"").and_then(|rest| rest.strip_suffix("\"}"));
+            let (sid, pid) = match ids.expect(packet).split_once("\",\"pid\":\"") {
+                Some((sid, pid)) => (sid, Some(pid)),
+                None => (ids.expect(packet), None),
             };
-            assert!(is_right, "{packet}");
-            Said::Connected(channel.into())
+            assert!(sid.len() == 20 && pid.is_none_or(|pid| pid == sid), "{packet}");
+            Said::Connected(channel.into(), pid.map(str::to_owned))
         }
         "2" | "5" => Said::Event(channel.into(), attachments, packet.to_owned()),
         "3" => {
