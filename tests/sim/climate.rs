@@ -270,15 +270,11 @@ pub(crate) fn draw_streams(seed: u64, climate: &mut Climate) {
     let Some(returns) = climate.returns.as_mut().filter(|_| dice.chance(450)) else { return };
     climate.streams = dice.pick(&[200, 400, 700]);
     if dice.chance(600) {
-        // Most of what they come back for is still there.
         returns.again = 1000;
         let people = &mut climate.people;
         (people.web, people.socket_io) = (people.web.min(100), people.socket_io.min(300));
         people.rude = people.rude.max(500);
-        if let Some(history) = &mut climate.settings.limits.history {
-            history.messages_max = history.messages_max.max(50);
-            history.age = history.age.max(Duration::from_secs(10));
-        }
+        keep_much(&mut dice, climate);
     }
 }
 
@@ -286,20 +282,19 @@ pub(crate) fn draw_streams(seed: u64, climate: &mut Climate) {
 /// reason.
 pub(crate) fn draw_recovery(seed: u64, climate: &mut Climate) {
     let mut dice = Dice::new(seed ^ 0x0072_6563_6f76_6572);
-    let settings = &mut climate.settings;
     if !dice.chance(500) {
         return;
     }
-    settings.recovery = true;
-    let Some(history) = &mut settings.limits.history else { return };
+    climate.settings.recovery = true;
+    if climate.settings.limits.history.is_none() {
+        return;
+    }
     let people = &mut climate.people;
     people.socket_io = people.socket_io.max(300);
     if dice.chance(600) {
-        // Most of what they come back for is still there.
         people.rude = people.rude.max(500);
         people.web = people.web.min(100);
-        history.messages_max = history.messages_max.max(50);
-        history.age = history.age.max(Duration::from_secs(10));
+        keep_much(&mut dice, climate);
     }
     climate.recovery = Some(Recoveries {
         again: dice.pick(&[500, 900, 1000]),
@@ -308,6 +303,20 @@ pub(crate) fn draw_recovery(seed: u64, climate: &mut Climate) {
         says: dice.pick(&[900, 1000]),
         strangers: dice.pick(&[0, 50, 200]),
     });
+}
+
+/// Most of what somebody comes back for is still there, if anything is kept.
+fn keep_much(dice: &mut Dice, climate: &mut Climate) {
+    let limits = &mut climate.settings.limits;
+    let Some(history) = &mut limits.history else { return };
+    history.messages_max = history.messages_max.max(50);
+    history.age = history.age.max(Duration::from_secs(10));
+    let before = Limits::default_channel_bytes(limits.feed_bytes, limits.history);
+    if dice.chance(700) {
+        limits.feed_bytes = limits.feed_bytes.max(16_384);
+    }
+    limits.memory_bytes += Limits::default_channel_bytes(limits.feed_bytes, limits.history) - before;
+    climate.temper.send_bytes = climate.temper.send_bytes.max(limits.feed_bytes as usize / 64);
 }
 
 fn draw_temper(dice: &mut Dice) -> Temper {
