@@ -315,7 +315,8 @@ fn keep_much(dice: &mut Dice, climate: &mut Climate) {
     if dice.chance(700) {
         limits.feed_bytes = limits.feed_bytes.max(16_384);
     }
-    limits.memory_bytes += Limits::default_channel_bytes(limits.feed_bytes, limits.history) - before;
+    limits.memory_bytes +=
+        Limits::default_channel_bytes(limits.feed_bytes, limits.history) - before;
     climate.temper.send_bytes = climate.temper.send_bytes.max(limits.feed_bytes as usize / 64);
 }
 

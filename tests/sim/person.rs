@@ -576,8 +576,8 @@ impl Person {
     // What it says.
 
     fn some_channel(&mut self, scene: &mut Scene<'_>) -> Box<str> {
-        let is_away = |channel: &&Box<str>| !self.spaces.contains(*channel);
-        if let Some(channel) = self.known.keys().find(is_away)
+        let away = self.known.keys().find(|channel| !self.spaces.contains(*channel));
+        if let Some(channel) = away
             && scene.dice.chance(700)
         {
             return channel.clone();
