@@ -361,6 +361,33 @@ fn who_has_just_come_back_is_not_overtaken_before_it_was_sent_anything() {
 }
 
 #[test]
+fn who_has_just_come_back_is_not_overtaken_however_little_it_has_missed() {
+    let ring = settings().limits.feed_bytes as usize;
+    let message = vec![b'y'; ring / 4 - 24];
+    let burst: Vec<u8> = (0..8).flat_map(|_| frame(1, &message)).collect();
+    for missed in 1..=15 {
+        let mut world = world(1_000);
+        let (publisher, publisher_id) = world.open_plain("/ws/news");
+        // Something under half of a ring, and then half of one and the largest message, in one turn.
+        for _ in 0..missed {
+            world.say(&publisher, publisher_id, &frame(1, &[b'x'; 120]));
+        }
+        let (reader, reader_id) = world.connect();
+        let head = format!(
+            "GET /ws/news?last={missed} HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\n\
+             Connection: Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             Sec-WebSocket-Version: 13\r\n\r\n"
+        );
+        reader.0.borrow_mut().to_server.extend(head.as_bytes());
+        publisher.0.borrow_mut().to_server.extend(&burst);
+        world.ready(reader_id, READABLE);
+        world.ready(publisher_id, READABLE);
+        world.settle();
+        assert_eq!(texts(&reader.heard()).len(), missed + 8, "{missed} missed");
+    }
+}
+
+#[test]
 fn who_wants_nothing_of_the_past_is_let_in_whatever_its_address_was_sent() {
     let mut world = world(10_000);
     world.now.mono = world.now.mono.plus(Duration::from_secs(10));
