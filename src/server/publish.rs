@@ -22,6 +22,7 @@ use crate::conn::Conn;
 use crate::hub::envelope::{self, Content};
 use crate::hub::{Message, PlainForm, PublishError, plain_form};
 use crate::id::{ChannelId, ConnId, SessionId};
+use crate::metrics::{By, Unsaid};
 use crate::outbound::CloseFrame;
 use crate::pool::{BufferId, Pool};
 use crate::position::Position;
@@ -184,6 +185,7 @@ impl<S: Socket> Server<S> {
             Content::Binary(bytes) => say(self, &Message::Binary(bytes)),
             Content::Event { event, attachments, count } => {
                 if self.in_plain_form(&event, &attachments[..count], say).is_none() {
+                    self.refuse_word(PublishError::NoMemory);
                     self.refuse_late_word(now, speaker, CloseReason::NoMemory);
                 }
             }
@@ -209,13 +211,16 @@ impl<S: Socket> Server<S> {
         self.reading.spoke = true;
         if let Some(elsewhere) = &mut self.elsewhere {
             if !self.hub.fits(channel, message) {
-                return Outcome::Refused(PublishError::TooBig);
+                return self.refuse_word(PublishError::TooBig);
             }
             let name = self.hub.channel(channel).name();
             let outcome = elsewhere.defer(&mut self.pool, name, message, (speaker, client));
             if elsewhere.is_full() {
                 let connections = &mut self.connections;
                 self.hub.close(true, |id| connections.resume(id));
+            }
+            if let Outcome::Refused(error) = outcome {
+                return self.refuse_word(error);
             }
             return outcome;
         }
@@ -224,8 +229,17 @@ impl<S: Socket> Server<S> {
                 self.said(now, Some(channel), Some((speaker, client)), message);
                 Outcome::Published { position }
             }
-            Err(error) => Outcome::Refused(error),
+            Err(error) => self.refuse_word(error),
         }
+    }
+
+    /// Counts a message that is said to nobody.
+    fn refuse_word(&mut self, error: PublishError) -> Outcome {
+        self.metrics.count_unsaid(match error {
+            PublishError::TooBig => Unsaid::TooBig,
+            PublishError::NoMemory => Unsaid::NoMemory,
+        });
+        Outcome::Refused(error)
     }
 
     /// Says an event in `channel`, with the form that it has for plain WebSockets.
@@ -237,16 +251,19 @@ impl<S: Socket> Server<S> {
         event: &socketio::Event<'_>,
         attachments: &[&[u8]],
     ) -> Outcome {
-        self.in_plain_form(event, attachments, |server, message| {
+        let outcome = self.in_plain_form(event, attachments, |server, message| {
             server.publish(now, speaker, channel, message)
-        })
-        .unwrap_or(Outcome::Refused(PublishError::NoMemory))
+        });
+        outcome.unwrap_or_else(|| self.refuse_word(PublishError::NoMemory))
     }
 
     /// A channel that has no memory for a greeting does without.
     fn greet(&mut self, now: Now, channel: ChannelId, message: &Message<'_>) -> Outcome {
         match self.hub.publish(&mut self.pool, now.mono, channel, message) {
-            Ok(position) => Outcome::Published { position },
+            Ok(position) => {
+                self.metrics.greetings_sent += self.hub.channel(channel).greeted();
+                Outcome::Published { position }
+            }
             Err(error) => {
                 self.metrics.greetings_dropped += 1;
                 Outcome::Refused(error)
@@ -271,7 +288,10 @@ impl<S: Socket> Server<S> {
         match published {
             Ok(()) => self.said(now, channel, speaker, message),
             // Whoever said it is told; nobody has heard it.
-            Err(error) => self.refuse_late_word(now, speaker, error.reason()),
+            Err(error) => {
+                self.refuse_word(error);
+                self.refuse_late_word(now, speaker, error.reason());
+            }
         }
     }
 
@@ -303,7 +323,11 @@ impl<S: Socket> Server<S> {
         speaker: Option<(Speaker, SocketAddr)>,
         message: &Message<'_>,
     ) {
-        self.metrics.messages_published += 1;
+        self.metrics.count_published(match speaker {
+            Some((Speaker::Conn(_), _)) => By::WebSocket,
+            Some((Speaker::Session(..), _)) => By::SocketIo,
+            Some((Speaker::Server, _)) | None => By::Backplane,
+        });
         let Some((speaker, client)) = speaker else { return };
         self.report(client, message);
         let Some(channel) = channel else { return };
