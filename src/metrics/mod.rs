@@ -8,13 +8,22 @@
 mod codes;
 mod histogram;
 mod label;
+pub mod prometheus;
+mod snapshot;
 
 pub use codes::Codes;
 pub use histogram::Histogram;
 pub use label::{By, Command, Kind, ProbeShape, Refusal, Unsaid};
+pub use snapshot::{
+    Backplane, Balancer, CHANNELS_SHOWN, ChannelView, Connections, DIALECT_NAMES, Lags, Memory,
+    Process, Snapshot, Surroundings,
+};
 
 use crate::reason::CloseReason;
 use crate::time::Duration;
+
+/// The version of the program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What has happened since the start.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]

@@ -270,6 +270,7 @@ impl<S: Socket> Server<S> {
         session: SessionId,
         channel: ChannelId,
     ) {
+        self.metrics.readers_lapped += 1;
         let entry = self.sessions.get(session);
         let feed = self.hub.feed(channel, entry.dialect());
         let space = entry.spaces.find(channel).map(|number| entry.spaces[number]);
@@ -303,6 +304,7 @@ impl<S: Socket> Server<S> {
         if !self.is_lapped(slot) {
             return false;
         }
+        self.metrics.readers_lapped += 1;
         let feed = self.hub.feed(channel, dialect);
         let channel = self.hub.channel(channel);
         self.events.push(

@@ -27,6 +27,7 @@ mod members;
 mod places;
 mod publish;
 mod session;
+mod survey;
 
 use core::net::SocketAddr;
 
@@ -36,6 +37,7 @@ use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 pub use event::{AGENT_BYTES_MAX, Access, Denial, Event};
 pub use publish::{DEFERRED_MAX, Ticket, Unplaced};
+pub use survey::LOOKS_PER_TURN;
 
 use crate::conn::Conn;
 use crate::hub::{HashKey, Hub, Sessions};
@@ -55,6 +57,7 @@ use self::io::read::Reading;
 use drain::Drain;
 use gate::Gate;
 use publish::Elsewhere;
+use survey::Survey;
 
 /// A stream socket that never blocks. Methods take `&self`, as a socket's do in the kernel.
 pub trait Socket {
@@ -91,6 +94,7 @@ pub struct Server<S> {
     sessions: Sessions,
     site: Site,
     metrics: Metrics,
+    survey: Survey,
     /// Sessions of every kind: plain WebSockets, event streams and Engine.IO sessions.
     session_count: usize,
     reading: Reading,
@@ -131,6 +135,7 @@ impl<S: Socket> Server<S> {
             sessions: Sessions::new(now.mono, sids, limits),
             site,
             metrics: Metrics::default(),
+            survey: Survey::new(now),
             session_count: 0,
             reading: Reading::new(),
             elsewhere: None,
@@ -179,6 +184,7 @@ impl<S: Socket> Server<S> {
         self.reap(now);
         self.reading.budget = ReadBudget::of_turn();
         self.connections.next_turn();
+        self.survey.keep_past(now.mono, &self.metrics);
         self.gate.judge(&self.settings.limits);
         self.connections.is_busy() || self.sessions.has_answers() || self.hub.is_active()
     }
