@@ -7,6 +7,9 @@
 //! of it. What the doctor says of a server is in `tests/metrics/findings.rs`, each finding with a
 //! server that is really in that state. Texts are read by other programs in `tests/e2e`.
 
+#[path = "metrics/findings.rs"]
+mod findings;
+
 mod harness;
 
 use core::net::IpAddr;
@@ -15,6 +18,7 @@ use elbow::id::ConnId;
 use elbow::limits::History;
 use elbow::metrics::prometheus::{self, Format};
 use elbow::metrics::{By, CHANNELS_SHOWN, ProbeShape, Refusal, Snapshot, Unsaid};
+use elbow::metrics::{Process, Surroundings, status};
 use elbow::reason::CloseReason;
 use elbow::server::{LOOKS_PER_TURN, Listener};
 use elbow::settings::{ProxyMode, Settings, Trust};
@@ -357,6 +361,63 @@ fn memory_is_told_whole_by_what_it_is_used_for() {
     assert_eq!(sum(&full), limit);
     assert!(full.memory.sessions > 0 && full.memory.buffers >= 256);
     assert!(full.memory.rings > empty.memory.rings && full.memory.free < empty.memory.free);
+}
+
+#[test]
+fn the_status_has_its_keys_and_is_json_whatever_it_is_made_of() {
+    let keys = [
+        "version",
+        "build",
+        "uptime",
+        "listeners",
+        "limits",
+        "connections",
+        "channels",
+        "closes",
+        "proxy_headers",
+        "turn",
+        "fan_out",
+        "memory",
+        "backplane",
+        "findings",
+    ];
+    let mut world = World::with(|_| {});
+    let path = "unix:/run/\"a\\b\n\u{7f}\u{e9}".to_owned();
+    let listeners = vec![("public", "0.0.0.0:3000".to_owned()), ("health", path.clone())];
+    let around = Surroundings { listeners, ..Surroundings::default() };
+    let read = |snapshot: &Snapshot, around: &Surroundings| {
+        let mut out = Vec::new();
+        status::render(snapshot, around, &mut out);
+        let text = String::from_utf8(out).expect("a status is text");
+        let value: serde_json::Value = serde_json::from_str(&text).expect("a status is JSON");
+        let object = value.as_object().expect("a status is an object");
+        assert!(keys.iter().all(|key| object.contains_key(*key)), "{text}");
+        assert_eq!(object.len(), keys.len(), "{text}");
+        value
+    };
+    let empty = read(&world.survey(), &Surroundings::default());
+    assert_eq!((&empty["version"], empty["channels"].as_array().unwrap().len()), (&1.into(), 0));
+    let (plain, id) = world.socket("192.0.2.1", "/ws/a", "");
+    world.say(&plain, id, &text(b"hello"));
+    world.now.unix_s = 5;
+    world.now.mono = world.now.mono.plus(Duration::from_millis(1_500));
+    let mut snapshot = world.survey();
+    snapshot.process =
+        Some(Process { descriptors: 7, descriptors_max: 1024, ..Process::default() });
+    let value = read(&snapshot, &around);
+    assert_eq!(value["listeners"][1]["address"], path);
+    assert_eq!(value["uptime"], 1.5);
+    assert_eq!(value["connections"]["websocket"], 1);
+    let channel = &value["channels"][0];
+    assert_eq!((&channel["name"], &channel["members"]["plain"]), (&"a".into(), &1.into()));
+    assert!(channel["position"].as_str().unwrap().ends_with(".1"));
+    assert_eq!((&channel["kept"], &channel["lag"]["max"]), (&0.into(), &0.into()));
+    assert_eq!(value["closes"].as_object().unwrap().len(), CloseReason::ALL.len());
+    assert_eq!(value["proxy_headers"]["2"]["local"], 0);
+    assert_eq!(value["fan_out"]["published"]["websocket"], 1);
+    assert_eq!(value["limits"]["descriptors"]["max"], 1024);
+    assert_eq!(value["findings"][0]["id"], "clock");
+    assert!(value["backplane"].is_null());
 }
 
 #[test]

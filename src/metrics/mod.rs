@@ -6,10 +6,12 @@
 //! asks.
 
 mod codes;
+pub mod findings;
 mod histogram;
 mod label;
 pub mod prometheus;
 mod snapshot;
+pub mod status;
 
 pub use codes::Codes;
 pub use histogram::Histogram;

@@ -282,6 +282,11 @@ impl Snapshot {
         }
     }
 
+    /// Bytes of `--memory` that are set aside for the channel `default`.
+    pub fn set_aside_bytes(&self) -> u64 {
+        Limits::default_channel_bytes(self.limits.feed_bytes, self.limits.history)
+    }
+
     /// How many members all channels have.
     pub fn size(&self) -> u64 {
         self.members.iter().sum()

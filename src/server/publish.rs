@@ -261,7 +261,9 @@ impl<S: Socket> Server<S> {
     fn greet(&mut self, now: Now, channel: ChannelId, message: &Message<'_>) -> Outcome {
         match self.hub.publish(&mut self.pool, now.mono, channel, message) {
             Ok(position) => {
-                self.metrics.greetings_sent += self.hub.channel(channel).greeted();
+                // The newcomer is a member already, and begins behind its own greeting.
+                let others = self.hub.channel(channel).greeted().saturating_sub(1);
+                self.metrics.greetings_sent += others;
                 Outcome::Published { position }
             }
             Err(error) => {
