@@ -245,8 +245,8 @@ impl Judge<'_> {
             return None;
         }
         let text = format!(
-            "{asked} health checks of the balancer asked /readyz, which says no while the server is \
-             full or draining: then a balancer may reset the connections that are there."
+            "{asked} health checks of the balancer asked /readyz, which says no while the server \
+             is full or draining: then a balancer may reset the connections that are there."
         );
         let remedy = match self.around.balancer {
             Balancer::Classic => CLB_CHECK,
@@ -269,8 +269,8 @@ impl Judge<'_> {
             "--proxy-trust NETWORK, with the networks of all proxies in front; and have the first \
              of them write the header or the field"
         } else {
-            "--lb nlb, clb or alb; or --proxy-protocol required with --proxy-trust NETWORK, and the \
-             PROXY protocol switched on at the proxy in front"
+            "--lb nlb, clb or alb; or --proxy-protocol required with --proxy-trust NETWORK, and \
+             the PROXY protocol switched on at the proxy in front"
         };
         finding("one_address", text, remedy)
     }
@@ -326,8 +326,8 @@ impl Judge<'_> {
             return None;
         }
         let text = format!(
-            "{used} of {most} bytes of --memory are in use; for want of memory {closed} connections \
-             were closed, {refused} newcomers refused, and {unsaid} messages not said."
+            "{used} of {most} bytes of --memory are in use; for want of memory {closed} \
+             connections were closed, {refused} newcomers refused, and {unsaid} messages not said."
         );
         finding("memory", text, "--memory SIZE, or a smaller --feed or --max-channels")
     }

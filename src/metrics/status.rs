@@ -1,7 +1,8 @@
 //! A snapshot as one JSON object (RFC 8259), for the doctor, the status page and scripts.
 //!
-//! The keys at the top are final: `version build uptime listeners limits connections channels closes
-//! proxy_headers turn fan_out memory backplane findings`. Within them keys may come, none will go.
+//! The keys at the top are final: `version build uptime listeners limits connections channels
+//! closes proxy_headers turn fan_out memory backplane findings`. Within them keys may come, and
+//! none will go.
 //! Times are in seconds, lags in bytes.
 //!
 //! The surprise: what is a secret is not here, and what names somebody neither. Names of channels
