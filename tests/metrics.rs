@@ -420,6 +420,36 @@ fn the_status_has_its_keys_and_is_json_whatever_it_is_made_of() {
     assert!(value["backplane"].is_null());
 }
 
+/// The words of a text that can be names of metrics.
+fn names(text: &str) -> Vec<&str> {
+    let is_name = |word: &&str| word.starts_with("elbow_") || word.starts_with("process_");
+    let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
+    text.split(|c| !is_part(c)).filter(is_name).collect()
+}
+
+#[test]
+fn dashboard_and_alerts_name_metrics_that_are_there() {
+    let mut world = World::with(|_| {});
+    let mut out = Vec::new();
+    prometheus::render(&world.survey(), Format::Prometheus, &mut out);
+    let text = String::from_utf8(out).expect("metrics are text");
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    let families: Vec<&str> = types.map(|rest| rest.split(' ').next().unwrap()).collect();
+    let dashboard = include_str!("../deploy/grafana.json");
+    let alerts = include_str!("../deploy/alerts.yml");
+    let json: serde_json::Value = serde_json::from_str(dashboard).expect("a dashboard is JSON");
+    assert_eq!(json["title"], "elbow");
+    for name in names(dashboard).into_iter().chain(names(alerts)) {
+        let family = name.trim_end_matches("_bucket");
+        assert!(families.contains(&family), "{name}");
+    }
+    for family in families {
+        let shown = dashboard.contains(&format!("{family}{{"));
+        let shown = shown || dashboard.contains(&format!("{family}_bucket{{"));
+        assert!(shown, "{family} is on the dashboard");
+    }
+}
+
 #[test]
 fn all_is_rendered_of_a_server_that_is_used() {
     let mut world = World::with(|_| {});
@@ -441,12 +471,5 @@ fn all_is_rendered_of_a_server_that_is_used() {
         "elbow_start_time_seconds 1700000000",
     ] {
         assert!(text.lines().any(|it| it == line), "{line}\n{text}");
-    }
-    // For whoever wants to show both to another program.
-    if let Ok(folder) = std::env::var("METRICS_INTO") {
-        std::fs::write(format!("{folder}/prometheus.txt"), &text).expect("a folder");
-        let mut out = Vec::new();
-        prometheus::render(&snapshot, Format::OpenMetrics, &mut out);
-        std::fs::write(format!("{folder}/openmetrics.txt"), &out).expect("a folder");
     }
 }
