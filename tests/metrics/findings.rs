@@ -1,5 +1,5 @@
-//! What the doctor says, each of it of a server that is really in that state, and of neighbours that
-//! are not.
+//! What the doctor says, each of it of a server that is really in that state, and of neighbours
+//! that are not.
 
 use super::{POLLING, SOCKET_IO, V2_LOCAL, WS, World, text};
 use crate::harness::{READABLE, masked};
