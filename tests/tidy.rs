@@ -61,7 +61,7 @@ const BESIDE: [(&str, &[&str]); 3] = [
         "config",
         &["time", "limits", "settings", "text", "wire::base_path", "wire::host", "wire::origin"],
     ),
-    ("cli", &["config", "text"]),
+    ("cli", &["config", "settings", "text"]),
     ("main", &["cli", "shell"]),
 ];
 

@@ -20,6 +20,8 @@ pub struct Metrics {
     pub probes: u64,
     /// Messages appended to a channel.
     pub messages_published: u64,
+    /// Messages of these that backends have said, by the admin listener.
+    pub messages_of_backends: u64,
     /// Records handed to sockets. Those of a reader are counted when it leaves its channel.
     pub messages_delivered: u64,
     /// Pings sent.
