@@ -687,8 +687,7 @@ fn a_token_comes_from_the_file_before_the_variable_before_the_credential_and_is_
     let config = found(&args[..2], &env);
     assert_eq!(config.admin_token, Some(TokenSource::Variable("0123456789abcdef".to_owned())));
     let report = config.report(&machine);
-    let line =
-        "\nadmin token: (set), ELBOW_ADMIN_TOKEN; whoever shows it may publish and disconnect\n";
+    let line = "\nadmin requests: from who shows the token ((set), ELBOW_ADMIN_TOKEN)\n";
     assert!(report.contains(line), "{report}");
     assert!(!format!("{report}{config:?}").contains("0123456789abcdef"));
     let config = found(&args[..2], &env[1..]);

@@ -99,16 +99,14 @@ impl Config {
     /// Who may speak to the admin listener; `None` where there is none.
     fn admin_line(&self) -> Option<String> {
         let listen = self.admin_listen.as_ref()?;
-        let (token, who) = match (&self.admin_token, listen) {
-            (Some(source), _) => (format!("(set), {}", source.name()), "whoever shows it"),
-            (None, Listen::At(Endpoint::Unix(_))) => {
-                ("none".to_owned(), "whoever may write to the file, which is its owner")
-            }
+        let who = match (&self.admin_token, listen) {
+            (Some(source), _) => format!("who shows the token ((set), {})", source.name()),
+            (None, Listen::At(Endpoint::Unix(_))) => "the owner of the socket's file".to_owned(),
             (None, Listen::Any(_) | Listen::At(Endpoint::Ip(_))) => {
-                ("none".to_owned(), "every program on this machine")
+                "every program on this machine, without a token".to_owned()
             }
         };
-        Some(format!("admin token: {token}; {who} may publish and disconnect"))
+        Some(format!("admin requests: from {who}"))
     }
 
     fn client_line(&self) -> String {
