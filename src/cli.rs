@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::client::{self, Deadline};
 use crate::config::{self, Command, Config, Endpoint, HealthUrl, Machine};
 use crate::doctor;
+use crate::settings::AdminToken;
 use crate::text::{Composed, Line, shown, shown_text};
 
 /// Exit code for values that contradict each other, or the machine (`EX_CONFIG` of sysexits).
@@ -30,12 +31,20 @@ const LINE_BYTES_MAX: usize = 2048;
 /// The most bytes that are read of the answer to a probe; its status line is at the beginning.
 const ANSWER_BYTES_MAX: usize = 512;
 
+/// How the token of the admin listener is read; an error is a line for the operator.
+pub type ReadToken = fn(&Config) -> Result<Option<AdminToken>, String>;
+
 /// Carries out the command line of this process. `run` is called for the command that runs the
-/// server, and for no other; it returns the exit code when the server has stopped.
-pub fn main(machine: Machine, run: impl FnOnce(Config, Machine) -> u8) -> ExitCode {
+/// server, and for no other; it returns the exit code when the server has stopped. `read_token` is
+/// for `elbow check`, which tells whether the token can be read.
+pub fn main(
+    machine: Machine,
+    read_token: ReadToken,
+    run: impl FnOnce(Config, Machine) -> u8,
+) -> ExitCode {
     let (mut out, mut err) = (io::stdout(), io::stderr());
-    let args = std::env::args_os();
-    ExitCode::from(execute(args, config::environment, machine, run, &mut out, &mut err))
+    let (args, env) = (std::env::args_os(), config::environment);
+    ExitCode::from(execute(args, env, (machine, read_token), run, &mut out, &mut err))
 }
 
 /// Carries out the command line `args`, with variables from `env`, and writes to `out` and `err`.
@@ -44,14 +53,14 @@ pub fn main(machine: Machine, run: impl FnOnce(Config, Machine) -> u8) -> ExitCo
 pub fn execute(
     args: impl IntoIterator<Item = OsString>,
     env: impl Fn(&str) -> Option<String>,
-    machine: Machine,
+    (machine, read_token): (Machine, ReadToken),
     run: impl FnOnce(Config, Machine) -> u8,
     out: &mut impl Write,
     err: &mut impl Write,
 ) -> u8 {
     match config::parse(args, env, &machine) {
         Ok(Command::Run(config)) => run(*config, machine),
-        Ok(Command::Check(config)) => check(&config, &machine, out, err),
+        Ok(Command::Check(config)) => check(&config, (&machine, read_token), out, err),
         Ok(Command::Health(url)) => match probe(&url) {
             Ok(()) => 0,
             Err(why) => {
@@ -91,9 +100,19 @@ pub fn execute(
 }
 
 /// Carries out `elbow check`: prints the values that hold, and returns the exit code. A folder of
-/// `--www` that does not exist is found only here, for reading the command line opens no file.
-fn check(config: &Config, machine: &Machine, out: &mut impl Write, err: &mut impl Write) -> u8 {
+/// `--www` that does not exist, and a token that cannot be read, are found only here, for reading
+/// the command line opens no file.
+fn check(
+    config: &Config,
+    (machine, read_token): (&Machine, ReadToken),
+    out: &mut impl Write,
+    err: &mut impl Write,
+) -> u8 {
     say(out, &config.report(machine));
+    if let Err(wrong) = read_token(config) {
+        complain(err, format_args!("{}", Composed(&wrong)));
+        return EXIT_CONTRADICTION;
+    }
     let missing = config.www.as_ref().filter(|folder| !folder.is_dir());
     match missing {
         Some(folder) => {

@@ -63,7 +63,7 @@ const BESIDE: [(&str, &[&str]); 5] = [
     ),
     ("client", &["config"]),
     ("doctor", &["client", "config", "text"]),
-    ("cli", &["client", "config", "doctor", "text"]),
+    ("cli", &["client", "config", "doctor", "settings", "text"]),
     ("main", &["cli", "shell"]),
 ];
 

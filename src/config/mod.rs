@@ -18,6 +18,7 @@
 //! row                  what a row makes: a value, and who it comes from
 //! value, words         the kinds of values
 //! listen               where sockets are, which is a kind of value too
+//! token                where the admin token comes from
 //! kind                 what every kind is
 //! option               what readers know of an option
 //! failure, machine     what an operator is told; what the machine offers
@@ -49,6 +50,7 @@ mod options;
 mod report;
 mod row;
 mod settled;
+mod token;
 mod value;
 mod words;
 
@@ -62,6 +64,7 @@ pub use option::Opt;
 pub use options::OPTIONS;
 pub use row::{Shown, ValueSource};
 pub use settled::Config;
+pub use token::{CREDENTIALS_VARIABLE, TOKEN_CREDENTIAL, TOKEN_VARIABLE, TokenSource};
 pub use words::{IoUring, Lb};
 
 /// Which command was given, ready to be carried out.

@@ -47,7 +47,7 @@ pub use client::Listener;
 use client::Standing;
 pub use collect::CollectError;
 use exchange::Exchange;
-pub use exchange::{Purpose, Remembered, TakenBody};
+pub use exchange::{Draft, Purpose, Remembered, TakenBody};
 use http::Http;
 pub use http::{Next, Requester};
 use leaving::Leaving;
@@ -92,12 +92,13 @@ pub struct Conn {
 impl Conn {
     /// A connection that was just accepted from `peer`, an address in its canonical form.
     pub fn new(cx: &Cx<'_>, listener: Listener, peer: SocketAddr) -> Conn {
-        let headed = listener == Listener::Health || cx.settings.proxy != ProxyMode::Off;
         let now = cx.now.mono;
-        let phase = if headed {
-            Phase::Proxy(Proxy::new(now))
-        } else {
-            Phase::Http(Http::first(cx, Requester::Client))
+        let phase = match listener {
+            Listener::Public if cx.settings.proxy == ProxyMode::Off => {
+                Phase::Http(Http::first(cx, Requester::Client))
+            }
+            Listener::Public | Listener::Health => Phase::Proxy(Proxy::new(now)),
+            Listener::Admin => Phase::Http(Http::first(cx, Requester::Admin)),
         };
         let trusted = cx.settings.trust.believes(peer);
         Conn {
@@ -193,7 +194,7 @@ impl Conn {
         match &mut self.phase {
             Phase::Proxy(proxy) => proxy.handle_timeout(nothing_came),
             Phase::Http(http) => http.handle_timeout(nothing_came),
-            Phase::Exchange(exchange) => exchange.handle_timeout(),
+            Phase::Exchange(exchange) => exchange.handle_timeout(cx.now.mono),
             Phase::WebSocket(ws) => ws.handle_timeout(cx, &mut self.out, self.heard_at),
             Phase::Stream(stream) => stream.handle_timeout(cx, &mut self.out),
             Phase::Leaving(leaving) => leaving.handle_timeout(),
@@ -417,7 +418,7 @@ impl Conn {
     /// for.
     pub fn session(&self) -> Option<SessionId> {
         match &self.phase {
-            Phase::Exchange(exchange) => Some(exchange.session()),
+            Phase::Exchange(exchange) => exchange.session(),
             Phase::WebSocket(ws) => match ws.role {
                 Role::Session(session) => Some(session),
                 Role::Member(..) | Role::Orphan => None,
@@ -474,7 +475,11 @@ impl Conn {
             | Phase::Exchange(_)
             | Phase::WebSocket(_)
             | Phase::Stream(_)
-            | Phase::Leaving(_) => Requester::Client,
+            | Phase::Leaving(_) => match self.listener {
+                Listener::Admin => Requester::Admin,
+                // No request to the health listener leaves the phase of HTTP.
+                Listener::Public | Listener::Health => Requester::Client,
+            },
         }
     }
 
@@ -497,6 +502,7 @@ impl Conn {
         let is_headed = match self.listener {
             Listener::Public => settings.proxy != ProxyMode::Off,
             Listener::Health => true,
+            Listener::Admin => false,
         };
         is_headed && matches!(&self.phase, Phase::Http(_))
     }

@@ -96,6 +96,8 @@ impl Conn {
         let Phase::Proxy(Proxy { by, .. }) = self.phase else { return (0, Step::Continue) };
         let request = match (self.listener, cx.settings.proxy) {
             (Listener::Health, _) => Http::first(cx, Requester::Health),
+            // No header is read there.
+            (Listener::Admin, _) => Http::first(cx, Requester::Admin),
             (Listener::Public, ProxyMode::Required) if self.is_trusted() => {
                 // A CLB's HTTP health check comes without a header. The check has no more time than
                 // the header would have had, and gets nothing but the probe's answer.

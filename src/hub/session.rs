@@ -645,6 +645,17 @@ impl Sessions {
         &self.table[slot as usize]
     }
 
+    /// No slot from this number on was ever taken.
+    pub fn slots(&self) -> usize {
+        self.table.capacity()
+    }
+
+    /// The id of the session in a slot, if one lives there.
+    pub fn at(&self, slot: u32) -> Option<SessionId> {
+        let session = self.table.get(slot as usize).filter(|session| !session.over)?;
+        Some(SessionId { slot, generation: session.generation })
+    }
+
     /// Whether the session of this id lives: it has not ended, and nobody else has its slot.
     pub fn contains(&self, id: SessionId) -> bool {
         let session = self.table.get(id.slot as usize);

@@ -419,6 +419,7 @@ mod tests {
         Snapshot::new(&Limits {
             connections_max: 100,
             connections_per_ip_max: None,
+            admin_connections_max: 0,
             channels_max: 3,
             message_bytes_max: 256,
             feed_bytes: 1024,

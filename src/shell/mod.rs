@@ -19,6 +19,7 @@ mod net;
 mod reload;
 mod report;
 mod ring;
+mod secret;
 mod signal;
 mod socket_file;
 mod system;
@@ -28,6 +29,7 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 
+pub use secret::admin_token;
 pub use system::machine;
 
 use crate::config::{Config, Machine};
@@ -102,7 +104,8 @@ struct Pause {
 }
 
 impl Shell {
-    fn start(config: Config, machine: Machine) -> Result<Shell, String> {
+    fn start(mut config: Config, machine: Machine) -> Result<Shell, String> {
+        config.settings.admin_token = secret::admin_token(&config)?;
         system::map_large_memory();
         let clock = Clock::start();
         let needed = config.settings.limits.descriptors();

@@ -150,6 +150,10 @@ impl Report {
             match kind {
                 Listener::Public => info!(target: TARGET, "listening on {address}"),
                 Listener::Health => info!(target: TARGET, "health probes on {address}"),
+                Listener::Admin => {
+                    let token = if config.admin_token.is_some() { "(set)" } else { "none" };
+                    info!(target: TARGET, "admin requests on {address}, token: {token}");
+                }
             }
         }
     }

@@ -5,6 +5,7 @@ use std::{fs, io};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
 
+use super::secret;
 use crate::config::{self, Machine};
 
 /// Reads what the configuration must fit into: descriptors, memory, sockets from systemd.
@@ -16,6 +17,7 @@ pub fn machine() -> Machine {
         activated_sockets: config::environment("LISTEN_FDS").is_some()
             && config::environment("LISTEN_PID")
                 .is_none_or(|pid| pid == std::process::id().to_string()),
+        admin_credential: secret::has_admin_credential(),
     }
 }
 

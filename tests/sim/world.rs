@@ -592,6 +592,7 @@ impl World {
                 self.climate.settings.limits.connections_max + limits::CONNECTIONS_SPARE
             }
             Listener::Health => limits::CONNECTIONS_HEALTH,
+            Listener::Admin => self.climate.settings.limits.admin_connections_max,
         }
     }
 

@@ -11,9 +11,10 @@ use super::Source;
 use std::collections::BTreeMap;
 
 /// The files of `server/` that have methods of `Server`, each above those that it may call.
-const ORDER: [&str; 29] = [
+const ORDER: [&str; 33] = [
     "mod",
     "drain",
+    "disconnect",
     "deadline",
     "io/read",
     "io/flush",
@@ -27,6 +28,8 @@ const ORDER: [&str; 29] = [
     "session/spaces",
     "http/upgrade",
     "http/stream",
+    "http/admin",
+    "http/backend",
     "http/probe",
     "admission",
     "places",
@@ -37,6 +40,7 @@ const ORDER: [&str; 29] = [
     "members",
     "session/reply",
     "http/files",
+    "http/receipt",
     "http/respond",
     "http/cors",
     "survey",

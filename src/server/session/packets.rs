@@ -33,9 +33,9 @@ impl<S: Socket> Server<S> {
     /// counts.
     pub(in crate::server) fn take_posted(&mut self, now: Now, id: ConnId) {
         let Some(mut body) = self.connections.change(id.slot, Conn::take_body) else { return };
-        let Purpose::Packets { session, .. } = body.purpose;
+        let Purpose::Packets { session, is_binary } = body.purpose else { return };
         let bytes = self.pool.borrow_out(body.buffer);
-        let finished = self.take_packets(now, id, &mut body, &bytes);
+        let finished = self.take_packets(now, id, (session, is_binary), &mut body, &bytes);
         self.pool.put_back(body.buffer, bytes);
         if !finished && self.connections.change(id.slot, |conn| conn.put_back_body(&body)) {
             // It waits for its turn, perhaps in memory that was there for a moment only.
@@ -52,8 +52,14 @@ impl<S: Socket> Server<S> {
 
     /// Acts on the packets of a body, as far as the connection's share of the turn and the channel
     /// let it. Whether that was all: the end of the body, or of the session.
-    fn take_packets(&mut self, now: Now, id: ConnId, body: &mut TakenBody, bytes: &[u8]) -> bool {
-        let Purpose::Packets { session, is_binary } = body.purpose;
+    fn take_packets(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        (session, is_binary): (SessionId, bool),
+        body: &mut TakenBody,
+        bytes: &[u8],
+    ) -> bool {
         let version = self.sessions.get(session).version;
         let Some(form) = engine::Form::new(version, is_binary) else { return true };
         loop {
