@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::config::{Endpoint, TokenPlace};
+use crate::config::{Endpoint, TokenSource};
 
 /// The most bytes of a file that is read for a token.
 const TOKEN_BYTES_MAX: usize = 4096;
@@ -53,26 +53,21 @@ pub fn get(
     }
 }
 
-/// Reads the token that is to be shown; `None` if there is none after all, since systemd has put
-/// nothing into the service's folder.
+/// Reads the token that is to be shown.
 ///
 /// # Errors
-/// A line that says which file cannot be read.
-pub fn read_token(place: &TokenPlace) -> Result<Option<Vec<u8>>, String> {
-    let read = match place {
-        TokenPlace::Text(text) => Ok(text.clone().into_bytes()),
-        TokenPlace::File(path) => fs::read(path),
-        TokenPlace::Credential(path) => match fs::read(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            read => read,
-        },
+/// A line that says which source cannot be read, or has no token.
+pub fn read_token(source: &TokenSource) -> Result<Vec<u8>, String> {
+    let read = match source {
+        TokenSource::Variable(text) => Ok(text.clone().into_bytes()),
+        TokenSource::File(path) | TokenSource::Credential(path) => fs::read(path),
     };
-    let mut token = read.map_err(|error| format!("{}: {error}", place.name()))?;
+    let mut token = read.map_err(|error| format!("{}: {error}", source.name()))?;
     if token.last() == Some(&b'\n') {
         token.pop();
     }
     let is_field = token.len() <= TOKEN_BYTES_MAX && !token.iter().any(u8::is_ascii_control);
-    if is_field { Ok(Some(token)) } else { Err(format!("{}: this is no token", place.name())) }
+    if is_field { Ok(token) } else { Err(format!("{}: this is no token", source.name())) }
 }
 
 /// Connects to a server.
@@ -213,12 +208,11 @@ mod tests {
 
     #[test]
     fn a_token_is_a_line_without_its_end() {
-        let read = |text: &str| read_token(&TokenPlace::Text(text.to_owned())).ok().flatten();
+        let read = |text: &str| read_token(&TokenSource::Variable(text.to_owned())).ok();
         assert_eq!(read("secret\n"), Some(b"secret".to_vec()));
         assert_eq!(read("secret\r\n"), None);
         assert_eq!(read("a\r\nHost: b"), None);
-        let missing = read_token(&TokenPlace::File("no/such/file".into()));
+        let missing = read_token(&TokenSource::File("no/such/file".into()));
         assert!(missing.expect_err("no such file").starts_with("--admin-token-file: "));
-        assert_eq!(read_token(&TokenPlace::Credential("no/such/file".into())), Ok(None));
     }
 }

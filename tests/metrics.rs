@@ -9,6 +9,8 @@
 
 #[path = "metrics/findings.rs"]
 mod findings;
+#[path = "metrics/watching.rs"]
+mod watching;
 
 mod harness;
 

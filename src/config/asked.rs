@@ -8,7 +8,7 @@
 //! for one.
 
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::ArgMatches;
 
@@ -17,20 +17,12 @@ use super::failure::Failure;
 use super::health::HealthUrl;
 use super::kind::Kind;
 use super::listen::{Address, Endpoint, Listen};
+use super::machine::Machine;
+use super::options::TABLE;
+use super::token::TokenSource;
 
 /// The path that is asked for.
 const PATH: &str = "/status";
-
-/// The variable that tells the server where its admin listener is.
-const LISTEN_VARIABLE: &str = "ELBOW_ADMIN_LISTEN";
-/// The variable that may name a file with the token.
-const FILE_VARIABLE: &str = "ELBOW_ADMIN_TOKEN_FILE";
-/// The variable that may be the token.
-const TOKEN_VARIABLE: &str = "ELBOW_ADMIN_TOKEN";
-/// The variable in which systemd names the folder of credentials (systemd.exec(5)).
-const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
-/// The name of the credential.
-const CREDENTIAL: &str = "admin-token";
 
 /// Whom a command asks.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,35 +32,7 @@ pub struct Asked {
     /// What is asked for: begins with `/`, visible ASCII only.
     pub path: String,
     /// Where the token is, if there may be one.
-    pub token: Option<TokenPlace>,
-}
-
-/// Where a token is. The text of a variable is kept from whoever prints this.
-#[derive(Clone, PartialEq, Eq)]
-pub enum TokenPlace {
-    /// In a file.
-    File(PathBuf),
-    /// In a variable, whose text this is.
-    Text(String),
-    /// In a file of systemd's, if that is there.
-    Credential(PathBuf),
-}
-
-impl TokenPlace {
-    /// The place as a line to the operator names it.
-    pub fn name(&self) -> &'static str {
-        match self {
-            TokenPlace::File(_) => "--admin-token-file",
-            TokenPlace::Text(_) => TOKEN_VARIABLE,
-            TokenPlace::Credential(_) => "the credential admin-token",
-        }
-    }
-}
-
-impl core::fmt::Debug for TokenPlace {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "(set) by {}", self.name())
-    }
+    pub token: Option<TokenSource>,
 }
 
 impl Asked {
@@ -78,34 +42,34 @@ impl Asked {
     /// If nobody says where to ask, or what is said cannot be read.
     pub(super) fn read(
         matches: &ArgMatches,
-        env: impl Fn(&str) -> Option<String>,
+        env: &dyn Fn(&str) -> Option<String>,
+        machine: &Machine,
     ) -> Result<Asked, Failure> {
-        let token = matches.get_one::<String>(TOKEN_FILE).map(|path| path.into());
-        let file = || env(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
-        let token = token.or_else(file).map(TokenPlace::File);
-        let token = token.or_else(|| env(TOKEN_VARIABLE).map(TokenPlace::Text));
-        let credential = || {
-            let folder = env(CREDENTIALS_VARIABLE)?;
-            Some(TokenPlace::Credential(Path::new(&folder).join(CREDENTIAL)))
+        let flag = matches.get_one::<String>(TOKEN_FILE).map(PathBuf::from);
+        let variable = || {
+            let path = env(&TABLE.admin_token_file.option.env_name())?;
+            (!path.trim().is_empty()).then(|| PathBuf::from(path.trim()))
         };
-        let token = token.or_else(credential);
+        let file = flag.or_else(variable).map(TokenSource::File);
+        let token = file.or_else(|| TokenSource::beside_file(env, machine));
         let (address, path) = match matches.get_one::<String>(URL) {
             Some(text) => {
                 let url = HealthUrl::parse_for(text, PATH);
                 let url = url.map_err(|allowed| Failure::bad_value("--url", text, &allowed))?;
                 (url.address, if url.path == "/" { PATH.to_owned() } else { url.path })
             }
-            None => (derive(&env)?, PATH.to_owned()),
+            None => (derive(env)?, PATH.to_owned()),
         };
         Ok(Asked { address, path, token })
     }
 }
 
 /// Derives the address from the server's own variable.
-fn derive(env: &impl Fn(&str) -> Option<String>) -> Result<Endpoint, Failure> {
-    let text = env(LISTEN_VARIABLE).unwrap_or_default();
+fn derive(env: &dyn Fn(&str) -> Option<String>) -> Result<Endpoint, Failure> {
+    let variable = TABLE.admin_listen.option.env_name();
+    let text = env(&variable).unwrap_or_default();
     let text = text.trim();
-    let bad = |allowed: &str| Failure::bad_value(LISTEN_VARIABLE, text, allowed);
+    let bad = |allowed: &str| Failure::bad_value(&variable, text, allowed);
     if text.is_empty() {
         let allowed = "the address of an --admin-listen, or --url says whom to ask";
         return Err(bad(allowed));

@@ -54,7 +54,7 @@ mod token;
 mod value;
 mod words;
 
-pub use asked::{Asked, TokenPlace};
+pub use asked::Asked;
 pub use failure::Failure;
 pub use health::{HEALTH_LIMIT, HealthUrl};
 pub use help::{flags_table, help};
@@ -111,10 +111,10 @@ pub fn parse(
             None => HealthUrl::derive(env).map(Command::Health),
         },
         Some(("doctor", matches)) => Ok(Command::Doctor {
-            asked: Asked::read(matches, env)?,
+            asked: Asked::read(matches, &env, machine)?,
             json: matches.get_flag(command_line::JSON),
         }),
-        Some(("top", matches)) => Asked::read(matches, env).map(Command::Top),
+        Some(("top", matches)) => Asked::read(matches, &env, machine).map(Command::Top),
         Some((_check, matches)) => {
             Ok(Command::Check(Box::new(Config::read(matches, &env, machine)?)))
         }

@@ -60,10 +60,7 @@ pub fn doctor(asked: &Asked, json: bool, out: &mut impl Write) -> Result<u8, Str
 /// Asks a server for its status.
 fn ask(asked: &Asked) -> Result<Status, String> {
     let whom = |what: &str| format!("{}{}: {what}", asked.address, asked.path);
-    let token = match &asked.token {
-        Some(place) => client::read_token(place)?,
-        None => None,
-    };
+    let token = asked.token.as_ref().map(client::read_token).transpose()?;
     let limits = (LIMIT, ANSWER_BYTES_MAX);
     let answer = client::get(&asked.address, &asked.path, token.as_deref(), limits);
     let Answer { status, body } = answer.map_err(|error| whom(&error.to_string()))?;

@@ -197,12 +197,8 @@ pub struct Surroundings {
     pub listeners: Vec<(&'static str, String)>,
     /// The balancer in front, as `--lb` calls it.
     pub balancer: Balancer,
-    /// Whether every public connection must begin with a PROXY header.
-    pub requires_header: bool,
     /// Whether the client's address may come from a balancer, by a PROXY header or a field.
     pub is_told_clients: bool,
-    /// Whether there is a listener for health probes alone.
-    pub has_health_listener: bool,
 }
 
 /// A balancer that may be in front.

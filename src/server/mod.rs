@@ -54,6 +54,7 @@ use connections::Connections;
 
 use self::disconnect::Disconnects;
 use self::http::respond::Responder;
+use self::http::watch::Watchers;
 use self::io::budget::ReadBudget;
 use self::io::read::Reading;
 use drain::Drain;
@@ -97,6 +98,7 @@ pub struct Server<S> {
     site: Site,
     metrics: Metrics,
     survey: Survey,
+    watchers: Watchers,
     /// Sessions of every kind: plain WebSockets, event streams and Engine.IO sessions.
     session_count: usize,
     reading: Reading,
@@ -145,6 +147,7 @@ impl<S: Socket> Server<S> {
             site,
             metrics: Metrics::default(),
             survey: Survey::new(now),
+            watchers: Watchers::new(limits.admin_connections_max),
             session_count: 0,
             reading: Reading::new(),
             elsewhere: None,
@@ -192,6 +195,7 @@ impl<S: Socket> Server<S> {
         self.expire(now);
         self.run_drain(now);
         self.run_disconnects(now);
+        self.run_watchers(now);
         self.run_resumed(now);
         self.flush_pass(now, batch);
         self.reap(now);
@@ -199,7 +203,7 @@ impl<S: Socket> Server<S> {
         self.connections.next_turn();
         self.survey.keep_past(now.mono, &self.metrics);
         self.gate.judge(&self.settings.limits);
-        let is_told = self.disconnects.is_telling();
+        let is_told = self.disconnects.is_telling() || self.watchers.are_there();
         is_told || self.connections.is_busy() || self.sessions.has_answers() || self.hub.is_active()
     }
 

@@ -113,6 +113,19 @@ impl Survey {
         Survey { started: now, past: Box::new(past), made: None }
     }
 
+    /// Forgets a survey that is under way: whoever has asked for it has gone.
+    pub(super) fn start_over(&mut self) {
+        if let Some(made) = &mut self.made {
+            made.is_under_way = false;
+        }
+    }
+
+    /// The snapshot of the last survey; `None` while one is under way, and before the first.
+    pub(super) fn snapshot(&self) -> Option<&Snapshot> {
+        let made = self.made.as_ref().filter(|made| !made.is_under_way);
+        made.map(|made| &made.snapshot)
+    }
+
     /// Lets time go by for what is compared with.
     pub(super) fn keep_past(&mut self, now: Instant, metrics: &Metrics) {
         if now >= self.past.next {

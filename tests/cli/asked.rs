@@ -1,14 +1,16 @@
 //! Whom `elbow doctor` and `elbow top` ask, and with which token.
 
 use super::MACHINE;
-use elbow::config::{Asked, Command, Failure, TokenPlace, parse};
+use elbow::config::{Asked, Command, Failure, Machine, TokenSource, parse};
 
 fn asked(args: &[&str], env: &[(&str, &str)]) -> Result<Asked, Failure> {
     let args = ["elbow", "doctor"].into_iter().chain(args.iter().copied());
     let env = |name: &str| {
         env.iter().find(|(other, _)| *other == name).map(|(_, text)| (*text).to_owned())
     };
-    let command = parse(args.map(Into::into), env, &MACHINE)?;
+    let admin_credential = env("CREDENTIALS_DIRECTORY").is_some();
+    let machine = Machine { admin_credential, ..MACHINE };
+    let command = parse(args.map(Into::into), env, &machine)?;
     let Command::Doctor { asked, .. } = command else { panic!("{command:?}") };
     Ok(asked)
 }
@@ -43,12 +45,12 @@ fn a_token_is_where_the_listener_has_it_and_shown_to_nobody() {
     let url = ["--url", "http://127.0.0.1:81", "--admin-token-file", "a"];
     let both = [("ELBOW_ADMIN_TOKEN", "secret"), ("ELBOW_ADMIN_TOKEN_FILE", "b")];
     let token = |args, env| asked(args, env).expect("whom to ask").token;
-    assert_eq!(token(&url, &both), Some(TokenPlace::File("a".into())));
-    assert_eq!(token(&url[..2], &both), Some(TokenPlace::File("b".into())));
+    assert_eq!(token(&url, &both), Some(TokenSource::File("a".into())));
+    assert_eq!(token(&url[..2], &both), Some(TokenSource::File("b".into())));
     let text = token(&url[..2], &both[..1]);
-    assert_eq!(text, Some(TokenPlace::Text("secret".into())));
+    assert_eq!(text, Some(TokenSource::Variable("secret".into())));
     assert_eq!(format!("{text:?}"), "Some((set) by ELBOW_ADMIN_TOKEN)");
     assert_eq!(token(&url[..2], &[]), None);
     let credential = token(&url[..2], &[("CREDENTIALS_DIRECTORY", "/run/c")]);
-    assert_eq!(credential, Some(TokenPlace::Credential("/run/c/admin-token".into())));
+    assert_eq!(credential, Some(TokenSource::Credential("/run/c/admin-token".into())));
 }

@@ -11,7 +11,7 @@ use super::Source;
 use std::collections::BTreeMap;
 
 /// The files of `server/` that have methods of `Server`, each above those that it may call.
-const ORDER: [&str; 33] = [
+const ORDER: [&str; 34] = [
     "mod",
     "drain",
     "disconnect",
@@ -30,6 +30,7 @@ const ORDER: [&str; 33] = [
     "http/stream",
     "http/admin",
     "http/backend",
+    "http/watch",
     "http/probe",
     "admission",
     "places",
