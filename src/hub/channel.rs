@@ -426,6 +426,17 @@ impl Channel {
         }
     }
 
+    /// How many members read a dialect.
+    pub fn readers(&self, dialect: Dialect) -> u64 {
+        u64::from(self.readers[dialect as usize])
+    }
+
+    /// How many members are told of newcomers.
+    pub fn greeted(&self) -> u64 {
+        let dialects = Dialect::ALL.into_iter().filter(|dialect| dialect.is_socketio());
+        dialects.map(|dialect| self.readers(dialect)).sum()
+    }
+
     /// Whether a sweep is under way.
     pub(super) fn is_swept(&self) -> bool {
         self.sweep.is_some()

@@ -8,6 +8,7 @@ use super::history::keeping;
 use super::sessions::request;
 use super::{Client, World, frame};
 use elbow::id::ConnId;
+use elbow::metrics::Refusal;
 use elbow::reason::CloseReason;
 use elbow::server::{Event, Listener};
 use elbow::settings::Events;
@@ -489,7 +490,7 @@ fn who_finds_no_room_is_told_when_to_come_back() {
     times.sort_unstable();
     assert!(times[0] >= 1000 && times[19] < 5000, "{times:?}");
     assert!(times[19] - times[0] > 1000, "{times:?}");
-    assert_eq!(world.server.metrics().sessions_refused, 20);
+    assert_eq!(world.server.metrics().refused(Refusal::SessionsOfAddress), 20);
     assert_eq!(world.refusals(), ["--max-connections-per-ip of this address are in use"; 20]);
     assert_eq!((world.server.sessions(), streams.len()), (2, 2));
 

@@ -383,6 +383,7 @@ fn draw_settings(dice: &mut Dice) -> Settings {
         limits: Limits {
             connections_max,
             connections_per_ip_max: dice.chance(150).then(|| dice.between(1, 3) as usize),
+            admin_connections_max: 0,
             channels_max: dice.pick(&[1, 2, 32]),
             message_bytes_max: feed_bytes / dice.pick(&[4, 4, 8]),
             feed_bytes,
@@ -398,6 +399,7 @@ fn draw_settings(dice: &mut Dice) -> Settings {
         proxy: dice.pick(&[ProxyMode::Off, ProxyMode::Optional, ProxyMode::Required]),
         trust: Trust(vec!["10.0.0.0/8".parse().expect("a network")]),
         forwarded_for: false,
+        admin_token: None,
         hosts: Vec::new(),
         base_path: BasePath::default(),
         origins: Vec::new(),

@@ -655,6 +655,7 @@ impl Oracle {
             // It is pinged in the second half of the first interval, and never answers.
             R::PingTimeout => duration_ms >= ping_ms,
             R::GoingAway => self.drain_began_ms.is_some(),
+            R::Disconnected => false,
             R::NoMemory => self.scarce,
             R::PeerGone | R::PeerReset | R::SocketFailed => state.is_over(),
             R::TransportTimeout => state.gave_up,
@@ -868,6 +869,7 @@ impl Oracle {
             R::NoMemory => self.scarce,
             R::GaveWay => self.was_idle(client),
             R::GoingAway => self.drain_began_ms.is_some(),
+            R::Disconnected => false,
             R::Replaced => self.cut_readers_at_ms == Some(now_ms),
             R::ClosedByClient
             | R::ProxyInvalid

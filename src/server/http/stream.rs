@@ -13,8 +13,9 @@ use super::upgrade::{GONE, wish_of};
 use crate::conn::Role;
 use crate::hub::{DEFAULT_CHANNEL, Recovery, Start, is_channel_name};
 use crate::id::Dialect;
+use crate::metrics::Refusal;
 use crate::reason::CloseReason;
-use crate::server::admission::{OVER_SHARE, Turned};
+use crate::server::admission::Turned;
 use crate::server::{Event, Server, Socket};
 use crate::time::Now;
 use crate::wire::http::{Method, Request, Version};
@@ -117,6 +118,7 @@ impl<S: Socket> Server<S> {
         let resume = match resume_of(request) {
             Ok(resume) => resume,
             Err(malformed) => {
+                self.metrics.count_refused(Refusal::Protocol);
                 let text = malformed.to_string();
                 let answer = Answer::plain(400).saying(text.as_bytes()).letting(Lets::Read);
                 return self.respond(now, slot, request, answer);
@@ -134,8 +136,11 @@ impl<S: Socket> Server<S> {
         let (membership, start) = match entered {
             Ok(entered) => entered,
             Err(Turned::NoRoom(why)) => return self.put_off(now, slot, request, why),
-            Err(Turned::Gone) => return self.respond(now, slot, request, gone),
-            Err(Turned::OverShare) => return self.put_off(now, slot, request, OVER_SHARE),
+            Err(Turned::Gone) => {
+                self.metrics.count_refused(Refusal::Gone);
+                return self.respond(now, slot, request, gone);
+            }
+            Err(Turned::OverShare) => return self.put_off(now, slot, request, Refusal::Replays),
         };
         let mut beginning = Vec::with_capacity(sse::NOTICE_BYTES_MAX);
         write_beginning(&start, &mut beginning);
@@ -154,10 +159,8 @@ impl<S: Socket> Server<S> {
     }
 
     /// Refuses a stream for now, and says when to come back and in the log why.
-    fn put_off(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, why: &'static str) {
-        self.metrics.sessions_refused += 1;
-        let client = self.client(slot);
-        self.events.push(&mut self.pool, Event::Refused { client, why });
+    fn put_off(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, why: Refusal) {
+        self.report_refusal(self.client(slot), why);
         let retry_ms = self.retry_ms();
         let mut chunks = Vec::with_capacity(sse::retry_and_end_bytes(retry_ms));
         sse::retry_and_end(retry_ms, &mut chunks);
