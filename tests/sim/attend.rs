@@ -6,6 +6,7 @@
 
 use core::net::IpAddr;
 
+use elbow::id::Dialect;
 use elbow::limits;
 use elbow::reason::CloseReason;
 use elbow::server::Event;
@@ -13,7 +14,7 @@ use elbow::server::Event;
 use super::client::{Client, Notice};
 use super::climate::Climate;
 use super::decode::{Response, Unit};
-use super::hearing::{Recovery, Saying};
+use super::hearing::{Hearing, Recovery, Saying};
 use super::oracle::{Later, Oracle};
 use super::packet::{self, Packet, Said};
 use super::past::Start;
@@ -34,23 +35,8 @@ impl Oracle {
         match event {
             Event::Opened { channel, .. } => {
                 self.entered = true;
-                let wish = hearing.returning.get(channel).map(|it| it.wish.clone());
-                let reader = (dialect, account);
-                let starts =
-                    self.joined(now_ms, climate, channel, reader, &wish.unwrap_or_default());
-                let goes_on = |start: &&Start| start.recovered == Some(true);
-                let place = starts.iter().find(goes_on).map(|start| start.place);
-                let recovery = match (place, starts.iter().all(|start| goes_on(&start))) {
-                    (Some(place), true) => Recovery::Yes(place),
-                    (Some(place), false) => Recovery::Perhaps(place),
-                    (None, _) => Recovery::No,
-                };
-                let log = self.channels.get_mut(channel).expect("it was joined");
-                // Who goes on never left, and is greeted by nobody.
-                if !matches!(recovery, Recovery::Yes(_)) {
-                    let uncertain = self.greetings_uncertain || recovery != Recovery::No;
-                    log.push_greeting(self.turn, climate, channel, uncertain);
-                }
+                let recovery = self.let_in(now_ms, climate, channel, (dialect, account), hearing);
+                let log = &self.channels[channel];
                 hearing.entered((now_ms, self.turn), channel, log, recovery);
             }
             Event::Message { text, .. } => {
@@ -104,6 +90,34 @@ impl Oracle {
             | Event::Drained => unreachable!("the caller has looked"),
         }
         None
+    }
+
+    /// A session has entered a channel. What has come of its wish to go on there; if it begins
+    /// anew, the others are greeted.
+    fn let_in(
+        &mut self,
+        now_ms: u64,
+        climate: &Climate,
+        channel: &str,
+        reader: (Dialect, Option<IpAddr>),
+        hearing: &Hearing,
+    ) -> Recovery {
+        let wish = hearing.returning.get(channel).map(|it| it.wish.clone()).unwrap_or_default();
+        let starts = self.joined(now_ms, climate, channel, reader, &wish);
+        let goes_on = |start: &&Start| start.recovered == Some(true);
+        let place = starts.iter().find(goes_on).map(|start| start.place);
+        let recovery = match (place, starts.iter().all(|start| goes_on(&start))) {
+            (Some(place), true) => Recovery::Yes(place),
+            (Some(place), false) => Recovery::Perhaps(place),
+            (None, _) => Recovery::No,
+        };
+        // Who goes on never left, and is greeted by nobody.
+        if !matches!(recovery, Recovery::Yes(_)) {
+            let log = self.channels.get_mut(channel).expect("it was joined");
+            let uncertain = self.greetings_uncertain || recovery != Recovery::No;
+            log.push_greeting(self.turn, climate, channel, uncertain);
+        }
+        recovery
     }
 
     /// A stay in a channel is over, and everything that was written before is known.
