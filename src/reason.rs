@@ -63,7 +63,7 @@ pub enum CloseReason {
     /// 1013.
     GaveWay,
 
-    /// The server is draining: 1001.
+    /// The server is draining, or whoever was here has stayed for `--max-lifetime`: 1001.
     GoingAway,
     /// The response was a file from before the last reload, and the next reload could wait no
     /// longer.

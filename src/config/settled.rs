@@ -21,6 +21,7 @@ use super::options::{Asked, TABLE, Values, kept};
 use super::row::{Shown, Sources};
 use super::words::{IoUring, Lb};
 use crate::limits::{KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
+use crate::rate::Rate;
 use crate::settings::{Events, Greeting, Settings, Trust};
 
 /// Everything that was decided, consistent with itself and with the machine.
@@ -35,6 +36,8 @@ pub struct Config {
     pub unix_mode: u32,
     /// The listener for health probes only.
     pub health_listen: Option<Listen>,
+    /// How often a public connection is accepted; `None`: as often as one comes.
+    pub accept_rate: Option<Rate>,
     /// Files to serve instead of the built-in page; whether they can be read is not known yet.
     pub www: Option<PathBuf>,
     /// Whether many sends are one system call.
@@ -89,6 +92,8 @@ impl Config {
             ping_timeout: values.ping_timeout,
             drain: values.drain,
             history: kept(values.history, values.history_age),
+            message_rate: values.message_rate,
+            lifetime: values.max_lifetime,
         };
         let settings = Settings {
             limits,
@@ -109,6 +114,7 @@ impl Config {
             listen: values.listen,
             unix_mode: values.unix_mode,
             health_listen: values.health_listen,
+            accept_rate: values.accept_rate,
             www: values.www,
             io_uring: values.io_uring,
             log_level: values.log_level,

@@ -26,6 +26,8 @@ pub struct Metrics {
     pub pings: u64,
     /// How often reading a publisher was put off for the sake of its channel's readers.
     pub publishers_paused: u64,
+    /// How often reading somebody was put off who had said as much as `--message-rate` allows.
+    pub speakers_held_back: u64,
     /// Socket.IO events that were ignored, since they are not among those that are relayed.
     pub events_ignored: u64,
     /// Greetings that were told to nobody, because memory was short.
