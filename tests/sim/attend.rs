@@ -19,6 +19,7 @@ use super::packet::{self, Packet, Said};
 use super::person::{Heard, Person, Purpose};
 use super::turns::Speaker;
 use super::wish::Wish;
+use super::world::pace::has_stayed;
 
 impl Oracle {
     pub(crate) fn session_event(
@@ -45,6 +46,10 @@ impl Oracle {
                 let speaker = Speaker::Person(person.number);
                 let roams = person.hearing.channels().count() > 1;
                 self.turns.spoke(now_ms, &saying.channel, speaker, roams);
+                if climate.order_ms_max.is_none() {
+                    let rate = climate.settings.limits.message_rate;
+                    self.buckets.spoke(now_ms, rate, speaker);
+                }
                 let log = self.channels.get_mut(&saying.channel).expect("it was entered");
                 let Saying { args, spoken, plain, .. } = saying;
                 log.push((now_ms, self.turn), Some(&args), spoken, plain);
@@ -128,7 +133,11 @@ impl Oracle {
             R::NoMemory => self.scarce,
             // Held against who else is there when it was told.
             R::GaveWay => channel.is_empty(),
-            R::GoingAway => self.drain_began_ms.is_some(),
+            R::GoingAway => {
+                let began_ms = carriers().next().and_then(|client| client.accepted_at_ms);
+                let age_ms = now_ms - began_ms.unwrap_or(now_ms);
+                self.drain_began_ms.is_some() || has_stayed(&climate.settings.limits, age_ms)
+            }
             R::Silent => channel.is_empty() && duration_ms >= limits::CONNECT_LIMIT.as_millis(),
             // Its connection's end, which is held against what happened there.
             R::BodyTimeout | R::MessageTimeout => true,

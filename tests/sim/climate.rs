@@ -6,6 +6,7 @@
 //! so that what a run shows can be told from the rest.
 
 use elbow::limits::{History, Limits};
+use elbow::rate::Rate;
 use elbow::settings::{Events, Greeting, ProxyMode, Settings, Trust};
 use elbow::time::Duration;
 use elbow::wire::base_path::BasePath;
@@ -125,6 +126,8 @@ pub(crate) struct Climate {
     /// The order of messages is decided elsewhere, which takes at most so long.
     pub(crate) order_ms_max: Option<u64>,
     pub(crate) returns: Option<Returns>,
+    /// How often a public connection is accepted.
+    pub(crate) accept_rate: Option<Rate>,
 }
 
 /// Plain WebSockets that want what was said before they came, and come back. Rates per mille.
@@ -185,6 +188,7 @@ impl Climate {
             attacks: Attacks::default(),
             order_ms_max: None,
             returns: None,
+            accept_rate: None,
             settings,
         }
     }
@@ -241,6 +245,27 @@ pub(crate) fn draw_history(seed: u64, climate: &mut Climate) {
         hasty: dice.pick(&[200, 500, 900]),
         away_ms_max: dice.pick(&[300, 3_000, 30_000]),
     });
+}
+
+/// Limits for public places, drawn apart for the same reason. Where a mob attacks, what it says
+/// would take days at a low rate.
+pub(crate) fn draw_limits(seed: u64, climate: &mut Climate) {
+    let mut dice = Dice::new(seed ^ 0x6c69_6d69_7473);
+    let limits = &mut climate.settings.limits;
+    if dice.chance(250) {
+        let is_calm = climate.attacks.mobs.is_empty();
+        let per_second = if is_calm { dice.pick(&[1, 2, 5, 20, 100]) } else { 1000 };
+        let burst = dice.pick(&[1, 3, per_second, 1000]);
+        limits.message_rate = Some(Rate::new(per_second, burst));
+    }
+    if dice.chance(200) {
+        let length_ms = dice.pick(&[200, 2_000, 10_000, 40_000]);
+        limits.lifetime = Some(Duration::from_millis(length_ms));
+    }
+    if dice.chance(100) {
+        let per_second = dice.pick(&[2, 10, 100]);
+        climate.accept_rate = Some(Rate::new(per_second, per_second));
+    }
 }
 
 fn draw_temper(dice: &mut Dice) -> Temper {
