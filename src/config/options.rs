@@ -257,9 +257,9 @@ rows! {
         heading: "Public places",
         value: "DUR",
         default: "off",
-        help: "WebSockets, event streams and Socket.IO sessions are closed after this long, a tenth \
-               more or less so that they do not come back together; 1001 going away tells clients \
-               to.",
+        help: "WebSockets, event streams and Socket.IO sessions are closed after this long, up to \
+               a tenth more or less, so that they do not come back together: with 1001 going \
+               away, after which clients come back.",
     }
 
     accept_rate: Option<Rate> {

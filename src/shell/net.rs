@@ -196,8 +196,8 @@ impl Listeners {
         }
     }
 
-    /// Whether [`Listeners::accept`] is worth calling for a kind of listener although the kernel has
-    /// told of nothing new.
+    /// Whether [`Listeners::accept`] is worth calling for a kind of listener although the kernel
+    /// has told of nothing new.
     pub(super) fn is_ready(&self, kind: Listener, server: &Server<Stream>) -> bool {
         let is_ready = |listener: &Open| listener.ready && listener.kind == kind;
         self.open.iter().any(is_ready) && server.has_room_for(kind)

@@ -13,7 +13,6 @@ use elbow::server::Event;
 use super::client::{Client, Notice};
 use super::climate::Climate;
 use super::decode::{Response, Unit};
-use super::hearing::Saying;
 use super::oracle::{Later, Oracle};
 use super::packet::{self, Packet, Said};
 use super::person::{Heard, Person, Purpose};
@@ -46,13 +45,9 @@ impl Oracle {
                 let speaker = Speaker::Person(person.number);
                 let roams = person.hearing.channels().count() > 1;
                 self.turns.spoke(now_ms, &saying.channel, speaker, roams);
-                if climate.order_ms_max.is_none() {
-                    let rate = climate.settings.limits.message_rate;
-                    self.buckets.spoke(now_ms, rate, speaker);
-                }
+                self.buckets.spoke(now_ms, climate, speaker);
                 let log = self.channels.get_mut(&saying.channel).expect("it was entered");
-                let Saying { args, spoken, plain, .. } = saying;
-                log.push((now_ms, self.turn), Some(&args), spoken, plain);
+                log.push((now_ms, self.turn), Some(&saying.args), saying.spoken, saying.plain);
             }
             Event::Lapped { channel, lag_bytes, .. } => {
                 hearing.is_lapped = true;

@@ -382,9 +382,7 @@ impl Oracle {
         session.unread_at_ms = Some(now_ms);
         let speaker = Speaker::Client(client.number);
         self.turns.spoke(now_ms, &session.channel, speaker, false);
-        if !is_late {
-            self.buckets.spoke(now_ms, climate.settings.limits.message_rate, speaker);
-        }
+        self.buckets.spoke(now_ms, climate, speaker);
         let log = self.channels.get_mut(&session.channel).expect("it was joined");
         let spoken = spoken(&session.channel, &message);
         log.push((now_ms, self.turn), None, spoken, Some(message));

@@ -11,10 +11,10 @@ use std::collections::BTreeMap;
 
 use elbow::limits;
 use elbow::limits::Limits;
-use elbow::rate::Rate;
 
 use super::World;
 use crate::client::Client;
+use crate::climate::Climate;
 use crate::due::{Due, TICKS_MS, late};
 use crate::turns::Speaker;
 
@@ -23,9 +23,11 @@ use crate::turns::Speaker;
 pub(crate) struct Buckets(BTreeMap<Speaker, (u64, u64)>);
 
 impl Buckets {
-    /// Somebody was heard, at `now_ms`.
-    pub(crate) fn spoke(&mut self, now_ms: u64, rate: Option<Rate>, speaker: Speaker) {
-        let Some(rate) = rate else { return };
+    /// Somebody was heard, at `now_ms`. What has its place elsewhere is heard of when it comes
+    /// back, however it was said.
+    pub(crate) fn spoke(&mut self, now_ms: u64, climate: &Climate, speaker: Speaker) {
+        let rate = climate.settings.limits.message_rate;
+        let Some(rate) = rate.filter(|_| climate.order_ms_max.is_none()) else { return };
         let full = u64::from(rate.burst()) * 1000;
         let (left, at_ms) = self.0.entry(speaker).or_insert((full, now_ms));
         let filled = *left + (now_ms - *at_ms) * u64::from(rate.per_second());

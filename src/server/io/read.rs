@@ -191,7 +191,11 @@ impl<S: Socket> Server<S> {
             let rest = &mut bytes[at..];
             let (used, step) = self.change(now, id.slot, |conn, cx| conn.receive(cx, rest));
             at += used;
-            if publishing && used > 0 && self.connections.conn(id.slot).is_between_frames() {
+            if self.settings.limits.message_rate.is_some()
+                && publishing
+                && used > 0
+                && self.connections.conn(id.slot).is_between_frames()
+            {
                 self.charge(now, id.slot);
             }
             let holds = matches!(step, Step::Hold);
