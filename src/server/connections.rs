@@ -631,7 +631,7 @@ impl<S: Socket> Connections<S> {
             let slot = slot as u32;
             assert!(!entry.conn.is_over(), "slot {slot}: who has ended is reaped");
             taken[entry.conn.listener() as usize] += 1;
-            let due = self.due(slot as u32);
+            let due = self.due(slot);
             assert!(self.wheel.is_set(slot, due), "slot {slot}: its deadline is armed");
             assert_eq!(entry.waits, entry.waits_now(), "slot {slot}");
             assert_eq!(self.places.contains(slot), entry.waits.is_some(), "slot {slot}");
