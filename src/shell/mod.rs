@@ -233,8 +233,8 @@ impl Shell {
     fn timeout(&self) -> Option<Duration> {
         let now = Clock::mono(self.clock.elapsed_us());
         let is_ready = |from| self.is_free_again() && self.listeners.is_ready(from, &self.server);
-        let others = Listener::ALL.into_iter().filter(|from| *from != Listener::Public);
-        let (public, other) = (is_ready(Listener::Public), others.map(is_ready).any(|ready| ready));
+        let mut others = Listener::ALL.into_iter().filter(|from| *from != Listener::Public);
+        let (public, other) = (is_ready(Listener::Public), others.any(is_ready));
         let accept_at = self.accepts_at(now);
         if self.pending || other || (public && accept_at <= now) || self.reload.is_reading() {
             return Some(Duration::ZERO);

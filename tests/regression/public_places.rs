@@ -36,9 +36,12 @@ fn frames(mut heard: &[u8]) -> usize {
 }
 
 fn ends(world: &World) -> Vec<CloseReason> {
-    let reason = |event: &Event| match event {
-        Event::Closed { reason, .. } | Event::Ended { reason, .. } => Some(*reason),
-        _ => None,
+    let reason = |event: &Event| {
+        if let Event::Closed { reason, .. } | Event::Ended { reason, .. } = event {
+            Some(*reason)
+        } else {
+            None
+        }
     };
     world.events.iter().filter_map(reason).collect()
 }
