@@ -50,13 +50,13 @@ fn resume_of(request: &Request<'_, '_>) -> Result<Resume, Malformed> {
     Ok(Resume { since: last_event_id.or(resume.since), ..resume })
 }
 
-/// Appends what a stream begins with: the position behind which the client reads everything, and
-/// the word that something is lost to it if that is so.
+/// Appends the one event with which a stream begins. Its id is the position behind which the client
+/// reads everything; if something is lost to the client, the same event says so. A client that was
+/// cut off after the id alone would come back with that, and never be told.
 fn write_beginning(start: &Start, out: &mut Vec<u8>) {
     let position = start.position.text();
-    sse::opening(position.as_str(), out);
     match start.recovery {
-        None | Some(Recovery::Whole) => {}
+        None | Some(Recovery::Whole) => sse::opening(position.as_str(), out),
         Some(Recovery::Gone | Recovery::Unknown) => sse::reset(position.as_str(), out),
     }
 }
@@ -111,8 +111,9 @@ impl<S: Socket> Server<S> {
         self.respond(now, slot, request, answer);
     }
 
-    /// Lets a reader into `channel`, or says why not. A HEAD is told what a GET would be, and
-    /// counts for nothing.
+    /// Lets a reader into `channel`, or says why not. A HEAD counts for nothing, and is told what a
+    /// GET would be, as far as that is known: where a ring is still to be filled, only filling it
+    /// shows that it holds less than what is kept.
     fn open_stream(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, channel: &str) {
         let resume = match resume_of(request) {
             Ok(resume) => resume,
@@ -141,7 +142,7 @@ impl<S: Socket> Server<S> {
             }
             Err(Turned::OverShare) => return self.put_off(now, slot, request, Refusal::Replays),
         };
-        let mut beginning = Vec::with_capacity(2 * sse::NOTICE_BYTES_MAX);
+        let mut beginning = Vec::with_capacity(sse::NOTICE_BYTES_MAX);
         write_beginning(&start, &mut beginning);
         let first_comment = self.first_ping();
         let client = self.client(slot);
