@@ -30,6 +30,7 @@
 //! coming                   where whoever comes begins, and that coming back leaves no seam
 //! past                     what is kept of what was said, and who must be sent it again
 //! turns                    whose word it was
+//! backend receipts         what backends ask of the admin listener, and what they are told
 //! rest pulse calm          what must hold after a turn, of who lives, when nobody begins anything
 //! due promise              by how much the server may be late: in time, in turns
 //! tally                    what many runs have come to
@@ -61,6 +62,8 @@ mod packet;
 mod past;
 #[path = "sim/person.rs"]
 mod person;
+#[path = "sim/receipts.rs"]
+mod receipts;
 #[path = "sim/socket.rs"]
 mod socket;
 #[path = "sim/tally.rs"]

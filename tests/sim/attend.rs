@@ -129,7 +129,7 @@ impl Oracle {
             // Held against who else is there when it was told.
             R::GaveWay => channel.is_empty(),
             R::GoingAway => self.drain_began_ms.is_some(),
-            R::Disconnected => false,
+            R::Disconnected => self.receipts.closes_any(),
             R::Silent => channel.is_empty() && duration_ms >= limits::CONNECT_LIMIT.as_millis(),
             // Its connection's end, which is held against what happened there.
             R::BodyTimeout | R::MessageTimeout => true,

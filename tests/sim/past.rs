@@ -164,17 +164,7 @@ impl Past {
     /// Somebody has come, who would find the log of what plain readers get with so many messages.
     /// If a ring is made for it, whether that is filled.
     pub(crate) fn join(&mut self, dialect: Dialect, behind: usize, scarce: bool, paid: Allowed) {
-        if !self.is_alive {
-            self.is_alive = true;
-            self.lives.push(Life {
-                epoch: None,
-                first: behind,
-                words: Vec::new(),
-                members: 0,
-                readers: Default::default(),
-                lacking: Default::default(),
-            });
-        }
+        self.open(behind);
         let life = self.lives.last_mut().expect("it was just made");
         life.members += 1;
         let readers = &mut life.readers[dialect as usize];
@@ -186,6 +176,21 @@ impl Past {
                 Allowed::Perhaps => (0, newest),
                 Allowed::Yes => (0, if scarce { newest } else { 0 }),
             };
+        }
+    }
+
+    /// Somebody is about to say something who is no member, and is kept.
+    pub(crate) fn open(&mut self, behind: usize) {
+        if !self.is_alive {
+            self.is_alive = true;
+            self.lives.push(Life {
+                epoch: None,
+                first: behind,
+                words: Vec::new(),
+                members: 0,
+                readers: Default::default(),
+                lacking: Default::default(),
+            });
         }
     }
 
