@@ -1,30 +1,29 @@
-//! Which command was given, carried out: run, `check`, `health`, or printing help.
+//! Which command was given, carried out: run, `check`, `health`, `doctor`, `top`, or printing help.
 //!
 //! Deals with what is left once `config` has read the command line: printing, probing a running
 //! server, the exit code. Running the server is the shell's, handed in as a function, so that this
 //! file knows no event loop.
 //!
 //! The surprise: everything is written with its errors ignored. Somebody reads this output through
-//! `head`, or has closed it; neither is a reason to panic or to change the exit code. And this is
-//! the one place outside of the shell that opens sockets and reads the clock: a probe is a
-//! blocking client of its own, in a process that runs no server.
+//! `head`, or has closed it; neither is a reason to panic or to change the exit code.
 
 use core::fmt;
 use std::ffi::OsString;
-use std::io::{self, Read, Write};
-use std::net::TcpStream;
-use std::path::Path;
+use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use socket2::{Domain, SockAddr, Socket, Type};
-
+use crate::client::{self, Deadline};
 use crate::config::{self, Command, Config, Endpoint, HealthUrl, Machine};
+use crate::doctor;
 use crate::settings::AdminToken;
 use crate::text::{Composed, Line, shown, shown_text};
 
 /// Exit code for values that contradict each other, or the machine (`EX_CONFIG` of sysexits).
 const EXIT_CONTRADICTION: u8 = 78;
+
+/// Exit code of `elbow doctor` and `elbow top` when there is nobody to ask.
+const EXIT_CANNOT_ASK: u8 = 2;
 
 /// The most bytes of the line that says what is wrong.
 const LINE_BYTES_MAX: usize = 2048;
@@ -76,6 +75,19 @@ pub fn execute(
                 1
             }
         },
+        Ok(Command::Doctor { asked, json }) => {
+            doctor::doctor(&asked, json, out).unwrap_or_else(|why| {
+                complain(err, format_args!("{}", Composed(&why)));
+                EXIT_CANNOT_ASK
+            })
+        }
+        Ok(Command::Top(asked)) => {
+            let why = doctor::top(&asked, out);
+            why.map_or(0, |why| {
+                complain(err, format_args!("{}", Composed(&why)));
+                EXIT_CANNOT_ASK
+            })
+        }
         Ok(Command::Print(text)) => {
             say(out, &text);
             0
@@ -137,58 +149,9 @@ pub fn probe(url: &HealthUrl) -> Result<(), String> {
 /// Sends the request and returns the beginning of the answer, as far as it was read when the status
 /// line was whole, the peer closed, or the buffer was full.
 fn ask(url: &HealthUrl, deadline: &Deadline) -> io::Result<Vec<u8>> {
-    let (mut stream, host) = match &url.address {
-        Endpoint::Ip(address) => {
-            (TcpStream::connect_timeout(address, deadline.left()?)?.into(), address.to_string())
-        }
-        Endpoint::Unix(path) => (connect_unix(path, deadline)?, "localhost".to_owned()),
-    };
-    let path = &url.path;
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
-    stream.set_write_timeout(Some(deadline.left()?))?;
-    stream.write_all(request.as_bytes())?;
-    let mut answer = vec![0; ANSWER_BYTES_MAX];
-    let mut filled = 0;
-    while filled < answer.len() && !answer[..filled].contains(&b'\n') {
-        stream.set_read_timeout(Some(deadline.left()?))?;
-        match stream.read(&mut answer[filled..]) {
-            Ok(0) => break,
-            Ok(taken) => filled += taken,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    answer.truncate(filled);
-    Ok(answer)
-}
-
-/// Connects to a Unix socket. One whose backlog is full is waited for until the deadline.
-fn connect_unix(path: &Path, deadline: &Deadline) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    // The time to write is the time to connect, too (socket(7)).
-    socket.set_write_timeout(Some(deadline.left()?))?;
-    socket.connect(&SockAddr::unix(path)?)?;
-    Ok(socket)
-}
-
-/// The instant at which a blocking probe gives up, by the real clock.
-struct Deadline {
-    begin: Instant,
-    length: Duration,
-}
-
-impl Deadline {
-    #[expect(clippy::disallowed_methods, reason = "a blocking client outside of the core")]
-    fn after(length: Duration) -> Deadline {
-        Deadline { begin: Instant::now(), length }
-    }
-
-    /// Time that is left; never zero, which a socket would take for no timeout at all. Once none is
-    /// left, an error of kind `TimedOut`.
-    fn left(&self) -> io::Result<Duration> {
-        let left = self.length.checked_sub(self.begin.elapsed()).filter(|left| !left.is_zero());
-        left.ok_or_else(|| io::ErrorKind::TimedOut.into())
-    }
+    let mut stream = client::connect(&url.address, deadline)?;
+    client::send_request(&mut stream, (&url.address, &url.path), None, deadline)?;
+    client::read_until(&mut stream, ANSWER_BYTES_MAX, deadline, |answer| answer.contains(&b'\n'))
 }
 
 /// Writes to `to` what is wrong, in one line of at most `LINE_BYTES_MAX` bytes, whatever the

@@ -157,8 +157,10 @@
 //! server.check();
 //! ```
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod conn;
+pub mod doctor;
 pub mod feed;
 pub mod hub;
 pub mod id;

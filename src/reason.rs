@@ -139,6 +139,19 @@ impl CloseReason {
         }
     }
 
+    /// The reasons that a PROXY header can be, or its lack.
+    pub const OF_PROXY_HEADERS: [CloseReason; 4] = [
+        CloseReason::ProxyInvalid,
+        CloseReason::ProxyMissing,
+        CloseReason::ProxyUntrusted,
+        CloseReason::ProxyTimeout,
+    ];
+
+    /// The words for this reason as one word, a label of metrics: `_` stands for each space.
+    pub fn label_bytes(self) -> impl Iterator<Item = u8> {
+        self.text().bytes().map(|byte| if byte == b' ' { b'_' } else { byte })
+    }
+
     /// The close frame that tells a WebSocket client of this reason: header (opcode 8, unmasked),
     /// status code, words. `None` where there is nobody to tell or nothing may be said.
     pub fn close_frame(self) -> Option<&'static [u8]> {

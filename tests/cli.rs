@@ -4,6 +4,11 @@
 //! Method: the binary's own entry with buffers for streams and a closure for the server; a probe
 //! against sockets on loopback that answer by a script of their own.
 
+#[path = "cli/asked.rs"]
+mod asked;
+#[path = "cli/doctor.rs"]
+mod doctor;
+
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -37,6 +42,10 @@ struct Outcome {
 }
 
 fn execute(args: &[&str]) -> Outcome {
+    execute_with(args, |_| None)
+}
+
+fn execute_with(args: &[&str], env: impl Fn(&str) -> Option<String>) -> Outcome {
     let args = std::iter::once("elbow").chain(args.iter().copied()).map(OsString::from);
     let ran = Cell::new(false);
     let run = |_config, _machine| {
@@ -44,7 +53,7 @@ fn execute(args: &[&str]) -> Outcome {
         3
     };
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let exit_code = cli::execute(args, |_| None, (MACHINE, no_token), run, &mut out, &mut err);
+    let exit_code = cli::execute(args, env, (MACHINE, no_token), run, &mut out, &mut err);
     let text = |bytes| String::from_utf8(bytes).expect("all output is UTF-8");
     Outcome { exit_code, out: text(out), err: text(err), ran: ran.get() }
 }

@@ -336,7 +336,7 @@ fn a_flag_that_help_or_a_warning_names_is_there() {
     let args = ["--proxy-protocol", "optional", "--proxy-trust", "::/0", "--listen", "[::]:1"];
     let report = config_on(&machine, &args, &[]).report(&machine);
     let text = format!("{} {report}", config::help());
-    let others = ["--help", "--version", "--url"];
+    let others = ["--help", "--version", "--url", "--json", "--admin-listen", "--admin-token-file"];
     let mut seen = 0;
     for word in text.split(|c: char| !c.is_ascii_lowercase() && c != '-') {
         if word.starts_with("--") && word.len() > 2 && !others.contains(&word) {

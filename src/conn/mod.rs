@@ -37,7 +37,7 @@ use crate::membership::Membership;
 use crate::outbound::{CloseFrame, Outbound, Source};
 use crate::pool::{BufferId, Pool};
 use crate::reason::CloseReason;
-use crate::settings::{Settings, UNIX_PEER};
+use crate::settings::{ProxyMode, Settings, UNIX_PEER};
 use crate::site::AssetId;
 use crate::time::{Duration, Instant};
 use crate::wire::sse;
@@ -92,7 +92,6 @@ pub struct Conn {
 impl Conn {
     /// A connection that was just accepted from `peer`, an address in its canonical form.
     pub fn new(cx: &Cx<'_>, listener: Listener, peer: SocketAddr) -> Conn {
-        use crate::settings::ProxyMode;
         let now = cx.now.mono;
         let phase = match listener {
             Listener::Public if cx.settings.proxy == ProxyMode::Off => {
@@ -145,12 +144,23 @@ impl Conn {
         }
     }
 
-    /// Notes that bytes arrived at `now`, so the peer is alive.
-    pub fn heard(&mut self, now: Instant) {
+    /// Notes that bytes arrived at `now`, so the peer is alive. Returns how long a ping has waited
+    /// for that, if one has.
+    pub fn heard(&mut self, now: Instant) -> Option<Duration> {
         self.heard_at = now;
-        if let Phase::WebSocket(ws) = &mut self.phase {
-            ws.heard();
+        match &mut self.phase {
+            Phase::WebSocket(ws) => ws.heard(now),
+            Phase::Proxy(_)
+            | Phase::Http(_)
+            | Phase::Exchange(_)
+            | Phase::Stream(_)
+            | Phase::Leaving(_) => None,
         }
+    }
+
+    /// For how long nothing has come from the peer.
+    pub fn silence(&self, now: Instant) -> Duration {
+        now.since(self.heard_at)
     }
 
     /// Notes that the peer has sent bytes that are not taken in yet. So the peer is alive, and
@@ -485,6 +495,16 @@ impl Conn {
             Phase::Stream(stream) => stream.is_open(),
             Phase::Proxy(_) | Phase::Http(_) | Phase::Exchange(_) | Phase::Leaving(_) => false,
         }
+    }
+
+    /// Whether a PROXY header was read here, and behind it only requests are expected so far.
+    pub fn has_passed_header(&self, settings: &Settings) -> bool {
+        let is_headed = match self.listener {
+            Listener::Public => settings.proxy != ProxyMode::Off,
+            Listener::Health => true,
+            Listener::Admin => false,
+        };
+        is_headed && matches!(&self.phase, Phase::Http(_))
     }
 
     /// Whether this is an event stream.

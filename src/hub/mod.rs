@@ -698,6 +698,11 @@ impl Hub {
         self.channels.len()
     }
 
+    /// No channel has a number from this one on.
+    pub fn places(&self) -> usize {
+        self.channels.capacity()
+    }
+
     /// Whether there is no channel.
     pub fn is_empty(&self) -> bool {
         self.channels.is_empty()

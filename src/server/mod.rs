@@ -28,6 +28,7 @@ mod members;
 mod places;
 mod publish;
 mod session;
+mod survey;
 
 use core::net::SocketAddr;
 
@@ -37,6 +38,7 @@ use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 pub use event::{AGENT_BYTES_MAX, Access, Denial, Event};
 pub use publish::{DEFERRED_MAX, Ticket, Unplaced};
+pub use survey::LOOKS_PER_TURN;
 
 use crate::conn::Conn;
 use crate::hub::{HashKey, Hub, Repeats, Sessions};
@@ -52,11 +54,13 @@ use connections::Connections;
 
 use self::disconnect::Disconnects;
 use self::http::respond::Responder;
+use self::http::watch::Watchers;
 use self::io::budget::ReadBudget;
 use self::io::read::Reading;
 use drain::Drain;
 use gate::Gate;
 use publish::Elsewhere;
+use survey::Survey;
 
 /// A stream socket that never blocks. Methods take `&self`, as a socket's do in the kernel.
 pub trait Socket {
@@ -93,6 +97,8 @@ pub struct Server<S> {
     sessions: Sessions,
     site: Site,
     metrics: Metrics,
+    survey: Survey,
+    watchers: Watchers,
     /// Sessions of every kind: plain WebSockets, event streams and Engine.IO sessions.
     session_count: usize,
     reading: Reading,
@@ -140,6 +146,8 @@ impl<S: Socket> Server<S> {
             sessions: Sessions::new(now.mono, sids, limits),
             site,
             metrics: Metrics::default(),
+            survey: Survey::new(now),
+            watchers: Watchers::new(limits.admin_connections_max),
             session_count: 0,
             reading: Reading::new(),
             elsewhere: None,
@@ -187,13 +195,15 @@ impl<S: Socket> Server<S> {
         self.expire(now);
         self.run_drain(now);
         self.run_disconnects(now);
+        self.run_watchers(now);
         self.run_resumed(now);
         self.flush_pass(now, batch);
         self.reap(now);
         self.reading.budget = ReadBudget::of_turn();
         self.connections.next_turn();
+        self.survey.keep_past(now.mono, &self.metrics);
         self.gate.judge(&self.settings.limits);
-        let is_told = self.disconnects.is_telling();
+        let is_told = self.disconnects.is_telling() || self.watchers.are_there();
         is_told || self.connections.is_busy() || self.sessions.has_answers() || self.hub.is_active()
     }
 

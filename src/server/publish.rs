@@ -23,6 +23,7 @@ use crate::conn::Conn;
 use crate::hub::envelope::{self, Content};
 use crate::hub::{JoinError, Message, PlainForm, PublishError, RepeatId, Said, plain_form};
 use crate::id::{ChannelId, ConnId, SessionId};
+use crate::metrics::{By, Unsaid};
 use crate::outbound::CloseFrame;
 use crate::pool::{BufferId, Pool};
 use crate::position::Position;
@@ -199,6 +200,7 @@ impl<S: Socket> Server<S> {
                 .unwrap_or(Err(PublishError::NoMemory)),
         };
         if let Err(error) = said {
+            self.refuse_word(error);
             self.refuse_late_word(now, speaker, error.reason());
         }
         if let Some((ticket, (Speaker::Backend(_, repeat), _))) = ticket.zip(speaker) {
@@ -309,11 +311,14 @@ impl<S: Socket> Server<S> {
         self.reading.spoke = true;
         if let Some(elsewhere) = &mut self.elsewhere {
             if !self.hub.fits(channel, message) {
-                return Outcome::Refused(PublishError::TooBig);
+                return self.refuse_word(PublishError::TooBig);
             }
             let name = self.hub.channel(channel).name();
             let outcome = elsewhere.defer(&mut self.pool, name, message, (speaker, client));
             self.close_if_full();
+            if let Outcome::Refused(error) = outcome {
+                return self.refuse_word(error);
+            }
             return outcome;
         }
         match self.hub.publish(&mut self.pool, now.mono, channel, message) {
@@ -321,8 +326,17 @@ impl<S: Socket> Server<S> {
                 self.said(now, Some(channel), Some((speaker, client)), message);
                 Outcome::Published { position }
             }
-            Err(error) => Outcome::Refused(error),
+            Err(error) => self.refuse_word(error),
         }
+    }
+
+    /// Counts a message that is said to nobody.
+    fn refuse_word(&mut self, error: PublishError) -> Outcome {
+        self.metrics.count_unsaid(match error {
+            PublishError::TooBig => Unsaid::TooBig,
+            PublishError::NoMemory => Unsaid::NoMemory,
+        });
+        Outcome::Refused(error)
     }
 
     /// Says an event in `channel`, with the form that it has for plain WebSockets.
@@ -334,16 +348,21 @@ impl<S: Socket> Server<S> {
         event: &socketio::Event<'_>,
         attachments: &[&[u8]],
     ) -> Outcome {
-        self.in_plain_form(event, attachments, |server, message| {
+        let outcome = self.in_plain_form(event, attachments, |server, message| {
             server.publish(now, speaker, channel, message)
-        })
-        .unwrap_or(Outcome::Refused(PublishError::NoMemory))
+        });
+        outcome.unwrap_or_else(|| self.refuse_word(PublishError::NoMemory))
     }
 
     /// A channel that has no memory for a greeting does without.
     fn greet(&mut self, now: Now, channel: ChannelId, message: &Message<'_>) -> Outcome {
         match self.hub.publish(&mut self.pool, now.mono, channel, message) {
-            Ok(position) => Outcome::Published { position },
+            Ok(position) => {
+                // The newcomer is a member already, and begins behind its own greeting.
+                let others = self.hub.channel(channel).greeted().saturating_sub(1);
+                self.metrics.greetings_sent += others;
+                Outcome::Published { position }
+            }
             Err(error) => {
                 self.metrics.greetings_dropped += 1;
                 Outcome::Refused(error)
@@ -411,10 +430,14 @@ impl<S: Socket> Server<S> {
         speaker: Option<(Speaker, SocketAddr)>,
         message: &Message<'_>,
     ) {
-        self.metrics.messages_published += 1;
+        self.metrics.count_published(match speaker {
+            Some((Speaker::Conn(_), _)) => By::WebSocket,
+            Some((Speaker::Session(..), _)) => By::SocketIo,
+            Some((Speaker::Backend(..), _)) => By::Admin,
+            Some((Speaker::Server, _)) | None => By::Backplane,
+        });
         let Some((speaker, client)) = speaker else { return };
         self.report(client, message);
-        self.metrics.messages_of_backends += u64::from(matches!(speaker, Speaker::Backend(..)));
         let Some(channel) = channel else { return };
         match speaker {
             Speaker::Conn(id) if self.connections.lives(id) => {

@@ -219,8 +219,8 @@ impl Report {
             "{why}: {} connections, {} sessions, {} requests, {} messages in, {} out; {} left",
             metrics.connections_accepted,
             metrics.sessions_opened,
-            metrics.requests,
-            metrics.messages_published,
+            metrics.requests.total(),
+            metrics.messages_published(),
             metrics.messages_delivered,
             server.connections(),
         );

@@ -4,6 +4,7 @@ use super::history::keeping;
 use super::{Client, World, frame};
 use elbow::id::ConnId;
 use elbow::limits::{BODY_LIMIT, CONNECTIONS_ADMIN};
+use elbow::metrics::By;
 use elbow::server::{Event, Listener};
 use elbow::settings::{AdminToken, ProxyMode};
 use elbow::time::Duration;
@@ -235,8 +236,8 @@ fn what_a_backend_says_is_heard_by_every_dialect() {
     assert!(v1.heard().ends_with(told.as_bytes()));
     let heard = String::from_utf8(poll.heard()).expect("text");
     assert!(heard.ends_with("42[\"chat message\",\"grüß\"]"), "{heard}");
-    assert_eq!(world.server.metrics().messages_of_backends, 1);
-    assert_eq!(world.server.metrics().messages_published, 1);
+    assert_eq!(world.server.metrics().published(By::Admin), 1);
+    assert_eq!(world.server.metrics().messages_published(), 1);
 
     let bytes = "Content-Type: application/octet-stream\r\n";
     let answer = world.asked(&post("/publish/default", bytes, 2), b"\xff\x00");
@@ -280,7 +281,7 @@ fn an_event_has_its_name_and_its_arguments() {
         assert!(told.ends_with(heard), "{told}");
     }
     assert_eq!(plain.heard(), b"\x81\x02hi", "only a chat message with a text is one for them");
-    let published = world.server.metrics().messages_published;
+    let published = world.server.metrics().messages_published();
     for (event, arguments) in [
         ("connect", "[]"),
         ("disconnecting", "[1]"),
@@ -312,7 +313,7 @@ fn an_event_has_its_name_and_its_arguments() {
     assert_eq!(world.asked(&post("/publish/default?event=a", bytes, 2), b"[]").status, 400);
     let answer = world.publish("/publish/default?event=a", b"[\"\xff\"]");
     assert_eq!(answer.status, 400);
-    assert_eq!(world.server.metrics().messages_published, published, "nothing of it was said");
+    assert_eq!(world.server.metrics().messages_published(), published, "nothing of it was said");
 }
 
 #[test]

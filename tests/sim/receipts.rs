@@ -69,7 +69,7 @@ impl Oracle {
         let log = self.channels.entry(word.channel.clone()).or_default();
         log.past.end_if_over(now_ms, limits);
         if limits.history.is_some() {
-            log.past.open(log.plain.len());
+            log.past.open(log.plain.len(), climate.settings.recovers());
         }
         let when = (now_ms, self.turn);
         let said = log.push(when, word.args.as_deref(), word.spoken.clone(), word.plain.clone());

@@ -11,7 +11,7 @@ use super::Source;
 use std::collections::BTreeMap;
 
 /// The files of `server/` that have methods of `Server`, each above those that it may call.
-const ORDER: [&str; 32] = [
+const ORDER: [&str; 34] = [
     "mod",
     "drain",
     "disconnect",
@@ -30,6 +30,7 @@ const ORDER: [&str; 32] = [
     "http/stream",
     "http/admin",
     "http/backend",
+    "http/watch",
     "http/probe",
     "admission",
     "places",
@@ -43,6 +44,7 @@ const ORDER: [&str; 32] = [
     "http/receipt",
     "http/respond",
     "http/cors",
+    "survey",
     "connections",
 ];
 

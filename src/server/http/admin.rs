@@ -4,6 +4,7 @@
 //!   a page's?  ─► 403        /healthz, /readyz   ─► a probe's answer, to anybody else
 //!   no token?  ─► 401        /publish/CHANNEL    ─► `backend`
 //!                            /disconnect         ─► `disconnect`
+//!                            /metrics, /status   ─► `watch`
 //!                            anything else       ─► 404
 //! ```
 //!
@@ -15,6 +16,7 @@
 
 use super::probe::Probe;
 use super::respond::{Answer, Field, NO_STORE};
+use super::watch::View;
 use crate::hub::is_channel_name;
 use crate::server::disconnect::Whom;
 use crate::server::{Denial, Server, Socket};
@@ -83,6 +85,15 @@ impl<S: Socket> Server<S> {
         let is_publish = request.path.starts_with("/publish/");
         let path = http::percent_decode(request.path, &mut decoded);
         let channel = path.and_then(|path| path.strip_prefix("/publish/"));
+        if let Some(view) = View::at(request) {
+            return match request.method {
+                Method::Get | Method::Head => self.answer_watcher(now, slot, request, view),
+                Method::Options => self.answer_options(now, slot, request, ALLOW_READ),
+                Method::Post | Method::Put | Method::Delete | Method::Trace | Method::Patch => {
+                    self.respond(now, slot, request, Answer::plain(405).with(&[ALLOW_READ]));
+                }
+            };
+        }
         match (request.method, request.path) {
             (Method::Options, "/disconnect") => {
                 self.answer_options(now, slot, request, ALLOW_POST);

@@ -18,6 +18,7 @@ use super::probe::Probe;
 use crate::conn::{Cx, Next, Remembered, Requester, Role};
 use crate::id::SessionId;
 use crate::limits;
+use crate::metrics::{Kind, Refusal};
 use crate::pool::{BufferId, Pool};
 use crate::server::event::Spare;
 use crate::server::{AGENT_BYTES_MAX, Access, Denial, Event, Server, Socket};
@@ -336,8 +337,19 @@ impl<S: Socket> Server<S> {
 
     /// Says in the log which rule refuses a request for a WebSocket or a session.
     pub(in crate::server) fn report_denial(&mut self, slot: u32, denial: Denial) {
+        self.metrics.count_refused(match denial {
+            Denial::Origin(_) | Denial::Origins | Denial::NoOrigin => Refusal::Origin,
+            Denial::Host(_) => Refusal::Host,
+            Denial::Rule(_) => Refusal::Protocol,
+        });
         let client = self.client(slot);
         self.events.push(&mut self.pool, Event::Denied { client, denial });
+    }
+
+    /// Counts a client that finds no room, and says in the log of what there is not enough.
+    pub(in crate::server) fn report_refusal(&mut self, client: SocketAddr, why: Refusal) {
+        self.metrics.count_refused(why);
+        self.events.push(&mut self.pool, Event::Refused { client, why: why.words() });
     }
 
     /// Refuses a session for want of room, and says so in the log.
@@ -346,11 +358,9 @@ impl<S: Socket> Server<S> {
         now: Now,
         slot: u32,
         request: &Request<'_, '_>,
-        why: &'static str,
+        why: Refusal,
     ) {
-        self.metrics.sessions_refused += 1;
-        let client = self.client(slot);
-        self.events.push(&mut self.pool, Event::Refused { client, why });
+        self.report_refusal(self.client(slot), why);
         let answer = Answer::plain(503).with(&[RETRY_AFTER]).letting(Lets::Read);
         self.respond(now, slot, request, answer);
     }
@@ -486,7 +496,7 @@ impl<S: Socket> Server<S> {
         let is_chunked = matches!(answer.content, Content::Chunks(_));
         let told = (!is_chunked).then_some(length);
         let head = self.responder.head(now, answer, grant, connection, told);
-        self.metrics.requests += 1;
+        self.metrics.requests.count(answer.status);
         self.connections.count_answer(slot);
         let (pool, metrics) = (&mut self.pool, &mut self.metrics);
         let mut cx = Cx { now, pool, metrics, settings: &self.settings };
@@ -519,13 +529,20 @@ impl<S: Socket> Server<S> {
         };
         let answer = Answer::plain(101).with(fields).of_type(None);
         let head = self.responder.head(now, &answer, None, Connection::Unsaid, None);
-        self.metrics.requests += 1;
+        self.metrics.requests.count(answer.status);
         let (pool, metrics) = (&mut self.pool, &mut self.metrics);
         let mut cx = Cx { now, pool, metrics, settings: &self.settings };
         let told = self.connections.change(slot, |conn| {
             conn.upgrade(&mut cx, opening.role, opening.first_ping);
             conn.out.push_own_parts(cx.pool, &[head, opening.own])
         });
+        self.connections.set_kind(
+            slot,
+            match opening.role {
+                Role::Member(..) => Kind::WebSocket,
+                Role::Session(_) | Role::Orphan => Kind::Carrier,
+            },
+        );
         self.send_opening(slot, opening);
         told
     }
@@ -543,7 +560,7 @@ impl<S: Socket> Server<S> {
     ) -> bool {
         let grant = Grant::for_request(request, &self.settings.origins, answer.lets);
         let head = self.responder.head(now, answer, grant, Connection::Close, None);
-        self.metrics.requests += 1;
+        self.metrics.requests.count(answer.status);
         let (pool, metrics) = (&mut self.pool, &mut self.metrics);
         let mut cx = Cx { now, pool, metrics, settings: &self.settings };
         let first_comment = opening.first_ping.unwrap_or(self.settings.limits.ping_interval);
@@ -551,6 +568,7 @@ impl<S: Socket> Server<S> {
             conn.begin_stream(&mut cx, opening.role, first_comment);
             conn.out.push_own_parts(cx.pool, &[head, opening.own])
         });
+        self.connections.set_kind(slot, Kind::Stream);
         self.send_opening(slot, opening);
         told
     }

@@ -64,7 +64,10 @@ impl<S: Socket> Server<S> {
             (Requester::Client | Requester::Health, Some(_)) => {
                 self.respond(now, slot, &request, Answer::plain(405).with(&[ALLOW_READ]));
             }
-            (Requester::Health, None) => self.respond(now, slot, &request, Answer::plain(404)),
+            (Requester::Health, None) => {
+                self.metrics.probes_failed += 1;
+                self.respond(now, slot, &request, Answer::plain(404));
+            }
             (Requester::Client, None) => self.answer_client(now, slot, &request),
         }
     }

@@ -145,7 +145,9 @@ impl<S: Socket> Server<S> {
             self.reading.budget.spend_bytes(arrived);
         }
         if arrived > 0 {
-            self.connections.change(id.slot, |conn| conn.heard(now.mono));
+            self.metrics.received_bytes += arrived as u64;
+            let answered = self.connections.change(id.slot, |conn| conn.heard(now.mono));
+            self.metrics.count_pong(answered);
         }
         self.receive(now, id, &mut buffer[..kept + arrived]);
         let marks = self.connections.marks(id.slot);

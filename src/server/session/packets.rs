@@ -13,6 +13,7 @@
 use crate::conn::{Conn, Purpose, TakenBody};
 use crate::hub::{Unfinished, pieces};
 use crate::id::{ConnId, SessionId};
+use crate::metrics::Unsaid;
 use crate::reason::{CloseReason, Farewell};
 use crate::server::http::respond::{Answer, NO_STORE};
 use crate::server::publish::{Outcome, Speaker};
@@ -96,7 +97,8 @@ impl<S: Socket> Server<S> {
     ) {
         let version = self.sessions.get(session).version;
         let is_pong = packet.kind == PacketType::Pong;
-        self.sessions.edit(session).heard(now.mono, is_pong);
+        let answered = self.sessions.edit(session).heard(now.mono, is_pong);
+        self.metrics.count_pong(answered);
         match (packet.kind, version) {
             (PacketType::Message, _) => self.take_engine_message(now, session, packet.data),
             (PacketType::Ping, Version::V3) => self.answer_ping(now, session, packet.data),
@@ -258,7 +260,7 @@ impl<S: Socket> Server<S> {
             (Events::Named(names), Name::Text(name)) => names.iter().any(|listed| name == **listed),
         };
         if !relayed {
-            self.metrics.events_ignored += 1;
+            self.metrics.count_unsaid(Unsaid::NotRelayed);
             return;
         }
         let channel = self.sessions.get(session).spaces[space].channel();
