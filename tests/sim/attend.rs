@@ -148,7 +148,7 @@ impl Oracle {
                 let age_ms = now_ms - began_ms.unwrap_or(now_ms);
                 self.drain_began_ms.is_some() || has_stayed(&climate.settings.limits, age_ms)
             }
-            R::Disconnected => false,
+            R::Disconnected => self.receipts.closes_any(),
             R::Silent => channel.is_empty() && duration_ms >= limits::CONNECT_LIMIT.as_millis(),
             // Its connection's end, which is held against what happened there.
             R::BodyTimeout | R::MessageTimeout => true,

@@ -36,7 +36,7 @@ use elbow::site::{File, Site};
 use elbow::time::{Instant, Now};
 
 use super::attack::{self, Attack};
-use super::client::{Client, Page, Scene};
+use super::client::{Ask, Client, Page, Scene};
 use super::climate::{self, Climate, Dice};
 use super::due::{FAREWELL_MS, RESTLESS_TURNS_MAX, WAKING_MS, wakeups_max};
 use super::oracle::{Oracle, Return, file};
@@ -170,6 +170,7 @@ impl World {
         climate::draw_streams(seed, &mut climate);
         climate::draw_recovery(seed, &mut climate);
         climate::draw_limits(seed, &mut climate);
+        climate::draw_backends(seed, &mut climate);
         let net = Net::new(Dice::new(dice.next()), climate.temper);
         let mut birth = [0; 32];
         birth.fill_with(|| dice.next() as u8);
@@ -356,7 +357,8 @@ impl World {
         let metrics = self.server.metrics();
         assert_eq!(self.server.connections(), 0);
         assert_eq!(self.server.sessions(), 0);
-        assert_eq!(self.server.pool().lent_bytes(), 0, "memory that nobody holds");
+        let remembered = self.server.remembered_bytes();
+        assert_eq!(self.server.pool().lent_bytes(), remembered, "memory that nobody holds");
         assert_eq!(metrics.connections_accepted, self.oracle.ended, "each has an end");
         // Whose first answer was never written may have had a session all the same.
         let shaking = |person: &&Person| person.hearing.opened_at_ms.is_none();
@@ -522,7 +524,8 @@ impl World {
         loop {
             let living = self.oracle.channels.iter().filter(|(_, log)| log.past.is_alive());
             let beside = living.clone().filter(|(name, _)| ***name != *"default").count() as u64;
-            assert_eq!(self.server.pool().lent_bytes(), beside * cost, "what is kept is paid for");
+            let lent = self.server.pool().lent_bytes() - self.server.remembered_bytes();
+            assert_eq!(lent, beside * cost, "what is kept is paid for");
             let over_ms = living.filter_map(|(_, log)| log.past.over_ms(&limits)).min();
             let Some(over_ms) = over_ms else { return };
             let due_ms = self.server.poll_timeout().map(Instant::as_millis);
@@ -672,6 +675,7 @@ impl World {
                 }
             }
         }
+        self.employ();
         let again_ms = self.now_ms() + 1 + self.dice.below(people.arrival_ms * 2);
         if !self.quiet {
             self.plan(again_ms, Action::Arrive);
@@ -684,6 +688,19 @@ impl World {
         let mut scene = self.scene();
         let client = Client::new(number, link, &mut scene);
         self.begin(client);
+    }
+
+    /// A backend comes, as long as there are fewer than the climate has.
+    fn employ(&mut self) {
+        let Some(backends) = self.climate.backends else { return };
+        let counts = |client: &&Client| client.ended.is_none() && client.is_backend();
+        let live = self.clients.iter().filter(counts).count() as u64;
+        if live < backends.most && self.clients.len() < CONNECTIONS_MAX && self.dice.chance(500) {
+            let number = self.clients.len();
+            let link = Link::new(number, &self.net);
+            let client = Client::backend(number, link, &mut self.scene(), backends);
+            self.introduce(client);
+        }
     }
 
     /// A plain WebSocket that has gone comes back, unless everything is over.
@@ -876,6 +893,12 @@ impl World {
         let was_gone = self.clients[number].gone;
         let (client, mut scene) = self.client_on_stage(number);
         let next = client.act(&mut scene);
+        let now_ms = self.now_ms();
+        for order in &self.clients[number].orders {
+            if let Ask::Disconnect(channel) = &order.ask {
+                self.oracle.receipts.may_close(now_ms, channel);
+            }
+        }
         self.breathe(number);
         if self.clients[number].gone && !was_gone {
             self.plan_return(number);
