@@ -158,6 +158,7 @@ pub mod conn;
 pub mod feed;
 pub mod hub;
 pub mod id;
+pub mod keys;
 pub mod limits;
 pub mod membership;
 pub mod metrics;

@@ -20,7 +20,7 @@ use std::fs;
 use std::path::Path;
 
 /// A module of the crate's root and the floor it stands on (docs/ARCHITECTURE.md, *The house*).
-const FLOORS: [(&str, u8); 22] = [
+const FLOORS: [(&str, u8); 23] = [
     ("time", 0),
     ("limits", 0),
     ("id", 0),
@@ -38,6 +38,7 @@ const FLOORS: [(&str, u8); 22] = [
     ("metrics", 2),
     ("site", 2),
     ("settings", 2),
+    ("keys", 2),
     ("conn", 3),
     ("hub", 4),
     ("server", 5),
