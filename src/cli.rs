@@ -1,4 +1,4 @@
-//! Which command was given, carried out: run, `check`, `health`, or printing help.
+//! Which command was given, carried out: run, `check`, `health`, `token`, or printing help.
 //!
 //! Deals with what is left once `config` has read the command line: printing, probing a running
 //! server, the exit code. Running the server is the shell's, handed in as a function, so that this
@@ -6,20 +6,22 @@
 //!
 //! The surprise: everything is written with its errors ignored. Somebody reads this output through
 //! `head`, or has closed it; neither is a reason to panic or to change the exit code. And this is
-//! the one place outside of the shell that opens sockets and reads the clock: a probe is a
-//! blocking client of its own, in a process that runs no server.
+//! the one place outside of the shell that opens files and sockets and reads the clock: a probe and
+//! a token are made in a process that runs no server.
 
 use core::fmt;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use crate::config::{self, Command, Config, Endpoint, HealthUrl, Machine};
+use crate::config::{self, Command, Config, Endpoint, HealthUrl, Machine, TokenOrder};
+use crate::keys::{self, Keys};
 use crate::text::{Composed, Line, shown, shown_text};
 
 /// Exit code for values that contradict each other, or the machine (`EX_CONFIG` of sysexits).
@@ -30,6 +32,9 @@ const LINE_BYTES_MAX: usize = 2048;
 
 /// The most bytes that are read of the answer to a probe; its status line is at the beginning.
 const ANSWER_BYTES_MAX: usize = 512;
+
+/// The most bytes that are read of a file of keys.
+const KEY_BYTES_MAX: u64 = 64 * 1024;
 
 /// Carries out the command line of this process. `run` is called for the command that runs the
 /// server, and for no other; it returns the exit code when the server has stopped.
@@ -67,6 +72,7 @@ pub fn execute(
                 1
             }
         },
+        Ok(Command::Token(order)) => make_token(&order, out, err),
         Ok(Command::Print(text)) => {
             say(out, &text);
             0
@@ -82,6 +88,12 @@ pub fn execute(
 /// `--www` that does not exist is found only here, for reading the command line opens no file.
 fn check(config: &Config, machine: &Machine, out: &mut impl Write, err: &mut impl Write) -> u8 {
     say(out, &config.report(machine));
+    let paths = config.key_files.iter().map(|file| (file.kind, &*file.path));
+    if let Err((number, error)) = Keys::load(paths, read_key) {
+        let file = config.key_files[number].to_string();
+        complain(err, format_args!("--token-key {}: {error}", Composed(&file)));
+        return EXIT_CONTRADICTION;
+    }
     let missing = config.www.as_ref().filter(|folder| !folder.is_dir());
     match missing {
         Some(folder) => {
@@ -92,6 +104,40 @@ fn check(config: &Config, machine: &Machine, out: &mut impl Write, err: &mut imp
         }
         None => 0,
     }
+}
+
+/// Carries out `elbow token`: prints a token, and returns the exit code.
+fn make_token(order: &TokenOrder, out: &mut impl Write, err: &mut impl Write) -> u8 {
+    let secret = read_key(&order.key.path).map_err(|error| error.to_string());
+    let token = secret.and_then(|secret| {
+        let secret = secret.strip_suffix(b"\n").unwrap_or(&secret);
+        keys::token(secret, &order.claims(now_s())).map_err(|error| error.to_string())
+    });
+    match token {
+        Ok(token) => {
+            say(out, &format!("{token}\n"));
+            0
+        }
+        Err(error) => {
+            let file = order.key.to_string();
+            complain(err, format_args!("--key {}: {error}", Composed(&file)));
+            EXIT_CONTRADICTION
+        }
+    }
+}
+
+/// Reads a file of keys, of which no more is wanted than the largest that is taken.
+fn read_key(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(KEY_BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Seconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "a token is made outside of the core")]
+fn now_s() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// Asks a running server whether it is well. Blocks for at most the limit in `url`, all steps

@@ -223,6 +223,27 @@ impl Keys {
     }
 }
 
+impl Keys {
+    /// The keys of all files, each of which `read` reads, and how many keys of each were skipped,
+    /// because they are of another kind.
+    ///
+    /// # Errors
+    /// What is wrong with which of the files, by its number, in words that repeat nothing of it.
+    pub fn load<'f, P: 'f + ?Sized>(
+        files: impl IntoIterator<Item = (KeyKind, &'f P)>,
+        mut read: impl FnMut(&P) -> std::io::Result<Vec<u8>>,
+    ) -> Result<(Keys, Vec<usize>), (usize, String)> {
+        let mut keys = Keys::default();
+        let mut skipped = Vec::new();
+        for (number, (kind, path)) in files.into_iter().enumerate() {
+            let bytes = read(path).map_err(|error| (number, error.to_string()))?;
+            let others = keys.add_file(kind, &bytes);
+            skipped.push(others.map_err(|error| (number, error.to_string()))?);
+        }
+        Ok((keys, skipped))
+    }
+}
+
 /// A token with these claims, a JSON object, that is signed by HS256 with `secret`.
 ///
 /// # Errors

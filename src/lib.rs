@@ -48,6 +48,7 @@
 //! | [`site`] | the files that are served, in memory, in two generations |
 //! | [`metrics`] | counters, and histograms of how long things took |
 //! | [`settings`] | what the operator decided, as plain data |
+//! | [`keys`], [`visa`] | what tokens are checked with, and what they let somebody do |
 //! | [`wire`] | the codecs |
 //! | [`time`], [`limits`], [`id`], [`reason`] | instants, bounds, names, and every way to end |
 //! | [`work`] | what things cost, counted in test builds |
@@ -173,6 +174,7 @@ pub mod shell;
 pub mod site;
 pub mod text;
 pub mod time;
+pub mod visa;
 pub mod wheel;
 pub mod wire;
 pub mod work;

@@ -97,6 +97,26 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
         refused: ("*", GREETING),
     },
     Example {
+        name: "token-key",
+        taken: ("HS256:/a b, jwks:c:d", "hs256:/a b,jwks:c:d"),
+        refused: ("rs256:a", "allowed are hs256:FILE, es256:FILE, ed25519:FILE, jwks:FILE"),
+    },
+    Example {
+        name: "token-audience",
+        taken: ("https://a.example", "https://a.example"),
+        refused: ("a b", "allowed is a text without blanks, such as https://example.org"),
+    },
+    Example {
+        name: "token-issuer",
+        taken: ("a", "a"),
+        refused: ("a b", "allowed is a text without blanks, such as https://example.org"),
+    },
+    Example {
+        name: "anonymous",
+        taken: ("Join", "join"),
+        refused: ("some", "allowed is one of all, join, none"),
+    },
+    Example {
         name: "history",
         taken: ("0500", "500"),
         refused: ("16777217", "allowed is a whole number from 1 to 16777216, or off"),
@@ -238,7 +258,13 @@ fn every_option_is_shown_as_it_holds_whoever_asked_for_it() {
     for (option, Example { name, taken: (text, expected), .. }) in OPTIONS.iter().zip(EXAMPLES) {
         assert_eq!(option.name, name);
         // Recovery needs something that is kept.
-        let needed = if name == "recovery" { ("ELBOW_HISTORY", "1") } else { ("", "") };
+        let needed = match name {
+            "recovery" => ("ELBOW_HISTORY", "1"),
+            // Sets of keys are public.
+            "token-key" => ("ELBOW_TOKEN_AUDIENCE", "a"),
+            "token-audience" | "token-issuer" => ("ELBOW_TOKEN_KEY", "hs256:a"),
+            _ => ("", ""),
+        };
         // A flag without a value has one thing to say.
         if !option.value.is_empty() {
             let by_flag = config(&[&option.flag(), text], &[needed]);
@@ -320,7 +346,9 @@ fn a_flag_that_help_or_a_warning_names_is_there() {
     let args = ["--proxy-protocol", "optional", "--proxy-trust", "::/0", "--listen", "[::]:1"];
     let report = config_on(&machine, &args, &[]).report(&machine);
     let text = format!("{} {report}", config::help());
-    let others = ["--help", "--version", "--url"];
+    // Those of commands.
+    let mut others = vec!["--help", "--version", "--url", "--key", "--subject", "--join", "--say"];
+    others.extend(["--expires", "--audience", "--issuer"]);
     let mut seen = 0;
     for word in text.split(|c: char| !c.is_ascii_lowercase() && c != '-') {
         if word.starts_with("--") && word.len() > 2 && !others.contains(&word) {

@@ -8,6 +8,7 @@ use clap::{Arg, Command};
 
 use super::help::help;
 use super::options::OPTIONS;
+use super::token::TokenOrder;
 
 /// The option of `elbow health`; no variable speaks for it.
 pub(super) const URL: &str = "url";
@@ -24,6 +25,7 @@ pub(super) fn command() -> Command {
         .args_conflicts_with_subcommands(true)
         .subcommand(check)
         .subcommand(health)
+        .subcommand(TokenOrder::command())
         .override_help(help())
 }
 

@@ -12,7 +12,7 @@
 //! settled              from the texts of all options to the whole
 //! contradictions       what cannot hold together
 //! derived              defaults that depend on others
-//! help, health         the table for readers; whom `elbow health` asks
+//! help, health, token  the table for readers; whom `elbow health` asks; what `elbow token` makes
 //! options              the table: one row for each option
 //! row                  what a row makes: a value, and who it comes from
 //! value, words         the kinds of values
@@ -47,6 +47,7 @@ mod options;
 mod report;
 mod row;
 mod settled;
+mod token;
 mod value;
 mod words;
 
@@ -59,6 +60,8 @@ pub use option::Opt;
 pub use options::OPTIONS;
 pub use row::{Shown, ValueSource};
 pub use settled::Config;
+pub use token::TokenOrder;
+pub use value::KeyFile;
 pub use words::{IoUring, Lb};
 
 /// Which command was given, ready to be carried out.
@@ -70,6 +73,8 @@ pub enum Command {
     Check(Box<Config>),
     /// Probe a running server.
     Health(HealthUrl),
+    /// Print a token.
+    Token(Box<TokenOrder>),
     /// Print this to standard output and exit with 0: help, or the version.
     Print(String),
 }
@@ -95,6 +100,7 @@ pub fn parse(
                 .map_err(|allowed| Failure::bad_value("--url", text, &allowed)),
             None => HealthUrl::derive(env).map(Command::Health),
         },
+        Some(("token", matches)) => Ok(Command::Token(Box::new(TokenOrder::read(matches)?))),
         Some((_check, matches)) => {
             Ok(Command::Check(Box::new(Config::read(matches, &env, machine)?)))
         }

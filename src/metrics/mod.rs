@@ -6,6 +6,7 @@ mod histogram;
 pub use histogram::Histogram;
 
 use crate::reason::CloseReason;
+use crate::wire::token::Fault;
 
 /// What has happened since the start.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -35,6 +36,11 @@ pub struct Metrics {
     pub replays: [u64; 3],
     /// Upgrades refused with 503.
     pub sessions_refused: u64,
+    /// Who was not let in for want of a token or of a better one, by the number of the
+    /// [`Fault`].
+    pub tokens_refused: [u64; Fault::ALL.len()],
+    /// Messages that were said to nobody, because their publisher may only listen.
+    pub messages_unspoken: u64,
     /// PROXY headers whose address family is not TCP over IP; the socket's own address is the
     /// client's then.
     pub proxy_unknown: u64,

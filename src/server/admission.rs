@@ -41,6 +41,9 @@ pub(super) enum Turned {
 /// What the operator is told of an address that was just sent its share of what is kept.
 pub(super) const OVER_SHARE: &str = "this address was sent a ring of what is kept within a second";
 
+/// What the operator is told where the pool is empty.
+pub(super) const NO_MEMORY: &str = "--memory is used up";
+
 /// What a newcomer who names no channel may ask for.
 const USUAL: [Entrance<'static>; 2] =
     [Entrance::Channel(DEFAULT_CHANNEL, Dialect::Plain), Entrance::Session { polls: true }];
@@ -228,7 +231,7 @@ impl<S: Socket> Server<S> {
 pub(super) fn why(error: JoinError) -> &'static str {
     match error {
         JoinError::TooManyChannels => "--max-channels are in use",
-        JoinError::NoMemory => "--memory is used up",
+        JoinError::NoMemory => NO_MEMORY,
         JoinError::TooManyOfAddress => "a quarter of --max-channels is in use by this address",
         JoinError::NoMemoryOfAddress => {
             "a quarter of --memory is in use by the channels of this address"

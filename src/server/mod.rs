@@ -50,6 +50,7 @@ use crate::time::{Instant, Now};
 use connections::Connections;
 
 use self::http::respond::Responder;
+use self::http::token::Checks;
 use self::io::budget::ReadBudget;
 use self::io::read::Reading;
 use drain::Drain;
@@ -97,6 +98,8 @@ pub struct Server<S> {
     /// Messages whose order is decided elsewhere; `None` as long as it is decided here.
     elsewhere: Option<Elsewhere>,
     events: event::Queue,
+    /// The keys of tokens.
+    checks: Checks,
     responder: Responder,
     random: ChaCha20Rng,
     drain: Option<Drain>,
@@ -135,6 +138,7 @@ impl<S: Socket> Server<S> {
             reading: Reading::new(),
             elsewhere: None,
             events: event::Queue::default(),
+            checks: Checks::new(),
             responder: Responder::new(&settings.base_path, now),
             random,
             drain: None,
@@ -175,6 +179,7 @@ impl<S: Socket> Server<S> {
         self.expire(now);
         self.run_drain(now);
         self.run_resumed(now);
+        self.run_checks(now);
         self.flush_pass(now, batch);
         self.reap(now);
         self.reading.budget = ReadBudget::of_turn();

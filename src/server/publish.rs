@@ -59,6 +59,8 @@ pub(super) enum Outcome {
     },
     /// The message waits for its place in the order, under this ticket.
     Deferred(Ticket),
+    /// The message is said to nobody, because whoever says it may only listen.
+    MayNotSpeak,
     /// The message is said to nobody.
     Refused(PublishError),
 }
@@ -206,6 +208,10 @@ impl<S: Socket> Server<S> {
             Speaker::Session(session, _) => self.sessions.get(session).client.address(),
             Speaker::Server => return self.greet(now, channel, message),
         };
+        if !self.may_speak(speaker, channel) {
+            self.metrics.messages_unspoken += 1;
+            return Outcome::MayNotSpeak;
+        }
         self.reading.spoke = true;
         if let Some(elsewhere) = &mut self.elsewhere {
             if !self.hub.fits(channel, message) {
@@ -225,6 +231,15 @@ impl<S: Socket> Server<S> {
                 Outcome::Published { position }
             }
             Err(error) => Outcome::Refused(error),
+        }
+    }
+
+    /// Whether somebody may speak in a channel that it is in.
+    fn may_speak(&self, speaker: Speaker, channel: ChannelId) -> bool {
+        match speaker {
+            Speaker::Conn(id) => self.connections.conn(id.slot).may_speak(),
+            Speaker::Session(session, _) => self.sessions.get(session).may_speak(channel),
+            Speaker::Server => true,
         }
     }
 

@@ -26,7 +26,8 @@ pub const TOKEN_BYTES_MAX: usize = 4096;
 /// The most bytes of the subject (`sub`) of a token, escapes undone.
 pub const SUBJECT_BYTES_MAX: usize = 128;
 
-/// The most bytes that the rights of a token take where they are kept ([`Rights::write`]).
+/// The most bytes that the rights of a token take where they are kept ([`Rights::write`]), with
+/// what is kept beside them.
 pub const RIGHTS_BYTES_MAX: usize = 512;
 
 /// The most bytes that the parts of a token stand for.
@@ -76,10 +77,14 @@ impl Algorithm {
     }
 }
 
-/// Why a token is not taken.
+/// Why somebody is not let in by a token.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(u8)]
 pub enum Fault {
+    /// A token is needed, and there is none.
+    Missing,
+    /// The token is good, and does not let its bearer into the channel.
+    Channel,
     /// The request brings more than one token.
     Several,
     /// The token has more than [`TOKEN_BYTES_MAX`] bytes.
@@ -116,7 +121,9 @@ pub enum Fault {
 
 impl Fault {
     /// All variants, in the order of their numbers.
-    pub const ALL: [Fault; 16] = [
+    pub const ALL: [Fault; 18] = [
+        Fault::Missing,
+        Fault::Channel,
         Fault::Several,
         Fault::TooLong,
         Fault::Malformed,
@@ -138,6 +145,8 @@ impl Fault {
     /// The words for the log and for counters, in which nothing of the token is repeated.
     pub const fn text(self) -> &'static str {
         match self {
+            Fault::Missing => "no token",
+            Fault::Channel => "another channel",
             Fault::Several => "several tokens",
             Fault::TooLong => "too long",
             Fault::Malformed => "malformed",

@@ -142,6 +142,8 @@ impl Oracle {
             | R::KeepAliveTimeout
             | R::InvalidText
             | R::CloseTimeout
+            | R::TokenExpired
+            | R::MayNotSpeak
             | R::Replaced => false,
         };
         let heard_ms = now_ms - hearing.heard_ms();

@@ -6,7 +6,7 @@
 //! so that what a run shows can be told from the rest.
 
 use elbow::limits::{History, Limits};
-use elbow::settings::{Events, Greeting, ProxyMode, Settings, Trust};
+use elbow::settings::{Anonymous, Events, Greeting, Parties, ProxyMode, Settings, Trust};
 use elbow::time::Duration;
 use elbow::wire::base_path::BasePath;
 
@@ -332,6 +332,8 @@ fn draw_settings(dice: &mut Dice) -> Settings {
         },
         recovery: false,
         greeting: Some(Greeting::named("hi")),
+        parties: Parties::default(),
+        anonymous: Anonymous::All,
         report_messages: true,
     }
 }

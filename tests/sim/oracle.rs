@@ -244,7 +244,7 @@ impl Oracle {
         let is_line = matches!(event, Event::Request(_));
         assert!(is_line || self.denied.is_none(), "a refusal without a line");
         match event {
-            Event::Opened { client, channel } => {
+            Event::Opened { client, channel, .. } => {
                 let client = of(client);
                 self.opened(now_ms, climate, &mut clients[client], channel);
             }
@@ -629,6 +629,8 @@ impl Oracle {
             | R::InvalidText
             | R::MessageTooBig
             | R::TooSlow
+            | R::TokenExpired
+            | R::MayNotSpeak
             | R::Replaced => false,
         };
         assert!(legitimate, "a session that nobody used: {reason:?} after {duration_ms} ms");
@@ -826,6 +828,8 @@ impl Oracle {
             | R::ProxyUntrusted
             | R::ProtocolError
             | R::InvalidText
+            | R::TokenExpired
+            | R::MayNotSpeak
             | R::SocketFailed => client.reasons.allows(reason),
             R::MessageTooBig => {
                 // What has its place elsewhere stands in front of what the server looks at.

@@ -11,7 +11,7 @@ use super::Source;
 use std::collections::BTreeMap;
 
 /// The files of `server/` that have methods of `Server`, each above those that it may call.
-const ORDER: [&str; 28] = [
+const ORDER: [&str; 29] = [
     "mod",
     "drain",
     "deadline",
@@ -28,6 +28,7 @@ const ORDER: [&str; 28] = [
     "http/upgrade",
     "http/stream",
     "http/probe",
+    "http/token",
     "admission",
     "places",
     "publish",

@@ -11,4 +11,5 @@ mod probe;
 pub(super) mod respond;
 mod route;
 mod stream;
+pub(super) mod token;
 pub(super) mod upgrade;

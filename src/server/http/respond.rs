@@ -23,6 +23,7 @@ use crate::server::event::Spare;
 use crate::server::{AGENT_BYTES_MAX, Access, Denial, Event, Server, Socket};
 use crate::site::AssetId;
 use crate::time::{Duration, Now};
+use crate::visa::Visa;
 use crate::wire::base_path::BasePath;
 use crate::wire::http::{
     self, Body, Connection, DATE_BYTES, Framing, Method, Request, ResponseHead, Version,
@@ -108,6 +109,8 @@ impl<'a> Answer<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::server) struct Opening<'a> {
     pub(in crate::server) role: Role,
+    /// Until when a member may stay, and who it is. A session has a visa of its own.
+    pub(in crate::server) visa: Visa,
     /// How long after the last byte heard the first ping is due, or from now on the first comment
     /// of an event stream; `None` for a WebSocket that carries a session, which sends pings of its
     /// own.
@@ -121,7 +124,8 @@ pub(in crate::server) struct Opening<'a> {
 impl Opening<'_> {
     /// The beginning of a WebSocket that carries `session`.
     pub(in crate::server) fn of_session(session: SessionId) -> Opening<'static> {
-        Opening { role: Role::Session(session), first_ping: None, own: &[], lags: false }
+        let (role, visa) = (Role::Session(session), Visa::UNLIMITED);
+        Opening { role, visa, first_ping: None, own: &[], lags: false }
     }
 }
 
@@ -480,7 +484,7 @@ impl<S: Socket> Server<S> {
         let (pool, metrics) = (&mut self.pool, &mut self.metrics);
         let mut cx = Cx { now, pool, metrics, settings: &self.settings };
         let told = self.connections.change(slot, |conn| {
-            conn.upgrade(&mut cx, opening.role, opening.first_ping);
+            conn.upgrade(&mut cx, (opening.role, opening.visa), opening.first_ping);
             conn.out.push_own_parts(cx.pool, &[head, opening.own])
         });
         self.send_opening(slot, opening);
@@ -505,7 +509,7 @@ impl<S: Socket> Server<S> {
         let mut cx = Cx { now, pool, metrics, settings: &self.settings };
         let first_comment = opening.first_ping.unwrap_or(self.settings.limits.ping_interval);
         let told = self.connections.change(slot, |conn| {
-            conn.begin_stream(&mut cx, opening.role, first_comment);
+            conn.begin_stream(&mut cx, (opening.role, opening.visa), first_comment);
             conn.out.push_own_parts(cx.pool, &[head, opening.own])
         });
         self.send_opening(slot, opening);
