@@ -587,6 +587,34 @@ fn a_feed_holds_four_messages_and_the_memory_one_channel() {
 }
 
 #[test]
+fn rules_about_tokens_need_a_key_and_public_keys_an_audience() {
+    for (args, line) in [
+        (&["--anonymous", "none"][..], "--anonymous none (flag) contradicts --token-key none"),
+        (&["--token-audience", "a"], "--token-audience a (flag) contradicts --token-key none"),
+        (&["--token-issuer", "a"], "--token-issuer a (flag) contradicts --token-key none"),
+        (&["--token-key", "jwks:a"], "--token-key jwks:a (flag) contradicts --token-audience none"),
+        (
+            &["--token-key", "hs256:a", "--token-key", "es256:b", "--token-issuer", "i"],
+            "--token-key es256:b (flag) contradicts --token-audience none (default): allowed is",
+        ),
+        (&["--token-key", "ed25519:a"], "--token-key ed25519:a (flag) contradicts"),
+    ] {
+        let (exit_code, said) = failure(args, &[]);
+        assert_eq!(exit_code, 78, "{said}");
+        assert!(said.starts_with(line), "{said}");
+    }
+    let anonymous = |args: &[&str]| shown(&config(args, &[]), "anonymous");
+    assert_eq!(anonymous(&[]), "all (default)");
+    assert_eq!(anonymous(&["--anonymous", "join"]), "join (flag)");
+    assert_eq!(anonymous(&["--token-key", "hs256:a"]), "none (derived)");
+    assert_eq!(anonymous(&["--token-key", "hs256:a", "--anonymous", "all"]), "all (flag)");
+    let named = config(&["--token-key", "es256:a", "--token-audience", "b"], &[]);
+    assert_eq!(named.settings.parties.audience.as_deref(), Some("b"));
+    let many = vec!["hs256:a"; 17].join(",");
+    assert_eq!(failure(&["--token-key", &many], &[]).0, 2);
+}
+
+#[test]
 fn listeners_are_not_in_each_others_way() {
     let health = |address| failure(&["--health-listen", address], &[]);
     assert_eq!(

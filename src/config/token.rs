@@ -41,7 +41,7 @@ impl TokenOrder {
     pub(super) fn command() -> Command {
         let argument = |name, value| Arg::new(name).long(name).value_name(value);
         Command::new("token")
-            .arg(argument("key", "hs256:FILE").required(true))
+            .arg(argument("key", "hs256:FILE"))
             .arg(argument("subject", "TEXT"))
             .arg(argument("audience", "TEXT"))
             .arg(argument("issuer", "TEXT"))

@@ -79,8 +79,8 @@ impl<S: Socket> Server<S> {
     }
 
     /// Whether somebody may begin a session: by its token, if it shows one, and because there is
-    /// room. What the token lets it do, in a buffer that is lent from here on. `None` if it may not,
-    /// or not yet; then the request is dealt with.
+    /// room. What the token lets it do, in a buffer that is lent from here on. `None` if it may
+    /// not, or not yet; then the request is dealt with.
     fn welcome(
         &mut self,
         now: Now,
@@ -100,17 +100,17 @@ impl<S: Socket> Server<S> {
                 return None;
             }
         };
-        let why =
-            match (shown, self.lacks_room(Some(holder), Entrance::Session { polls: !upgrades })) {
-                (None, None) => return Some((Visa::UNLIMITED, None)),
-                (Some((visa, Some(pass))), None) => return Some((visa, Some(pass))),
-                (Some((_, Some(pass))), Some(why)) => {
-                    self.pool.give(pass);
-                    why
-                }
-                (Some((_, None)), None) => NO_MEMORY,
-                (Some((_, None)) | None, Some(why)) => why,
-            };
+        let entrance = Entrance::Session { polls: !upgrades };
+        let why = match (shown, self.lacks_room(Some(holder), entrance)) {
+            (None, None) => return Some((Visa::UNLIMITED, None)),
+            (Some((visa, Some(pass))), None) => return Some((visa, Some(pass))),
+            (Some((_, Some(pass))), Some(why)) => {
+                self.pool.give(pass);
+                why
+            }
+            (Some((_, None)), None) => NO_MEMORY,
+            (Some((_, None)) | None, Some(why)) => why,
+        };
         self.refuse_session(now, slot, request, why);
         None
     }
