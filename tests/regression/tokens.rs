@@ -303,7 +303,7 @@ fn a_stay_ends_when_the_token_expires() {
     world.pass(Duration::from_secs(10));
     assert_eq!(world.server.sessions(), 0);
     assert_eq!(world.ends(), [CloseReason::TokenExpired; 4]);
-    world.now.unix_s += 2;
+    world.now.unix_s += 31;
     assert_eq!(world.visit(&format!("/ws?token={good}"), "").2, "401");
     assert_eq!(world.faults(), [Fault::Expired]);
 }
