@@ -11,6 +11,7 @@ use elbow::time::Duration;
 use elbow::wire::base_path::BasePath;
 
 use super::attack::Attacks;
+use super::pass::Tokens;
 
 /// A small generator (splitmix64): the same seed, the same numbers.
 #[derive(Debug)]
@@ -125,6 +126,8 @@ pub(crate) struct Climate {
     /// The order of messages is decided elsewhere, which takes at most so long.
     pub(crate) order_ms_max: Option<u64>,
     pub(crate) returns: Option<Returns>,
+    /// The server has keys.
+    pub(crate) tokens: Option<Tokens>,
 }
 
 /// Plain WebSockets that want what was said before they came, and come back. Rates per mille.
@@ -185,6 +188,7 @@ impl Climate {
             attacks: Attacks::default(),
             order_ms_max: None,
             returns: None,
+            tokens: None,
             settings,
         }
     }

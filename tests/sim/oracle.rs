@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use elbow::limits;
 use elbow::reason::CloseReason;
-use elbow::server::{Access, Event};
+use elbow::server::{Access, Denial, Event};
 use elbow::text::cut_bytes;
 
 use super::client::{Client, Expected, Message, Notice, Page, Session};
@@ -279,7 +279,15 @@ impl Oracle {
             Event::Refused { client, why } => {
                 self.refused(climate, why, of(client), clients, people);
             }
-            Event::Denied { client, .. } => {
+            Event::Denied { client, denial } => {
+                if let Denial::Token(fault) = denial {
+                    let number = of(client);
+                    let pass = match clients[number].person {
+                        Some(person) => &people[person].pass,
+                        None => &clients[number].pass,
+                    };
+                    assert_eq!(pass.fault(climate, now_ms), Some(*fault), "{pass:?}");
+                }
                 assert_eq!(self.denied.replace(*client), None, "each has its line");
             }
             Event::Request(access) => {
@@ -304,10 +312,10 @@ impl Oracle {
     ) {
         // The rule that has refused a request is said in front of its line.
         let status = access.status;
-        let is_refusal = matches!(status, 400 | 403 | 404 | 405 | 421 | 426);
+        let is_refusal = matches!(status, 400 | 401 | 403 | 404 | 405 | 421 | 426);
         match self.denied.take() {
             Some(client) => assert!(client == access.client && is_refusal, "{access:?}"),
-            None => assert!(!matches!(status, 403 | 421), "nobody was told why"),
+            None => assert!(!matches!(status, 401 | 403 | 421), "nobody was told why"),
         }
         self.turned_away(now_ms, climate, client, status);
         answered(now_ms, client, people, access.client);
@@ -335,6 +343,7 @@ impl Oracle {
 
     fn opened(&mut self, now_ms: u64, climate: &Climate, client: &mut Client, channel: &str) {
         assert!(client.session.is_none(), "opened twice");
+        assert!(client.pass.lets_in(climate, now_ms), "let in by {:?}", client.pass);
         self.opened += 1;
         self.entered = true;
         let reader = (client.dialect(), client.account(climate));
@@ -351,6 +360,7 @@ impl Oracle {
             own_behind: joined,
             published: 0,
             opened_at_ms: now_ms,
+            until_ms: client.pass.until_ms(now_ms),
             // Who did not wait for the answer has spoken already, and that may wait for the room.
             unread_at_ms: client.lenient.then_some(now_ms),
             pinged_at_ms: None,
@@ -446,6 +456,10 @@ impl Oracle {
             // Held against what it was sent when the answer is told.
             "this address was sent a ring of what is kept within a second" => {
                 client.wish.wants_past()
+            }
+            // It came before the machine slept.
+            "too many tokens wait for a check" => {
+                client.pass.is_public || client.person.is_some_and(|it| people[it].pass.is_public)
             }
             _ => false,
         };
@@ -725,6 +739,8 @@ impl Oracle {
             (CloseReason::InvalidText, 1007),
             (CloseReason::MessageTimeout, 1008),
             (CloseReason::TooSlow, 1008),
+            (CloseReason::TokenExpired, 1008),
+            (CloseReason::MayNotSpeak, 1008),
             (CloseReason::MessageTooBig, 1009),
             (CloseReason::NoMemory, 1013),
             (CloseReason::GoingAway, 1001),
@@ -828,9 +844,12 @@ impl Oracle {
             | R::ProxyUntrusted
             | R::ProtocolError
             | R::InvalidText
-            | R::TokenExpired
             | R::MayNotSpeak
             | R::SocketFailed => client.reasons.allows(reason),
+            R::TokenExpired => {
+                let until_ms = client.session.as_ref().and_then(|session| session.until_ms);
+                until_ms.is_some_and(|until_ms| now_ms >= until_ms)
+            }
             R::MessageTooBig => {
                 // What has its place elsewhere stands in front of what the server looks at.
                 let looked_at = if climate.order_ms_max.is_some() { client.sent.len() } else { 1 };
@@ -908,7 +927,9 @@ fn carried_until(
     // ends without a word, and so does its upgrade.
     let explained = person.hearing.explains(reason) || person.is_probe(client.number);
     let silent = reason == CloseReason::PingTimeout && person.hearing.is_silent(now_ms, climate);
-    client.is_socket && (explained || silent)
+    let ends_ms = person.pass.earliest_end_ms().filter(|_| reason == CloseReason::TokenExpired);
+    let expired = ends_ms.is_some_and(|ends_ms| now_ms >= ends_ms);
+    client.is_socket && (explained || silent || expired)
 }
 
 /// A request was answered, of whoever has this address.
