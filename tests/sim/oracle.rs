@@ -280,14 +280,7 @@ impl Oracle {
                 self.refused(climate, why, of(client), clients, people);
             }
             Event::Denied { client, denial } => {
-                if let Denial::Token(fault) = denial {
-                    let number = of(client);
-                    let pass = match clients[number].person {
-                        Some(person) => &people[person].pass,
-                        None => &clients[number].pass,
-                    };
-                    assert_eq!(pass.fault(climate, now_ms), Some(*fault), "{pass:?}");
-                }
+                self.denied_by(now_ms, climate, &clients[of(client)], people, denial);
                 assert_eq!(self.denied.replace(*client), None, "each has its line");
             }
             Event::Request(access) => {
@@ -299,6 +292,21 @@ impl Oracle {
             Event::Drained => self.drained(),
         }
         None
+    }
+
+    /// Somebody is refused by a rule. What is said of its token is held against its pass.
+    fn denied_by(
+        &self,
+        now_ms: u64,
+        climate: &Climate,
+        client: &Client,
+        people: &[Person],
+        denial: &Denial,
+    ) {
+        if let Denial::Token(fault) = denial {
+            let pass = client.person.map_or(&client.pass, |person| &people[person].pass);
+            assert_eq!(pass.fault(climate, now_ms), Some(*fault), "{pass:?}");
+        }
     }
 
     /// The line of a request and its answer.
