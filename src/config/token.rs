@@ -1,104 +1,92 @@
-//! What `elbow token` is to make: a token for tests and scripts, signed with the secret in a file.
+//! Where the token of the admin listener comes from: a file, a variable, or systemd's credentials.
 //!
-//! Leaves to others: reading the file and the clock (`cli`), the signature (`keys`).
+//! There is no flag for the token itself, since everybody on the machine can see command lines. So
+//! it is no option with a text, and only its source is known here; whoever may read files reads it
+//! (`shell/secret.rs`).
 //!
-//! The surprise: whoever may join no channel is let in nowhere, so a token without `--join` is for
-//! showing that.
+//! The surprise: a variable that is set and empty is a token that is too short, and not none.
+//! Otherwise a deployment that has lost its secret would open the listener to everybody.
 
-use clap::{Arg, ArgMatches, Command};
+use std::path::{Path, PathBuf};
 
-use super::failure::Failure;
-use super::help::help;
-use super::kind::{Kind, List};
-use super::value::{AnyText, KeyFile, KeyOf, Length, Party};
-use crate::keys::KeyKind;
-use crate::time::Duration;
-use crate::wire::token::SUBJECT_BYTES_MAX;
+use super::machine::Machine;
 
-/// How long a token holds unless told otherwise.
-const EXPIRES_DEFAULT: Duration = Duration::from_secs(3600);
+/// The variable that may hold the token.
+pub const TOKEN_VARIABLE: &str = "ELBOW_ADMIN_TOKEN";
 
-/// A token that outlives a year is a password.
-const EXPIRES: Length = Length(Duration::from_millis(1000)..=Duration::from_secs(366 * 24 * 3600));
+/// The variable in which systemd names the folder of the service's credentials (systemd.exec(5)).
+pub const CREDENTIALS_VARIABLE: &str = "CREDENTIALS_DIRECTORY";
 
-const NAMES: List<AnyText> = List::of(AnyText);
+/// The name of the credential.
+pub const TOKEN_CREDENTIAL: &str = "admin-token";
 
-/// Which token is to be made.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TokenOrder {
-    /// The file with the secret.
-    pub key: KeyFile,
-    subject: Option<String>,
-    audience: Option<String>,
-    issuer: Option<String>,
-    join: Vec<String>,
-    say: Option<Vec<String>>,
-    expires: Duration,
+/// Where a token comes from. The text of a variable is kept from whoever prints this.
+#[derive(Clone, PartialEq, Eq)]
+pub enum TokenSource {
+    /// The file of `--admin-token-file`.
+    File(PathBuf),
+    /// The variable [`TOKEN_VARIABLE`], with its text.
+    Variable(String),
+    /// The credential `admin-token` that systemd hands over, by its path.
+    Credential(PathBuf),
 }
 
-impl TokenOrder {
-    /// The command, as clap reads it.
-    pub(super) fn command() -> Command {
-        let argument = |name, value| Arg::new(name).long(name).value_name(value);
-        Command::new("token")
-            .arg(argument("key", "hs256:FILE"))
-            .arg(argument("subject", "TEXT"))
-            .arg(argument("audience", "TEXT"))
-            .arg(argument("issuer", "TEXT"))
-            .arg(argument("join", "NAME,…"))
-            .arg(argument("say", "NAME,…"))
-            .arg(argument("expires", "DUR"))
-            .override_help(help())
+impl TokenSource {
+    /// The source that holds if no file was named: the variable, or else the credential.
+    pub(super) fn beside_file(
+        env: &dyn Fn(&str) -> Option<String>,
+        machine: &Machine,
+    ) -> Option<TokenSource> {
+        let credential = || {
+            let folder = env(CREDENTIALS_VARIABLE).filter(|_| machine.admin_credential)?;
+            Some(TokenSource::Credential(Path::new(&folder).join(TOKEN_CREDENTIAL)))
+        };
+        env(TOKEN_VARIABLE).map(TokenSource::Variable).or_else(credential)
     }
 
-    /// Reads what was given.
-    ///
-    /// # Errors
-    /// The first text that cannot be read.
-    pub(super) fn read(matches: &ArgMatches) -> Result<TokenOrder, Failure> {
-        let key = value(matches, "key", &KeyOf)?.filter(|key| key.kind == KeyKind::Hs256);
-        let given = matches.get_one::<String>("key").map_or("", String::as_str);
-        let allowed = "allowed is hs256:FILE, since public keys only check tokens";
-        let key = key.ok_or_else(|| Failure::bad_value("--key", given, allowed))?;
-        let subject = value(matches, "subject", &AnyText)?;
-        if let Some(long) = subject.as_ref().filter(|text| text.len() > SUBJECT_BYTES_MAX) {
-            let allowed = format!("allowed are at most {SUBJECT_BYTES_MAX} bytes");
-            return Err(Failure::bad_value("--subject", long, &allowed));
+    /// The source as a line to the operator names it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            TokenSource::File(_) => "--admin-token-file",
+            TokenSource::Variable(_) => TOKEN_VARIABLE,
+            TokenSource::Credential(_) => "the credential admin-token",
         }
-        Ok(TokenOrder {
-            key,
-            subject,
-            audience: value(matches, "audience", &Party)?,
-            issuer: value(matches, "issuer", &Party)?,
-            join: value(matches, "join", &NAMES)?.unwrap_or_default(),
-            say: value(matches, "say", &NAMES)?,
-            expires: value(matches, "expires", &EXPIRES)?.unwrap_or(EXPIRES_DEFAULT),
-        })
-    }
-
-    /// The claims of the token, a JSON object, if it is made at `now_s` seconds since 1970.
-    pub fn claims(&self, now_s: u64) -> String {
-        let text = |text: &String| serde_json::Value::from(text.as_str());
-        let list = |names: &Vec<String>| names.iter().map(text).collect::<serde_json::Value>();
-        let expires_s = now_s.saturating_add(self.expires.as_millis().div_ceil(1000));
-        let members = [
-            ("sub", self.subject.as_ref().map(text)),
-            ("aud", self.audience.as_ref().map(text)),
-            ("iss", self.issuer.as_ref().map(text)),
-            ("iat", Some(now_s.into())),
-            ("exp", Some(expires_s.into())),
-            ("join", Some(list(&self.join))),
-            ("say", self.say.as_ref().map(list)),
-        ];
-        let members =
-            members.into_iter().filter_map(|(name, value)| Some(format!("\"{name}\":{}", value?)));
-        format!("{{{}}}", members.collect::<Vec<_>>().join(","))
     }
 }
 
-/// The value of an argument; `None` if it was not given.
-fn value<T>(matches: &ArgMatches, name: &str, kind: &dyn Kind<T>) -> Result<Option<T>, Failure> {
-    let Some(text) = matches.get_one::<String>(name) else { return Ok(None) };
-    let parsed = kind.parse(text.trim());
-    parsed.map(Some).map_err(|allowed| Failure::bad_value(&format!("--{name}"), text, &allowed))
+impl core::fmt::Debug for TokenSource {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "(set) by {}", self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_variable_comes_before_the_credential() {
+        let machine = |admin_credential| Machine {
+            descriptors_hard: 0,
+            memory_bytes: None,
+            activated_sockets: false,
+            admin_credential,
+        };
+        let both = |name: &str| match name {
+            TOKEN_VARIABLE => Some("secret".to_owned()),
+            CREDENTIALS_VARIABLE => Some("/run/credentials".to_owned()),
+            _ => None,
+        };
+        let folder = |name: &str| both(name).filter(|_| name == CREDENTIALS_VARIABLE);
+        let find = TokenSource::beside_file;
+        let variable = find(&both, &machine(true));
+        assert_eq!(variable, Some(TokenSource::Variable("secret".to_owned())));
+        assert_eq!(format!("{variable:?}"), "Some((set) by ELBOW_ADMIN_TOKEN)");
+        let credential = TokenSource::Credential("/run/credentials/admin-token".into());
+        assert_eq!(find(&folder, &machine(true)), Some(credential));
+        assert_eq!(find(&folder, &machine(false)), None);
+        assert_eq!(find(&|_| None, &machine(true)), None);
+        let empty = |name: &str| (name == TOKEN_VARIABLE).then(String::new);
+        assert_eq!(find(&empty, &machine(false)), Some(TokenSource::Variable(String::new())));
+    }
 }

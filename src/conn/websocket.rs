@@ -11,6 +11,7 @@ use super::{Cx, Payload, Progress, Step};
 use crate::id::{Dialect, Offset, SessionId};
 use crate::limits;
 use crate::membership::Membership;
+use crate::metrics::Unsaid;
 use crate::outbound::{CloseFrame, Outbound};
 use crate::pool::BufferId;
 use crate::reason::CloseReason;
@@ -114,10 +115,10 @@ impl WebSocket {
         }
     }
 
-    pub(super) fn heard(&mut self) {
+    pub(super) fn heard(&mut self, now: Instant) -> Option<Duration> {
         match &mut self.state {
-            State::Open(open) => open.pinged = None,
-            State::Closing { .. } => {}
+            State::Open(open) => open.pinged.take().map(|pinged| now.since(pinged.near(now))),
+            State::Closing { .. } => None,
         }
     }
 
@@ -232,7 +233,10 @@ impl Open {
             Err(error) => {
                 let reason = match error.code() {
                     1007 => CloseReason::InvalidText,
-                    1009 => CloseReason::MessageTooBig,
+                    1009 => {
+                        cx.metrics.count_unsaid(Unsaid::TooBig);
+                        CloseReason::MessageTooBig
+                    }
                     _ => CloseReason::ProtocolError,
                 };
                 Step::Close(CloseFrame::Reason(reason), reason)

@@ -167,6 +167,13 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// The text as the label of a metric, with `_` for spaces.
+    pub fn label_bytes(self) -> impl Iterator<Item = u8> {
+        self.text().bytes().map(|byte| if byte == b' ' { b'_' } else { byte })
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.text())

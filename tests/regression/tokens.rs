@@ -9,6 +9,7 @@ use data_encoding::{BASE64, BASE64URL_NOPAD};
 use elbow::id::ConnId;
 use elbow::keys::{self, KeyKind, Keys};
 use elbow::limits::CHECKS_PER_TURN;
+use elbow::metrics::Unsaid;
 use elbow::reason::CloseReason;
 use elbow::server::{Denial, Event};
 use elbow::settings::{Anonymous, Settings};
@@ -88,7 +89,7 @@ impl World {
     }
 
     fn refused(&self, fault: Fault) -> u64 {
-        self.server.metrics().tokens_refused[fault as usize]
+        self.server.metrics().tokens_refused(fault)
     }
 
     /// What has become of those that were refused, one after the other.
@@ -189,7 +190,7 @@ fn who_shows_no_token_may_what_the_operator_has_said() {
             let heard = client.heard();
             let closed = b"\x88\x0f\x03\xf0may not speak".as_slice();
             assert_eq!(heard, if may_speak { b"\x81\x05hello".as_slice() } else { closed });
-            assert_eq!(world.server.metrics().messages_unspoken, u64::from(!may_speak));
+            assert_eq!(world.server.metrics().unsaid(Unsaid::MayNotSpeak), u64::from(!may_speak));
         }
         // What is empty is no token.
         for empty in ["/ws/news?token=", "/ws/news?token"] {
@@ -214,7 +215,7 @@ fn a_read_only_room_needs_no_keys() {
     let (client, id) = world.socket(&["", "/news,"]);
     world.say(&client, id, &frame(1, br#"42/news,3["chat message","x"]"#));
     assert!(client.heard().is_empty());
-    assert_eq!(world.server.metrics().messages_unspoken, 2);
+    assert_eq!(world.server.metrics().unsaid(Unsaid::MayNotSpeak), 2);
 }
 
 #[test]
@@ -358,7 +359,7 @@ fn who_may_not_speak_in_a_namespace_is_not_heard_there() {
     client.heard();
     world.say(&client, id, &frame(1, br#"42/talk,1["chat message","psst"]"#));
     assert!(client.heard().is_empty() && reader.heard().is_empty());
-    assert_eq!(world.server.metrics().messages_unspoken, 1);
+    assert_eq!(world.server.metrics().unsaid(Unsaid::MayNotSpeak), 1);
     world.say(&client, id, &frame(1, br#"42/news,2["chat message","hear"]"#));
     let heard = String::from_utf8_lossy(&client.heard()).into_owned();
     assert!(heard.contains("43/news,2[]") && heard.contains(r#"42/news,["chat message","hear"]"#));
@@ -597,4 +598,27 @@ fn a_subject_is_known_by_its_hash() {
     assert!(ann.is_some() && bob.is_some() && ann != bob);
     world.server.set_keys(Keys::default());
     assert_eq!(world.server.subject("ann"), ann, "the hash outlives the keys");
+}
+
+#[test]
+fn whoever_came_with_a_token_of_a_subject_is_disconnected() {
+    let mut world = guarded(none);
+    let ann = token(600, r#","sub":"ann","join":["*"]"#);
+    let bob = token(600, r#","sub":"bob","join":["*"]"#);
+    let (plain, _) = world.bearer("/ws/news", &ann);
+    let (other, _) = world.bearer("/ws/news", &bob);
+    let (session, _, _) = world.enters(&format!("{SOCKET}&token={ann}"), "40/news,");
+    // Whoever is known by the token of a namespace alone is known, too.
+    let connect = format!(r#"40/news,{{"token":"{ann}"}}"#);
+    let (both, _, _) = world.enters(&format!("{SOCKET}&token={bob}"), &connect);
+    for client in [&plain, &other, &session, &both] {
+        client.heard();
+    }
+    let closed = b"\x88\x0e\x03\xf0disconnected";
+    world.disconnect("subject=carol");
+    world.disconnect("subject=ann&channel=others");
+    assert!([&plain, &other, &session, &both].iter().all(|client| client.heard().is_empty()));
+    let _ = super::disconnect::begin(&mut world, "subject=ann&channel=news");
+    assert_eq!([&plain, &session, &both].map(|client| client.heard()), [closed; 3]);
+    assert!(other.heard().is_empty());
 }

@@ -11,9 +11,10 @@ use super::Source;
 use std::collections::BTreeMap;
 
 /// The files of `server/` that have methods of `Server`, each above those that it may call.
-const ORDER: [&str; 29] = [
+const ORDER: [&str; 35] = [
     "mod",
     "drain",
+    "disconnect",
     "deadline",
     "io/read",
     "io/flush",
@@ -27,6 +28,9 @@ const ORDER: [&str; 29] = [
     "session/spaces",
     "http/upgrade",
     "http/stream",
+    "http/admin",
+    "http/backend",
+    "http/watch",
     "http/probe",
     "http/token",
     "admission",
@@ -38,8 +42,10 @@ const ORDER: [&str; 29] = [
     "members",
     "session/reply",
     "http/files",
+    "http/receipt",
     "http/respond",
     "http/cors",
+    "survey",
     "connections",
 ];
 

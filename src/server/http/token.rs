@@ -318,7 +318,7 @@ impl<S: Socket> Server<S> {
 
     /// Counts a token that is not taken, and says in the log why.
     pub(in crate::server) fn report_fault(&mut self, slot: u32, fault: Fault) {
-        self.metrics.tokens_refused[fault as usize] += 1;
+        self.metrics.count_token(fault);
         self.report_denial(slot, Denial::Token(fault));
     }
 }

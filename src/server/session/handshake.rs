@@ -8,9 +8,10 @@
 
 use crate::hub::{Holder, Session, Transport};
 use crate::id::SessionId;
+use crate::metrics::Refusal as Reason;
 use crate::pool::BufferId;
 use crate::reason::CloseReason;
-use crate::server::admission::{Entrance, NO_MEMORY};
+use crate::server::admission::Entrance;
 use crate::server::http::respond::Opening;
 use crate::server::http::token::Stop;
 use crate::server::http::upgrade;
@@ -108,7 +109,7 @@ impl<S: Socket> Server<S> {
                 self.pool.give(pass);
                 why
             }
-            (Some((_, None)), None) => NO_MEMORY,
+            (Some((_, None)), None) => Reason::Memory,
             (Some((_, None)) | None, Some(why)) => why,
         };
         self.refuse_session(now, slot, request, why);

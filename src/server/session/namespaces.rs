@@ -21,6 +21,7 @@ use crate::hub::{
     is_channel_name,
 };
 use crate::id::{Member, Reader, SessionId};
+use crate::metrics::Refusal;
 use crate::reason::CloseReason;
 use crate::server::admission::why;
 use crate::server::http::token::Admission;
@@ -118,7 +119,8 @@ impl<S: Socket> Server<S> {
         self.admit_to_namespace(now, payload, shown, channel).map_err(|fault| {
             // Saying no to many costs as much as letting them in.
             self.reading.budget.spend_units(limits::JOIN_UNITS);
-            self.metrics.tokens_refused[fault as usize] += 1;
+            self.metrics.count_token(fault);
+            self.metrics.count_refused(Refusal::Token);
             self.events
                 .push(&mut self.pool, Event::Denied { client, denial: Denial::Token(fault) });
             if fault == Fault::Channel { "forbidden" } else { "unauthorized" }
@@ -214,7 +216,7 @@ impl<S: Socket> Server<S> {
         let newcomer = Newcomer { member, dialect, holder, wish };
         let (membership, start) = self.begin_membership(now, name, newcomer).map_err(|error| {
             self.sessions.edit(session).spaces.settle(&mut self.pool);
-            self.events.push(&mut self.pool, Event::Refused { client, why: why(error) });
+            self.report_refusal(client, why(error));
             match error {
                 JoinError::TooManyChannels => "Too many channels",
                 JoinError::NoMemory => "Out of memory",

@@ -79,7 +79,7 @@ impl<S: Socket> Server<S> {
         request: &Request<'_, '_>,
         fault: Fault,
     ) {
-        self.metrics.tokens_refused[fault as usize] += 1;
+        self.metrics.count_token(fault);
         self.deny_engine(now, slot, request, Refusal::Unauthorized, Denial::Token(fault));
     }
 
