@@ -6,8 +6,8 @@
 //! file knows no event loop.
 //!
 //! The surprise: everything is written with its errors ignored. Somebody reads this output through
-//! `head`, or has closed it; neither is a reason to panic or to change the exit code. Keys of tokens
-//! are read here, too, for `elbow check` and `elbow token`, in a process that runs no server.
+//! `head`, or has closed it; neither is a reason to panic or to change the exit code. Keys of
+//! tokens are read here, too, for `elbow check` and `elbow token`, which run no server.
 
 use core::fmt;
 use std::ffi::OsString;

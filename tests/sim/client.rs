@@ -282,6 +282,13 @@ pub(crate) struct Client {
     count: u64,
 }
 
+impl Session {
+    /// Whether its stay is over.
+    pub(crate) fn is_expired(&self, now_ms: u64) -> bool {
+        self.until_ms.is_some_and(|until_ms| now_ms >= until_ms)
+    }
+}
+
 pub(crate) const SESSION_CLOSED: &[u16] = &[101, 503];
 /// What somebody may be answered who wants what was said before.
 const WISH_CLOSED: &[u16] = &[101, 410, 429, 503];

@@ -905,10 +905,7 @@ impl Oracle {
             | R::InvalidText
             | R::MayNotSpeak
             | R::SocketFailed => client.reasons.allows(reason),
-            R::TokenExpired => {
-                let until_ms = client.session.as_ref().and_then(|session| session.until_ms);
-                until_ms.is_some_and(|until_ms| now_ms >= until_ms)
-            }
+            R::TokenExpired => client.session.as_ref().is_some_and(|it| it.is_expired(now_ms)),
             R::MessageTooBig => {
                 // What has its place elsewhere stands in front of what the server looks at.
                 let looked_at = if climate.order_ms_max.is_some() { client.sent.len() } else { 1 };
