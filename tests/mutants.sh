@@ -271,7 +271,7 @@ mutant "tokens: a visa without end" \
   's/until: u32::try_from(ticks).unwrap_or(u32::MAX),/until: u32::MAX,/'
 # A session stays for longer than its token holds.
 mutant "tokens: sessions stay" \
-  's/.min(self.connect_by).min(upgrade).min(self.visa.until())/.min(self.connect_by).min(upgrade)/'
+  's/let stay = self.stays_until.min(self.visa.until());/let stay = self.stays_until;/'
 # Without a token everybody is let in.
 mutant "tokens: none is needed" \
   's/Anonymous::None => return Err(Fault::Missing),/Anonymous::None => false,/'
@@ -331,6 +331,30 @@ mutant "recovery: beyond its share nothing is gone" \
 # Another id than the one that was named is told to who goes on.
 mutant "recovery: another id" \
   's/self.confirm(now, session, namespace, \&pid, true);/self.confirm(now, session, namespace, \&Sid::new([0; SID_RANDOM_BYTES]), pid.as_str().len() > 0);/'
+# Nobody is held back, whatever --message-rate says.
+mutant "limits: nobody is held back" \
+  's/Some(paid) if rate.left(now.mono, paid) == 0 =>/Some(paid) if false \&\& rate.left(now.mono, paid) == 0 =>/'
+# What a WebSocket says does not count.
+mutant "limits: frames do not count" \
+  's/^                self.charge(now, id.slot);/                let _ = now;/'
+# What a POST brings does not count.
+mutant "limits: packets of a POST do not count" \
+  's/^            self.charge(now, id.slot);/            let _ = now;/'
+# Somebody may say twice as much as the operator allows.
+mutant "limits: twice the rate" \
+  's/(1000 \* PARTS_PER_MS as u32).div_ceil/(500 * PARTS_PER_MS as u32).div_ceil/'
+# Who is held back is not read again when it may go on.
+mutant "limits: held back and forgotten" \
+  's/due.min(self.held_until(slot)).min(self.stays_until(slot))/due.min(self.stays_until(slot))/'
+# Plain WebSockets are sent away too late.
+mutant "limits: a stay that is too long" \
+  's/let least_ms = ms - ms \/ 10;/let least_ms = ms + ms \/ 10;/'
+# Whoever stays is sent away too early.
+mutant "limits: a stay that is too short" \
+  's/let least_ms = ms - ms \/ 10;/let least_ms = ms \/ 2;/'
+# Sessions may stay for ever.
+mutant "limits: sessions stay for ever" \
+  's/if let Some(lifetime) = self.lifetime {/if let Some(lifetime) = self.lifetime.filter(|_| false) {/'
 
 echo "$caught of $all caught"
 [ "$caught" -eq "$all" ]

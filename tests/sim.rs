@@ -29,6 +29,7 @@
 //! oracle attend hearing    what must be true of what is said: to all, to sessions, to one session
 //! coming                   where whoever comes begins, and that coming back leaves no seam
 //! past                     what is kept of what was said, and who must be sent it again
+//! pace                     limits for public places: how much is said, how long somebody stays
 //! turns                    whose word it was
 //! rest pulse calm          what must hold after a turn, of who lives, when nobody begins anything
 //! due promise              by how much the server may be late: in time, in turns

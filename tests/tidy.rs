@@ -20,8 +20,10 @@ use std::fs;
 use std::path::Path;
 
 /// A module of the crate's root and the floor it stands on (docs/ARCHITECTURE.md, *The house*).
-const FLOORS: [(&str, u8); 24] = [
+const FLOORS: [(&str, u8); 26] = [
     ("time", 0),
+    ("rate", 0),
+    ("lifetime", 0),
     ("limits", 0),
     ("id", 0),
     ("position", 0),
@@ -48,8 +50,11 @@ const FLOORS: [(&str, u8); 24] = [
 ];
 
 /// Who may use which neighbour on the same floor.
-const NEIGHBOURS: [(&str, &str); 5] = [
+const NEIGHBOURS: [(&str, &str); 8] = [
     ("limits", "time"),
+    ("limits", "rate"),
+    ("rate", "time"),
+    ("lifetime", "time"),
     ("membership", "feed"),
     ("outbound", "feed"),
     ("outbound", "pool"),
@@ -63,6 +68,7 @@ const BESIDE: [(&str, &[&str]); 5] = [
         "config",
         &[
             "time",
+            "rate",
             "limits",
             "keys",
             "settings",

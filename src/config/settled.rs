@@ -23,6 +23,7 @@ use super::token::TokenSource;
 use super::value::KeyFile;
 use super::words::{IoUring, Lb};
 use crate::limits::{KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
+use crate::rate::Rate;
 use crate::settings::{Events, Greeting, Parties, Settings, Trust};
 
 /// Everything that was decided, consistent with itself and with the machine.
@@ -42,6 +43,8 @@ pub struct Config {
     /// Where the token of that listener comes from, if there is one. It is read when the server
     /// starts.
     pub admin_token: Option<TokenSource>,
+    /// How often a public connection is accepted; `None`: as often as one comes.
+    pub accept_rate: Option<Rate>,
     /// Files to serve instead of the built-in page; whether they can be read is not known yet.
     pub www: Option<PathBuf>,
     /// Files with keys that tokens are checked with; whether they can be read is not known yet.
@@ -102,6 +105,8 @@ impl Config {
             ping_timeout: values.ping_timeout,
             drain: values.drain,
             history: kept(values.history, values.history_age),
+            message_rate: values.message_rate,
+            lifetime: values.max_lifetime,
         };
         let settings = Settings {
             limits,
@@ -135,6 +140,7 @@ impl Config {
                 .or(token)
                 .filter(|_| values.admin_listen.is_some()),
             admin_listen: values.admin_listen,
+            accept_rate: values.accept_rate,
             www: values.www,
             key_files: values.token_key.unwrap_or_default(),
             io_uring: values.io_uring,

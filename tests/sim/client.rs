@@ -225,6 +225,8 @@ pub(crate) struct Client {
     /// The last answer was that it asks too slowly.
     pub(crate) late: bool,
     pub(crate) outbox: VecDeque<u8>,
+    /// Frames and packets of POSTs that it has ever put into its outbox.
+    pub(crate) frames: u64,
     /// Whose connection it is, and what that person has not taken note of.
     pub(crate) person: Option<usize>,
     pub(crate) heard: Vec<Heard>,
@@ -394,6 +396,7 @@ impl Client {
             answered: 0,
             late: false,
             outbox: VecDeque::new(),
+            frames: 0,
             person: None,
             heard: Vec::new(),
             piped: false,

@@ -6,6 +6,7 @@
 //! so that what a run shows can be told from the rest.
 
 use elbow::limits::{History, Limits};
+use elbow::rate::Rate;
 use elbow::settings::{Anonymous, Events, Greeting, Parties, ProxyMode, Settings, Trust};
 use elbow::time::Duration;
 use elbow::wire::base_path::BasePath;
@@ -131,6 +132,8 @@ pub(crate) struct Climate {
     /// Of those that want what was said before they came, the rate that reads event streams.
     pub(crate) streams: u64,
     pub(crate) recovery: Option<Recoveries>,
+    /// How often a public connection is accepted.
+    pub(crate) accept_rate: Option<Rate>,
 }
 
 /// Plain WebSockets and readers of event streams that want what was said before they came, and come
@@ -210,6 +213,7 @@ impl Climate {
             tokens: None,
             streams: 0,
             recovery: None,
+            accept_rate: None,
             settings,
         }
     }
@@ -324,6 +328,27 @@ fn keep_much(dice: &mut Dice, climate: &mut Climate) {
     climate.temper.send_bytes = climate.temper.send_bytes.max(limits.feed_bytes as usize / 64);
 }
 
+/// Limits for public places, drawn apart for the same reason. Where a mob attacks, what it says
+/// would take days at a low rate.
+pub(crate) fn draw_limits(seed: u64, climate: &mut Climate) {
+    let mut dice = Dice::new(seed ^ 0x6c69_6d69_7473);
+    let limits = &mut climate.settings.limits;
+    if dice.chance(250) {
+        let is_calm = climate.attacks.mobs.is_empty();
+        let per_second = if is_calm { dice.pick(&[1, 2, 5, 20, 100]) } else { 1000 };
+        let burst = dice.pick(&[1, 3, per_second, 1000]);
+        limits.message_rate = Some(Rate::new(per_second, burst));
+    }
+    if dice.chance(200) {
+        let length_ms = dice.pick(&[200, 2_000, 10_000, 40_000]);
+        limits.lifetime = Some(Duration::from_millis(length_ms));
+    }
+    if dice.chance(100) {
+        let per_second = dice.pick(&[2, 10, 100]);
+        climate.accept_rate = Some(Rate::new(per_second, per_second));
+    }
+}
+
 fn draw_temper(dice: &mut Dice) -> Temper {
     let mild = dice.chance(200);
     let mut rate = |highest| if mild { 0 } else { dice.rate(400, highest) };
@@ -399,6 +424,8 @@ fn draw_settings(dice: &mut Dice) -> Settings {
             ping_timeout: Duration::from_millis(dice.pick(&[3_000, 5_000, 20_000])),
             drain: Duration::from_millis(dice.pick(&[0, 1_000, 5_000])),
             history: None,
+            message_rate: None,
+            lifetime: None,
         },
         proxy: dice.pick(&[ProxyMode::Off, ProxyMode::Optional, ProxyMode::Required]),
         trust: Trust(vec!["10.0.0.0/8".parse().expect("a network")]),

@@ -24,6 +24,7 @@ use super::past::Replays;
 use super::person::{Person, Purpose};
 use super::stream;
 use super::turns::{Speaker, Turns};
+use super::world::pace::{Buckets, has_stayed};
 
 /// Why somebody is refused who was sent so much already.
 const OVER_SHARE: &str = "this address was sent a ring of what is kept within a second";
@@ -117,6 +118,7 @@ pub(crate) struct Oracle {
     /// What became of those who wanted what was said before they came.
     pub(crate) returned: [u64; Return::ALL.len()],
     pub(crate) turns: Turns,
+    pub(crate) buckets: Buckets,
     /// The order of messages is decided elsewhere.
     pub(crate) is_ordered_elsewhere: bool,
     /// When a message last waited for its place in the order: then publishers may have to.
@@ -202,6 +204,7 @@ impl Oracle {
             replays: Replays::new(limits, birth),
             returned: Default::default(),
             turns: Turns::default(),
+            buckets: Buckets::default(),
             is_ordered_elsewhere: false,
             unplaced_ms: 0,
             turn: 0,
@@ -430,7 +433,9 @@ impl Oracle {
         session.published += u64::from(!session.is_over);
         // It waited for this, though nobody may have touched it meanwhile.
         session.unread_at_ms = Some(now_ms);
-        self.turns.spoke(now_ms, &session.channel, Speaker::Client(client.number), false);
+        let speaker = Speaker::Client(client.number);
+        self.turns.spoke(now_ms, &session.channel, speaker, false);
+        self.buckets.spoke(now_ms, climate, speaker);
         let log = self.channels.get_mut(&session.channel).expect("it was joined");
         let spoken = spoken(&session.channel, &message);
         log.push((now_ms, self.turn), None, spoken, Some(message));
@@ -676,7 +681,7 @@ impl Oracle {
             R::GaveWay => true,
             // It is pinged in the second half of the first interval, and never answers.
             R::PingTimeout => duration_ms >= ping_ms,
-            R::GoingAway => self.drain_began_ms.is_some(),
+            R::GoingAway => self.drain_began_ms.is_some() || has_stayed(settings, duration_ms),
             R::Disconnected => false,
             R::NoMemory => self.scarce,
             R::PeerGone | R::PeerReset | R::SocketFailed => state.is_over(),
@@ -894,7 +899,10 @@ impl Oracle {
             R::TransportTimeout => state.gave_up,
             R::NoMemory => self.scarce,
             R::GaveWay => self.was_idle(client),
-            R::GoingAway => self.drain_began_ms.is_some(),
+            R::GoingAway => {
+                let age_ms = client.session.as_ref().map_or(0, |s| passed_ms(s.opened_at_ms));
+                self.drain_began_ms.is_some() || has_stayed(&settings.limits, age_ms)
+            }
             R::Disconnected => false,
             R::Replaced => self.cut_readers_at_ms == Some(now_ms),
             R::ClosedByClient
@@ -985,7 +993,9 @@ fn carried_until(
     let silent = reason == CloseReason::PingTimeout && person.hearing.is_silent(now_ms, climate);
     let ends_ms = person.pass.earliest_end_ms().filter(|_| reason == CloseReason::TokenExpired);
     let expired = ends_ms.is_some_and(|ends_ms| now_ms >= ends_ms);
-    client.is_socket && (explained || silent || expired)
+    let age_ms = now_ms - person.hearing.accepted_ms.min(now_ms);
+    let stayed = reason == CloseReason::GoingAway && has_stayed(&climate.settings.limits, age_ms);
+    client.is_socket && (explained || silent || expired || stayed)
 }
 
 /// A request was answered, of whoever has this address.

@@ -870,6 +870,7 @@ impl Person {
             packets.extend(self.outgoing.pop_front());
         }
         let is_binary = self.version == 3 && scene.dice.chance(200);
+        client.frames += packets.len() as u64;
         let body = if is_binary {
             packet::binary_body(&packets)
         } else {

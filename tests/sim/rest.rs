@@ -183,6 +183,7 @@ impl World {
         if is_transport && client.decoder.is_upgraded() {
             // Its deadlines are the session's, which `judge_person` looks at.
         } else if client.session.as_ref().is_some_and(|session| !session.is_closed) {
+            self.judge_stay(number, served_ms);
             match client.is_stream {
                 true => self.judge_stream(number, served_ms),
                 false => self.judge_websocket(number, served_ms),
@@ -196,6 +197,7 @@ impl World {
     /// answer, or waits for one, or the server was not told.
     fn judge_reading(&mut self, number: usize, served_ms: u64) {
         let now_ms = self.now_ms();
+        let held_ms = self.held_ms(number);
         let client = &self.clients[number];
         let mut state = client.link.state.borrow_mut();
         let is_untold = state.unaware || (state.edge && state.unread_since_ms.is_none());
@@ -206,10 +208,10 @@ impl World {
         }
         let since_ms = *state.unread_since_ms.get_or_insert(now_ms);
         let last_ms = since_ms.max(state.read_at_ms).max(state.refused_at_ms);
-        let turn_ms = last_turn_ms(&self.oracle, &self.people, client, last_ms);
+        let turn_ms = last_turn_ms(&self.oracle, &self.people, client, last_ms, held_ms > 0);
         // While the machine slept nobody was read.
         let unplaced_ms = self.oracle.unplaced_ms;
-        let due = Due::after([last_ms, turn_ms, self.woke_ms, unplaced_ms], WAIT_MS);
+        let due = Due::after([last_ms, turn_ms, self.woke_ms, unplaced_ms], WAIT_MS + held_ms);
         let is_missed = !self.pending && due.is_over(served_ms);
         assert!(!is_missed, "#{number} is not read any more: {due:?}");
     }
@@ -233,7 +235,7 @@ impl World {
             let unplaced_ms = self.oracle.unplaced_ms;
             let told_ms = state.over_at_ms.max(unplaced_ms);
             let moments_ms = [free_ms, told_ms, state.read_at_ms, state.wrote_at_ms];
-            let due = Due::after(moments_ms, wait_ms);
+            let due = Due::after(moments_ms, wait_ms + self.held_ms(number));
             assert!(!due.is_over(served_ms), "#{number}: its end is not noticed: {due:?}");
         }
         if let Some(shut_at_ms) = state.shut_at_ms {
@@ -293,21 +295,28 @@ impl World {
             .filter(|person| person.version == 3 && client.is_polling())
             .map_or(0, |person| person.hearing.heard_ms());
         let moments_ms = [state.wrote_at_ms, state.read_at_ms, woke_ms, heard_ms];
-        let due = Due::after(moments_ms, late(limit_ms));
+        let due = Due::after(moments_ms, late(limit_ms) + self.held_ms(number));
         assert!(!due.is_over(served_ms), "#{number} may stay for ever: {due:?}");
     }
 }
 
 /// When one of those that come before `client` last had its turn, since `last_ms`: a room may wait
 /// for its readers between any two of its publishers.
-fn last_turn_ms(oracle: &Oracle, people: &[Person], client: &Client, last_ms: u64) -> u64 {
+fn last_turn_ms(
+    oracle: &Oracle,
+    people: &[Person],
+    client: &Client,
+    last_ms: u64,
+    is_held: bool,
+) -> u64 {
     let waited = |channel: &str| oracle.turns.since(channel, last_ms, Speaker::of(client));
     match (&client.session, client.person) {
         (Some(session), _) => {
             let Waited { most, last_ms } = waited(&session.channel);
             // Who floods has turns in which it says nothing that anybody hears of; and what has its
             // place elsewhere is heard of later than its publisher had its turn.
-            let is_blurred = client.attack.is_some() || oracle.is_ordered_elsewhere;
+            // Who has said too much waits for its own account.
+            let is_blurred = client.attack.is_some() || oracle.is_ordered_elsewhere || is_held;
             let fair = most <= TURNS_MAX || is_blurred;
             assert!(fair, "#{} waits, others have {most} turns", client.number);
             last_ms

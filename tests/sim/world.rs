@@ -11,6 +11,8 @@
 
 #[path = "calm.rs"]
 mod calm;
+#[path = "pace.rs"]
+pub(crate) mod pace;
 #[path = "promise.rs"]
 mod promise;
 #[path = "pulse.rs"]
@@ -28,6 +30,7 @@ use std::rc::Rc;
 
 use elbow::id::ConnId;
 use elbow::limits::{self, Limits};
+use elbow::rate::Paid;
 use elbow::server::{Event, Listener, Readiness, Server, Ticket, Unplaced};
 use elbow::settings::Anonymous;
 use elbow::site::{File, Site};
@@ -112,6 +115,8 @@ pub(crate) struct World {
     /// Clients that have connected and were not accepted.
     backlog: VecDeque<usize>,
     accept_again_ms: u64,
+    /// How many public connections were accepted lately.
+    accepted: Paid,
     agenda: BinaryHeap<Reverse<(u64, u64, Action)>>,
     agenda_count: u64,
     /// Links of which epoll has something to say.
@@ -168,6 +173,7 @@ impl World {
         climate::draw_history(seed, &mut climate);
         climate::draw_streams(seed, &mut climate);
         climate::draw_recovery(seed, &mut climate);
+        climate::draw_limits(seed, &mut climate);
         pass::draw(seed, &mut climate);
         let net = Net::new(Dice::new(dice.next()), climate.temper);
         let mut birth = [0; 32];
@@ -184,6 +190,7 @@ impl World {
             ids: Vec::new(),
             backlog: VecDeque::new(),
             accept_again_ms: 0,
+            accepted: Paid::new(Instant::from_millis(began_ms)),
             agenda: BinaryHeap::new(),
             agenda_count: 0,
             edges: VecDeque::new(),
@@ -297,7 +304,7 @@ impl World {
         let draining = self.oracle.drain_began_ms.is_some();
         // Each that ends wakes the server once, and so does one that has members again by then.
         let channels = self.oracle.channels.len() as u64;
-        let is_seldom = empty <= wakeups_max(idle) + channels;
+        let is_seldom = empty <= wakeups_max(idle) + channels + self.held_frames();
         assert!(draining || is_seldom, "{idle} idle, woken {empty} times for nothing");
     }
 
@@ -577,6 +584,9 @@ impl World {
             }
             let client = self.backlog.remove(place).expect("it was found there");
             let listener = self.clients[client].listener;
+            if let (Listener::Public, Some(rate)) = (listener, self.climate.accept_rate) {
+                rate.take(Instant::from_millis(self.net.now_ms.get()), &mut self.accepted);
+            }
             let taken = self.clients.iter().filter(|client| client.is_connected_by(listener));
             let is_full = taken.count() == self.places(listener);
             self.oracle.wanted[listener as usize] += u32::from(is_full);
@@ -612,7 +622,11 @@ impl World {
 
     /// Where in the backlog the first stands whose listener has room.
     fn next_in_backlog(&self) -> Option<usize> {
-        let has_room = |client: &usize| self.server.has_room_for(self.clients[*client].listener);
+        let may_come = self.accepts_at_ms() <= self.now_ms();
+        let has_room = |client: &usize| {
+            let listener = self.clients[*client].listener;
+            (may_come || listener != Listener::Public) && self.server.has_room_for(listener)
+        };
         self.backlog.iter().position(has_room)
     }
 
@@ -625,12 +639,15 @@ impl World {
         if !self.pending && self.edges.is_empty() && !can_accept {
             let agenda = self.agenda.peek().map(|Reverse((at_ms, ..))| *at_ms);
             let deadline = self.server.poll_timeout().map(Instant::as_millis);
-            let accepting = self.next_in_backlog().map(|_| self.accept_again_ms);
+            let may_come_ms = Some(self.accepts_at_ms())
+                .filter(|at_ms| *at_ms > self.now_ms() && !self.backlog.is_empty());
+            let accepting = self.next_in_backlog().map(|_| self.accept_again_ms).or(may_come_ms);
             let ordered = self.underway.front().filter(|_| !self.held).map(|(at_ms, ..)| *at_ms);
             let wake = [agenda, deadline, accepting, ordered].into_iter().flatten().min();
             next_ms = next_ms.max(wake.unwrap_or(u64::MAX).min(until_ms));
             let is_later = |other: Option<u64>| other.is_none_or(|at_ms| at_ms > next_ms);
-            woken = deadline == Some(next_ms) && is_later(agenda) && is_later(ordered);
+            let others = [agenda, ordered, may_come_ms];
+            woken = deadline == Some(next_ms) && others.into_iter().all(is_later);
             if !self.quiet && self.dice.chance(self.climate.jumps) {
                 next_ms += self.dice.below(self.climate.jump_ms_max);
                 if self.woke_ms + WAKING_MS < self.now_ms() {
