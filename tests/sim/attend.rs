@@ -6,7 +6,6 @@
 
 use core::net::IpAddr;
 
-use elbow::id::Dialect;
 use elbow::limits;
 use elbow::reason::CloseReason;
 use elbow::server::Event;
@@ -14,12 +13,13 @@ use elbow::server::Event;
 use super::client::{Client, Notice};
 use super::climate::Climate;
 use super::decode::{Response, Unit};
-use super::hearing::{Hearing, Recovery, Saying};
+use super::hearing::Recovery;
 use super::oracle::{Later, Oracle};
 use super::packet::{self, Packet, Said};
 use super::past::Start;
 use super::person::{Heard, Person, Purpose};
 use super::turns::Speaker;
+use super::world::pace::has_stayed;
 
 impl Oracle {
     pub(crate) fn session_event(
@@ -35,8 +35,23 @@ impl Oracle {
         match event {
             Event::Opened { channel, .. } => {
                 self.entered = true;
-                let recovery = self.let_in(now_ms, climate, channel, (dialect, account), hearing);
-                let log = &self.channels[channel];
+                let wish = hearing.returning.get(channel).map(|it| it.wish.clone());
+                let reader = (dialect, account);
+                let starts =
+                    self.joined(now_ms, climate, channel, reader, &wish.unwrap_or_default());
+                let goes_on = |start: &&Start| start.recovered == Some(true);
+                let place = starts.iter().find(goes_on).map(|start| start.place);
+                let recovery = match (place, starts.iter().all(|start| goes_on(&start))) {
+                    (Some(place), true) => Recovery::Yes(place),
+                    (Some(place), false) => Recovery::Perhaps(place),
+                    (None, _) => Recovery::No,
+                };
+                let log = self.channels.get_mut(channel).expect("it was joined");
+                // Who goes on never left, and is greeted by nobody.
+                if !matches!(recovery, Recovery::Yes(_)) {
+                    let uncertain = self.greetings_uncertain || recovery != Recovery::No;
+                    log.push_greeting(self.turn, climate, channel, uncertain);
+                }
                 hearing.entered((now_ms, self.turn), channel, log, recovery);
             }
             Event::Message { text, .. } => {
@@ -45,9 +60,9 @@ impl Oracle {
                 let speaker = Speaker::Person(person.number);
                 let roams = person.hearing.channels().count() > 1;
                 self.turns.spoke(now_ms, &saying.channel, speaker, roams);
+                self.buckets.spoke(now_ms, climate, speaker);
                 let log = self.channels.get_mut(&saying.channel).expect("it was entered");
-                let Saying { args, spoken, plain, .. } = saying;
-                log.push((now_ms, self.turn), Some(&args), spoken, plain);
+                log.push((now_ms, self.turn), Some(&saying.args), saying.spoken, saying.plain);
             }
             Event::Lapped { channel, lag_bytes, .. } => {
                 hearing.is_lapped = true;
@@ -92,34 +107,6 @@ impl Oracle {
         None
     }
 
-    /// A session has entered a channel. What has come of its wish to go on there; if it begins
-    /// anew, the others are greeted.
-    fn let_in(
-        &mut self,
-        now_ms: u64,
-        climate: &Climate,
-        channel: &str,
-        reader: (Dialect, Option<IpAddr>),
-        hearing: &Hearing,
-    ) -> Recovery {
-        let wish = hearing.returning.get(channel).map(|it| it.wish.clone()).unwrap_or_default();
-        let starts = self.joined(now_ms, climate, channel, reader, &wish);
-        let goes_on = |start: &&Start| start.recovered == Some(true);
-        let place = starts.iter().find(goes_on).map(|start| start.place);
-        let recovery = match (place, starts.iter().all(|start| goes_on(&start))) {
-            (Some(place), true) => Recovery::Yes(place),
-            (Some(place), false) => Recovery::Perhaps(place),
-            (None, _) => Recovery::No,
-        };
-        // Who goes on never left, and is greeted by nobody.
-        if !matches!(recovery, Recovery::Yes(_)) {
-            let log = self.channels.get_mut(channel).expect("it was joined");
-            let uncertain = self.greetings_uncertain || recovery != Recovery::No;
-            log.push_greeting(self.turn, climate, channel, uncertain);
-        }
-        recovery
-    }
-
     /// A stay in a channel is over, and everything that was written before is known.
     pub(crate) fn left(
         &mut self,
@@ -156,8 +143,12 @@ impl Oracle {
             R::NoMemory => self.scarce,
             // Held against who else is there when it was told.
             R::GaveWay => channel.is_empty(),
-            R::GoingAway => self.drain_began_ms.is_some(),
-            R::Disconnected => false,
+            R::GoingAway => {
+                let began_ms = carriers().next().and_then(|client| client.accepted_at_ms);
+                let age_ms = now_ms - began_ms.unwrap_or(now_ms);
+                self.drain_began_ms.is_some() || has_stayed(&climate.settings.limits, age_ms)
+            }
+            R::Disconnected => self.receipts.closes_any(),
             R::Silent => channel.is_empty() && duration_ms >= limits::CONNECT_LIMIT.as_millis(),
             // Its connection's end, which is held against what happened there.
             R::BodyTimeout | R::MessageTimeout => true,
@@ -171,7 +162,9 @@ impl Oracle {
             | R::KeepAliveTimeout
             | R::InvalidText
             | R::CloseTimeout
+            | R::MayNotSpeak
             | R::Replaced => false,
+            R::TokenExpired => person.pass.earliest_end_ms().is_some_and(|end_ms| now_ms >= end_ms),
         };
         let heard_ms = now_ms - hearing.heard_ms();
         let number = person.number;
