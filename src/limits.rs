@@ -4,6 +4,7 @@
 //! decides. The memory ceiling is computed here, from numbers alone. Relations between constants
 //! are asserted at compile time; relations between flags are checked where the flags are read.
 
+use crate::rate::Rate;
 use crate::time::{Duration, Instant};
 
 /// Connections beyond `connections_max`, kept for probes, pages and refusals, so that a full server
@@ -90,6 +91,11 @@ pub const READ_BYTES_OF_REQUESTS: usize = 4 * 1024;
 /// further read of the turn takes twice as much, up to [`READ_BYTES_OF_PUBLISHERS_MAX`]. So a
 /// publisher of nothing but the smallest frames leaves a small rest to be kept until its next turn.
 pub const READ_BYTES_OF_PUBLISHERS: usize = 16 * 1024;
+
+/// Bytes of the first read of a publisher for each thing that it may say at once, where that is
+/// limited: most messages are shorter. Whoever always has more to say keeps so much of our memory,
+/// and the rest waits in its socket.
+pub const READ_BYTES_OF_A_MESSAGE: usize = 256;
 
 /// The most bytes of any read of a publisher, beside what its unfinished message still wants.
 pub const READ_BYTES_OF_PUBLISHERS_MAX: usize = 32 * 1024;
@@ -291,6 +297,12 @@ pub struct Limits {
     pub drain: Duration,
     /// What each channel keeps for those who come back; `None`: nothing.
     pub history: Option<History>,
+    /// How often a connection or a session may say something; who has said as much is not read
+    /// until it may go on. `None`: as often as it likes.
+    pub message_rate: Option<Rate>,
+    /// How long a WebSocket, an event stream or a session may last, a tenth more or less; then it
+    /// is closed with 1001. `None`: as long as it likes.
+    pub lifetime: Option<Duration>,
 }
 
 /// How much of what was said a channel keeps, within one ring's bytes.

@@ -65,7 +65,7 @@ pub enum CloseReason {
 
     /// The operator, or a backend, has closed it: 1008.
     Disconnected,
-    /// The server is draining: 1001.
+    /// The server is draining, or whoever was here has stayed for `--max-lifetime`: 1001.
     GoingAway,
     /// The response was a file from before the last reload, and the next reload could wait no
     /// longer.

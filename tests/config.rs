@@ -12,6 +12,7 @@ use elbow::config::{
     self, Command, Config, Endpoint, Failure, Lb, Listen, Machine, OPTIONS, TokenSource,
 };
 use elbow::limits::{CONNECTIONS_ADMIN, History, KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
+use elbow::rate::Rate;
 use elbow::settings::ProxyMode;
 use elbow::time::Duration;
 use log::LevelFilter;
@@ -126,6 +127,28 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
         name: "recovery",
         taken: ("ON", "on"),
         refused: ("yes", "allowed is one of on, off"),
+    },
+    Example {
+        name: "message-rate",
+        taken: ("05:20", "5:20"),
+        refused: (
+            "5:",
+            "allowed is a number a second such as 5, or with a burst such as 5:20, each from 1 to \
+             1000, or off",
+        ),
+    },
+    Example {
+        name: "max-lifetime",
+        taken: ("3600s", "60m"),
+        refused: (
+            "999ms",
+            "allowed is a duration such as 250ms, 25s or 2m, from 1s to 10080m, or off",
+        ),
+    },
+    Example {
+        name: "accept-rate",
+        taken: ("0", "off"),
+        refused: ("5:20", "allowed is a whole number a second from 1 to 1000, or off"),
     },
     Example { name: "ping-interval", taken: ("10000ms", "10s"), refused: ("25", DURATION) },
     Example { name: "ping-timeout", taken: ("10ms", "10ms"), refused: ("0s", DURATION) },
@@ -393,6 +416,8 @@ fn the_defaults_are_those_that_operators_rely_on() {
         ping_timeout: Duration::from_secs(20),
         drain: Duration::from_secs(5),
         history: None,
+        message_rate: None,
+        lifetime: None,
     };
     assert_eq!(config.settings.limits, limits);
     assert_eq!(config.settings.proxy, ProxyMode::Off);
@@ -830,6 +855,49 @@ fn history_is_off_unless_it_is_asked_for_and_recovery_needs_it() {
     // A log beside the rings of `default`, and a larger index for each.
     let (exit_code, line) = failure(&["--history", "1", "--memory", "7679KiB"], &[]);
     assert!(exit_code == 78 && line.contains("allowed is 7680KiB or more"), "{line}");
+}
+
+#[test]
+fn limits_for_public_places_are_off_unless_they_are_asked_for() {
+    let limits = |args: &[&str]| {
+        let config = config(args, &[]);
+        let limits = config.settings.limits;
+        (limits.message_rate, limits.lifetime, config.accept_rate)
+    };
+    let off = ["--message-rate", "off", "--max-lifetime", "OFF", "--accept-rate", "off"];
+    assert_eq!([limits(&[]), limits(&off)], [(None, None, None); 2]);
+    let all = ["--message-rate", "5", "--max-lifetime", "10080m", "--accept-rate", "1000"];
+    let week = Duration::from_secs(7 * 86_400);
+    let asked = (Some(Rate::new(5, 5)), Some(week), Some(Rate::new(1000, 1000)));
+    assert_eq!(limits(&all), asked);
+    assert_eq!(limits(&["--message-rate", "1:20"]).0, Some(Rate::new(1, 20)));
+    for text in ["0:5", "5:0", "1001", "5:1001", "-1", "5/s", "many"] {
+        assert_eq!(failure(&["--message-rate", text], &[]).0, 2, "{text}");
+    }
+    for text in ["10081m", "60", "-1s", "0s", "never"] {
+        assert_eq!(failure(&["--max-lifetime", text], &[]).0, 2, "{text}");
+    }
+}
+
+#[test]
+fn an_accept_rate_behind_a_balancer_needs_a_listener_for_its_probes() {
+    for lb in ["clb", "nlb", "alb"] {
+        assert_eq!(
+            failure(&["--accept-rate", "50"], &[("ELBOW_LB", lb)]),
+            (
+                78,
+                format!(
+                    "--accept-rate 50 (flag) contradicts --lb {lb} (env): allowed is \
+                     --health-listen with an address, so that health probes do not wait in the \
+                     backlog"
+                )
+            )
+        );
+        let apart = ["--accept-rate", "50", "--lb", lb, "--health-listen", ":3001"];
+        assert_eq!(config(&apart, &[]).accept_rate, Some(Rate::new(50, 50)));
+    }
+    config(&["--accept-rate", "50"], &[]);
+    config(&["--accept-rate", "off", "--lb", "nlb"], &[]);
 }
 
 #[test]

@@ -208,6 +208,25 @@ mutant "admission: the default channel has nothing set aside" \
 mutant "admission: handshakes keep others out" \
   's/while self.sessions.unentered() > self.settings.limits.unentered_max()/while self.sessions.unentered() > usize::MAX - 1/'
 
+# A backend that asks again says it again.
+mutant "backend: repeats are said twice" \
+  's/(now < entry.at.plus(REPEAT_LIMIT)).then_some(entry.said)/(now < entry.at).then_some(entry.said)/'
+# What a backend is told is where the message before its own stands.
+mutant "backend: a wrong position" \
+  's/^                Ok(position) => Outcome::Published { position },/                Ok(position) => Outcome::Published { position: position.map(|it| Position { seq: it.seq - 1, ..it }) },/'
+# A channel that keeps something is not made for a backend.
+mutant "backend: no channel for what is kept" \
+  's/if found.is_some() || self.history.is_none() {/if found.is_some() || self.feed_bytes > 0 {/'
+# A disconnect passes over those whose place is the first.
+mutant "disconnect: somebody is passed over" \
+  's/^            let place = running.looked;/            let place = running.looked.max(1);/'
+# A disconnect is answered when all were told, not when they are closed.
+mutant "disconnect: answered too early" \
+  's/!any_left || until <= now.mono/any_left || until <= now.mono || true/'
+# Backends take the places of everybody.
+mutant "places: backends have none of their own" \
+  's/Listener::Admin => limits.admin_connections_max,/Listener::Admin => 1,/'
+
 # Who comes back does not get the first message that it missed.
 mutant "history: off by one at the seam" \
   's/if self.message_of(Seq(middle)) > message {/if self.message_of(Seq(middle)) > message + 1 {/'
@@ -306,6 +325,30 @@ mutant "recovery: beyond its share nothing is gone" \
 # Another id than the one that was named is told to who goes on.
 mutant "recovery: another id" \
   's/self.confirm(now, session, namespace, \&pid, true);/self.confirm(now, session, namespace, \&Sid::new([0; SID_RANDOM_BYTES]), pid.as_str().len() > 0);/'
+# Nobody is held back, whatever --message-rate says.
+mutant "limits: nobody is held back" \
+  's/Some(paid) if rate.left(now.mono, paid) == 0 =>/Some(paid) if false \&\& rate.left(now.mono, paid) == 0 =>/'
+# What a WebSocket says does not count.
+mutant "limits: frames do not count" \
+  's/^                self.charge(now, id.slot);/                let _ = now;/'
+# What a POST brings does not count.
+mutant "limits: packets of a POST do not count" \
+  's/^            self.charge(now, id.slot);/            let _ = now;/'
+# Somebody may say twice as much as the operator allows.
+mutant "limits: twice the rate" \
+  's/(1000 \* PARTS_PER_MS as u32).div_ceil/(500 * PARTS_PER_MS as u32).div_ceil/'
+# Who is held back is not read again when it may go on.
+mutant "limits: held back and forgotten" \
+  's/due.min(self.held_until(slot)).min(self.stays_until(slot))/due.min(self.stays_until(slot))/'
+# Plain WebSockets are sent away too late.
+mutant "limits: a stay that is too long" \
+  's/let least_ms = ms - ms \/ 10;/let least_ms = ms + ms \/ 10;/'
+# Whoever stays is sent away too early.
+mutant "limits: a stay that is too short" \
+  's/let least_ms = ms - ms \/ 10;/let least_ms = ms \/ 2;/'
+# Sessions may stay for ever.
+mutant "limits: sessions stay for ever" \
+  's/if let Some(lifetime) = self.lifetime {/if let Some(lifetime) = self.lifetime.filter(|_| false) {/'
 
 echo "$caught of $all caught"
 [ "$caught" -eq "$all" ]

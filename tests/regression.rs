@@ -21,6 +21,8 @@ mod log;
 mod pages;
 #[path = "regression/places.rs"]
 mod places;
+#[path = "regression/public_places.rs"]
+mod public_places;
 #[path = "regression/recovery.rs"]
 mod recovery;
 #[path = "regression/requests.rs"]

@@ -29,7 +29,9 @@
 //! oracle attend hearing    what must be true of what is said: to all, to sessions, to one session
 //! coming                   where whoever comes begins, and that coming back leaves no seam
 //! past                     what is kept of what was said, and who must be sent it again
+//! pace                     limits for public places: how much is said, how long somebody stays
 //! turns                    whose word it was
+//! backend receipts         what backends ask of the admin listener, and what they are told
 //! rest pulse calm          what must hold after a turn, of who lives, when nobody begins anything
 //! due promise              by how much the server may be late: in time, in turns
 //! tally                    what many runs have come to
@@ -61,6 +63,8 @@ mod packet;
 mod past;
 #[path = "sim/person.rs"]
 mod person;
+#[path = "sim/receipts.rs"]
+mod receipts;
 #[path = "sim/returning.rs"]
 mod returning;
 #[path = "sim/socket.rs"]

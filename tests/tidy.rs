@@ -20,8 +20,10 @@ use std::fs;
 use std::path::Path;
 
 /// A module of the crate's root and the floor it stands on (docs/ARCHITECTURE.md, *The house*).
-const FLOORS: [(&str, u8); 22] = [
+const FLOORS: [(&str, u8); 24] = [
     ("time", 0),
+    ("rate", 0),
+    ("lifetime", 0),
     ("limits", 0),
     ("id", 0),
     ("position", 0),
@@ -46,8 +48,11 @@ const FLOORS: [(&str, u8); 22] = [
 ];
 
 /// Who may use which neighbour on the same floor.
-const NEIGHBOURS: [(&str, &str); 5] = [
+const NEIGHBOURS: [(&str, &str); 8] = [
     ("limits", "time"),
+    ("limits", "rate"),
+    ("rate", "time"),
+    ("lifetime", "time"),
     ("membership", "feed"),
     ("outbound", "feed"),
     ("outbound", "pool"),
@@ -59,7 +64,16 @@ const NEIGHBOURS: [(&str, &str); 5] = [
 const BESIDE: [(&str, &[&str]); 5] = [
     (
         "config",
-        &["time", "limits", "settings", "text", "wire::base_path", "wire::host", "wire::origin"],
+        &[
+            "time",
+            "rate",
+            "limits",
+            "settings",
+            "text",
+            "wire::base_path",
+            "wire::host",
+            "wire::origin",
+        ],
     ),
     ("client", &["config"]),
     ("doctor", &["client", "config", "text"]),

@@ -27,6 +27,7 @@ pub(super) fn check(asked: &Asked, machine: &Machine, has_token: bool) -> Result
     check_listeners(asked, machine)?;
     check_admin(asked, has_token)?;
     check_balancer(asked)?;
+    check_accepting(asked)?;
     check_memory(asked)?;
     check_history(asked)?;
     check_descriptors(asked, machine)
@@ -88,6 +89,20 @@ fn check_balancer(asked: &Asked) -> Result<(), Failure> {
         ))),
         Some(_) | None => Ok(()),
     }
+}
+
+/// A balancer whose probes wait in the backlog behind everybody takes the instance out.
+fn check_accepting(asked: &Asked) -> Result<(), Failure> {
+    let is_apart = asked.health_listen.value.is_some();
+    if asked.accept_rate.value.is_none() || asked.lb.value == Lb::None || is_apart {
+        return Ok(());
+    }
+    Err(Failure::contradiction(format!(
+        "{} contradicts {}: allowed is --health-listen with an address, so that health probes do \
+         not wait in the backlog",
+        asked.accept_rate.named(),
+        asked.lb.named()
+    )))
 }
 
 /// The feed must hold some messages, and the memory at least the channel `default`, which

@@ -21,13 +21,14 @@ use super::option::{Opt, dashed, flag_name};
 use super::row::{Found, Row, Shown, Sources, rows};
 use super::value::{
     Count, EVENT_BYTES_MAX, EventName, FileName, Folder, GIB, HostName, KIB, Length, MIB, Network,
-    OwnEvent, PageOrigin, ServedPath, Size,
+    Often, OwnEvent, PageOrigin, ServedPath, Size, Steadily,
 };
 use super::words::{BALANCERS, IO_URING_MODES, IoUring, LOG_LEVELS, Lb, PROXY_MODES, SWITCH};
 use crate::limits::{
     CONNECTIONS_ADMIN, CONNECTIONS_DEFAULT_MAX, ESCAPED_BYTES_MAX, History, Limits,
     RECORD_EXTRA_BYTES_MAX,
 };
+use crate::rate::Rate;
 use crate::settings::ProxyMode;
 use crate::time::Duration;
 use crate::wire::base_path::BasePath;
@@ -63,6 +64,10 @@ const HISTORY_BOUNDS: RangeInclusive<usize> = 1..=16_777_216;
 /// place.
 const AGE_BOUNDS: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(86_400);
+
+/// The longest is a week: until then a balancer or a release has parted everybody anyway.
+const LIFETIME_BOUNDS: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(7 * 86_400);
 
 /// Below 4 KiB the kernel's own minimum would hold instead of ours.
 const BUFFER_BOUNDS: RangeInclusive<u64> = 4 * KIB..=64 * MIB;
@@ -258,6 +263,37 @@ rows! {
         help: "Connection state recovery of Socket.IO, for clients 4.6 and later: who reconnects \
                is sent what was said meanwhile. Handlers of events then see the offset as one \
                more argument. Needs --history.",
+    }
+
+    message_rate: Option<Rate> {
+        kind: NoneIfZero(Often),
+        heading: "Public places",
+        value: "N[:BURST]",
+        default: "off",
+        help: "How many frames of a WebSocket, or packets of a Socket.IO client by whatever \
+               transport, are taken in a second, and how many at once (N, if nothing is said). \
+               Messages, joins, leaves, pings, pongs and acknowledgements count one each. Who says \
+               more is not read until it may go on, and loses nothing.",
+    }
+
+    max_lifetime: Option<Duration> {
+        kind: OrOff(Length(LIFETIME_BOUNDS)),
+        heading: "Public places",
+        value: "DUR",
+        default: "off",
+        help: "WebSockets, event streams and Socket.IO sessions are closed after this long, up to \
+               a tenth more or less, so that they do not come back together: with 1001 going \
+               away, after which clients come back.",
+    }
+
+    accept_rate: Option<Rate> {
+        kind: NoneIfZero(Steadily),
+        heading: "Public places",
+        value: "N",
+        default: "off",
+        help: "How many connections of --listen are accepted in a second, and at once. Others wait \
+               in the kernel's backlog. With --lb it needs --health-listen, whose probes never \
+               wait.",
     }
 
     ping_interval: Duration {

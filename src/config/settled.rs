@@ -22,6 +22,7 @@ use super::row::{Shown, Sources};
 use super::token::TokenSource;
 use super::words::{IoUring, Lb};
 use crate::limits::{KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
+use crate::rate::Rate;
 use crate::settings::{Events, Greeting, Settings, Trust};
 
 /// Everything that was decided, consistent with itself and with the machine.
@@ -41,6 +42,8 @@ pub struct Config {
     /// Where the token of that listener comes from, if there is one. It is read when the server
     /// starts.
     pub admin_token: Option<TokenSource>,
+    /// How often a public connection is accepted; `None`: as often as one comes.
+    pub accept_rate: Option<Rate>,
     /// Files to serve instead of the built-in page; whether they can be read is not known yet.
     pub www: Option<PathBuf>,
     /// Whether many sends are one system call.
@@ -99,6 +102,8 @@ impl Config {
             ping_timeout: values.ping_timeout,
             drain: values.drain,
             history: kept(values.history, values.history_age),
+            message_rate: values.message_rate,
+            lifetime: values.max_lifetime,
         };
         let settings = Settings {
             limits,
@@ -127,6 +132,7 @@ impl Config {
                 .or(token)
                 .filter(|_| values.admin_listen.is_some()),
             admin_listen: values.admin_listen,
+            accept_rate: values.accept_rate,
             www: values.www,
             io_uring: values.io_uring,
             log_level: values.log_level,

@@ -467,6 +467,18 @@ impl Conn {
         }
     }
 
+    /// Whether this is an open WebSocket on which a frame has ended and the next has not begun.
+    pub fn is_between_frames(&self) -> bool {
+        match &self.phase {
+            Phase::WebSocket(ws) => ws.is_between_frames(),
+            Phase::Proxy(_)
+            | Phase::Http(_)
+            | Phase::Exchange(_)
+            | Phase::Stream(_)
+            | Phase::Leaving(_) => false,
+        }
+    }
+
     /// Who sends requests on this connection.
     pub fn requester(&self) -> Requester {
         match &self.phase {

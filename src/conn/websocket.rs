@@ -173,6 +173,13 @@ impl WebSocket {
         matches!(self.state, State::Open(_))
     }
 
+    pub(super) fn is_between_frames(&self) -> bool {
+        match &self.state {
+            State::Open(open) => open.deframer.is_between_frames(),
+            State::Closing { .. } => false,
+        }
+    }
+
     pub(super) fn wanted_bytes(&self) -> u64 {
         match &self.state {
             State::Open(open) => open.deframer.wanted_bytes(),

@@ -15,9 +15,11 @@ use slab::Slab;
 use super::spaces::{MEMBER_BYTES, OVERHEAD_BYTES, Spaces};
 use super::{HashKey, Holder};
 use crate::id::{Client, ConnId, Dialect, SessionId};
+use crate::lifetime::Lifetime;
 use crate::limits::{self, CONNECT_LIMIT, Limits};
 use crate::order::{self, Order};
 use crate::pool::{BufferId, Pool};
+use crate::rate::Paid;
 use crate::time::{Duration, Instant};
 use crate::wheel::{self, Wheel};
 use crate::wire::engine::{Sid, Version};
@@ -145,6 +147,14 @@ pub struct Session {
     pub unfinished: Option<Unfinished>,
     /// Whether the client has ever left a namespace, of which something may have been on its way.
     pub has_left: bool,
+    /// How much the client has said lately, whatever has carried it; means nothing where that is
+    /// not limited.
+    pub paid: Paid,
+    /// Until when the session may last. When that is over, how long a poll is waited for that is
+    /// told the end. [`Instant::NEVER`] without a limit.
+    stays_until: Instant,
+    /// Whether the session has lasted for as long as it may.
+    has_stayed: bool,
     /// Whether the session's WebSocket was told to close: then nothing is said or due any more.
     closing: bool,
     /// Whether the session has ended and waits to be reaped.
@@ -170,6 +180,11 @@ pub enum Due {
     Unconnected,
     /// The upgrade is given up, for it was not finished in time.
     Upgrade,
+    /// The session has lasted for as long as it may. Its WebSocket is told so, or its next poll.
+    Stayed,
+    /// The session ends, for no poll has come that could be told that it has lasted for long
+    /// enough, or what it was to be told before that has no end.
+    Overstayed,
 }
 
 /// How long the pings of a session are apart, and how long an answer may take.
@@ -206,6 +221,9 @@ impl Session {
             decoder: Decoder::new(),
             unfinished: None,
             has_left: false,
+            paid: Paid::new(now),
+            stays_until: Instant::NEVER,
+            has_stayed: false,
             generation: 0,
             closing: false,
             over: false,
@@ -297,6 +315,11 @@ impl Session {
         false
     }
 
+    /// Whether the session has lasted for as long as it may, so that its next poll is told the end.
+    pub fn has_stayed(&self) -> bool {
+        self.has_stayed
+    }
+
     /// Whether the session's WebSocket was told to close.
     pub fn is_closing(&self) -> bool {
         self.closing
@@ -308,7 +331,7 @@ impl Session {
             return Instant::NEVER;
         }
         let upgrade = self.upgrade.map_or(Instant::NEVER, |upgrade| upgrade.by);
-        self.ping_deadline(pings).min(self.connect_by).min(upgrade)
+        self.ping_deadline(pings).min(self.connect_by).min(upgrade).min(self.stays_until)
     }
 
     /// Acts on the deadline, if it has been reached. Returns what that was for.
@@ -321,6 +344,11 @@ impl Session {
         }
         if self.upgrade.is_some_and(|upgrade| upgrade.by <= now) {
             return Due::Upgrade;
+        }
+        if self.stays_until <= now {
+            self.stays_until = now.plus(limits::POLL_GAP_LIMIT);
+            let is_told = core::mem::replace(&mut self.has_stayed, true);
+            return if is_told { Due::Overstayed } else { Due::Stayed };
         }
         if self.ping_deadline(pings) > now {
             return Due::Nothing;
@@ -407,6 +435,8 @@ pub struct Sessions {
     generation: u32,
     wheel: Wheel,
     pings: Pings,
+    /// How long each session may last, if that is limited.
+    lifetime: Option<Lifetime>,
     /// Two lists: sessions that must enter a namespace and have not yet, in the order in which they
     /// came; and sessions that have ended.
     order: Order<2>,
@@ -449,13 +479,19 @@ impl Drop for Edit<'_> {
 
 impl Sessions {
     /// No sessions yet. Nothing is set aside: memory for sessions is taken from the pool.
-    pub fn new(now: Instant, key: HashKey, limits: &Limits) -> Sessions {
+    pub fn new(
+        now: Instant,
+        key: HashKey,
+        limits: &Limits,
+        lifetime: Option<Lifetime>,
+    ) -> Sessions {
         Sessions {
             table: Slab::new(),
             sids: HashMap::with_hasher(key),
             generation: 0,
             wheel: Wheel::new(now, 0),
             pings: Pings { interval: limits.ping_interval, timeout: limits.ping_timeout },
+            lifetime,
             order: Order::new(0),
             answers: Order::new(0),
             places: 0,
@@ -487,6 +523,9 @@ impl Sessions {
         }
         self.generation = self.generation.wrapping_add(1);
         session.generation = self.generation;
+        if let Some(lifetime) = self.lifetime {
+            session.stays_until = session.heard_at.plus(lifetime.of(session.generation));
+        }
         let (sid, deadline) = (session.sid, session.deadline(self.pings));
         let enters_unasked = session.version == Version::V3;
         let slot = self.table.insert(Box::new(session)) as u32;
@@ -717,7 +756,7 @@ mod tests {
 
     fn sessions() -> (Pool, Sessions) {
         let limits = limits();
-        (Pool::new(limits.memory_bytes), Sessions::new(at(0), HashKey([7; 16]), &limits))
+        (Pool::new(limits.memory_bytes), Sessions::new(at(0), HashKey([7; 16]), &limits, None))
     }
 
     fn session(number: u8) -> Session {

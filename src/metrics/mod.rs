@@ -61,6 +61,8 @@ pub struct Metrics {
     pub pings: u64,
     /// How often reading a publisher was put off for the sake of its channel's readers.
     pub publishers_paused: u64,
+    /// How often reading somebody was put off who had said as much as `--message-rate` allows.
+    pub speakers_held_back: u64,
     /// Greetings that were told to nobody, because memory was short.
     pub greetings_dropped: u64,
     /// Greetings on their way to readers: one for each reader of each greeting.

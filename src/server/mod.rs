@@ -43,6 +43,7 @@ pub use survey::LOOKS_PER_TURN;
 use crate::conn::Conn;
 use crate::hub::{HashKey, Hub, Repeats, Sessions};
 use crate::id::{ConnId, Reader};
+use crate::lifetime::Lifetime;
 use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
@@ -133,6 +134,8 @@ impl<S: Socket> Server<S> {
         };
         let (names, addresses, sids, epochs) = (key(), key(), key(), key());
         let limits = &settings.limits;
+        // Drawn only where it is used, so that what else is drawn does not depend on it.
+        let lifetime = limits.lifetime.map(|length| Lifetime::new(length, random.next_u64()));
         assert_eq!(places::places_of_all(limits), limits.slots(), "each place is some listener's");
         let mut pool = Pool::new(limits.memory_bytes);
         let mut hub = Hub::new(&mut pool, limits, [names, addresses, epochs]);
@@ -140,10 +143,10 @@ impl<S: Socket> Server<S> {
             hub.tell_offsets();
         }
         Server {
-            connections: Connections::new(now.mono, limits),
+            connections: Connections::new(now.mono, limits, lifetime),
             pool,
             hub,
-            sessions: Sessions::new(now.mono, sids, limits),
+            sessions: Sessions::new(now.mono, sids, limits, lifetime),
             site,
             metrics: Metrics::default(),
             survey: Survey::new(now),
@@ -291,6 +294,11 @@ impl<S: Socket> Server<S> {
     /// The budget of memory and what is lent of it.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Bytes of the pool that are reserved for requests of backends that may come again.
+    pub fn remembered_bytes(&self) -> u64 {
+        self.repeats.reserved_bytes()
     }
 
     /// Asserts what must hold between calls. Walks everything: for tests.

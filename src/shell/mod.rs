@@ -36,6 +36,7 @@ use crate::config::{Config, Lb, Machine};
 use crate::id::ConnId;
 use crate::limits;
 use crate::metrics::{Balancer, Surroundings};
+use crate::rate::Paid;
 use crate::server::{Event, Listener, Readiness, Server};
 use crate::settings::ProxyMode;
 use crate::site::Site;
@@ -90,6 +91,8 @@ struct Shell {
     config: Config,
     /// Whether the server has work, so that the next poll must not wait.
     pending: bool,
+    /// How many public connections were accepted lately, where that is limited.
+    accepted: Paid,
     /// Until when accepting waits, if the system had run out of something.
     pause: Option<Pause>,
     reload: Reload,
@@ -167,6 +170,7 @@ impl Shell {
             sender,
             config,
             pending: false,
+            accepted: Paid::new(now.mono),
             pause: None,
             reload,
             draining: false,
@@ -227,15 +231,26 @@ impl Shell {
 
     /// How long the next poll may wait: not at all, until the next deadline, or for ever (`None`).
     fn timeout(&self) -> Option<Duration> {
-        let accepting = self.is_free_again() && self.listeners.is_ready_for(&self.server);
-        if self.pending || accepting || self.reload.is_reading() {
+        let now = Clock::mono(self.clock.elapsed_us());
+        let is_ready = |from| self.is_free_again() && self.listeners.is_ready(from, &self.server);
+        let mut others = Listener::ALL.into_iter().filter(|from| *from != Listener::Public);
+        let (public, other) = (is_ready(Listener::Public), others.any(is_ready));
+        let accept_at = self.accepts_at(now);
+        if self.pending || other || (public && accept_at <= now) || self.reload.is_reading() {
             return Some(Duration::ZERO);
         }
         let pause = self.pause.map(|pause| pause.until);
-        let next = [self.server.poll_timeout(), pause, self.reload.next()];
+        let accept_at = public.then_some(accept_at);
+        let next = [self.server.poll_timeout(), pause, accept_at, self.reload.next()];
         let next = next.into_iter().flatten().min()?;
-        let wait = next.since(Clock::mono(self.clock.elapsed_us()));
+        let wait = next.since(now);
         (next != Instant::NEVER).then(|| Duration::from_millis(wait.as_millis()))
+    }
+
+    /// When `--accept-rate` lets another public connection in, `now` or later. The kernel tells of
+    /// those in the backlog only once, so they have to be asked for then.
+    fn accepts_at(&self, now: Instant) -> Instant {
+        self.config.accept_rate.map_or(now, |rate| rate.next(now, self.accepted))
     }
 
     /// Whether nothing was lacking when somebody was accepted last, or a connection has ended
@@ -251,9 +266,17 @@ impl Shell {
         }
         self.pause = None;
         for _ in 0..limits::ACCEPTS_PER_TURN {
-            match self.listeners.accept(|from| self.server.has_room_for(from)) {
+            let may_accept = self.accepts_at(now.mono) <= now.mono;
+            let has_room = |from| {
+                let may = from != Listener::Public || may_accept;
+                may && self.server.has_room_for(from)
+            };
+            match self.listeners.accept(has_room) {
                 Ok(None) => return,
                 Ok(Some((from, mut stream, peer))) => {
+                    if let (Listener::Public, Some(rate)) = (from, self.config.accept_rate) {
+                        rate.take(now.mono, &mut self.accepted);
+                    }
                     let id = self.server.make_room(now, from);
                     let id = id.expect("it was accepted because there was room");
                     let token = Token(id.to_bits() as usize);

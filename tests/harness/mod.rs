@@ -60,6 +60,8 @@ pub(crate) fn settings() -> Settings {
             ping_timeout: Duration::from_secs(20),
             drain: Duration::from_secs(5),
             history: None,
+            message_rate: None,
+            lifetime: None,
         },
         proxy: ProxyMode::Off,
         trust: Trust::default(),

@@ -12,18 +12,20 @@ use std::rc::Rc;
 
 use elbow::limits;
 use elbow::reason::CloseReason;
-use elbow::server::{Access, Event};
+use elbow::server::{Access, Event, Listener};
 use elbow::text::cut_bytes;
 
-use super::client::{Client, Expected, Message, Notice, Page, Session};
+use super::client::{Client, Expected, Message, Notice, Page, Session, Word};
 use super::climate::Climate;
 use super::decode::{Response, Unit};
 use super::hearing::{Log, Spoken};
 use super::packet;
 use super::past::Replays;
 use super::person::{Person, Purpose};
+use super::receipts::Receipts;
 use super::stream;
 use super::turns::{Speaker, Turns};
+use super::world::pace::{Buckets, has_stayed};
 
 /// Why somebody is refused who was sent so much already.
 const OVER_SHARE: &str = "this address was sent a ring of what is kept within a second";
@@ -114,9 +116,11 @@ pub(crate) struct Oracle {
     /// Epochs that readers were told: no two lives of channels have the same.
     pub(crate) epochs: BTreeSet<Rc<str>>,
     pub(crate) replays: Replays,
+    pub(crate) receipts: Receipts,
     /// What became of those who wanted what was said before they came.
     pub(crate) returned: [u64; Return::ALL.len()],
     pub(crate) turns: Turns,
+    pub(crate) buckets: Buckets,
     /// The order of messages is decided elsewhere.
     pub(crate) is_ordered_elsewhere: bool,
     /// When a message last waited for its place in the order: then publishers may have to.
@@ -164,7 +168,7 @@ pub(crate) struct Oracle {
     /// There may be no room for one more channel.
     pub(crate) channels_scarce: bool,
     /// Of each listener: newcomers to whom somebody must have given way, and has not yet.
-    pub(crate) wanted: [u32; 2],
+    pub(crate) wanted: [u32; Listener::ALL.len()],
     /// When there last were more sessions in no channel than may be.
     pub(crate) crowded_ms: u64,
     /// Memory is used up, or nearly: there never was much, or a crowd that speaks has it.
@@ -200,8 +204,10 @@ impl Oracle {
             channels: BTreeMap::new(),
             epochs: BTreeSet::new(),
             replays: Replays::new(limits, birth),
+            receipts: Receipts::default(),
             returned: Default::default(),
             turns: Turns::default(),
+            buckets: Buckets::default(),
             is_ordered_elsewhere: false,
             unplaced_ms: 0,
             turn: 0,
@@ -227,7 +233,7 @@ impl Oracle {
             drained: false,
             replaced: 0,
             cut_readers_at_ms: None,
-            wanted: [0; 2],
+            wanted: [0; Listener::ALL.len()],
             crowded_ms: 0,
             big_file_bytes: climate.big_file_bytes,
             // Attackers make up any number of them.
@@ -281,8 +287,12 @@ impl Oracle {
                 self.opened(now_ms, climate, &mut clients[client], channel);
             }
             Event::Message { client, text } => {
-                let client = of(client);
-                self.message(now_ms, climate, &mut clients[client], text);
+                let client = &mut clients[of(client)];
+                if client.is_backend() {
+                    self.spoken_by_backend(now_ms, climate, client, text);
+                } else {
+                    self.message(now_ms, climate, client, text);
+                }
             }
             Event::Lapped { client, channel, lag_bytes } => {
                 let client = of(client);
@@ -336,12 +346,14 @@ impl Oracle {
     ) {
         // The rule that has refused a request is said in front of its line.
         let status = access.status;
-        let is_refusal = matches!(status, 400 | 403 | 404 | 405 | 421 | 426);
+        let is_refusal = matches!(status, 400 | 401 | 403 | 404 | 405 | 421 | 426);
         match self.denied.take() {
             Some(client) => assert!(client == access.client && is_refusal, "{access:?}"),
-            None => assert!(!matches!(status, 403 | 421), "nobody was told why"),
+            None => assert!(!matches!(status, 401 | 403 | 421), "nobody was told why"),
         }
-        self.turned_away(now_ms, climate, client, status);
+        if !client.is_backend() {
+            self.turned_away(now_ms, climate, client, status);
+        }
         // What else it asks is no event stream.
         client.asks_for_head = false;
         answered(now_ms, client, people, access.client);
@@ -412,7 +424,9 @@ impl Oracle {
         session.published += u64::from(!session.is_over);
         // It waited for this, though nobody may have touched it meanwhile.
         session.unread_at_ms = Some(now_ms);
-        self.turns.spoke(now_ms, &session.channel, Speaker::Client(client.number), false);
+        let speaker = Speaker::Client(client.number);
+        self.turns.spoke(now_ms, &session.channel, speaker, false);
+        self.buckets.spoke(now_ms, climate, speaker);
         let log = self.channels.get_mut(&session.channel).expect("it was joined");
         let spoken = spoken(&session.channel, &message);
         log.push((now_ms, self.turn), None, spoken, Some(message));
@@ -654,7 +668,8 @@ impl Oracle {
             R::GaveWay => true,
             // It is pinged in the second half of the first interval, and never answers.
             R::PingTimeout => duration_ms >= ping_ms,
-            R::GoingAway => self.drain_began_ms.is_some(),
+            R::GoingAway => self.drain_began_ms.is_some() || has_stayed(settings, duration_ms),
+            // Nobody who is in no channel is closed by an operator here.
             R::Disconnected => false,
             R::NoMemory => self.scarce,
             R::PeerGone | R::PeerReset | R::SocketFailed => state.is_over(),
@@ -775,6 +790,7 @@ impl Oracle {
             (CloseReason::MessageTooBig, 1009),
             (CloseReason::NoMemory, 1013),
             (CloseReason::GoingAway, 1001),
+            (CloseReason::Disconnected, 1008),
         ];
         let code = if reason == CloseReason::ClosedByClient {
             let Some(code) = client.sent_code else { return };
@@ -868,8 +884,14 @@ impl Oracle {
             R::TransportTimeout => state.gave_up,
             R::NoMemory => self.scarce,
             R::GaveWay => self.was_idle(client),
-            R::GoingAway => self.drain_began_ms.is_some(),
-            R::Disconnected => false,
+            R::GoingAway => {
+                let age_ms = client.session.as_ref().map_or(0, |s| passed_ms(s.opened_at_ms));
+                self.drain_began_ms.is_some() || has_stayed(&settings.limits, age_ms)
+            }
+            R::Disconnected => match &client.session {
+                Some(session) => self.receipts.closes(&session.channel),
+                None => is_persons && self.receipts.closes_any(),
+            },
             R::Replaced => self.cut_readers_at_ms == Some(now_ms),
             R::ClosedByClient
             | R::ProxyInvalid
@@ -931,8 +953,18 @@ fn said_close(client: &mut Client, code: Option<u16>) {
     assert!(fits, "closed before its own messages came back");
 }
 
+/// Whether what a backend says takes more than half a ring as some reader would get it.
+pub(crate) fn is_swollen_word(climate: &Climate, word: &Word) -> bool {
+    let as_event = word.spoken.text.len() + 5 + 67;
+    let streamed = word
+        .plain
+        .as_ref()
+        .map_or(0, |message| stream::chunk_bytes(stream::data_bytes(message), 64) as usize);
+    as_event.max(streamed) > climate.settings.limits.feed_bytes as usize / 2
+}
+
 /// How Socket.IO clients get what a plain one says.
-fn spoken(channel: &str, message: &Message) -> Spoken {
+pub(crate) fn spoken(channel: &str, message: &Message) -> Spoken {
     let space = packet::prefix(channel);
     if message.is_text {
         let text = core::str::from_utf8(&message.payload).expect("text is UTF-8");
@@ -955,7 +987,9 @@ fn carried_until(
     // ends without a word, and so does its upgrade.
     let explained = person.hearing.explains(reason) || person.is_probe(client.number);
     let silent = reason == CloseReason::PingTimeout && person.hearing.is_silent(now_ms, climate);
-    client.is_socket && (explained || silent)
+    let age_ms = now_ms - person.hearing.accepted_ms.min(now_ms);
+    let stayed = reason == CloseReason::GoingAway && has_stayed(&climate.settings.limits, age_ms);
+    client.is_socket && (explained || silent || stayed)
 }
 
 /// A request was answered, of whoever has this address.

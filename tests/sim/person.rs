@@ -31,6 +31,8 @@ use super::returning::{self, Known};
 /// What a request of a carrier is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Purpose {
+    /// A backend's request.
+    Order,
     /// Nothing of a session.
     Own,
     /// A session by polls.
@@ -370,7 +372,7 @@ impl Person {
 
     fn hear(&mut self, scene: &mut Scene<'_>, number: usize, heard: Heard) {
         match heard {
-            Heard::Answer(Purpose::Own | Purpose::Wrong, _) => {}
+            Heard::Answer(Purpose::Own | Purpose::Order | Purpose::Wrong, _) => {}
             Heard::Answer(Purpose::Shake, status) => {
                 self.shake = None;
                 self.over |= status != 200;
@@ -854,6 +856,7 @@ impl Person {
             packets.extend(self.outgoing.pop_front());
         }
         let is_binary = self.version == 3 && scene.dice.chance(200);
+        client.frames += packets.len() as u64;
         let body = if is_binary {
             packet::binary_body(&packets)
         } else {

@@ -48,6 +48,7 @@ impl World {
     pub(super) fn judge_websocket(&mut self, number: usize, served_ms: u64) {
         let (now_ms, kernel_ms) = (self.now_ms(), self.patience_ms());
         let Patience { ping_ms, pong_ms, close_ms } = self.patience();
+        let held_ms = self.held_ms(number);
         let client = &mut self.clients[number];
         let speaks = speaks(client);
         let state = client.link.state.borrow();
@@ -58,7 +59,7 @@ impl World {
         let heard_ms = heard_ms(session, &state).max(self.woke_ms);
         // Whether a publisher has vanished is not known while it has to wait to be read.
         let known_ms = heard_ms.max(self.oracle.unplaced_ms);
-        let gone = Due::after([known_ms], ping_ms + pong_ms + close_ms);
+        let gone = Due::after([known_ms], ping_ms + pong_ms + close_ms + held_ms);
         // If it does not read either, it is the kernel that gives up.
         let took_ms = state.took_at_ms.max(state.wrote_at_ms);
         let is_held = speaks || state.blocked;
@@ -68,7 +69,7 @@ impl World {
             return;
         }
         if !speaks {
-            let ping = Due::after([heard_ms], ping_ms);
+            let ping = Due::after([heard_ms], ping_ms + held_ms);
             let is_pinged = session.pinged_at_ms.is_some_and(|at_ms| at_ms >= state.read_at_ms);
             let is_missed = ping.is_over(served_ms) && !is_pinged;
             assert!(!is_missed, "#{number} was not pinged in time: {ping:?}");
@@ -159,6 +160,7 @@ impl World {
         self.judge_told(number, served_ms);
         self.judge_upgrade(number);
         self.judge_life(number, opened_ms, served_ms);
+        self.judge_stay_of_session(number, opened_ms, served_ms);
     }
 
     /// Notes since when a session could be told everything, and up to when its silence proves
@@ -252,7 +254,9 @@ impl World {
         let heard_ms = hearing.heard_ms().max(hearing.saying_ms);
         let moments_ms = [opened_ms, heard_ms, hearing.excused_ms, self.woke_ms];
         // Whether a publisher has vanished is not known while it has to wait to be read.
-        let gone = Due::after(moments_ms, ping_ms + pong_ms).and_after(self.oracle.unplaced_ms);
+        let held_ms = self.person_held_ms(number);
+        let gone =
+            Due::after(moments_ms, ping_ms + pong_ms + held_ms).and_after(self.oracle.unplaced_ms);
         assert!(!gone.is_over(served_ms), "@{number} vanished and stays: {gone:?}");
         // In protocol 3 it is the client that pings.
         if person.version != 4 {
@@ -260,7 +264,7 @@ impl World {
         }
         let Some(receptive_ms) = hearing.receptive_ms else { return };
         let pinged_ms = hearing.pinged_at_ms.unwrap_or(0);
-        let ping = Due::after(moments_ms, ping_ms)
+        let ping = Due::after(moments_ms, ping_ms + held_ms)
             .and_after(receptive_ms)
             .and_after(pinged_ms)
             .and_after(self.turn_before_answer_ms(person, heard_ms));

@@ -408,6 +408,7 @@ impl Client {
 
     pub(crate) fn put_frame(&mut self, first: u8, payload: &[u8]) {
         self.count += 1;
+        self.frames += 1;
         let mask = (self.count as u32).wrapping_mul(0x9e37_79b1).to_be_bytes();
         self.outbox.push_back(first);
         match payload.len() {

@@ -11,6 +11,8 @@
 
 #[path = "calm.rs"]
 mod calm;
+#[path = "pace.rs"]
+pub(crate) mod pace;
 #[path = "promise.rs"]
 mod promise;
 #[path = "pulse.rs"]
@@ -28,12 +30,13 @@ use std::rc::Rc;
 
 use elbow::id::ConnId;
 use elbow::limits::{self, Limits};
+use elbow::rate::Paid;
 use elbow::server::{Event, Listener, Readiness, Server, Ticket, Unplaced};
 use elbow::site::{File, Site};
 use elbow::time::{Instant, Now};
 
 use super::attack::{self, Attack};
-use super::client::{Client, Page, Scene};
+use super::client::{Ask, Client, Page, Scene};
 use super::climate::{self, Climate, Dice};
 use super::due::{FAREWELL_MS, RESTLESS_TURNS_MAX, WAKING_MS, wakeups_max};
 use super::oracle::{Oracle, Return, file};
@@ -112,6 +115,8 @@ pub(crate) struct World {
     /// Clients that have connected and were not accepted.
     backlog: VecDeque<usize>,
     accept_again_ms: u64,
+    /// How many public connections were accepted lately.
+    accepted: Paid,
     agenda: BinaryHeap<Reverse<(u64, u64, Action)>>,
     agenda_count: u64,
     /// Links of which epoll has something to say.
@@ -166,6 +171,8 @@ impl World {
         climate::draw_history(seed, &mut climate);
         climate::draw_streams(seed, &mut climate);
         climate::draw_recovery(seed, &mut climate);
+        climate::draw_limits(seed, &mut climate);
+        climate::draw_backends(seed, &mut climate);
         let net = Net::new(Dice::new(dice.next()), climate.temper);
         let mut birth = [0; 32];
         birth.fill_with(|| dice.next() as u8);
@@ -181,6 +188,7 @@ impl World {
             ids: Vec::new(),
             backlog: VecDeque::new(),
             accept_again_ms: 0,
+            accepted: Paid::new(Instant::from_millis(began_ms)),
             agenda: BinaryHeap::new(),
             agenda_count: 0,
             edges: VecDeque::new(),
@@ -290,7 +298,7 @@ impl World {
         let draining = self.oracle.drain_began_ms.is_some();
         // Each that ends wakes the server once, and so does one that has members again by then.
         let channels = self.oracle.channels.len() as u64;
-        let is_seldom = empty <= wakeups_max(idle) + channels;
+        let is_seldom = empty <= wakeups_max(idle) + channels + self.held_frames();
         assert!(draining || is_seldom, "{idle} idle, woken {empty} times for nothing");
     }
 
@@ -370,7 +378,8 @@ impl World {
         let metrics = self.server.metrics();
         assert_eq!(self.server.connections(), 0);
         assert_eq!(self.server.sessions(), 0);
-        assert_eq!(self.server.pool().lent_bytes(), 0, "memory that nobody holds");
+        let remembered = self.server.remembered_bytes();
+        assert_eq!(self.server.pool().lent_bytes(), remembered, "memory that nobody holds");
         assert_eq!(metrics.connections_accepted, self.oracle.ended, "each has an end");
         // Whose first answer was never written may have had a session all the same.
         let shaking = |person: &&Person| person.hearing.opened_at_ms.is_none();
@@ -539,7 +548,8 @@ impl World {
         loop {
             let living = self.oracle.channels.iter().filter(|(_, log)| log.past.is_alive());
             let beside = living.clone().filter(|(name, _)| ***name != *"default").count() as u64;
-            assert_eq!(self.server.pool().lent_bytes(), beside * cost, "what is kept is paid for");
+            let lent = self.server.pool().lent_bytes() - self.server.remembered_bytes();
+            assert_eq!(lent, beside * cost, "what is kept is paid for");
             let over_ms = living.filter_map(|(_, log)| log.past.over_ms(&limits)).min();
             let Some(over_ms) = over_ms else { return };
             let due_ms = self.server.poll_timeout().map(Instant::as_millis);
@@ -592,6 +602,9 @@ impl World {
             }
             let client = self.backlog.remove(place).expect("it was found there");
             let listener = self.clients[client].listener;
+            if let (Listener::Public, Some(rate)) = (listener, self.climate.accept_rate) {
+                rate.take(Instant::from_millis(self.net.now_ms.get()), &mut self.accepted);
+            }
             let taken = self.clients.iter().filter(|client| client.is_connected_by(listener));
             let is_full = taken.count() == self.places(listener);
             self.oracle.wanted[listener as usize] += u32::from(is_full);
@@ -627,7 +640,11 @@ impl World {
 
     /// Where in the backlog the first stands whose listener has room.
     fn next_in_backlog(&self) -> Option<usize> {
-        let has_room = |client: &usize| self.server.has_room_for(self.clients[*client].listener);
+        let may_come = self.accepts_at_ms() <= self.now_ms();
+        let has_room = |client: &usize| {
+            let listener = self.clients[*client].listener;
+            (may_come || listener != Listener::Public) && self.server.has_room_for(listener)
+        };
         self.backlog.iter().position(has_room)
     }
 
@@ -640,12 +657,15 @@ impl World {
         if !self.pending && self.edges.is_empty() && !can_accept {
             let agenda = self.agenda.peek().map(|Reverse((at_ms, ..))| *at_ms);
             let deadline = self.server.poll_timeout().map(Instant::as_millis);
-            let accepting = self.next_in_backlog().map(|_| self.accept_again_ms);
+            let may_come_ms = Some(self.accepts_at_ms())
+                .filter(|at_ms| *at_ms > self.now_ms() && !self.backlog.is_empty());
+            let accepting = self.next_in_backlog().map(|_| self.accept_again_ms).or(may_come_ms);
             let ordered = self.underway.front().filter(|_| !self.held).map(|(at_ms, ..)| *at_ms);
             let wake = [agenda, deadline, accepting, ordered].into_iter().flatten().min();
             next_ms = next_ms.max(wake.unwrap_or(u64::MAX).min(until_ms));
             let is_later = |other: Option<u64>| other.is_none_or(|at_ms| at_ms > next_ms);
-            woken = deadline == Some(next_ms) && is_later(agenda) && is_later(ordered);
+            let others = [agenda, ordered, may_come_ms];
+            woken = deadline == Some(next_ms) && others.into_iter().all(is_later);
             if !self.quiet && self.dice.chance(self.climate.jumps) {
                 next_ms += self.dice.below(self.climate.jump_ms_max);
                 if self.woke_ms + WAKING_MS < self.now_ms() {
@@ -679,6 +699,7 @@ impl World {
                 }
             }
         }
+        self.employ();
         let again_ms = self.now_ms() + 1 + self.dice.below(people.arrival_ms * 2);
         if !self.quiet {
             self.plan(again_ms, Action::Arrive);
@@ -691,6 +712,19 @@ impl World {
         let mut scene = self.scene();
         let client = Client::new(number, link, &mut scene);
         self.begin(client);
+    }
+
+    /// A backend comes, as long as there are fewer than the climate has.
+    fn employ(&mut self) {
+        let Some(backends) = self.climate.backends else { return };
+        let counts = |client: &&Client| client.ended.is_none() && client.is_backend();
+        let live = self.clients.iter().filter(counts).count() as u64;
+        if live < backends.most && self.clients.len() < CONNECTIONS_MAX && self.dice.chance(500) {
+            let number = self.clients.len();
+            let link = Link::new(number, &self.net);
+            let client = Client::backend(number, link, &mut self.scene(), backends);
+            self.introduce(client);
+        }
     }
 
     /// A plain WebSocket that has gone comes back, unless everything is over.
@@ -883,6 +917,12 @@ impl World {
         let was_gone = self.clients[number].gone;
         let (client, mut scene) = self.client_on_stage(number);
         let next = client.act(&mut scene);
+        let now_ms = self.now_ms();
+        for order in &self.clients[number].orders {
+            if let Ask::Disconnect(channel) = &order.ask {
+                self.oracle.receipts.may_close(now_ms, channel);
+            }
+        }
         self.breathe(number);
         if self.clients[number].gone && !was_gone {
             self.plan_return(number);
