@@ -57,6 +57,8 @@ const ACCEPT_AGAIN_MS: u64 = 1000;
 const LEAVING_MS: u64 = 3000;
 /// A deadline that was due so many turns ago has been served: 64 are, in each.
 const TURNS_KEPT: usize = 8;
+/// Turns from one look at everything to the next.
+const TURNS_PER_SURVEY: u64 = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Action {
@@ -358,6 +360,25 @@ impl World {
         )
     }
 
+    /// Looks at the server as whoever watches it does, and at whether its numbers agree.
+    fn survey(&mut self) {
+        let (accepted, connections) =
+            (self.server.metrics().connections_accepted, self.server.connections() as u64);
+        let (used, limit) = (self.server.pool().used_bytes(), self.server.pool().limit_bytes());
+        let at = now(self.now_ms());
+        let snapshot = self.server.survey(at).expect("nobody has 4,096 members here");
+        assert_eq!(snapshot.lags.count(), snapshot.size(), "each member was looked at");
+        let largest: u64 = snapshot.largest.iter().map(|channel| channel.size()).sum();
+        assert_eq!(largest, snapshot.size(), "and each channel");
+        let ended: u64 = snapshot.metrics.closed.iter().sum();
+        assert_eq!(ended + connections, accepted, "who came is here or has ended, once");
+        let now = &snapshot.connections;
+        assert!(now.websocket + now.sse + now.http <= connections, "{now:?}");
+        let memory = &snapshot.memory;
+        let told = memory.rings + memory.buffers + memory.sessions + memory.free;
+        assert_eq!(told, used.max(limit), "{memory:?}");
+    }
+
     /// Everybody has gone: nothing is left, and the server has counted as the oracle has.
     fn finish(&mut self) -> Outcome {
         self.place_the_rest();
@@ -425,6 +446,9 @@ impl World {
         self.turn_times.rotate_left(1);
         self.turn_times[TURNS_KEPT - 1] = began_ms;
         self.server.check();
+        if self.turns.is_multiple_of(TURNS_PER_SURVEY) {
+            self.survey();
+        }
         self.advance(until_ms);
         self.empty_turns += u64::from(self.woken && self.work() == work_before);
         let idle = self.work() == work_before && self.now_ms() == began_ms;
