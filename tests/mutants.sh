@@ -273,6 +273,31 @@ mutant "history: a share without end" \
 mutant "history: proxies have a share" \
   's/if bytes == 0 || holder.is_proxy || self/if bytes == 0 || self/'
 
+# A token that has expired lets in, for a second.
+mutant "tokens: an expired one is taken" \
+  's/if self.expires_s <= now_s {/if self.expires_s < now_s {/'
+# Whoever shows a token may enter any channel.
+mutant "tokens: another channel" \
+  '/fn admit_by/,/^    }/s/if !claims.rights.may_join(channel) {/if false {/'
+# Whatever stands in the place of the signature is good.
+mutant "tokens: any signature" \
+  's/if key.checker.has_made(token.signature, token.signed) {/if true || key.checker.has_made(token.signature, token.signed) {/'
+# Who may only listen is heard.
+mutant "tokens: everybody may speak" \
+  's/if !self.may_speak(speaker, channel) {/if false {/'
+# Nobody has to leave.
+mutant "tokens: a visa without end" \
+  's/until: u32::try_from(ticks).unwrap_or(u32::MAX),/until: u32::MAX,/'
+# A session stays for longer than its token holds.
+mutant "tokens: sessions stay" \
+  's/let stay = self.stays_until.min(self.visa.until());/let stay = self.stays_until;/'
+# Without a token everybody is let in.
+mutant "tokens: none is needed" \
+  's/Anonymous::None => return Err(Fault::Missing),/Anonymous::None => false,/'
+# Requests that wait for a check are not looked at again.
+mutant "tokens: who waits is forgotten" \
+  's/let Some(id) = self.connections.next_to_check() else { break };/let Some(id) = self.connections.next_to_check().filter(|_| false) else { break };/'
+
 # A stream begins one further than its client is told.
 mutant "stream: an id off by one at the seam" \
   's/    let position = start.position.text();/    let position = crate::position::Position { seq: start.position.seq + 1, ..start.position }.text();/'

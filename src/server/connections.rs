@@ -84,6 +84,8 @@ enum ToRead {
     Soon,
     /// In the list of a channel that holds its publishers back.
     Paused,
+    /// In the list of those whose request waits for the check of a token.
+    Unchecked,
     /// In no list, until its account says that it may go on.
     HeldBack,
 }
@@ -131,8 +133,11 @@ const OVER: usize = Listener::ALL.len() * Waiting::ALL.len();
 /// The list of connections that are to be ended at once.
 const DOOMED: usize = OVER + 1;
 
-/// The only list of connections that are to be read again.
+/// The list of connections that are to be read again.
 const SOON: usize = 0;
+
+/// The list of connections whose request is to be read again when its token can be checked.
+const UNCHECKED: usize = 1;
 
 fn list_of(from: Listener, waiting: Waiting) -> usize {
     from as usize * Waiting::ALL.len() + waiting as usize
@@ -156,7 +161,7 @@ pub(super) struct Connections<S> {
     /// Who is to send soon, by [`ToSend`].
     to_send: Order<{ ToSend::ALL.len() }>,
     /// Who is to be read again.
-    to_read: Order<1>,
+    to_read: Order<2>,
     /// Counts turns, as far as it goes.
     turn: u16,
     /// How often each may say something, if that is limited.
@@ -337,9 +342,14 @@ impl<S: Socket> Connections<S> {
     fn held_until(&self, slot: u32) -> Instant {
         match (self.entries[slot as usize].to_read, self.rate) {
             (ToRead::HeldBack, Some(rate)) => rate.due(self.now, self.accounts[slot as usize]),
-            (ToRead::Nowhere | ToRead::Soon | ToRead::Paused | ToRead::HeldBack, _) => {
-                Instant::NEVER
-            }
+            (
+                ToRead::Nowhere
+                | ToRead::Soon
+                | ToRead::Paused
+                | ToRead::Unchecked
+                | ToRead::HeldBack,
+                _,
+            ) => Instant::NEVER,
         }
     }
 
@@ -394,8 +404,10 @@ impl<S: Socket> Connections<S> {
         self.stop_sending(slot);
         let entry = &mut self.entries[slot as usize];
         let from = entry.conn.listener();
-        if entry.to_read == ToRead::Soon {
-            self.to_read.remove(SOON, slot);
+        match entry.to_read {
+            ToRead::Soon => self.to_read.remove(SOON, slot),
+            ToRead::Unchecked => self.to_read.remove(UNCHECKED, slot),
+            ToRead::Nowhere | ToRead::Paused | ToRead::HeldBack => {}
         }
         entry.to_read = ToRead::Nowhere;
         if let Some(waiting) = entry.waits.take() {
@@ -557,6 +569,38 @@ impl<S: Socket> Connections<S> {
         }
     }
 
+    /// Has a connection whose request waits for the check of a token read when its turn has come.
+    pub(super) fn check_later(&mut self, slot: u32) {
+        let entry = &self.entries[slot as usize];
+        if entry.conn.is_over() {
+            return;
+        }
+        if entry.to_read == ToRead::Soon {
+            self.to_read.remove(SOON, slot);
+        }
+        if entry.to_read != ToRead::Unchecked {
+            self.to_read.push(UNCHECKED, slot);
+        }
+        self.set_to_read(slot, ToRead::Unchecked);
+    }
+
+    /// Takes the first connection out of the list of those whose request waits for the check of a
+    /// token.
+    pub(super) fn next_to_check(&mut self) -> Option<ConnId> {
+        let slot = self.to_read.pop(UNCHECKED)?;
+        self.set_to_read(slot, ToRead::Nowhere);
+        Some(self.id(slot))
+    }
+
+    /// Takes a connection out of the list of those whose request waits for the check of a token:
+    /// the wait is over.
+    pub(super) fn stop_checking(&mut self, slot: u32) {
+        if self.entries[slot as usize].to_read == ToRead::Unchecked {
+            self.to_read.remove(UNCHECKED, slot);
+            self.set_to_read(slot, ToRead::Nowhere);
+        }
+    }
+
     /// Has a publisher that stood in the list of a channel read in one of the next turns. Nothing
     /// happens if it has ended meanwhile, or does not wait any more.
     pub(super) fn resume(&mut self, id: ConnId) {
@@ -648,6 +692,7 @@ impl<S: Socket> Connections<S> {
     /// Whether anybody is to send or to be read.
     pub(super) fn is_busy(&self) -> bool {
         !self.to_read.is_empty(SOON)
+            || !self.to_read.is_empty(UNCHECKED)
             || ToSend::ALL.into_iter().any(|list| !self.to_send.is_empty(list as usize))
     }
 
@@ -669,7 +714,10 @@ impl<S: Socket> Connections<S> {
             assert_eq!(entry.waits, entry.waits_now(), "slot {slot}");
             assert_eq!(self.places.contains(slot), entry.waits.is_some(), "slot {slot}");
             assert_eq!(self.to_send.contains(slot), entry.to_send.is_some(), "slot {slot}");
-            assert_eq!(self.to_read.contains(slot), entry.to_read == ToRead::Soon, "slot {slot}");
+            let is_listed = matches!(entry.to_read, ToRead::Soon | ToRead::Unchecked);
+            assert_eq!(self.to_read.contains(slot), is_listed, "slot {slot}");
+            let is_unchecked = entry.to_read == ToRead::Unchecked;
+            assert_eq!(entry.conn.is_queued(), is_unchecked, "slot {slot}");
             let paused = is_paused(self.id(slot));
             assert_eq!(paused, entry.to_read == ToRead::Paused, "slot {slot}");
             let speaks = self.rate.is_some() && entry.conn.is_publishing();
@@ -702,7 +750,10 @@ impl<S: Socket> Connections<S> {
 impl<S> Entry<S> {
     /// What the connection waits for, if it may give way to others.
     fn waits_now(&self) -> Option<Waiting> {
-        if self.to_read == ToRead::Nowhere { self.conn.waits() } else { None }
+        match self.to_read {
+            ToRead::Nowhere | ToRead::Unchecked => self.conn.waits(),
+            ToRead::Soon | ToRead::Paused | ToRead::HeldBack => None,
+        }
     }
 }
 

@@ -55,6 +55,7 @@ use connections::Connections;
 
 use self::disconnect::Disconnects;
 use self::http::respond::Responder;
+use self::http::token::Checks;
 use self::http::watch::Watchers;
 use self::io::budget::ReadBudget;
 use self::io::read::Reading;
@@ -113,6 +114,8 @@ pub struct Server<S> {
     /// Disconnects under way.
     disconnects: Disconnects,
     events: event::Queue,
+    /// The keys of tokens.
+    checks: Checks,
     responder: Responder,
     random: ChaCha20Rng,
     drain: Option<Drain>,
@@ -158,6 +161,7 @@ impl<S: Socket> Server<S> {
             awaiting: Vec::with_capacity(limits.admin_connections_max),
             disconnects: Disconnects::default(),
             events: event::Queue::default(),
+            checks: Checks::new(),
             responder: Responder::new(&settings.base_path, now),
             random,
             drain: None,
@@ -200,6 +204,7 @@ impl<S: Socket> Server<S> {
         self.run_disconnects(now);
         self.run_watchers(now);
         self.run_resumed(now);
+        self.run_checks(now);
         self.flush_pass(now, batch);
         self.reap(now);
         self.reading.budget = ReadBudget::of_turn();

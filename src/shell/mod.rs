@@ -14,6 +14,7 @@
 
 mod clock;
 mod files;
+mod keys;
 mod log;
 mod net;
 mod reload;
@@ -140,6 +141,7 @@ impl Shell {
             Some(folder) => files::read(folder).map_err(|error| format!("--www: {error}"))?,
             None => files::built_in(),
         };
+        let keys = keys::read(&config.key_files)?;
         let poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
         let registry = poll.registry();
         let signals = Signals::register(registry, SIGNALS)
@@ -158,6 +160,11 @@ impl Shell {
         let site = Site::new(folder.files, config.www.is_none());
         let now = Clock::now(clock.elapsed_us());
         let mut server = Server::new(config.settings.clone(), site, seed, now);
+        if !config.key_files.is_empty() {
+            let (keys, skipped) = keys;
+            report.keys(&config.key_files, &keys, &skipped);
+            server.set_keys(keys);
+        }
         server.describe(surroundings(&config, &listeners));
         Ok(Shell {
             poll,
@@ -329,9 +336,19 @@ impl Shell {
     }
 
     fn reload(&mut self, now: Now) {
+        let key_files = &self.config.key_files;
+        if !key_files.is_empty() {
+            match keys::read(key_files) {
+                Ok((keys, skipped)) => {
+                    self.report.keys(key_files, &keys, &skipped);
+                    self.server.set_keys(keys);
+                }
+                Err(error) => self.report.keys_failed(&error),
+            }
+        }
         if self.config.www.is_some() {
             self.reload.ask(now);
-        } else {
+        } else if key_files.is_empty() {
             ::log::info!(target: "elbow", "SIGHUP: nothing to reload, the page is built in");
         }
     }

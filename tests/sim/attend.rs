@@ -175,7 +175,9 @@ impl Oracle {
             | R::KeepAliveTimeout
             | R::InvalidText
             | R::CloseTimeout
+            | R::MayNotSpeak
             | R::Replaced => false,
+            R::TokenExpired => person.pass.earliest_end_ms().is_some_and(|end_ms| now_ms >= end_ms),
         };
         let heard_ms = now_ms - hearing.heard_ms();
         let number = person.number;

@@ -7,12 +7,15 @@
 
 use elbow::limits::{History, Limits};
 use elbow::rate::Rate;
-use elbow::settings::{AdminToken, Events, Greeting, ProxyMode, Settings, Trust};
+use elbow::settings::{
+    AdminToken, Anonymous, Events, Greeting, Parties, ProxyMode, Settings, Trust,
+};
 use elbow::time::Duration;
 use elbow::wire::base_path::BasePath;
 
 use super::attack::Attacks;
 use super::client::TOKEN;
+use super::pass::Tokens;
 
 /// A small generator (splitmix64): the same seed, the same numbers.
 #[derive(Debug)]
@@ -127,6 +130,8 @@ pub(crate) struct Climate {
     /// The order of messages is decided elsewhere, which takes at most so long.
     pub(crate) order_ms_max: Option<u64>,
     pub(crate) returns: Option<Returns>,
+    /// The server has keys.
+    pub(crate) tokens: Option<Tokens>,
     /// Of those that want what was said before they came, the rate that reads event streams.
     pub(crate) streams: u64,
     pub(crate) recovery: Option<Recoveries>,
@@ -225,6 +230,7 @@ impl Climate {
             order_ms_max: None,
             returns: None,
             backends: None,
+            tokens: None,
             streams: 0,
             recovery: None,
             accept_rate: None,
@@ -477,6 +483,8 @@ fn draw_settings(dice: &mut Dice) -> Settings {
         },
         recovery: false,
         greeting: Some(Greeting::named("hi")),
+        parties: Parties::default(),
+        anonymous: Anonymous::All,
         report_messages: true,
     }
 }

@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use elbow::limits;
 use elbow::reason::CloseReason;
-use elbow::server::{Access, Event, Listener};
+use elbow::server::{Access, Denial, Event, Listener};
 use elbow::text::cut_bytes;
 
 use super::client::{Client, Expected, Message, Notice, Page, Session, Word};
@@ -282,7 +282,7 @@ impl Oracle {
         let is_line = matches!(event, Event::Request(_));
         assert!(is_line || self.denied.is_none(), "a refusal without a line");
         match event {
-            Event::Opened { client, channel } => {
+            Event::Opened { client, channel, .. } => {
                 let client = of(client);
                 self.opened(now_ms, climate, &mut clients[client], channel);
             }
@@ -317,7 +317,8 @@ impl Oracle {
             Event::Refused { client, why } => {
                 self.refused(climate, why, of(client), clients, people);
             }
-            Event::Denied { client, .. } => {
+            Event::Denied { client, denial } => {
+                self.denied_by(now_ms, climate, &clients[of(client)], people, denial);
                 assert_eq!(self.denied.replace(*client), None, "each has its line");
             }
             Event::Request(access) => {
@@ -329,6 +330,21 @@ impl Oracle {
             Event::Drained => self.drained(),
         }
         None
+    }
+
+    /// Somebody is refused by a rule. What is said of its token is held against its pass.
+    fn denied_by(
+        &self,
+        now_ms: u64,
+        climate: &Climate,
+        client: &Client,
+        people: &[Person],
+        denial: &Denial,
+    ) {
+        if let Denial::Token(fault) = denial {
+            let pass = client.person.map_or(&client.pass, |person| &people[person].pass);
+            assert_eq!(pass.fault(climate, now_ms), Some(*fault), "{pass:?}");
+        }
     }
 
     /// The line of a request and its answer.
@@ -377,6 +393,7 @@ impl Oracle {
 
     fn opened(&mut self, now_ms: u64, climate: &Climate, client: &mut Client, channel: &str) {
         assert!(client.session.is_none(), "opened twice");
+        assert!(client.pass.lets_in(climate, now_ms), "let in by {:?}", client.pass);
         self.opened += 1;
         self.entered = true;
         let reader = (client.dialect(), client.account(climate));
@@ -393,6 +410,7 @@ impl Oracle {
             own_behind: joined,
             published: 0,
             opened_at_ms: now_ms,
+            until_ms: client.pass.until_ms(now_ms),
             // Who did not wait for the answer has spoken already, and that may wait for the room.
             unread_at_ms: client.lenient.then_some(now_ms),
             pinged_at_ms: None,
@@ -497,6 +515,10 @@ impl Oracle {
                 channels() * rings >= limits.feeds_per_address_max()
             }
             // Held against what it was sent when the answer is told.
+            // It came before the machine slept.
+            "too many tokens wait for a check" => {
+                client.pass.is_public || client.person.is_some_and(|it| people[it].pass.is_public)
+            }
             OVER_SHARE => client.wish.wants_past(),
             _ => false,
         };
@@ -689,6 +711,8 @@ impl Oracle {
             | R::InvalidText
             | R::MessageTooBig
             | R::TooSlow
+            | R::TokenExpired
+            | R::MayNotSpeak
             | R::Replaced => false,
         };
         assert!(legitimate, "a session that nobody used: {reason:?} after {duration_ms} ms");
@@ -786,6 +810,8 @@ impl Oracle {
             (CloseReason::InvalidText, 1007),
             (CloseReason::MessageTimeout, 1008),
             (CloseReason::TooSlow, 1008),
+            (CloseReason::TokenExpired, 1008),
+            (CloseReason::MayNotSpeak, 1008),
             (CloseReason::MessageTooBig, 1009),
             (CloseReason::NoMemory, 1013),
             (CloseReason::GoingAway, 1001),
@@ -895,7 +921,9 @@ impl Oracle {
             | R::ProxyUntrusted
             | R::ProtocolError
             | R::InvalidText
+            | R::MayNotSpeak
             | R::SocketFailed => client.reasons.allows(reason),
+            R::TokenExpired => client.session.as_ref().is_some_and(|it| it.is_expired(now_ms)),
             R::MessageTooBig => {
                 // What has its place elsewhere stands in front of what the server looks at.
                 let looked_at = if climate.order_ms_max.is_some() { client.sent.len() } else { 1 };
@@ -983,9 +1011,11 @@ fn carried_until(
     // ends without a word, and so does its upgrade.
     let explained = person.hearing.explains(reason) || person.is_probe(client.number);
     let silent = reason == CloseReason::PingTimeout && person.hearing.is_silent(now_ms, climate);
+    let ends_ms = person.pass.earliest_end_ms().filter(|_| reason == CloseReason::TokenExpired);
+    let expired = ends_ms.is_some_and(|ends_ms| now_ms >= ends_ms);
     let age_ms = now_ms - person.hearing.accepted_ms.min(now_ms);
     let stayed = reason == CloseReason::GoingAway && has_stayed(&climate.settings.limits, age_ms);
-    client.is_socket && (explained || silent || stayed)
+    client.is_socket && (explained || silent || expired || stayed)
 }
 
 /// A request was answered, of whoever has this address.

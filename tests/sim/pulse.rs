@@ -65,6 +65,11 @@ impl World {
         let is_held = speaks || state.blocked;
         let gone = if is_held { gone.and_after(took_ms + kernel_ms) } else { gone };
         assert!(!gone.is_over(served_ms), "#{number} vanished and stays: {gone:?}");
+        // Before that, its deadline was that of a ping or that of its stay.
+        let over = session.until_ms.map(|until_ms| Due::after([until_ms], ping_ms + close_ms));
+        let over = over.map(|over| over.and_after(self.woke_ms));
+        let stays = over.is_some_and(|over| over.is_over(served_ms));
+        assert!(!stays, "#{number} stays with a token that has expired: {over:?}");
         if state.blocked || session.close_code.is_some() {
             return;
         }
@@ -160,6 +165,13 @@ impl World {
         self.judge_told(number, served_ms);
         self.judge_upgrade(number);
         self.judge_life(number, opened_ms, served_ms);
+        let Patience { ping_ms, close_ms, .. } = self.patience();
+        let ends_ms = self.people[number].pass.earliest_end_ms();
+        // The server knows no part of a second.
+        let over = ends_ms.map(|ends_ms| Due::after([ends_ms + 1256], ping_ms + close_ms));
+        let over = over.map(|over| over.and_after(self.woke_ms));
+        let stays = over.is_some_and(|over| over.is_over(served_ms));
+        assert!(!stays, "@{number} stays with a token that has expired: {over:?}");
         self.judge_stay_of_session(number, opened_ms, served_ms);
     }
 

@@ -32,6 +32,7 @@ use elbow::id::ConnId;
 use elbow::limits::{self, Limits};
 use elbow::rate::Paid;
 use elbow::server::{Event, Listener, Readiness, Server, Ticket, Unplaced};
+use elbow::settings::Anonymous;
 use elbow::site::{File, Site};
 use elbow::time::{Instant, Now};
 
@@ -40,6 +41,7 @@ use super::client::{Ask, Client, Page, Scene};
 use super::climate::{self, Climate, Dice};
 use super::due::{FAREWELL_MS, RESTLESS_TURNS_MAX, WAKING_MS, wakeups_max};
 use super::oracle::{Oracle, Return, file};
+use super::pass::{self, Pass};
 use super::person::Person;
 use super::socket::{FakeSocket, Link, Net};
 use super::wish::Wish;
@@ -123,6 +125,8 @@ pub(crate) struct World {
     early: Vec<Event>,
     /// What those draw from who want what was said before they came, and come back.
     wishes: Dice,
+    /// What tokens are drawn from.
+    passes: Dice,
     /// Messages on their way to their place in the order and back: when each is there.
     underway: VecDeque<(u64, Ticket, Vec<u8>)>,
     /// The first of those is there, and its channel takes no message.
@@ -171,6 +175,7 @@ impl World {
         climate::draw_recovery(seed, &mut climate);
         climate::draw_limits(seed, &mut climate);
         climate::draw_backends(seed, &mut climate);
+        pass::draw(seed, &mut climate);
         let net = Net::new(Dice::new(dice.next()), climate.temper);
         let mut birth = [0; 32];
         birth.fill_with(|| dice.next() as u8);
@@ -192,6 +197,7 @@ impl World {
             edges: VecDeque::new(),
             early: Vec::new(),
             wishes: Dice::new(climate.returns.map_or(0, |returns| returns.seed)),
+            passes: Dice::new(climate.tokens.map_or(0, |tokens| tokens.seed)),
             underway: VecDeque::new(),
             held: false,
             quiet: false,
@@ -213,6 +219,9 @@ impl World {
             climate,
         };
         world.note(|world| format!("{:?}", world.climate));
+        if world.climate.tokens.is_some() {
+            world.server.set_keys(pass::keys());
+        }
         if world.climate.order_ms_max.is_some() && !world.server.order_elsewhere() {
             world.climate.order_ms_max = None;
         }
@@ -741,6 +750,11 @@ impl World {
             }
             client.trail = client.trail.filter(|_| client.wish.is_own);
         }
+        if let (Some(tokens), true) = (&self.climate.tokens, client.may_wish()) {
+            let channel = client.channel_name(&self.climate);
+            let now_ms = self.net.now_ms.get();
+            client.pass = Pass::draw(&mut self.passes, tokens, now_ms, &channel);
+        }
         client.begin(&mut self.scene());
         self.introduce(client);
     }
@@ -769,7 +783,12 @@ impl World {
     fn welcome(&mut self) {
         let number = self.people.len();
         let mut scene = self.scene();
-        let person = Person::new(number, &mut scene);
+        let mut person = Person::new(number, &mut scene);
+        if let Some(tokens) = &self.climate.tokens {
+            let needs = self.climate.settings.anonymous == Anonymous::None;
+            let now_ms = self.net.now_ms.get();
+            person.pass = Pass::draw_wide(&mut self.passes, tokens, now_ms, needs);
+        }
         self.people.push(person);
         self.act_as(number);
     }
@@ -976,7 +995,7 @@ impl World {
 }
 
 fn now(mono_ms: u64) -> Now {
-    Now { mono: Instant::from_millis(mono_ms), unix_s: 1_700_000_000 + mono_ms / 1000 }
+    Now { mono: Instant::from_millis(mono_ms), unix_s: pass::BEGIN_S + mono_ms / 1000 }
 }
 
 fn files(generation: u64, big_file_bytes: usize) -> Vec<File> {
