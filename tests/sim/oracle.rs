@@ -287,12 +287,8 @@ impl Oracle {
                 self.opened(now_ms, climate, &mut clients[client], channel);
             }
             Event::Message { client, text } => {
-                let client = &mut clients[of(client)];
-                if client.is_backend() {
-                    self.spoken_by_backend(now_ms, climate, client, text);
-                } else {
-                    self.message(now_ms, climate, client, text);
-                }
+                let client = of(client);
+                self.message(now_ms, climate, &mut clients[client], text);
             }
             Event::Lapped { client, channel, lag_bytes } => {
                 let client = of(client);
@@ -428,6 +424,9 @@ impl Oracle {
     }
 
     fn message(&mut self, now_ms: u64, climate: &Climate, client: &mut Client, text: &str) {
+        if client.is_backend() {
+            return self.spoken_by_backend(now_ms, climate, client, text);
+        }
         assert!(!is_swollen(climate, client, 1), "#{} was heard with too much", client.number);
         self.published += 1;
         let message = client.sent.pop_front().expect("somebody sent it");
@@ -914,10 +913,7 @@ impl Oracle {
                 let age_ms = client.session.as_ref().map_or(0, |s| passed_ms(s.opened_at_ms));
                 self.drain_began_ms.is_some() || has_stayed(&settings.limits, age_ms)
             }
-            R::Disconnected => match &client.session {
-                Some(session) => self.receipts.closes(&session.channel),
-                None => is_persons && self.receipts.closes_any(),
-            },
+            R::Disconnected => self.receipts.explains(client, is_persons),
             R::Replaced => self.cut_readers_at_ms == Some(now_ms),
             R::ClosedByClient
             | R::ProxyInvalid

@@ -34,9 +34,13 @@ impl Receipts {
         self.disconnects.entry(channel.into()).or_insert(now_ms);
     }
 
-    /// Whether a member of this channel may have been closed by an operator.
-    pub(crate) fn closes(&self, channel: &str) -> bool {
-        self.disconnects.contains_key(channel)
+    /// Whether a connection may have been closed by an operator: a member of a channel that was to
+    /// be closed, or what carries a session.
+    pub(crate) fn explains(&self, client: &Client, is_persons: bool) -> bool {
+        match &client.session {
+            Some(session) => self.disconnects.contains_key(&session.channel),
+            None => is_persons && self.closes_any(),
+        }
     }
 
     /// Whether anybody may have been.
