@@ -170,7 +170,9 @@ impl Pass {
             Kind::Wrong(Fault::Expired) => (now_s - dice.below(3), 0),
             // Nothing in a run takes so long.
             Kind::Wrong(Fault::NotYet) => (now_s + (2 << 32), now_s + (1 << 32)),
-            _ => (now_s + lifetime_s, 0),
+            Kind::Nothing | Kind::Good | Kind::Elsewhere | Kind::Wrong(_) => {
+                (now_s + lifetime_s, 0)
+            }
         };
         let join = if kind == Kind::Elsewhere { "else*" } else { channel };
         let say = if may_speak { "" } else { r#","say":["else"]"# };
