@@ -30,7 +30,7 @@ use std::rc::Rc;
 
 use elbow::id::ConnId;
 use elbow::limits::{self, Limits};
-use elbow::rate::Paid;
+use elbow::rate::Account;
 use elbow::server::{Event, Listener, Readiness, Server, Ticket, Unplaced};
 use elbow::site::{File, Site};
 use elbow::time::{Instant, Now};
@@ -112,7 +112,7 @@ pub(crate) struct World {
     backlog: VecDeque<usize>,
     accept_again_ms: u64,
     /// How many public connections were accepted lately.
-    accepted: Paid,
+    accepted: Account,
     agenda: BinaryHeap<Reverse<(u64, u64, Action)>>,
     agenda_count: u64,
     /// Links of which epoll has something to say.
@@ -181,7 +181,7 @@ impl World {
             ids: Vec::new(),
             backlog: VecDeque::new(),
             accept_again_ms: 0,
-            accepted: Paid::new(Instant::from_millis(began_ms)),
+            accepted: Account::new(Instant::from_millis(began_ms)),
             agenda: BinaryHeap::new(),
             agenda_count: 0,
             edges: VecDeque::new(),
@@ -571,7 +571,7 @@ impl World {
             let client = self.backlog.remove(place).expect("it was found there");
             let listener = self.clients[client].listener;
             if let (Listener::Public, Some(rate)) = (listener, self.climate.accept_rate) {
-                rate.take(Instant::from_millis(self.net.now_ms.get()), &mut self.accepted);
+                self.accepted.take(Instant::from_millis(self.net.now_ms.get()), rate);
             }
             let taken = self.clients.iter().filter(|client| client.is_connected_by(listener));
             let is_full = taken.count() == self.places(listener);
