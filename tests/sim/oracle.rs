@@ -911,7 +911,7 @@ impl Oracle {
             R::GaveWay => self.was_idle(client),
             R::GoingAway => {
                 let age_ms = client.session.as_ref().map_or(0, |s| passed_ms(s.opened_at_ms));
-                self.drain_began_ms.is_some() || has_stayed(&settings.limits, age_ms)
+                self.is_going_away(climate, age_ms)
             }
             R::Disconnected => self.receipts.explains(client, is_persons),
             R::Replaced => self.cut_readers_at_ms == Some(now_ms),
@@ -931,6 +931,11 @@ impl Oracle {
             }
             R::CloseTimeout => client.is_socket && accepted_ms >= UPGRADE_MS,
         }
+    }
+
+    /// Whether somebody who came `age_ms` ago may be sent away with 1001.
+    fn is_going_away(&self, climate: &Climate, age_ms: u64) -> bool {
+        self.drain_began_ms.is_some() || has_stayed(&climate.settings.limits, age_ms)
     }
 
     /// Whether nothing was under way on a connection that gave way: no session, no answer, no held

@@ -108,6 +108,6 @@ impl World {
     pub(super) fn accepts_at_ms(&self) -> u64 {
         let now = elbow::time::Instant::from_millis(self.now_ms());
         let rate = self.climate.accept_rate;
-        rate.map_or(0, |rate| rate.next(now, self.accepted).as_millis())
+        rate.map_or(0, |rate| self.accepted.next(now, rate).as_millis())
     }
 }

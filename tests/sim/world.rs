@@ -30,7 +30,7 @@ use std::rc::Rc;
 
 use elbow::id::ConnId;
 use elbow::limits::{self, Limits};
-use elbow::rate::Paid;
+use elbow::rate::Account;
 use elbow::server::{Event, Listener, Readiness, Server, Ticket, Unplaced};
 use elbow::settings::Anonymous;
 use elbow::site::{File, Site};
@@ -118,7 +118,7 @@ pub(crate) struct World {
     backlog: VecDeque<usize>,
     accept_again_ms: u64,
     /// How many public connections were accepted lately.
-    accepted: Paid,
+    accepted: Account,
     agenda: BinaryHeap<Reverse<(u64, u64, Action)>>,
     agenda_count: u64,
     /// Links of which epoll has something to say.
@@ -165,19 +165,26 @@ pub(crate) fn run(seed: u64, journal: Option<Journal>) -> Outcome {
     world.finish()
 }
 
+/// The climate of a seed: what came first is drawn from `dice`, everything later from dice of its
+/// own, so that other seeds stay what they were.
+fn drawn(seed: u64, dice: &mut Dice) -> Climate {
+    let mut climate = Climate::draw(dice);
+    attack::draw(seed, &mut climate);
+    climate::draw_order(seed, &mut climate);
+    climate::draw_greeting(seed, &mut climate);
+    climate::draw_history(seed, &mut climate);
+    climate::draw_streams(seed, &mut climate);
+    climate::draw_recovery(seed, &mut climate);
+    climate::draw_limits(seed, &mut climate);
+    climate::draw_backends(seed, &mut climate);
+    pass::draw(seed, &mut climate);
+    climate
+}
+
 impl World {
     fn new(seed: u64, journal: Option<Journal>) -> World {
         let mut dice = Dice::new(seed);
-        let mut climate = Climate::draw(&mut dice);
-        attack::draw(seed, &mut climate);
-        climate::draw_order(seed, &mut climate);
-        climate::draw_greeting(seed, &mut climate);
-        climate::draw_history(seed, &mut climate);
-        climate::draw_streams(seed, &mut climate);
-        climate::draw_recovery(seed, &mut climate);
-        climate::draw_limits(seed, &mut climate);
-        climate::draw_backends(seed, &mut climate);
-        pass::draw(seed, &mut climate);
+        let mut climate = drawn(seed, &mut dice);
         let net = Net::new(Dice::new(dice.next()), climate.temper);
         let mut birth = [0; 32];
         birth.fill_with(|| dice.next() as u8);
@@ -193,7 +200,7 @@ impl World {
             ids: Vec::new(),
             backlog: VecDeque::new(),
             accept_again_ms: 0,
-            accepted: Paid::new(Instant::from_millis(began_ms)),
+            accepted: Account::new(Instant::from_millis(began_ms)),
             agenda: BinaryHeap::new(),
             agenda_count: 0,
             edges: VecDeque::new(),
@@ -612,7 +619,7 @@ impl World {
             let client = self.backlog.remove(place).expect("it was found there");
             let listener = self.clients[client].listener;
             if let (Listener::Public, Some(rate)) = (listener, self.climate.accept_rate) {
-                rate.take(Instant::from_millis(self.net.now_ms.get()), &mut self.accepted);
+                self.accepted.take(Instant::from_millis(self.net.now_ms.get()), rate);
             }
             let taken = self.clients.iter().filter(|client| client.is_connected_by(listener));
             let is_full = taken.count() == self.places(listener);
