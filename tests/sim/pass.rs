@@ -62,8 +62,9 @@ pub(crate) struct Tokens {
 /// apart, so that other seeds are what they would be without.
 pub(crate) fn draw(seed: u64, climate: &mut Climate) {
     let mut dice = Dice::new(seed ^ 0x0074_6f6b_656e_7373);
-    // Strangers who attack show nothing.
-    if !dice.chance(300) || !climate.attacks.mobs.is_empty() {
+    // Strangers who attack show nothing, nor do event streams and who comes back to a session.
+    let others = climate.streams > 0 || climate.recovery.is_some();
+    if !dice.chance(450) || others || !climate.attacks.mobs.is_empty() {
         return;
     }
     climate.settings.anonymous = dice.pick(&[Anonymous::All, Anonymous::None]);
