@@ -208,6 +208,25 @@ mutant "admission: the default channel has nothing set aside" \
 mutant "admission: handshakes keep others out" \
   's/while self.sessions.unentered() > self.settings.limits.unentered_max()/while self.sessions.unentered() > usize::MAX - 1/'
 
+# A backend that asks again says it again.
+mutant "backend: repeats are said twice" \
+  's/(now < entry.at.plus(REPEAT_LIMIT)).then_some(entry.said)/(now < entry.at).then_some(entry.said)/'
+# What a backend is told is where the message before its own stands.
+mutant "backend: a wrong position" \
+  's/^                Ok(position) => Outcome::Published { position },/                Ok(position) => Outcome::Published { position: position.map(|it| Position { seq: it.seq - 1, ..it }) },/'
+# A channel that keeps something is not made for a backend.
+mutant "backend: no channel for what is kept" \
+  's/if found.is_some() || self.history.is_none() {/if found.is_some() || self.feed_bytes > 0 {/'
+# A disconnect passes over those whose place is the first.
+mutant "disconnect: somebody is passed over" \
+  's/^            let place = running.looked;/            let place = running.looked.max(1);/'
+# A disconnect is answered when all were told, not when they are closed.
+mutant "disconnect: answered too early" \
+  's/!any_left || until <= now.mono/any_left || until <= now.mono || true/'
+# Backends take the places of everybody.
+mutant "places: backends have none of their own" \
+  's/Listener::Admin => limits.admin_connections_max,/Listener::Admin => 1,/'
+
 # Who comes back does not get the first message that it missed.
 mutant "history: off by one at the seam" \
   's/if self.message_of(Seq(middle)) > message {/if self.message_of(Seq(middle)) > message + 1 {/'

@@ -31,6 +31,7 @@
 //! past                     what is kept of what was said, and who must be sent it again
 //! pace                     limits for public places: how much is said, how long somebody stays
 //! turns                    whose word it was
+//! backend receipts         what backends ask of the admin listener, and what they are told
 //! rest pulse calm          what must hold after a turn, of who lives, when nobody begins anything
 //! due promise              by how much the server may be late: in time, in turns
 //! tally                    what many runs have come to
@@ -64,6 +65,8 @@ mod pass;
 mod past;
 #[path = "sim/person.rs"]
 mod person;
+#[path = "sim/receipts.rs"]
+mod receipts;
 #[path = "sim/returning.rs"]
 mod returning;
 #[path = "sim/socket.rs"]

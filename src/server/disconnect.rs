@@ -64,9 +64,8 @@ impl Whom {
 enum Stage {
     /// Whoever matches is told.
     Telling,
-    /// Whoever was told is waited for, until this moment at the latest. Whether one of them
-    /// was still there in this look at all places.
-    Waiting { until: Instant, any_left: bool },
+    /// Whoever was told is waited for, until this moment at the latest.
+    Waiting { until: Instant },
 }
 
 /// One disconnect under way.
@@ -79,6 +78,8 @@ struct Disconnect {
     stage: Stage,
     /// Places below this have been looked at: first those of connections, then of sessions.
     looked: usize,
+    /// Whether somebody who matches was found still to be there in this look at all places.
+    any_left: bool,
     /// How many were told.
     closed: u64,
     /// When to go on.
@@ -103,6 +104,7 @@ impl Disconnects {
             whom,
             stage,
             looked: 0,
+            any_left: false,
             closed: 0,
             again,
         });
@@ -159,11 +161,12 @@ impl<S: Socket> Server<S> {
             }
         }
         running.looked = 0;
-        let (until, any_left) = match running.stage {
-            Stage::Telling => (now.mono.plus(TOLD_LIMIT), running.closed > 0),
-            Stage::Waiting { until, any_left } => (until, any_left),
+        let any_left = core::mem::take(&mut running.any_left);
+        let until = match running.stage {
+            Stage::Telling => now.mono.plus(TOLD_LIMIT),
+            Stage::Waiting { until } => until,
         };
-        running.stage = Stage::Waiting { until, any_left: false };
+        running.stage = Stage::Waiting { until };
         running.again = now.mono.plus(STEP);
         !any_left || until <= now.mono
     }
@@ -189,15 +192,18 @@ impl<S: Socket> Server<S> {
         if !matches {
             return;
         }
-        match (&mut running.stage, conn.is_open()) {
+        match (running.stage, conn.is_open()) {
             (Stage::Telling, true) => {
+                running.any_left = true;
                 running.closed += 1;
                 budget.closes -= 1;
                 let reason = CloseReason::Disconnected;
                 self.close(now, slot, CloseFrame::Reason(reason), reason);
             }
-            (Stage::Waiting { any_left, .. }, false) => *any_left = true,
-            (Stage::Telling, false) | (Stage::Waiting { .. }, true) => {}
+            // Whoever was told before, for whatever reason, is not closed yet.
+            (_, false) => running.any_left = true,
+            // Whoever comes back meanwhile stays.
+            (Stage::Waiting { .. }, true) => {}
         }
     }
 
@@ -212,14 +218,15 @@ impl<S: Socket> Server<S> {
         if !self.matches(session, &running.whom) {
             return;
         }
-        match (&mut running.stage, session.is_closing()) {
+        match (running.stage, session.is_closing()) {
             (Stage::Telling, false) => {
+                running.any_left = true;
                 running.closed += 1;
                 budget.closes -= 1;
                 self.close_session(now, id, CloseReason::Disconnected, Farewell::Close);
             }
-            (Stage::Waiting { any_left, .. }, true) => *any_left = true,
-            (Stage::Telling, true) | (Stage::Waiting { .. }, false) => {}
+            (_, true) => running.any_left = true,
+            (Stage::Waiting { .. }, false) => {}
         }
     }
 

@@ -301,6 +301,11 @@ impl<S: Socket> Server<S> {
         &self.pool
     }
 
+    /// Bytes of the pool that are reserved for requests of backends that may come again.
+    pub fn remembered_bytes(&self) -> u64 {
+        self.repeats.reserved_bytes()
+    }
+
     /// Asserts what must hold between calls. Walks everything: for tests.
     pub fn check(&self) {
         let mut lent = self.hub.reserved_bytes() + self.events.reserved_bytes();

@@ -34,25 +34,7 @@ impl Oracle {
         let hearing = &mut person.hearing;
         match event {
             Event::Opened { channel, .. } => {
-                self.entered = true;
-                let wish = hearing.returning.get(channel).map(|it| it.wish.clone());
-                let reader = (dialect, account);
-                let starts =
-                    self.joined(now_ms, climate, channel, reader, &wish.unwrap_or_default());
-                let goes_on = |start: &&Start| start.recovered == Some(true);
-                let place = starts.iter().find(goes_on).map(|start| start.place);
-                let recovery = match (place, starts.iter().all(|start| goes_on(&start))) {
-                    (Some(place), true) => Recovery::Yes(place),
-                    (Some(place), false) => Recovery::Perhaps(place),
-                    (None, _) => Recovery::No,
-                };
-                let log = self.channels.get_mut(channel).expect("it was joined");
-                // Who goes on never left, and is greeted by nobody.
-                if !matches!(recovery, Recovery::Yes(_)) {
-                    let uncertain = self.greetings_uncertain || recovery != Recovery::No;
-                    log.push_greeting(self.turn, climate, channel, uncertain);
-                }
-                hearing.entered((now_ms, self.turn), channel, log, recovery);
+                self.came_in(now_ms, climate, person, account, channel);
             }
             Event::Message { text, .. } => {
                 self.published += 1;
@@ -107,6 +89,37 @@ impl Oracle {
         None
     }
 
+    /// A session has entered a channel.
+    fn came_in(
+        &mut self,
+        now_ms: u64,
+        climate: &Climate,
+        person: &mut Person,
+        account: Option<IpAddr>,
+        channel: &str,
+    ) {
+        let dialect = person.dialect();
+        let hearing = &mut person.hearing;
+        self.entered = true;
+        let wish = hearing.returning.get(channel).map(|it| it.wish.clone());
+        let reader = (dialect, account);
+        let starts = self.joined(now_ms, climate, channel, reader, &wish.unwrap_or_default());
+        let goes_on = |start: &&Start| start.recovered == Some(true);
+        let place = starts.iter().find(goes_on).map(|start| start.place);
+        let recovery = match (place, starts.iter().all(|start| goes_on(&start))) {
+            (Some(place), true) => Recovery::Yes(place),
+            (Some(place), false) => Recovery::Perhaps(place),
+            (None, _) => Recovery::No,
+        };
+        let log = self.channels.get_mut(channel).expect("it was joined");
+        // Who goes on never left, and is greeted by nobody.
+        if !matches!(recovery, Recovery::Yes(_)) {
+            let uncertain = self.greetings_uncertain || recovery != Recovery::No;
+            log.push_greeting(self.turn, climate, channel, uncertain);
+        }
+        hearing.entered((now_ms, self.turn), channel, log, recovery);
+    }
+
     /// A stay in a channel is over, and everything that was written before is known.
     pub(crate) fn left(
         &mut self,
@@ -148,7 +161,7 @@ impl Oracle {
                 let age_ms = now_ms - began_ms.unwrap_or(now_ms);
                 self.drain_began_ms.is_some() || has_stayed(&climate.settings.limits, age_ms)
             }
-            R::Disconnected => false,
+            R::Disconnected => self.receipts.closes_any(),
             R::Silent => channel.is_empty() && duration_ms >= limits::CONNECT_LIMIT.as_millis(),
             // Its connection's end, which is held against what happened there.
             R::BodyTimeout | R::MessageTimeout => true,

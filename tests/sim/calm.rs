@@ -17,6 +17,7 @@ impl World {
         for client in self.clients.iter().filter(|client| !client.gone && client.ended.is_none()) {
             // Behind a poll that is held only the beginning of what comes next is read.
             let is_held = client.is_polling() && client.piped;
+            let is_held = is_held || client.awaits_server(self.oracle.is_ordered_elsewhere);
             let is_busy = self.pending || client.link.state.borrow().blocked || is_held;
             if client.accepted_at_ms.is_some() && !client.never_reads() && !is_busy {
                 self.judge_calm_client(client);

@@ -5,6 +5,8 @@
 //! the oracle holds against what the server does. A client reacts only to what has arrived and what
 //! it has taken: one that does not read answers no ping.
 
+#[path = "backend.rs"]
+mod backend;
 #[path = "flood.rs"]
 mod flood;
 #[path = "speech.rs"]
@@ -28,6 +30,7 @@ use super::past::Start;
 use super::person::{Heard, Person, Purpose};
 use super::socket::Link;
 use super::wish::{Trail, Wish};
+pub(crate) use backend::{Ask, Order, TOKEN, Word};
 pub(crate) use speech::payload;
 
 /// What some clients say in a handshake beside what they must; to a server all of it is harmless.
@@ -153,6 +156,8 @@ enum Role {
     Doomed,
     /// It does what a person has it do.
     Carrier,
+    /// It asks the admin listener.
+    Backend,
 }
 
 #[derive(Debug)]
@@ -208,6 +213,10 @@ pub(crate) struct Client {
     pub(crate) notices: VecDeque<(u64, Notice)>,
     /// Whole messages that were put into the outbox and not yet reported as published.
     pub(crate) sent: VecDeque<Message>,
+    /// What it has asked of the admin listener, until it is answered.
+    pub(crate) orders: VecDeque<Order>,
+    /// What it was told cannot be said now, and may be said all the same.
+    pub(crate) limbo: Vec<Order>,
     /// Payloads of its pings that may be answered yet.
     pub(crate) pings: VecDeque<Vec<u8>>,
     pub(crate) reasons: Reasons,
@@ -385,6 +394,8 @@ impl Client {
             expected: VecDeque::new(),
             notices: VecDeque::new(),
             sent: VecDeque::new(),
+            orders: VecDeque::new(),
+            limbo: Vec::new(),
             pings: VecDeque::new(),
             reasons: Reasons::default(),
             session: None,
@@ -560,11 +571,14 @@ impl Client {
             self.life = 0;
             return;
         }
+        if self.role == Role::Backend {
+            return;
+        }
         self.introduce(scene);
         match self.role {
             Role::Socket => self.ask_upgrade(scene),
             Role::Stream => self.ask_stream(scene),
-            Role::Silent | Role::Web | Role::Doomed | Role::Carrier => {}
+            Role::Silent | Role::Web | Role::Doomed | Role::Carrier | Role::Backend => {}
         }
     }
 
@@ -746,8 +760,16 @@ impl Client {
         match self.role {
             Role::Doomed | Role::Carrier => {}
             Role::Socket | Role::Stream if !self.open => {}
-            Role::Silent | Role::Web | Role::Socket | Role::Stream if self.life == 0 => {
+            Role::Silent | Role::Web | Role::Socket | Role::Stream | Role::Backend
+                if self.life == 0 =>
+            {
                 self.finish(scene);
+            }
+            // A backend does not ask without end before it is answered.
+            Role::Backend if self.orders.len() > 16 => {}
+            Role::Backend => {
+                self.life -= 1;
+                self.order_some(scene);
             }
             Role::Silent => self.life -= 1,
             Role::Stream => {

@@ -7,11 +7,14 @@
 
 use elbow::limits::{History, Limits};
 use elbow::rate::Rate;
-use elbow::settings::{Anonymous, Events, Greeting, Parties, ProxyMode, Settings, Trust};
+use elbow::settings::{
+    AdminToken, Anonymous, Events, Greeting, Parties, ProxyMode, Settings, Trust,
+};
 use elbow::time::Duration;
 use elbow::wire::base_path::BasePath;
 
 use super::attack::Attacks;
+use super::client::TOKEN;
 use super::pass::Tokens;
 
 /// A small generator (splitmix64): the same seed, the same numbers.
@@ -134,6 +137,22 @@ pub(crate) struct Climate {
     pub(crate) recovery: Option<Recoveries>,
     /// How often a public connection is accepted.
     pub(crate) accept_rate: Option<Rate>,
+    pub(crate) backends: Option<Backends>,
+}
+
+/// Those who ask the admin listener. Rates per mille.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Backends {
+    /// At the same time.
+    pub(crate) most: u64,
+    /// Acts of each.
+    pub(crate) life_max: u64,
+    /// Requests of an act.
+    pub(crate) pipeline: u64,
+    /// Requests that disconnect somebody.
+    pub(crate) disconnects: u64,
+    /// Messages that have a key, and may be repeated.
+    pub(crate) keys: u64,
 }
 
 /// Plain WebSockets and readers of event streams that want what was said before they came, and come
@@ -210,6 +229,7 @@ impl Climate {
             attacks: Attacks::default(),
             order_ms_max: None,
             returns: None,
+            backends: None,
             tokens: None,
             streams: 0,
             recovery: None,
@@ -269,6 +289,27 @@ pub(crate) fn draw_history(seed: u64, climate: &mut Climate) {
         again: dice.pick(&[500, 900, 1000]),
         hasty: dice.pick(&[200, 500, 900]),
         away_ms_max: dice.pick(&[300, 3_000, 30_000]),
+    });
+}
+
+/// Whether there is an admin listener and who asks it, drawn apart for the same reason.
+pub(crate) fn draw_backends(seed: u64, climate: &mut Climate) {
+    let mut dice = Dice::new(seed ^ 0x6261_636b_656e_6473);
+    if !dice.chance(350) {
+        return;
+    }
+    let settings = &mut climate.settings;
+    settings.limits.admin_connections_max = dice.pick(&[1, 3, 128]);
+    if dice.chance(500) {
+        let token = AdminToken::read(TOKEN.as_bytes());
+        settings.admin_token = Some(token.expect("a token"));
+    }
+    climate.backends = Some(Backends {
+        most: dice.pick(&[1, 2, 6]),
+        life_max: dice.pick(&[3, 20]),
+        pipeline: dice.pick(&[1, 3, 8]),
+        disconnects: dice.pick(&[0, 0, 20, 100]),
+        keys: dice.pick(&[0, 200, 600]),
     });
 }
 

@@ -12,16 +12,17 @@ use std::rc::Rc;
 
 use elbow::limits;
 use elbow::reason::CloseReason;
-use elbow::server::{Access, Denial, Event};
+use elbow::server::{Access, Denial, Event, Listener};
 use elbow::text::cut_bytes;
 
-use super::client::{Client, Expected, Message, Notice, Page, Session};
+use super::client::{Client, Expected, Message, Notice, Page, Session, Word};
 use super::climate::Climate;
 use super::decode::{Response, Unit};
 use super::hearing::{Log, Spoken};
 use super::packet;
 use super::past::Replays;
 use super::person::{Person, Purpose};
+use super::receipts::Receipts;
 use super::stream;
 use super::turns::{Speaker, Turns};
 use super::world::pace::{Buckets, has_stayed};
@@ -115,6 +116,7 @@ pub(crate) struct Oracle {
     /// Epochs that readers were told: no two lives of channels have the same.
     pub(crate) epochs: BTreeSet<Rc<str>>,
     pub(crate) replays: Replays,
+    pub(crate) receipts: Receipts,
     /// What became of those who wanted what was said before they came.
     pub(crate) returned: [u64; Return::ALL.len()],
     pub(crate) turns: Turns,
@@ -166,7 +168,7 @@ pub(crate) struct Oracle {
     /// There may be no room for one more channel.
     pub(crate) channels_scarce: bool,
     /// Of each listener: newcomers to whom somebody must have given way, and has not yet.
-    pub(crate) wanted: [u32; 2],
+    pub(crate) wanted: [u32; Listener::ALL.len()],
     /// When there last were more sessions in no channel than may be.
     pub(crate) crowded_ms: u64,
     /// Memory is used up, or nearly: there never was much, or a crowd that speaks has it.
@@ -202,6 +204,7 @@ impl Oracle {
             channels: BTreeMap::new(),
             epochs: BTreeSet::new(),
             replays: Replays::new(limits, birth),
+            receipts: Receipts::default(),
             returned: Default::default(),
             turns: Turns::default(),
             buckets: Buckets::default(),
@@ -230,7 +233,7 @@ impl Oracle {
             drained: false,
             replaced: 0,
             cut_readers_at_ms: None,
-            wanted: [0; 2],
+            wanted: [0; Listener::ALL.len()],
             crowded_ms: 0,
             big_file_bytes: climate.big_file_bytes,
             // Attackers make up any number of them.
@@ -360,7 +363,9 @@ impl Oracle {
             Some(client) => assert!(client == access.client && is_refusal, "{access:?}"),
             None => assert!(!matches!(status, 401 | 403 | 421), "nobody was told why"),
         }
-        self.turned_away(now_ms, climate, client, status);
+        if !client.is_backend() {
+            self.turned_away(now_ms, climate, client, status);
+        }
         // What else it asks is no event stream.
         client.asks_for_head = false;
         answered(now_ms, client, people, access.client);
@@ -419,6 +424,9 @@ impl Oracle {
     }
 
     fn message(&mut self, now_ms: u64, climate: &Climate, client: &mut Client, text: &str) {
+        if client.is_backend() {
+            return self.spoken_by_backend(now_ms, climate, client, text);
+        }
         assert!(!is_swollen(climate, client, 1), "#{} was heard with too much", client.number);
         self.published += 1;
         let message = client.sent.pop_front().expect("somebody sent it");
@@ -682,6 +690,7 @@ impl Oracle {
             // It is pinged in the second half of the first interval, and never answers.
             R::PingTimeout => duration_ms >= ping_ms,
             R::GoingAway => self.drain_began_ms.is_some() || has_stayed(settings, duration_ms),
+            // Nobody who is in no channel is closed by an operator here.
             R::Disconnected => false,
             R::NoMemory => self.scarce,
             R::PeerGone | R::PeerReset | R::SocketFailed => state.is_over(),
@@ -806,6 +815,7 @@ impl Oracle {
             (CloseReason::MessageTooBig, 1009),
             (CloseReason::NoMemory, 1013),
             (CloseReason::GoingAway, 1001),
+            (CloseReason::Disconnected, 1008),
         ];
         let code = if reason == CloseReason::ClosedByClient {
             let Some(code) = client.sent_code else { return };
@@ -903,7 +913,7 @@ impl Oracle {
                 let age_ms = client.session.as_ref().map_or(0, |s| passed_ms(s.opened_at_ms));
                 self.drain_began_ms.is_some() || has_stayed(&settings.limits, age_ms)
             }
-            R::Disconnected => false,
+            R::Disconnected => self.receipts.explains(client, is_persons),
             R::Replaced => self.cut_readers_at_ms == Some(now_ms),
             R::ClosedByClient
             | R::ProxyInvalid
@@ -967,8 +977,18 @@ fn said_close(client: &mut Client, code: Option<u16>) {
     assert!(fits, "closed before its own messages came back");
 }
 
+/// Whether what a backend says takes more than half a ring as some reader would get it.
+pub(crate) fn is_swollen_word(climate: &Climate, word: &Word) -> bool {
+    let as_event = word.spoken.text.len() + 5 + 67;
+    let streamed = word
+        .plain
+        .as_ref()
+        .map_or(0, |message| stream::chunk_bytes(stream::data_bytes(message), 64) as usize);
+    as_event.max(streamed) > climate.settings.limits.feed_bytes as usize / 2
+}
+
 /// How Socket.IO clients get what a plain one says.
-fn spoken(channel: &str, message: &Message) -> Spoken {
+pub(crate) fn spoken(channel: &str, message: &Message) -> Spoken {
     let space = packet::prefix(channel);
     if message.is_text {
         let text = core::str::from_utf8(&message.payload).expect("text is UTF-8");

@@ -32,6 +32,8 @@ use super::returning::{self, Known};
 /// What a request of a carrier is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Purpose {
+    /// A backend's request.
+    Order,
     /// Nothing of a session.
     Own,
     /// A session by polls.
@@ -374,7 +376,7 @@ impl Person {
 
     fn hear(&mut self, scene: &mut Scene<'_>, number: usize, heard: Heard) {
         match heard {
-            Heard::Answer(Purpose::Own | Purpose::Wrong, _) => {}
+            Heard::Answer(Purpose::Own | Purpose::Order | Purpose::Wrong, _) => {}
             Heard::Answer(Purpose::Shake, status) => {
                 self.shake = None;
                 self.over |= status != 200;

@@ -26,6 +26,7 @@ use elbow::time::Duration;
 use super::{Action, World};
 use crate::attack::Attack;
 use crate::client::Client;
+use crate::decode::{Response, Unit};
 use crate::due::{Due, TICKS_MS, WAIT_MS, WAKING_MS, late, wait_behind_packets_ms};
 use crate::oracle::{Later, Oracle};
 use crate::person::Person;
@@ -41,7 +42,7 @@ impl World {
         self.listen_for_signs();
         ends.into_iter().for_each(|end| self.judge_end(end));
         // Whoever took leave of a session has had its word, and may have given way without one.
-        self.oracle.wanted = [0; 2];
+        self.oracle.wanted = [0; Listener::ALL.len()];
         let served_ms = self.served_ms();
         for number in 0..self.clients.len() {
             if self.clients[number].is_accepted() {
@@ -114,6 +115,7 @@ impl World {
     /// Decodes what the server wrote to a link, and lets the client know in time.
     fn judge_written(&mut self, number: usize) {
         let now_ms = self.now_ms();
+        let mut receipts = Vec::new();
         let client = &mut self.clients[number];
         let mut state = client.link.state.borrow_mut();
         state.untouch();
@@ -130,15 +132,39 @@ impl World {
                 }
                 let at = written - client.decoder.rest() as u64;
                 let person = client.person.map(|number| &mut self.people[number]);
+                if let (true, Unit::Response(response)) = (client.is_backend(), &unit)
+                    && response.status != 100
+                {
+                    receipts.push(response.clone());
+                }
                 self.oracle.unit(now_ms, client, person, at, unit);
             }
         }
+        self.judge_receipts(number, &receipts);
+        let client = &mut self.clients[number];
         // Who attacks has more to say as soon as something was read.
         let due_ms = if client.attack.is_some() { 0 } else { client.link.client_due_ms() };
         if !client.gone {
             self.plan_act(number, due_ms.max(now_ms));
         }
         self.plan(now_ms, Action::Breathe(number));
+    }
+
+    /// Holds the answers that a backend was given against what it has asked for.
+    fn judge_receipts(&mut self, number: usize, receipts: &[Response]) {
+        for receipt in receipts {
+            let stays = |client: &Client| {
+                let session = client.session.as_ref().filter(|session| {
+                    !session.is_over && session.close_code.is_none() && !session.is_lapped
+                });
+                let state = client.link.state.borrow();
+                let session = session.filter(|_| !state.dropped)?;
+                Some((session.channel.clone(), session.opened_at_ms))
+            };
+            let others: Vec<_> = self.clients.iter().filter_map(stays).collect();
+            let client = &mut self.clients[number];
+            self.oracle.receipt(&self.climate, client, &others, receipt);
+        }
     }
 
     /// Holds an end against everything that was written before it.
@@ -201,7 +227,8 @@ impl World {
         let client = &self.clients[number];
         let mut state = client.link.state.borrow_mut();
         let is_untold = state.unaware || (state.edge && state.unread_since_ms.is_none());
-        let must_wait = state.blocked || client.is_polling() || is_untold;
+        let is_held = client.is_polling() || client.awaits_server(self.oracle.is_ordered_elsewhere);
+        let must_wait = state.blocked || is_held || is_untold;
         if state.unread_bytes() == 0 || must_wait {
             state.unread_since_ms = None;
             return;
@@ -221,7 +248,9 @@ impl World {
         let client = &self.clients[number];
         let state = client.link.state.borrow();
         // Behind a poll with a body nothing is read before its answer, and so neither is the end.
-        let must_wait = state.blocked || (client.is_polling() && client.piped);
+        let is_held = client.is_polling() && client.piped;
+        let is_held = is_held || client.awaits_server(self.oracle.is_ordered_elsewhere);
+        let must_wait = state.blocked || is_held;
         if state.is_over() && !must_wait {
             let wait_ms = match client.attack {
                 Some(Attack::Packets) => wait_behind_packets_ms(
@@ -273,8 +302,11 @@ impl World {
         let client = &self.clients[number];
         let state = client.link.state.borrow();
         let settings = &self.climate.settings;
-        let has_header =
-            settings.proxy == ProxyMode::Required || client.listener == Listener::Health;
+        let has_header = match client.listener {
+            Listener::Public => settings.proxy == ProxyMode::Required,
+            Listener::Health => true,
+            Listener::Admin => false,
+        };
         let limit_ms = if has_header && state.read_bytes == 0 {
             limits::PROXY_LIMIT.as_millis()
         } else {

@@ -37,7 +37,7 @@ use elbow::site::{File, Site};
 use elbow::time::{Instant, Now};
 
 use super::attack::{self, Attack};
-use super::client::{Client, Page, Scene};
+use super::client::{Ask, Client, Page, Scene};
 use super::climate::{self, Climate, Dice};
 use super::due::{FAREWELL_MS, RESTLESS_TURNS_MAX, WAKING_MS, wakeups_max};
 use super::oracle::{Oracle, Return, file};
@@ -57,6 +57,8 @@ const ACCEPT_AGAIN_MS: u64 = 1000;
 const LEAVING_MS: u64 = 3000;
 /// A deadline that was due so many turns ago has been served: 64 are, in each.
 const TURNS_KEPT: usize = 8;
+/// Turns from one look at everything to the next.
+const TURNS_PER_SURVEY: u64 = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Action {
@@ -174,6 +176,7 @@ impl World {
         climate::draw_streams(seed, &mut climate);
         climate::draw_recovery(seed, &mut climate);
         climate::draw_limits(seed, &mut climate);
+        climate::draw_backends(seed, &mut climate);
         pass::draw(seed, &mut climate);
         let net = Net::new(Dice::new(dice.next()), climate.temper);
         let mut birth = [0; 32];
@@ -357,6 +360,25 @@ impl World {
         )
     }
 
+    /// Looks at the server as whoever watches it does, and at whether its numbers agree.
+    fn survey(&mut self) {
+        let (accepted, connections) =
+            (self.server.metrics().connections_accepted, self.server.connections() as u64);
+        let (used, limit) = (self.server.pool().used_bytes(), self.server.pool().limit_bytes());
+        let at = now(self.now_ms());
+        let snapshot = self.server.survey(at).expect("nobody has 4,096 members here");
+        assert_eq!(snapshot.lags.count(), snapshot.size(), "each member was looked at");
+        let largest: u64 = snapshot.largest.iter().map(|channel| channel.size()).sum();
+        assert_eq!(largest, snapshot.size(), "and each channel");
+        let ended: u64 = snapshot.metrics.closed.iter().sum();
+        assert_eq!(ended + connections, accepted, "who came is here or has ended, once");
+        let now = &snapshot.connections;
+        assert!(now.websocket + now.sse + now.http <= connections, "{now:?}");
+        let memory = &snapshot.memory;
+        let told = memory.rings + memory.buffers + memory.sessions + memory.free;
+        assert_eq!(told, used.max(limit), "{memory:?}");
+    }
+
     /// Everybody has gone: nothing is left, and the server has counted as the oracle has.
     fn finish(&mut self) -> Outcome {
         self.place_the_rest();
@@ -365,7 +387,8 @@ impl World {
         let metrics = self.server.metrics();
         assert_eq!(self.server.connections(), 0);
         assert_eq!(self.server.sessions(), 0);
-        assert_eq!(self.server.pool().lent_bytes(), 0, "memory that nobody holds");
+        let remembered = self.server.remembered_bytes();
+        assert_eq!(self.server.pool().lent_bytes(), remembered, "memory that nobody holds");
         assert_eq!(metrics.connections_accepted, self.oracle.ended, "each has an end");
         // Whose first answer was never written may have had a session all the same.
         let shaking = |person: &&Person| person.hearing.opened_at_ms.is_none();
@@ -423,6 +446,9 @@ impl World {
         self.turn_times.rotate_left(1);
         self.turn_times[TURNS_KEPT - 1] = began_ms;
         self.server.check();
+        if self.turns.is_multiple_of(TURNS_PER_SURVEY) {
+            self.survey();
+        }
         self.advance(until_ms);
         self.empty_turns += u64::from(self.woken && self.work() == work_before);
         let idle = self.work() == work_before && self.now_ms() == began_ms;
@@ -531,7 +557,8 @@ impl World {
         loop {
             let living = self.oracle.channels.iter().filter(|(_, log)| log.past.is_alive());
             let beside = living.clone().filter(|(name, _)| ***name != *"default").count() as u64;
-            assert_eq!(self.server.pool().lent_bytes(), beside * cost, "what is kept is paid for");
+            let lent = self.server.pool().lent_bytes() - self.server.remembered_bytes();
+            assert_eq!(lent, beside * cost, "what is kept is paid for");
             let over_ms = living.filter_map(|(_, log)| log.past.over_ms(&limits)).min();
             let Some(over_ms) = over_ms else { return };
             let due_ms = self.server.poll_timeout().map(Instant::as_millis);
@@ -681,6 +708,7 @@ impl World {
                 }
             }
         }
+        self.employ();
         let again_ms = self.now_ms() + 1 + self.dice.below(people.arrival_ms * 2);
         if !self.quiet {
             self.plan(again_ms, Action::Arrive);
@@ -693,6 +721,19 @@ impl World {
         let mut scene = self.scene();
         let client = Client::new(number, link, &mut scene);
         self.begin(client);
+    }
+
+    /// A backend comes, as long as there are fewer than the climate has.
+    fn employ(&mut self) {
+        let Some(backends) = self.climate.backends else { return };
+        let counts = |client: &&Client| client.ended.is_none() && client.is_backend();
+        let live = self.clients.iter().filter(counts).count() as u64;
+        if live < backends.most && self.clients.len() < CONNECTIONS_MAX && self.dice.chance(500) {
+            let number = self.clients.len();
+            let link = Link::new(number, &self.net);
+            let client = Client::backend(number, link, &mut self.scene(), backends);
+            self.introduce(client);
+        }
     }
 
     /// A plain WebSocket that has gone comes back, unless everything is over.
@@ -895,6 +936,12 @@ impl World {
         let was_gone = self.clients[number].gone;
         let (client, mut scene) = self.client_on_stage(number);
         let next = client.act(&mut scene);
+        let now_ms = self.now_ms();
+        for order in &self.clients[number].orders {
+            if let Ask::Disconnect(channel) = &order.ask {
+                self.oracle.receipts.may_close(now_ms, channel);
+            }
+        }
         self.breathe(number);
         if self.clients[number].gone && !was_gone {
             self.plan_return(number);
