@@ -228,9 +228,7 @@ impl World {
             climate,
         };
         world.note(|world| format!("{:?}", world.climate));
-        if world.climate.tokens.is_some() {
-            world.server.set_keys(pass::keys());
-        }
+        pass::give_keys(&world.climate, &mut world.server);
         if world.climate.order_ms_max.is_some() && !world.server.order_elsewhere() {
             world.climate.order_ms_max = None;
         }
