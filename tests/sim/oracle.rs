@@ -879,7 +879,6 @@ impl Oracle {
         let keep_alive_ms = settings.keep_alive.as_millis();
         let pong_ms = settings.limits.ping_interval.half().as_millis()
             + settings.limits.ping_timeout.as_millis();
-        let is_lapped = |session: &Session| session.is_lapped;
         match reason {
             R::Answered => client.decoder.is_closed(),
             R::PeerGone | R::ProbeOnly => state.is_over(),
@@ -905,7 +904,7 @@ impl Oracle {
                 silent_ms >= limits::MESSAGE_STALL_LIMIT.as_millis()
                     || accepted_ms >= limits::MESSAGE_LIMIT.as_millis()
             }
-            R::TooSlow => client.session.as_ref().is_some_and(is_lapped),
+            R::TooSlow => client.session.as_ref().is_some_and(|session| session.is_lapped),
             R::TransportTimeout => state.gave_up,
             R::NoMemory => self.scarce,
             R::GaveWay => self.was_idle(client),
