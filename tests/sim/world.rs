@@ -165,26 +165,11 @@ pub(crate) fn run(seed: u64, journal: Option<Journal>) -> Outcome {
     world.finish()
 }
 
-/// The climate of a seed: what came first is drawn from `dice`, everything later from dice of its
-/// own, so that other seeds stay what they were.
-fn drawn(seed: u64, dice: &mut Dice) -> Climate {
-    let mut climate = Climate::draw(dice);
-    attack::draw(seed, &mut climate);
-    climate::draw_order(seed, &mut climate);
-    climate::draw_greeting(seed, &mut climate);
-    climate::draw_history(seed, &mut climate);
-    climate::draw_streams(seed, &mut climate);
-    climate::draw_recovery(seed, &mut climate);
-    climate::draw_limits(seed, &mut climate);
-    climate::draw_backends(seed, &mut climate);
-    pass::draw(seed, &mut climate);
-    climate
-}
-
 impl World {
     fn new(seed: u64, journal: Option<Journal>) -> World {
         let mut dice = Dice::new(seed);
-        let mut climate = drawn(seed, &mut dice);
+        let mut climate = Climate::draw(&mut dice);
+        draw_apart(seed, &mut climate);
         let net = Net::new(Dice::new(dice.next()), climate.temper);
         let mut birth = [0; 32];
         birth.fill_with(|| dice.next() as u8);
@@ -1021,6 +1006,19 @@ impl World {
             self.plan(self.now_ms() + every_ms, Action::Replace);
         }
     }
+}
+
+/// What each seed draws by dice of its own, so that the rest is what it would be without.
+fn draw_apart(seed: u64, climate: &mut Climate) {
+    attack::draw(seed, climate);
+    climate::draw_order(seed, climate);
+    climate::draw_greeting(seed, climate);
+    climate::draw_history(seed, climate);
+    climate::draw_streams(seed, climate);
+    climate::draw_recovery(seed, climate);
+    climate::draw_limits(seed, climate);
+    climate::draw_backends(seed, climate);
+    pass::draw(seed, climate);
 }
 
 fn now(mono_ms: u64) -> Now {
