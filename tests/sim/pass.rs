@@ -223,11 +223,12 @@ impl Pass {
         if self.lets_in(climate, now_ms) {
             return None;
         }
+        let has_expired = self.expires_s <= BEGIN_S + now_ms / 1000;
         Some(match self.kind {
             Kind::Nothing => Fault::Missing,
-            // A token for elsewhere expires like any.
+            // A token for elsewhere expires like any; and no signature is looked at after that.
             Kind::Good => Fault::Expired,
-            Kind::Elsewhere if self.expires_s <= BEGIN_S + now_ms / 1000 => Fault::Expired,
+            Kind::Elsewhere | Kind::Wrong(Fault::Signature) if has_expired => Fault::Expired,
             Kind::Elsewhere => Fault::Channel,
             Kind::Wrong(fault) => fault,
         })

@@ -104,7 +104,9 @@ impl Oracle {
                 let is_known = word.key.is_some_and(|key| {
                     self.receipts.keys.contains_key(&(word.channel.clone(), key))
                 });
-                assert!(order.said.is_none(), "{status}, and it was said");
+                // What was decided elsewhere may have its place while the answer is on its way.
+                let may_be_said = status == 503 && self.is_ordered_elsewhere;
+                assert!(order.said.is_none() || may_be_said, "{status}, and it was said");
                 let may_be = match status {
                     // Readers are waited for that are to be sent something, and may be gone by now.
                     429 => {
