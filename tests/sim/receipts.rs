@@ -6,7 +6,7 @@
 //! repeat has the position of the first. When a disconnect is answered, nobody is left of those
 //! who were in the channel when it was put on its way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use elbow::text::cut_bytes;
 
@@ -96,7 +96,10 @@ impl Oracle {
         if response.status == 408 && response.closes {
             return;
         }
-        let order = client.orders.pop_front().expect("an answer is that of an order");
+        let mut order = client.orders.pop_front().expect("an answer is that of an order");
+        if response.status == 503 {
+            pass_on(&mut order, &mut client.orders);
+        }
         match (&order.ask, response.status) {
             (Ask::Wrong, _) => {}
             (Ask::Publish(word), 202) => self.taken(word, &order, &response.body),
@@ -157,5 +160,19 @@ impl Oracle {
             assert!(self.epochs.insert(epoch.into()), "two lives have the epoch {epoch}");
         }
         assert_eq!(Some(position), log.past.position(life, number).as_deref());
+    }
+}
+
+/// What was said counts for the first order of a message; if that was refused, it was the order that
+/// repeats it.
+fn pass_on(refused: &mut Order, others: &mut VecDeque<Order>) {
+    let Ask::Publish(word) = &refused.ask else { return };
+    let repeats = |order: &&mut Order| {
+        let Ask::Publish(other) = &order.ask else { return false };
+        let is_same = (&other.channel, other.key) == (&word.channel, word.key);
+        order.said.is_none() && word.key.is_some() && is_same
+    };
+    if let Some(order) = others.iter_mut().find(repeats) {
+        order.said = refused.said.take();
     }
 }
