@@ -163,8 +163,8 @@ impl Oracle {
     }
 }
 
-/// What was said counts for the first order of a message; if that was refused, it was the order that
-/// repeats it.
+/// What was said counts for the first order of a message; if that was refused, it was the order
+/// that repeats it.
 fn pass_on(refused: &mut Order, others: &mut VecDeque<Order>) {
     let Ask::Publish(word) = &refused.ask else { return };
     let repeats = |order: &&mut Order| {
