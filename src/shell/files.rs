@@ -67,6 +67,16 @@ pub(super) fn built_in() -> Folder {
     folder
 }
 
+/// The status page, which comes with the program and is served by the admin listener alone.
+pub(super) fn status_page() -> Generation {
+    let mut folder = Folder::default();
+    folder.add("/index.html", include_bytes!("../../www/status/index.html"));
+    folder.add("/status.css", include_bytes!("../../www/status/status.css"));
+    folder.add("/status.js", include_bytes!("../../www/status/status.js"));
+    folder.add("/favicon.svg", include_bytes!("../../www/favicon.svg"));
+    folder.files
+}
+
 /// Reads a folder as a whole, at start, when nobody waits for anything else. Errors name the file.
 pub(super) fn read(folder: &Path) -> io::Result<Folder> {
     let mut reading = Reading::begin(folder)?;

@@ -1,11 +1,12 @@
-//! `GET /metrics` and `GET /status` on the admin listener, as a client sees them.
+//! `GET /metrics`, `GET /status` and the status page on the admin listener, as a client sees them.
 
 use super::{WS, World};
-use crate::harness::{Client, READABLE};
+use crate::harness::{Client, READABLE, settings};
 use elbow::id::ConnId;
 use elbow::metrics::{Process, Surroundings};
 use elbow::server::{LOOKS_PER_TURN, Listener};
 use elbow::settings::AdminToken;
+use elbow::site::{File, Site};
 
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -145,4 +146,63 @@ fn a_crowd_is_looked_at_in_portions_and_who_leaves_meanwhile_is_not_waited_for()
     }
     assert!(leaves.0.heard().is_empty());
     world.server.check();
+}
+
+#[test]
+fn the_status_page_is_given_without_a_token_and_by_the_admin_listener_alone() {
+    let file = |path: &str, bytes: &[u8]| File { path: path.into(), bytes: bytes.to_vec() };
+    let page = vec![file("/index.html", b"<title>page</title>"), file("/status.js", b"script")];
+    let mut settings = settings();
+    settings.admin_token = AdminToken::read(b"0123456789abcdef").ok();
+    let site = Site::new(vec![file("/index.html", b"public")], false).with_admin(page);
+    let mut world = World::begin(settings, site);
+    for (path, media, content) in [
+        ("/", "text/html; charset=utf-8", "<title>page</title>"),
+        ("/index.html", "text/html; charset=utf-8", "<title>page</title>"),
+        ("/status.js", "text/javascript; charset=utf-8", "script"),
+        ("/?any=thing", "text/html; charset=utf-8", "<title>page</title>"),
+    ] {
+        let answer = world.watch("GET", path, "");
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{path}: {answer}");
+        assert_eq!(body(&answer), content);
+        for field in [
+            &format!("Content-Type: {media}"),
+            "Cache-Control: no-cache",
+            "X-Content-Type-Options: nosniff",
+            "Referrer-Policy: no-referrer",
+        ] {
+            assert!(answer.contains(&format!("\r\n{field}\r\n")), "{path}, {field}: {answer}");
+        }
+        let policy = "\r\nContent-Security-Policy: default-src 'none'; script-src 'self'; ";
+        assert!(answer.contains(policy) && !answer.contains("unsafe"), "{answer}");
+        let (_, etag) = answer.split_once("\r\nETag: ").expect("a validator");
+        let known = format!("If-None-Match: {}\r\n", &etag[..34]);
+        assert!(world.watch("GET", path, &known).starts_with("HTTP/1.1 304 "));
+        let head = world.watch("HEAD", path, "");
+        assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"));
+        // Who has a token, or a wrong one, gets no other page.
+        let shown = "Authorization: Bearer 0123456789abcdef\r\n";
+        assert_eq!(body(&world.watch("GET", path, shown)), content);
+        assert_eq!(body(&world.watch("GET", path, "Authorization: Bearer x\r\n")), content);
+        let posted = world.watch("POST", path, "Content-Length: 0\r\n");
+        assert!(posted.starts_with("HTTP/1.1 405 "), "{posted}");
+        assert!(posted.contains("\r\nAllow: GET, HEAD, OPTIONS\r\n"), "{posted}");
+        assert!(world.watch("OPTIONS", path, "").starts_with("HTTP/1.1 204 "));
+        // Pages are kept out of it like of everything else here.
+        for foreign in ["Origin: http://evil.example\r\n", "Sec-Fetch-Site: cross-site\r\n"] {
+            assert!(world.watch("GET", path, foreign).starts_with("HTTP/1.1 403 "), "{foreign}");
+        }
+    }
+    for path in ["/status.css", "/index.htm", "/%69ndex.html", "/../index.html", "//"] {
+        assert!(world.watch("GET", path, "").starts_with("HTTP/1.1 401 "), "{path}");
+    }
+    let (client, id) = world.connect("192.0.2.1");
+    assert!(world.get(&client, id, "/", "").ends_with(b"public"));
+    assert!(world.get(&client, id, "/status.js", "").starts_with(b"HTTP/1.1 404 "));
+    let (client, id) = world.connect_to(Listener::Health, "192.0.2.1");
+    assert!(world.get(&client, id, "/status.js", "").starts_with(b"HTTP/1.1 404 "));
+    let (client, id) = world.watcher();
+    let misled = b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n";
+    world.say(&client, id, misled);
+    assert!(client.heard().starts_with(b"HTTP/1.1 403 "));
 }

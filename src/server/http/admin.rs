@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   a page's?  ─► 403        /healthz, /readyz   ─► a probe's answer, to anybody else
+//!                            / and its files     ─► the status page, to anybody else
 //!   no token?  ─► 401        /publish/CHANNEL    ─► `backend`
 //!                            /disconnect         ─► `disconnect`
 //!                            /metrics, /status   ─► `watch`
@@ -64,6 +65,9 @@ impl<S: Socket> Server<S> {
             }
             None if is_check => return self.answer_options(now, slot, request, ALLOW_READ),
             None => {}
+        }
+        if let Some(asset) = self.site.find_admin(request.path) {
+            return self.answer_status_page(now, slot, request, asset);
         }
         if self.settings.admin_token.is_some() && !is_shown {
             let rule = "no token, or a wrong one, was shown to the admin listener";
