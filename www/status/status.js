@@ -127,8 +127,8 @@ function keep(status) {
     resident: at(status, "memory.resident") || NaN,
     used: at(status, "limits.memory_bytes.used"),
     ceiling: at(status, "memory.ceiling"),
-    turn: from ? classes(status, from, "turn") : [],
-    fan_out: from ? classes(status, from, "fan_out") : [],
+    turn: timesOf("turn", from ? classes(status, from, "turn") : []),
+    fan_out: timesOf("fan_out", from ? classes(status, from, "fan_out") : []),
     ends: ends.filter(([, number]) => number > 0),
     ended: seconds > 0 ? ends.reduce((all, [, number]) => all + number, 0) / seconds : NaN,
     lapped: rate("fan_out.lapped"),
@@ -137,6 +137,9 @@ function keep(status) {
   // A clock that was set back leaves looks of the future: these go, too.
   past = past.filter((look) => look.at <= now && now - look.at < KEPT_MS).slice(-KEPT_MAX);
 }
+
+const timesOf = (name, counts) =>
+  ({ counts, p50: quantile(counts, name, 0.5), p99: quantile(counts, name, 0.99) });
 
 /** The minutes that the charts go through. */
 function spanMinutes() {
@@ -148,7 +151,8 @@ function spanMinutes() {
 function sum(name, looks = past) {
   const total = boundsOf(name).map(() => 0);
   for (const look of looks) {
-    if (look[name].length === total.length) look[name].forEach((n, place) => { total[place] += n; });
+    const { counts } = look[name];
+    if (counts.length === total.length) counts.forEach((n, place) => { total[place] += n; });
   }
   return total;
 }
@@ -182,12 +186,12 @@ const LINES = [
     ["Too slow", (look) => look.lapped],
   ]],
   ["Fan-out of a message", time, [
-    ["p50", (look) => quantile(look.fan_out, "fan_out", 0.5)],
-    ["p99", (look) => quantile(look.fan_out, "fan_out", 0.99)],
+    ["p50", (look) => look.fan_out.p50],
+    ["p99", (look) => look.fan_out.p99],
   ]],
   ["Turns of the loop", time, [
-    ["p50", (look) => quantile(look.turn, "turn", 0.5)],
-    ["p99", (look) => quantile(look.turn, "turn", 0.99)],
+    ["p50", (look) => look.turn.p50],
+    ["p99", (look) => look.turn.p99],
   ]],
   ["Memory", bytes, [
     ["Process", (look) => look.resident],
@@ -266,9 +270,11 @@ function heightOf(value, words, top) {
   return Math.min(1, Math.max(0, (log - low) / (high - low)));
 }
 
-const xOf = (moment, span) => WIDTH - ((Date.now() - moment) / (span * 60_000)) * WIDTH;
+/** Where a moment is in a chart that goes through so many minutes up to now. */
+const scaleOf = (span, now = Date.now()) => (moment) =>
+  Math.round((WIDTH - ((now - moment) / (span * 60_000)) * WIDTH) * 10) / 10;
 
-function pathOf(values, words, top, span) {
+function pathOf(values, words, top, xOf) {
   let path = "";
   let isDrawing = false;
   past.forEach((look, place) => {
@@ -277,8 +283,8 @@ function pathOf(values, words, top, span) {
       isDrawing = false;
       return;
     }
-    const x = xOf(look.at, span).toFixed(1);
-    const y = (HEIGHT - 2 - heightOf(value, words, top) * (HEIGHT - 6)).toFixed(1);
+    const x = xOf(look.at);
+    const y = Math.round((HEIGHT - 2 - heightOf(value, words, top) * (HEIGHT - 6)) * 10) / 10;
     const starts = !isDrawing || look.broken;
     path += starts ? `M${x} ${y}h0` : `L${x} ${y}`;
     isDrawing = true;
@@ -287,7 +293,7 @@ function pathOf(values, words, top, span) {
 }
 
 function lookAt(moment) {
-  return past.find((look) => look.at === moment) ?? past.at(-1);
+  return (moment === null ? null : past.find((look) => look.at === moment)) ?? past.at(-1);
 }
 
 function lineChart([title, words, lines, isThere = () => true]) {
@@ -300,13 +306,14 @@ function lineChart([title, words, lines, isThere = () => true]) {
     chart.figure.hidden = !isThere();
     if (chart.figure.hidden) return;
     const span = spanMinutes();
+    const xOf = scaleOf(span);
     const look = lookAt(pointed);
     const all = lines.map(([, of]) => past.map((each) => of(each) ?? NaN));
     const highest = Math.max(1, ...all.flat().filter(Number.isFinite));
     const top = roundUp(highest, words);
     const told = [];
     lines.forEach(([name, of, applies = () => true], place) => {
-      paths[place].setAttribute("d", pathOf(all[place], words, top, span));
+      paths[place].setAttribute("d", pathOf(all[place], words, top, xOf));
       const value = of(look) ?? NaN;
       const shown = Number.isNaN(value) ? "–" : (words === time ? under : words)(value);
       chart.legend[place].hidden = !applies();
@@ -314,7 +321,7 @@ function lineChart([title, words, lines, isThere = () => true]) {
       if (applies()) told.push(`${name}: ${shown === "–" ? "none" : shown}`);
     });
     const marks = past.filter(({ restarted }) => restarted);
-    const markAt = ({ at }) => `M${xOf(at, span).toFixed(1)} 0V${HEIGHT}`;
+    const markAt = (one) => `M${xOf(one.at)} 0V${HEIGHT}`;
     restarts.setAttribute("d", marks.map(markAt).join(""));
     cursor.setAttribute("d", pointed === null ? "" : markAt(look));
     const scale = words === time ? ["16 s", "16 ms", "16 µs"] : [words(top), "", ""];
@@ -513,7 +520,8 @@ function showTables(status) {
   const backplane = status.backplane;
   if (backplane) {
     table("Other instances", [
-      ["Redis", backplane.connected ? "connected" : "away"],
+      ["The line to Redis", "Now"],
+      ["state", backplane.connected ? "connected" : "away"],
       ["round trip, p99", under(at(backplane, "round_trip.p99"))],
       ["waiting", bytes(at(backplane, "pending_bytes"))],
       ["sent once more", count(at(backplane, "resent"))],
@@ -583,6 +591,7 @@ function showStatus(status) {
   const span = spanMinutes();
   show($("span"), span === 1 ? "minute" : `${span} minutes`);
   showFindings(status);
+  if (document.hidden) return;
   showUse(status);
   showTables(status);
   drawAll();
@@ -652,6 +661,7 @@ function takeStatus(status) {
 }
 
 async function look() {
+  if (/\p{Cc}/u.test(token)) return askForToken(); // no header can carry it
   const patience = new AbortController();
   const late = setTimeout(() => patience.abort(), PATIENCE_MS);
   const headers = token === "" ? {} : { Authorization: bearer() };
@@ -693,6 +703,7 @@ $("login").addEventListener("submit", (event) => {
   event.preventDefault(); // also forbidden by the policy that the page is served with
   token = $("token").value;
   $("token").value = "";
+  show($("why"), "");
   if (token !== "") loop();
 });
 $("forget").addEventListener("click", () => {
