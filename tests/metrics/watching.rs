@@ -206,3 +206,67 @@ fn the_status_page_is_given_without_a_token_and_by_the_admin_listener_alone() {
     world.say(&client, id, misled);
     assert!(client.heard().starts_with(b"HTTP/1.1 403 "));
 }
+
+/// A server whose memory strangers have used up, by heads that do not end.
+fn used_up() -> (World, Vec<(Client, ConnId)>) {
+    let mut world = World::with(|settings| {
+        settings.limits.memory_bytes = 1 << 20;
+        settings.limits.connections_max = 2_000;
+        settings.limits.connections_per_ip_max = Some(2_000);
+    });
+    world.socket("192.0.2.1", WS, "");
+    let mut hogs = Vec::new();
+    for bytes in [4_000, 1_000, 500, 100] {
+        let mut free = u64::MAX;
+        while world.server.pool().free_bytes() < free {
+            free = world.server.pool().free_bytes();
+            for _ in 0..64 {
+                let (hog, id) = world.connect("192.0.2.7");
+                world.say(&hog, id, &[b"GET /".as_slice(), &vec![b'x'; bytes]].concat());
+                if hog.heard().is_empty() {
+                    hogs.push((hog, id));
+                }
+            }
+        }
+    }
+    (world, hogs)
+}
+
+#[test]
+fn whoever_watches_is_answered_although_memory_is_used_up() {
+    let (mut world, hogs) = used_up();
+    assert!(hogs.len() > 50);
+    // A backend, whose message needs memory, is told to come again.
+    let (client, id) = world.watcher();
+    let publish =
+        b"POST /publish/default HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1\r\n\r\nx";
+    world.say(&client, id, publish);
+    assert!(client.heard().starts_with(b"HTTP/1.1 503 "));
+    let metrics = world.watch("GET", "/metrics", "User-Agent: scraper\r\n");
+    assert!(metrics.starts_with("HTTP/1.1 200 OK\r\n"), "{metrics}");
+    assert!(body(&metrics).contains("\nelbow_memory_bytes{part=\"free\"} "), "{metrics}");
+    let status: serde_json::Value =
+        serde_json::from_str(body(&world.watch("GET", "/status", ""))).expect("JSON");
+    let used = &status["limits"]["memory_bytes"];
+    let (used, max) = (used["used"].as_u64(), used["max"].as_u64());
+    assert!(used.zip(max).is_some_and(|(used, max)| used * 10 >= max * 9), "{used:?} of {max:?}");
+    assert!(world.watch("HEAD", "/status", "").starts_with("HTTP/1.1 200 "));
+    // As many as there are places for ask at once, and one of them does not read.
+    let ask = b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let crowd: Vec<(Client, ConnId)> = (0..40).map(|_| world.watcher()).collect();
+    crowd[3].0.stop_reading();
+    for (client, id) in &crowd {
+        client.0.borrow_mut().to_server.extend(ask);
+        world.ready(*id, READABLE);
+    }
+    world.settle();
+    for (number, (client, _)) in crowd.iter().enumerate() {
+        let heard = String::from_utf8(client.heard()).expect("answers are text");
+        assert_eq!(heard.starts_with("HTTP/1.1 200 OK\r\n"), number != 3, "{number}: {heard}");
+        assert!(number == 3 || body(&heard).ends_with('\n'));
+    }
+    assert!(!world.server.is_watched() && !world.server.pool().is_strained());
+    assert!(world.server.pool().held_bytes() <= world.server.pool().bound_bytes());
+    world.server.check();
+    drop(hogs);
+}

@@ -91,7 +91,7 @@ impl<S: Socket> Server<S> {
         let channel = path.and_then(|path| path.strip_prefix("/publish/"));
         if let Some(view) = View::at(request) {
             return match request.method {
-                Method::Get | Method::Head => self.answer_watcher(now, slot, request, view),
+                Method::Get | Method::Head => self.answer_watcher(slot, request, view),
                 Method::Options => self.answer_options(now, slot, request, ALLOW_READ),
                 Method::Post | Method::Put | Method::Delete | Method::Trace | Method::Patch => {
                     self.respond(now, slot, request, Answer::plain(405).with(&[ALLOW_READ]));
