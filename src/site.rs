@@ -342,7 +342,10 @@ mod tests {
         let Some(Found::Asset(public)) = site.find("/") else { panic!() };
         assert_eq!((&*site.asset(page).bytes, page.generation()), (b"admin".as_slice(), 2));
         assert_eq!(&*site.asset(public).bytes, b"public");
-        assert_eq!((site.find_admin("/a"), site.find_admin("/b"), site.find("/a/")), (None, None, None));
+        assert_eq!(
+            (site.find_admin("/a"), site.find_admin("/b"), site.find("/a/")),
+            (None, None, None)
+        );
         for _ in 0..2 {
             site.replace(vec![file("/index.html", b"new")]);
             assert_eq!(&*site.asset(page).bytes, b"admin");

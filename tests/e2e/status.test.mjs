@@ -113,6 +113,8 @@ function invented(number, change = {}) {
       received_bytes: number * 512,
       sent_bytes: number * 2048,
       lapped: number,
+      publishers_paused: 13,
+      speakers_held_back: 14,
       lag: { p50: 0, p99: 512, max: 2048 },
     },
     memory: { rings: 1024, free: 3072, resident: 2 ** 20, ceiling: 2 ** 21 },
@@ -245,6 +247,8 @@ test('rates, quantiles and what was counted lately are those of the figures', as
   ]);
   const counts = (await rows(tab, 'Health probes')).map(([, number]) => number);
   assert.deepEqual(counts, ['9', '10', '11', '12']);
+  const messages = (await rows(tab, 'Messages')).slice(3).map(([, number]) => number);
+  assert.deepEqual(messages, ['13', '14']);
   assert.deepEqual((await USED(tab)).filter(Boolean), ['95 of 100', '1 KiB of 4 KiB', '1 MiB of 2 MiB']);
   assert.equal(await tab.locator('.use.high').count(), 1, 'what is nearly used up stands out');
   assert.ok(!(await chart(tab, 'Waiting for Redis').isVisible()), 'there is no backplane');

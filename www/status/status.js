@@ -517,6 +517,15 @@ function showTables(status) {
     ["Part", "Size"],
     ...parts.map((part) => [words(part), bytes(at(status, `memory.${part}`))]),
   ]);
+  const said = status.fan_out ?? {};
+  table("Messages", [
+    ["What became of them", "Since the start"],
+    ["said", count(pairs(said.published).reduce((all, [, number]) => all + number, 0))],
+    ["delivered", count(at(said, "delivered"))],
+    ["readers that were too slow", count(at(said, "lapped"))],
+    ["publishers that waited for readers", count(at(said, "publishers_paused"))],
+    ["speakers held back by --message-rate", count(at(said, "speakers_held_back"))],
+  ]);
   const backplane = status.backplane;
   if (backplane) {
     table("Other instances", [
