@@ -1,5 +1,5 @@
 #!/bin/sh
-# Small breakages of the server, each of which the simulation must notice.
+# Small breakages of the server, each of which the simulation must notice, or the test that is named.
 #
 # Works on copies in cargo's target folder; the tree is not touched, and may change meanwhile. A
 # mutant is one line of src changed by sed, wherever that line stands by now; one that is not found,
@@ -29,7 +29,8 @@ export CARGO_PROFILE_SWEEP_OPT_LEVEL=1 CARGO_PROFILE_SWEEP_DEBUG=0 CARGO_INCREME
 # A backtrace for each failing seed tells nothing here.
 export CARGO_TARGET_DIR="$target" RUST_BACKTRACE=0 SEEDS="$seeds" LINES=1
 
-# mutant NAME SED-EXPRESSION
+# mutant NAME SED-EXPRESSION [TESTS]: TESTS are words for cargo test, the simulation's if there are
+# none.
 mutant() {
   case $1 in *"$only"*) ;; *) return ;; esac
   all=$((all + 1))
@@ -53,13 +54,16 @@ mutant() {
     return
   fi
   cd "$copy"
-  if ! cargo test --profile sweep --test sim --no-run >"$log" 2>&1; then
+  tests=${3:---test sim whatever_happens}
+  # shellcheck disable=SC2086
+  if ! cargo test --profile sweep $tests --no-run >"$log" 2>&1; then
     cat "$log"
     echo "$1: does not build"
     exit 1
   fi
   status=0
-  timeout 300 cargo test --profile sweep --test sim whatever_happens >"$log" 2>&1 || status=$?
+  # shellcheck disable=SC2086
+  timeout 300 cargo test --profile sweep $tests >"$log" 2>&1 || status=$?
   cd "$target"
   if [ "$status" -eq 0 ]; then
     echo "SURVIVED  $1"
@@ -70,8 +74,12 @@ mutant() {
     echo "caught    $1: it does not come to an end"
     return
   fi
-  failed=$(sed -n 's/^failed: \[\(.*\)\]$/\1/p' "$log" | tr ',' '\n' | grep -c . || true)
   check=$(grep -A1 'panicked at' "$log" | sed -n 2p | cut -c1-70)
+  if [ $# -gt 2 ]; then
+    echo "caught    $1: by $check"
+    return
+  fi
+  failed=$(sed -n 's/^failed: \[\(.*\)\]$/\1/p' "$log" | tr ',' '\n' | grep -c . || true)
   echo "caught    $1: $failed of $seeds, the first by: $check"
 }
 
@@ -374,6 +382,54 @@ mutant "limits: a stay that is too short" \
 # Sessions may stay for ever.
 mutant "limits: sessions stay for ever" \
   's/if let Some(lifetime) = self.lifetime {/if let Some(lifetime) = self.lifetime.filter(|_| false) {/'
+
+# What is told of a snapshot: the simulation looks at snapshots, not at what is made of them.
+told='--lib metrics::exported'
+# One counter is told twice, the other time under another's name.
+mutant "told: a counter twice" \
+  's/("elbow_readers_lapped", help, metrics.readers_lapped)/("elbow_readers_lapped", help, metrics.publishers_paused)/' "$told"
+# A kind of connection is not told.
+mutant "told: a gauge forgotten" \
+  's/^            ("sse", now.sse),$//' "$told"
+# A counter is not told.
+mutant "told: a counter forgotten" \
+  's/^        self.counter("elbow_speakers_held_back", help, metrics.speakers_held_back);$/        let _ = help;/' "$told"
+# The status tells what was read as what was sent.
+mutant "told: the status confuses two counters" \
+  's/json.number("sent_bytes", metrics.sent_bytes);/json.number("sent_bytes", metrics.received_bytes);/' "$told"
+# Memory that is free is not told by the status.
+mutant "told: the status forgets a gauge" \
+  's/^            json.number("free", memory.free);$//' "$told"
+# A reason for an end is told as its neighbour's.
+mutant "told: a reason for another" \
+  's/^        self.closed\[reason as usize\]$/        self.closed[(reason as usize + 1) % self.closed.len()]/' "$told"
+# The members of a dialect are told under the name of another.
+mutant "told: dialects out of order" \
+  's/^    \["plain", "elbow_v1", "sse", "socketio4", "socketio3"\];/    ["plain", "sse", "elbow_v1", "socketio4", "socketio3"];/' "$told"
+
+# What a survey finds.
+found='--test metrics'
+# Event streams are not among the connections that are told.
+mutant "survey: a kind that is another" \
+  's/sse: count(Kind::Stream),/sse: count(Kind::Carrier),/' "$found"
+# How far readers were behind at the last look is counted again.
+mutant "survey: lags of the look before" \
+  's/^        snapshot.lags = Lags::default();$//' "$found"
+# Bytes in rings are added to those of the last look.
+mutant "survey: rings of the look before" \
+  's/^        snapshot.feed_bytes = 0;$//' "$found"
+# Members are counted again by each look.
+mutant "survey: members of the look before" \
+  's/^        snapshot.members = \[0; Dialect::ALL.len()\];$//' "$found"
+# A finding is told for ever, since what was counted never becomes the past.
+mutant "survey: nothing becomes the past" \
+  's/^            core::mem::swap(&mut past.older, &mut past.newer);$/            let _ = \&mut past.older;/' "$found"
+# What the system says of the process does not reach whoever watches.
+mutant "survey: the process forgotten" \
+  's/^        snapshot.process = process;$/        let _ = process;/' "$found"
+# A crowd of watchers takes all of the reserve in a turn.
+mutant "survey: all are answered without memory" \
+  's/if answered > 0 \&\& self.pool.is_strained() {/if answered > 0 \&\& false {/' "$found"
 
 echo "$caught of $all caught"
 [ "$caught" -eq "$all" ]

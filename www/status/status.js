@@ -238,7 +238,7 @@ function frame(title, names) {
   const svg = drawing("svg", "plot", { ...view, role: "img", tabindex: 0 });
   const grid = [0.5, HEIGHT / 2, HEIGHT - 0.5].map((y) => `M0 ${y}H${WIDTH}`).join("");
   svg.append(drawing("path", "grid", { d: grid }));
-  const plot = element("div", "field-of-view");
+  const plot = element("div", "plotted");
   const scale = ["top", "middle", "foot"].map((place) => element("span", `scale ${place}`));
   plot.append(svg, ...scale);
   const axis = element("div", "axis");
