@@ -39,7 +39,7 @@ impl Writer {
     /// Writes the lowest `count` bits of `value`.
     fn put(&mut self, value: usize, count: u32) {
         for place in (0..count).rev() {
-            if self.used % 8 == 0 {
+            if self.used.is_multiple_of(8) {
                 self.bytes.push(0);
                 self.used = 0;
             }
