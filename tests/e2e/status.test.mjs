@@ -337,7 +337,8 @@ test('fifteen minutes are kept, and no more', { timeout: 120_000 }, async (conte
     await tab.clock.runFor(60_000);
     spans.add(await span());
   }
-  assert.deepEqual([...spans], ['minute', '2 minutes', '5 minutes', '10 minutes', '15 minutes']);
+  const longer = [2, 3, 5, 7, 10, 15].map((minutes) => `${minutes} minutes`);
+  assert.deepEqual([...spans], ['minute', ...longer]);
   const looks = await tab.evaluate(() => globalThis.looks);
   const places = await drawn(tab, 'Connections');
   assert.ok(looks > places + 50, `${looks} looks were taken`);
