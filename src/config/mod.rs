@@ -61,7 +61,7 @@ pub use failure::Failure;
 pub use health::{HEALTH_LIMIT, HealthUrl};
 pub use help::{flags_table, help};
 pub use listen::{Endpoint, Listen};
-pub use machine::Machine;
+pub use machine::{Activated, Machine};
 pub use option::Opt;
 pub use options::OPTIONS;
 pub use row::{Shown, ValueSource};

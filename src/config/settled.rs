@@ -79,12 +79,17 @@ impl Config {
         let has_token = asked.admin_token_file.value.is_some() || token.is_some();
         contradictions::check(&asked, machine, has_token)?;
         let shown = asked.shown();
-        Ok(Config::new(asked.into_values(), shown, token))
+        Ok(Config::new(asked.into_values(), shown, token, machine))
     }
 
     /// Puts every value where it is used. `token` is where the token of the admin listener comes
     /// from if no file was named.
-    fn new(values: Values, shown: Vec<Shown>, token: Option<TokenSource>) -> Config {
+    fn new(
+        values: Values,
+        shown: Vec<Shown>,
+        token: Option<TokenSource>,
+        machine: &Machine,
+    ) -> Config {
         let alb = values.lb == Lb::Alb;
         let buffer = |bytes| u32::try_from(bytes).expect("BUFFER_BOUNDS ends below 2^32");
         let origins = values.allow_origin.unwrap_or_default();
@@ -94,7 +99,7 @@ impl Config {
             connections_per_ip_max: values
                 .max_connections_per_ip
                 .map(|limit| limit.unwrap_or(values.max_connections)),
-            admin_connections_max: admin_connections(values.admin_listen.as_ref()),
+            admin_connections_max: admin_connections(values.admin_listen.as_ref(), machine),
             channels_max: values.max_channels,
             message_bytes_max: values.max_message,
             feed_bytes: values.feed,
@@ -138,7 +143,7 @@ impl Config {
                 .admin_token_file
                 .map(TokenSource::File)
                 .or(token)
-                .filter(|_| values.admin_listen.is_some()),
+                .filter(|_| values.admin_listen.is_some() || machine.activated.admin),
             admin_listen: values.admin_listen,
             accept_rate: values.accept_rate,
             www: values.www,

@@ -7,16 +7,19 @@
 //! 2. accept, and hand readiness to the server;
 //! 3. [`Server::run`]: deadlines, reads that were put off, one portion of sends;
 //! 4. a portion of `--www`, while a reload is under way;
-//! 5. events become log lines, and the log is carried to standard output.
+//! 5. events become log lines, and the log is carried to standard output;
+//! 6. systemd is told that the loop turns, if it wants to know.
 //!
 //! No step waits, and each is bounded, so a stranger's request waits for at most one portion of
 //! sends.
 
+mod activation;
 mod clock;
 mod files;
 mod keys;
 mod log;
 mod net;
+mod notify;
 mod reload;
 mod report;
 mod ring;
@@ -46,6 +49,7 @@ use crate::time::{Instant, Now};
 use clock::Clock;
 use log::Log;
 use net::{Listeners, Stream};
+use notify::{Load, Notifier};
 use reload::Reload;
 use report::Report;
 use ring::Sender;
@@ -97,6 +101,7 @@ struct Shell {
     /// Until when accepting waits, if the system had run out of something.
     pause: Option<Pause>,
     reload: Reload,
+    notifier: Notifier,
     draining: bool,
 }
 
@@ -146,7 +151,11 @@ impl Shell {
         let registry = poll.registry();
         let signals = Signals::register(registry, SIGNALS)
             .map_err(|error| format!("signal handlers: {error}"))?;
-        let listeners = Listeners::open(&config, machine.activated_sockets, registry, LISTENERS)?;
+        let listeners = Listeners::open(&config, machine.activated, registry, LISTENERS)?;
+        let now = Clock::now(clock.elapsed_us());
+        let notifier = Notifier::start(now);
+        // Whoever is started by this process, should anybody ever be, was told nothing by them.
+        system::forget(activation::VARIABLES.iter().chain(&notify::VARIABLES));
         let seed = system::seed().map_err(|error| format!("random bytes: {error}"))?;
         // From here on standard output belongs to the log.
         let log = Log::start(config.log_level, registry, STDOUT)
@@ -158,7 +167,6 @@ impl Shell {
         report.sender(sender.is_batched());
         let reload = Reload::new(folder.files.bytes());
         let site = Site::new(folder.files, config.www.is_none());
-        let now = Clock::now(clock.elapsed_us());
         let mut server = Server::new(config.settings.clone(), site, seed, now);
         if !config.key_files.is_empty() {
             let (keys, skipped) = keys;
@@ -180,6 +188,7 @@ impl Shell {
             accepted: Account::new(now.mono),
             pause: None,
             reload,
+            notifier,
             draining: false,
         })
     }
@@ -187,6 +196,7 @@ impl Shell {
     fn serve(&mut self) -> u8 {
         let mut events = Events::with_capacity(EVENTS_MAX);
         self.log.carry();
+        self.notifier.ready();
         loop {
             let timeout = self.timeout();
             if let Err(error) = self.poll.poll(&mut events, timeout)
@@ -232,6 +242,7 @@ impl Shell {
                 return 0;
             }
             self.log.carry();
+            self.notify(now);
             self.server.end_turn(self.clock.elapsed_us());
         }
     }
@@ -249,7 +260,7 @@ impl Shell {
         let pause = self.pause.map(|pause| pause.until);
         let accept_at = public.then_some(accept_at);
         let next = [self.server.poll_timeout(), pause, accept_at, self.reload.next()];
-        let next = next.into_iter().flatten().min()?;
+        let next = next.into_iter().chain([self.notifier.next()]).flatten().min()?;
         let wait = next.since(now);
         (next != Instant::NEVER).then(|| Duration::from_millis(wait.as_millis()))
     }
@@ -328,6 +339,7 @@ impl Shell {
         self.draining = true;
         let limit = self.config.settings.limits.drain;
         self.report.draining(self.server.connections(), limit);
+        self.notifier.stopping(limit);
         self.server.drain(now, now.mono.plus(limit));
         // Sockets that systemd lent go back: connections that still queue there are the next
         // process's.
@@ -336,6 +348,7 @@ impl Shell {
     }
 
     fn reload(&mut self, now: Now) {
+        self.notifier.reloading();
         let key_files = &self.config.key_files;
         if !key_files.is_empty() {
             match keys::read(key_files) {
@@ -351,6 +364,19 @@ impl Shell {
         } else if key_files.is_empty() {
             ::log::info!(target: "elbow", "SIGHUP: nothing to reload, the page is built in");
         }
+    }
+
+    /// Tells systemd what there is to tell at the end of a turn.
+    fn notify(&mut self, now: Now) {
+        if !self.notifier.is_on() {
+            return;
+        }
+        if !self.reload.is_under_way() {
+            self.notifier.reloaded();
+        }
+        let connections = self.server.connections();
+        let messages = self.server.metrics().messages_published();
+        self.notifier.go_on(now, Load { connections, messages });
     }
 
     /// Writes what has happened to the log. Returns whether the drain is over.
