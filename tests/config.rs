@@ -4,7 +4,11 @@
 //! what is allowed and the right exit code. Method: the same entry that the binary uses, with
 //! arguments, variables and the machine as values; a table that must name every option, so that a
 //! new one cannot be added without an example of a good value and of a bad one; a property that
-//! feeds any text to any option. What is done with the outcome is tested in `cli.rs`.
+//! feeds any text to any option. What is done with the outcome is tested in `cli.rs`, what is
+//! derived from the machine in `config/fit.rs`.
+
+#[path = "config/fit.rs"]
+mod fit;
 
 use std::ffi::OsString;
 
@@ -181,6 +185,7 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
         taken: ("0s", "0s"),
         refused: ("61m", "allowed is a duration such as 250ms, 25s or 2m, from 0s to 60m"),
     },
+    Example { name: "fit", taken: ("OFF", "off"), refused: ("yes", "allowed is one of on, off") },
     Example {
         name: "max-connections",
         taken: ("7", "7"),

@@ -366,6 +366,16 @@ rows! {
                later, whatever clients do; container runtimes kill after 10s.",
     }
 
+    fit: bool {
+        kind: SWITCH,
+        heading: "Limits",
+        default: "off",
+        help: "Derives --max-connections, --memory, --send-buffer and --receive-buffer, as far as \
+               they are not given, from the memory of the machine or its control group and from \
+               RLIMIT_NOFILE, so that the memory ceiling fits: into all but a sixteenth of what a \
+               control group has, or three quarters of a machine that others share.",
+    }
+
     max_connections: usize {
         kind: Count(CONNECTIONS_BOUNDS),
         heading: "Limits",

@@ -6,6 +6,7 @@
 //! The surprise: the ceiling counts every socket buffer as full, which no healthy day comes near.
 //! It is what an attacker can bring about, and therefore what a container's limit has to hold.
 
+use super::fit::room_bytes;
 use super::listen::{Endpoint, Listen};
 use super::machine::Machine;
 use super::options::TABLE;
@@ -24,7 +25,7 @@ impl Config {
         let lines = values.chain([String::new(), self.client_line(), self.idle_line()]);
         let lines = lines.chain(self.admin_line(machine));
         let lines = lines.chain([self.message_line()]).chain(self.history_line());
-        let lines = lines.chain(self.ceiling_lines());
+        let lines = lines.chain(self.ceiling_lines()).chain(self.fit_line(machine));
         let lines = lines.chain([self.capacity_line()]);
         let warnings = self.warnings(machine);
         let warnings = warnings.iter().map(|warning| format!("warning: {warning}"));
@@ -199,6 +200,17 @@ impl Config {
             format!("memory ceiling, kernel share in all: {}", both(ceiling.kernel_bytes)),
             format!("memory ceiling, total: {}", both(ceiling.total_bytes())),
         ]
+    }
+
+    /// Into what the ceiling was made to fit; `None` without `--fit`.
+    fn fit_line(&self, machine: &Machine) -> Option<String> {
+        let (room, bytes) = (room_bytes(machine)?, machine.memory_bytes?);
+        let whose = match machine.memory_is_shared {
+            true => "the machine's memory; the rest is for other programs",
+            false => "its control group's memory; the rest is for what the kernel counts there",
+        };
+        let (room, bytes) = (size_rounded(room), size_rounded(bytes));
+        self.fit.then(|| format!("fit: the total stays within {room} of {bytes}, {whose}"))
     }
 
     fn capacity_line(&self) -> String {

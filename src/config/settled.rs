@@ -1,7 +1,7 @@
 //! What the operator wants as a whole: from the texts of all options to a [`Config`].
 //!
 //! Four steps, each of which needs the one before to be complete: every text is parsed within its
-//! own bounds; the defaults that depend on others are derived (`derived.rs`); the values are held
+//! own bounds; the defaults that depend on others are derived (`derived.rs`, `fit.rs`); the values are held
 //! against each other (`contradictions.rs`); each is put where it is used. The last is the place
 //! to which a new option's value goes.
 //!
@@ -15,6 +15,7 @@ use log::LevelFilter;
 use super::contradictions;
 use super::derived::derive;
 use super::failure::Failure;
+use super::fit::fit;
 use super::listen::Listen;
 use super::machine::Machine;
 use super::options::{Asked, TABLE, Values, admin_connections, kept};
@@ -55,6 +56,8 @@ pub struct Config {
     pub log_level: LevelFilter,
     /// The balancer in front.
     pub lb: Lb,
+    /// Whether the ceiling was made to fit into the machine.
+    pub fit: bool,
     /// Every option with its effective value, in the order of [`OPTIONS`](super::OPTIONS).
     pub values: Vec<Shown>,
 }
@@ -75,6 +78,7 @@ impl Config {
         sources.presets.extend(proxy_protocol);
         let mut asked = Asked::read(&sources)?;
         derive(&mut asked, machine);
+        fit(&mut asked, machine)?;
         let token = TokenSource::beside_file(env, machine);
         let has_token = asked.admin_token_file.value.is_some() || token.is_some();
         contradictions::check(&asked, machine, has_token)?;
@@ -151,6 +155,7 @@ impl Config {
             io_uring: values.io_uring,
             log_level: values.log_level,
             lb: values.lb,
+            fit: values.fit,
             values: shown,
         }
     }
