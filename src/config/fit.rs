@@ -100,7 +100,7 @@ impl Room<'_> {
             asked.memory.value
         } else {
             let share = self.room_bytes / MEMORY_PARTS / MIB * MIB;
-            // What was derived before is the least that leaves something beside the channel default.
+            // At least as much for everything else as for the channel `default`.
             share.min(MEMORY_MAX).max(2 * self.channel_bytes())
         };
         let connections = asked.max_connections.value as u64;

@@ -1,9 +1,9 @@
 //! What the operator wants as a whole: from the texts of all options to a [`Config`].
 //!
 //! Four steps, each of which needs the one before to be complete: every text is parsed within its
-//! own bounds; the defaults that depend on others are derived (`derived.rs`, `fit.rs`); the values are held
-//! against each other (`contradictions.rs`); each is put where it is used. The last is the place
-//! to which a new option's value goes.
+//! own bounds; the defaults that depend on others are derived (`derived.rs`, `fit.rs`); the values
+//! are held against each other (`contradictions.rs`); each is put where it is used. The last is the
+//! place to which a new option's value goes.
 //!
 //! The surprise: the balancer is read twice, first for what it says of other options.
 
@@ -95,28 +95,8 @@ impl Config {
         machine: &Machine,
     ) -> Config {
         let alb = values.lb == Lb::Alb;
-        let buffer = |bytes| u32::try_from(bytes).expect("BUFFER_BOUNDS ends below 2^32");
+        let limits = limits(&values, machine);
         let origins = values.allow_origin.unwrap_or_default();
-        let limits = Limits {
-            connections_max: values.max_connections,
-            // Without the limit one address may have them all.
-            connections_per_ip_max: values
-                .max_connections_per_ip
-                .map(|limit| limit.unwrap_or(values.max_connections)),
-            admin_connections_max: admin_connections(values.admin_listen.as_ref(), machine),
-            channels_max: values.max_channels,
-            message_bytes_max: values.max_message,
-            feed_bytes: values.feed,
-            memory_bytes: values.memory,
-            send_buffer_bytes: buffer(values.send_buffer),
-            receive_buffer_bytes: buffer(values.receive_buffer),
-            ping_interval: values.ping_interval,
-            ping_timeout: values.ping_timeout,
-            drain: values.drain,
-            history: kept(values.history, values.history_age),
-            message_rate: values.message_rate,
-            lifetime: values.max_lifetime,
-        };
         let settings = Settings {
             limits,
             proxy: values.proxy_protocol,
@@ -158,6 +138,31 @@ impl Config {
             fit: values.fit,
             values: shown,
         }
+    }
+}
+
+/// The numbers that the server keeps to.
+fn limits(values: &Values, machine: &Machine) -> Limits {
+    let buffer = |bytes| u32::try_from(bytes).expect("BUFFER_BOUNDS ends below 2^32");
+    Limits {
+        connections_max: values.max_connections,
+        // Without the limit one address may have them all.
+        connections_per_ip_max: values
+            .max_connections_per_ip
+            .map(|limit| limit.unwrap_or(values.max_connections)),
+        admin_connections_max: admin_connections(values.admin_listen.as_ref(), machine),
+        channels_max: values.max_channels,
+        message_bytes_max: values.max_message,
+        feed_bytes: values.feed,
+        memory_bytes: values.memory,
+        send_buffer_bytes: buffer(values.send_buffer),
+        receive_buffer_bytes: buffer(values.receive_buffer),
+        ping_interval: values.ping_interval,
+        ping_timeout: values.ping_timeout,
+        drain: values.drain,
+        history: kept(values.history, values.history_age),
+        message_rate: values.message_rate,
+        lifetime: values.max_lifetime,
     }
 }
 
