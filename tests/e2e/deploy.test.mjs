@@ -1,8 +1,10 @@
 // What lies in deploy/, read by the programs that it is for. Goal: the units of systemd mean what
-// they say, leave the service little to be exposed by, and forbid nothing that the server needs.
-// Method: systemd-analyze reads them without a running systemd; the system calls that a server
-// makes, as strace sees them, are held against those that the unit allows. What is missing here is
-// said, and its test is skipped.
+// they say, leave the service little to be exposed by, and forbid nothing that the server needs; the
+// manual page has no mistake, and shells complete what the program takes. Method: systemd-analyze
+// reads the units without a running systemd; the system calls that a server makes, as strace sees
+// them, are held against those that the unit allows; mandoc, man and the shells read their files.
+// What is missing here is said, and its test is skipped. That the page and the completions are
+// fresh is tested in tests/manual.rs.
 
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
@@ -151,3 +153,73 @@ test(
     assert.deepEqual(others, []);
   },
 );
+
+const deployed = (name) => path.join(ROOT, 'deploy', name);
+
+/** Runs a program that must have nothing to say. */
+async function silent(command, args) {
+  const got = await run(command, args);
+  assert.deepEqual([got.stdout, got.stderr, got.status], ['', '', 0]);
+}
+
+test('mandoc finds nothing in the manual page', { skip: lacks('mandoc') }, async (context) => {
+  await silent('mandoc', ['-T', 'lint', '-W', 'warning', deployed('elbow.1')]);
+  // The check must be able to fail.
+  const broken = path.join(context.folder(), 'broken.1');
+  fs.writeFileSync(broken, `${fs.readFileSync(deployed('elbow.1'))}.XY\n`);
+  assert.notEqual((await run('mandoc', ['-T', 'lint', '-W', 'warning', broken])).status, 0);
+});
+
+test('man shows it without a warning', { skip: lacks('man') || lacks('groff') }, async () => {
+  const env = { PATH: process.env.PATH, MANWIDTH: '80', LC_ALL: 'C.UTF-8' };
+  const got = await run('man', ['--warnings', '-l', deployed('elbow.1')], { env });
+  assert.deepEqual([got.stderr, got.status], ['', 0]);
+  assert.match(got.stdout, /ELBOW_PING_INTERVAL/);
+});
+
+test('bash completes commands, flags and words', { skip: lacks('bash') }, async () => {
+  const file = deployed('completions/elbow.bash');
+  await silent('bash', ['-n', file]);
+  const completed = async (...words) => {
+    const script = 'source "$1"; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _elbow';
+    const ask = `${script}; printf '%s ' "\${COMPREPLY[@]}"`;
+    const got = await run('bash', ['-c', ask, 'bash', file, 'elbow', ...words]);
+    assert.equal(got.stderr, '');
+    return got.stdout.trim();
+  };
+  assert.equal(await completed('ch'), 'check');
+  assert.equal(await completed('--ping-'), '--ping-interval --ping-timeout');
+  assert.equal(await completed('--lb', ''), 'none clb nlb alb');
+  assert.equal(await completed('--lb', '=', 'n'), 'none nlb');
+  assert.equal(await completed('--lb', '='), 'none clb nlb alb');
+  assert.equal(await completed('--drain', ''), '');
+  assert.equal(await completed('check', '--max-m'), '--max-message');
+  assert.equal(await completed('check', 'ch'), '');
+  assert.equal(await completed('doctor', '--'), '--url --admin-token-file --json --help');
+});
+
+test('zsh reads its completions', { skip: lacks('zsh') }, async () => {
+  const file = deployed('completions/_elbow');
+  await silent('zsh', ['-n', file]);
+  // Whatever is done at the end of the file needs a command line to be completed.
+  const define = `source <(grep -v '^_elbow "' "$1"); whence -w _elbow _elbow_server _elbow_token`;
+  const got = await run('zsh', ['-f', '-c', define, 'zsh', file]);
+  assert.deepEqual(got.stdout.match(/: function/g)?.length, 3, got.stderr);
+});
+
+test('fish completes commands, flags and words', { skip: lacks('fish') }, async () => {
+  const file = deployed('completions/elbow.fish');
+  await silent('fish', ['--no-execute', file]);
+  const completed = async (line) => {
+    const ask = 'source $argv[1]; complete -C $argv[2]';
+    const got = await run('fish', ['--no-config', '-c', ask, file, line], {
+      env: { PATH: process.env.PATH, HOME: '/nonexistent' },
+    });
+    return got.stdout.split('\n').filter(Boolean).map((text) => text.split('\t')[0]);
+  };
+  assert.deepEqual(await completed('elbow ch'), ['check']);
+  assert.deepEqual(await completed('elbow --ping-'), ['--ping-interval', '--ping-timeout']);
+  assert.deepEqual((await completed('elbow --lb ')).sort(), ['alb', 'clb', 'nlb', 'none']);
+  assert.deepEqual(await completed('elbow doctor --j'), ['--json']);
+  assert.deepEqual(await completed('elbow doctor --ping'), []);
+});
