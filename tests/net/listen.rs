@@ -1,7 +1,6 @@
 //! Where the real binary listens: Unix sockets and their files, every address, two families at one
 //! port.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
@@ -9,6 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{fs, iter};
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -171,10 +172,17 @@ fn a_unix_socket_that_was_handed_over_is_served_and_stays() {
     fs::remove_file(&socket).expect("it is there");
 }
 
-/// Ports that nobody listens on: taken from the system, and given back.
+/// A port that nobody listens on, below those that the system gives to whoever asks for any: one of
+/// these could be another test's a moment later.
 fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
-    listener.local_addr().expect("it is bound").port()
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let ports = iter::repeat_with(|| {
+        let number =
+            std::process::id().wrapping_mul(31).wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed));
+        u16::try_from(20_000 + number % 10_000).expect("it is less than 2^16")
+    });
+    let is_free = |port: &u16| std::net::TcpListener::bind(("0.0.0.0", *port)).is_ok();
+    ports.take(10_000).find(is_free).expect("one of ten thousand is free")
 }
 
 fn has_ipv6() -> bool {
