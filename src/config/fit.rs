@@ -67,8 +67,7 @@ pub(super) fn fit(asked: &mut Asked, machine: &Machine) -> Result<(), Failure> {
     let Some(room_bytes) = room_bytes(machine) else {
         return Err(Failure::contradiction(format!(
             "{} needs to know how much memory there is, and neither a control group nor \
-             /proc/meminfo tells: allowed is --fit with --max-connections, --memory, --send-buffer \
-             and --receive-buffer left out of it, each given by itself",
+             /proc/meminfo tells: allowed are --max-connections and --memory without it",
             asked.fit.named()
         )));
     };

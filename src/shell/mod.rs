@@ -341,7 +341,7 @@ impl Shell {
         self.report.draining(self.server.connections(), limit);
         self.notifier.stopping(limit);
         self.server.drain(now, now.mono.plus(limit));
-        // Sockets that systemd lent go back: connections that still queue there are the next
+        // Public sockets that systemd lent go back: connections that still queue there are the next
         // process's.
         self.listeners.hand_back(self.poll.registry());
         self.pending = true;

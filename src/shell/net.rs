@@ -243,10 +243,11 @@ impl Listeners {
         Ok(None)
     }
 
-    /// Stops accepting from sockets that were lent: connections that queue there are the next
-    /// process's.
+    /// Stops accepting from public sockets that were lent: connections that queue there are the
+    /// next process's. Probes and whoever watches want an answer from this one until it is gone.
     pub(super) fn hand_back(&mut self, registry: &Registry) {
-        for listener in self.open.iter_mut().filter(|listener| listener.lent) {
+        let goes_back = |open: &&mut Open| open.lent && open.kind == Listener::Public;
+        for listener in self.open.iter_mut().filter(goes_back) {
             listener.ready = false;
             // Should this fail, closing the descriptor at the end of the process does it.
             let _ = registry.deregister(listener.socket.source());

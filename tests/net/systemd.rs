@@ -48,6 +48,10 @@ impl Manager {
     }
 }
 
+const UPGRADE: &str = "GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                       Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+                       \r\n";
+
 /// A command that runs elbow with `args` and takes the sockets of standard input and standard error
 /// for handed over under `names`.
 fn activated(names: &str, args: &[&str], sockets: [OwnedFd; 2]) -> Command {
@@ -163,6 +167,30 @@ fn a_socket_of_any_other_name_is_public() {
     assert!(ask(UnixStream::connect(&path).expect("it listens")).ends_with("ok"));
     assert!(fetch(unit_at, "/").starts_with("HTTP/1.1 200 "));
     std::fs::remove_file(&path).expect("it is there");
+}
+
+#[test]
+fn probes_are_answered_until_the_process_is_gone() {
+    let ((public, public_at), (health, health_at)) = (loopback(), loopback());
+    let kept = [&public, &health].map(|socket| socket.try_clone().expect("there are descriptors"));
+    let mut server =
+        Logged::start(&mut activated("http:health", &["--drain=20s"], [public, health]));
+    server.told("health probes on ");
+    // Somebody who does not close keeps the drain going.
+    let mut client = TcpStream::connect(public_at).expect("it listens");
+    client.write_all(UPGRADE.as_bytes()).expect("it reads");
+    server.told("open ");
+    server.signal(Signal::TERM);
+    server.told("draining ");
+    assert!(fetch(health_at, "/healthz").ends_with("ok"));
+    assert!(fetch(health_at, "/readyz").starts_with("HTTP/1.1 503 "));
+    // The public socket is the next process's: whoever comes there waits.
+    let waiting = TcpStream::connect(public_at).expect("the kernel takes it");
+    server.signal(Signal::TERM);
+    assert_eq!(server.child.wait().expect("it ends").code(), Some(0));
+    let mut next = Logged::start(&mut activated("http:health", &["--drain=0s"], kept));
+    next.told("health probes on ");
+    assert!(ask(waiting).ends_with("ok"));
 }
 
 #[test]
