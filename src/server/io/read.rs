@@ -115,7 +115,7 @@ impl<S: Socket> Server<S> {
         if self.connections.conn(id.slot).has_body_left() {
             // It had to stop in the middle of what a POST had brought.
             self.take_collected(now, id);
-            return self.has_more(now, id);
+            return self.has_more(id);
         }
         // What a client sends behind a request that is being answered waits in its socket: kept
         // here, it would fill the buffer, and a read into no room would look like the end.
@@ -158,16 +158,15 @@ impl<S: Socket> Server<S> {
             self.apply(now, id, step);
             return false;
         }
-        self.has_more(now, id)
+        self.has_more(id)
     }
 
-    /// Whether a connection that need not wait for others has more to say than was taken in.
-    fn has_more(&self, now: Now, id: ConnId) -> bool {
+    /// Whether a connection has more to say than was taken in. It may have to wait: whoever goes on
+    /// sees to it that it stands in a list then, since its share may be over in the very moment in
+    /// which it closes its channel.
+    fn has_more(&self, id: ConnId) -> bool {
         let (conn, marks) = (self.connections.conn(id.slot), self.connections.marks(id.slot));
-        if marks.left_off || conn.has_body_left() {
-            return self.must_wait(now, id.slot) == Wait::Not;
-        }
-        marks.readable && conn.wants_input()
+        marks.left_off || conn.has_body_left() || marks.readable && conn.wants_input()
     }
 
     /// Hands what arrived to the connection, step by step, and keeps what it leaves.
