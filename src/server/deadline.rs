@@ -175,7 +175,7 @@ impl<S: Socket> Server<S> {
             Wait::ForItself => {}
             Wait::Not => {
                 self.connections.marks_mut(id.slot).readable = true;
-                self.read(now, id);
+                self.read_first(now, id);
             }
             Wait::ForItsRate(_) => {
                 // There may be something to read, and then it is heard.

@@ -35,13 +35,16 @@ pub(in crate::server) struct Reading {
     pub(in crate::server) budget: ReadBudget,
     /// Whether the publisher that is being read has said anything.
     pub(in crate::server) spoke: bool,
+    /// Whether others waited to be read when it began that a connection is read, and it was not
+    /// the first of them.
+    pub(in crate::server) others_wait: bool,
 }
 
 impl Reading {
     /// An empty buffer, and the budget of a whole turn.
     pub(in crate::server) fn new() -> Reading {
         let buffer = vec![0; limits::READ_BUFFER_BYTES];
-        Reading { buffer, budget: ReadBudget::of_turn(), spoke: false }
+        Reading { buffer, budget: ReadBudget::of_turn(), spoke: false, others_wait: false }
     }
 }
 
@@ -49,8 +52,8 @@ impl<S: Socket> Server<S> {
     /// Something may be possible with a socket. Ids of connections that are gone are ignored.
     ///
     /// Bounded work: [`limits::READS_PER_TURN`] reads. A publisher is read only while the turn's
-    /// share lasts and nobody waits in front of it, but for what comes together with its request;
-    /// who can be written to again waits for the pass.
+    /// share lasts and nobody waits in front of it; what it has sent together with its request is
+    /// kept until then. Who can be written to again waits for the pass.
     pub fn ready(&mut self, now: Now, id: ConnId, readiness: Readiness) {
         self.gate.begin();
         self.take_readiness(now, id, readiness);
@@ -80,8 +83,21 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Reads what there is, up to the turn's budget, and acts on it.
+    /// Reads what there is, up to the turn's budget, and acts on it. What is said in a channel
+    /// waits until those have been read that waited before.
     pub(in crate::server) fn read(&mut self, now: Now, id: ConnId) {
+        self.reading.others_wait = self.connections.count_to_read() > 0;
+        self.read_on(now, id);
+    }
+
+    /// Reads what there is, and acts on it, whoever else waits to be read: it is the connection's
+    /// turn, or its last chance to prove that it lives.
+    pub(in crate::server) fn read_first(&mut self, now: Now, id: ConnId) {
+        self.reading.others_wait = false;
+        self.read_on(now, id);
+    }
+
+    fn read_on(&mut self, now: Now, id: ConnId) {
         // Taken out for the time of the call, so that what was read can be borrowed beside `self`.
         let mut buffer = core::mem::take(&mut self.reading.buffer);
         self.reading.spoke = false;
@@ -93,7 +109,7 @@ impl<S: Socket> Server<S> {
                 spent = false;
                 break;
             }
-            if self.reading.budget.is_spent() || self.reading.budget.is_read_over() {
+            if self.reading.budget.is_spent() || self.has_said_enough(id.slot) {
                 break;
             }
         }
@@ -175,7 +191,7 @@ impl<S: Socket> Server<S> {
         while at < bytes.len() {
             let publishing = self.connections.conn(id.slot).is_publishing();
             // Without memory for the rest it is taken in now rather than lost.
-            if publishing && self.reading.budget.is_read_over() && self.keep(id, &bytes[at..]) {
+            if publishing && self.has_said_enough(id.slot) && self.keep(id, &bytes[at..]) {
                 self.connections.marks_mut(id.slot).left_off = true;
                 return;
             }
@@ -398,7 +414,7 @@ impl<S: Socket> Server<S> {
                 continue;
             }
             reads_left -= 1;
-            self.read(now, id);
+            self.read_first(now, id);
             // It may be the one that has closed the channel, and the last that is read.
             any_paused |= matches!(self.must_wait(now, id.slot), Wait::ForTheChannel(_));
         }

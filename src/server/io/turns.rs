@@ -15,7 +15,9 @@
 //!
 //! The surprise is what fairness takes: whoever waits to be read while the channel is closed would
 //! be in front of the channel's whole list when that is opened. So nobody of a closed channel is
-//! left behind one that has gone to the channel's list.
+//! left behind one that has gone to the channel's list. And requests are read as soon as they come,
+//! but what comes with them for a channel, be it the body of a POST or frames behind an upgrade,
+//! waits like the rest: otherwise whoever makes a request for each message would never wait.
 
 use crate::feed::{Feed, Mark};
 use crate::hub::{self, OWN_BYTES_MAX, Space};
@@ -80,6 +82,18 @@ impl<S: Socket> Server<S> {
     pub(super) fn pause(&mut self, id: ConnId, channel: ChannelId, had_its_say: bool) {
         self.connections.pause(id.slot);
         self.hub.channel_mut(channel).pause(id, had_its_say);
+    }
+
+    /// Whether a connection that is being read has had its share of that, or has none because it is
+    /// not its turn: others that may speak in channels wait to be read, and it came before them
+    /// with a request. What backends say waits for nobody.
+    pub(in crate::server) fn has_said_enough(&self, slot: u32) -> bool {
+        if self.reading.budget.is_read_over() {
+            return true;
+        }
+        let conn = self.connections.conn(slot);
+        let may_speak = conn.membership().is_some() || conn.session().is_some();
+        self.reading.others_wait && conn.is_publishing() && may_speak
     }
 
     /// Whether what this connection has to say must wait: for the channel, until it has read
