@@ -173,6 +173,8 @@ pub(crate) struct Session {
     pub(crate) got_turn: u64,
     /// The first message that it is to get, by its place in the channel's log.
     pub(crate) joined: usize,
+    /// The places at which it may have begun, by what it has been given.
+    pub(crate) may_have_joined: Vec<usize>,
     pub(crate) got: usize,
     /// Behind its own latest message, by its place in the log.
     pub(crate) own_behind: usize,

@@ -222,7 +222,7 @@ impl Oracle {
             let known = log.plain.get(place);
             known.is_some_and(|known| known.is_text == is_text && *form(known) == *payload)
         };
-        session.turn_to(log, is_it);
+        session.turn_to(is_it);
         let place = session.joined + session.got;
         let expected = log.plain.get(place).expect("a message that nobody published");
         assert_eq!(is_text, expected.is_text, "message {place} of {}", session.channel);
@@ -238,6 +238,8 @@ impl Oracle {
             let known = log.past.position(session.life, number);
             assert_eq!(position, known.as_deref(), "message {place} of {}", session.channel);
         }
+        let may_be = |begun: &usize| log.plain.get(begun + session.got) == Some(expected);
+        session.may_have_joined.retain(may_be);
         session.got += 1;
         session.got_turn = self.turn;
         self.delivered += 1;
@@ -341,11 +343,8 @@ impl Oracle {
 
     /// How many messages a session has not been given yet, at least.
     pub(crate) fn behind(&self, session: &Session) -> usize {
-        let log = &self.channels[&session.channel];
-        let places = session.starts.iter().map(|start| start.place);
-        let may_be = places.filter(|place| session.is_same(log, *place));
-        let joined = may_be.max().unwrap_or(session.joined);
-        log.plain.len() - joined - session.got
+        let joined = session.may_have_joined.iter().max().expect("it has begun somewhere");
+        self.channels[&session.channel].plain.len() - joined - session.got
     }
 
     /// A position that some reader of a channel could know: of the life that goes on or one before,
@@ -379,6 +378,7 @@ impl Session {
         };
         self.starts = vec![start];
         self.joined = start.place;
+        self.may_have_joined = vec![start.place];
         self.is_greeted = true;
         self.began(&start)
     }
@@ -388,18 +388,11 @@ impl Session {
         Notice::Began { at, recovered: start.recovered == Some(true) }
     }
 
-    /// Whether what it was given may have begun at this place, as well.
-    fn is_same(&self, log: &Log, place: usize) -> bool {
-        let given = log.plain.get(place..place + self.got);
-        given == log.plain.get(self.joined..self.joined + self.got)
-    }
-
     /// Takes it to have begun somewhere else, if what comes now must be from there.
-    fn turn_to(&mut self, log: &Log, is_it: impl Fn(usize) -> bool) {
-        if self.starts.len() > 1 && !is_it(self.joined + self.got) {
-            let places = self.starts.iter().map(|start| start.place);
-            let mut may_be = places.filter(|place| self.is_same(log, *place));
-            self.joined = may_be.find(|place| is_it(place + self.got)).unwrap_or(self.joined);
+    fn turn_to(&mut self, is_it: impl Fn(usize) -> bool) {
+        if !is_it(self.joined + self.got) {
+            let mut may_be = self.may_have_joined.iter();
+            self.joined = *may_be.find(|place| is_it(*place + self.got)).unwrap_or(&self.joined);
         }
     }
 }

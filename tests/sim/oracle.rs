@@ -407,6 +407,7 @@ impl Oracle {
         client.session = Some(Session {
             channel: channel.into(),
             life: self.channels[channel].past.last_life(),
+            may_have_joined: starts.iter().map(|start| start.place).collect(),
             starts,
             is_greeted: false,
             got_turn: self.turn,
