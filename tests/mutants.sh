@@ -150,7 +150,7 @@ mutant "attack: frames for nothing" \
   's/self.reading.budget.spend_units(u32::from(publishing));/let _ = publishing;/'
 # All packets of a POST are taken in at once.
 mutant "attack: packets for nothing" \
-  's/if self.reading.budget.is_read_over() || self.hold_back(now, id) {/if self.hold_back(now, id) {/'
+  's/if self.has_said_enough(id.slot) || self.hold_back(now, id) {/if self.hold_back(now, id) {/'
 # Who enters and leaves pays what a ping costs.
 mutant "attack: entering for nothing" \
   's/^        self.reading.budget.spend_units(limits::JOIN_UNITS);/        self.reading.budget.spend_units(0);/'
