@@ -140,6 +140,10 @@ pub const RETURNING_SENDS_MIN: usize = 12;
 /// under way: no flood of requests can silence a channel.
 pub const SWEEP_SENDS_MIN: usize = 24;
 
+/// The most channels of a server whose order of messages is decided by Redis: each request for what
+/// is new names them all.
+pub const CHANNELS_SHARED_MAX: usize = 1024;
+
 /// The most connections accepted in a turn. Others wait in the kernel's backlog for the next.
 pub const ACCEPTS_PER_TURN: usize = 64;
 

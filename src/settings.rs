@@ -2,6 +2,7 @@
 //!
 //! A value that comes from a flag was parsed and checked above; the floors below take it as it is.
 
+use core::fmt;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
@@ -82,6 +83,31 @@ impl Greeting {
     /// The name in a JSON array, as events are passed on.
     pub fn args(&self) -> &str {
         &self.args
+    }
+}
+
+/// A password of the operator's, which is shown to nobody.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<[u8]>);
+
+/// The most bytes of a [`Secret`].
+pub const SECRET_BYTES_MAX: usize = 1024;
+
+impl Secret {
+    /// A secret of 1 to [`SECRET_BYTES_MAX`] bytes, of whatever value; `None` for any other length.
+    pub fn new(bytes: &[u8]) -> Option<Secret> {
+        (1..=SECRET_BYTES_MAX).contains(&bytes.len()).then(|| Secret(bytes.into()))
+    }
+
+    /// The secret itself, for whoever asks for it.
+    pub fn reveal(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(set)")
     }
 }
 

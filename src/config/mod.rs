@@ -16,6 +16,7 @@
 //! options              the table: one row for each option
 //! row                  what a row makes: a value, and who it comes from
 //! value, words         the kinds of values
+//! redis                the Redis that instances share: its URL, its password
 //! listen               where sockets are, which is a kind of value too
 //! kind                 what every kind is
 //! option               what readers know of an option
@@ -44,6 +45,7 @@ mod listen;
 mod machine;
 mod option;
 mod options;
+mod redis;
 mod report;
 mod row;
 mod settled;
@@ -57,6 +59,9 @@ pub use listen::{Endpoint, Listen};
 pub use machine::Machine;
 pub use option::Opt;
 pub use options::OPTIONS;
+pub use redis::{
+    HAS_TLS, PASSWORD_VARIABLE, PasswordSource, Redis, RedisHost, RedisServer, RedisUrl,
+};
 pub use row::{Shown, ValueSource};
 pub use settled::Config;
 pub use words::{IoUring, Lb};

@@ -18,6 +18,7 @@ use super::failure::Failure;
 use super::listen::Listen;
 use super::machine::Machine;
 use super::options::{Asked, TABLE, Values, kept};
+use super::redis::{PASSWORD_VARIABLE, Redis, find_password};
 use super::row::{Shown, Sources};
 use super::words::{IoUring, Lb};
 use crate::limits::{KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
@@ -37,6 +38,8 @@ pub struct Config {
     pub health_listen: Option<Listen>,
     /// Files to serve instead of the built-in page; whether they can be read is not known yet.
     pub www: Option<PathBuf>,
+    /// The Redis that decides the order of messages for several instances.
+    pub redis: Option<Redis>,
     /// Whether many sends are one system call.
     pub io_uring: IoUring,
     /// The least important level that is logged.
@@ -65,11 +68,15 @@ impl Config {
         derive(&mut asked, machine);
         contradictions::check(&asked, machine)?;
         let shown = asked.shown();
-        Ok(Config::new(asked.into_values(), shown))
+        Config::new(asked.into_values(), shown, env(PASSWORD_VARIABLE))
     }
 
-    /// Puts every value where it is used.
-    fn new(values: Values, shown: Vec<Shown>) -> Config {
+    /// Puts every value where it is used. `password` is what the variable for the password of Redis
+    /// says, which has no flag.
+    ///
+    /// # Errors
+    /// If there are two passwords, or one that cannot be.
+    fn new(values: Values, shown: Vec<Shown>, password: Option<String>) -> Result<Config, Failure> {
         let alb = values.lb == Lb::Alb;
         let buffer = |bytes| u32::try_from(bytes).expect("BUFFER_BOUNDS ends below 2^32");
         let origins = values.allow_origin.unwrap_or_default();
@@ -90,6 +97,15 @@ impl Config {
             drain: values.drain,
             history: kept(values.history, values.history_age),
         };
+        let redis = match values.redis {
+            Some(url) => {
+                let found = find_password(values.redis_password_file, password, &url);
+                let password = found.map_err(contradictions::password_failure)?;
+                let (prefix, ca) = (values.redis_prefix, values.redis_ca);
+                Some(Redis { url, password, prefix, ca })
+            }
+            None => None,
+        };
         let settings = Settings {
             limits,
             proxy: values.proxy_protocol,
@@ -104,17 +120,18 @@ impl Config {
             keep_alive: if alb { KEEP_ALIVE_ALB_LIMIT } else { KEEP_ALIVE_LIMIT },
             report_messages: values.log_level >= LevelFilter::Debug,
         };
-        Config {
+        Ok(Config {
             settings,
             listen: values.listen,
             unix_mode: values.unix_mode,
             health_listen: values.health_listen,
             www: values.www,
+            redis,
             io_uring: values.io_uring,
             log_level: values.log_level,
             lb: values.lb,
             values: shown,
-        }
+        })
     }
 }
 
