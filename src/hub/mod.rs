@@ -5,6 +5,7 @@
 //! server drives, visits the members and lets each be sent to from its own cursor. The hub knows
 //! members only by their number and never touches a connection.
 
+pub mod backplane;
 mod channel;
 pub mod envelope;
 mod log;
