@@ -12,16 +12,20 @@
 //! No step waits, and each is bounded, so a stranger's request waits for at most one portion of
 //! sends.
 
+mod backplane;
 mod clock;
 mod files;
 mod log;
 mod net;
 mod reload;
 mod report;
+mod resolver;
 mod ring;
 mod signal;
 mod socket_file;
 mod system;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
+mod tls;
 
 use std::io;
 use std::time::Duration;

@@ -13,6 +13,7 @@ use log::{Level, debug, error, info, log, warn};
 use super::files::Folder;
 use super::net::{Listeners, Stream};
 use crate::config::{Config, Machine};
+use crate::hub::backplane::Line;
 use crate::metrics::Histogram;
 use crate::reason::CloseReason;
 use crate::server::{Access, Denial, Event, Listener, Server};
@@ -42,6 +43,7 @@ enum Kind {
     Memory,
     Endpoint,
     Dropped,
+    Connected,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -54,7 +56,7 @@ struct Window {
 /// Turns events into log lines.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    windows: [Window; 10],
+    windows: [Window; 11],
     /// How many events had no room in the server's queue, and were not told of yet.
     dropped: u64,
 }
@@ -232,6 +234,13 @@ impl Report {
         self.warn(now, Kind::Accept, format_args!("accepting pauses: {error}"));
     }
 
+    /// Logs that a connection to Redis stands.
+    pub(super) fn line_connected(&mut self, now: Now, line: Line, whom: &str) {
+        let (line, whom) = (line_name(line), shown_text(whom));
+        let line = format_args!("Redis: {line} connected to {whom}");
+        self.say(now, Level::Info, Kind::Connected, line);
+    }
+
     /// Logs an event of the server.
     pub(super) fn event(&mut self, now: Now, event: &Event) {
         match *event {
@@ -362,6 +371,14 @@ impl Report {
         let admitted = window.said <= WARNINGS_MAX;
         window.suppressed += u64::from(!admitted);
         admitted
+    }
+}
+
+/// A connection to Redis as the log names it.
+fn line_name(line: Line) -> &'static str {
+    match line {
+        Line::Writer => "writer",
+        Line::Reader => "reader",
     }
 }
 
