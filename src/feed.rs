@@ -96,10 +96,7 @@ impl Feed {
     pub fn append(&mut self, message: u64, parts: &[&[u8]]) {
         let length: usize = parts.iter().map(|part| part.len()).sum();
         assert!(length > 0 && self.fits(length), "a record takes at most half a ring");
-        let capacity = self.ring.len() as u64;
-        while self.head + length as u64 - self.tail > capacity
-            || self.next - self.oldest == self.ends.len() as u64
-        {
+        while !self.has_room_for(length) {
             self.evict();
         }
         for part in parts {
@@ -111,6 +108,12 @@ impl Feed {
             *number = message;
         }
         self.next += 1;
+    }
+
+    /// Whether a record of `length` bytes can be appended without evicting another.
+    pub fn has_room_for(&self, length: usize) -> bool {
+        self.head + length as u64 - self.tail <= self.ring.len() as u64
+            && self.next - self.oldest < self.ends.len() as u64
     }
 
     /// Evicts the oldest record.

@@ -24,7 +24,7 @@ use crate::feed::{Feed, Mark};
 use crate::id::{ConnId, Dialect, Member};
 use crate::limits::GRACE_LIMIT;
 use crate::pool::Pool;
-use crate::position::{Epoch, Position, PositionText};
+use crate::position::{Position, PositionText};
 use crate::time::Instant;
 use crate::wire::ws;
 use crate::work;
@@ -46,7 +46,9 @@ pub struct Channel {
     brought_by: Option<Address>,
     /// The addresses on whose account the feeds were brought into being, by dialect.
     feeds_brought_by: [Option<Address>; Dialect::ALL.len()],
-    /// Where the newest message stands, whoever reads it; greetings are not counted.
+    /// How many messages there were, whoever reads them; greetings are not counted.
+    number: u64,
+    /// Where the newest message stands, or where the channel began.
     position: Position,
     /// How many greetings there were.
     greetings: u64,
@@ -102,14 +104,16 @@ struct Again {
 }
 
 impl Channel {
-    pub(super) fn new(name: &str, brought_by: Option<Address>, epoch: Epoch) -> Channel {
+    /// A channel that begins at `position`, without a member.
+    pub(super) fn new(name: &str, brought_by: Option<Address>, position: Position) -> Channel {
         let space = if name == DEFAULT_CHANNEL { "" } else { name };
         Channel {
             name: name.into(),
             namespace: format!("/{space}").into(),
             brought_by,
             feeds_brought_by: [None; Dialect::ALL.len()],
-            position: Position { epoch, seq: 0 },
+            number: 0,
+            position,
             greetings: 0,
             log: None,
             log_brought_by: None,
@@ -155,7 +159,7 @@ impl Channel {
                 let cost_bytes = log.fill_bytes() + feed.head().0;
                 (feed, cost_bytes)
             }
-            Some(_) => (Feed::numbered(feed_bytes, self.position.seq), 0),
+            Some(_) => (Feed::numbered(feed_bytes, self.number), 0),
         };
         work::count(|work| work.filled_bytes += cost_bytes);
         // Where the marks of a new feed begin: everything up to here was said before.
@@ -174,7 +178,7 @@ impl Channel {
     fn filled(&self, pool: &mut Pool, dialect: Dialect, mut feed: Feed) -> Feed {
         let Some(log) = &self.log else { return feed };
         log.replay(pool, |pool, number, message| {
-            let position = Position { seq: number, ..self.position }.text();
+            let position = self.position_of(number).expect("what is kept has a position").text();
             let (namespace, with_offset) = (&*self.namespace, self.with_offset);
             let form = Form { dialect, namespace, position: position.as_str(), with_offset };
             let is_there = message.is_some_and(|message| {
@@ -215,7 +219,7 @@ impl Channel {
         let feed = self.feeds[dialect as usize].as_ref().expect("the dialect has a feed");
         let missing = match &self.log {
             Some(log) => log.missing().max(feed.missing()),
-            None => self.position.seq,
+            None => self.number,
         };
         let recovery = wish.since.map(|since| self.recovery(since, missing));
         let begin = |mark: Mark, position| {
@@ -225,16 +229,18 @@ impl Channel {
         match wish.since {
             Some(Since::Position(since)) if recovery == Some(Recovery::Whole) => {
                 let is_newest = since == self.position;
-                begin(if is_newest { feed.mark() } else { feed.after(since.seq) }, since)
+                let number = self.number_of(since).expect("it was found");
+                begin(if is_newest { feed.mark() } else { feed.after(number) }, since)
             }
             Some(_) | None if wish.last > 0 && self.log.is_some() => {
                 let mark = feed.newest(wish.last, feed.after(missing));
                 let before = match mark == feed.mark() {
-                    true => self.position.seq,
+                    true => self.number,
                     // Nothing that has a form in the dialect stands between the two.
                     false => feed.message_of(mark.seq) - 1,
                 };
-                begin(mark, Position { seq: before, ..self.position })
+                let position = self.position_of(before).expect("it stands among what is kept");
+                begin(mark, position)
             }
             Some(_) | None => begin(feed.mark(), self.position),
         }
@@ -250,7 +256,7 @@ impl Channel {
             None => {
                 let (missing, cost_bytes) = match &self.log {
                     Some(log) => (log.missing_when_filled(), log.fill_cost_bytes()),
-                    None => (self.position.seq, 0),
+                    None => (self.number, 0),
                 };
                 let recovery = wish.since.map(|since| self.recovery(since, missing));
                 // A new feed is filled, whoever comes.
@@ -261,14 +267,56 @@ impl Channel {
 
     /// Whether everything can be had that was said behind a position.
     fn recovery(&self, since: Since, missing: u64) -> Recovery {
-        let newest = self.position;
-        match since {
-            Since::Position(since) if since.epoch != newest.epoch || since.seq > newest.seq => {
-                Recovery::Unknown
+        let Since::Position(since) = since else { return Recovery::Unknown };
+        match self.number_of(since) {
+            Some(number) if number >= missing => Recovery::Whole,
+            Some(_) => Recovery::Gone,
+            None if self.stands_before(since) => Recovery::Gone,
+            None => Recovery::Unknown,
+        }
+    }
+
+    /// The number of the message that stands at `position`. Of a stream, `None` also for one that
+    /// is neither kept nor the newest.
+    fn number_of(&self, position: Position) -> Option<u64> {
+        match (position, self.position) {
+            (Position::Local { epoch, seq }, Position::Local { epoch: ours, .. }) => {
+                (epoch == ours && seq <= self.number).then_some(seq)
             }
-            Since::Position(since) if since.seq >= missing => Recovery::Whole,
-            Since::Position(_) => Recovery::Gone,
-            Since::Unknown => Recovery::Unknown,
+            (Position::Stream { .. }, Position::Stream { .. }) if position == self.position => {
+                Some(self.number)
+            }
+            (Position::Stream { .. }, Position::Stream { .. }) => {
+                self.log.as_ref()?.number_of(position)
+            }
+            (Position::Local { .. }, Position::Stream { .. })
+            | (Position::Stream { .. }, Position::Local { .. }) => None,
+        }
+    }
+
+    /// Whether a position of a stream stands before everything that could be had.
+    fn stands_before(&self, position: Position) -> bool {
+        match &self.log {
+            Some(log) => log.stands_before(position),
+            None => self.is_of_stream() && position < self.position,
+        }
+    }
+
+    /// Where the message of this number stands. Of a stream, `None` for one that is neither kept,
+    /// nor the newest that is not, nor the newest of all.
+    pub fn position_of(&self, number: u64) -> Option<Position> {
+        match self.position {
+            Position::Local { epoch, .. } => Some(Position::Local { epoch, seq: number }),
+            Position::Stream { .. } if number == self.number => Some(self.position),
+            Position::Stream { .. } => self.log.as_ref()?.position_of(number),
+        }
+    }
+
+    /// Whether the order of the channel's messages is decided in a stream.
+    fn is_of_stream(&self) -> bool {
+        match self.position {
+            Position::Local { .. } => false,
+            Position::Stream { .. } => true,
         }
     }
 
@@ -333,20 +381,30 @@ impl Channel {
 
     /// Appends a message that fits to every feed in which it has a form, keeps it in the log, and
     /// counts it, also if it has no form for anybody. It was read at `read_us` of the turns' clock,
-    /// and is said at `now`. Returns whether that begins a sweep. On an error nothing is appended
-    /// or counted.
+    /// and is said at `now`. It stands at `placed` if the order is decided in a stream. Returns
+    /// whether that begins a sweep. On an error nothing is appended or counted.
+    ///
+    /// # Panics
+    /// If only one of the channel and `placed` is of a stream, unless the message is a greeting.
     pub(super) fn publish(
         &mut self,
         pool: &mut Pool,
-        now: Instant,
-        read_us: u64,
+        (now, read_us): (Instant, u64),
+        placed: Option<Position>,
         message: &Message<'_>,
     ) -> Result<bool, PublishError> {
         // A greeting has the position of the message before it.
-        let number = self.position.seq + u64::from(!message.is_greeting());
-        let position = Position { seq: number, ..self.position };
+        let number = self.number + u64::from(!message.is_greeting());
+        let newest = match self.position {
+            Position::Local { epoch, .. } => {
+                assert_eq!(placed, None, "the order is decided here");
+                Position::Local { epoch, seq: number }
+            }
+            Position::Stream { .. } if message.is_greeting() => self.position,
+            Position::Stream { .. } => placed.expect("the order is decided in a stream"),
+        };
         // Nothing but the records of some dialects has the position as text.
-        let position = self.tells_positions().then(|| position.text());
+        let position = self.tells_positions().then(|| newest.text());
         let position = position.as_ref().map_or("", PositionText::as_str);
         let (namespace, with_offset) = (&*self.namespace, self.with_offset);
         let form = |dialect| Form { dialect, namespace, position, with_offset };
@@ -378,12 +436,12 @@ impl Channel {
             }
         }
         if let Some(log) = &mut self.log {
-            log.append(number, now, message);
+            log.append(number, newest, now, message);
         }
         if message.is_greeting() {
             self.greetings += 1;
         }
-        self.position.seq = number;
+        (self.number, self.position) = (number, newest);
         Ok(told && self.appended(read_us))
     }
 
@@ -609,7 +667,7 @@ impl Channel {
         &self.namespace
     }
 
-    /// Where the newest message stands; number 0 before the first.
+    /// Where the newest message stands; before the first, where the channel began.
     pub fn position(&self) -> Position {
         self.position
     }
@@ -649,7 +707,7 @@ impl Channel {
         let keeps_something = self.log.as_ref().is_some_and(|log| !log.is_empty());
         assert!(!self.members.is_empty() || keeps_something, "a channel has a reason to be there");
         if let Some(log) = &self.log {
-            log.check(self.position.seq);
+            log.check(self.number);
         }
         if self.members.is_empty() {
             let lists =
@@ -669,7 +727,7 @@ impl Channel {
             // Only readers of Socket.IO are told of greetings.
             let greetings = if dialect.is_socketio() { self.greetings } else { 0 };
             let records = feed.as_ref().map_or(0, |feed| feed.mark().seq.0);
-            assert!(records <= self.position.seq + greetings, "a record that nobody counted");
+            assert!(records <= self.number + greetings, "a record that nobody counted");
         }
         if let Some(sweep) = &self.sweep {
             assert!(sweep.stop <= sweep.index && sweep.index <= self.members.len());
@@ -727,10 +785,13 @@ mod tests {
     use super::*;
     use crate::id::Reader;
     use crate::limits::History;
+    use crate::position::Epoch;
     use crate::time::Duration;
     use std::collections::HashMap;
 
     const PLAIN: Dialect = Dialect::Plain;
+
+    const BEGIN: Position = Position::Local { epoch: Epoch(7), seq: 0 };
 
     const NOW: Instant = Instant::from_millis(0);
 
@@ -769,7 +830,7 @@ mod tests {
 
     #[test]
     fn a_crowd_that_has_gone_leaves_no_lists_behind() {
-        let mut channel = Channel::new("test", None, Epoch(7));
+        let mut channel = Channel::new("test", None, BEGIN);
         for slot in 0..10_000 {
             enter(&mut channel, conn(slot), PLAIN, 4096);
         }
@@ -792,7 +853,7 @@ mod tests {
     fn every_member_is_visited_after_every_append_however_members_come_and_go() {
         for seed in 1..300 {
             let (mut dice, mut pool) = (Dice(seed), Pool::new(0));
-            let mut channel = Channel::new("test", None, Epoch(7));
+            let mut channel = Channel::new("test", None, BEGIN);
             enter(&mut channel, conn(0), PLAIN, 4096);
             // For each slot: its index, and the sequence up to which it was given everything.
             let mut model: HashMap<u32, (u32, u64)> = HashMap::from([(0, (0, 0))]);
@@ -812,7 +873,7 @@ mod tests {
                         }
                     }
                     3 => {
-                        channel.publish(&mut pool, NOW, 0, &Message::Text(b"x")).unwrap();
+                        channel.publish(&mut pool, (NOW, 0), None, &Message::Text(b"x")).unwrap();
                     }
                     _ => visit(&mut channel, &mut model, 1 + dice.below(3)),
                 }
@@ -843,13 +904,13 @@ mod tests {
 
     #[test]
     fn a_room_that_does_not_read_is_waited_for_once_per_half_ring() {
-        let mut channel = Channel::new("test", None, Epoch(7));
+        let mut channel = Channel::new("test", None, BEGIN);
         for slot in 0..3 {
             enter(&mut channel, conn(slot), PLAIN, 1024);
         }
         let publish = |channel: &mut Channel, now| {
             let message = Message::Binary(&[0; 198]);
-            channel.publish(&mut Pool::new(0), NOW, 0, &message).unwrap();
+            channel.publish(&mut Pool::new(0), (NOW, 0), None, &message).unwrap();
             while channel.visit().is_some() {}
             channel.finish_sweep(now, |_| panic!("nobody waits"));
         };
@@ -874,16 +935,16 @@ mod tests {
 
     #[test]
     fn messages_are_numbered_whoever_reads_them() {
-        let mut channel = Channel::new("test", None, Epoch(7));
+        let mut channel = Channel::new("test", None, BEGIN);
         let mut pool = Pool::new(4096);
         let mut say = |channel: &mut Channel, message: &Message<'_>| {
-            channel.publish(&mut pool, NOW, 0, message).unwrap();
+            channel.publish(&mut pool, (NOW, 0), None, message).unwrap();
             channel.check();
-            channel.position().seq
+            channel.number
         };
         let args = Message::Event { args: "[\"typing\"]", attachments: &[], plain: None };
         enter(&mut channel, conn(0), PLAIN, 1024);
-        assert_eq!(channel.position(), Position { epoch: Epoch(7), seq: 0 });
+        assert_eq!(channel.position(), BEGIN);
         assert_eq!(say(&mut channel, &Message::Text(b"x")), 1);
         assert_eq!(
             say(&mut channel, &Message::Greeting(r#"["hi"]"#)),
@@ -902,8 +963,8 @@ mod tests {
         assert_eq!(channel.feed(Dialect::SocketIo4).unwrap().mark().seq.0, 1);
         assert_eq!(channel.feed(PLAIN).unwrap().mark().seq.0, 2);
         // What is appended nowhere has no number.
-        let refused = channel.publish(&mut Pool::new(0), NOW, 0, &Message::Text(b"z"));
-        assert_eq!((refused, channel.position().seq), (Err(PublishError::NoMemory), 4));
+        let refused = channel.publish(&mut Pool::new(0), (NOW, 0), None, &Message::Text(b"z"));
+        assert_eq!((refused, channel.number), (Err(PublishError::NoMemory), 4));
     }
 
     #[test]
@@ -925,14 +986,14 @@ mod tests {
         for (feed_bytes, count) in [(4096, 7), (4096, 40), (1024, 40)] {
             for late in Dialect::ALL {
                 let mut pool = Pool::new(1 << 20);
-                let mut channel = Channel::new("test", None, Epoch(7));
+                let mut channel = Channel::new("test", None, BEGIN);
                 channel.keep(Log::new(history, feed_bytes), None, true);
                 for dialect in Dialect::ALL {
                     enter(&mut channel, conn(dialect as u32), dialect, feed_bytes);
                 }
                 for number in 0..count {
                     let message = &messages[number % messages.len()];
-                    channel.publish(&mut pool, NOW, 0, message).unwrap();
+                    channel.publish(&mut pool, (NOW, 0), None, message).unwrap();
                     channel.check();
                 }
                 let log = channel.log().unwrap();
@@ -958,22 +1019,23 @@ mod tests {
     fn where_a_reader_begins_depends_on_what_it_comes_back_with() {
         let history = History { messages_max: 4, age: Duration::from_secs(60) };
         let mut pool = Pool::new(1 << 20);
-        let mut channel = Channel::new("test", None, Epoch(7));
+        let mut channel = Channel::new("test", None, BEGIN);
         channel.keep(Log::new(history, 1024), None, false);
         enter(&mut channel, conn(0), Dialect::ElbowV1, 1024);
         let typing = Message::Event { args: r#"["typing"]"#, attachments: &[], plain: None };
         for message in [Message::Text(b"1"), Message::Text(b"2"), typing, Message::Text(b"4")] {
-            channel.publish(&mut pool, NOW, 0, &message).unwrap();
+            channel.publish(&mut pool, (NOW, 0), None, &message).unwrap();
         }
         for message in [typing, Message::Text(b"6")] {
-            channel.publish(&mut pool, NOW, 0, &message).unwrap();
+            channel.publish(&mut pool, (NOW, 0), None, &message).unwrap();
         }
-        let position = |epoch, seq| Position { epoch: Epoch(epoch), seq };
+        let position = |epoch, seq| Position::Local { epoch: Epoch(epoch), seq };
         let since = |epoch, seq| Some(Since::Position(position(epoch, seq)));
         let begun = |since, last| {
             let Start { position, recovery, missed, .. } =
                 channel.start(Dialect::ElbowV1, Wish { since, last });
-            (position.seq, recovery, missed)
+            let Position::Local { seq, .. } = position else { panic!("{position}") };
+            (seq, recovery, missed)
         };
         // Kept are 3 to 6, of which 4 and 6 have a form.
         assert_eq!(begun(None, 0), (6, None, 0));
@@ -993,11 +1055,11 @@ mod tests {
 
     #[test]
     fn a_dialect_has_a_feed_while_somebody_reads_it() {
-        let mut channel = Channel::new("test", None, Epoch(7));
+        let mut channel = Channel::new("test", None, BEGIN);
         enter(&mut channel, conn(0), PLAIN, 1024);
         let index = enter(&mut channel, conn(1), Dialect::SocketIo4, 1024);
         assert_eq!(channel.feeds(), 2);
-        channel.publish(&mut Pool::new(1024), NOW, 0, &Message::Text(b"x")).unwrap();
+        channel.publish(&mut Pool::new(1024), (NOW, 0), None, &Message::Text(b"x")).unwrap();
         assert_eq!(channel.feed(Dialect::SocketIo4).unwrap().mark().seq.0, 1);
         assert_eq!(channel.leave(index, Dialect::SocketIo4), (true, None));
         assert_eq!(channel.feeds(), 1);
