@@ -16,7 +16,7 @@
 //! catch up, but no more: who does not read cannot silence the others.
 
 use super::log::Log;
-use super::message::Form;
+use super::message::{self, Form};
 use super::{
     Address, DEFAULT_CHANNEL, Message, Moved, Prospect, PublishError, Recovery, Since, Start, Wish,
 };
@@ -24,9 +24,9 @@ use crate::feed::{Feed, Mark};
 use crate::id::{ConnId, Dialect, Member};
 use crate::limits::GRACE_LIMIT;
 use crate::pool::Pool;
-use crate::position::{Position, PositionText};
-use crate::time::Instant;
-use crate::wire::ws;
+use crate::position::{Epoch, Position, PositionText};
+use crate::time::{Duration, Instant};
+use crate::wire::{sse, ws};
 use crate::work;
 
 /// Entries for which the lists of a channel keep their memory, however few members there are.
@@ -35,7 +35,8 @@ const ROOM_KEPT: usize = 16;
 /// A moment of a channel: one mark per dialect.
 type Marks = [Mark; Dialect::ALL.len()];
 
-/// A channel with at least one member, or one that still keeps what was said in it.
+/// A channel with at least one member, one that still keeps what was said in it, or one that is
+/// being opened.
 #[derive(Debug)]
 pub struct Channel {
     name: Box<str>,
@@ -73,11 +74,25 @@ pub struct Channel {
     grace_ended: Marks,
     /// Whether publishers of all channels are held back.
     closed: bool,
+    standing: Standing,
+    /// Until when somebody may wait for the channel to be opened, or to be let in.
+    awaited_until: Instant,
+    /// Whether the channel stands among those that are to be closed.
+    to_close: bool,
     /// Publishers with something to say that are not read. The first list is of those that
     /// published nothing when they were last read, the second of those that did. All of the first
     /// are resumed before the second, so whoever says much does not stand in front of the others
     /// each time.
     paused: [Vec<ConnId>; 2],
+}
+
+/// How far a channel is from being read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Standing {
+    /// Where the channel begins is known.
+    Open,
+    /// Where the channel begins is decided elsewhere, and whoever decides that was asked or not.
+    Opening { was_asked: bool },
 }
 
 /// A visit of members from the end of the list to its beginning.
@@ -104,8 +119,24 @@ struct Again {
 }
 
 impl Channel {
-    /// A channel that begins at `position`, without a member.
-    pub(super) fn new(name: &str, brought_by: Option<Address>, position: Position) -> Channel {
+    /// A channel without members, whose order is decided here.
+    pub(super) fn new(name: &str, brought_by: Option<Address>, epoch: Epoch) -> Channel {
+        let begin = Position::Local { epoch, seq: 0 };
+        Channel::beginning(name, brought_by, begin, Standing::Open)
+    }
+
+    /// A channel whose order is decided elsewhere, before it is known where it begins.
+    pub(super) fn opening(name: &str, brought_by: Option<Address>) -> Channel {
+        let standing = Standing::Opening { was_asked: false };
+        Channel::beginning(name, brought_by, Position::STREAM_START, standing)
+    }
+
+    fn beginning(
+        name: &str,
+        brought_by: Option<Address>,
+        position: Position,
+        standing: Standing,
+    ) -> Channel {
         let space = if name == DEFAULT_CHANNEL { "" } else { name };
         Channel {
             name: name.into(),
@@ -127,8 +158,139 @@ impl Channel {
             grace_until: None,
             grace_ended: Marks::default(),
             closed: false,
+            standing,
+            awaited_until: Instant::default(),
+            to_close: false,
             paused: [const { Vec::new() }; 2],
         }
+    }
+
+    /// Whether it is not known yet where the channel begins.
+    pub(super) fn is_opening(&self) -> bool {
+        match self.standing {
+            Standing::Open => false,
+            Standing::Opening { .. } => true,
+        }
+    }
+
+    /// Whether whoever decides the order knows that the channel is read here.
+    pub(super) fn was_asked(&self) -> bool {
+        match self.standing {
+            Standing::Open => true,
+            Standing::Opening { was_asked } => was_asked,
+        }
+    }
+
+    /// Notes that whoever decides where the channel begins is asked. Returns the name.
+    pub(super) fn ask(&mut self) -> &str {
+        self.standing = Standing::Opening { was_asked: true };
+        &self.name
+    }
+
+    /// Has the channel stay until `until` at least.
+    pub(super) fn await_until(&mut self, until: Instant) {
+        self.awaited_until = self.awaited_until.max(until);
+    }
+
+    /// Notes whether the channel stands among those that are to be closed. Returns whether that is
+    /// new.
+    pub(super) fn set_to_close(&mut self, to_close: bool) -> bool {
+        core::mem::replace(&mut self.to_close, to_close) != to_close
+    }
+
+    /// Whether the channel stands among those that are to be closed.
+    pub(super) fn is_to_close(&self) -> bool {
+        self.to_close
+    }
+
+    /// Keeps a message from before the channel is open, behind all that were kept so far; `said` is
+    /// now, and how long ago that was. Without a message there is a gap, and nothing of before is
+    /// kept.
+    ///
+    /// # Panics
+    /// If the channel is open.
+    pub(super) fn replay(
+        &mut self,
+        said: (Instant, Duration),
+        position: Position,
+        message: Option<&Message<'_>>,
+    ) {
+        assert!(self.is_opening(), "what comes later is said");
+        let is_first = self.number == 0;
+        self.number += 1;
+        self.position = position;
+        let Some(log) = &mut self.log else { return };
+        match message {
+            Some(message) => {
+                if is_first {
+                    let before = position.before_in_stream().unwrap_or(Position::STREAM_START);
+                    log.begin_anew(0, before);
+                }
+                log.append_aged(self.number, position, said, message);
+            }
+            None => log.begin_anew(self.number, position),
+        }
+    }
+
+    /// Opens the channel: what is said from now on comes behind `position`, and behind all that was
+    /// kept.
+    ///
+    /// # Panics
+    /// If the channel is open.
+    pub(super) fn begin(&mut self, position: Position) {
+        assert!(self.is_opening(), "a channel is opened once");
+        self.standing = Standing::Open;
+        if self.position < position {
+            self.position = position;
+        }
+        if let Some(log) = &mut self.log
+            && log.is_empty()
+        {
+            log.begin_anew(self.number, position);
+        }
+    }
+
+    /// Notes that what was said before `position` is lost. Those who are told where messages stand
+    /// are told so in their place; the others are parted from what comes behind. Returns whether
+    /// that begins a sweep.
+    pub(super) fn lose(&mut self, position: Position, read_us: u64) -> bool {
+        // A gap has a number, so that nobody who stands before it stands behind it as well.
+        self.number += 1;
+        self.position = position;
+        let (number, text) = (self.number, position.text());
+        if let Some(log) = &mut self.log {
+            log.begin_anew(number, position);
+        }
+        let mut told = false;
+        for (dialect, feed) in Dialect::ALL.into_iter().zip(&mut self.feeds) {
+            let Some(feed) = feed else { continue };
+            match dialect {
+                Dialect::ElbowV1 => {
+                    let mut frame = Vec::with_capacity(message::LOST_BYTES_MAX);
+                    message::lost(text.as_str(), &mut frame);
+                    feed.append(number, &[&frame]);
+                    told = true;
+                }
+                Dialect::EventStream => {
+                    let mut chunk = Vec::with_capacity(sse::reset_bytes(text.as_str()));
+                    sse::reset(text.as_str(), &mut chunk);
+                    feed.append(number, &[&chunk]);
+                    told = true;
+                }
+                Dialect::Plain | Dialect::SocketIo4 | Dialect::SocketIo3 => feed.part(number),
+            }
+        }
+        told && self.appended(read_us)
+    }
+
+    /// Whether readers were parted from what is said now, and may not all have been told.
+    pub fn is_parted(&self) -> bool {
+        self.feeds.iter().flatten().any(Feed::is_parted)
+    }
+
+    /// Notes that all readers that were parted have been told, or have gone.
+    pub(super) fn join_up(&mut self) {
+        self.feeds.iter_mut().flatten().for_each(Feed::join_up);
     }
 
     /// Has the channel keep what is said in it, on the account of `brought_by`; with `with_offset`,
@@ -562,6 +724,16 @@ impl Channel {
         })
     }
 
+    /// Whether any publisher is not read.
+    pub(super) fn has_any_paused(&self) -> bool {
+        self.paused.iter().any(|list| !list.is_empty())
+    }
+
+    /// Takes a publisher off the lists of those that are not read.
+    pub(super) fn next_paused(&mut self) -> Option<ConnId> {
+        self.paused.iter_mut().find_map(Vec::pop)
+    }
+
     /// Whether a publisher is among those that are not read. For checks.
     pub fn has_paused(&self, publisher: ConnId) -> bool {
         self.paused.iter().flatten().any(|paused| *paused == publisher)
@@ -637,9 +809,21 @@ impl Channel {
         }
     }
 
-    /// When the channel ends; `None` while it has members, or if it keeps nothing.
+    /// When the channel ends, since nobody waits for it and nothing is kept any more; `None` while
+    /// it has members.
     pub(super) fn over_at(&self) -> Option<Instant> {
-        self.log.as_ref().filter(|_| self.members.is_empty())?.over_at()
+        let kept_until = self.log.as_ref().and_then(Log::over_at).unwrap_or_default();
+        self.members.is_empty().then(|| kept_until.max(self.awaited_until))
+    }
+
+    /// Whether the channel has ended at `now`. What is too old was dropped.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.over_at().is_some_and(|over_at| over_at <= now)
+    }
+
+    /// The channel's name; the channel has ended.
+    pub(super) fn into_name(self) -> Box<str> {
+        self.name
     }
 
     /// The address on whose account the log was brought into being.
@@ -705,7 +889,10 @@ impl Channel {
     /// Asserts what must hold between two calls, for the hub's check.
     pub fn check(&self) {
         let keeps_something = self.log.as_ref().is_some_and(|log| !log.is_empty());
-        assert!(!self.members.is_empty() || keeps_something, "a channel has a reason to be there");
+        let is_awaited = self.awaited_until != Instant::default() || self.to_close;
+        let has_reason = !self.members.is_empty() || keeps_something || is_awaited;
+        assert!(has_reason, "a channel has a reason to be there");
+        assert!(self.members.is_empty() || !self.is_opening(), "who comes early waits");
         if let Some(log) = &self.log {
             log.check(self.number);
         }
@@ -785,13 +972,9 @@ mod tests {
     use super::*;
     use crate::id::Reader;
     use crate::limits::History;
-    use crate::position::Epoch;
-    use crate::time::Duration;
     use std::collections::HashMap;
 
     const PLAIN: Dialect = Dialect::Plain;
-
-    const BEGIN: Position = Position::Local { epoch: Epoch(7), seq: 0 };
 
     const NOW: Instant = Instant::from_millis(0);
 
@@ -830,7 +1013,7 @@ mod tests {
 
     #[test]
     fn a_crowd_that_has_gone_leaves_no_lists_behind() {
-        let mut channel = Channel::new("test", None, BEGIN);
+        let mut channel = Channel::new("test", None, Epoch(7));
         for slot in 0..10_000 {
             enter(&mut channel, conn(slot), PLAIN, 4096);
         }
@@ -853,7 +1036,7 @@ mod tests {
     fn every_member_is_visited_after_every_append_however_members_come_and_go() {
         for seed in 1..300 {
             let (mut dice, mut pool) = (Dice(seed), Pool::new(0));
-            let mut channel = Channel::new("test", None, BEGIN);
+            let mut channel = Channel::new("test", None, Epoch(7));
             enter(&mut channel, conn(0), PLAIN, 4096);
             // For each slot: its index, and the sequence up to which it was given everything.
             let mut model: HashMap<u32, (u32, u64)> = HashMap::from([(0, (0, 0))]);
@@ -904,7 +1087,7 @@ mod tests {
 
     #[test]
     fn a_room_that_does_not_read_is_waited_for_once_per_half_ring() {
-        let mut channel = Channel::new("test", None, BEGIN);
+        let mut channel = Channel::new("test", None, Epoch(7));
         for slot in 0..3 {
             enter(&mut channel, conn(slot), PLAIN, 1024);
         }
@@ -935,7 +1118,7 @@ mod tests {
 
     #[test]
     fn messages_are_numbered_whoever_reads_them() {
-        let mut channel = Channel::new("test", None, BEGIN);
+        let mut channel = Channel::new("test", None, Epoch(7));
         let mut pool = Pool::new(4096);
         let mut say = |channel: &mut Channel, message: &Message<'_>| {
             channel.publish(&mut pool, (NOW, 0), None, message).unwrap();
@@ -944,7 +1127,7 @@ mod tests {
         };
         let args = Message::Event { args: "[\"typing\"]", attachments: &[], plain: None };
         enter(&mut channel, conn(0), PLAIN, 1024);
-        assert_eq!(channel.position(), BEGIN);
+        assert_eq!(channel.position(), Position::Local { epoch: Epoch(7), seq: 0 });
         assert_eq!(say(&mut channel, &Message::Text(b"x")), 1);
         assert_eq!(
             say(&mut channel, &Message::Greeting(r#"["hi"]"#)),
@@ -986,7 +1169,7 @@ mod tests {
         for (feed_bytes, count) in [(4096, 7), (4096, 40), (1024, 40)] {
             for late in Dialect::ALL {
                 let mut pool = Pool::new(1 << 20);
-                let mut channel = Channel::new("test", None, BEGIN);
+                let mut channel = Channel::new("test", None, Epoch(7));
                 channel.keep(Log::new(history, feed_bytes), None, true);
                 for dialect in Dialect::ALL {
                     enter(&mut channel, conn(dialect as u32), dialect, feed_bytes);
@@ -1019,7 +1202,7 @@ mod tests {
     fn where_a_reader_begins_depends_on_what_it_comes_back_with() {
         let history = History { messages_max: 4, age: Duration::from_secs(60) };
         let mut pool = Pool::new(1 << 20);
-        let mut channel = Channel::new("test", None, BEGIN);
+        let mut channel = Channel::new("test", None, Epoch(7));
         channel.keep(Log::new(history, 1024), None, false);
         enter(&mut channel, conn(0), Dialect::ElbowV1, 1024);
         let typing = Message::Event { args: r#"["typing"]"#, attachments: &[], plain: None };
@@ -1055,7 +1238,7 @@ mod tests {
 
     #[test]
     fn a_dialect_has_a_feed_while_somebody_reads_it() {
-        let mut channel = Channel::new("test", None, BEGIN);
+        let mut channel = Channel::new("test", None, Epoch(7));
         enter(&mut channel, conn(0), PLAIN, 1024);
         let index = enter(&mut channel, conn(1), Dialect::SocketIo4, 1024);
         assert_eq!(channel.feeds(), 2);

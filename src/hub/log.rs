@@ -6,7 +6,7 @@
 //! is kept can be had in every dialect, whoever was there when it was said.
 //!
 //! ```text
-//!   when it was said 8   kind 1   [ position 20 ]   body length 4   body
+//!   when it is too old 8   kind 1   [ position 20 ]   body length 4   body
 //!                                                 ( attachment length 4   attachment )*
 //! ```
 //!
@@ -24,7 +24,7 @@ use crate::id::{Offset, Seq};
 use crate::limits::{FILL_BYTES_MAX, FILL_MESSAGES_MAX};
 use crate::pool::Pool;
 use crate::position::Position;
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 use crate::wire::socketio::{ATTACHMENTS_MAX, event_of};
 use crate::wire::ws::Kind;
 use crate::work;
@@ -83,6 +83,31 @@ impl Log {
     /// # Panics
     /// If a record takes more than half a ring, which [`Message::fits`] excludes.
     pub fn append(&mut self, number: u64, position: Position, at: Instant, message: &Message<'_>) {
+        self.keep(number, position, at.plus(self.history.age), message);
+    }
+
+    /// Keeps a message that was said some `age` before `now`, as [`Log::append`] does; nothing at
+    /// all, with what was said before, if it is too old.
+    ///
+    /// # Panics
+    /// Like [`Log::append`].
+    pub fn append_aged(
+        &mut self,
+        number: u64,
+        position: Position,
+        (now, age): (Instant, Duration),
+        message: &Message<'_>,
+    ) {
+        // It may have been said before the clock began, which a restart takes back to zero.
+        let left_ms = self.history.age.as_millis().saturating_sub(age.as_millis());
+        if left_ms == 0 {
+            return self.begin_anew(number, position);
+        }
+        self.keep(number, position, now.plus(Duration::from_millis(left_ms)), message);
+    }
+
+    /// Keeps a message until `over_at`.
+    fn keep(&mut self, number: u64, position: Position, over_at: Instant, message: &Message<'_>) {
         let (kind, body, attachments): (u8, &[u8], &[&[u8]]) = match *message {
             Message::Text(body) => (TEXT, body, &[]),
             Message::Binary(body) => (BINARY, body, &[]),
@@ -96,7 +121,7 @@ impl Log {
             self.evict();
         }
         let mut head = [0; HEAD_BYTES + POSITION_BYTES];
-        head[..8].copy_from_slice(&at.as_millis().to_le_bytes());
+        head[..8].copy_from_slice(&over_at.as_millis().to_le_bytes());
         head[8] = kind;
         let head_bytes = self.head_bytes();
         if let Places::Stream { .. } = self.places {
@@ -204,7 +229,7 @@ impl Log {
 
     /// Drops what is too old at `now`. Work: a step for each message that is dropped.
     pub fn expire(&mut self, now: Instant) {
-        while self.oldest_at().is_some_and(|at| at.plus(self.history.age) <= now) {
+        while self.oldest_over_at().is_some_and(|over_at| over_at <= now) {
             self.evict();
         }
     }
@@ -212,7 +237,7 @@ impl Log {
     /// When the newest message is too old; `None` if nothing is kept.
     pub fn over_at(&self) -> Option<Instant> {
         let newest = Seq(self.feed.mark().seq.0.checked_sub(1)?);
-        (!self.feed.is_empty()).then(|| self.said_at(newest).plus(self.history.age))
+        (!self.feed.is_empty()).then(|| self.record_over_at(newest))
     }
 
     /// The number of the newest message that is not kept: all behind it are.
@@ -310,12 +335,12 @@ impl Log {
         pool.give(buffer);
     }
 
-    fn oldest_at(&self) -> Option<Instant> {
-        (!self.feed.is_empty()).then(|| self.said_at(self.feed.first().seq))
+    fn oldest_over_at(&self) -> Option<Instant> {
+        (!self.feed.is_empty()).then(|| self.record_over_at(self.feed.first().seq))
     }
 
-    /// When the message of a record was said.
-    fn said_at(&self, record: Seq) -> Instant {
+    /// When the message of a record is too old.
+    fn record_over_at(&self, record: Seq) -> Instant {
         Instant::from_millis(u64::from_le_bytes(self.bytes_at(record, 0)))
     }
 
@@ -436,7 +461,6 @@ fn part<'a>(rest: &mut &'a [u8]) -> &'a [u8] {
 mod tests {
     use super::*;
     use crate::position::Epoch;
-    use crate::time::Duration;
 
     /// What is kept of a local order is found by its number alone.
     const LOCAL: Position = Position::Local { epoch: Epoch(7), seq: 0 };

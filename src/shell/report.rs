@@ -34,6 +34,7 @@ const TARGET: &str = "elbow";
 enum Kind {
     Accept,
     Lapped,
+    Lost,
     Refused,
     Foreign,
     Misnamed,
@@ -54,7 +55,7 @@ struct Window {
 /// Turns events into log lines.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    windows: [Window; 10],
+    windows: [Window; 11],
     /// How many events had no room in the server's queue, and were not told of yet.
     dropped: u64,
 }
@@ -266,6 +267,11 @@ impl Report {
                     "{client} channel {channel} is too slow: {lag_bytes} bytes behind"
                 );
                 self.warn(now, Kind::Lapped, line);
+            }
+            Event::Lost { ref channel } => {
+                let line =
+                    format_args!("messages of channel {channel} were lost; readers are told");
+                self.warn(now, Kind::Lost, line);
             }
             Event::Request(ref access) => access_line(access),
             Event::Ended { client, reason } => self.ended(now, client, reason),
