@@ -227,6 +227,9 @@ pub const MESSAGE_LIMIT: Duration = Duration::from_secs(60);
 /// An Engine.IO session must have entered a namespace this long after it began. The reference gives
 /// 45 s; a client that means to stay enters with its first packet.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// A newcomer waits so long for a channel whose order is decided elsewhere until it is known where
+/// the channel begins; then it is refused.
+pub const OPENING_LIMIT: Duration = Duration::from_secs(1);
 /// How long the publishers of a channel whose readers do not read are held back, for each half ring
 /// that is appended.
 pub const GRACE_LIMIT: Duration = Duration::from_secs(1);

@@ -59,6 +59,12 @@ pub enum CloseReason {
     CloseTimeout,
     /// The pool was empty: 1013.
     NoMemory,
+    /// Messages of the channel were lost, of which a reader that is told no positions is told so:
+    /// 1012.
+    MessagesLost,
+    /// The order of messages is decided elsewhere, and that has been out of reach for longer than
+    /// what somebody says may wait: 1013.
+    BackplaneAway,
     /// Others wanted the place of a connection that was idle, or of a session in no namespace:
     /// 1013.
     GaveWay,
@@ -74,7 +80,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their numbers, for counters and tests.
-    pub const ALL: [CloseReason; 26] = [
+    pub const ALL: [CloseReason; 28] = [
         CloseReason::Answered,
         CloseReason::ClosedByClient,
         CloseReason::PeerGone,
@@ -97,6 +103,8 @@ impl CloseReason {
         CloseReason::TransportTimeout,
         CloseReason::CloseTimeout,
         CloseReason::NoMemory,
+        CloseReason::MessagesLost,
+        CloseReason::BackplaneAway,
         CloseReason::GaveWay,
         CloseReason::GoingAway,
         CloseReason::Replaced,
@@ -128,6 +136,8 @@ impl CloseReason {
             CloseReason::TransportTimeout => "transport timeout",
             CloseReason::CloseTimeout => "close timeout",
             CloseReason::NoMemory => "out of memory",
+            CloseReason::MessagesLost => "messages lost",
+            CloseReason::BackplaneAway => "backplane away",
             CloseReason::GaveWay => "gave way",
             CloseReason::GoingAway => "going away",
             CloseReason::Replaced => "file replaced",
@@ -145,6 +155,8 @@ impl CloseReason {
             CloseReason::MessageTooBig => Some(b"\x88\x11\x03\xf1message too big"),
             CloseReason::TooSlow => Some(b"\x88\x0a\x03\xf0too slow"),
             CloseReason::NoMemory => Some(b"\x88\x0f\x03\xf5out of memory"),
+            CloseReason::MessagesLost => Some(b"\x88\x0f\x03\xf4messages lost"),
+            CloseReason::BackplaneAway => Some(b"\x88\x10\x03\xf5backplane away"),
             CloseReason::GaveWay => Some(b"\x88\x0a\x03\xf5gave way"),
             CloseReason::GoingAway => Some(b"\x88\x0c\x03\xe9going away"),
             CloseReason::Answered

@@ -9,6 +9,8 @@ mod admission;
 mod base_path;
 #[path = "regression/clients.rs"]
 mod clients;
+#[path = "regression/elsewhere.rs"]
+mod elsewhere;
 #[path = "regression/history.rs"]
 mod history;
 #[path = "regression/log.rs"]

@@ -6,7 +6,8 @@
 //! The surprise: requests of a pipeline are answered strictly in order by the simplest means. While
 //! a response is under way, nothing is read.
 
-use super::{Cx, Progress, Step, Waiting};
+use super::{Conn, Cx, Phase, Progress, Step, Waiting};
+use crate::id::ChannelId;
 use crate::limits;
 use crate::reason::CloseReason;
 use crate::time::Instant;
@@ -43,6 +44,8 @@ pub(super) enum Http {
     Request(Request),
     /// A response is sent.
     Response(Response),
+    /// The request whose head is what was not consumed is for a channel that is being opened.
+    Awaiting(Awaiting),
     /// A request body that nothing here wants is discarded, until `by` at the latest.
     Discard { body: Body, by: Instant, requester: Requester },
 }
@@ -57,6 +60,17 @@ pub(super) struct Request {
     fresh: bool,
     /// Whether no request was answered on this connection before.
     first: bool,
+    /// Until when the request may wait for its channel; [`Instant::NEVER`] if it has not yet.
+    await_by: Instant,
+}
+
+/// The wait of a request for a channel. Its head waits where it came from, and is answered anew
+/// when the wait is over: so nothing need be remembered of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Awaiting {
+    channel: ChannelId,
+    by: Instant,
+    requester: Requester,
 }
 
 /// A response under way.
@@ -77,7 +91,8 @@ impl Http {
     /// been.
     pub(super) fn probe(by: Instant) -> Http {
         let (scan, requester) = (HeadScan::default(), Requester::Probe);
-        Http::Request(Request { scan, by, requester, fresh: false, first: true })
+        let await_by = Instant::NEVER;
+        Http::Request(Request { scan, by, requester, fresh: false, first: true, await_by })
     }
 
     /// A response under way, with what comes after it.
@@ -88,7 +103,7 @@ impl Http {
     pub(super) fn receive<'b>(&mut self, cx: &Cx<'_>, bytes: &[u8]) -> (usize, Step<'b>) {
         let (body, requester) = match self {
             Http::Request(request) => return request.receive(cx, bytes),
-            Http::Response(_) => return (0, Step::Hold),
+            Http::Response(_) | Http::Awaiting(_) => return (0, Step::Hold),
             Http::Discard { body, requester, .. } => (body, *requester),
         };
         match body.decode(bytes) {
@@ -111,13 +126,14 @@ impl Http {
             Http::Request(_) | Http::Discard { .. } => Step::End(CloseReason::PeerGone),
             // The peer may have shut down only its writing side, so what it asked for is still
             // sent. The server calls again when that is done.
-            Http::Response(_) => Step::Hold,
+            Http::Response(_) | Http::Awaiting(_) => Step::Hold,
         }
     }
 
     pub(super) fn deadline(&self) -> Instant {
         match self {
             Http::Request(request) => request.by,
+            Http::Awaiting(awaiting) => awaiting.by,
             Http::Response(response) => response.progress_at.plus(limits::RESPONSE_LIMIT),
             Http::Discard { by, .. } => *by,
         }
@@ -126,6 +142,7 @@ impl Http {
     pub(super) fn handle_timeout(&self, nothing_came: bool) -> Step<'static> {
         match self {
             Http::Request(request) => request.handle_timeout(nothing_came),
+            Http::Awaiting(_) => Step::AnswerAnew,
             Http::Response(_) => Step::Cut(CloseReason::ResponseTimeout),
             Http::Discard { .. } => Step::End(CloseReason::BodyTimeout),
         }
@@ -133,7 +150,9 @@ impl Http {
 
     pub(super) fn progressed(&mut self, cx: &Cx<'_>, is_pending: bool) -> Progress {
         let response = match self {
-            Http::Request(_) | Http::Discard { .. } => return Progress::Ongoing,
+            Http::Request(_) | Http::Awaiting(_) | Http::Discard { .. } => {
+                return Progress::Ongoing;
+            }
             Http::Response(response) => response,
         };
         if is_pending {
@@ -156,6 +175,14 @@ impl Http {
         matches!(self, Http::Response(_))
     }
 
+    /// Whether the next bytes are wanted now.
+    pub(super) fn wants_input(&self) -> bool {
+        match self {
+            Http::Request(_) | Http::Discard { .. } => true,
+            Http::Response(_) | Http::Awaiting(_) => false,
+        }
+    }
+
     pub(super) fn is_request(&self) -> bool {
         matches!(self, Http::Request(_))
     }
@@ -163,6 +190,7 @@ impl Http {
     pub(super) fn requester(&self) -> Requester {
         match self {
             Http::Request(request) => request.requester,
+            Http::Awaiting(awaiting) => awaiting.requester,
             Http::Response(response) => response.requester,
             Http::Discard { requester, .. } => *requester,
         }
@@ -178,7 +206,7 @@ impl Http {
             },
             // The rest of a body is waited for, because unread input would destroy what was said
             // last.
-            Http::Response(_) | Http::Discard { .. } => None,
+            Http::Response(_) | Http::Awaiting(_) | Http::Discard { .. } => None,
         }
     }
 }
@@ -187,7 +215,8 @@ impl Request {
     /// The wait for a further request; the connection is idle until the first byte of it.
     fn next(cx: &Cx<'_>, requester: Requester) -> Request {
         let by = cx.now.mono.plus(cx.settings.keep_alive);
-        Request { scan: HeadScan::default(), by, requester, fresh: true, first: false }
+        let (scan, await_by) = (HeadScan::default(), Instant::NEVER);
+        Request { scan, by, requester, fresh: true, first: false, await_by }
     }
 
     fn receive<'b>(&mut self, cx: &Cx<'_>, bytes: &[u8]) -> (usize, Step<'b>) {
@@ -209,6 +238,56 @@ impl Request {
             // As long as a PROXY header may still be missing, nothing is said.
             (false, _, Requester::Probe) => Step::End(CloseReason::ProxyTimeout),
             (false, _, Requester::Client | Requester::Health) => Step::RefuseLate,
+        }
+    }
+}
+
+impl Conn {
+    /// Has the request whose head was just read wait until `channel` is open, or until `by`. Its
+    /// head is not consumed. Nothing happens if no request is being answered.
+    pub fn await_channel(&mut self, channel: ChannelId, by: Instant) {
+        if let Phase::Http(Http::Request(request)) = &self.phase {
+            let requester = request.requester;
+            self.enter(Phase::Http(Http::Awaiting(Awaiting { channel, by, requester })));
+        }
+    }
+
+    /// The channel that a request waits for.
+    pub fn awaited_channel(&self) -> Option<ChannelId> {
+        match &self.phase {
+            Phase::Http(Http::Awaiting(awaiting)) => Some(awaiting.channel),
+            Phase::Proxy(_)
+            | Phase::Http(_)
+            | Phase::Exchange(_)
+            | Phase::WebSocket(_)
+            | Phase::Stream(_)
+            | Phase::Leaving(_) => None,
+        }
+    }
+
+    /// Until when the request that is being answered may wait for its channel; `None` if it has not
+    /// waited yet.
+    pub fn may_await_by(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Http(Http::Request(request)) => {
+                Some(request.await_by).filter(|by| *by != Instant::NEVER)
+            }
+            Phase::Proxy(_)
+            | Phase::Http(_)
+            | Phase::Exchange(_)
+            | Phase::WebSocket(_)
+            | Phase::Stream(_)
+            | Phase::Leaving(_) => None,
+        }
+    }
+
+    /// Has the request that waits for a channel answered anew, once its head is read again.
+    pub fn answer_anew(&mut self, now: Instant) {
+        if let Phase::Http(Http::Awaiting(awaiting)) = &self.phase {
+            let Awaiting { by: await_by, requester, .. } = *awaiting;
+            let (scan, by) = (HeadScan::default(), now.plus(limits::HEAD_LIMIT));
+            let request = Request { scan, by, requester, fresh: false, first: false, await_by };
+            self.enter(Phase::Http(Http::Request(request)));
         }
     }
 }

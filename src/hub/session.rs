@@ -14,7 +14,7 @@ use slab::Slab;
 
 use super::spaces::{MEMBER_BYTES, OVERHEAD_BYTES, Spaces};
 use super::{HashKey, Holder};
-use crate::id::{Client, ConnId, Dialect, SessionId};
+use crate::id::{ChannelId, Client, ConnId, Dialect, SessionId};
 use crate::limits::{self, CONNECT_LIMIT, Limits};
 use crate::order::{self, Order};
 use crate::pool::{BufferId, Pool};
@@ -33,7 +33,7 @@ pub const SESSION_BYTES: u64 = size_of::<Session>() as u64 + OVERHEAD_BYTES + ME
 pub const SESSION_TABLES_BYTES: u64 = {
     let key_bytes = size_of::<(Sid, u32)>() + 1;
     let lists_bytes =
-        size_of::<(usize, Box<Session>)>() + wheel::ENTRY_BYTES + 2 * order::LINK_BYTES;
+        size_of::<(usize, Box<Session>)>() + wheel::ENTRY_BYTES + 3 * order::LINK_BYTES;
     (2 * lists_bytes + (key_bytes * 24).div_ceil(7)) as u64
 };
 
@@ -66,6 +66,20 @@ pub struct Upgrade {
     pub probed: bool,
     /// When the upgrade is given up.
     pub by: Instant,
+}
+
+/// A namespace that a session is about to enter, whose channel is being opened. What the client
+/// says meanwhile is not taken in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entering {
+    /// The buffer with the namespace, and what the client's CONNECT carried.
+    pub asked: BufferId,
+    /// The channel.
+    pub channel: ChannelId,
+    /// When the session is told that it does not enter.
+    pub by: Instant,
+    /// Whether the session is to enter when its turn comes: the wait is over.
+    pub is_due: bool,
 }
 
 /// An event whose binary arguments have not all come. The text and the arguments that have come lie
@@ -143,6 +157,8 @@ pub struct Session {
     pub decoder: Decoder,
     /// A binary event whose arguments have not all come.
     pub unfinished: Option<Unfinished>,
+    /// The namespace that the session is about to enter, while its channel is being opened.
+    entering: Option<Entering>,
     /// Whether the client has ever left a namespace, of which something may have been on its way.
     pub has_left: bool,
     /// Whether the session's WebSocket was told to close: then nothing is said or due any more.
@@ -170,6 +186,8 @@ pub enum Due {
     Unconnected,
     /// The upgrade is given up, for it was not finished in time.
     Upgrade,
+    /// The session is told that a namespace cannot be entered, whose channel was not opened in time.
+    Entering,
 }
 
 /// How long the pings of a session are apart, and how long an answer may take.
@@ -205,6 +223,7 @@ impl Session {
             own: None,
             decoder: Decoder::new(),
             unfinished: None,
+            entering: None,
             has_left: false,
             generation: 0,
             closing: false,
@@ -303,7 +322,9 @@ impl Session {
             return Instant::NEVER;
         }
         let upgrade = self.upgrade.map_or(Instant::NEVER, |upgrade| upgrade.by);
-        self.ping_deadline(pings).min(self.connect_by).min(upgrade)
+        let entering = self.entering.filter(|entering| !entering.is_due);
+        let entering = entering.map_or(Instant::NEVER, |entering| entering.by);
+        self.ping_deadline(pings).min(self.connect_by).min(upgrade).min(entering)
     }
 
     /// Acts on the deadline, if it has been reached. Returns what that was for.
@@ -317,6 +338,9 @@ impl Session {
         if self.upgrade.is_some_and(|upgrade| upgrade.by <= now) {
             return Due::Upgrade;
         }
+        if self.entering.is_some_and(|entering| !entering.is_due && entering.by <= now) {
+            return Due::Entering;
+        }
         if self.ping_deadline(pings) > now {
             return Due::Nothing;
         }
@@ -328,6 +352,11 @@ impl Session {
         self.heard_at = now;
         self.wait = pings.interval;
         Due::Ping
+    }
+
+    /// Whether the session is about to enter a namespace, and what its client says waits for that.
+    pub fn is_entering(&self) -> bool {
+        self.entering.is_some()
     }
 
     /// Whether the client's silence has lasted too long.
@@ -367,12 +396,15 @@ impl Session {
     /// Gives the session's buffers back to the pool.
     pub fn release(&mut self, pool: &mut Pool) {
         let unfinished = self.unfinished.take().map(Unfinished::buffer);
-        self.own.take().into_iter().chain(unfinished).for_each(|buffer| pool.give(buffer));
+        let entering = self.entering.take().map(|entering| entering.asked);
+        let buffers = self.own.take().into_iter().chain(unfinished).chain(entering);
+        buffers.for_each(|buffer| pool.give(buffer));
     }
 
     /// All buffers of the session, for the server's account of the pool.
     pub fn buffers(&self) -> impl Iterator<Item = BufferId> {
-        self.own.into_iter().chain(self.unfinished.map(Unfinished::buffer))
+        let entering = self.entering.map(|entering| entering.asked);
+        self.own.into_iter().chain(self.unfinished.map(Unfinished::buffer)).chain(entering)
     }
 
     /// Bytes that the session has reserved in the pool, for the server's account of it.
@@ -387,6 +419,10 @@ const UNENTERED: usize = 0;
 const OVER: usize = 1;
 /// The only list of sessions whose polls are to be answered.
 const ANSWERS: usize = 0;
+/// The number of the list of sessions that wait for a channel to be opened.
+const AWAITING: usize = 0;
+/// The number of the list of sessions that are to enter, since their wait is over.
+const TO_ENTER: usize = 1;
 
 /// All sessions, by number and by id, with their deadlines and the lists in which they stand.
 ///
@@ -407,6 +443,8 @@ pub struct Sessions {
     order: Order<2>,
     /// Sessions whose polls are to be answered, in the order of their turns.
     answers: Order<1>,
+    /// Two lists: sessions that wait for a channel to be opened; and those whose wait is over.
+    entering: Order<2>,
     /// Places in the tables for which the pool was charged: `len() <= places`.
     places: usize,
 }
@@ -453,6 +491,7 @@ impl Sessions {
             pings: Pings { interval: limits.ping_interval, timeout: limits.ping_timeout },
             order: Order::new(0),
             answers: Order::new(0),
+            entering: Order::new(0),
             places: 0,
         }
     }
@@ -502,6 +541,9 @@ impl Sessions {
         assert!(self.contains(id), "a session ends once");
         let session = &mut self.table[id.slot as usize];
         assert!(session.spaces.is_empty(), "it has left its channels");
+        if let Some(entering) = session.entering {
+            self.entering.remove(list_of(&entering), id.slot);
+        }
         session.release(pool);
         session.over = true;
         self.sids.remove(&session.sid);
@@ -550,6 +592,44 @@ impl Sessions {
         self.order.first(UNENTERED).map(|slot| self.id(slot))
     }
 
+    /// Has a session wait for a channel that is being opened.
+    ///
+    /// # Panics
+    /// If the session waits for one already, or does not live.
+    pub fn await_channel(&mut self, id: SessionId, entering: Entering) {
+        assert!(self.contains(id) && !self.get(id).is_entering(), "one after the other");
+        self.edit(id).entering = Some(entering);
+        self.entering.push(list_of(&entering), id.slot);
+    }
+
+    /// Has all sessions enter in their turn that wait for `channel`. Work: a look at each that
+    /// waits for any.
+    pub fn answer_awaiting(&mut self, channel: ChannelId) {
+        for _ in 0..self.entering.len(AWAITING) {
+            let slot = self.entering.pop(AWAITING).expect("the list was counted");
+            let id = self.id(slot);
+            let mut entry = self.edit(id);
+            let list = entry.entering.as_mut().map_or(AWAITING, |entering| {
+                entering.is_due = entering.channel == channel;
+                list_of(entering)
+            });
+            drop(entry);
+            self.entering.push(list, slot);
+        }
+    }
+
+    /// The next session that is to enter, since the wait for its channel is over.
+    pub fn next_to_enter(&self) -> Option<SessionId> {
+        self.entering.first(TO_ENTER).map(|slot| self.id(slot))
+    }
+
+    /// Ends a session's wait for a channel. Returns what it has waited with, if it has.
+    pub fn stop_awaiting(&mut self, id: SessionId) -> Option<Entering> {
+        let entering = self.edit(id).entering.take()?;
+        self.entering.remove(list_of(&entering), id.slot);
+        Some(entering)
+    }
+
     /// Has the poll of a session answered soon, if the session lives.
     pub fn answer_soon(&mut self, id: SessionId) {
         if self.contains(id) && !self.answers.contains(id.slot) {
@@ -580,6 +660,7 @@ impl Sessions {
         assert!(self.order.is_empty(OVER), "the ended were reaped");
         self.order.check();
         self.answers.check();
+        self.entering.check();
         for (id, session) in self.iter() {
             let SessionId { slot, .. } = id;
             let waits = self.order.contains(slot);
@@ -590,6 +671,7 @@ impl Sessions {
             let due = session.deadline(self.pings);
             assert!(self.wheel.is_set(slot, due), "session {slot}: its deadline is armed");
             assert_eq!(self.find(&session.sid), Some(id));
+            assert_eq!(session.is_entering(), self.entering.contains(slot), "session {slot}");
         }
         assert_eq!(self.sids.len(), self.len());
         assert!(self.len() <= self.places);
@@ -640,6 +722,17 @@ impl Sessions {
         &self.table[slot as usize]
     }
 
+    /// No slot from this number on was ever taken.
+    pub fn slots(&self) -> usize {
+        self.table.capacity()
+    }
+
+    /// The session that has a slot, if one does that lives.
+    pub fn at(&self, slot: u32) -> Option<SessionId> {
+        let session = self.table.get(slot as usize).filter(|session| !session.over)?;
+        Some(SessionId { slot, generation: session.generation })
+    }
+
     /// Whether the session of this id lives: it has not ended, and nobody else has its slot.
     pub fn contains(&self, id: SessionId) -> bool {
         let session = self.table.get(id.slot as usize);
@@ -686,6 +779,11 @@ impl Sessions {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+}
+
+/// The list in which a session stands that is about to enter.
+fn list_of(entering: &Entering) -> usize {
+    if entering.is_due { TO_ENTER } else { AWAITING }
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use slab::Slab;
 
 use super::Socket;
 use crate::conn::{Conn, Listener, Waiting};
-use crate::id::ConnId;
+use crate::id::{ChannelId, ConnId};
 use crate::limits::{self, Limits};
 use crate::order::{self, Order};
 use crate::outbound::{Outbound, Source};
@@ -94,6 +94,8 @@ struct Entry<S> {
     /// What the connection waits for, while it may give way to others; this names the list in which
     /// it stands.
     waits: Option<Waiting>,
+    /// Whether the connection stands in the list of those whose request waits for a channel.
+    awaits: bool,
     /// The turn in which the connection began to wait, modulo 2^16.
     waits_since: u16,
     /// Requests that were answered on the connection.
@@ -111,14 +113,18 @@ const _: () = assert!(
 );
 
 /// Lists of connections that may give way, one for each way of waiting of each listener, one of
-/// those that have ended, and one of those that are to be ended.
-const PLACES: usize = DOOMED + 1;
+/// those that have ended, one of those that are to be ended, and one of those whose request waits
+/// for a channel.
+const PLACES: usize = AWAITING + 1;
 
 /// The list of connections that have ended and were not reaped.
 const OVER: usize = Listener::ALL.len() * Waiting::ALL.len();
 
 /// The list of connections that are to be ended at once.
 const DOOMED: usize = OVER + 1;
+
+/// The list of connections whose request waits for a channel to be opened.
+const AWAITING: usize = DOOMED + 1;
 
 /// The only list of connections that are to be read again.
 const SOON: usize = 0;
@@ -184,6 +190,7 @@ impl<S: Socket> Connections<S> {
             to_send: None,
             to_read: ToRead::Nowhere,
             waits: None,
+            awaits: false,
             waits_since: self.turn,
             answers: 0,
         });
@@ -295,17 +302,42 @@ impl<S: Socket> Connections<S> {
     /// no longer out of it.
     fn review_waiting(&mut self, slot: u32) {
         let entry = &mut self.entries[slot as usize];
-        let waits = entry.waits_now();
-        if waits == entry.waits {
+        let (waits, awaits) = (entry.waits_now(), entry.conn.awaited_channel().is_some());
+        if (waits, awaits) == (entry.waits, entry.awaits) {
             return;
         }
         let from = entry.conn.listener();
+        if core::mem::replace(&mut entry.awaits, awaits) {
+            self.places.remove(AWAITING, slot);
+        }
         if let Some(before) = core::mem::replace(&mut entry.waits, waits) {
             self.places.remove(list_of(from, before), slot);
         }
         if let Some(waiting) = waits {
             entry.waits_since = self.turn;
             self.places.push(list_of(from, waiting), slot);
+        }
+        if awaits {
+            self.places.push(AWAITING, slot);
+        }
+    }
+
+    /// Has a request answered anew that waits for a channel, when its turn to be read comes.
+    pub(super) fn answer_anew(&mut self, slot: u32, now: Instant) {
+        self.change(slot, |conn| conn.answer_anew(now));
+        self.entries[slot as usize].marks.left_off = true;
+        self.read_soon(slot);
+    }
+
+    /// Has all requests answered anew that wait for `channel`. Work: a look at each that waits for
+    /// any.
+    pub(super) fn answer_awaiting(&mut self, channel: ChannelId, now: Instant) {
+        for _ in 0..self.places.len(AWAITING) {
+            let slot = self.places.pop(AWAITING).expect("the list was counted");
+            self.places.push(AWAITING, slot);
+            if self.entries[slot as usize].conn.awaited_channel() == Some(channel) {
+                self.answer_anew(slot, now);
+            }
         }
     }
 
@@ -325,6 +357,9 @@ impl<S: Socket> Connections<S> {
         entry.to_read = ToRead::Nowhere;
         if let Some(waiting) = entry.waits.take() {
             self.places.remove(list_of(from, waiting), slot);
+        }
+        if core::mem::take(&mut entry.awaits) {
+            self.places.remove(AWAITING, slot);
         }
         if entry.conn.doom().is_some() {
             self.places.remove(DOOMED, slot);
@@ -524,7 +559,9 @@ impl<S: Socket> Connections<S> {
             let due = entry.conn.deadline(self.ping_timeout);
             assert!(self.wheel.is_set(slot, due), "slot {slot}: its deadline is armed");
             assert_eq!(entry.waits, entry.waits_now(), "slot {slot}");
-            assert_eq!(self.places.contains(slot), entry.waits.is_some(), "slot {slot}");
+            assert_eq!(entry.awaits, entry.conn.awaited_channel().is_some(), "slot {slot}");
+            let is_listed = entry.waits.is_some() || entry.awaits;
+            assert_eq!(self.places.contains(slot), is_listed, "slot {slot}");
             assert_eq!(self.to_send.contains(slot), entry.to_send.is_some(), "slot {slot}");
             assert_eq!(self.to_read.contains(slot), entry.to_read == ToRead::Soon, "slot {slot}");
             let paused = is_paused(self.id(slot));

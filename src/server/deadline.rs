@@ -19,6 +19,7 @@ impl<S: Socket> Server<S> {
         let connections = &mut self.connections;
         self.hub.expire_graces(now.mono, |id| connections.resume(id));
         self.hub.expire_channels(&mut self.pool, now.mono);
+        self.give_publishers_up(now);
         for _ in 0..limits::SENDS_PER_TURN {
             let Some(id) = self.connections.expire(now.mono) else { break };
             if !self.lapped(now, id.slot) {
@@ -85,6 +86,7 @@ impl<S: Socket> Server<S> {
                 self.close_session(now, session, CloseReason::Silent, Farewell::Close);
             }
             Due::Upgrade => self.give_up_upgrade(now, session),
+            Due::Entering => self.enter_at_last(now, session),
         }
     }
 
@@ -146,7 +148,7 @@ impl<S: Socket> Server<S> {
         }
         match self.must_wait(id.slot) {
             Wait::ForTheChannel(_) => return false,
-            Wait::ForItself => {}
+            Wait::ForItself | Wait::ToEnter => {}
             Wait::Not => {
                 self.connections.marks_mut(id.slot).readable = true;
                 self.read(now, id);

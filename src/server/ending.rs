@@ -37,7 +37,9 @@ impl<S: Socket> Server<S> {
         reason: CloseReason,
     ) {
         let barrier = match self.connections.conn(slot).out.source() {
-            Source::Feed { channel, dialect, .. } => self.hub.feed(channel, dialect).head(),
+            Source::Feed { channel, dialect, cursor, .. } => {
+                self.hub.feed(channel, dialect).reach(cursor.offset).offset
+            }
             Source::Nothing | Source::Body { .. } => Offset::default(),
         };
         if self.connections.conn(slot).is_stream() {

@@ -61,6 +61,11 @@ pub enum Event {
         /// How far behind it was.
         lag_bytes: u64,
     },
+    /// Messages of a channel were lost, whose order is decided elsewhere; its readers are told.
+    Lost {
+        /// The channel.
+        channel: Box<str>,
+    },
     /// A request was answered.
     Request(Box<Access>),
     /// A connection that was not, or no longer, a session ended.
@@ -215,7 +220,8 @@ impl Event {
             Event::Request(_) => return ACCESS_BYTES,
             Event::Opened { channel, .. }
             | Event::Closed { channel, .. }
-            | Event::Lapped { channel, .. } => channel,
+            | Event::Lapped { channel, .. }
+            | Event::Lost { channel } => channel,
             Event::Endpoint { vpc_endpoint, .. } => vpc_endpoint,
             Event::Message { text, .. }
             | Event::Denied { denial: Denial::Origin(text) | Denial::Host(text), .. } => text,

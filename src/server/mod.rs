@@ -15,6 +15,8 @@
 //! or wait for longer than one, have a generation and are looked up again.
 
 mod admission;
+mod awaiting;
+mod away;
 mod connections;
 mod deadline;
 mod drain;
@@ -23,6 +25,7 @@ mod event;
 mod gate;
 mod http;
 mod io;
+mod losing;
 mod members;
 mod places;
 mod publish;
@@ -54,6 +57,7 @@ use self::io::budget::ReadBudget;
 use self::io::read::Reading;
 use drain::Drain;
 use gate::Gate;
+use losing::Losing;
 use publish::Elsewhere;
 
 /// A stream socket that never blocks. Methods take `&self`, as a socket's do in the kernel.
@@ -100,6 +104,8 @@ pub struct Server<S> {
     responder: Responder,
     random: ChaCha20Rng,
     drain: Option<Drain>,
+    /// The round in which those are told of gaps who are not told by a feed, while there are such.
+    losing: Option<Losing>,
     gate: Gate,
     /// Since when those messages were under way that everybody has been sent in this turn. A
     /// channel ends two sweeps in a turn at most: what begins the next is read before the pass.
@@ -138,6 +144,7 @@ impl<S: Socket> Server<S> {
             responder: Responder::new(&settings.base_path, now),
             random,
             drain: None,
+            losing: None,
             gate: Gate::default(),
             flushed_us: Vec::with_capacity(2 * limits.channels_max),
             settings,
@@ -174,13 +181,17 @@ impl<S: Socket> Server<S> {
         self.flushed_us.clear();
         self.expire(now);
         self.run_drain(now);
+        self.run_losing(now);
+        self.run_entering(now);
         self.run_resumed(now);
         self.flush_pass(now, batch);
         self.reap(now);
         self.reading.budget = ReadBudget::of_turn();
         self.connections.next_turn();
         self.gate.judge(&self.settings.limits);
-        self.connections.is_busy() || self.sessions.has_answers() || self.hub.is_active()
+        let is_entering = self.sessions.next_to_enter().is_some();
+        let is_busy = self.connections.is_busy() || self.sessions.has_answers() || is_entering;
+        is_busy || self.hub.is_active()
     }
 
     /// A turn of the loop begins, at `now_us` microseconds of a clock that never goes back. Only
@@ -213,11 +224,12 @@ impl<S: Socket> Server<S> {
     /// When [`Server::run`] is worth calling although nothing has happened.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let drain = self.drain.as_ref().map(Drain::next);
+        let losing = self.losing.as_ref().map(Losing::next);
         let (grace, over) = (self.hub.next_grace(), self.hub.next_over());
-        [self.connections.next_deadline(), self.sessions.next(), grace, over, drain]
-            .into_iter()
-            .flatten()
-            .min()
+        let give_up = self.next_give_up();
+        let (connections, sessions) = (self.connections.next_deadline(), self.sessions.next());
+        let all = [connections, sessions, grace, over, drain, losing, give_up];
+        all.into_iter().flatten().min()
     }
 
     /// Serves other files. Whoever still reads those from before the current ones is cut, unless

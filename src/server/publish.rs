@@ -12,27 +12,36 @@
 //!   greeting ────────┘             └─► envelope ─► elsewhere ─► place ─► feed, counted, …
 //! ```
 //!
+//! Leaves to others: which channels are open (`awaiting`), what was lost of an order (`losing`),
+//! that whoever decides it is out of reach (`away`).
+//!
 //! The surprise: by the time a message comes back, whoever said it may be gone, and the channel
-//! too. The message is said all the same, to whoever is there.
+//! too. The message is said all the same, to whoever is there. Greetings stand outside of the
+//! order: they are told here at once, and elsewhere when they get there.
 
 use std::collections::VecDeque;
 
 use super::{Event, Server, Socket};
 use crate::conn::Conn;
 use crate::hub::envelope::{self, Content};
-use crate::hub::{Message, PlainForm, PublishError, plain_form};
+use crate::hub::{Message, PlainForm, PublishError, StillParted, plain_form};
 use crate::id::{ChannelId, ConnId, SessionId};
-use crate::outbound::CloseFrame;
 use crate::pool::{BufferId, Pool};
 use crate::position::Position;
-use crate::reason::{CloseReason, Farewell};
-use crate::time::Now;
+use crate::time::{Instant, Now};
 use crate::wire::socketio;
 use crate::wire::ws::Kind;
 use core::net::SocketAddr;
 
 /// The most messages that wait for their place in the order at one time.
 pub const DEFERRED_MAX: usize = 1024;
+
+/// The part of `--memory` that messages which wait for their place may take before publishers are
+/// held back: one in so many bytes.
+const DEFERRED_SHARE: u64 = 8;
+
+/// The most greetings that wait to be taken along. For one more there is none.
+const GREETINGS_MAX: usize = 64;
 
 /// The number of a message whose place in the order is decided elsewhere; rises by one with each.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -67,10 +76,21 @@ pub(super) enum Outcome {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unplaced {
     /// The channel takes no message at the moment: its readers have not been sent what was said
-    /// before.
+    /// before, or not been told of an earlier gap. What was brought has to be brought again, before
+    /// anything else of this channel.
     Held,
     /// The envelope holds no message.
     Unreadable,
+}
+
+/// Where a message has its place, and whose it is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// The channel, if it is open here.
+    channel: Option<ChannelId>,
+    position: Position,
+    /// The message's number, if it was said here.
+    ticket: Option<Ticket>,
 }
 
 /// A message that waits for its place in the order.
@@ -90,17 +110,30 @@ pub(super) struct Elsewhere {
     first: Ticket,
     /// How many of those that wait were handed out.
     handed_out: usize,
+    /// Bytes of all envelopes of messages that wait.
+    bytes: u64,
+    /// Bytes of envelopes beyond which publishers are held back.
+    bytes_max: u64,
+    /// Envelopes of greetings that are to be taken along.
+    greetings: VecDeque<BufferId>,
+    /// The envelope of the greeting that was handed out last.
+    handed_greeting: Option<BufferId>,
+    /// Since when whoever decides the order has been out of reach.
+    pub(super) away_since: Option<Instant>,
 }
 
 impl Elsewhere {
     /// All buffers of envelopes, for the server's account of the pool.
     pub(super) fn buffers(&self) -> impl Iterator<Item = BufferId> {
-        self.waiting.iter().map(|waiting| waiting.envelope)
+        let greetings = self.greetings.iter().copied().chain(self.handed_greeting);
+        self.waiting.iter().map(|waiting| waiting.envelope).chain(greetings)
     }
 
-    /// Whether no other message may wait.
-    fn is_full(&self) -> bool {
-        self.waiting.len() >= DEFERRED_MAX
+    /// Whether so many waiting messages are enough, if `parts` of them were as many as there may
+    /// be.
+    fn has_filled(&self, parts: u64) -> bool {
+        self.waiting.len() as u64 * parts >= DEFERRED_MAX as u64
+            || self.bytes * parts >= self.bytes_max
     }
 
     /// Whether a message waits to be handed out.
@@ -116,31 +149,53 @@ impl Elsewhere {
         message: &Message<'_>,
         (speaker, client): (Speaker, SocketAddr),
     ) -> Outcome {
-        let length = envelope::length(name, message).expect("greetings are not deferred");
-        let taken = Some(length).filter(|_| !self.is_full()).and_then(|bytes| pool.take(bytes));
-        let Some(mut envelope) = taken else {
+        let is_full = self.waiting.len() >= DEFERRED_MAX;
+        let sealed = if is_full { None } else { seal(pool, name, message) };
+        let Some(envelope) = sealed else {
             return Outcome::Refused(PublishError::NoMemory);
         };
-        let write = |bytes: &mut Vec<u8>| envelope::encode(name, message, bytes);
-        let written = pool.write(&mut envelope, length, write);
-        assert!(written.is_some(), "a buffer has the room that was asked for");
+        self.bytes += pool.capacity(envelope) as u64;
         let ticket = Ticket(self.first.0 + self.waiting.len() as u64);
         self.waiting.push_back(Waiting { speaker, client, envelope });
         Outcome::Deferred(ticket)
     }
 }
 
+/// A message in an envelope for the channel called `name`; `None` if there is no memory.
+fn seal(pool: &mut Pool, name: &str, message: &Message<'_>) -> Option<BufferId> {
+    let length = envelope::length(name, message);
+    let mut envelope = pool.take(length)?;
+    let write = |bytes: &mut Vec<u8>| envelope::encode(name, message, bytes);
+    let written = pool.write(&mut envelope, length, write);
+    assert!(written.is_some(), "a buffer has the room that was asked for");
+    Some(envelope)
+}
+
 impl<S: Socket> Server<S> {
     /// Lets the order of messages be decided elsewhere from now on. `false` if there is no memory
     /// for those that wait; then nothing changes.
+    ///
+    /// # Panics
+    /// If there is a channel.
     #[must_use]
     pub fn order_elsewhere(&mut self) -> bool {
         if self.elsewhere.is_none() {
-            if !self.pool.spend((DEFERRED_MAX * size_of::<Waiting>()) as u64) {
+            let waiting_bytes = DEFERRED_MAX * size_of::<Waiting>();
+            let greetings_bytes = GREETINGS_MAX * size_of::<BufferId>();
+            if !self.pool.spend((waiting_bytes + greetings_bytes) as u64) {
                 return false;
             }
-            let (waiting, first) = (VecDeque::with_capacity(DEFERRED_MAX), Ticket(0));
-            self.elsewhere = Some(Elsewhere { waiting, first, handed_out: 0 });
+            self.hub.order_elsewhere();
+            self.elsewhere = Some(Elsewhere {
+                waiting: VecDeque::with_capacity(DEFERRED_MAX),
+                first: Ticket(0),
+                handed_out: 0,
+                bytes: 0,
+                bytes_max: self.pool.limit_bytes() / DEFERRED_SHARE,
+                greetings: VecDeque::with_capacity(GREETINGS_MAX),
+                handed_greeting: None,
+                away_since: None,
+            });
         }
         true
     }
@@ -154,12 +209,49 @@ impl<S: Socket> Server<S> {
         Some((ticket, self.pool.bytes(elsewhere.waiting[number].envelope)))
     }
 
-    /// A message has its place in the order: behind everything that was said so far. `ticket` is
-    /// the message's own if it was said here; these come back in their order.
+    /// The envelope of the next greeting that is to be told elsewhere, outside of the order. One
+    /// that is told nobody is no loss.
+    pub fn poll_greeting(&mut self) -> Option<&[u8]> {
+        let elsewhere = self.elsewhere.as_mut()?;
+        if let Some(told) = elsewhere.handed_greeting.take() {
+            self.pool.give(told);
+        }
+        let greeting = elsewhere.greetings.pop_front()?;
+        elsewhere.handed_greeting = Some(greeting);
+        Some(self.pool.bytes(greeting))
+    }
+
+    /// Somebody has come to a channel elsewhere: members who read Socket.IO are told, unless there
+    /// are to be no greetings here. Greetings of this server must not come back.
+    ///
+    /// # Errors
+    /// If the envelope holds no greeting. One for which there is no room is dropped.
+    pub fn greeted(&mut self, now: Now, envelope: &[u8]) -> Result<(), Unplaced> {
+        let Some((name, Content::Greeting(args))) = envelope::decode(envelope) else {
+            return Err(Unplaced::Unreadable);
+        };
+        let channel = self.hub.find(name).filter(|_| self.settings.greeting.is_some());
+        let Some(channel) = channel.filter(|id| !self.hub.channel(*id).is_empty()) else {
+            return Ok(());
+        };
+        self.tell_time(now);
+        if self.hub.channel(channel).holds_messages() {
+            self.metrics.greetings_dropped += 1;
+        } else {
+            self.greet(now, channel, &Message::Greeting(args));
+        }
+        Ok(())
+    }
+
+    /// A message has its place in the order, at `position`: behind everything that was said so far.
+    /// `ticket` is the message's own if it was said here; these come back in their order. What
+    /// stands where something was said already is not said again. A message for which there is no
+    /// room here is a gap for those who read the channel.
     ///
     /// # Errors
     /// Why the message is not said. If its channel takes no message at the moment, it has to be
-    /// brought again, before any other.
+    /// brought again, before any other of this channel. One that cannot be read is a gap, which is
+    /// to be told by [`Server::lost`].
     ///
     /// # Panics
     /// If the ticket is not that of the first message that waits.
@@ -167,29 +259,49 @@ impl<S: Socket> Server<S> {
         &mut self,
         now: Now,
         ticket: Option<Ticket>,
+        position: Position,
         envelope: &[u8],
     ) -> Result<(), Unplaced> {
         let (name, content) = envelope::decode(envelope).ok_or(Unplaced::Unreadable)?;
-        let channel = self.hub.find(name);
+        let is_open = self.hub.is_open(name);
+        let channel = self.hub.find(name).filter(|_| is_open);
         if channel.is_some_and(|channel| self.hub.channel(channel).holds_messages()) {
             return Err(Unplaced::Held);
         }
         self.tell_time(now);
-        let speaker = ticket.map(|ticket| self.take_back(ticket));
-        let say = |server: &mut Server<S>, message: &Message<'_>| {
-            server.say_placed(now, channel, speaker, message);
-        };
-        match content {
+        let place = Place { channel, position, ticket };
+        let was_said = channel.is_some_and(|id| !(self.hub.channel(id).position() < position));
+        if was_said {
+            self.settle_ticket(now, place);
+            return Ok(());
+        }
+        let say =
+            |server: &mut Server<S>, message: &Message<'_>| server.say_placed(now, place, message);
+        let said = match content {
             Content::Text(text) => say(self, &Message::Text(text)),
             Content::Binary(bytes) => say(self, &Message::Binary(bytes)),
-            Content::Event { event, attachments, count } => {
-                if self.in_plain_form(&event, &attachments[..count], say).is_none() {
-                    self.refuse_late_word(now, speaker, CloseReason::NoMemory);
-                }
-            }
-        }
+            Content::Event { event, attachments, count } => self
+                .in_plain_form(&event, &attachments[..count], say)
+                .unwrap_or_else(|| self.fall_short(now, place)),
+            Content::Greeting(_) => Err(Unplaced::Unreadable),
+        };
         self.reap(now);
-        Ok(())
+        said
+    }
+
+    /// The message of a ticket was said before, at `position`, and is not said again: whoever said
+    /// it again is answered as if it were.
+    ///
+    /// # Panics
+    /// If the ticket is not that of the first message that waits.
+    pub fn repeated(&mut self, now: Now, ticket: Ticket, position: Position) {
+        self.tell_time(now);
+        let elsewhere = self.elsewhere.as_ref().expect("only then there are tickets");
+        let first = elsewhere.waiting.front().expect("a ticket is that of one that waits");
+        let name = envelope::channel_of(self.pool.bytes(first.envelope));
+        let channel = name.and_then(|name| self.hub.find(name));
+        self.settle_ticket(now, Place { channel, position, ticket: Some(ticket) });
+        self.reap(now);
     }
 
     /// Says `message` in `channel`, or lets it have its place elsewhere first. What has to be done
@@ -204,7 +316,7 @@ impl<S: Socket> Server<S> {
         let client = match speaker {
             Speaker::Conn(id) => self.client(id.slot),
             Speaker::Session(session, _) => self.sessions.get(session).client.address(),
-            Speaker::Server => return self.greet(now, channel, message),
+            Speaker::Server => return self.greet_all(now, channel, message),
         };
         self.reading.spoke = true;
         if let Some(elsewhere) = &mut self.elsewhere {
@@ -213,7 +325,7 @@ impl<S: Socket> Server<S> {
             }
             let name = self.hub.channel(channel).name();
             let outcome = elsewhere.defer(&mut self.pool, name, message, (speaker, client));
-            if elsewhere.is_full() {
+            if elsewhere.has_filled(1) {
                 let connections = &mut self.connections;
                 self.hub.close(true, |id| connections.resume(id));
             }
@@ -243,6 +355,20 @@ impl<S: Socket> Server<S> {
         .unwrap_or(Outcome::Refused(PublishError::NoMemory))
     }
 
+    /// Tells a newcomer's greeting, here and elsewhere.
+    fn greet_all(&mut self, now: Now, channel: ChannelId, message: &Message<'_>) -> Outcome {
+        if let Some(elsewhere) = &mut self.elsewhere {
+            let has_room = elsewhere.greetings.len() < GREETINGS_MAX;
+            let name = self.hub.channel(channel).name();
+            let sealed = if has_room { seal(&mut self.pool, name, message) } else { None };
+            match sealed {
+                Some(greeting) => elsewhere.greetings.push_back(greeting),
+                None => self.metrics.greetings_dropped += 1,
+            }
+        }
+        self.greet(now, channel, message)
+    }
+
     /// A channel that has no memory for a greeting does without.
     fn greet(&mut self, now: Now, channel: ChannelId, message: &Message<'_>) -> Outcome {
         match self.hub.publish(&mut self.pool, now.mono, channel, message) {
@@ -258,39 +384,38 @@ impl<S: Socket> Server<S> {
     fn say_placed(
         &mut self,
         now: Now,
-        channel: Option<ChannelId>,
-        speaker: Option<(Speaker, SocketAddr)>,
+        place: Place,
         message: &Message<'_>,
-    ) {
-        let published = match channel {
-            Some(channel) => {
-                self.hub.publish(&mut self.pool, now.mono, channel, message).map(|_| ())
-            }
-            None => Ok(()),
-        };
+    ) -> Result<(), Unplaced> {
+        let published = place.channel.map(|channel| {
+            let at = (channel, place.position);
+            self.hub.publish_at(&mut self.pool, now.mono, at, message)
+        });
         match published {
-            Ok(()) => self.said(now, channel, speaker, message),
-            // Whoever said it is told; nobody has heard it.
-            Err(error) => self.refuse_late_word(now, speaker, error.reason()),
+            Some(Err(_)) => self.fall_short(now, place),
+            Some(Ok(())) | None => {
+                let speaker = place.ticket.map(|ticket| self.take_back(ticket));
+                self.said(now, place.channel, speaker, message);
+                Ok(())
+            }
         }
     }
 
-    /// A message that was let in finds no memory when its turn has come: whoever said it is closed
-    /// as if it had been refused at once.
-    fn refuse_late_word(
-        &mut self,
-        now: Now,
-        speaker: Option<(Speaker, SocketAddr)>,
-        reason: CloseReason,
-    ) {
-        match speaker {
-            Some((Speaker::Conn(id), _)) if self.connections.lives(id) => {
-                self.close(now, id.slot, CloseFrame::Reason(reason), reason);
-            }
-            Some((Speaker::Session(session, _), _)) => {
-                self.close_session(now, session, reason, Farewell::Close);
-            }
-            Some((Speaker::Conn(_) | Speaker::Server, _)) | None => {}
+    /// There is no room here for a message that others have heard: a gap. Whoever said it is told
+    /// that it has its place.
+    fn fall_short(&mut self, now: Now, place: Place) -> Result<(), Unplaced> {
+        if let Some(channel) = place.channel {
+            self.lose(now, channel, place.position).map_err(|StillParted| Unplaced::Held)?;
+        }
+        self.settle_ticket(now, place);
+        Ok(())
+    }
+
+    /// Answers whoever said a message that is said to nobody here.
+    fn settle_ticket(&mut self, now: Now, place: Place) {
+        if let Some(ticket) = place.ticket {
+            let (speaker, _) = self.take_back(ticket);
+            self.acknowledge_speaker(now, place.channel, speaker);
         }
     }
 
@@ -306,6 +431,11 @@ impl<S: Socket> Server<S> {
         self.metrics.messages_published += 1;
         let Some((speaker, client)) = speaker else { return };
         self.report(client, message);
+        self.acknowledge_speaker(now, channel, speaker);
+    }
+
+    /// A message has its place: it is counted for whoever said it, and acknowledged.
+    fn acknowledge_speaker(&mut self, now: Now, channel: Option<ChannelId>, speaker: Speaker) {
         let Some(channel) = channel else { return };
         match speaker {
             Speaker::Conn(id) if self.connections.lives(id) => {
@@ -341,7 +471,7 @@ impl<S: Socket> Server<S> {
     /// Hands `then` an event with the form that it has for plain WebSockets: a `chat message` with
     /// one text or one attachment has one. `None` if there is no memory to undo the escapes of a
     /// text.
-    fn in_plain_form<R>(
+    pub(super) fn in_plain_form<R>(
         &mut self,
         event: &socketio::Event<'_>,
         attachments: &[&[u8]],
@@ -377,9 +507,10 @@ impl<S: Socket> Server<S> {
         let waiting = elsewhere.waiting.pop_front().expect("a ticket is that of one that waits");
         elsewhere.first = Ticket(ticket.0 + 1);
         elsewhere.handed_out -= 1;
+        elsewhere.bytes -= self.pool.capacity(waiting.envelope) as u64;
         self.pool.give(waiting.envelope);
         // Those that waited for this come back together, not one for each message.
-        if self.hub.is_closed() && elsewhere.waiting.len() <= DEFERRED_MAX / 2 {
+        if self.hub.is_closed() && !elsewhere.has_filled(2) {
             let connections = &mut self.connections;
             self.hub.close(false, |id| connections.resume(id));
         }

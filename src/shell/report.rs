@@ -35,6 +35,7 @@ const TARGET: &str = "elbow";
 enum Kind {
     Accept,
     Lapped,
+    Lost,
     Refused,
     Foreign,
     Misnamed,
@@ -275,6 +276,11 @@ impl Report {
                     "{client} channel {channel} is too slow: {lag_bytes} bytes behind"
                 );
                 self.warn(now, Kind::Lapped, line);
+            }
+            Event::Lost { ref channel } => {
+                let line =
+                    format_args!("messages of channel {channel} were lost; readers are told");
+                self.warn(now, Kind::Lost, line);
             }
             Event::Request(ref access) => access_line(access),
             Event::Ended { client, reason } => self.ended(now, client, reason),

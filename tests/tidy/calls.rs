@@ -11,10 +11,11 @@ use super::Source;
 use std::collections::BTreeMap;
 
 /// The files of `server/` that have methods of `Server`, each above those that it may call.
-const ORDER: [&str; 28] = [
+const ORDER: [&str; 31] = [
     "mod",
     "drain",
     "deadline",
+    "awaiting",
     "io/read",
     "io/flush",
     "http/route",
@@ -31,6 +32,8 @@ const ORDER: [&str; 28] = [
     "admission",
     "places",
     "publish",
+    "away",
+    "losing",
     "io/turns",
     "session/say",
     "ending",

@@ -193,6 +193,11 @@ impl<S: Socket> Server<S> {
             let holds = matches!(step, Step::Hold);
             let go_on = if let Step::Head = step {
                 self.answer(now, id.slot, &bytes[at - used..at]);
+                if self.connections.conn(id.slot).awaited_channel().is_some() {
+                    at -= used;
+                    held = true;
+                    break;
+                }
                 true
             } else {
                 self.apply(now, id, step)
@@ -237,6 +242,10 @@ impl<S: Socket> Server<S> {
             Step::Refuse(error) => {
                 self.refuse_head(now, id.slot, error);
                 true
+            }
+            Step::AnswerAnew => {
+                self.connections.answer_anew(id.slot, now.mono);
+                false
             }
             Step::RefuseLate => {
                 self.refuse_late(now, id.slot);

@@ -35,6 +35,7 @@ impl<S: Socket> Server<S> {
             match self.must_wait(id.slot) {
                 Wait::ForTheChannel(channel) => self.pause(id, channel, number >= old),
                 Wait::Not | Wait::ForItself => self.connections.read_soon(id.slot),
+                Wait::ToEnter => {}
             }
         }
     }
@@ -54,6 +55,8 @@ impl<S: Socket> Server<S> {
         match self.must_wait(id.slot) {
             Wait::ForTheChannel(channel) => self.wait_for(id, channel, had_its_say),
             Wait::Not | Wait::ForItself => self.connections.read_soon(id.slot),
+            // It is read when the wait is over.
+            Wait::ToEnter => {}
         }
     }
 
@@ -70,8 +73,8 @@ impl<S: Socket> Server<S> {
         self.hub.channel_mut(channel).pause(id, had_its_say);
     }
 
-    /// Whether what this connection has to say must wait: for the channel, or until it has read
-    /// itself.
+    /// Whether what this connection has to say must wait: for the channel, until it has read
+    /// itself, or until its session has entered where it is about to.
     pub(in crate::server) fn must_wait(&self, slot: u32) -> Wait {
         let conn = self.connections.conn(slot);
         if !conn.is_publishing() {
@@ -88,6 +91,9 @@ impl<S: Socket> Server<S> {
             return if held(channel) { Wait::ForTheChannel(channel) } else { Wait::Not };
         }
         let Some(session) = conn.session() else { return Wait::Not };
+        if self.sessions.get(session).is_entering() {
+            return Wait::ToEnter;
+        }
         let mut channels = self.sessions.get(session).spaces.iter().map(Space::channel);
         channels.find(|channel| held(*channel)).map_or(Wait::Not, Wait::ForTheChannel)
     }
@@ -112,6 +118,9 @@ pub(in crate::server) enum Wait {
     Not,
     /// The publisher's own output is blocked with more than a quarter ring of lag.
     ForItself,
+    /// The publisher's session is about to enter a namespace, whose channel is being opened: what
+    /// its client says comes behind that.
+    ToEnter,
     /// A channel in which the publisher may speak holds its publishers back.
     ForTheChannel(ChannelId),
 }
