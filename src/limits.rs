@@ -144,6 +144,20 @@ pub const SWEEP_SENDS_MIN: usize = 24;
 /// is new names them all.
 pub const CHANNELS_SHARED_MAX: usize = 1024;
 
+/// The most bytes of an envelope beside its message: the channel's name, and lengths.
+pub const ENVELOPE_EXTRA_BYTES: u64 = 256;
+
+/// Bytes of a backplane, beside what depends on the number of channels and on the largest message:
+/// messages that wait, the buffers of both lines, the thread that resolves names. Asserted against
+/// the real sizes in `server/backplane.rs`.
+pub const BACKPLANE_BYTES: u64 = 1536 * 1024;
+
+/// Bytes of a backplane for each channel: who has said how much lately, and the requests about it.
+pub const BACKPLANE_CHANNEL_BYTES: u64 = 24 * 1024;
+
+/// How many of the largest messages the buffers of a backplane hold.
+const BACKPLANE_MESSAGES: u64 = 8;
+
 /// The most connections accepted in a turn. Others wait in the kernel's backlog for the next.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
@@ -288,6 +302,8 @@ pub struct Limits {
     pub drain: Duration,
     /// What each channel keeps for those who come back; `None`: nothing.
     pub history: Option<History>,
+    /// Whether the order of messages is decided by Redis, which takes memory of its own.
+    pub shared: bool,
 }
 
 /// How much of what was said a channel keeps, within one ring's bytes.
@@ -377,6 +393,16 @@ impl Limits {
         (memory_bytes / 16).min(RESERVE_BYTES_MAX)
     }
 
+    /// Bytes of the tables and buffers between the server and Redis; none where there is no Redis.
+    pub fn backplane_bytes(&self) -> u64 {
+        if !self.shared {
+            return 0;
+        }
+        BACKPLANE_BYTES
+            + BACKPLANE_MESSAGES * (self.message_bytes_max + ENVELOPE_EXTRA_BYTES)
+            + self.channels_max as u64 * BACKPLANE_CHANNEL_BYTES
+    }
+
     /// The memory that these limits add up to at the worst.
     pub fn ceiling(&self) -> Ceiling {
         // Every session may come from another address, and so may every feed have done.
@@ -385,6 +411,7 @@ impl Limits {
         let tables_bytes = (self.slots() * CONNECTION_BYTES) as u64
             + self.channels_max as u64 * CHANNEL_BYTES
             + addresses * ADDRESS_BYTES
+            + self.backplane_bytes()
             + self.history.map_or(0, |_| REPLAY_BUCKETS as u64 * size_of::<Instant>() as u64);
         let kernel_connection_bytes = CONNECTION_KERNEL_BYTES
             + 2 * (u64::from(self.send_buffer_bytes) + u64::from(self.receive_buffer_bytes))
@@ -424,8 +451,8 @@ pub struct Ceiling {
     /// `--memory`.
     pub memory_bytes: u64,
     /// Tables: [`CONNECTION_BYTES`] for each slot, [`CHANNEL_BYTES`] for each channel,
-    /// [`ADDRESS_BYTES`] for each address that may hold anything, and a word for each of
-    /// [`REPLAY_BUCKETS`] if anything is kept.
+    /// [`ADDRESS_BYTES`] for each address that may hold anything, a word for each of
+    /// [`REPLAY_BUCKETS`] if anything is kept, and what lies between the server and Redis.
     pub tables_bytes: u64,
     /// Bytes that the kernel may hold for one connection.
     pub kernel_connection_bytes: u64,

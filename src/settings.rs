@@ -111,6 +111,20 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// The Redis that decides the order of messages, as far as the core is concerned: where it is
+/// belongs to the shell.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Backplane {
+    /// The name that all keys begin with, in braces.
+    pub name: Box<str>,
+    /// The user to be, if it is another than `default`.
+    pub user: Option<Box<str>>,
+    /// The password, if there is one.
+    pub password: Option<Secret>,
+    /// The number of the database.
+    pub database: u16,
+}
+
 /// Everything that the server is told at birth.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {

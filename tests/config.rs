@@ -403,6 +403,7 @@ fn the_defaults_are_those_that_operators_rely_on() {
         ping_timeout: Duration::from_secs(20),
         drain: Duration::from_secs(5),
         history: None,
+        shared: false,
     };
     assert_eq!(config.settings.limits, limits);
     assert_eq!(config.settings.proxy, ProxyMode::Off);

@@ -96,6 +96,7 @@ impl Config {
             ping_timeout: values.ping_timeout,
             drain: values.drain,
             history: kept(values.history, values.history_age),
+            shared: values.redis.is_some(),
         };
         let redis = match values.redis {
             Some(url) => {

@@ -215,6 +215,7 @@ mod tests {
             ping_timeout: Duration::from_secs(20),
             drain: Duration::from_secs(5),
             history: None,
+            shared: false,
         };
         Shares::new(&limits, HashKey([7; 16]))
     }

@@ -28,11 +28,10 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Whoever decides the order can be reached again.
-    pub fn backplane_back(&mut self) {
-        if let Some(elsewhere) = &mut self.elsewhere {
-            elsewhere.away_since = None;
-        }
+    /// Whoever decides the order can be reached again. Returns how long that was not so.
+    pub fn backplane_back(&mut self, now: Now) -> Duration {
+        let since = self.elsewhere.as_mut().and_then(|elsewhere| elsewhere.away_since.take());
+        since.map_or(Duration::ZERO, |since| now.mono.since(since))
     }
 
     /// Since when whoever decides the order has been out of reach.

@@ -17,6 +17,7 @@
 mod admission;
 mod awaiting;
 mod away;
+mod backplane;
 mod connections;
 mod deadline;
 mod drain;
@@ -41,6 +42,7 @@ pub use event::{AGENT_BYTES_MAX, Access, Denial, Event};
 pub use publish::{DEFERRED_MAX, Ticket, Unplaced};
 
 use crate::conn::Conn;
+use crate::hub::backplane::Backplane;
 use crate::hub::{HashKey, Hub, Sessions};
 use crate::id::{ConnId, Reader};
 use crate::membership::Membership;
@@ -100,6 +102,8 @@ pub struct Server<S> {
     reading: Reading,
     /// Messages whose order is decided elsewhere; `None` as long as it is decided here.
     elsewhere: Option<Elsewhere>,
+    /// Who decides that order, if it is Redis.
+    backplane: Option<Box<Backplane>>,
     events: event::Queue,
     responder: Responder,
     random: ChaCha20Rng,
@@ -140,6 +144,7 @@ impl<S: Socket> Server<S> {
             session_count: 0,
             reading: Reading::new(),
             elsewhere: None,
+            backplane: None,
             events: event::Queue::default(),
             responder: Responder::new(&settings.base_path, now),
             random,
@@ -177,6 +182,7 @@ impl<S: Socket> Server<S> {
 
     /// Does what [`Server::run`] does, with `batch` as the way to do many sends at once.
     pub fn run_with(&mut self, now: Now, batch: &mut impl Batch<S>) -> bool {
+        let is_left = self.take_in_order(now);
         self.gate.begin();
         self.flushed_us.clear();
         self.expire(now);
@@ -189,9 +195,10 @@ impl<S: Socket> Server<S> {
         self.reading.budget = ReadBudget::of_turn();
         self.connections.next_turn();
         self.gate.judge(&self.settings.limits);
+        self.hand_to_backplane(now);
         let is_entering = self.sessions.next_to_enter().is_some();
         let is_busy = self.connections.is_busy() || self.sessions.has_answers() || is_entering;
-        is_busy || self.hub.is_active()
+        is_busy || is_left || self.hub.is_active()
     }
 
     /// A turn of the loop begins, at `now_us` microseconds of a clock that never goes back. Only
@@ -228,7 +235,8 @@ impl<S: Socket> Server<S> {
         let (grace, over) = (self.hub.next_grace(), self.hub.next_over());
         let give_up = self.next_give_up();
         let (connections, sessions) = (self.connections.next_deadline(), self.sessions.next());
-        let all = [connections, sessions, grace, over, drain, losing, give_up];
+        let backplane = self.next_of_backplane();
+        let all = [connections, sessions, grace, over, drain, losing, give_up, backplane];
         all.into_iter().flatten().min()
     }
 

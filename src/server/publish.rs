@@ -99,7 +99,8 @@ struct Waiting {
     speaker: Speaker,
     /// The client's address, for the report.
     client: SocketAddr,
-    envelope: BufferId,
+    /// The message; `None` once it has its place, and its ticket waits for older ones only.
+    envelope: Option<BufferId>,
 }
 
 /// Messages whose order is decided elsewhere, in the order of their tickets.
@@ -126,7 +127,7 @@ impl Elsewhere {
     /// All buffers of envelopes, for the server's account of the pool.
     pub(super) fn buffers(&self) -> impl Iterator<Item = BufferId> {
         let greetings = self.greetings.iter().copied().chain(self.handed_greeting);
-        self.waiting.iter().map(|waiting| waiting.envelope).chain(greetings)
+        self.waiting.iter().filter_map(|waiting| waiting.envelope).chain(greetings)
     }
 
     /// Whether so many waiting messages are enough, if `parts` of them were as many as there may
@@ -134,6 +135,16 @@ impl Elsewhere {
     fn has_filled(&self, parts: u64) -> bool {
         self.waiting.len() as u64 * parts >= DEFERRED_MAX as u64
             || self.bytes * parts >= self.bytes_max
+    }
+
+    /// Where the message of a ticket stands among those that wait.
+    ///
+    /// # Panics
+    /// If it does not wait, or was not handed out.
+    fn index(&self, ticket: Ticket) -> usize {
+        let index = ticket.0.checked_sub(self.first.0).map(usize::try_from);
+        let index = index.and_then(Result::ok).filter(|index| *index < self.handed_out);
+        index.expect("a ticket is that of one that waits and was handed out")
     }
 
     /// Whether a message waits to be handed out.
@@ -156,7 +167,7 @@ impl Elsewhere {
         };
         self.bytes += pool.capacity(envelope) as u64;
         let ticket = Ticket(self.first.0 + self.waiting.len() as u64);
-        self.waiting.push_back(Waiting { speaker, client, envelope });
+        self.waiting.push_back(Waiting { speaker, client, envelope: Some(envelope) });
         Outcome::Deferred(ticket)
     }
 }
@@ -206,7 +217,15 @@ impl<S: Socket> Server<S> {
         let number = elsewhere.handed_out;
         elsewhere.handed_out += 1;
         let ticket = Ticket(elsewhere.first.0 + number as u64);
-        Some((ticket, self.pool.bytes(elsewhere.waiting[number].envelope)))
+        let envelope = elsewhere.waiting[number].envelope.expect("it has no place yet");
+        Some((ticket, self.pool.bytes(envelope)))
+    }
+
+    /// Bytes of the envelope that [`Server::poll_deferred`] would hand out next.
+    pub(super) fn deferred_bytes(&self) -> Option<usize> {
+        let elsewhere = self.elsewhere.as_ref()?;
+        let envelope = elsewhere.waiting.get(elsewhere.handed_out)?.envelope?;
+        Some(self.pool.bytes(envelope).len())
     }
 
     /// The envelope of the next greeting that is to be told elsewhere, outside of the order. One
@@ -244,8 +263,8 @@ impl<S: Socket> Server<S> {
     }
 
     /// A message has its place in the order, at `position`: behind everything that was said so far.
-    /// `ticket` is the message's own if it was said here; these come back in their order. What
-    /// stands where something was said already is not said again. A message for which there is no
+    /// `ticket` is the message's own if it was said here; those of one channel come back in their
+    /// order. What stands where something was said already is not said again. A message for which there is no
     /// room here is a gap for those who read the channel.
     ///
     /// # Errors
@@ -254,7 +273,7 @@ impl<S: Socket> Server<S> {
     /// to be told by [`Server::lost`].
     ///
     /// # Panics
-    /// If the ticket is not that of the first message that waits.
+    /// If the ticket is not that of a message that waits and was handed out.
     pub fn place(
         &mut self,
         now: Now,
@@ -293,12 +312,12 @@ impl<S: Socket> Server<S> {
     /// it again is answered as if it were.
     ///
     /// # Panics
-    /// If the ticket is not that of the first message that waits.
+    /// If the ticket is not that of a message that waits and was handed out.
     pub fn repeated(&mut self, now: Now, ticket: Ticket, position: Position) {
         self.tell_time(now);
         let elsewhere = self.elsewhere.as_ref().expect("only then there are tickets");
-        let first = elsewhere.waiting.front().expect("a ticket is that of one that waits");
-        let name = envelope::channel_of(self.pool.bytes(first.envelope));
+        let waiting = &elsewhere.waiting[elsewhere.index(ticket)];
+        let name = waiting.envelope.and_then(|kept| envelope::channel_of(self.pool.bytes(kept)));
         let channel = name.and_then(|name| self.hub.find(name));
         self.settle_ticket(now, Place { channel, position, ticket: Some(ticket) });
         self.reap(now);
@@ -503,17 +522,22 @@ impl<S: Socket> Server<S> {
     /// Takes the first message that waits out of those that do.
     fn take_back(&mut self, ticket: Ticket) -> (Speaker, SocketAddr) {
         let elsewhere = self.elsewhere.as_mut().expect("only then there are tickets");
-        assert_eq!(ticket, elsewhere.first, "messages come back in their order");
-        let waiting = elsewhere.waiting.pop_front().expect("a ticket is that of one that waits");
-        elsewhere.first = Ticket(ticket.0 + 1);
-        elsewhere.handed_out -= 1;
-        elsewhere.bytes -= self.pool.capacity(waiting.envelope) as u64;
-        self.pool.give(waiting.envelope);
+        let index = elsewhere.index(ticket);
+        let waiting = &mut elsewhere.waiting[index];
+        let (speaker, client) = (waiting.speaker, waiting.client);
+        let envelope = waiting.envelope.take().expect("a ticket comes back once");
+        elsewhere.bytes -= self.pool.capacity(envelope) as u64;
+        self.pool.give(envelope);
+        while elsewhere.waiting.front().is_some_and(|waiting| waiting.envelope.is_none()) {
+            elsewhere.waiting.pop_front();
+            elsewhere.first = Ticket(elsewhere.first.0 + 1);
+            elsewhere.handed_out -= 1;
+        }
         // Those that waited for this come back together, not one for each message.
         if self.hub.is_closed() && !elsewhere.has_filled(2) {
             let connections = &mut self.connections;
             self.hub.close(false, |id| connections.resume(id));
         }
-        (waiting.speaker, waiting.client)
+        (speaker, client)
     }
 }

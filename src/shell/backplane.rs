@@ -166,9 +166,6 @@ pub(super) struct Lines {
     encryption: Option<tls::Client>,
 }
 
-/// The tokens of what belongs to the lines, from the first on: two sockets and the resolver.
-pub(super) const TOKENS: usize = 3;
-
 impl Lines {
     /// Lines to the Redis that the operator has named, none of which is connected.
     ///
@@ -241,7 +238,7 @@ impl Lines {
     ) -> bool {
         while let Some(action) = backplane.poll_action(now.mono) {
             match action {
-                Action::Close(line) => self.links[place(line)].state = State::Down,
+                Action::Close(line) => self.links[place(line)].drop_stream(),
                 Action::Connect(line) => {
                     self.connect(now, registry, backplane, line);
                 }
@@ -269,13 +266,7 @@ impl Lines {
         self.links.iter().filter_map(until).min()
     }
 
-    fn connect(
-        &mut self,
-        now: Now,
-        registry: &Registry,
-        backplane: &mut Backplane,
-        line: Line,
-    ) {
+    fn connect(&mut self, now: Now, registry: &Registry, backplane: &mut Backplane, line: Line) {
         let number = place(line);
         let target = match backplane.moved_to(line) {
             Some(address) => self.configured.moved(address),
@@ -483,12 +474,19 @@ impl Link {
         false
     }
 
+    /// The backplane is done with the connection. Who did not connect in time is not tried first
+    /// the next time.
+    fn drop_stream(&mut self) {
+        if matches!(self.state, State::Connecting(..)) {
+            self.failed = self.failed.wrapping_add(1);
+        }
+        self.state = State::Down;
+    }
+
     /// Whether there is something to read that the backplane has room for.
     fn has_more(&self, backplane: &mut Backplane) -> bool {
         match &self.state {
-            State::Up { is_readable, .. } => {
-                *is_readable && !backplane.room(self.line).is_empty()
-            }
+            State::Up { is_readable, .. } => *is_readable && !backplane.room(self.line).is_empty(),
             State::Down | State::Resolving(_) | State::Connecting(..) => false,
         }
     }

@@ -4,8 +4,9 @@
 //! before sleeping):
 //!
 //! 1. poll until the server's next deadline, or not at all while work is waiting; read the clock;
-//! 2. accept, and hand readiness to the server;
-//! 3. [`Server::run`]: deadlines, reads that were put off, one portion of sends;
+//! 2. accept, hand readiness to the server, and read what Redis has said;
+//! 3. [`Server::run`]: deadlines, reads that were put off, one portion of sends; then what Redis is
+//!    asked for is sent;
 //! 4. a portion of `--www`, while a reload is under way;
 //! 5. events become log lines, and the log is carried to standard output.
 //!
@@ -21,6 +22,7 @@ mod reload;
 mod report;
 mod resolver;
 mod ring;
+mod secret;
 mod signal;
 mod socket_file;
 mod system;
@@ -34,13 +36,15 @@ use mio::{Events, Interest, Poll, Token};
 
 pub use system::machine;
 
-use crate::config::{Config, Machine};
+use crate::config::{Config, Machine, Redis};
 use crate::id::ConnId;
 use crate::limits;
 use crate::server::{Event, Readiness, Server};
+use crate::settings;
 use crate::site::Site;
 use crate::text::{Composed, Line};
 use crate::time::{Instant, Now};
+use backplane::Lines;
 use clock::Clock;
 use log::Log;
 use net::{Listeners, Stream};
@@ -55,6 +59,8 @@ const EVENTS_MAX: usize = 256;
 /// No connection has one of the highest tokens: its generation would have to reach 2^32.
 const SIGNALS: Token = Token(usize::MAX);
 const STDOUT: Token = Token(usize::MAX - 1);
+/// The first of the tokens of what belongs to the connections to Redis.
+const LINES: usize = usize::MAX - 16;
 const LISTENERS: usize = usize::MAX - 64;
 
 /// Exit code for a configuration that contradicts the machine.
@@ -78,6 +84,16 @@ pub fn run(config: Config, machine: Machine) -> u8 {
     }
 }
 
+/// What the server is told about the Redis that the operator has named.
+fn shared_order(redis: &Redis) -> Result<settings::Backplane, String> {
+    Ok(settings::Backplane {
+        name: redis.prefix.clone(),
+        user: redis.url.user.clone(),
+        password: secret::redis_password(redis)?,
+        database: redis.url.database,
+    })
+}
+
 struct Shell {
     poll: Poll,
     clock: Clock,
@@ -93,6 +109,8 @@ struct Shell {
     /// Until when accepting waits, if the system had run out of something.
     pause: Option<Pause>,
     reload: Reload,
+    /// The connections to Redis, if that decides the order of messages.
+    lines: Option<Lines>,
     draining: bool,
 }
 
@@ -121,6 +139,13 @@ impl Shell {
         let signals = Signals::register(registry, SIGNALS)
             .map_err(|error| format!("signal handlers: {error}"))?;
         let listeners = Listeners::open(&config, machine.activated_sockets, registry, LISTENERS)?;
+        let (lines, shared) = match &config.redis {
+            Some(redis) => {
+                let shared = shared_order(redis)?;
+                (Some(Lines::new(redis, registry, LINES)?), Some(shared))
+            }
+            None => (None, None),
+        };
         let seed = system::seed().map_err(|error| format!("random bytes: {error}"))?;
         // From here on standard output belongs to the log.
         let log = Log::start(config.log_level, registry, STDOUT)
@@ -132,8 +157,13 @@ impl Shell {
         report.sender(sender.is_batched());
         let reload = Reload::new(folder.files.bytes());
         let site = Site::new(folder.files, config.www.is_none());
-        let server =
-            Server::new(config.settings.clone(), site, seed, Clock::now(clock.elapsed_us()));
+        let now = Clock::now(clock.elapsed_us());
+        let mut server = Server::new(config.settings.clone(), site, seed, now);
+        if let Some(shared) = shared
+            && !server.share_order(now, shared)
+        {
+            return Err("--redis needs more --memory".to_owned());
+        }
         Ok(Shell {
             poll,
             clock,
@@ -147,6 +177,7 @@ impl Shell {
             pending: false,
             pause: None,
             reload,
+            lines,
             draining: false,
         })
     }
@@ -169,6 +200,11 @@ impl Shell {
                 match event.token() {
                     SIGNALS => signalled = true,
                     STDOUT => self.log.writable(),
+                    Token(token) if token >= LINES => {
+                        if let Some(lines) = &mut self.lines {
+                            lines.ready(event);
+                        }
+                    }
                     Token(token) if token >= LISTENERS => self.listeners.ready(token - LISTENERS),
                     Token(token) => {
                         let readiness = Readiness {
@@ -183,7 +219,9 @@ impl Shell {
                 }
             }
             self.accept(now);
+            self.receive_lines(now);
             self.pending = self.server.run_with(now, &mut self.sender);
+            self.send_lines(now);
             if signalled && self.handle_signals(now) {
                 self.finish("second signal");
                 return 0;
@@ -207,7 +245,8 @@ impl Shell {
             return Some(Duration::ZERO);
         }
         let pause = self.pause.map(|pause| pause.until);
-        let next = [self.server.poll_timeout(), pause, self.reload.next()];
+        let lines = self.lines.as_ref().and_then(Lines::next);
+        let next = [self.server.poll_timeout(), pause, self.reload.next(), lines];
         let next = next.into_iter().flatten().min()?;
         let wait = next.since(Clock::mono(self.clock.elapsed_us()));
         (next != Instant::NEVER).then(|| Duration::from_millis(wait.as_millis()))
@@ -253,6 +292,20 @@ impl Shell {
                     return;
                 }
             }
+        }
+    }
+
+    /// Takes in what Redis has said.
+    fn receive_lines(&mut self, now: Now) {
+        if let (Some(lines), Some(backplane)) = (&mut self.lines, self.server.backplane()) {
+            lines.receive(now, self.poll.registry(), backplane, &mut self.report);
+        }
+    }
+
+    /// Sends what Redis is asked for.
+    fn send_lines(&mut self, now: Now) {
+        if let (Some(lines), Some(backplane)) = (&mut self.lines, self.server.backplane()) {
+            self.pending |= lines.send(now, self.poll.registry(), backplane);
         }
     }
 

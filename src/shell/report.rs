@@ -13,7 +13,7 @@ use log::{Level, debug, error, info, log, warn};
 use super::files::Folder;
 use super::net::{Listeners, Stream};
 use crate::config::{Config, Machine};
-use crate::hub::backplane::Line;
+use crate::hub::backplane::{self, Line};
 use crate::metrics::Histogram;
 use crate::reason::CloseReason;
 use crate::server::{Access, Denial, Event, Listener, Server};
@@ -45,6 +45,9 @@ enum Kind {
     Endpoint,
     Dropped,
     Connected,
+    Away,
+    Back,
+    Redis,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -57,7 +60,7 @@ struct Window {
 /// Turns events into log lines.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    windows: [Window; 11],
+    windows: [Window; Kind::Redis as usize + 1],
     /// How many events had no room in the server's queue, and were not told of yet.
     dropped: u64,
 }
@@ -298,8 +301,45 @@ impl Report {
                 self.warn(now, Kind::Refused, format_args!("{client} was refused: {why}"));
             }
             Event::Denied { client, ref denial } => self.denied(now, client, denial),
+            Event::OrderAway => {
+                let line = format_args!("Redis: away: what is said waits, and readers stay");
+                self.warn(now, Kind::Away, line);
+            }
+            Event::OrderBack { away } => {
+                let ms = away.as_millis();
+                let line =
+                    format_args!("Redis: everything works, after {}.{:03}s", ms / 1000, ms % 1000);
+                self.say(now, Level::Info, Kind::Back, line);
+            }
+            Event::OrderTrouble(ref report) => self.order_trouble(now, report),
             Event::Dropped { events } => self.dropped(now, events),
             Event::Drained => {}
+        }
+    }
+
+    /// Logs what is wrong with Redis, or with what stands in it.
+    fn order_trouble(&mut self, now: Now, report: &backplane::Report) {
+        match report {
+            backplane::Report::Trouble(line, trouble, words) => {
+                let (line, words) = (line_name(*line), Quoted(words));
+                let line = format_args!("Redis: the {line}'s server {trouble}{words}");
+                self.warn(now, Kind::Redis, line);
+            }
+            backplane::Report::NoExpiry(trouble, words) => {
+                let words = Quoted(words);
+                let line = format_args!(
+                    "Redis: keys cannot be given a time to live, so that they stay for ever: it \
+                     {trouble}{words}"
+                );
+                self.warn(now, Kind::Redis, line);
+            }
+            backplane::Report::Newer(version) => {
+                let line = format_args!(
+                    "Redis: messages of version {version} are skipped: a newer elbow has the same \
+                     --redis-prefix"
+                );
+                self.warn(now, Kind::Redis, line);
+            }
         }
     }
 
@@ -377,6 +417,18 @@ impl Report {
         let admitted = window.said <= WARNINGS_MAX;
         window.suppressed += u64::from(!admitted);
         admitted
+    }
+}
+
+/// What Redis or the system has said, behind what it means; nothing if neither has said anything.
+struct Quoted<'a>(&'a backplane::Words);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_bytes() {
+            [] => Ok(()),
+            words => write!(f, ": {}", shown(words)),
+        }
     }
 }
 

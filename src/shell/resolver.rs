@@ -89,8 +89,7 @@ impl Resolver {
 
 /// Asks the system, and waits for its answer.
 fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    let addresses: Vec<SocketAddr> =
-        (host, port).to_socket_addrs()?.take(ADDRESSES_MAX).collect();
+    let addresses: Vec<SocketAddr> = (host, port).to_socket_addrs()?.take(ADDRESSES_MAX).collect();
     if addresses.is_empty() {
         return Err(io::Error::other("the name has no address"));
     }

@@ -59,6 +59,7 @@ pub(crate) fn settings() -> Settings {
             ping_timeout: Duration::from_secs(20),
             drain: Duration::from_secs(5),
             history: None,
+            shared: false,
         },
         proxy: ProxyMode::Off,
         trust: Trust::default(),

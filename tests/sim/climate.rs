@@ -317,6 +317,7 @@ fn draw_settings(dice: &mut Dice) -> Settings {
             ping_timeout: Duration::from_millis(dice.pick(&[3_000, 5_000, 20_000])),
             drain: Duration::from_millis(dice.pick(&[0, 1_000, 5_000])),
             history: None,
+            shared: false,
         },
         proxy: dice.pick(&[ProxyMode::Off, ProxyMode::Optional, ProxyMode::Required]),
         trust: Trust(vec!["10.0.0.0/8".parse().expect("a network")]),

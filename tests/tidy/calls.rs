@@ -11,10 +11,11 @@ use super::Source;
 use std::collections::BTreeMap;
 
 /// The files of `server/` that have methods of `Server`, each above those that it may call.
-const ORDER: [&str; 31] = [
+const ORDER: [&str; 32] = [
     "mod",
     "drain",
     "deadline",
+    "backplane",
     "awaiting",
     "io/read",
     "io/flush",

@@ -320,6 +320,11 @@ impl Backplane {
         true
     }
 
+    /// Whether there is room for one more channel, whatever it is called.
+    pub fn may_open(&self) -> bool {
+        self.channels.len() < self.settings.channels_max
+    }
+
     /// Closes a channel, or gives up opening it. No event of it comes any more but for messages
     /// that were said in it here, which still are sent.
     pub fn close(&mut self, name: &str) {
