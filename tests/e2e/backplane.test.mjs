@@ -8,11 +8,14 @@ import http from 'node:http';
 import path from 'node:path';
 import { describe } from 'node:test';
 import { WebSocket } from 'ws';
-import { accepting, BINARY, freePort, run, test } from './elbow.mjs';
+import { accepting, BINARY, freePort, ROOT, run, test } from './elbow.mjs';
 import { BadWay, Redis } from './redis.mjs';
 import { peer } from './socketio.mjs';
 import { eventually, sleep } from './wait.mjs';
 import { proxyV1 } from './wire.mjs';
+
+/** elbow with the feature `tls`. */
+const TLS_BINARY = process.env.ELBOW_TLS_BIN ?? path.join(ROOT, 'target/tls/release/elbow');
 
 const HISTORY = ['--history', '10000', '--history-age', '10m'];
 
@@ -20,7 +23,8 @@ const HISTORY = ['--history', '10000', '--history-age', '10m'];
 
 /** elbow, with a connection to Redis that works. */
 async function instance(context, url, args = [], options = {}) {
-  const all = ['--redis', url, '--greeting', 'off', '--drain', '500ms', ...args];
+  const { greeting = 'off' } = options;
+  const all = ['--redis', url, '--greeting', greeting, '--drain', '500ms', ...args];
   const server = await context.elbow(all, options);
   if (!options.unready && !options.away) await works(server);
   return server;
@@ -147,13 +151,17 @@ async function agree(readers, said, ms = 30_000) {
   }
 }
 
+/** How often somebody has talked, so that no text is said twice. */
+let rounds = 0;
+
 /** Has each of `speakers` say texts for so long; returns what was said. */
 async function talk(speakers, { ms, pauseMs = 5 }) {
   const said = [];
+  rounds += 1;
   const end = Date.now() + ms;
   for (let number = 0; Date.now() < end; number += 1) {
     for (const [index, speaker] of speakers.entries()) {
-      const text = `${index}.${number}`;
+      const text = `${rounds}.${index}.${number}`;
       said.push(text);
       speaker.say(text);
     }
@@ -221,8 +229,8 @@ describe('several instances', { concurrency: 2 }, () => {
   test('binary messages, events with attachments and greetings reach the others', async (context) => {
     const redis = await Redis.start(context);
     const [a, b] = [
-      await instance(context, redis.url, ['--greeting', 'hi', '--events', '*']),
-      await instance(context, redis.url, ['--greeting', 'hi', '--events', '*']),
+      await instance(context, redis.url, ['--events', '*'], { greeting: 'hi' }),
+      await instance(context, redis.url, ['--events', '*'], { greeting: 'hi' }),
     ];
     const heard = ['hi', 'chat message', 'drawn'];
     const here = await peer(context, a.port, '4.8', { heard });
@@ -348,7 +356,7 @@ describe('a bad day for Redis', { concurrency: 2 }, () => {
       await works(server, lines[index]);
       assert.deepEqual(await status(server, '/readyz'), [200, 'ok']);
     }
-    said.push(...(await talk(speakers, { ms: 300 })).map((text) => text));
+    said.push(...(await talk(speakers, { ms: 300 })));
     await agree(readers, said);
     assert.ok(readers.every(({ ends, gaps }) => ends === 0 && gaps.length === 0));
   });
@@ -388,7 +396,7 @@ describe('a bad day for Redis', { concurrency: 2 }, () => {
     const line = await server.nextLine();
     const stopped = Date.now();
     redis.signal('SIGSTOP');
-    said.push(...(await talk(speakers, { ms: 200 })).map((text) => text));
+    said.push(...(await talk(speakers, { ms: 200 })));
     await server.logged(/Redis: away/, { from: line });
     assert.ok(Date.now() - stopped < 10_000);
     await sleep(500);
@@ -579,6 +587,94 @@ describe('connecting to Redis', { concurrency: 2 }, () => {
     const server = await instance(context, 'redis://127.0.0.1:1', [], { away: true });
     server.signal('SIGTERM');
     assert.deepEqual(await server.gone(), { code: 0, signal: null });
+  });
+});
+
+// --- Encrypted ----------------------------------------------------------------------------------
+
+describe('TLS', { concurrency: 2, skip: !fs.existsSync(TLS_BINARY) && 'there is no build with it' }, () => {
+  /** A certificate of `name` for these names or addresses, by somebody whom nobody knows. */
+  async function certificate(folder, name, names) {
+    const at = (end) => path.join(folder, `${name}.${end}`);
+    const openssl = async (...args) => {
+      const { status: code, stderr } = await run('openssl', args);
+      assert.equal(code, 0, stderr);
+    };
+    const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+    const subject = ['-subj', `/CN=${name}`];
+    await openssl(
+      ...['req', '-x509', ...key, '-keyout', at('ca.key'), '-out', at('ca.pem'), '-days', '2'],
+      ...['-subj', `/CN=${name} authority`],
+    );
+    await openssl('req', ...key, '-keyout', at('key'), '-out', at('csr'), ...subject);
+    fs.writeFileSync(at('ext'), `subjectAltName=${names}\n`);
+    await openssl(
+      ...['x509', '-req', '-in', at('csr'), '-CA', at('ca.pem'), '-CAkey', at('ca.key')],
+      ...['-CAcreateserial', '-days', '2', '-extfile', at('ext'), '-out', at('pem')],
+    );
+    return { ca: at('ca.pem'), key: at('key'), certificate: at('pem') };
+  }
+
+  const options = ({ ca, key, certificate: own }) => [
+    ...['--tls-cert-file', own, '--tls-key-file', key, '--tls-ca-cert-file', ca],
+    ...['--tls-auth-clients', 'no'],
+  ];
+  const encrypted = (context, url, args, more = {}) =>
+    instance(context, url, args, { ...more, binary: TLS_BINARY });
+
+  test('an encrypted connection by name and by address, with large messages', async (context) => {
+    const files = await certificate(context.folder(), 'redis', 'DNS:localhost,IP:127.0.0.1');
+    const redis = await Redis.start(context, { tls: options(files) });
+    const ca = ['--redis-ca', files.ca, '--max-message', '1MiB'];
+    const a = await encrypted(context, `rediss://localhost:${redis.port}`, ca);
+    const b = await encrypted(context, `rediss://127.0.0.1:${redis.port}`, ca);
+    const readers = [...(await everyKind(context, a)), ...(await everyKind(context, b))];
+    const speakers = readers.filter((reader) => reader.say);
+    const said = await talk(speakers, { ms: 500 });
+    for (const [index, speaker] of speakers.entries()) {
+      const text = `${index}`.repeat(200_000);
+      said.push(text);
+      speaker.say(text);
+    }
+    await agree(readers, said);
+    // Killed connections are made again.
+    await redis.tell('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+    said.push(...(await talk(speakers, { ms: 300 })));
+    await agree(readers, said);
+  });
+
+  test('who shows no certificate for the name is not spoken to', async (context) => {
+    const folder = context.folder();
+    const files = await certificate(folder, 'redis', 'DNS:other.example');
+    const redis = await Redis.start(context, { tls: options(files) });
+    const url = `rediss://localhost:${redis.port}`;
+    const misnamed = await encrypted(context, url, ['--redis-ca', files.ca], { away: true });
+    await misnamed.logged(/cannot be reached: localhost:\d+ .*certificate.*/i);
+    const foreign = await encrypted(context, url, [], { away: true });
+    await foreign.logged(/cannot be reached: localhost:\d+ .*(certificate|UnknownIssuer).*/i);
+    await sleep(300);
+    for (const server of [misnamed, foreign]) {
+      assert.ok(!server.lines.some((line) => /Redis: everything works/.test(line)));
+    }
+  });
+
+  test('a server that speaks in the clear is none', async (context) => {
+    const redis = await Redis.start(context);
+    const url = `rediss://localhost:${redis.port}`;
+    const server = await encrypted(context, url, [], { away: true });
+    await server.logged(/Redis: the writer's server cannot be reached/);
+  });
+
+  test('certificates that cannot be read are said at start', async (context) => {
+    const file = path.join(context.folder(), 'ca.pem');
+    const args = ['--listen', '127.0.0.1:0', '--redis', 'rediss://localhost', '--redis-ca', file];
+    const missing = await run(TLS_BINARY, args);
+    assert.equal(missing.status, 78);
+    assert.match(missing.stderr, /--redis-ca .*: No such file/);
+    fs.writeFileSync(file, 'nothing');
+    const empty = await run(TLS_BINARY, args);
+    assert.equal(empty.status, 78);
+    assert.match(empty.stderr, /no certificate in it that can be used/);
   });
 });
 
