@@ -14,10 +14,10 @@
 //! a time, until it has been read back. After a broken connection it is sent again, with the same
 //! numbers; whoever has it already drops it.
 //!
-//! **Gaps.** Whenever entries may have been dropped unread, it is asked whether the one that was
-//! read last is still there: after a new connection, a reply as large as may be, a second without
-//! an entry. And each entry names the number in front of it. A gap is told, the channel is read
-//! anew, and what follows stands behind the gap.
+//! **Gaps.** It is asked whether the entry that was read last is still there, on a new connection,
+//! after a reply as large as may be, and every second; if it is not, entries may have been dropped
+//! unread. Each entry names the last one that its producer had read, which must have been read here
+//! too. A gap is told, the channel is read anew, and what follows stands behind the gap.
 //!
 //! **A pulse** is added to a stream of our own once a second, and must come back: it wakes a reader
 //! that waits, shows that entries are taken, tells the time by Redis' clock, and finds a reader that
