@@ -145,9 +145,9 @@ impl Redis {
     }
 
     pub(crate) fn take_output(&mut self, conn: usize) -> Vec<u8> {
-        self.connections[conn].as_mut().map_or(Vec::new(), |connection| {
-            std::mem::take(&mut connection.output)
-        })
+        self.connections[conn]
+            .as_mut()
+            .map_or(Vec::new(), |connection| std::mem::take(&mut connection.output))
     }
 
     /// Time goes by.
@@ -287,9 +287,15 @@ impl Redis {
         let adds = command == b"XADD";
         let writes = adds || command == b"EXPIRE";
         match self.refusal? {
-            Refusal::OutOfMemory if adds => Some("OOM command not allowed when used memory > 'maxmemory'."),
-            Refusal::ReadOnly if writes => Some("READONLY You can't write against a read only replica."),
-            Refusal::CannotSave if writes => Some("MISCONF Redis is configured to save RDB snapshots"),
+            Refusal::OutOfMemory if adds => {
+                Some("OOM command not allowed when used memory > 'maxmemory'.")
+            }
+            Refusal::ReadOnly if writes => {
+                Some("READONLY You can't write against a read only replica.")
+            }
+            Refusal::CannotSave if writes => {
+                Some("MISCONF Redis is configured to save RDB snapshots")
+            }
             Refusal::Loading => Some("LOADING Redis is loading the dataset in memory"),
             _ => None,
         }
@@ -348,8 +354,11 @@ impl Redis {
         let entries = state.streams.get(key).map(Stream::entries);
         let within = entries.into_iter().flatten().filter(|(id, _)| (from..=to).contains(id));
         let count = usize::try_from(count).expect("a small number");
-        let found: Vec<_> =
-            if reversed { within.rev().take(count).collect() } else { within.take(count).collect() };
+        let found: Vec<_> = if reversed {
+            within.rev().take(count).collect()
+        } else {
+            within.take(count).collect()
+        };
         entries_reply(&found)
     }
 

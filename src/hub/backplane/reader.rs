@@ -137,6 +137,18 @@ pub(super) struct Found {
     next_at: usize,
 }
 
+impl Found {
+    /// The message's channel.
+    pub(super) fn slot(&self) -> usize {
+        self.slot
+    }
+
+    /// Whether whoever said the message waits for it here.
+    pub(super) fn is_answer(&self) -> bool {
+        self.ticket.is_some()
+    }
+}
+
 /// What becomes of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fate {
@@ -212,6 +224,19 @@ impl Backplane {
         for (_, channel) in &mut self.channels {
             channel.interrupt();
         }
+    }
+
+    /// A channel is read from the beginning: what was under way of it was never read.
+    pub(super) fn abandon(&mut self, slot: usize) {
+        if self.pending.as_ref().is_some_and(|pending| pending.slot() == Some(slot)) {
+            self.pending = None;
+            self.again = false;
+        }
+        let is_read = |current: &mut Current| match current.use_of {
+            Use::Placed(read) | Use::Past(read, _) => read == slot,
+            Use::Greetings => false,
+        };
+        self.reader.current.take_if(is_read);
     }
 
     /// Asks the next round of questions, if the last is answered and all of it was used.
