@@ -3,7 +3,8 @@
 //!
 //! A history is what a stream has had since it was last forgotten. Whoever goes from one message
 //! to the next has heard everything that stands between the two in a history that has both. Where
-//! none has both, something may be missing, and it is told: at the latest when all is calm.
+//! none has both, something may be missing, and it is told: within the time in which a channel is
+//! asked whether its last entries are still there.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -241,6 +242,8 @@ impl Oracle {
             (missed.next().copied(), is_broken)
         };
         match both {
+            // Which history that is will be known when the gap is told.
+            Some(_) if listener.owed_gap => {}
             Some(history) => {
                 let (missed, is_broken) = missing(history, last, place);
                 assert!(missed.is_none(), "nobody says that {missed:?} is missing before {place}");
@@ -249,17 +252,7 @@ impl Oracle {
                 let this = this.expect("it stands in the history");
                 assert!(this.is_first, "{id} was said before");
             }
-            None => {
-                let end = Place { entry: EntryId { ms: u64::MAX, seq: 0 }, index: 0 };
-                let was = histories.iter().rev().find(|history| has(history, last.entry));
-                let is = histories.iter().rev().find(|history| has(history, place.entry));
-                let of = |history: Option<&History>, from, to| {
-                    history.is_some_and(|history| missing(history, from, to).0.is_some())
-                };
-                if of(was, last, end) || of(is, Place::default(), place) {
-                    listener.owed_gap = true;
-                }
-            }
+            None => listener.owed_gap = true,
         }
     }
 

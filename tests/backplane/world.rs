@@ -283,7 +283,7 @@ impl World {
     fn forget(&mut self, climate: &Climate) {
         let channel = self.chance.index(climate.channels);
         if self.chance.in_thousand(climate.cuts) {
-            let kept = self.chance.index(4);
+            let kept = 1 + self.chance.index(4);
             self.redis.cut(&key(channel), kept);
             self.note(|| format!("channel {channel} is cut to {kept}"));
         }
@@ -471,7 +471,7 @@ impl World {
                 Event::Repeated { .. } => self.seen.repeated += 1,
                 Event::Lost { .. } => {
                     self.seen.lost += 1;
-                    assert!(self.climate.may_lose() || self.climate.freezes > 0, "nothing is lost");
+                    assert!(self.climate.may_lose(), "nothing is lost");
                 }
                 Event::Greeted { .. } => self.seen.greeted += 1,
                 Event::Opened { .. } => {}
@@ -539,14 +539,13 @@ impl World {
         self.stalled_until = Instant::default();
         self.refused_until = Instant::default();
         // Nobody can tell a line that is frozen from one that is quiet but by what comes back.
-        for round in 0..3000 {
+        for _ in 0..1000 {
             for number in 0..self.instances.len() {
                 self.carry(number);
                 self.turn(number, 0);
                 self.carry(number);
             }
-            let ms = if round < 2000 { 5 } else { 20 };
-            self.pass(ms);
+            self.pass(20);
         }
         self.oracle.look(&self.redis.state);
         for (number, instance) in self.instances.iter().enumerate() {

@@ -881,6 +881,10 @@ impl Backplane {
             Use::Placed(slot) | Use::Past(slot, _) => {
                 let channel = &mut self.channels[slot];
                 channel.last = place;
+                // In a stream that was empty, the first entry is what must still be there.
+                if channel.mark == EntryId::ZERO {
+                    channel.mark = id;
+                }
                 channel.count_entry(now, bytes);
                 self.pass_forward(slot, id);
             }
