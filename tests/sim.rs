@@ -28,6 +28,7 @@
 //! world siege              what happens when; when attackers come
 //! oracle attend hearing    what must be true of what is said: to all, to sessions, to one session
 //! coming                   where whoever comes begins, and that coming back leaves no seam
+//! authority                whoever decides the order elsewhere
 //! past                     what is kept of what was said, and who must be sent it again
 //! turns                    whose word it was
 //! rest pulse calm          what must hold after a turn, of who lives, when nobody begins anything
@@ -39,6 +40,8 @@
 mod attack;
 #[path = "sim/attend.rs"]
 mod attend;
+#[path = "sim/authority.rs"]
+mod authority;
 #[path = "sim/client.rs"]
 mod client;
 #[path = "sim/climate.rs"]

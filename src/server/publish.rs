@@ -299,9 +299,14 @@ impl<S: Socket> Server<S> {
         let said = match content {
             Content::Text(text) => say(self, &Message::Text(text)),
             Content::Binary(bytes) => say(self, &Message::Binary(bytes)),
-            Content::Event { event, attachments, count } => self
-                .in_plain_form(&event, &attachments[..count], say)
-                .unwrap_or_else(|| self.fall_short(now, place)),
+            Content::Event { event, attachments, count } => {
+                let attachments = &attachments[..count];
+                let said = self.in_plain_form(&event, attachments, say);
+                said.unwrap_or_else(|| {
+                    let message = Message::Event { args: event.args, attachments, plain: None };
+                    self.fall_short(now, place, &message)
+                })
+            }
             Content::Greeting(_) => Err(Unplaced::Unreadable),
         };
         self.reap(now);
@@ -411,23 +416,33 @@ impl<S: Socket> Server<S> {
             self.hub.publish_at(&mut self.pool, now.mono, at, message)
         });
         match published {
-            Some(Err(_)) => self.fall_short(now, place),
+            Some(Err(_)) => self.fall_short(now, place, message),
             Some(Ok(())) | None => {
-                let speaker = place.ticket.map(|ticket| self.take_back(ticket));
-                self.said(now, place.channel, speaker, message);
+                self.settle(now, place, message);
                 Ok(())
             }
         }
     }
 
-    /// There is no room here for a message that others have heard: a gap. Whoever said it is told
-    /// that it has its place.
-    fn fall_short(&mut self, now: Now, place: Place) -> Result<(), Unplaced> {
+    /// There is no room here for a message that others have heard: a gap for those who are here.
+    /// To whoever said it the message is said.
+    fn fall_short(
+        &mut self,
+        now: Now,
+        place: Place,
+        message: &Message<'_>,
+    ) -> Result<(), Unplaced> {
         if let Some(channel) = place.channel {
             self.lose(now, channel, place.position).map_err(|StillParted| Unplaced::Held)?;
         }
-        self.settle_ticket(now, place);
+        self.settle(now, place, message);
         Ok(())
+    }
+
+    /// A message has its place: that is counted and reported, and whoever said it is answered.
+    fn settle(&mut self, now: Now, place: Place, message: &Message<'_>) {
+        let speaker = place.ticket.map(|ticket| self.take_back(ticket));
+        self.said(now, place.channel, speaker, message);
     }
 
     /// Answers whoever said a message that is said to nobody here.

@@ -45,9 +45,10 @@ impl Oracle {
                 let speaker = Speaker::Person(person.number);
                 let roams = person.hearing.channels().count() > 1;
                 self.turns.spoke(now_ms, &saying.channel, speaker, roams);
+                let position = self.next_place();
                 let log = self.channels.get_mut(&saying.channel).expect("it was entered");
                 let Saying { args, spoken, plain, .. } = saying;
-                log.push((now_ms, self.turn), Some(&args), spoken, plain);
+                log.push((now_ms, self.turn), Some(&args), (spoken, position), plain);
             }
             Event::Lapped { channel, lag_bytes, .. } => {
                 hearing.is_lapped = true;
@@ -86,6 +87,7 @@ impl Oracle {
             | Event::Endpoint { .. }
             | Event::Refused { .. }
             | Event::Denied { .. }
+            | Event::Lost { .. }
             | Event::Dropped { .. }
             | Event::Drained => unreachable!("the caller has looked"),
         }
@@ -142,6 +144,8 @@ impl Oracle {
             | R::KeepAliveTimeout
             | R::InvalidText
             | R::CloseTimeout
+            | R::MessagesLost
+            | R::BackplaneAway
             | R::Replaced => false,
         };
         let heard_ms = now_ms - hearing.heard_ms();
@@ -267,6 +271,7 @@ impl Oracle {
                 let legitimate = match why.as_str() {
                     "Invalid namespace" => !is_name,
                     "Too many namespaces" => true,
+                    "The channel is not open yet" => self.may_not_be_open(now_ms, &channel),
                     "Too many channels" => self.channels_scarce,
                     // What the default channel needs is set aside, and a second space is not. Its
                     // stay in the first may be over by now.

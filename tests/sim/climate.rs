@@ -124,6 +124,8 @@ pub(crate) struct Climate {
     pub(crate) attacks: Attacks,
     /// The order of messages is decided elsewhere, which takes at most so long.
     pub(crate) order_ms_max: Option<u64>,
+    /// How it is decided there.
+    pub(crate) ordering: Ordering,
     pub(crate) returns: Option<Returns>,
 }
 
@@ -184,10 +186,22 @@ impl Climate {
             big_file_bytes: dice.pick(&[300, 5000, 40_000]).min(temper.send_bytes * 50),
             attacks: Attacks::default(),
             order_ms_max: None,
+            ordering: Ordering::default(),
             returns: None,
             settings,
         }
     }
+}
+
+/// How the order of messages is decided elsewhere. Chances are of a thousand.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ordering {
+    pub(crate) seed: u64,
+    /// That a message shares the entry of the one before.
+    pub(crate) packed: u64,
+    /// That a channel is opened late, and by how much at most.
+    pub(crate) late: u64,
+    pub(crate) late_ms_max: u64,
 }
 
 /// Whether the order of messages is decided elsewhere, drawn apart, so that everything else of a
@@ -195,6 +209,13 @@ impl Climate {
 pub(crate) fn draw_order(seed: u64, climate: &mut Climate) {
     let mut dice = Dice::new(seed ^ 0x006f_7264_6572);
     climate.order_ms_max = dice.chance(150).then(|| dice.pick(&[0, 1, 10, 200]));
+    let mut dice = Dice::new(seed ^ 0x6175_7468_6f72);
+    climate.ordering = Ordering {
+        seed: dice.next(),
+        packed: dice.pick(&[0, 300, 900]),
+        late: dice.pick(&[0, 300, 1000]),
+        late_ms_max: dice.pick(&[10, 300, 1_500, 4_000]),
+    };
 }
 
 /// What Socket.IO members are told of a newcomer, drawn apart for the same reason.

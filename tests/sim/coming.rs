@@ -181,17 +181,21 @@ impl Oracle {
         assert!(is_text, "{text:?} is no text");
         let position = text.split("\"position\":\"").nth(1).and_then(|rest| rest.split('"').next());
         let position = position.expect(text);
-        let (epoch, _) = position.split_once('.').expect(text);
         let log = self.channels.get_mut(&session.channel).expect("it was joined");
-        if log.past.told_epoch(session.life, epoch) {
-            assert!(self.epochs.insert(epoch.into()), "two lives have the epoch {epoch}");
+        if !log.past.is_of_stream(session.life) {
+            let (epoch, _) = position.split_once('.').expect(text);
+            if log.past.told_epoch(session.life, epoch) {
+                assert!(self.epochs.insert(epoch.into()), "two lives have the epoch {epoch}");
+            }
         }
+        let (past, life) = (&log.past, session.life);
         let greeting = |start: &Start| {
             let Start { recovered, number, missed, .. } = start;
             let recovered =
                 recovered.map_or(String::new(), |is_so| format!(",\"recovered\":{is_so}"));
+            let position = past.position(life, *number).expect("it is known by now");
             format!(
-                "\n{{\"channel\":\"{}\",\"position\":\"{epoch}.{number}\"{recovered},\
+                "\n{{\"channel\":\"{}\",\"position\":\"{position}\"{recovered},\
                  \"missed\":{missed}}}",
                 session.channel
             )

@@ -156,7 +156,7 @@ impl Log {
         &mut self,
         (now_ms, turn): (u64, u64),
         args: Option<&str>,
-        spoken: Spoken,
+        (spoken, position): (Spoken, Option<Rc<str>>),
         plain: Option<Message>,
     ) {
         let plain_bytes = plain.as_ref().map(|message| message.payload.len());
@@ -165,9 +165,12 @@ impl Log {
             Some(args) => {
                 let attached = spoken.attachments.iter().map(|bytes| bytes.len());
                 let parts = core::iter::once(args.len()).chain(attached);
-                self.past.say(now_ms, parts, plain_bytes, behind)
+                self.past.say(now_ms, parts, plain_bytes, (behind, position))
             }
-            None => self.past.say(now_ms, plain_bytes.into_iter(), plain_bytes, behind),
+            None => {
+                let parts = plain_bytes.into_iter();
+                self.past.say(now_ms, parts, plain_bytes, (behind, position))
+            }
         };
         self.push_spoken(turn, spoken);
         if let Some(message) = plain {

@@ -6,7 +6,7 @@
 //! An end is held against what the client did, what the operator did, and what the clock says.
 
 use core::net::SocketAddr;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
 use std::rc::Rc;
 
@@ -23,6 +23,9 @@ use super::packet;
 use super::past::Replays;
 use super::person::{Person, Purpose};
 use super::turns::{Speaker, Turns};
+
+/// How long a refusal may be under way that tells of a channel which is not open.
+const OPENING_MS: u64 = 20_000;
 
 /// How long an upgrade that is never finished is waited for.
 const UPGRADE_MS: u64 = 10_000;
@@ -89,6 +92,10 @@ pub(crate) struct Oracle {
     pub(crate) is_ordered_elsewhere: bool,
     /// When a message last waited for its place in the order: then publishers may have to.
     pub(crate) unplaced_ms: u64,
+    /// Where the messages stand that were placed, of which no event has told yet.
+    pub(crate) places: VecDeque<Rc<str>>,
+    /// When each channel was last being opened.
+    pub(crate) opening_ms: BTreeMap<Box<str>, u64>,
     /// The turn that is judged.
     pub(crate) turn: u64,
     pub(crate) addresses: BTreeMap<SocketAddr, usize>,
@@ -172,6 +179,8 @@ impl Oracle {
             turns: Turns::default(),
             is_ordered_elsewhere: false,
             unplaced_ms: 0,
+            places: VecDeque::new(),
+            opening_ms: BTreeMap::new(),
             turn: 0,
             addresses: BTreeMap::new(),
             trace: DefaultHasher::new(),
@@ -277,7 +286,7 @@ impl Oracle {
                 return Some(Later::Stray { client, reason: *reason, duration_ms });
             }
             Event::Refused { client, why } => {
-                self.refused(climate, why, of(client), clients, people);
+                self.refused(now_ms, climate, why, of(client), clients, people);
             }
             Event::Denied { client, .. } => {
                 assert_eq!(self.denied.replace(*client), None, "each has its line");
@@ -286,6 +295,7 @@ impl Oracle {
                 let client = of(&access.client);
                 self.line(now_ms, climate, &mut clients[client], people, access);
             }
+            Event::Lost { channel } => panic!("messages of {channel} are lost"),
             Event::Endpoint { .. } => panic!("no header names an endpoint"),
             Event::Dropped { events } => panic!("{events} events found no room"),
             Event::Drained => self.drained(),
@@ -327,6 +337,18 @@ impl Oracle {
         }
     }
 
+    /// Where the next message stands of which an event tells, if that is decided elsewhere.
+    pub(crate) fn next_place(&mut self) -> Option<Rc<str>> {
+        let place = self.places.pop_front();
+        assert_eq!(place.is_some(), self.is_ordered_elsewhere, "it has its place");
+        place
+    }
+
+    /// Whether somebody may have waited in vain for a channel to be opened.
+    pub(crate) fn may_not_be_open(&self, now_ms: u64, channel: &str) -> bool {
+        self.opening_ms.get(channel).is_some_and(|at_ms| *at_ms + OPENING_MS >= now_ms)
+    }
+
     fn drained(&mut self) {
         assert!(self.drain_began_ms.is_some(), "drained without a drain");
         assert!(!self.drained, "drained twice");
@@ -365,6 +387,7 @@ impl Oracle {
     fn message(&mut self, now_ms: u64, climate: &Climate, client: &mut Client, text: &str) {
         assert!(!is_swollen(climate, client, 1), "#{} was heard with too much", client.number);
         self.published += 1;
+        let position = self.next_place();
         let message = client.sent.pop_front().expect("somebody sent it");
         if message.is_text {
             assert_eq!(text.as_bytes(), cut_bytes(&message.payload), "what was sent, in order");
@@ -380,7 +403,7 @@ impl Oracle {
         self.turns.spoke(now_ms, &session.channel, Speaker::Client(client.number), false);
         let log = self.channels.get_mut(&session.channel).expect("it was joined");
         let spoken = spoken(&session.channel, &message);
-        log.push((now_ms, self.turn), None, spoken, Some(message));
+        log.push((now_ms, self.turn), None, (spoken, position), Some(message));
         // What has its place elsewhere may come behind the close frame.
         if !is_late {
             session.own_behind = log.plain.len();
@@ -408,6 +431,7 @@ impl Oracle {
 
     fn refused(
         &self,
+        now_ms: u64,
         climate: &Climate,
         why: &str,
         number: usize,
@@ -442,6 +466,10 @@ impl Oracle {
             }
             "a quarter of --memory is in use by the channels of this address" => {
                 channels() * rings >= limits.feeds_per_address_max()
+            }
+            "whoever decides the order has not said in time where the channel begins" => {
+                // Whoever it is, its channel is known only by what it asks for.
+                self.opening_ms.values().any(|at_ms| *at_ms + OPENING_MS >= now_ms)
             }
             // Held against what it was sent when the answer is told.
             "this address was sent a ring of what is kept within a second" => {
@@ -629,6 +657,8 @@ impl Oracle {
             | R::InvalidText
             | R::MessageTooBig
             | R::TooSlow
+            | R::MessagesLost
+            | R::BackplaneAway
             | R::Replaced => false,
         };
         assert!(legitimate, "a session that nobody used: {reason:?} after {duration_ms} ms");
@@ -833,6 +863,7 @@ impl Oracle {
                 client.reasons.allows(reason) || is_swollen(climate, client, looked_at)
             }
             R::CloseTimeout => client.is_socket && accepted_ms >= UPGRADE_MS,
+            R::MessagesLost | R::BackplaneAway => false,
         }
     }
 

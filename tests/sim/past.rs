@@ -27,7 +27,7 @@ use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use elbow::hub::{HashKey, Shares};
 use elbow::id::Dialect;
-use elbow::limits::{Limits, RECORD_BYTES_TYPICAL, REPLAY_BUCKETS};
+use elbow::limits::{self, Limits, RECORD_BYTES_TYPICAL, REPLAY_BUCKETS};
 
 use super::wish::Wish;
 
@@ -36,12 +36,16 @@ const EPOCH_BYTES: [u64; 2] = [1, 13];
 /// Bytes in front of each part of what is kept, and of all of it.
 const PART_BYTES: u64 = 4;
 const HEAD_BYTES: u64 = 9;
+/// Bytes of a position of a stream.
+const PLACE_BYTES: u64 = 20;
 /// Milliseconds in which an address is sent no more than a ring.
 const RING_MS: u64 = 1000;
 
 /// A message that was said.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Word {
+    /// Where it stands, if its order is decided elsewhere.
+    position: Option<Rc<str>>,
     at_ms: u64,
     /// What it takes of the ring of what is kept.
     kept_bytes: u64,
@@ -55,6 +59,9 @@ struct Word {
 #[derive(Debug)]
 struct Life {
     epoch: Option<Rc<str>>,
+    /// Where it was opened, if its order is decided elsewhere: the number of the newest message
+    /// that was not brought, and the position behind which all were.
+    base: Option<(u64, Rc<str>)>,
     /// Where it began in the log of what plain readers get.
     first: usize,
     words: Vec<Word>,
@@ -65,11 +72,14 @@ struct Life {
     lacking: [(u64, u64); Dialect::ALL.len()],
 }
 
-/// The lives of a channel, of which only the last may go on.
+/// The lives of a channel, of which only the last may go on. Of an order that is decided elsewhere
+/// there is one life, which is open here at times.
 #[derive(Debug, Default)]
 pub(crate) struct Past {
     lives: Vec<Life>,
     is_alive: bool,
+    /// When somebody may last have waited for the channel to be opened, if it is decided elsewhere.
+    awaited_ms: u64,
 }
 
 /// Where a reader may begin.
@@ -88,6 +98,23 @@ pub(crate) struct Start {
 }
 
 impl Life {
+    fn new(first: usize) -> Life {
+        Life {
+            epoch: None,
+            base: None,
+            first,
+            words: Vec::new(),
+            members: 0,
+            readers: Default::default(),
+            lacking: Default::default(),
+        }
+    }
+
+    /// Up to which number nothing was brought when it was opened here.
+    fn unopened(&self) -> u64 {
+        self.base.as_ref().map_or(0, |(number, _)| *number)
+    }
+
     fn newest(&self) -> u64 {
         self.words.len() as u64
     }
@@ -102,7 +129,8 @@ impl Life {
         let is_too_old = |word: &Word| {
             limits.history.is_none_or(|history| word.at_ms + history.age.as_millis() <= now_ms)
         };
-        self.members == 0 && self.words.last().is_none_or(is_too_old)
+        let brought = &self.words[self.unopened() as usize..];
+        self.members == 0 && brought.last().is_none_or(is_too_old)
     }
 
     /// The number of the newest message that is not kept.
@@ -116,7 +144,8 @@ impl Life {
             left = left.saturating_sub(word.kept_bytes);
             fits && word.at_ms + age_ms > now_ms
         };
-        self.newest() - self.words.iter().rev().enumerate().take_while(is_kept).count() as u64
+        let kept = self.words.iter().rev().enumerate().take_while(is_kept).count() as u64;
+        (self.newest() - kept).max(self.unopened())
     }
 
     /// The number of the newest message that a ring of a dialect has no room for.
@@ -154,6 +183,13 @@ impl Life {
 
     /// The number of a position, if the position is one of this life.
     fn number_of(&self, position: &str) -> Option<u64> {
+        if let Some((number, begin)) = &self.base {
+            let brought = self.words[*number as usize..].iter();
+            let is_it = |word: &Word| word.position.as_deref() == Some(position);
+            let place = brought.map(is_it).position(|is_it| is_it);
+            let begun = (**begin == *position).then_some(*number);
+            return begun.or_else(|| place.map(|place| number + 1 + place as u64));
+        }
         let text = position.strip_prefix(&**self.epoch.as_ref()?)?.strip_prefix('.')?;
         let number: u64 = text.parse().ok()?;
         (number.to_string() == text && number <= self.newest()).then_some(number)
@@ -161,19 +197,36 @@ impl Life {
 }
 
 impl Past {
+    /// The channel is opened here, and its order is decided elsewhere: it begins behind `begin`,
+    /// and of what was said behind that everything was brought, the newest `brought`.
+    pub(crate) fn open(&mut self, now_ms: u64, behind: usize, brought: u64, begin: Rc<str>) {
+        assert!(!self.is_alive, "it is open");
+        self.is_alive = true;
+        self.awaited_ms = now_ms + limits::OPENING_LIMIT.as_millis();
+        if self.lives.is_empty() {
+            self.lives.push(Life::new(behind));
+        }
+        let life = self.lives.last_mut().expect("there is one");
+        life.base = Some((life.newest() - brought, begin));
+        assert_eq!(life.members, 0);
+    }
+
+    /// The channel is closed here: nobody is there, and nothing is kept that is not too old.
+    pub(crate) fn close(&mut self, now_ms: u64, limits: &Limits) {
+        if let Some(life) = self.life() {
+            assert!(life.is_over(now_ms, limits), "somebody is there, or something is kept");
+        }
+        self.is_alive = false;
+    }
+
     /// Somebody has come, who would find the log of what plain readers get with so many messages.
     /// If a ring is made for it, whether that is filled.
     pub(crate) fn join(&mut self, dialect: Dialect, behind: usize, scarce: bool, paid: Allowed) {
         if !self.is_alive {
+            let is_local = self.lives.last().is_none_or(|life| life.base.is_none());
+            assert!(is_local, "somebody came in before the channel was open");
             self.is_alive = true;
-            self.lives.push(Life {
-                epoch: None,
-                first: behind,
-                words: Vec::new(),
-                members: 0,
-                readers: Default::default(),
-                lacking: Default::default(),
-            });
+            self.lives.push(Life::new(behind));
         }
         let life = self.lives.last_mut().expect("it was just made");
         life.members += 1;
@@ -249,7 +302,8 @@ impl Past {
 
     /// The server looks whose time is over. Whether this channel's was.
     pub(crate) fn end_if_over(&mut self, now_ms: u64, limits: &Limits) -> bool {
-        let is_over = self.life().is_some_and(|life| life.is_over(now_ms, limits));
+        let is_over = |life: &Life| life.base.is_none() && life.is_over(now_ms, limits);
+        let is_over = self.life().is_some_and(is_over);
         self.is_alive &= !is_over;
         is_over
     }
@@ -261,12 +315,20 @@ impl Past {
         at_ms: u64,
         parts: impl Iterator<Item = usize>,
         plain_bytes: Option<usize>,
-        behind: usize,
+        (behind, position): (usize, Option<Rc<str>>),
     ) -> u64 {
-        let Some(life) = self.lives.last_mut().filter(|_| self.is_alive) else { return 0 };
-        let kept_bytes = HEAD_BYTES + parts.map(|part| PART_BYTES + part as u64).sum::<u64>();
+        let is_placed = position.is_some();
+        if is_placed && self.lives.is_empty() {
+            let said_plainly = usize::from(plain_bytes.is_some());
+            self.lives.push(Life::new(behind - said_plainly));
+        }
+        let life = self.lives.last_mut().filter(|_| self.is_alive || is_placed);
+        let Some(life) = life else { return 0 };
+        let place_bytes = if is_placed { PLACE_BYTES } else { 0 };
+        let parts_bytes = parts.map(|part| PART_BYTES + part as u64).sum::<u64>();
+        let kept_bytes = HEAD_BYTES + place_bytes + parts_bytes;
         let plain_bytes = plain_bytes.map(|bytes| bytes as u64);
-        life.words.push(Word { at_ms, kept_bytes, plain_bytes, behind });
+        life.words.push(Word { position, at_ms, kept_bytes, plain_bytes, behind });
         life.newest()
     }
 
@@ -287,7 +349,13 @@ impl Past {
     /// When a channel ends that has no members.
     pub(crate) fn over_ms(&self, limits: &Limits) -> Option<u64> {
         let life = self.life().filter(|life| life.members == 0)?;
-        Some(life.words.last()?.at_ms + limits.history?.age.as_millis())
+        let kept_until = |word: &Word| Some(word.at_ms + limits.history?.age.as_millis());
+        let brought = &life.words[life.unopened() as usize..];
+        let over_ms = brought.last().and_then(kept_until);
+        match life.base {
+            None => over_ms,
+            Some(_) => Some(over_ms.unwrap_or(0).max(self.awaited_ms)),
+        }
     }
 
     /// The number of the life that goes on, or was the last.
@@ -297,7 +365,20 @@ impl Past {
 
     /// A position, once somebody was told the epoch.
     pub(crate) fn position(&self, life: usize, number: u64) -> Option<String> {
-        Some(format!("{}.{number}", self.lives.get(life)?.epoch.as_ref()?))
+        let life = self.lives.get(life)?;
+        match &life.base {
+            Some((base, begin)) if *base == number => Some(begin.to_string()),
+            Some(_) => {
+                let word = life.words.get(number.checked_sub(1)? as usize)?;
+                word.position.as_deref().map(str::to_owned)
+            }
+            None => Some(format!("{}.{number}", life.epoch.as_ref()?)),
+        }
+    }
+
+    /// Whether the order is decided elsewhere.
+    pub(crate) fn is_of_stream(&self, life: usize) -> bool {
+        self.lives[life].base.is_some()
     }
 
     /// How many lives there were, and how many messages in one of them.
@@ -334,7 +415,10 @@ fn entries(limits: &Limits) -> u64 {
 fn record_bytes(word: &Word, number: u64, dialect: Dialect, epoch_bytes: u64) -> Option<u64> {
     let payload = word.plain_bytes?
         + match dialect {
-            Dialect::ElbowV1 => epoch_bytes + 1 + number.to_string().len() as u64 + 1,
+            Dialect::ElbowV1 => match &word.position {
+                Some(position) => position.len() as u64 + 1,
+                None => epoch_bytes + 1 + number.to_string().len() as u64 + 1,
+            },
             Dialect::Plain | Dialect::EventStream | Dialect::SocketIo4 | Dialect::SocketIo3 => 0,
         };
     let header = match payload {

@@ -26,13 +26,16 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::hash::Hasher;
 use std::rc::Rc;
 
+use elbow::hub::envelope;
 use elbow::id::ConnId;
 use elbow::limits::{self, Limits};
+use elbow::position::Position;
 use elbow::server::{Event, Listener, Readiness, Server, Ticket, Unplaced};
 use elbow::site::{File, Site};
-use elbow::time::{Instant, Now};
+use elbow::time::{Duration, Instant, Now};
 
 use super::attack::{self, Attack};
+use super::authority::{Authority, Placed};
 use super::client::{Client, Page, Scene};
 use super::climate::{self, Climate, Dice};
 use super::due::{FAREWELL_MS, RESTLESS_TURNS_MAX, WAKING_MS, wakeups_max};
@@ -118,6 +121,10 @@ pub(crate) struct World {
     wishes: Dice,
     /// Messages on their way to their place in the order and back: when each is there.
     underway: VecDeque<(u64, Ticket, Vec<u8>)>,
+    /// Whoever decides the order of messages, if that is done elsewhere.
+    authority: Option<Authority>,
+    /// Where the first of those stands, if it has its place already.
+    placed: Option<Position>,
     /// The first of those is there, and its channel takes no message.
     held: bool,
     oracle: Oracle,
@@ -181,6 +188,8 @@ impl World {
             early: Vec::new(),
             wishes: Dice::new(climate.returns.map_or(0, |returns| returns.seed)),
             underway: VecDeque::new(),
+            authority: None,
+            placed: None,
             held: false,
             quiet: false,
             pending: false,
@@ -205,6 +214,8 @@ impl World {
             world.climate.order_ms_max = None;
         }
         world.oracle.is_ordered_elsewhere = world.climate.order_ms_max.is_some();
+        let ordering = world.climate.order_ms_max.map(|_| world.climate.ordering);
+        world.authority = ordering.map(Authority::new);
         world.plan(began_ms, Action::Arrive);
         if let Some(at_ms) = world.climate.drain_at_ms {
             world.plan(began_ms + at_ms, Action::Drain);
@@ -260,7 +271,8 @@ impl World {
         while self.now_ms() < until_ms && !self.oracle.drained {
             assert!(self.turns < turns_max, "it does not come to rest");
             self.turn(until_ms);
-            if !self.underway.is_empty() {
+            let is_opening = self.authority.as_ref().is_some_and(|it| it.next_ms().is_some());
+            if !self.underway.is_empty() || is_opening {
                 // What waits for its place is still to be said.
                 until_ms = self.now_ms() + calm_ms;
             }
@@ -389,6 +401,7 @@ impl World {
         self.turns += 1;
         let began_ms = self.now_ms();
         let work_before = self.work();
+        self.open_channels();
         self.besiege();
         self.happen();
         self.deliver();
@@ -400,6 +413,7 @@ impl World {
         self.pending = self.server.run(now(self.now_ms()));
         self.send_for_order();
         self.judge();
+        self.tend_channels();
         self.turn_times.rotate_left(1);
         self.turn_times[TURNS_KEPT - 1] = began_ms;
         self.server.check();
@@ -492,7 +506,7 @@ impl World {
     fn place_the_rest(&mut self) {
         self.send_for_order();
         while let Some((_, ticket, envelope)) = self.underway.pop_front() {
-            let placed = self.server.place(now(self.now_ms()), Some(ticket), &envelope);
+            let placed = self.give_place(ticket, &envelope);
             assert_eq!(placed, Ok(()), "what nobody hears waits for nobody");
         }
         while let Some(event) = self.server.poll_event() {
@@ -520,8 +534,73 @@ impl World {
                 self.server.run(now(now_ms));
                 self.server.check();
                 self.oracle.end_channels(now_ms, &self.climate);
+                self.tend_channels();
             }
         }
+    }
+
+    /// Has a message placed, behind all others of its channel.
+    fn give_place(&mut self, ticket: Ticket, envelope: &[u8]) -> Result<(), Unplaced> {
+        let now_ms = self.now_ms();
+        let authority = self.authority.as_mut().expect("only then something waits for its place");
+        let channel = envelope::channel_of(envelope).expect("the server's own envelope");
+        let position =
+            *self.placed.get_or_insert_with(|| authority.place(now_ms, channel, envelope));
+        let placed = self.server.place(now(now_ms), Some(ticket), position, envelope);
+        if placed.is_ok() {
+            self.placed = None;
+            self.oracle.places.push_back(position.to_string().into());
+        }
+        placed
+    }
+
+    /// Opens the channels whose time has come, with what is kept of them.
+    fn open_channels(&mut self) {
+        let now_ms = self.now_ms();
+        let Some(authority) = &mut self.authority else { return };
+        while let Some(channel) = authority.next_opened(now_ms) {
+            let stream = authority.stream(&channel);
+            let newest = stream.last().map_or(Position::STREAM_START, |placed| placed.position);
+            let history = self.climate.settings.limits.history;
+            let is_young = |placed: &&Placed| {
+                history.is_some_and(|history| placed.at_ms + history.age.as_millis() > now_ms)
+            };
+            let brought = stream.iter().rev().take_while(is_young).count();
+            let kept = &stream[stream.len() - brought..];
+            for placed in kept {
+                let age = Duration::from_millis(now_ms - placed.at_ms);
+                let place = (placed.position, age);
+                self.server.replayed(now(now_ms), &channel, place, Some(&placed.envelope));
+            }
+            let before = kept.first().map(|placed| placed.position.before_in_stream());
+            let begin = before.unwrap_or(Some(newest)).unwrap_or(Position::STREAM_START);
+            self.server.opened(now(now_ms), &channel, newest);
+            self.server.check();
+            let log = self.oracle.channels.entry(channel).or_default();
+            let begin = begin.to_string().into();
+            log.past.open(now_ms, log.plain.len(), brought as u64, begin);
+        }
+    }
+
+    /// Asks for channels that somebody waits for, and hears of those that nobody reads any more.
+    fn tend_channels(&mut self) {
+        let now_ms = self.now_ms();
+        let Some(authority) = &mut self.authority else { return };
+        while let Some(channel) = self.server.poll_closing(now(now_ms)) {
+            authority.close(&channel);
+            let limits = &self.climate.settings.limits;
+            if let Some(log) = self.oracle.channels.get_mut(&channel) {
+                log.past.close(now_ms, limits);
+            }
+        }
+        while let Some(channel) = self.server.poll_opening() {
+            authority.ask(now_ms, channel);
+        }
+        for channel in authority.asked() {
+            self.oracle.opening_ms.insert(channel.into(), now_ms);
+            self.oracle.unplaced_ms = now_ms;
+        }
+        while self.server.poll_greeting().is_some() {}
     }
 
     /// Brings back those that have their place by now.
@@ -532,8 +611,7 @@ impl World {
         }
         while let Some((at_ms, ticket, envelope)) = self.underway.pop_front() {
             let is_there = at_ms <= self.now_ms();
-            let placed =
-                is_there.then(|| self.server.place(now(self.now_ms()), Some(ticket), &envelope));
+            let placed = is_there.then(|| self.give_place(ticket, &envelope));
             match placed {
                 // What a place has led to is over when the call is.
                 Some(Ok(())) => self.server.check(),
@@ -612,10 +690,12 @@ impl World {
             let deadline = self.server.poll_timeout().map(Instant::as_millis);
             let accepting = self.next_in_backlog().map(|_| self.accept_again_ms);
             let ordered = self.underway.front().filter(|_| !self.held).map(|(at_ms, ..)| *at_ms);
-            let wake = [agenda, deadline, accepting, ordered].into_iter().flatten().min();
+            let opened = self.authority.as_ref().and_then(Authority::next_ms);
+            let wake = [agenda, deadline, accepting, ordered, opened].into_iter().flatten().min();
             next_ms = next_ms.max(wake.unwrap_or(u64::MAX).min(until_ms));
             let is_later = |other: Option<u64>| other.is_none_or(|at_ms| at_ms > next_ms);
-            woken = deadline == Some(next_ms) && is_later(agenda) && is_later(ordered);
+            let others = [agenda, ordered, opened].into_iter().all(is_later);
+            woken = deadline == Some(next_ms) && others;
             if !self.quiet && self.dice.chance(self.climate.jumps) {
                 next_ms += self.dice.below(self.climate.jump_ms_max);
                 if self.woke_ms + WAKING_MS < self.now_ms() {

@@ -34,6 +34,15 @@ const KEPT_BYTES_MAX: u64 = 64 << 20;
 /// had.
 const RATE_SPAN: Duration = Duration::from_secs(10);
 
+/// A channel is asked whether its last entry is still there when it was not for so long.
+const TEST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A channel is asked whether its last entry is still there when so many more were read.
+const MARK_ENTRIES: u64 = 512;
+
+/// As long as no more entries were read since, an entry cannot have been dropped for its age.
+const MARK_ENTRIES_MAX: u64 = KEPT_ENTRIES_MIN - 128;
+
 /// Where the reading of a channel's stream stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
@@ -134,8 +143,6 @@ impl Window {
 pub(super) struct Sent {
     /// The number of the first message.
     pub(super) first: u64,
-    /// The number of the channel's last message before.
-    pub(super) previous: u64,
     /// How many messages the entry has.
     pub(super) count: u16,
     /// How many of them were read back.
@@ -190,14 +197,16 @@ pub(super) struct Channel {
     pub(super) last: Place,
     /// Whether it is to be asked if the last entry is still there.
     pub(super) is_doubtful: bool,
-    /// When the last entry was seen last.
-    pub(super) checked_at: Instant,
+    /// When it was asked last whether the last entry is still there.
+    pub(super) tested_at: Instant,
+    /// The entry that was the last then.
+    pub(super) mark: EntryId,
+    /// How many entries were read since.
+    pub(super) since_mark: u64,
     pub(super) waiting: Queue,
     pub(super) sent: Option<Sent>,
     /// Whether the channel stands in the list of those that may have something to send.
     pub(super) is_listed: bool,
-    /// The number of the last message that was sent here.
-    pub(super) previous: u64,
     /// When the key's time to live was last set, if it was.
     pub(super) expiry_at: Option<Instant>,
     pub(super) memory: Memory,
@@ -217,11 +226,12 @@ impl Channel {
             is_told_open: false,
             last: Place::default(),
             is_doubtful: false,
-            checked_at: now,
+            tested_at: now,
+            mark: EntryId::ZERO,
+            since_mark: 0,
             waiting: Queue::EMPTY,
             sent: None,
             is_listed: false,
-            previous: 0,
             expiry_at: None,
             memory: Memory::new(),
             rate: Rate { began: now, entries: 0, bytes: 0, entries_before: 0 },
@@ -261,17 +271,36 @@ impl Channel {
         self.life = self.life.wrapping_add(1);
         self.last = Place::default();
         self.is_doubtful = false;
+        self.mark = EntryId::ZERO;
+        self.since_mark = 0;
     }
 
-    /// Whether entries may be missing unless the last one is still there. Where none was ever read,
-    /// none can be missed.
-    pub(super) fn is_to_be_tested(&self, now: Instant, pause: Duration) -> bool {
+    /// Whether it is to be asked now if entries are missing. Where none was ever read, none can be
+    /// missed.
+    pub(super) fn is_to_be_tested(&self, now: Instant) -> bool {
         let reads = match self.phase {
             Phase::Forward { .. } | Phase::Open => true,
             Phase::Start | Phase::Back(_) => false,
         };
-        let is_old = now.since(self.checked_at) > pause;
-        reads && self.last.entry != EntryId::ZERO && (self.is_doubtful || is_old)
+        let is_due = self.is_doubtful
+            || now.since(self.tested_at) > TEST_INTERVAL
+            || self.since_mark >= MARK_ENTRIES;
+        reads && self.last.entry != EntryId::ZERO && is_due
+    }
+
+    /// The entry that was the last when it was asked before, if that must still be there: one that
+    /// is not shows that the history is another one, although its successor was read.
+    pub(super) fn mark_to_test(&self) -> Option<EntryId> {
+        let was_read = self.mark != EntryId::ZERO && self.mark != self.last.entry;
+        (was_read && self.since_mark < MARK_ENTRIES_MAX).then_some(self.mark)
+    }
+
+    /// It is asked now whether the last entry is still there.
+    pub(super) fn begin_test(&mut self, now: Instant) {
+        self.tested_at = now;
+        self.is_doubtful = false;
+        self.mark = self.last.entry;
+        self.since_mark = 0;
     }
 
     /// Whether nothing is wanted of the channel any more.
@@ -297,6 +326,7 @@ impl Channel {
         }
         self.rate.entries += 1;
         self.rate.bytes += bytes;
+        self.since_mark += 1;
     }
 
     /// How many entries the stream is to keep: what ten seconds had and what history wants, within

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //!   id        MS-SEQ in decimal, each of 64 bits; `0-0` stands before every entry
-//!   entry     version 1   producer 8   first 8   previous 8   count 2   message*
+//!   entry     version 1   producer 8   first 8   after 16   count 2   message*
 //!   message   kind 1   ( key 8   if the kind says so )   length 4   bytes
 //! ```
 //!
 //! Numbers are little-endian. A *producer* is one life of one instance, known by 64 random bits. It
-//! numbers what it says from 1, over all channels; the messages of an entry have numbers in a row,
-//! and `previous` is the number of the last message that the producer said before in the same
-//! channel, or 0 if it does not know of any. So whoever reads a channel can drop what it has read,
-//! and sees that something is missing, even where no question was asked about it.
+//! numbers what it says from 1, over all channels; the messages of an entry have numbers in a row.
+//! So whoever reads a channel can drop what it has read. `after` is the id of the last entry that
+//! the producer had read of the channel: who reads this entry without having come as far lacks
+//! something, even where no question was asked about it.
 //!
 //! Deals with: text and bytes. Leaves to others: what a message means, and whether an entry is
 //! believed.
@@ -25,7 +25,7 @@ use core::fmt;
 pub const VERSION: u8 = 1;
 
 /// Bytes of an entry in front of its messages.
-pub const HEAD_BYTES: usize = 1 + 8 + 8 + 8 + 2;
+pub const HEAD_BYTES: usize = 1 + 8 + 8 + 16 + 2;
 
 /// The most bytes of a message in an entry beside its own: kind, key and length.
 pub const MESSAGE_EXTRA_BYTES: usize = 1 + 8 + 4;
@@ -167,8 +167,8 @@ pub struct Head {
     pub producer: u64,
     /// The number of the first message, at least 1; the others follow in a row.
     pub first: u64,
-    /// The number of the last message before, of this producer in this channel, or 0.
-    pub previous: u64,
+    /// The last entry that the producer had read of the channel, or [`EntryId::ZERO`].
+    pub after: EntryId,
     /// How many messages the entry has, at least one.
     pub count: u16,
 }
@@ -194,7 +194,8 @@ pub fn put_head(head: &Head, out: &mut Vec<u8>) {
     out.push(VERSION);
     out.extend_from_slice(&head.producer.to_le_bytes());
     out.extend_from_slice(&head.first.to_le_bytes());
-    out.extend_from_slice(&head.previous.to_le_bytes());
+    out.extend_from_slice(&head.after.ms.to_le_bytes());
+    out.extend_from_slice(&head.after.seq.to_le_bytes());
     out.extend_from_slice(&head.count.to_le_bytes());
 }
 
@@ -257,16 +258,12 @@ pub fn message_at(bytes: &[u8], at: usize) -> Option<(Message<'_>, usize)> {
 
 fn head(bytes: &[u8]) -> Option<Head> {
     let mut rest = bytes.get(1..)?;
-    let head = Head {
-        producer: u64::from_le_bytes(*array(&mut rest)?),
-        first: u64::from_le_bytes(*array(&mut rest)?),
-        previous: u64::from_le_bytes(*array(&mut rest)?),
-        count: u16::from_le_bytes(*array(&mut rest)?),
-    };
-    let is_whole = head.count > 0
-        && head.previous < head.first
-        && head.first.checked_add(u64::from(head.count)).is_some();
-    is_whole.then_some(head)
+    let mut number = || Some(u64::from_le_bytes(*array(&mut rest)?));
+    let (producer, first) = (number()?, number()?);
+    let after = EntryId { ms: number()?, seq: number()? };
+    let count = u16::from_le_bytes(*array(&mut rest)?);
+    let is_whole = count > 0 && first > 0 && first.checked_add(u64::from(count)).is_some();
+    is_whole.then_some(Head { producer, first, after, count })
 }
 
 fn array<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
@@ -290,7 +287,12 @@ fn number(digits: &[u8]) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const HEAD: Head = Head { producer: 0x0807_0605_0403_0201, first: 10, previous: 9, count: 2 };
+    const HEAD: Head = Head {
+        producer: 0x0807_0605_0403_0201,
+        first: 10,
+        after: EntryId { ms: 9, seq: 1 },
+        count: 2,
+    };
 
     fn written(head: &Head, messages: &[(Option<u64>, &[u8])]) -> Vec<u8> {
         let mut out = Vec::new();
@@ -309,7 +311,7 @@ mod tests {
         let bytes = written(&HEAD, &[(None, b"hi"), (Some(7), b"")]);
         let expected = [
             &b"\x01\x01\x02\x03\x04\x05\x06\x07\x08"[..],
-            b"\x0a\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x02\0",
+            b"\x0a\0\0\0\0\0\0\0\x09\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\x02\0",
             b"\0\x02\0\0\0hi",
             b"\x01\x07\0\0\0\0\0\0\0\0\0\0\0",
         ];
@@ -347,10 +349,8 @@ mod tests {
         assert_eq!(with(HEAD_BYTES - 2, 3), Err(Fault::Unreadable), "one that is not there");
         let none = Head { count: 0, ..HEAD };
         assert_eq!(read(&written(&none, &[])), Err(Fault::Unreadable), "nothing in it");
-        let zero = Head { first: 0, previous: 0, count: 1, ..HEAD };
+        let zero = Head { first: 0, count: 1, ..HEAD };
         assert_eq!(read(&written(&zero, &[(None, b"")])), Err(Fault::Unreadable), "number 0");
-        let circle = Head { previous: 10, count: 1, ..HEAD };
-        assert_eq!(read(&written(&circle, &[(None, b"")])), Err(Fault::Unreadable));
         let end = Head { first: u64::MAX, count: 1, ..HEAD };
         assert_eq!(read(&written(&end, &[(None, b"")])), Err(Fault::Unreadable), "the last number");
     }

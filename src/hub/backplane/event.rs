@@ -120,7 +120,7 @@ pub enum Gap {
     /// The entry that was read last is not there any more: it was dropped before the next was read,
     /// or the history is another one.
     Vanished,
-    /// An entry says that another stood before it, which was never seen.
+    /// Whoever added an entry had read one before it that was never seen here.
     Skipped,
     /// An entry cannot be read, or is larger than any that this program would write.
     Unreadable,

@@ -6,14 +6,14 @@
 //! minutes by their ids, at most [`WINDOW_ENTRIES`] of them. Whoever opens a channel reads these,
 //! and knows what the others know.
 //!
-//! Deals with: numbers of producers, keys of messages, and whether an entry is missing. Leaves to
-//! others: where entries come from, and what becomes of a message.
+//! Deals with: numbers of producers, and keys of messages. Leaves to others: where entries come
+//! from, whether one is missing, and what becomes of a message.
 //!
 //! The surprise: a repeat counts as one more sight of its key. If the two minutes began with the
 //! first message alone, whoever opened the channel between the first and its repeat would take the
 //! repeat for the first.
 
-use super::entry::{EntryId, Head, Place};
+use super::entry::{EntryId, Place};
 
 /// How many milliseconds a key is remembered after it was last seen, by the ids of entries.
 pub const WINDOW_MS: u64 = 120_000;
@@ -38,9 +38,6 @@ struct Producer {
     seen: u64,
     /// The count of entries when the producer was last seen.
     at: u64,
-    /// Whether every message of the producer is known up to `seen`, so that a number in between
-    /// would be missed.
-    is_whole: bool,
 }
 
 /// What is known of a key.
@@ -101,43 +98,26 @@ impl Memory {
         self.keys.clear();
         self.entries = 0;
         self.counted = EntryId::ZERO;
-        self.doubt();
         for producer in &mut self.producers {
             producer.at = 0;
         }
     }
 
-    /// Entries may be missing that nobody can name: their numbers are not missed.
-    pub(super) fn doubt(&mut self) {
-        for producer in &mut self.producers {
-            producer.is_whole = false;
-        }
-    }
-
-    /// An entry is read, for the first time or again. `false` if one is missing in front of it, as
-    /// its producer says; then nothing is remembered of it.
-    #[must_use]
-    pub(super) fn enter(&mut self, id: EntryId, head: &Head) -> bool {
-        let producer = self.producers.iter().position(|producer| producer.id == head.producer);
-        let is_missing = |producer: &Producer| producer.is_whole && head.previous > producer.seen;
-        if producer.is_some_and(|at| is_missing(&self.producers[at])) {
-            return false;
-        }
+    /// An entry of a producer is read, for the first time or again.
+    pub(super) fn enter(&mut self, id: EntryId, producer: u64) {
         self.count(id);
-        match producer {
-            Some(at) => self.producers[at].at = self.entries,
-            None => {
-                let at = self.entries;
-                let new = Producer { id: head.producer, seen: 0, at, is_whole: false };
-                if self.producers.len() == PRODUCERS_MAX {
-                    let oldest = self.producers.iter_mut().min_by_key(|producer| producer.at);
-                    *oldest.expect("as many as may be are some") = new;
-                } else {
-                    self.producers.push(new);
-                }
-            }
+        let at = self.entries;
+        if let Some(known) = self.producers.iter_mut().find(|known| known.id == producer) {
+            known.at = at;
+            return;
         }
-        true
+        let new = Producer { id: producer, seen: 0, at };
+        if self.producers.len() == PRODUCERS_MAX {
+            let oldest = self.producers.iter_mut().min_by_key(|producer| producer.at);
+            *oldest.expect("as many as may be are some") = new;
+        } else {
+            self.producers.push(new);
+        }
     }
 
     /// An entry is read of which nothing can be used.
@@ -171,7 +151,6 @@ impl Memory {
     pub(super) fn note(&mut self, (producer, number): (u64, u64), key: Option<u64>, place: Place) {
         if let Some(known) = self.producers.iter_mut().find(|known| known.id == producer) {
             known.seen = known.seen.max(number);
-            known.is_whole = true;
         }
         if let Some(hash) = key {
             self.note_key(hash, place);
@@ -208,65 +187,54 @@ impl Memory {
 mod tests {
     use super::*;
 
-    fn head(producer: u64, first: u64, previous: u64) -> Head {
-        Head { producer, first, previous, count: 1 }
-    }
-
     fn at(ms: u64) -> Place {
         Place { entry: EntryId { ms, seq: 0 }, index: 0 }
     }
 
     /// Reads an entry of one message, and says what that is.
-    fn read(memory: &mut Memory, ms: u64, head: Head, key: Option<u64>) -> Verdict {
-        assert!(memory.enter(at(ms).entry, &head), "nothing is missing");
-        let verdict = memory.judge((head.producer, head.first), key, ms);
-        memory.note((head.producer, head.first), key, at(ms));
+    fn read(memory: &mut Memory, ms: u64, message: (u64, u64), key: Option<u64>) -> Verdict {
+        memory.enter(at(ms).entry, message.0);
+        let verdict = memory.judge(message, key, ms);
+        memory.note(message, key, at(ms));
         verdict
     }
 
     #[test]
     fn what_was_sent_twice_is_said_once() {
         let mut memory = Memory::new();
-        assert_eq!(read(&mut memory, 1, head(7, 1, 0), None), Verdict::New);
-        assert_eq!(read(&mut memory, 2, head(7, 1, 0), None), Verdict::Seen);
-        assert_eq!(read(&mut memory, 3, head(8, 1, 0), None), Verdict::New, "somebody else's");
-        assert_eq!(read(&mut memory, 4, head(7, 5, 1), None), Verdict::New);
-        assert_eq!(read(&mut memory, 5, head(7, 1, 0), None), Verdict::Seen, "executed late");
-    }
-
-    #[test]
-    fn a_number_that_was_never_seen_is_missed() {
-        let mut memory = Memory::new();
-        assert_eq!(read(&mut memory, 1, head(7, 4, 3), None), Verdict::New, "from here on");
-        assert!(!memory.enter(at(2).entry, &head(7, 9, 6)));
+        assert_eq!(read(&mut memory, 1, (7, 1), None), Verdict::New);
+        assert_eq!(read(&mut memory, 2, (7, 1), None), Verdict::Seen);
+        assert_eq!(read(&mut memory, 3, (8, 1), None), Verdict::New, "somebody else's");
+        assert_eq!(read(&mut memory, 4, (7, 5), None), Verdict::New);
+        assert_eq!(read(&mut memory, 5, (7, 1), None), Verdict::Seen, "executed late");
+        // Also behind a gap, where everything else is forgotten.
         memory.restart();
-        assert_eq!(read(&mut memory, 2, head(7, 9, 6), None), Verdict::New, "the gap was told");
-        assert_eq!(read(&mut memory, 3, head(7, 4, 3), None), Verdict::Seen, "that is remembered");
+        assert_eq!(read(&mut memory, 6, (7, 5), None), Verdict::Seen);
     }
 
     #[test]
     fn a_key_is_remembered_for_two_minutes_after_it_was_seen() {
         let mut memory = Memory::new();
         let key = Some(5);
-        assert_eq!(read(&mut memory, 1000, head(7, 1, 0), key), Verdict::New);
-        assert_eq!(read(&mut memory, 121_000, head(8, 1, 0), key), Verdict::Repeat(at(1000)));
-        assert_eq!(read(&mut memory, 241_000, head(8, 2, 1), key), Verdict::Repeat(at(1000)));
-        assert_eq!(read(&mut memory, 361_001, head(8, 3, 2), key), Verdict::New);
+        assert_eq!(read(&mut memory, 1000, (7, 1), key), Verdict::New);
+        assert_eq!(read(&mut memory, 121_000, (8, 1), key), Verdict::Repeat(at(1000)));
+        assert_eq!(read(&mut memory, 241_000, (8, 2), key), Verdict::Repeat(at(1000)));
+        assert_eq!(read(&mut memory, 361_001, (8, 3), key), Verdict::New);
         // Whoever opens the channel in between decides alike.
         let mut later = Memory::new();
-        assert_eq!(read(&mut later, 121_000, head(8, 1, 0), key), Verdict::New);
-        assert_eq!(read(&mut later, 241_000, head(8, 2, 1), key), Verdict::Repeat(at(121_000)));
-        assert_eq!(read(&mut later, 361_001, head(8, 3, 2), key), Verdict::New);
+        assert_eq!(read(&mut later, 121_000, (8, 1), key), Verdict::New);
+        assert_eq!(read(&mut later, 241_000, (8, 2), key), Verdict::Repeat(at(121_000)));
+        assert_eq!(read(&mut later, 361_001, (8, 3), key), Verdict::New);
     }
 
     #[test]
     fn a_key_is_remembered_for_so_many_entries() {
         let mut memory = Memory::new();
-        assert_eq!(read(&mut memory, 1, head(7, 1, 0), Some(5)), Verdict::New);
+        assert_eq!(read(&mut memory, 1, (7, 1), Some(5)), Verdict::New);
         for number in 2..WINDOW_ENTRIES + 1 {
-            let _ = read(&mut memory, number, head(7, number, number - 1), None);
+            let _ = read(&mut memory, number, (7, number), None);
         }
-        let last = head(7, WINDOW_ENTRIES + 1, WINDOW_ENTRIES);
+        let last = (7, WINDOW_ENTRIES + 1);
         assert_eq!(read(&mut memory, WINDOW_ENTRIES + 1, last, Some(5)), Verdict::New);
     }
 
@@ -274,13 +242,13 @@ mod tests {
     fn the_oldest_give_way() {
         let mut memory = Memory::new();
         for number in 0..=KEYS_MAX as u64 {
-            let _ = read(&mut memory, number + 1, head(7, number + 1, number), Some(number));
+            let _ = read(&mut memory, number + 1, (7, number + 1), Some(number));
         }
         let next = KEYS_MAX as u64 + 2;
         assert_eq!(memory.judge((7, next), Some(0), next), Verdict::New);
         assert_eq!(memory.judge((7, next), Some(1), next), Verdict::Repeat(at(2)));
         for producer in 100..100 + PRODUCERS_MAX as u64 {
-            let _ = read(&mut memory, next, head(producer, 1, 0), None);
+            let _ = read(&mut memory, next, (producer, 1), None);
         }
         assert_eq!(memory.judge((7, 1), None, next), Verdict::New, "producer 7 is forgotten");
         assert_eq!(memory.judge((101, 1), None, next), Verdict::Seen);

@@ -14,10 +14,10 @@
 //! a time, until it has been read back. After a broken connection it is sent again, with the same
 //! numbers; whoever has it already drops it.
 //!
-//! **Gaps.** Whenever entries may have been dropped unread, it is asked whether the one that was
-//! read last is still there: after a new connection, a reply as large as may be, a second without
-//! an entry. And each entry names the number in front of it. A gap is told, the channel is read
-//! anew, and what follows stands behind the gap.
+//! **Gaps.** It is asked whether the entry that was read last is still there, on a new connection,
+//! after a reply as large as may be, and every second; if it is not, entries may have been dropped
+//! unread. Each entry names the last one that its producer had read, which must have been read here
+//! too. A gap is told, the channel is read anew, and what follows stands behind the gap.
 //!
 //! **A pulse** is added to a stream of our own once a second, and must come back: it wakes a reader
 //! that waits, shows that entries are taken, tells the time by Redis' clock, and finds a reader that
@@ -219,6 +219,31 @@ enum Pending {
     Report(Report),
 }
 
+impl Pending {
+    /// The channel that the event is about.
+    fn slot(&self) -> Option<usize> {
+        match self {
+            Pending::Message(found) => Some(found.slot()),
+            Pending::Greeting(slot, _) | Pending::Lost(slot, _) | Pending::Opened(slot) => {
+                Some(*slot)
+            }
+            Pending::Away(_) | Pending::Report(_) => None,
+        }
+    }
+
+    /// Whether somebody here waits for the event.
+    fn is_answer(&self) -> bool {
+        match self {
+            Pending::Message(found) => found.is_answer(),
+            Pending::Greeting(..)
+            | Pending::Lost(..)
+            | Pending::Opened(_)
+            | Pending::Away(_)
+            | Pending::Report(_) => false,
+        }
+    }
+}
+
 /// The state machine between a server and Redis.
 #[derive(Debug)]
 pub struct Backplane {
@@ -305,9 +330,9 @@ impl Backplane {
         assert!(is_channel_name(name));
         match self.names.get(name) {
             Some(&slot) => {
-                let channel = &mut self.channels[slot];
-                assert!(!channel.is_wanted, "a channel is opened once");
-                channel.reopen();
+                assert!(!self.channels[slot].is_wanted, "a channel is opened once");
+                self.abandon(slot);
+                self.channels[slot].reopen();
             }
             None if self.channels.len() >= self.settings.channels_max => return false,
             None => {
@@ -327,9 +352,16 @@ impl Backplane {
 
     /// Closes a channel, or gives up opening it. No event of it comes any more but for messages
     /// that were said in it here, which still are sent.
-    pub fn close(&mut self, name: &str) {
-        if let Some(&slot) = self.names.get(name) {
-            self.channels[slot].is_wanted = false;
+    pub fn close(&mut self, now: Instant, name: &str) {
+        let Some(&slot) = self.names.get(name) else { return };
+        self.channels[slot].is_wanted = false;
+        // Nobody wants what was held, unless somebody waits for an answer.
+        let is_done = self.pending.as_ref().is_some_and(|pending| {
+            pending.slot() == Some(slot) && !(self.again && pending.is_answer())
+        });
+        if is_done {
+            self.again = false;
+            self.finish_pending(now);
         }
     }
 

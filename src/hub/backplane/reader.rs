@@ -26,7 +26,7 @@ use super::line::{Piece, Wire};
 use super::memory::Verdict;
 use super::writer::{introduce, write_key};
 use super::{Backplane, Pending, Settings};
-use crate::time::{Duration, Instant};
+use crate::time::Instant;
 use crate::wire::resp;
 
 /// The most entries of one stream in a reply to XREAD. As many may mean that there are more.
@@ -40,9 +40,6 @@ const PAGES_MAX: usize = 16;
 
 /// How long an XREAD waits for entries, in milliseconds.
 const BLOCK_MS: u64 = 1000;
-
-/// A channel that has had no entry for so long is asked whether its last is still there.
-const PAUSE: Duration = Duration::from_secs(1);
 
 /// What a reply will be to. A channel is meant if it still has the life that it had.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -140,6 +137,18 @@ pub(super) struct Found {
     next_at: usize,
 }
 
+impl Found {
+    /// The message's channel.
+    pub(super) fn slot(&self) -> usize {
+        self.slot
+    }
+
+    /// Whether whoever said the message waits for it here.
+    pub(super) fn is_answer(&self) -> bool {
+        self.ticket.is_some()
+    }
+}
+
 /// What becomes of a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Fate {
@@ -173,7 +182,7 @@ impl Reader {
         let (input, output) = (settings.input_bytes(), settings.reader_bytes());
         Reader {
             wire: Wire::new(input, output, settings.entry_bytes_max()),
-            steps: VecDeque::with_capacity(2 * settings.channels_max + 8),
+            steps: VecDeque::with_capacity(3 * settings.channels_max + 8),
             reply: NO_REPLY,
             current: None,
             telling: VecDeque::with_capacity(settings.channels_max),
@@ -217,6 +226,19 @@ impl Backplane {
         }
     }
 
+    /// A channel is read from the beginning: what was under way of it was never read.
+    pub(super) fn abandon(&mut self, slot: usize) {
+        if self.pending.as_ref().is_some_and(|pending| pending.slot() == Some(slot)) {
+            self.pending = None;
+            self.again = false;
+        }
+        let is_read = |current: &mut Current| match current.use_of {
+            Use::Placed(read) | Use::Past(read, _) => read == slot,
+            Use::Greetings => false,
+        };
+        self.reader.current.take_if(is_read);
+    }
+
     /// Asks the next round of questions, if the last is answered and all of it was used.
     pub(super) fn begin_round(&mut self, now: Instant) {
         let is_first = !self.reader.knows_greetings;
@@ -252,14 +274,17 @@ impl Backplane {
 
     fn ask_about_channels(&mut self, now: Instant) {
         let mut pages = 0;
-        for (slot, channel) in &mut self.channels {
+        for (slot, channel) in &self.channels {
             let key = [&self.keys.channel[..], channel.name.as_bytes()];
-            let life = channel.life;
+            let (life, is_tested) = (channel.life, channel.is_to_be_tested(now));
             let (steps, out) = (&mut self.reader.steps, self.reader.wire.output());
-            if channel.is_to_be_tested(now, PAUSE) {
-                let last = channel.last.entry.text();
-                write_range(b"XRANGE", key, [last.as_bytes(), last.as_bytes()], 1, out);
-                steps.push_back(Step::Test { slot, life });
+            if is_tested {
+                let mark = channel.mark_to_test();
+                for id in mark.into_iter().chain([channel.last.entry]) {
+                    let id = id.text();
+                    write_range(b"XRANGE", key, [id.as_bytes(), id.as_bytes()], 1, out);
+                    steps.push_back(Step::Test { slot, life });
+                }
             }
             if pages == PAGES_MAX {
                 continue;
@@ -284,6 +309,11 @@ impl Backplane {
                 }
             }
             pages += 1;
+        }
+        for (_, channel) in &mut self.channels {
+            if channel.is_to_be_tested(now) {
+                channel.begin_test(now);
+            }
         }
     }
 
@@ -526,7 +556,7 @@ impl Backplane {
                     return self.fail_garbled(now, Line::Reader);
                 }
                 let is_replayed = replay_from.is_some_and(|from| from <= id);
-                self.begin_entry(now, Use::Past(slot, is_replayed), id, value);
+                self.begin_entry(Use::Past(slot, is_replayed), id, value);
             }
             Step::Read => self.take_read_entry(now, id, value),
         }
@@ -539,7 +569,7 @@ impl Backplane {
             Stream::Own => self.reader.own_last = id,
             Stream::Greetings => {
                 self.reader.greetings_last = id;
-                self.begin_entry(now, Use::Greetings, id, value);
+                self.begin_entry(Use::Greetings, id, value);
             }
             Stream::Channel(slot) => {
                 let is_full = self.reader.reply.entries == READ_ENTRIES;
@@ -552,7 +582,7 @@ impl Backplane {
                 if id <= channel.last.entry {
                     return self.fail_garbled(now, Line::Reader);
                 }
-                self.begin_entry(now, Use::Placed(slot), id, value);
+                self.begin_entry(Use::Placed(slot), id, value);
             }
         }
     }
@@ -591,31 +621,27 @@ impl Backplane {
     }
 
     /// The messages of an entry are to be handed out, if they can be.
-    fn begin_entry(&mut self, now: Instant, use_of: Use, id: EntryId, value: Option<Range<usize>>) {
-        let Some(bytes) = value else { return self.skip_entry(now, use_of, id, Fault::Unreadable) };
+    fn begin_entry(&mut self, use_of: Use, id: EntryId, value: Option<Range<usize>>) {
+        let Some(bytes) = value else { return self.skip_entry(use_of, id, Fault::Unreadable) };
         let head = match entry::read(self.reader.wire.slice(&bytes)) {
             Ok(head) => head,
-            Err(fault) => return self.skip_entry(now, use_of, id, fault),
+            Err(fault) => return self.skip_entry(use_of, id, fault),
         };
         match use_of {
             Use::Greetings if head.producer == self.producer => return,
             Use::Greetings => {}
-            Use::Placed(slot) => {
+            Use::Placed(slot) | Use::Past(slot, _) => {
                 let channel = &mut self.channels[slot];
-                if !channel.memory.enter(id, &head) {
-                    return self.lose(slot, Gap::Skipped);
-                }
-            }
-            Use::Past(slot, is_replayed) => {
-                let channel = &mut self.channels[slot];
-                if !channel.memory.enter(id, &head) {
-                    // What was replayed so far does not lead up to what follows.
-                    channel.memory.doubt();
-                    let _is_whole = channel.memory.enter(id, &head);
-                    if is_replayed {
-                        self.tell_gap(slot, Gap::Skipped);
+                let is_known = channel.phase == Phase::Open || channel.last.entry != EntryId::ZERO;
+                if is_known && head.after > channel.last.entry {
+                    match use_of {
+                        Use::Past(_, true) => self.tell_gap(slot, Gap::Skipped),
+                        Use::Placed(_) => return self.lose(slot, Gap::Skipped),
+                        // Before the channel's start, or in a gap that is told.
+                        Use::Past(_, false) | Use::Greetings => {}
                     }
                 }
+                self.channels[slot].memory.enter(id, head.producer);
             }
         }
         let (index, at) = (0, entry::HEAD_BYTES);
@@ -623,7 +649,7 @@ impl Backplane {
     }
 
     /// Nothing of an entry can be used. One of a later version is no gap.
-    fn skip_entry(&mut self, now: Instant, use_of: Use, id: EntryId, fault: Fault) {
+    fn skip_entry(&mut self, use_of: Use, id: EntryId, fault: Fault) {
         let (slot, is_told) = match use_of {
             Use::Greetings => return,
             Use::Placed(slot) => (slot, true),
@@ -632,7 +658,7 @@ impl Backplane {
         let channel = &mut self.channels[slot];
         channel.memory.count(id);
         channel.last = Place { entry: id, index: 0 };
-        channel.checked_at = now;
+        channel.since_mark += 1;
         self.pass_forward(slot, id);
         match fault {
             Fault::Newer(version) => {
@@ -642,7 +668,6 @@ impl Backplane {
                 }
             }
             Fault::Unreadable => {
-                self.channels[slot].memory.doubt();
                 if is_told {
                     self.tell_gap(slot, Gap::Unreadable);
                 }
@@ -671,14 +696,9 @@ impl Backplane {
             Step::Greeting => {}
             Step::Greetings => self.reader.knows_greetings = true,
             Step::Test { slot, life } => {
-                let Some(channel) = self.channels.get_mut(slot).filter(|c| c.life == life) else {
-                    return;
-                };
-                if entries == 0 {
+                let is_meant = self.channels.get(slot).is_some_and(|c| c.life == life);
+                if is_meant && entries == 0 {
                     self.lose(slot, Gap::Vanished);
-                } else {
-                    channel.is_doubtful = false;
-                    channel.checked_at = now;
                 }
             }
             Step::Back { slot, life } => {
@@ -739,7 +759,7 @@ impl Backplane {
         channel.phase = Phase::Open;
         channel.last = last;
         channel.is_doubtful = false;
-        channel.checked_at = now;
+        channel.begin_test(now);
         self.reader.telling.push_back(slot);
         // An entry that was sent and is not among these may have been lost with the others.
         self.send_again(slot);
@@ -861,7 +881,10 @@ impl Backplane {
             Use::Placed(slot) | Use::Past(slot, _) => {
                 let channel = &mut self.channels[slot];
                 channel.last = place;
-                channel.checked_at = now;
+                // In a stream that was empty, the first entry is what must still be there.
+                if channel.mark == EntryId::ZERO {
+                    channel.mark = id;
+                }
                 channel.count_entry(now, bytes);
                 self.pass_forward(slot, id);
             }

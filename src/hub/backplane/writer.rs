@@ -234,11 +234,10 @@ impl Backplane {
                 let record = Outbox::front(&channel.waiting).expect("something waits");
                 let count = packed(&self.outbox, record);
                 self.outbox.unqueue(&mut channel.waiting, count);
-                let (first, previous) = (self.next_number, channel.previous);
+                let first = self.next_number;
                 self.next_number += u64::from(count);
-                channel.previous = self.next_number - 1;
                 let (placed, next_record, stage) = (0, record, Stage::Owed);
-                Sent { first, previous, count, placed, record, next_record, stage }
+                Sent { first, count, placed, record, next_record, stage }
             }
         };
         channel.sent = Some(sent);
@@ -251,7 +250,7 @@ impl Backplane {
         let head = Head {
             producer: self.producer,
             first: sent.first,
-            previous: sent.previous,
+            after: channel.last.entry,
             count: sent.count,
         };
         entry::put_head(&head, out);
@@ -275,7 +274,8 @@ impl Backplane {
             return self.drop_greetings();
         }
         let count = self.writer.greetings_count;
-        let head = Head { producer: self.producer, first: self.next_number, previous: 0, count };
+        let after = EntryId::ZERO;
+        let head = Head { producer: self.producer, first: self.next_number, after, count };
         self.next_number += u64::from(count);
         let bytes = entry::HEAD_BYTES + self.writer.greetings.len();
         let out = self.writer.wire.output();
