@@ -580,10 +580,8 @@ impl Backplane {
     /// An error came that is no answer to be lived with: to another server if the error names one,
     /// otherwise to the same again, later.
     fn fail_by_error(&mut self, now: Instant, line: Line, (trouble, words): (Trouble, Words)) {
-        let address = match trouble {
-            Trouble::Moved => address_of(words.as_bytes()).map(String::from),
-            _ => None,
-        };
+        let names_another = trouble == Trouble::Moved;
+        let address = address_of(words.as_bytes()).filter(|_| names_another).map(String::from);
         if let Some(address) = address
             && self.wire_mut(line).follow(now, &address)
         {
