@@ -22,6 +22,8 @@
 mod climate;
 #[path = "backplane/oracle.rs"]
 mod oracle;
+#[path = "backplane/real.rs"]
+mod real;
 #[path = "harness/redis.rs"]
 mod redis;
 #[path = "backplane/single.rs"]

@@ -442,7 +442,7 @@ fn number(text: &[u8]) -> u64 {
 }
 
 /// The first request of `bytes`, if it is whole, and how many bytes it has.
-fn parse(bytes: &[u8]) -> Option<(usize, Vec<Vec<u8>>)> {
+pub(crate) fn parse(bytes: &[u8]) -> Option<(usize, Vec<Vec<u8>>)> {
     let mut at = 0;
     let line = |at: &mut usize, kind: u8| {
         let rest = &bytes[*at..];

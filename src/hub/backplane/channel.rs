@@ -184,10 +184,11 @@ pub(super) struct Channel {
     /// that has its place.
     pub(super) is_wanted: bool,
     pub(super) phase: Phase,
-    /// Rises whenever the phase begins anew, so that a reply to an older request is known.
-    pub(super) life: u32,
+    /// Changes whenever the phase begins anew, so that a reply to an older request is known. No two
+    /// channels have one in common, also if one has the other's slot.
+    pub(super) life: u64,
     /// The life for which the XREAD that is under way names the channel.
-    pub(super) read_life: Option<u32>,
+    pub(super) read_life: Option<u64>,
     /// A gap that was found and is not told.
     pub(super) gap: Option<Gap>,
     /// Whether the server was told that the channel is open.
@@ -214,13 +215,13 @@ pub(super) struct Channel {
 }
 
 impl Channel {
-    /// A channel that is to be opened.
-    pub(super) fn new(now: Instant, name: &str) -> Channel {
+    /// A channel that is to be opened. `birth`: how many channels there were before.
+    pub(super) fn new(now: Instant, name: &str, birth: u32) -> Channel {
         Channel {
             name: name.into(),
             is_wanted: true,
             phase: Phase::Start,
-            life: 0,
+            life: u64::from(birth) << 32,
             read_life: None,
             gap: None,
             is_told_open: false,
@@ -257,7 +258,7 @@ impl Channel {
     /// The reader's connection is gone, and with it what was asked for.
     pub(super) fn interrupt(&mut self) {
         self.read_life = None;
-        self.life = self.life.wrapping_add(1);
+        self.life += 1;
         match self.phase {
             Phase::Start => {}
             Phase::Back(_) => self.restart(),
@@ -268,7 +269,7 @@ impl Channel {
 
     fn restart(&mut self) {
         self.phase = Phase::Start;
-        self.life = self.life.wrapping_add(1);
+        self.life += 1;
         self.last = Place::default();
         self.is_doubtful = false;
         self.mark = EntryId::ZERO;

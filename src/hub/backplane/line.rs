@@ -265,6 +265,9 @@ impl Wire {
 
     /// Room for bytes that come, behind those that are there. Bytes in use may move.
     pub(super) fn room(&mut self) -> &mut [u8] {
+        if !self.is_up() {
+            return &mut [];
+        }
         if self.kept > 0 {
             self.input.copy_within(self.kept..self.end, 0);
             self.parsed -= self.kept;

@@ -264,6 +264,10 @@ pub struct Backplane {
     /// Whether the pending event is to be handed out once more.
     again: bool,
     told_away: bool,
+    /// How many channels there were, modulo 2^32.
+    births: u32,
+    /// Whether a channel may be over that is still here.
+    some_are_over: bool,
     /// Entries of this version were seen, and it is to be told.
     newer: Option<u8>,
     told_newer: bool,
@@ -310,6 +314,8 @@ impl Backplane {
             pending: None,
             again: false,
             told_away: true,
+            births: 0,
+            some_are_over: false,
             newer: None,
             told_newer: false,
             no_expiry: None,
@@ -328,6 +334,7 @@ impl Backplane {
     #[must_use]
     pub fn open(&mut self, now: Instant, name: &str) -> bool {
         assert!(is_channel_name(name));
+        self.end_channels();
         match self.names.get(name) {
             Some(&slot) => {
                 assert!(!self.channels[slot].is_wanted, "a channel is opened once");
@@ -336,7 +343,8 @@ impl Backplane {
             }
             None if self.channels.len() >= self.settings.channels_max => return false,
             None => {
-                let slot = self.channels.insert(Channel::new(now, name));
+                let slot = self.channels.insert(Channel::new(now, name, self.births));
+                self.births = self.births.wrapping_add(1);
                 self.names.insert(name.into(), slot);
             }
         }
@@ -363,6 +371,7 @@ impl Backplane {
             self.again = false;
             self.finish_pending(now);
         }
+        self.some_are_over |= self.channels[slot].is_over();
     }
 
     /// Whether a message of so many bytes would be taken.
@@ -434,6 +443,7 @@ impl Backplane {
                 self.fail(now, line, (trouble, Words::new(b"")), true);
             }
         }
+        self.end_channels();
         self.begin_round(now);
         self.write(now);
     }
@@ -494,7 +504,8 @@ impl Backplane {
     }
 
     /// Where bytes that arrive on a line are to be put. Without room they have to wait until events
-    /// were asked for. A buffer that is lent saves a copy of every message.
+    /// were asked for; there is none without a connection. A buffer that is lent saves a copy of
+    /// every message.
     pub fn room(&mut self, line: Line) -> &mut [u8] {
         self.wire_mut(line).room()
     }
@@ -574,10 +585,8 @@ impl Backplane {
     /// An error came that is no answer to be lived with: to another server if the error names one,
     /// otherwise to the same again, later.
     fn fail_by_error(&mut self, now: Instant, line: Line, (trouble, words): (Trouble, Words)) {
-        let address = match trouble {
-            Trouble::Moved => address_of(words.as_bytes()).map(String::from),
-            _ => None,
-        };
+        let names_another = trouble == Trouble::Moved;
+        let address = address_of(words.as_bytes()).filter(|_| names_another).map(String::from);
         if let Some(address) = address
             && self.wire_mut(line).follow(now, &address)
         {

@@ -49,11 +49,11 @@ pub(super) enum Step {
     /// The newest entry of the greetings.
     Greetings,
     /// Whether a channel's last entry is still there.
-    Test { slot: usize, life: u32 },
+    Test { slot: usize, life: u64 },
     /// A page of a channel, backwards.
-    Back { slot: usize, life: u32 },
+    Back { slot: usize, life: u64 },
     /// A page of a channel, forwards.
-    Forward { slot: usize, life: u32 },
+    Forward { slot: usize, life: u64 },
     /// XREAD.
     Read,
 }
@@ -204,6 +204,7 @@ impl Backplane {
         resp::request(&[b"XREVRANGE", &self.keys.greetings, b"+", b"-", b"COUNT", b"1"], out);
         self.reader.steps.push_back(Step::Greetings);
         self.reader.wire.expect(now);
+        self.begin_round(now);
     }
 
     /// The reader's connection is gone: what was asked for is asked for anew on the next.
@@ -250,18 +251,27 @@ impl Backplane {
         if !self.reader.wire.is_up() || is_busy {
             return;
         }
-        self.end_channels();
         self.ask_about_channels(now);
         let is_opening = self.channels.iter().any(|(_, channel)| channel.phase != Phase::Open);
-        self.ask_for_entries(!is_first && !is_opening);
-        self.reader.expected = self.writer.pulse.map_or(EntryId::ZERO, |(id, _)| id);
+        let blocks = !is_first && !is_opening;
+        self.ask_for_entries(blocks);
+        // A round that waits sees the next pulse if the last is deleted.
+        let pulse = self.writer.pulse.filter(|_| blocks);
+        self.reader.expected = pulse.map_or(EntryId::ZERO, |(id, _)| id);
         self.reader.wire.expect(now);
     }
 
-    /// Channels that are closed, and have nothing more to say, end between two rounds.
-    fn end_channels(&mut self) {
+    /// Channels that are closed, and have nothing more to say, end here.
+    pub(super) fn end_channels(&mut self) {
+        if !core::mem::take(&mut self.some_are_over) {
+            return;
+        }
         for slot in 0..self.channels.capacity() {
             if !self.channels.get(slot).is_some_and(Channel::is_over) {
+                continue;
+            }
+            if self.is_in_use(slot) {
+                self.some_are_over = true;
                 continue;
             }
             let channel = self.channels.remove(slot);
@@ -270,6 +280,19 @@ impl Backplane {
                 self.listed.retain(|listed| *listed != slot);
             }
         }
+    }
+
+    /// Whether something of a channel was read and not used. Replies that are still to come are no
+    /// matter: they know the life of the channel that they were asked for.
+    fn is_in_use(&self, slot: usize) -> bool {
+        let of = |current: &Current| match current.use_of {
+            Use::Placed(read) | Use::Past(read, _) => read == slot,
+            Use::Greetings => false,
+        };
+        self.reader.current.as_ref().is_some_and(of)
+            || self.pending.as_ref().is_some_and(|pending| pending.slot() == Some(slot))
+            || self.reader.telling.contains(&slot)
+            || self.reader.reply.stream == Stream::Channel(slot)
     }
 
     fn ask_about_channels(&mut self, now: Instant) {
@@ -591,7 +614,7 @@ impl Backplane {
     fn take_page_entry(
         &mut self,
         now: Instant,
-        (slot, life): (usize, u32),
+        (slot, life): (usize, u64),
         id: EntryId,
         value: Option<Range<usize>>,
     ) {
@@ -862,6 +885,7 @@ impl Backplane {
             self.outbox.finish(number);
         }
         channel.sent = None;
+        self.some_are_over |= channel.is_over();
         self.list(slot);
     }
 
