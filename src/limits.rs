@@ -148,9 +148,9 @@ pub const CHANNELS_SHARED_MAX: usize = 1024;
 pub const ENVELOPE_EXTRA_BYTES: u64 = 256;
 
 /// Bytes of a backplane, beside what depends on the number of channels and on the largest message:
-/// messages that wait, the buffers of both lines, the thread that resolves names. Asserted against
-/// the real sizes in `server/backplane.rs`.
-pub const BACKPLANE_BYTES: u64 = 1536 * 1024;
+/// messages that wait, the buffers of both lines, the thread that resolves names, and 512 KiB for
+/// encryption. Asserted against the real sizes in `server/backplane.rs`.
+pub const BACKPLANE_BYTES: u64 = 2048 * 1024;
 
 /// Bytes of a backplane for each channel: who has said how much lately, and the requests about it.
 pub const BACKPLANE_CHANNEL_BYTES: u64 = 24 * 1024;

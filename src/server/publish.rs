@@ -264,8 +264,8 @@ impl<S: Socket> Server<S> {
 
     /// A message has its place in the order, at `position`: behind everything that was said so far.
     /// `ticket` is the message's own if it was said here; those of one channel come back in their
-    /// order. What stands where something was said already is not said again. A message for which there is no
-    /// room here is a gap for those who read the channel.
+    /// order. What stands where something was said already is not said again. A message for which
+    /// there is no room here is a gap for those who read the channel.
     ///
     /// # Errors
     /// Why the message is not said. If its channel takes no message at the moment, it has to be

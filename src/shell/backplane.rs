@@ -555,3 +555,179 @@ fn set_options(socket: &TcpStream) -> io::Result<()> {
             .with_retries(3),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use std::net::{Ipv4Addr, TcpListener};
+
+    use mio::{Events, Poll};
+
+    use crate::config::RedisUrl;
+    use crate::hub::HashKey;
+    use crate::hub::backplane::{Chance, Settings};
+
+    const NOW: Now = Now { mono: Instant::from_millis(1_000), unix_s: 0 };
+
+    /// The two lines with their backplane, on a poll.
+    struct World {
+        poll: Poll,
+        lines: Lines,
+        backplane: Backplane,
+        report: Report,
+        now: Now,
+    }
+
+    impl World {
+        fn new(url: &str) -> World {
+            let poll = Poll::new().unwrap();
+            let url = RedisUrl::parse(url).unwrap();
+            let redis = Redis { url, password: None, prefix: "elbow".into(), ca: None };
+            let lines = Lines::new(&redis, poll.registry(), 100).unwrap();
+            let settings = Settings {
+                name: "elbow".into(),
+                user: None,
+                password: None,
+                database: 0,
+                channels_max: 1,
+                message_bytes_max: 1024,
+                history: None,
+                history_bytes: 0,
+            };
+            let chance = Chance { producer: 1, jitter: 1, hash_key: HashKey([0; 16]) };
+            let backplane = Backplane::new(settings, chance, NOW.mono);
+            World { poll, lines, backplane, report: Report::default(), now: NOW }
+        }
+
+        /// A turn, which waits for 20 ms at most.
+        fn turn(&mut self) {
+            let mut events = Events::with_capacity(16);
+            self.poll.poll(&mut events, Some(Duration::from_millis(20))).unwrap();
+            for event in &events {
+                self.lines.ready(event);
+            }
+            let registry = self.poll.registry();
+            self.lines.receive(self.now, registry, &mut self.backplane, &mut self.report);
+            while self.backplane.poll_event(self.now.mono).is_some() {}
+            self.backplane.end_turn(self.now.mono);
+            self.lines.send(self.now, registry, &mut self.backplane);
+        }
+
+        /// Turns until `probe` finds what it looks for.
+        fn until<T>(&mut self, mut probe: impl FnMut(&mut World) -> Option<T>) -> T {
+            for _ in 0..500 {
+                if let Some(found) = probe(self) {
+                    return found;
+                }
+                self.turn();
+            }
+            panic!("it does not come");
+        }
+
+        fn is_up(&self, number: usize) -> bool {
+            matches!(self.lines.links[number].state, State::Up { .. })
+        }
+    }
+
+    fn listener() -> (TcpListener, u16) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (listener, port)
+    }
+
+    /// A port on which nobody listens.
+    fn closed_port() -> u16 {
+        listener().1
+    }
+
+    #[test]
+    fn both_lines_are_connected_by_name_and_carry_bytes_both_ways() {
+        let (listener, port) = listener();
+        let mut world = World::new(&format!("redis://localhost:{port}"));
+        let mut accepted = Vec::new();
+        world.until(|_| {
+            accepted.extend(listener.accept());
+            (accepted.len() == 2).then_some(())
+        });
+        let mut heard = [Vec::new(), Vec::new()];
+        world.until(|_| {
+            for ((socket, _), heard) in accepted.iter_mut().zip(&mut heard) {
+                socket.set_nonblocking(true).unwrap();
+                let mut buffer = [0; 4096];
+                if let Ok(count) = socket.read(&mut buffer) {
+                    heard.extend_from_slice(&buffer[..count]);
+                }
+            }
+            heard.iter().any(|heard| heard.starts_with(b"*")).then_some(())
+        });
+        // What is no reply of Redis ends a line, so it has arrived.
+        for (socket, _) in &mut accepted {
+            socket.write_all(b"what?\r\n").unwrap();
+        }
+        world.until(|world| (world.backplane.counts().failures >= 1).then_some(()));
+    }
+
+    #[test]
+    fn the_addresses_of_a_name_are_tried_in_turn() {
+        let (_listener, port) = listener();
+        let mut world = World::new("redis://localhost:1");
+        let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let target = world.lines.configured.clone();
+        let action = world.backplane.poll_action(NOW.mono);
+        assert_eq!(action, Some(Action::Connect(Line::Writer)));
+        let addresses = VecDeque::from([address(closed_port()), address(port)]);
+        let registry = world.poll.registry();
+        world.lines.begin(NOW, registry, &mut world.backplane, 0, target, addresses);
+        world.until(|world| world.is_up(0).then_some(()));
+    }
+
+    #[test]
+    fn who_does_not_answer_has_had_its_time() {
+        let mut world = World::new("redis://localhost:1");
+        let target = world.lines.configured.clone();
+        let action = world.backplane.poll_action(NOW.mono);
+        assert_eq!(action, Some(Action::Connect(Line::Writer)));
+        // A backlog that is full takes no connection, and says nothing.
+        let listener = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let listener = listener.unwrap();
+        listener.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let silent = listener.local_addr().unwrap().as_socket().unwrap();
+        let _filling: Vec<_> = (0..8).map(|_| TcpStream::connect(silent).unwrap()).collect();
+        let (registry, addresses) = (world.poll.registry(), VecDeque::from([silent]));
+        world.lines.begin(NOW, registry, &mut world.backplane, 0, target, addresses);
+        assert_eq!(world.lines.next(), Some(NOW.mono.plus(ATTEMPT_LIMIT)));
+        world.turn();
+        assert!(matches!(world.lines.links[0].state, State::Connecting(..)));
+        let failures = world.backplane.counts().failures;
+        world.now.mono = NOW.mono.plus(ATTEMPT_LIMIT);
+        world.until(|world| (world.backplane.counts().failures > failures).then_some(()));
+        assert!(!world.is_up(0) && world.lines.links[0].failed > 0);
+    }
+
+    #[test]
+    fn a_server_of_a_cluster_may_name_another() {
+        let target = Target::Tcp {
+            host: RedisHost::Name("redis.example".into()),
+            port: 6379,
+            is_encrypted: true,
+        };
+        for (address, host) in [
+            ("10.0.0.1:7000", "10.0.0.1:7000"),
+            ("2001:db8::1:7000", "[2001:db8::1]:7000"),
+            ("other.example:7000", "other.example:7000"),
+            (":7000", "redis.example:7000"),
+        ] {
+            let moved = target.moved(address).unwrap();
+            assert_eq!(moved.host(), host, "{address}");
+            let Target::Tcp { is_encrypted, .. } = moved else { panic!("{address}") };
+            assert!(is_encrypted);
+        }
+        for address in ["", ":", "a", "a:", "a:0", "a:65536", "a:x"] {
+            assert!(target.moved(address).is_err(), "{address}");
+        }
+        assert!(Target::Unix(Path::new("/a").into()).moved("a:1").is_err());
+    }
+}

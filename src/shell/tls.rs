@@ -1,10 +1,11 @@
 //! Encrypted connections to Redis, in builds with the feature `tls`.
 //!
-//! TLS 1.2 and 1.3 by rustls. The server must show a certificate for the name or address in the URL,
-//! by somebody whom the system trusts, or whom `--redis-ca` names; there is no way to do without.
+//! TLS 1.2 and 1.3 by rustls. The server must show a certificate for the name or address in the
+//! URL, by somebody whom the system trusts, or whom `--redis-ca` names; there is no way to do
+//! without.
 //!
-//! Deals with: certificates, handshakes, and bytes between a socket and their encrypted form. Leaves
-//! to others: connecting the socket, and what is said on it.
+//! Deals with: certificates, handshakes, and bytes between a socket and their encrypted form.
+//! Leaves to others: connecting the socket, and what is said on it.
 //!
 //! What it costs: some 100 KiB for a connection, and an allocation for each record.
 //!
