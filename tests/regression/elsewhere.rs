@@ -583,7 +583,7 @@ fn what_was_taken_is_said_also_if_whoever_said_it_was_closed_meanwhile() {
     // Who waits from now on is closed at once.
     world.say(&quiet, quiet_id, &frame(1, b"word"));
     assert!(quiet.heard().ends_with(b"backplane away"));
-    world.server.backplane_back();
+    world.server.backplane_back(world.now);
     reader.heard();
     // The last was not taken.
     assert_eq!(world.order(100).len(), said - 1);
@@ -627,7 +627,7 @@ fn a_balancer_is_told_that_the_order_is_out_of_reach() {
     world.pass(Duration::from_millis(1));
     assert_eq!(probe(&mut world, "/readyz"), ("503".to_owned(), "backplane".to_owned()));
     assert_eq!(probe(&mut world, "/healthz"), ok);
-    world.server.backplane_back();
+    world.server.backplane_back(world.now);
     assert_eq!(probe(&mut world, "/readyz"), ok);
 }
 
