@@ -216,6 +216,9 @@ fn assert_variety(tally: &Tally) {
         let seen = tally.reasons & 1 << reason as u32 != 0;
         assert!(seen, "nothing ended as {reason:?}");
     }
+    for (what, count) in ["opened late", "waited for", "lost"].into_iter().zip(tally.ordered) {
+        assert!(count > 0, "no channel was {what}");
+    }
     for (what, count) in Return::ALL.into_iter().zip(tally.returned) {
         assert!(count > 0, "nobody came back and was {what:?}");
     }

@@ -145,7 +145,12 @@ impl Hub {
     ///
     /// # Errors
     /// If those who are to be told of an earlier gap have not all gone.
-    pub fn lose(&mut self, id: ChannelId, position: Position) -> Result<(), StillParted> {
+    pub fn lose(
+        &mut self,
+        pool: &mut Pool,
+        now: Instant,
+        (id, position): (ChannelId, Position),
+    ) -> Result<(), StillParted> {
         let turn_us = self.turn_us;
         let channel = &mut self.channels[id.0 as usize];
         if channel.is_parted() {
@@ -153,6 +158,10 @@ impl Hub {
         }
         if channel.lose(position, turn_us) {
             self.active.push_back(id);
+        }
+        if self.channel(id).is_empty() {
+            // Only what was kept there was a reason for it.
+            self.end_if_over(pool, now, id);
         }
         Ok(())
     }

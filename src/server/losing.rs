@@ -81,14 +81,15 @@ impl<S: Socket> Server<S> {
         channel: ChannelId,
         position: Position,
     ) -> Result<(), StillParted> {
-        if let Err(still_parted) = self.hub.lose(channel, position) {
+        let name = self.hub.channel(channel).name().into();
+        let lost = self.hub.lose(&mut self.pool, now.mono, (channel, position));
+        if let Err(still_parted) = lost {
             if let Some(losing) = &mut self.losing {
                 (losing.hasty, losing.next) = (true, now.mono);
             }
             return Err(still_parted);
         }
         self.metrics.gaps += 1;
-        let name = self.hub.channel(channel).name().into();
         self.events.push(&mut self.pool, Event::Lost { channel: name });
         if self.hub.channel(channel).is_parted() {
             match &mut self.losing {

@@ -45,10 +45,12 @@ impl Oracle {
                 let speaker = Speaker::Person(person.number);
                 let roams = person.hearing.channels().count() > 1;
                 self.turns.spoke(now_ms, &saying.channel, speaker, roams);
-                let position = self.next_place();
+                let (position, is_here) = self.next_place();
                 let log = self.channels.get_mut(&saying.channel).expect("it was entered");
                 let Saying { args, spoken, plain, .. } = saying;
-                log.push((now_ms, self.turn), Some(&args), (spoken, position), plain);
+                if is_here {
+                    log.push((now_ms, self.turn), Some(&args), (spoken, position), plain);
+                }
             }
             Event::Lapped { channel, lag_bytes, .. } => {
                 hearing.is_lapped = true;
@@ -144,9 +146,9 @@ impl Oracle {
             | R::KeepAliveTimeout
             | R::InvalidText
             | R::CloseTimeout
-            | R::MessagesLost
-            | R::BackplaneAway
             | R::Replaced => false,
+            R::MessagesLost => hearing.parted_ms.is_some(),
+            R::BackplaneAway => self.was_away(now_ms),
         };
         let heard_ms = now_ms - hearing.heard_ms();
         let number = person.number;

@@ -177,6 +177,8 @@ pub(crate) struct Session {
     pub(crate) pings: u64,
     pub(crate) close_code: Option<Option<u16>>,
     pub(crate) is_lapped: bool,
+    /// When something of its channel was lost, behind which it is to be sent nothing.
+    pub(crate) parted_ms: Option<u64>,
     /// Its end was reported.
     pub(crate) is_over: bool,
     /// The end was judged, once everything was looked at that had been written before.

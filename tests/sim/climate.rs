@@ -202,6 +202,15 @@ pub(crate) struct Ordering {
     /// That a channel is opened late, and by how much at most.
     pub(crate) late: u64,
     pub(crate) late_ms_max: u64,
+    /// That something of a channel is lost, in a turn of ten thousand.
+    pub(crate) losses: u64,
+    /// That the order is out of reach from a turn of ten thousand on, and for how long.
+    pub(crate) absences: u64,
+    pub(crate) away_ms_min: u64,
+    pub(crate) away_ms_max: u64,
+    /// That somebody elsewhere says something in a channel that is not open here, in a turn of a
+    /// thousand.
+    pub(crate) elsewhere: u64,
 }
 
 /// Whether the order of messages is decided elsewhere, drawn apart, so that everything else of a
@@ -215,7 +224,23 @@ pub(crate) fn draw_order(seed: u64, climate: &mut Climate) {
         packed: dice.pick(&[0, 300, 900]),
         late: dice.pick(&[0, 300, 1000]),
         late_ms_max: dice.pick(&[10, 300, 1_500, 4_000]),
+        losses: dice.pick(&[0, 0, 20, 100]),
+        absences: dice.pick(&[0, 0, 10, 50]),
+        away_ms_max: dice.pick(&[500, 8_000, 60_000]),
+        away_ms_min: 1,
+        elsewhere: dice.pick(&[0, 20, 200]),
     };
+    if climate.order_ms_max.is_some() && dice.chance(200) {
+        // It goes when many are there, and for so long that those who go on speaking are closed.
+        let ordering = &mut climate.ordering;
+        (ordering.absences, ordering.losses, ordering.late) = (60, 0, 0);
+        (ordering.away_ms_min, ordering.away_ms_max) = (40_000, 60_000);
+        climate.length_ms = climate.length_ms.max(90_000);
+        let people = &mut climate.people;
+        people.clients_max = people.clients_max.max(12);
+        (people.burst, people.web) = (20, people.web.min(100));
+        people.flooders = people.flooders.max(500);
+    }
 }
 
 /// What Socket.IO members are told of a newcomer, drawn apart for the same reason.

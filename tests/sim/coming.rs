@@ -142,16 +142,18 @@ impl Oracle {
             return client.notices.push_back((at, notice));
         }
         let log = &self.channels[&session.channel];
-        let (position, payload) = match is_positioned {
+        let is_notice = is_positioned && whole.first() == Some(&b'\n');
+        let (position, payload) = match is_positioned && !is_notice {
             true => split(whole),
             false => (None, whole),
         };
         let is_it = |place: usize| {
-            let known = log.plain.get(place);
+            let known = log.plain.get(place).filter(|_| log.gaps.contains(&place) == is_notice);
             known.is_some_and(|known| known.is_text == is_text && *known.payload == *payload)
         };
         session.turn_to(log, is_it);
         let place = session.joined + session.got;
+        assert_eq!(log.gaps.contains(&place), is_notice, "message {place} of {}", session.channel);
         let expected = log.plain.get(place).expect("a message that nobody published");
         assert_eq!(is_text, expected.is_text, "message {place} of {}", session.channel);
         assert!(
@@ -162,7 +164,7 @@ impl Oracle {
             String::from_utf8_lossy(&expected.payload),
         );
         let number = log.plain_numbers[place];
-        if is_positioned {
+        if is_positioned && !is_notice {
             let known = log.past.position(session.life, number);
             assert_eq!(position, known.as_deref(), "message {place} of {}", session.channel);
         }
@@ -217,7 +219,9 @@ impl Oracle {
         let places = session.starts.iter().map(|start| start.place);
         let may_be = places.filter(|place| session.is_same(log, *place));
         let joined = may_be.max().unwrap_or(session.joined);
-        log.plain.len() - joined - session.got
+        let place = joined + session.got;
+        let head = if session.parted_ms.is_some() { log.reach(place) } else { log.plain.len() };
+        head - place
     }
 
     /// A position that some reader of a channel could know: of the life that goes on or one before,

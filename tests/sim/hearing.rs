@@ -28,6 +28,8 @@ pub(crate) struct Spoken {
     pub(crate) is_greeting: bool,
     /// There may have been no memory for it: a greeting.
     pub(crate) optional: bool,
+    /// Something is lost here, behind which nobody reads who was there.
+    pub(crate) is_gap: bool,
 }
 
 /// What was published in a channel, in order.
@@ -42,6 +44,8 @@ pub(crate) struct Log {
     /// The turns in which they were.
     pub(crate) plain_turns: Vec<u64>,
     pub(crate) spoken_turns: Vec<u64>,
+    /// Places among those of plain readers where something is lost.
+    pub(crate) gaps: BTreeSet<usize>,
 }
 
 /// An event that a client has said and that is to be published.
@@ -127,6 +131,8 @@ pub(crate) struct Hearing {
     /// Why it ended, as far as a channel was told.
     pub(crate) end: Option<CloseReason>,
     pub(crate) is_lapped: bool,
+    /// When something was lost of a channel that it was in.
+    pub(crate) parted_ms: Option<u64>,
     /// What lets the server know that it lives, and may not have been taken in yet.
     pub(crate) signs: Vec<Sign>,
     /// Events that it has said and that are to be published.
@@ -180,6 +186,24 @@ impl Log {
         }
     }
 
+    /// Something is lost of what was said, and the channel stands at `position` now.
+    pub(crate) fn lose(&mut self, (now_ms, turn): (u64, u64), position: &Rc<str>) {
+        let notice = format!("\n{{\"lost\":true,\"position\":\"{position}\"}}");
+        let payload: Rc<[u8]> = notice.into_bytes().into();
+        self.gaps.insert(self.plain.len());
+        self.plain.push(Message { is_text: true, payload });
+        self.plain_turns.push(turn);
+        let number = self.past.lose(now_ms, self.plain.len(), Rc::clone(position));
+        self.plain_numbers.push(number);
+        let spoken = Spoken::event("what is lost".into(), Vec::new());
+        self.push_spoken(turn, Spoken { is_gap: true, ..spoken });
+    }
+
+    /// Up to which place somebody is sent what there is who stands at `place`.
+    pub(crate) fn reach(&self, place: usize) -> usize {
+        self.gaps.range(place..).next().copied().unwrap_or(self.plain.len())
+    }
+
     fn push_spoken(&mut self, turn: u64, spoken: Spoken) {
         self.spoken.push(spoken);
         self.spoken_turns.push(turn);
@@ -195,7 +219,8 @@ impl Log {
     ) {
         let Some(greeting) = &climate.settings.greeting else { return };
         let text = format!("2{}{}", packet::prefix(channel), greeting.args()).into();
-        let spoken = Spoken { text, attachments: Vec::new(), is_greeting: true, optional };
+        let spoken =
+            Spoken { text, attachments: Vec::new(), is_greeting: true, optional, is_gap: false };
         self.push_spoken(turn, spoken);
     }
 }
@@ -226,12 +251,18 @@ impl Stint {
             credit -= usize::from(excused && !spoken.optional);
             !spoken.optional && !excused
         };
-        let missing = &spoken[self.place..];
+        let missing = self.owed_of(spoken);
         missing.iter().position(is_owed).unwrap_or(missing.len() - 1)
     }
 
+    /// What it is to be sent still.
+    fn owed_of<'a>(&self, spoken: &'a [Spoken]) -> &'a [Spoken] {
+        let owed = spoken[self.place..].split(|spoken| spoken.is_gap);
+        owed.into_iter().next().unwrap_or_default()
+    }
+
     fn behind(&self, spoken: &[Spoken]) -> usize {
-        let missing = &spoken[self.place..];
+        let missing = self.owed_of(spoken);
         let behind = missing.iter().filter(|spoken| !spoken.optional).count();
         let credit = if missing.iter().all(|spoken| spoken.is_greeting) { self.credit } else { 0 };
         behind.saturating_sub(credit)
@@ -240,7 +271,7 @@ impl Stint {
 
 impl Spoken {
     pub(crate) fn event(text: Rc<str>, attachments: Vec<Rc<[u8]>>) -> Spoken {
-        Spoken { text, attachments, is_greeting: false, optional: false }
+        Spoken { text, attachments, is_greeting: false, optional: false, is_gap: false }
     }
 }
 
@@ -267,6 +298,7 @@ impl Hearing {
             told_close: false,
             end: None,
             is_lapped: false,
+            parted_ms: None,
             signs: Vec::new(),
             said: 0,
             taken: 0,

@@ -27,6 +27,9 @@ use super::turns::{Speaker, Turns};
 /// How long a refusal may be under way that tells of a channel which is not open.
 const OPENING_MS: u64 = 20_000;
 
+/// How long after the order came back an end may be reported that its absence has led to.
+const CUT_OFF_MS: u64 = 8_000;
+
 /// How long an upgrade that is never finished is waited for.
 const UPGRADE_MS: u64 = 10_000;
 
@@ -92,8 +95,20 @@ pub(crate) struct Oracle {
     pub(crate) is_ordered_elsewhere: bool,
     /// When a message last waited for its place in the order: then publishers may have to.
     pub(crate) unplaced_ms: u64,
-    /// Where the messages stand that were placed, of which no event has told yet.
-    pub(crate) places: VecDeque<Rc<str>>,
+    /// Where the messages stand that were placed, of which no event has told yet, and whether they
+    /// were said to those who are here.
+    pub(crate) places: VecDeque<(Rc<str>, bool)>,
+    /// Where channels stand of which something is lost, of which no event has told yet.
+    pub(crate) lost: VecDeque<Rc<str>>,
+    pub(crate) gaps: u64,
+    /// Channels that were opened with something that was kept, and newcomers that waited in vain.
+    pub(crate) brought: u64,
+    pub(crate) unopened: u64,
+    /// When something was last lost.
+    pub(crate) lost_ms: u64,
+    /// Since when the order is out of reach, and when that last was long enough to close somebody.
+    pub(crate) away_ms: Option<u64>,
+    pub(crate) cut_off_ms: u64,
     /// When each channel was last being opened.
     pub(crate) opening_ms: BTreeMap<Box<str>, u64>,
     /// The turn that is judged.
@@ -180,6 +195,13 @@ impl Oracle {
             is_ordered_elsewhere: false,
             unplaced_ms: 0,
             places: VecDeque::new(),
+            lost: VecDeque::new(),
+            gaps: 0,
+            brought: 0,
+            unopened: 0,
+            lost_ms: 0,
+            away_ms: None,
+            cut_off_ms: 0,
             opening_ms: BTreeMap::new(),
             turn: 0,
             addresses: BTreeMap::new(),
@@ -286,6 +308,7 @@ impl Oracle {
                 return Some(Later::Stray { client, reason: *reason, duration_ms });
             }
             Event::Refused { client, why } => {
+                self.unopened += u64::from(why.starts_with("whoever decides"));
                 self.refused(now_ms, climate, why, of(client), clients, people);
             }
             Event::Denied { client, .. } => {
@@ -295,7 +318,7 @@ impl Oracle {
                 let client = of(&access.client);
                 self.line(now_ms, climate, &mut clients[client], people, access);
             }
-            Event::Lost { channel } => panic!("messages of {channel} are lost"),
+            Event::Lost { channel } => self.lose(now_ms, channel, clients, people),
             Event::Endpoint { .. } => panic!("no header names an endpoint"),
             Event::Dropped { events } => panic!("{events} events found no room"),
             Event::Drained => self.drained(),
@@ -337,11 +360,40 @@ impl Oracle {
         }
     }
 
-    /// Where the next message stands of which an event tells, if that is decided elsewhere.
-    pub(crate) fn next_place(&mut self) -> Option<Rc<str>> {
+    /// Where the next message stands of which an event tells, if that is decided elsewhere, and
+    /// whether it is said to those who are here.
+    pub(crate) fn next_place(&mut self) -> (Option<Rc<str>>, bool) {
         let place = self.places.pop_front();
         assert_eq!(place.is_some(), self.is_ordered_elsewhere, "it has its place");
-        place
+        match place {
+            Some((position, is_here)) => (Some(position), is_here),
+            None => (None, true),
+        }
+    }
+
+    /// Something of what was said in a channel is lost.
+    fn lose(&mut self, now_ms: u64, channel: &str, clients: &mut [Client], people: &mut [Person]) {
+        self.gaps += 1;
+        self.lost_ms = now_ms;
+        let position = self.lost.pop_front().expect("nothing is lost that was not");
+        let log = self.channels.get_mut(channel).expect("it is open");
+        log.lose((now_ms, self.turn), &position);
+        let plain = clients.iter_mut().filter(|client| !client.is_positioned);
+        let sessions = plain.filter_map(|client| client.session.as_mut());
+        let is_here = |session: &&mut Session| *session.channel == *channel && !session.is_over;
+        for session in sessions.filter(is_here) {
+            session.parted_ms.get_or_insert(now_ms);
+        }
+        for person in people {
+            if person.hearing.channels().any(|other| other == channel) {
+                person.hearing.parted_ms.get_or_insert(now_ms);
+            }
+        }
+    }
+
+    /// Whether somebody may have been closed because the order was out of reach.
+    pub(crate) fn was_away(&self, now_ms: u64) -> bool {
+        self.cut_off_ms + CUT_OFF_MS >= now_ms && self.cut_off_ms > 0
     }
 
     /// Whether somebody may have waited in vain for a channel to be opened.
@@ -379,6 +431,7 @@ impl Oracle {
             pings: 0,
             close_code: None,
             is_lapped: false,
+            parted_ms: None,
             is_over: false,
             is_closed: false,
         });
@@ -387,7 +440,7 @@ impl Oracle {
     fn message(&mut self, now_ms: u64, climate: &Climate, client: &mut Client, text: &str) {
         assert!(!is_swollen(climate, client, 1), "#{} was heard with too much", client.number);
         self.published += 1;
-        let position = self.next_place();
+        let (position, is_here) = self.next_place();
         let message = client.sent.pop_front().expect("somebody sent it");
         if message.is_text {
             assert_eq!(text.as_bytes(), cut_bytes(&message.payload), "what was sent, in order");
@@ -403,7 +456,9 @@ impl Oracle {
         self.turns.spoke(now_ms, &session.channel, Speaker::Client(client.number), false);
         let log = self.channels.get_mut(&session.channel).expect("it was joined");
         let spoken = spoken(&session.channel, &message);
-        log.push((now_ms, self.turn), None, (spoken, position), Some(message));
+        if is_here {
+            log.push((now_ms, self.turn), None, (spoken, position), Some(message));
+        }
         // What has its place elsewhere may come behind the close frame.
         if !is_late {
             session.own_behind = log.plain.len();
@@ -755,6 +810,8 @@ impl Oracle {
             (CloseReason::TooSlow, 1008),
             (CloseReason::MessageTooBig, 1009),
             (CloseReason::NoMemory, 1013),
+            (CloseReason::MessagesLost, 1012),
+            (CloseReason::BackplaneAway, 1013),
             (CloseReason::GoingAway, 1001),
         ];
         let code = if reason == CloseReason::ClosedByClient {
@@ -863,7 +920,10 @@ impl Oracle {
                 client.reasons.allows(reason) || is_swollen(climate, client, looked_at)
             }
             R::CloseTimeout => client.is_socket && accepted_ms >= UPGRADE_MS,
-            R::MessagesLost | R::BackplaneAway => false,
+            R::MessagesLost => {
+                client.session.as_ref().is_some_and(|session| session.parted_ms.is_some())
+            }
+            R::BackplaneAway => self.was_away(now_ms),
         }
     }
 
@@ -912,7 +972,7 @@ fn said_close(client: &mut Client, code: Option<u16>) {
 }
 
 /// How Socket.IO clients get what a plain one says.
-fn spoken(channel: &str, message: &Message) -> Spoken {
+pub(crate) fn spoken(channel: &str, message: &Message) -> Spoken {
     let space = packet::prefix(channel);
     if message.is_text {
         let text = core::str::from_utf8(&message.payload).expect("text is UTF-8");

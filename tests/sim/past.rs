@@ -55,6 +55,13 @@ struct Word {
     behind: usize,
 }
 
+impl Word {
+    /// Whether it stands for what is lost.
+    fn is_gap(&self) -> bool {
+        self.kept_bytes == u64::MAX
+    }
+}
+
 /// A life of a channel.
 #[derive(Debug)]
 struct Life {
@@ -130,6 +137,7 @@ impl Life {
             limits.history.is_none_or(|history| word.at_ms + history.age.as_millis() <= now_ms)
         };
         let brought = &self.words[self.unopened() as usize..];
+        let brought = brought.split(Word::is_gap).next_back().unwrap_or_default();
         self.members == 0 && brought.last().is_none_or(is_too_old)
     }
 
@@ -186,9 +194,10 @@ impl Life {
         if let Some((number, begin)) = &self.base {
             let brought = self.words[*number as usize..].iter();
             let is_it = |word: &Word| word.position.as_deref() == Some(position);
-            let place = brought.map(is_it).position(|is_it| is_it);
+            // What was lost may have stood there as well.
+            let place = brought.map(is_it).rposition(|is_it| is_it);
             let begun = (**begin == *position).then_some(*number);
-            return begun.or_else(|| place.map(|place| number + 1 + place as u64));
+            return place.map(|place| number + 1 + place as u64).or(begun);
         }
         let text = position.strip_prefix(&**self.epoch.as_ref()?)?.strip_prefix('.')?;
         let number: u64 = text.parse().ok()?;
@@ -217,6 +226,17 @@ impl Past {
             assert!(life.is_over(now_ms, limits), "somebody is there, or something is kept");
         }
         self.is_alive = false;
+    }
+
+    /// Something of what was said is lost: where it stands now, and the place behind that in the
+    /// log.
+    pub(crate) fn lose(&mut self, at_ms: u64, behind: usize, position: Rc<str>) -> u64 {
+        let life = self.lives.last_mut().expect("it is open");
+        // Nothing of before fits in together with that.
+        let (kept_bytes, plain_bytes) = (u64::MAX, None);
+        let position = Some(position);
+        life.words.push(Word { position, at_ms, kept_bytes, plain_bytes, behind });
+        life.newest()
     }
 
     /// Somebody has come, who would find the log of what plain readers get with so many messages.
@@ -351,6 +371,7 @@ impl Past {
         let life = self.life().filter(|life| life.members == 0)?;
         let kept_until = |word: &Word| Some(word.at_ms + limits.history?.age.as_millis());
         let brought = &life.words[life.unopened() as usize..];
+        let brought = brought.split(Word::is_gap).next_back().unwrap_or_default();
         let over_ms = brought.last().and_then(kept_until);
         match life.base {
             None => over_ms,

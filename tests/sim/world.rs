@@ -36,10 +36,10 @@ use elbow::time::{Duration, Instant, Now};
 
 use super::attack::{self, Attack};
 use super::authority::{Authority, Placed};
-use super::client::{Client, Page, Scene};
+use super::client::{Client, Message, Page, Scene};
 use super::climate::{self, Climate, Dice};
-use super::due::{FAREWELL_MS, RESTLESS_TURNS_MAX, WAKING_MS, wakeups_max};
-use super::oracle::{Oracle, Return, file};
+use super::due::{FAREWELL_MS, RESTLESS_TURNS_MAX, TICKS_MS, WAKING_MS, wakeups_max};
+use super::oracle::{Oracle, Return, file, spoken};
 use super::person::Person;
 use super::socket::{FakeSocket, Link, Net};
 use super::wish::Wish;
@@ -51,6 +51,8 @@ const CONNECTIONS_MAX: usize = 1000;
 /// How long a loop that had no descriptor for a newcomer waits before it accepts again, as the
 /// shell does.
 const ACCEPT_AGAIN_MS: u64 = 1000;
+/// How long the order is out of reach before publishers are closed that wait for it.
+const AWAY_MS: u64 = 30_000;
 /// Acts of leaving come within so long after the calm.
 const LEAVING_MS: u64 = 3000;
 /// A deadline that was due so many turns ago has been served: 64 are, in each.
@@ -91,6 +93,9 @@ pub(crate) struct Outcome {
     pub(crate) attacked: [u64; Attack::ALL.len()],
     /// Clients that wanted what was said before they came, by what became of their wish.
     pub(crate) returned: [u64; Return::ALL.len()],
+    /// Where the order is decided elsewhere: channels that were opened with something that was kept,
+    /// newcomers that waited for one in vain, and gaps.
+    pub(crate) ordered: [u64; 3],
     /// Ends by reason.
     pub(crate) reasons: u32,
     /// Of every byte written and of every event.
@@ -125,6 +130,8 @@ pub(crate) struct World {
     authority: Option<Authority>,
     /// Where the first of those stands, if it has its place already.
     placed: Option<Position>,
+    /// A channel of which something is lost, and where it stands, before that was told.
+    losing: Option<(Box<str>, Position)>,
     /// The first of those is there, and its channel takes no message.
     held: bool,
     oracle: Oracle,
@@ -190,6 +197,7 @@ impl World {
             underway: VecDeque::new(),
             authority: None,
             placed: None,
+            losing: None,
             held: false,
             quiet: false,
             pending: false,
@@ -272,7 +280,11 @@ impl World {
             assert!(self.turns < turns_max, "it does not come to rest");
             self.turn(until_ms);
             let is_opening = self.authority.as_ref().is_some_and(|it| it.next_ms().is_some());
-            if !self.underway.is_empty() || is_opening {
+            // A round that tells of what is lost may be followed by another.
+            let drain_ms = self.climate.settings.limits.drain.as_millis();
+            let is_told = self.oracle.gaps == 0
+                || self.now_ms() > self.oracle.lost_ms + 2 * (drain_ms + TICKS_MS);
+            if !self.underway.is_empty() || is_opening || !is_told {
                 // What waits for its place is still to be said.
                 until_ms = self.now_ms() + calm_ms;
             }
@@ -390,6 +402,7 @@ impl World {
             upgrades: self.people.iter().filter(|p| p.has_upgraded()).count() as u64,
             attacked: self.attacked(),
             returned: self.oracle.returned,
+            ordered: [self.oracle.brought, self.oracle.unopened, self.oracle.gaps],
             reasons,
             hash: hash.finish(),
         }
@@ -402,6 +415,8 @@ impl World {
         let began_ms = self.now_ms();
         let work_before = self.work();
         self.open_channels();
+        self.say_elsewhere();
+        self.lose_now_and_then();
         self.besiege();
         self.happen();
         self.deliver();
@@ -504,6 +519,7 @@ impl World {
 
     /// Brings back what is still on its way when nobody is left to hear it.
     fn place_the_rest(&mut self) {
+        self.tell_loss();
         self.send_for_order();
         while let Some((_, ticket, envelope)) = self.underway.pop_front() {
             let placed = self.give_place(ticket, &envelope);
@@ -546,10 +562,19 @@ impl World {
         let channel = envelope::channel_of(envelope).expect("the server's own envelope");
         let position =
             *self.placed.get_or_insert_with(|| authority.place(now_ms, channel, envelope));
+        let gaps = self.server.metrics().gaps;
         let placed = self.server.place(now(now_ms), Some(ticket), position, envelope);
         if placed.is_ok() {
             self.placed = None;
-            self.oracle.places.push_back(position.to_string().into());
+            let text: Rc<str> = position.to_string().into();
+            let is_here = self.server.metrics().gaps == gaps;
+            if !is_here {
+                assert!(self.oracle.scarce, "there was room for it");
+                // The others have heard it, and whoever opens the channel next need not.
+                authority.forget(channel);
+                self.oracle.lost.push_back(Rc::clone(&text));
+            }
+            self.oracle.places.push_back((text, is_here));
         }
         placed
     }
@@ -560,7 +585,7 @@ impl World {
         let Some(authority) = &mut self.authority else { return };
         while let Some(channel) = authority.next_opened(now_ms) {
             let stream = authority.stream(&channel);
-            let newest = stream.last().map_or(Position::STREAM_START, |placed| placed.position);
+            let newest = authority.end(&channel);
             let history = self.climate.settings.limits.history;
             let is_young = |placed: &&Placed| {
                 history.is_some_and(|history| placed.at_ms + history.age.as_millis() > now_ms)
@@ -576,10 +601,61 @@ impl World {
             let begin = before.unwrap_or(Some(newest)).unwrap_or(Position::STREAM_START);
             self.server.opened(now(now_ms), &channel, newest);
             self.server.check();
+            self.oracle.brought += u64::from(brought > 0);
             let log = self.oracle.channels.entry(channel).or_default();
             let begin = begin.to_string().into();
             log.past.open(now_ms, log.plain.len(), brought as u64, begin);
         }
+    }
+
+    /// Somebody elsewhere says something in a channel that nobody reads here.
+    fn say_elsewhere(&mut self) {
+        let now_ms = self.now_ms();
+        let Some(authority) = self.authority.as_mut().filter(|_| !self.quiet) else { return };
+        let said = authority.says_elsewhere(self.climate.people.channels);
+        let Some((number, text)) = said else { return };
+        let channel = self.climate.channel(number);
+        let log = self.oracle.channels.entry(channel.as_str().into()).or_default();
+        if log.past.is_alive() {
+            return;
+        }
+        let mut envelope = Vec::new();
+        let message = elbow::hub::Message::Text(text.as_bytes());
+        envelope::encode(&channel, &message, &mut envelope);
+        let position = authority.place(now_ms, &channel, &envelope).to_string().into();
+        let message = Message { is_text: true, payload: text.into_bytes().into() };
+        let spoken = spoken(&channel, &message);
+        log.push((now_ms, self.turns), None, (spoken, Some(position)), Some(message));
+    }
+
+    /// Something of a channel is lost now and then, and the order is out of reach.
+    fn lose_now_and_then(&mut self) {
+        let now_ms = self.now_ms();
+        let Some(authority) = &mut self.authority else { return };
+        if authority.comes_back(now_ms) || (self.quiet && authority.away_until_ms.take().is_some())
+        {
+            self.server.backplane_back();
+            self.oracle.away_ms = None;
+        } else if !self.quiet && authority.goes_now_and_then(now_ms) {
+            self.server.backplane_away(now(now_ms));
+            self.oracle.away_ms = Some(now_ms);
+        }
+        if self.losing.is_none() && self.placed.is_none() && !self.quiet {
+            self.losing = authority.lose_now_and_then(now_ms);
+        }
+        self.tell_loss();
+    }
+
+    /// Tells what is lost, unless the channel has to be waited for.
+    fn tell_loss(&mut self) {
+        let Some((channel, position)) = self.losing.take() else { return };
+        let gaps = self.server.metrics().gaps;
+        if self.server.lost(now(self.now_ms()), &channel, position).is_err() {
+            self.losing = Some((channel, position));
+        } else if self.server.metrics().gaps > gaps {
+            self.oracle.lost.push_back(position.to_string().into());
+        }
+        self.server.check();
     }
 
     /// Asks for channels that somebody waits for, and hears of those that nobody reads any more.
@@ -596,6 +672,10 @@ impl World {
         while let Some(channel) = self.server.poll_opening() {
             authority.ask(now_ms, channel);
         }
+        let away_ms = self.oracle.away_ms;
+        if away_ms.is_some_and(|since_ms| since_ms + AWAY_MS <= now_ms) {
+            self.oracle.cut_off_ms = now_ms;
+        }
         for channel in authority.asked() {
             self.oracle.opening_ms.insert(channel.into(), now_ms);
             self.oracle.unplaced_ms = now_ms;
@@ -609,8 +689,9 @@ impl World {
         if !self.underway.is_empty() {
             self.oracle.unplaced_ms = self.now_ms();
         }
+        let is_away = self.authority.as_ref().is_some_and(|it| it.away_until_ms.is_some());
         while let Some((at_ms, ticket, envelope)) = self.underway.pop_front() {
-            let is_there = at_ms <= self.now_ms();
+            let is_there = at_ms <= self.now_ms() && !is_away && self.losing.is_none();
             let placed = is_there.then(|| self.give_place(ticket, &envelope));
             match placed {
                 // What a place has led to is over when the call is.
@@ -689,7 +770,9 @@ impl World {
             let agenda = self.agenda.peek().map(|Reverse((at_ms, ..))| *at_ms);
             let deadline = self.server.poll_timeout().map(Instant::as_millis);
             let accepting = self.next_in_backlog().map(|_| self.accept_again_ms);
-            let ordered = self.underway.front().filter(|_| !self.held).map(|(at_ms, ..)| *at_ms);
+            let is_away = self.authority.as_ref().is_some_and(|it| it.away_until_ms.is_some());
+            let waits = self.held || is_away || self.losing.is_some();
+            let ordered = self.underway.front().filter(|_| !waits).map(|(at_ms, ..)| *at_ms);
             let opened = self.authority.as_ref().and_then(Authority::next_ms);
             let wake = [agenda, deadline, accepting, ordered, opened].into_iter().flatten().min();
             next_ms = next_ms.max(wake.unwrap_or(u64::MAX).min(until_ms));
