@@ -724,16 +724,6 @@ impl Channel {
         })
     }
 
-    /// Whether any publisher is not read.
-    pub(super) fn has_any_paused(&self) -> bool {
-        self.paused.iter().any(|list| !list.is_empty())
-    }
-
-    /// Takes a publisher off the lists of those that are not read.
-    pub(super) fn next_paused(&mut self) -> Option<ConnId> {
-        self.paused.iter_mut().find_map(Vec::pop)
-    }
-
     /// Whether a publisher is among those that are not read. For checks.
     pub fn has_paused(&self, publisher: ConnId) -> bool {
         self.paused.iter().flatten().any(|paused| *paused == publisher)

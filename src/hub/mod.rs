@@ -161,6 +161,8 @@ pub enum PublishError {
     TooBig,
     /// The pool had no buffer in which to encode the record.
     NoMemory,
+    /// Whoever decides the order of messages has been out of reach for too long.
+    Away,
 }
 
 impl PublishError {
@@ -169,6 +171,7 @@ impl PublishError {
         match self {
             PublishError::TooBig => CloseReason::MessageTooBig,
             PublishError::NoMemory => CloseReason::NoMemory,
+            PublishError::Away => CloseReason::BackplaneAway,
         }
     }
 }
@@ -694,16 +697,6 @@ impl Hub {
         let others = self.channels.iter().filter(|(_, channel)| !channel.is_default());
         let rings: usize = others.map(|(_, channel)| channel.rings()).sum();
         rings as u64 * self.feed_cost_bytes
-    }
-
-    /// Whether any publisher waits because all channels hold theirs back.
-    pub fn has_any_paused(&self) -> bool {
-        self.closed && self.channels.iter().any(|(_, channel)| channel.has_any_paused())
-    }
-
-    /// Takes a publisher that waits off the list of its channel.
-    pub fn next_paused(&mut self) -> Option<ConnId> {
-        self.channels.iter_mut().find_map(|(_, channel)| channel.next_paused())
     }
 
     /// Whether a publisher stands in the list of any channel. For checks.

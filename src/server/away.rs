@@ -2,14 +2,14 @@
 //! the balancer is told.
 //!
 //! Readers stay, and are pinged. What is said is taken for as long as there is room for what waits;
-//! then publishers are not read. Those are closed that wait beyond [`AWAY_LIMIT`], so that their
-//! clients may try another instance; what was taken of them is still said when that is possible.
+//! then publishers are not read. Beyond [`AWAY_LIMIT`] they are read again, and closed with what
+//! they say, so that their clients may try another instance; what was taken of them is still said
+//! when that is possible.
+//!
+//! The surprise: nobody knows who is a publisher before it is read. What waits in a socket may be
+//! the answer to a ping, by somebody who only listens and is to stay.
 
 use super::{Server, Socket};
-use crate::id::ConnId;
-use crate::limits;
-use crate::outbound::CloseFrame;
-use crate::reason::{CloseReason, Farewell};
 use crate::time::{Duration, Instant, Now};
 
 /// How long whoever decides the order may be out of reach before the balancer is told not to send
@@ -30,7 +30,12 @@ impl<S: Socket> Server<S> {
 
     /// Whoever decides the order can be reached again. Returns how long that was not so.
     pub fn backplane_back(&mut self, now: Now) -> Duration {
-        let since = self.elsewhere.as_mut().and_then(|elsewhere| elsewhere.away_since.take());
+        let Some(elsewhere) = &mut self.elsewhere else { return Duration::ZERO };
+        let since = elsewhere.away_since.take();
+        // What was taken before still waits.
+        if core::mem::take(&mut elsewhere.is_refusing) && elsewhere.has_filled(1) {
+            self.close_channels(true);
+        }
         since.map_or(Duration::ZERO, |since| now.mono.since(since))
     }
 
@@ -45,39 +50,29 @@ impl<S: Socket> Server<S> {
         self.away_since().is_some_and(|since| since.plus(UNREADY_LIMIT) <= now.mono)
     }
 
-    /// When publishers are closed that wait; `None` if none waits for whoever decides the order.
+    /// When those who wait to be heard are told that nobody will be; `None` if nobody waits.
     pub(super) fn next_give_up(&self) -> Option<Instant> {
-        let since = self.away_since().filter(|_| self.hub.has_any_paused())?;
+        let since = self.away_since().filter(|_| self.hub.is_closed())?;
         Some(since.plus(AWAY_LIMIT))
     }
 
-    /// Closes publishers that wait for whoever decides the order, if their time is over.
+    /// Reads publishers again that wait for whoever decides the order, if their time is over: what
+    /// they say is refused from now on, and they are closed for it.
     ///
-    /// Work: at most [`limits::SENDS_PER_TURN`] of them.
+    /// Work: a look at each that waits.
     pub(super) fn give_publishers_up(&mut self, now: Now) {
         if self.next_give_up().is_none_or(|at| at > now.mono) {
             return;
         }
-        for _ in 0..limits::SENDS_PER_TURN {
-            let Some(id) = self.hub.next_paused() else { return };
-            if self.connections.lives(id) {
-                self.connections.unpause(id.slot);
-                self.give_publisher_up(now, id);
-                // What it has to say is discarded, and its end is looked for.
-                self.connections.read_soon(id.slot);
-            }
+        if let Some(elsewhere) = &mut self.elsewhere {
+            elsewhere.is_refusing = true;
         }
+        self.close_channels(false);
     }
 
-    fn give_publisher_up(&mut self, now: Now, id: ConnId) {
-        let reason = CloseReason::BackplaneAway;
-        let conn = self.connections.conn(id.slot);
-        match conn.session() {
-            Some(session) => self.close_session(now, session, reason, Farewell::Close),
-            None if conn.is_open() => {
-                self.close(now, id.slot, CloseFrame::Reason(reason), reason);
-            }
-            None => {}
-        }
+    /// Holds the publishers of all channels back, or does so no longer.
+    fn close_channels(&mut self, closed: bool) {
+        let connections = &mut self.connections;
+        self.hub.close(closed, |id| connections.resume(id));
     }
 }

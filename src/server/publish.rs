@@ -121,6 +121,8 @@ pub(super) struct Elsewhere {
     handed_greeting: Option<BufferId>,
     /// Since when whoever decides the order has been out of reach.
     pub(super) away_since: Option<Instant>,
+    /// Whether that has been so for too long, so that nothing more is taken.
+    pub(super) is_refusing: bool,
 }
 
 impl Elsewhere {
@@ -132,7 +134,7 @@ impl Elsewhere {
 
     /// Whether so many waiting messages are enough, if `parts` of them were as many as there may
     /// be.
-    fn has_filled(&self, parts: u64) -> bool {
+    pub(super) fn has_filled(&self, parts: u64) -> bool {
         self.waiting.len() as u64 * parts >= DEFERRED_MAX as u64
             || self.bytes * parts >= self.bytes_max
     }
@@ -206,6 +208,7 @@ impl<S: Socket> Server<S> {
                 greetings: VecDeque::with_capacity(GREETINGS_MAX),
                 handed_greeting: None,
                 away_since: None,
+                is_refusing: false,
             });
         }
         true
@@ -344,6 +347,9 @@ impl<S: Socket> Server<S> {
         };
         self.reading.spoke = true;
         if let Some(elsewhere) = &mut self.elsewhere {
+            if elsewhere.is_refusing {
+                return Outcome::Refused(PublishError::Away);
+            }
             if !self.hub.fits(channel, message) {
                 return Outcome::Refused(PublishError::TooBig);
             }

@@ -573,6 +573,8 @@ fn what_was_taken_is_said_also_if_whoever_said_it_was_closed_meanwhile() {
     assert!(heard(&late).starts_with("HTTP/1.1 101 "));
     world.pass(Duration::from_millis(27_500));
     assert_eq!(quiet.heard(), [0x89, 0], "it is pinged");
+    // Its answer waits behind what others have to say, which does not make it a publisher.
+    world.say(&quiet, quiet_id, &frame(10, b""));
     assert_eq!(world.closed(CloseReason::BackplaneAway), 0);
     plain.heard();
     world.pass(Duration::from_millis(600));
