@@ -90,6 +90,9 @@ impl Oracle {
             | Event::Refused { .. }
             | Event::Denied { .. }
             | Event::Lost { .. }
+            | Event::OrderAway
+            | Event::OrderBack { .. }
+            | Event::OrderTrouble(_)
             | Event::Dropped { .. }
             | Event::Drained => unreachable!("the caller has looked"),
         }

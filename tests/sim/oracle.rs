@@ -320,6 +320,9 @@ impl Oracle {
             }
             Event::Lost { channel } => self.lose(now_ms, channel, clients, people),
             Event::Endpoint { .. } => panic!("no header names an endpoint"),
+            Event::OrderAway | Event::OrderBack { .. } | Event::OrderTrouble(_) => {
+                panic!("nobody has a Redis here")
+            }
             Event::Dropped { events } => panic!("{events} events found no room"),
             Event::Drained => self.drained(),
         }

@@ -634,7 +634,7 @@ impl World {
         let Some(authority) = &mut self.authority else { return };
         if authority.comes_back(now_ms) || (self.quiet && authority.away_until_ms.take().is_some())
         {
-            self.server.backplane_back();
+            self.server.backplane_back(now(now_ms));
             self.oracle.away_ms = None;
         } else if !self.quiet && authority.goes_now_and_then(now_ms) {
             self.server.backplane_away(now(now_ms));
