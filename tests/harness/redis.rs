@@ -290,9 +290,7 @@ impl Redis {
             Refusal::OutOfMemory => {
                 (adds, "OOM command not allowed when used memory > 'maxmemory'.")
             }
-            Refusal::ReadOnly => {
-                (writes, "READONLY You can't write against a read only replica.")
-            }
+            Refusal::ReadOnly => (writes, "READONLY You can't write against a read only replica."),
             Refusal::CannotSave => (writes, "MISCONF Redis is configured to save RDB snapshots"),
             Refusal::Loading => (true, "LOADING Redis is loading the dataset in memory"),
         };
