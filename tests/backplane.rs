@@ -6,11 +6,11 @@
 //! answered once, in order.
 //!
 //! Method: a seed draws a climate and then every event. Two or three backplanes are driven as a
-//! server and a shell would drive them, each over two lines whose bytes are cut, delayed and lost;
-//! between them is a model of Redis (`harness/redis.rs`) that loses replies, carries out late what
-//! a dead connection has sent, forgets, refuses, stalls, and is left behind by a failover. An oracle
-//! knows all that was ever added, and judges each event. At the end nothing goes wrong any more,
-//! and everything must come to rest.
+//! server and a shell would drive them, each over two lines whose bytes are cut, delayed and lost.
+//! Between them is a model of Redis (`tests/harness/redis.rs`) that loses replies, carries out late
+//! what a dead connection has sent, forgets, refuses, stalls, and fails over to what it was. An
+//! oracle knows all that was ever added, and judges each event. At the end nothing goes wrong any
+//! more, and everything must come to rest.
 //!
 //! ```text
 //! cargo test --test backplane                                 300 seeds

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Small breakages of the server, each of which the simulation must notice.
+# Small breakages of the server, each of which the simulation must notice: that of whole servers, or
+# that of backplanes (tests/backplane.rs).
 #
 # Works on copies in cargo's target folder; the tree is not touched, and may change meanwhile. A
 # mutant is one line of src changed by sed, wherever that line stands by now; one that is not found,
@@ -29,8 +30,9 @@ export CARGO_PROFILE_SWEEP_OPT_LEVEL=1 CARGO_PROFILE_SWEEP_DEBUG=0 CARGO_INCREME
 # A backtrace for each failing seed tells nothing here.
 export CARGO_TARGET_DIR="$target" RUST_BACKTRACE=0 SEEDS="$seeds" LINES=1
 
-# mutant NAME SED-EXPRESSION
+# mutant NAME SED-EXPRESSION [TEST]: TEST is the simulation that must fail, sim if not said.
 mutant() {
+  test=${3:-sim}
   case $1 in *"$only"*) ;; *) return ;; esac
   all=$((all + 1))
   rm -rf "$copy"
@@ -53,13 +55,13 @@ mutant() {
     return
   fi
   cd "$copy"
-  if ! cargo test --profile sweep --test sim --no-run >"$log" 2>&1; then
+  if ! cargo test --profile sweep --test "$test" --no-run >"$log" 2>&1; then
     cat "$log"
     echo "$1: does not build"
     exit 1
   fi
   status=0
-  timeout 300 cargo test --profile sweep --test sim whatever_happens >"$log" 2>&1 || status=$?
+  timeout 300 cargo test --profile sweep --test "$test" whatever_happens >"$log" 2>&1 || status=$?
   cd "$target"
   if [ "$status" -eq 0 ]; then
     echo "SURVIVED  $1"
@@ -253,6 +255,49 @@ mutant "history: a share without end" \
 # A proxy is charged with what all behind it are sent.
 mutant "history: proxies have a share" \
   's/if bytes == 0 || holder.is_proxy || self/if bytes == 0 || self/'
+
+# That Redis has taken a message counts as its place.
+mutant "backplane: placed before it is read back" \
+  's/sent.stage = Stage::Taken(now);/{ sent.placed = sent.count - 1; self.finish_sent(slot); }/' backplane
+# A reader goes on with whatever comes next.
+mutant "backplane: the last by then" \
+  's/resp::bulk(channel.last.entry.text().as_bytes(), out);/resp::bulk(b"$", out);/' backplane
+# Messages that were sent twice are said twice.
+mutant "backplane: nothing is known of producers" \
+  's/if seen.is_some_and(|known| number <= known.seen) {/if seen.is_some_and(|_| false) {/' backplane
+# What is said now goes out before what has to be sent again.
+mutant "backplane: sent again in another order" \
+  's/let sent = match channel.sent {/let sent = match channel.sent.filter(|_| channel.waiting.is_empty()) {/' backplane
+# Nothing is sent again: what was under way when a line broke is forgotten.
+mutant "backplane: not sent again" \
+  's/sent.stage = Stage::Unsent;/sent.stage = Stage::Owed;/' backplane
+# A gap is found, and nobody is told.
+mutant "backplane: a gap that is kept silent" \
+  's/channel.gap = channel.gap.or(is_missed.then_some(gap));/let _ = (gap, is_missed);/' backplane
+# On a new connection nobody asks whether the last entry is still there.
+mutant "backplane: a new connection believed" \
+  's/Phase::Forward { .. } | Phase::Open => self.is_doubtful = true,/Phase::Forward { .. } | Phase::Open => self.is_doubtful = false,/' backplane
+# A history that was exchanged between two questions is not found.
+mutant "backplane: an older entry not asked for" \
+  's/(was_read && self.since_mark < MARK_ENTRIES_MAX).then_some(self.mark)/(was_read \&\& self.since_mark > MARK_ENTRIES_MAX).then_some(self.mark)/' backplane
+# A reader at a server that nobody writes to is kept.
+mutant "backplane: a deaf reader kept" \
+  's/if self.reader.own_last < self.reader.expected {/if false {/' backplane
+# A line that says nothing is kept.
+mutant "backplane: a silent line kept" \
+  's/State::Up { .. } if self.silent_at <= now => Some/State::Up { .. } if self.silent_at < Instant::default() => Some/' backplane
+# An event that cannot be used at the moment is gone.
+mutant "backplane: nothing is held" \
+  's/^        self.again = self.pending.is_some();/        self.again = false;/' backplane
+# Repeats are said again.
+mutant "backplane: keys are not looked at" \
+  's/Some(known) => Verdict::Repeat(known.first),/Some(_) => Verdict::New,/' backplane
+# Whoever opens a channel between a message and its repeat takes the repeat for the first.
+mutant "backplane: a repeat is no sight of its key" \
+  's/if is_fresh { Key { seen_ms, at, ..known } } else { new };/if is_fresh { known } else { new };/' backplane
+# Whoever opens a channel knows nothing of what was said before.
+mutant "backplane: nothing is read back" \
+  's/if is_remembered || self.replays {/if self.entries == 1 || self.replays {/' backplane
 
 echo "$caught of $all caught"
 [ "$caught" -eq "$all" ]

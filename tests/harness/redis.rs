@@ -286,19 +286,15 @@ impl Redis {
     fn refusal_of(&self, command: &[u8]) -> Option<&'static str> {
         let adds = command == b"XADD";
         let writes = adds || command == b"EXPIRE";
-        match self.refusal? {
-            Refusal::OutOfMemory if adds => {
-                Some("OOM command not allowed when used memory > 'maxmemory'.")
+        let (concerned, text) = match self.refusal? {
+            Refusal::OutOfMemory => {
+                (adds, "OOM command not allowed when used memory > 'maxmemory'.")
             }
-            Refusal::ReadOnly if writes => {
-                Some("READONLY You can't write against a read only replica.")
-            }
-            Refusal::CannotSave if writes => {
-                Some("MISCONF Redis is configured to save RDB snapshots")
-            }
-            Refusal::Loading => Some("LOADING Redis is loading the dataset in memory"),
-            _ => None,
-        }
+            Refusal::ReadOnly => (writes, "READONLY You can't write against a read only replica."),
+            Refusal::CannotSave => (writes, "MISCONF Redis is configured to save RDB snapshots"),
+            Refusal::Loading => (true, "LOADING Redis is loading the dataset in memory"),
+        };
+        concerned.then_some(text)
     }
 
     fn add(&mut self, key: &[u8], rest: &[&[u8]]) -> Vec<u8> {

@@ -296,7 +296,7 @@ impl Channel {
         (was_read && self.since_mark < MARK_ENTRIES_MAX).then_some(self.mark)
     }
 
-    /// It is asked now whether the last entry is still there.
+    /// Notes that it is asked now whether the last entry is still there.
     pub(super) fn begin_test(&mut self, now: Instant) {
         self.tested_at = now;
         self.is_doubtful = false;

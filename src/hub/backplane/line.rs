@@ -23,7 +23,8 @@ use crate::wire::resp::{Decoder, Error, Token};
 /// How long a connection may take to be made.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
 
-/// How long a line may say nothing that owes a reply. The reader asks for one at least every second.
+/// How long a line may say nothing that owes a reply. The reader asks for one at least every
+/// second.
 const SILENCE_LIMIT: Duration = Duration::from_millis(2500);
 
 /// The wait before the second try in a row, in milliseconds; each further one takes twice as long.

@@ -4,7 +4,7 @@
 //! ```text
 //!   server                      backplane                        shell             Redis
 //!   say, greet ────────────► outbox ──► requests ───────────► writer's line ────► XADD, EXPIRE
-//!   open, close ───────────► channels ─► requests ──────────► reader's line ────► XREAD, X(REV)RANGE
+//!   open, close ───────────► channels ─► requests ──────────► reader's line ────► XREAD, XRANGE
 //!   poll_event ◄──────────── memory ◄── entries ◄──────────── reader's line ◄──── replies
 //! ```
 //!
@@ -19,9 +19,9 @@
 //! unread. Each entry names the last one that its producer had read, which must have been read here
 //! too. A gap is told, the channel is read anew, and what follows stands behind the gap.
 //!
-//! **A pulse** is added to a stream of our own once a second, and must come back: it wakes a reader
-//! that waits, shows that entries are taken, tells the time by Redis' clock, and finds a reader that
-//! is connected to a server which nobody writes to any more.
+//! **A pulse** is added to a stream of our own once a second, and must come back. A pulse wakes a
+//! reader that waits, shows that entries are taken, tells the time by Redis' clock, and finds a
+//! reader that is connected to a server which nobody writes to any more.
 //!
 //! Deals with: everything that is asked of Redis, and what the replies mean. Leaves to others: the
 //! two sockets, names and addresses, TLS, what a message holds, and what clients are told.

@@ -115,7 +115,8 @@ impl Outbox {
         queue.last = number;
     }
 
-    /// Takes the first `count` messages out of a queue: they are sent, and stay until they are done.
+    /// Takes the first `count` messages out of a queue: they are sent, and stay until they are
+    /// done.
     ///
     /// # Panics
     /// If there are fewer.

@@ -63,9 +63,11 @@ pub(super) enum Step {
 enum Stream {
     /// None yet, or one that is not looked at any more.
     None,
-    /// That of an open channel.
+    /// The stream of an open channel.
     Channel(usize),
+    /// The stream of greetings.
     Greetings,
+    /// The stream of our own pulses.
     Own,
 }
 

@@ -416,8 +416,8 @@ pub(super) fn write_key([front, back]: [&[u8]; 2], out: &mut Vec<u8>) {
     out.extend_from_slice(b"\r\n");
 }
 
-/// Appends the beginning of a request that adds an entry of so many bytes, which have to follow, and
-/// CRLF.
+/// Appends the beginning of a request that adds an entry of so many bytes. These have to follow,
+/// and CRLF.
 fn write_addition(key: [&[u8]; 2], kept: u64, bytes: usize, out: &mut Vec<u8>) {
     resp::request_of(8, out);
     resp::bulk(b"XADD", out);
