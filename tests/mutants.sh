@@ -82,7 +82,7 @@ mutant "own bytes inside a record" \
   's/cursor.offset < boundary && (own_left > 0 || self.close.is_some())/false/'
 # A close frame does not wait for what was published before it.
 mutant "a close before its barrier" \
-  's/\(Source::Feed { channel\), dialect, .. } => self.hub.feed(channel, dialect).head(),/\1: _, .. } => Offset::default(),/'
+  's/self.hub.feed(channel, dialect).reach(cursor.offset).offset/Offset::default()/'
 # Members that were appended for behind a sweep are not visited again.
 mutant "a sweep without a second one" \
   's/sweep.again = Some(Again { stop: sweep.index, since_us });/let _ = since_us;/'
@@ -100,7 +100,7 @@ mutant "publishers never resumed" \
   's/self.grace_until = None;/self.grace_until = Some(Instant::NEVER);/'
 # A channel forgets to count what is said in it.
 mutant "a message without a number" \
-  's/self.position.seq = number;/let _ = number;/'
+  's/(self.number, self.position) = (number, newest);/self.position = newest;/'
 # Publishers of a room that was waited for do not take turns.
 mutant "who had a word is first again" \
   's/self\.paused\[usize::from(had_its_say)\]/self.paused[usize::from(false \&\& had_its_say)]/'
@@ -115,7 +115,7 @@ mutant "door: a place is somebody else's" \
   's/elsewhere.waiting.pop_front().expect("a ticket/elsewhere.waiting.pop_back().expect("a ticket/'
 # A message that comes back with its place does not wait for readers of those before it.
 mutant "door: nobody is waited for" \
-  's/self.hub.channel(channel).holds_messages()/false/'
+  '/pub fn place(/,/^    }/s/self.hub.channel(channel).holds_messages()/false/'
 # Publishers go on while no further message may wait for its place.
 mutant "door: never closed" \
   's/        self.closed || self.holds_messages()/        self.holds_messages()/'
@@ -215,10 +215,10 @@ mutant "history: off by one at the seam" \
   's/if self.message_of(Seq(middle)) > message {/if self.message_of(Seq(middle)) > message + 1 {/'
 # Who comes back gets the last message that it had again.
 mutant "history: a record twice" \
-  's/} else { feed.after(since.seq) }, since)/} else { feed.after(since.seq.saturating_sub(1)) }, since)/'
+  's/} else { feed.after(number) }, since)/} else { feed.after(number.saturating_sub(1)) }, since)/'
 # A number is taken for one of the channel's, whatever life it is from.
 mutant "history: a position of another epoch believed" \
-  's/since.epoch != newest.epoch || since.seq > newest.seq/since.seq > newest.seq/'
+  's/(epoch == ours \&\& seq <= self.number).then_some(seq)/(epoch == ours || seq <= self.number).then_some(seq)/'
 # What a ring has dropped is not known to be missing.
 mutant "history: missing forgotten at eviction" \
   's/^            self.missing = \*message;/            let _ = message;/'
@@ -236,7 +236,7 @@ mutant "history: a filled ring loses its first record" \
   's/let mut place = self.fill_start();/let mut place = self.feed.next(self.fill_start()).unwrap_or(self.fill_start());/'
 # A ring that was not filled counts as having everything.
 mutant "history: what is not filled in counts as there" \
-  's/Some(_) => (Feed::numbered(feed_bytes, self.position.seq), 0),/Some(_) => (Feed::numbered(feed_bytes, 0), 0),/'
+  's/Some(_) => (Feed::numbered(feed_bytes, self.number), 0),/Some(_) => (Feed::numbered(feed_bytes, 0), 0),/'
 # Age is looked at when a channel ends, and not when somebody wants what is kept.
 mutant "history: expired messages are served" \
   '/pub fn prospect(/,/^    }/s/channel.expire_log(now);//'
@@ -245,10 +245,10 @@ mutant "history: one of the newest too few" \
   's/self.next.saturating_sub(count)/self.next.saturating_sub(count.saturating_sub(1))/'
 # A channel ends with its last member, whatever it keeps.
 mutant "history: nothing outlives the last member" \
-  's/if let Some(over_at) = channel.over_at() {/if let Some(over_at) = channel.over_at().filter(|_| false) {/'
+  '/fn end_if_over(/,/^    }/s/if !channel.is_over(now) {/if !channel.is_empty() {/'
 # A channel without members goes on for as long again as it should.
 mutant "history: a channel lives too long" \
-  's/self.said_at(newest).plus(self.history.age))/self.said_at(newest).plus(self.history.age).plus(self.history.age))/'
+  's/self.record_over_at(newest))/self.record_over_at(newest).plus(self.history.age))/'
 # An address is sent what is kept as often as it likes.
 mutant "history: a share without end" \
   's/if until <= latest { Ok/if true || until <= latest { Ok/'
@@ -298,6 +298,33 @@ mutant "backplane: a repeat is no sight of its key" \
 # Whoever opens a channel knows nothing of what was said before.
 mutant "backplane: nothing is read back" \
   's/if is_remembered || self.replays {/if self.entries == 1 || self.replays {/' backplane
+# Who comes to a channel that is being opened is let in before it is known where that begins.
+mutant "elsewhere: let in early" \
+  's/self.find(name).is_some_and(|id| !self.channel(id).is_opening())/self.find(name).is_some()/'
+# Plain readers are not parted from what comes behind a gap.
+mutant "elsewhere: a gap that plain readers are not told of" \
+  's/Dialect::Plain | Dialect::SocketIo4 | Dialect::SocketIo3 => feed.part(number),/Dialect::SocketIo4 | Dialect::SocketIo3 => feed.part(number), Dialect::Plain => {}/'
+# Who has read everything before a gap is sent what comes behind it.
+mutant "elsewhere: read on behind a gap" \
+  's/Some(gap) if at <= gap.offset => gap,/Some(gap) if at < gap.offset => gap,/'
+# Nobody whom a gap has parted is told.
+mutant "elsewhere: a gap that is never told" \
+  's/if is_open \&\& self.is_session_parted(session) {/if false \&\& is_open \&\& self.is_session_parted(session) {/'
+# What is kept from before a gap can still be had.
+mutant "elsewhere: kept across a gap" \
+  's/^            log.begin_anew(number, position);/            let _ = log;/'
+# A newcomer whose channel is not opened in time is forgotten.
+mutant "elsewhere: a newcomer forgotten" \
+  's/Http::Awaiting(_) => Step::AnswerAnew,/Http::Awaiting(_) => Step::Continue,/'
+# So is a session that waits for a namespace.
+mutant "elsewhere: a session forgotten" \
+  's/Due::Entering => self.enter_at_last(now, session),/Due::Entering => drop(self.sessions.edit(session).spaces.len()),/'
+# What has waited for the order to come back is said to nobody.
+mutant "elsewhere: what was taken is dropped" \
+  's/let published = place.channel.map(|channel| {/let published = place.channel.filter(|_| !self.hub.is_closed()).map(|channel| {/'
+# What was brought before a channel is open has the wrong place.
+mutant "elsewhere: brought to the wrong place" \
+  's/log.append_aged(self.number, position, said, message);/log.append_aged(self.number, position, (said.0, Duration::from_millis(0)), message);/'
 
 echo "$caught of $all caught"
 [ "$caught" -eq "$all" ]

@@ -292,7 +292,7 @@ impl<S: Socket> Server<S> {
         }
         self.tell_time(now);
         let place = Place { channel, position, ticket };
-        let was_said = channel.is_some_and(|id| !(self.hub.channel(id).position() < position));
+        let was_said = channel.is_some_and(|id| position <= self.hub.channel(id).position());
         if was_said {
             self.settle_ticket(now, place);
             return Ok(());

@@ -230,12 +230,13 @@ pub(crate) fn draw_order(seed: u64, climate: &mut Climate) {
         away_ms_min: 1,
         elsewhere: dice.pick(&[0, 20, 200]),
     };
-    if climate.order_ms_max.is_some() && dice.chance(200) {
+    if climate.order_ms_max.is_some() && dice.chance(300) {
         // It goes when many are there, and for so long that those who go on speaking are closed.
         let ordering = &mut climate.ordering;
         (ordering.absences, ordering.losses, ordering.late) = (60, 0, 0);
         (ordering.away_ms_min, ordering.away_ms_max) = (40_000, 60_000);
         climate.length_ms = climate.length_ms.max(90_000);
+        (climate.turns_max, climate.turn_ms_max) = (4000, 20);
         let people = &mut climate.people;
         people.clients_max = people.clients_max.max(12);
         (people.burst, people.web) = (20, people.web.min(100));
