@@ -69,7 +69,9 @@ pub enum CloseReason {
     /// 1013.
     GaveWay,
 
-    /// The server is draining: 1001.
+    /// The operator, or a backend, has closed it: 1008.
+    Disconnected,
+    /// The server is draining, or whoever was here has stayed for `--max-lifetime`: 1001.
     GoingAway,
     /// The response was a file from before the last reload, and the next reload could wait no
     /// longer.
@@ -80,7 +82,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their numbers, for counters and tests.
-    pub const ALL: [CloseReason; 28] = [
+    pub const ALL: [CloseReason; 29] = [
         CloseReason::Answered,
         CloseReason::ClosedByClient,
         CloseReason::PeerGone,
@@ -106,6 +108,7 @@ impl CloseReason {
         CloseReason::MessagesLost,
         CloseReason::BackplaneAway,
         CloseReason::GaveWay,
+        CloseReason::Disconnected,
         CloseReason::GoingAway,
         CloseReason::Replaced,
         CloseReason::SocketFailed,
@@ -139,10 +142,24 @@ impl CloseReason {
             CloseReason::MessagesLost => "messages lost",
             CloseReason::BackplaneAway => "backplane away",
             CloseReason::GaveWay => "gave way",
+            CloseReason::Disconnected => "disconnected",
             CloseReason::GoingAway => "going away",
             CloseReason::Replaced => "file replaced",
             CloseReason::SocketFailed => "socket failed",
         }
+    }
+
+    /// The reasons that a PROXY header can be, or its lack.
+    pub const OF_PROXY_HEADERS: [CloseReason; 4] = [
+        CloseReason::ProxyInvalid,
+        CloseReason::ProxyMissing,
+        CloseReason::ProxyUntrusted,
+        CloseReason::ProxyTimeout,
+    ];
+
+    /// The words for this reason as one word, a label of metrics: `_` stands for each space.
+    pub fn label_bytes(self) -> impl Iterator<Item = u8> {
+        self.text().bytes().map(|byte| if byte == b' ' { b'_' } else { byte })
     }
 
     /// The close frame that tells a WebSocket client of this reason: header (opcode 8, unmasked),
@@ -158,6 +175,7 @@ impl CloseReason {
             CloseReason::MessagesLost => Some(b"\x88\x0f\x03\xf4messages lost"),
             CloseReason::BackplaneAway => Some(b"\x88\x10\x03\xf5backplane away"),
             CloseReason::GaveWay => Some(b"\x88\x0a\x03\xf5gave way"),
+            CloseReason::Disconnected => Some(b"\x88\x0e\x03\xf0disconnected"),
             CloseReason::GoingAway => Some(b"\x88\x0c\x03\xe9going away"),
             CloseReason::Answered
             | CloseReason::ClosedByClient

@@ -17,11 +17,13 @@ use super::derived::derive;
 use super::failure::Failure;
 use super::listen::Listen;
 use super::machine::Machine;
-use super::options::{Asked, TABLE, Values, kept};
+use super::options::{Asked, TABLE, Values, admin_connections, kept};
 use super::redis::{PASSWORD_VARIABLE, Redis, find_password};
 use super::row::{Shown, Sources};
+use super::token::TokenSource;
 use super::words::{IoUring, Lb};
 use crate::limits::{KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
+use crate::rate::Rate;
 use crate::settings::{Events, Greeting, Settings, Trust};
 
 /// Everything that was decided, consistent with itself and with the machine.
@@ -36,6 +38,13 @@ pub struct Config {
     pub unix_mode: u32,
     /// The listener for health probes only.
     pub health_listen: Option<Listen>,
+    /// The listener for backends and operators.
+    pub admin_listen: Option<Listen>,
+    /// Where the token of that listener comes from, if there is one. It is read when the server
+    /// starts.
+    pub admin_token: Option<TokenSource>,
+    /// How often a public connection is accepted; `None`: as often as one comes.
+    pub accept_rate: Option<Rate>,
     /// Files to serve instead of the built-in page; whether they can be read is not known yet.
     pub www: Option<PathBuf>,
     /// The Redis that decides the order of messages for several instances.
@@ -66,17 +75,23 @@ impl Config {
         sources.presets.extend(proxy_protocol);
         let mut asked = Asked::read(&sources)?;
         derive(&mut asked, machine);
-        contradictions::check(&asked, machine)?;
+        let token = TokenSource::beside_file(env, machine);
+        let has_token = asked.admin_token_file.value.is_some() || token.is_some();
+        contradictions::check(&asked, machine, has_token)?;
         let shown = asked.shown();
-        Config::new(asked.into_values(), shown, env(PASSWORD_VARIABLE))
+        Config::new(asked.into_values(), shown, (token, env(PASSWORD_VARIABLE)))
     }
 
-    /// Puts every value where it is used. `password` is what the variable for the password of Redis
-    /// says, which has no flag.
+    /// Puts every value where it is used. `token` is where the token of the admin listener comes
+    /// from if no file was named, `password` what the variable for that of Redis says.
     ///
     /// # Errors
-    /// If there are two passwords, or one that cannot be.
-    fn new(values: Values, shown: Vec<Shown>, password: Option<String>) -> Result<Config, Failure> {
+    /// If there are two passwords of Redis, or one that cannot be.
+    fn new(
+        values: Values,
+        shown: Vec<Shown>,
+        (token, password): (Option<TokenSource>, Option<String>),
+    ) -> Result<Config, Failure> {
         let alb = values.lb == Lb::Alb;
         let buffer = |bytes| u32::try_from(bytes).expect("BUFFER_BOUNDS ends below 2^32");
         let origins = values.allow_origin.unwrap_or_default();
@@ -86,6 +101,7 @@ impl Config {
             connections_per_ip_max: values
                 .max_connections_per_ip
                 .map(|limit| limit.unwrap_or(values.max_connections)),
+            admin_connections_max: admin_connections(values.admin_listen.as_ref()),
             channels_max: values.max_channels,
             message_bytes_max: values.max_message,
             feed_bytes: values.feed,
@@ -97,6 +113,8 @@ impl Config {
             drain: values.drain,
             history: kept(values.history, values.history_age),
             shared: values.redis.is_some(),
+            message_rate: values.message_rate,
+            lifetime: values.max_lifetime,
         };
         let redis = match values.redis {
             Some(url) => {
@@ -112,6 +130,8 @@ impl Config {
             proxy: values.proxy_protocol,
             trust: Trust(values.proxy_trust),
             forwarded_for: alb,
+            // A secret is read by whoever may read files, once all else holds.
+            admin_token: None,
             hosts: values.host.unwrap_or_default(),
             base_path: values.base_path,
             origins: origins.into_iter().map(|(_, origin)| origin).collect(),
@@ -126,6 +146,13 @@ impl Config {
             listen: values.listen,
             unix_mode: values.unix_mode,
             health_listen: values.health_listen,
+            admin_token: values
+                .admin_token_file
+                .map(TokenSource::File)
+                .or(token)
+                .filter(|_| values.admin_listen.is_some()),
+            admin_listen: values.admin_listen,
+            accept_rate: values.accept_rate,
             www: values.www,
             redis,
             io_uring: values.io_uring,

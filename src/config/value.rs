@@ -13,6 +13,7 @@ use std::path::PathBuf;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::kind::Kind;
+use crate::rate::Rate;
 use crate::time::Duration;
 use crate::wire::base_path::BasePath;
 use crate::wire::host::Host;
@@ -95,6 +96,51 @@ impl Kind<usize> for Count {
 
     fn text(&self, count: &usize) -> String {
         count.to_string()
+    }
+}
+
+/// So many times a second, and behind a colon how many at once; as many, if nothing is said.
+pub(super) struct Often;
+
+impl Kind<Rate> for Often {
+    fn parse(&self, text: &str) -> Result<Rate, String> {
+        let (per_second, burst) = text.split_once(':').unwrap_or((text, text));
+        let number = |text| {
+            let number = digits(text).and_then(|number| u32::try_from(number).ok());
+            number.filter(|number| (1..=Rate::MOST).contains(number))
+        };
+        match (number(per_second), number(burst)) {
+            (Some(per_second), Some(burst)) => Ok(Rate::new(per_second, burst)),
+            (None, _) | (_, None) => Err(format!(
+                "allowed is a number a second such as 5, or with a burst such as 5:20, each from 1 \
+                 to {}",
+                Rate::MOST
+            )),
+        }
+    }
+
+    fn text(&self, rate: &Rate) -> String {
+        match (rate.per_second(), rate.burst()) {
+            (per_second, burst) if per_second == burst => per_second.to_string(),
+            (per_second, burst) => format!("{per_second}:{burst}"),
+        }
+    }
+}
+
+/// So many times a second, and as many at once.
+pub(super) struct Steadily;
+
+impl Kind<Rate> for Steadily {
+    fn parse(&self, text: &str) -> Result<Rate, String> {
+        let number = digits(text).and_then(|number| u32::try_from(number).ok());
+        let number = number.filter(|number| (1..=Rate::MOST).contains(number));
+        number
+            .map(|number| Rate::new(number, number))
+            .ok_or_else(|| format!("allowed is a whole number a second from 1 to {}", Rate::MOST))
+    }
+
+    fn text(&self, rate: &Rate) -> String {
+        rate.per_second().to_string()
     }
 }
 
@@ -355,6 +401,23 @@ mod tests {
         assert_eq!(any_ms("0s"), Some(0));
         for bad in ["", "25", "s", "ms", "1h", "1.5s", "-1s", "+1s", "25 s", "1m30s"] {
             assert_eq!(any_ms(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_a_number_and_perhaps_a_burst() {
+        assert_eq!(Often.parse("5"), Ok(Rate::new(5, 5)));
+        assert_eq!(Often.parse("5:20"), Ok(Rate::new(5, 20)));
+        assert_eq!(Often.parse("1000:1"), Ok(Rate::new(1000, 1)));
+        assert_eq!(Steadily.parse("1000"), Ok(Rate::new(1000, 1000)));
+        let bad = ["", ":", "0", "5:", ":5", "5:0", "0:5", "1001", "5:1001", "1.5", "+5", "5:5:5"];
+        for bad in bad.into_iter().chain(["5 :5", "-1", "4294967297", "off", "5/s"]) {
+            let refused = Often.parse(bad).is_err_and(|allowed| allowed.contains("5:20"));
+            assert!(refused && Steadily.parse(bad).is_err(), "{bad}");
+        }
+        assert!(Steadily.parse("5:20").is_err());
+        for text in ["5", "5:20", "1000:1"] {
+            assert_eq!(Often.parse(text).map(|rate| Often.text(&rate)), Ok(text.to_owned()));
         }
     }
 

@@ -15,9 +15,11 @@ use slab::Slab;
 use super::spaces::{MEMBER_BYTES, OVERHEAD_BYTES, Spaces};
 use super::{HashKey, Holder};
 use crate::id::{ChannelId, Client, ConnId, Dialect, SessionId};
+use crate::lifetime::Lifetime;
 use crate::limits::{self, CONNECT_LIMIT, Limits};
 use crate::order::{self, Order};
 use crate::pool::{BufferId, Pool};
+use crate::rate::Paid;
 use crate::time::{Duration, Instant};
 use crate::wheel::{self, Wheel};
 use crate::wire::engine::{Sid, Version};
@@ -161,6 +163,14 @@ pub struct Session {
     entering: Option<Entering>,
     /// Whether the client has ever left a namespace, of which something may have been on its way.
     pub has_left: bool,
+    /// How much the client has said lately, whatever has carried it; means nothing where that is
+    /// not limited.
+    pub paid: Paid,
+    /// Until when the session may last. When that is over, how long a poll is waited for that is
+    /// told the end. [`Instant::NEVER`] without a limit.
+    stays_until: Instant,
+    /// Whether the session has lasted for as long as it may.
+    has_stayed: bool,
     /// Whether the session's WebSocket was told to close: then nothing is said or due any more.
     closing: bool,
     /// Whether the session has ended and waits to be reaped.
@@ -188,6 +198,11 @@ pub enum Due {
     Upgrade,
     /// The session is told that a namespace cannot be entered, whose channel was not opened in time.
     Entering,
+    /// The session has lasted for as long as it may. Its WebSocket is told so, or its next poll.
+    Stayed,
+    /// The session ends, for no poll has come that could be told that it has lasted for long
+    /// enough, or what it was to be told before that has no end.
+    Overstayed,
 }
 
 /// How long the pings of a session are apart, and how long an answer may take.
@@ -225,6 +240,9 @@ impl Session {
             unfinished: None,
             entering: None,
             has_left: false,
+            paid: Paid::new(now),
+            stays_until: Instant::NEVER,
+            has_stayed: false,
             generation: 0,
             closing: false,
             over: false,
@@ -255,13 +273,18 @@ impl Session {
     }
 
     /// Notes that the client said something. In Engine.IO 4 only answers to pings count
-    /// (`is_pong`), in Engine.IO 3 everything does.
-    pub fn heard(&mut self, now: Instant, is_pong: bool) {
+    /// (`is_pong`), in Engine.IO 3 everything does. Returns how long a ping has waited for its
+    /// answer, if this is one.
+    pub fn heard(&mut self, now: Instant, is_pong: bool) -> Option<Duration> {
         match self.version {
-            Version::V4 if is_pong => self.pinged_at = Instant::NEVER,
+            Version::V4 if is_pong => {
+                let pinged_at = core::mem::replace(&mut self.pinged_at, Instant::NEVER);
+                return (pinged_at != Instant::NEVER).then(|| now.since(pinged_at));
+            }
             Version::V4 => {}
             Version::V3 => self.heard_at = now,
         }
+        None
     }
 
     /// Gives an upgrade [`limits::WAITED_LIMIT`] more, since its last packet may wait to be taken
@@ -311,6 +334,11 @@ impl Session {
         false
     }
 
+    /// Whether the session has lasted for as long as it may, so that its next poll is told the end.
+    pub fn has_stayed(&self) -> bool {
+        self.has_stayed
+    }
+
     /// Whether the session's WebSocket was told to close.
     pub fn is_closing(&self) -> bool {
         self.closing
@@ -324,7 +352,8 @@ impl Session {
         let upgrade = self.upgrade.map_or(Instant::NEVER, |upgrade| upgrade.by);
         let entering = self.entering.filter(|entering| !entering.is_due);
         let entering = entering.map_or(Instant::NEVER, |entering| entering.by);
-        self.ping_deadline(pings).min(self.connect_by).min(upgrade).min(entering)
+        let waits = upgrade.min(entering).min(self.stays_until);
+        self.ping_deadline(pings).min(self.connect_by).min(waits)
     }
 
     /// Acts on the deadline, if it has been reached. Returns what that was for.
@@ -340,6 +369,11 @@ impl Session {
         }
         if self.entering.is_some_and(|entering| !entering.is_due && entering.by <= now) {
             return Due::Entering;
+        }
+        if self.stays_until <= now {
+            self.stays_until = now.plus(limits::POLL_GAP_LIMIT);
+            let is_told = core::mem::replace(&mut self.has_stayed, true);
+            return if is_told { Due::Overstayed } else { Due::Stayed };
         }
         if self.ping_deadline(pings) > now {
             return Due::Nothing;
@@ -438,6 +472,8 @@ pub struct Sessions {
     generation: u32,
     wheel: Wheel,
     pings: Pings,
+    /// How long each session may last, if that is limited.
+    lifetime: Option<Lifetime>,
     /// Two lists: sessions that must enter a namespace and have not yet, in the order in which they
     /// came; and sessions that have ended.
     order: Order<2>,
@@ -482,13 +518,19 @@ impl Drop for Edit<'_> {
 
 impl Sessions {
     /// No sessions yet. Nothing is set aside: memory for sessions is taken from the pool.
-    pub fn new(now: Instant, key: HashKey, limits: &Limits) -> Sessions {
+    pub fn new(
+        now: Instant,
+        key: HashKey,
+        limits: &Limits,
+        lifetime: Option<Lifetime>,
+    ) -> Sessions {
         Sessions {
             table: Slab::new(),
             sids: HashMap::with_hasher(key),
             generation: 0,
             wheel: Wheel::new(now, 0),
             pings: Pings { interval: limits.ping_interval, timeout: limits.ping_timeout },
+            lifetime,
             order: Order::new(0),
             answers: Order::new(0),
             entering: Order::new(0),
@@ -521,6 +563,9 @@ impl Sessions {
         }
         self.generation = self.generation.wrapping_add(1);
         session.generation = self.generation;
+        if let Some(lifetime) = self.lifetime {
+            session.stays_until = session.heard_at.plus(lifetime.of(session.generation));
+        }
         let (sid, deadline) = (session.sid, session.deadline(self.pings));
         let enters_unasked = session.version == Version::V3;
         let slot = self.table.insert(Box::new(session)) as u32;
@@ -727,7 +772,7 @@ impl Sessions {
         self.table.capacity()
     }
 
-    /// The session that has a slot, if one does that lives.
+    /// The id of the session in a slot, if one lives there.
     pub fn at(&self, slot: u32) -> Option<SessionId> {
         let session = self.table.get(slot as usize).filter(|session| !session.over)?;
         Some(SessionId { slot, generation: session.generation })
@@ -799,7 +844,7 @@ mod tests {
 
     fn sessions() -> (Pool, Sessions) {
         let limits = limits();
-        (Pool::new(limits.memory_bytes), Sessions::new(at(0), HashKey([7; 16]), &limits))
+        (Pool::new(limits.memory_bytes), Sessions::new(at(0), HashKey([7; 16]), &limits, None))
     }
 
     fn session(number: u8) -> Session {

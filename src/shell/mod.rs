@@ -34,13 +34,16 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 
+pub use secret::admin_token;
 pub use system::machine;
 
-use crate::config::{Config, Machine, Redis};
+use crate::config::{Config, Lb, Machine, Redis};
 use crate::id::ConnId;
 use crate::limits;
-use crate::server::{Event, Readiness, Server};
-use crate::settings;
+use crate::metrics::{Balancer, Surroundings};
+use crate::rate::Paid;
+use crate::server::{Event, Listener, Readiness, Server};
+use crate::settings::{self, ProxyMode};
 use crate::site::Site;
 use crate::text::{Composed, Line};
 use crate::time::{Instant, Now};
@@ -106,12 +109,34 @@ struct Shell {
     config: Config,
     /// Whether the server has work, so that the next poll must not wait.
     pending: bool,
+    /// How many public connections were accepted lately, where that is limited.
+    accepted: Paid,
     /// Until when accepting waits, if the system had run out of something.
     pause: Option<Pause>,
     reload: Reload,
     /// The connections to Redis, if that decides the order of messages.
     lines: Option<Lines>,
     draining: bool,
+}
+
+/// What the server stands in, as far as only the command line and the system know.
+fn surroundings(config: &Config, listeners: &Listeners) -> Surroundings {
+    let name = |kind| match kind {
+        Listener::Public => "public",
+        Listener::Health => "health",
+        Listener::Admin => "admin",
+    };
+    let open = listeners.addresses().map(|(kind, address)| (name(kind), address.to_string()));
+    Surroundings {
+        listeners: open.collect(),
+        balancer: match config.lb {
+            Lb::None => Balancer::None,
+            Lb::Clb => Balancer::Classic,
+            Lb::Nlb => Balancer::Network,
+            Lb::Alb => Balancer::Application,
+        },
+        is_told_clients: config.settings.proxy != ProxyMode::Off || config.settings.forwarded_for,
+    }
 }
 
 /// When accepting may be tried again after the system had run out of something.
@@ -124,7 +149,8 @@ struct Pause {
 }
 
 impl Shell {
-    fn start(config: Config, machine: Machine) -> Result<Shell, String> {
+    fn start(mut config: Config, machine: Machine) -> Result<Shell, String> {
+        config.settings.admin_token = secret::admin_token(&config)?;
         system::map_large_memory();
         let clock = Clock::start();
         let needed = config.settings.limits.descriptors();
@@ -164,6 +190,7 @@ impl Shell {
         {
             return Err("--redis needs more --memory".to_owned());
         }
+        server.describe(surroundings(&config, &listeners));
         Ok(Shell {
             poll,
             clock,
@@ -175,6 +202,7 @@ impl Shell {
             sender,
             config,
             pending: false,
+            accepted: Paid::new(now.mono),
             pause: None,
             reload,
             lines,
@@ -220,6 +248,9 @@ impl Shell {
             }
             self.accept(now);
             self.receive_lines(now);
+            if self.server.is_watched() {
+                self.server.tell_process(system::process());
+            }
             self.pending = self.server.run_with(now, &mut self.sender);
             self.send_lines(now);
             if signalled && self.handle_signals(now) {
@@ -240,16 +271,27 @@ impl Shell {
 
     /// How long the next poll may wait: not at all, until the next deadline, or for ever (`None`).
     fn timeout(&self) -> Option<Duration> {
-        let accepting = self.is_free_again() && self.listeners.is_ready_for(&self.server);
-        if self.pending || accepting || self.reload.is_reading() {
+        let now = Clock::mono(self.clock.elapsed_us());
+        let is_ready = |from| self.is_free_again() && self.listeners.is_ready(from, &self.server);
+        let mut others = Listener::ALL.into_iter().filter(|from| *from != Listener::Public);
+        let (public, other) = (is_ready(Listener::Public), others.any(is_ready));
+        let accept_at = self.accepts_at(now);
+        if self.pending || other || (public && accept_at <= now) || self.reload.is_reading() {
             return Some(Duration::ZERO);
         }
         let pause = self.pause.map(|pause| pause.until);
+        let accept_at = public.then_some(accept_at);
         let lines = self.lines.as_ref().and_then(Lines::next);
-        let next = [self.server.poll_timeout(), pause, self.reload.next(), lines];
+        let next = [self.server.poll_timeout(), pause, accept_at, self.reload.next(), lines];
         let next = next.into_iter().flatten().min()?;
-        let wait = next.since(Clock::mono(self.clock.elapsed_us()));
+        let wait = next.since(now);
         (next != Instant::NEVER).then(|| Duration::from_millis(wait.as_millis()))
+    }
+
+    /// When `--accept-rate` lets another public connection in, `now` or later. The kernel tells of
+    /// those in the backlog only once, so they have to be asked for then.
+    fn accepts_at(&self, now: Instant) -> Instant {
+        self.config.accept_rate.map_or(now, |rate| rate.next(now, self.accepted))
     }
 
     /// Whether nothing was lacking when somebody was accepted last, or a connection has ended
@@ -265,9 +307,17 @@ impl Shell {
         }
         self.pause = None;
         for _ in 0..limits::ACCEPTS_PER_TURN {
-            match self.listeners.accept(|from| self.server.has_room_for(from)) {
+            let may_accept = self.accepts_at(now.mono) <= now.mono;
+            let has_room = |from| {
+                let may = from != Listener::Public || may_accept;
+                may && self.server.has_room_for(from)
+            };
+            match self.listeners.accept(has_room) {
                 Ok(None) => return,
                 Ok(Some((from, mut stream, peer))) => {
+                    if let (Listener::Public, Some(rate)) = (from, self.config.accept_rate) {
+                        rate.take(now.mono, &mut self.accepted);
+                    }
                     let id = self.server.make_room(now, from);
                     let id = id.expect("it was accepted because there was room");
                     let token = Token(id.to_bits() as usize);

@@ -13,12 +13,13 @@ use elbow::server::Event;
 use super::client::{Client, Notice};
 use super::climate::Climate;
 use super::decode::{Response, Unit};
-use super::hearing::Saying;
+use super::hearing::Recovery;
 use super::oracle::{Later, Oracle};
 use super::packet::{self, Packet, Said};
+use super::past::Start;
 use super::person::{Heard, Person, Purpose};
 use super::turns::Speaker;
-use super::wish::Wish;
+use super::world::pace::has_stayed;
 
 impl Oracle {
     pub(crate) fn session_event(
@@ -34,10 +35,24 @@ impl Oracle {
         match event {
             Event::Opened { channel, .. } => {
                 self.entered = true;
-                let log = self.channels.entry(channel.clone()).or_default();
-                log.push_greeting(self.turn, climate, channel, self.greetings_uncertain);
-                hearing.entered(now_ms, channel, log.spoken.len());
-                self.joined(now_ms, climate, channel, (dialect, account), &Wish::default());
+                let wish = hearing.returning.get(channel).map(|it| it.wish.clone());
+                let reader = (dialect, account);
+                let starts =
+                    self.joined(now_ms, climate, channel, reader, &wish.unwrap_or_default());
+                let goes_on = |start: &&Start| start.recovered == Some(true);
+                let place = starts.iter().find(goes_on).map(|start| start.place);
+                let recovery = match (place, starts.iter().all(|start| goes_on(&start))) {
+                    (Some(place), true) => Recovery::Yes(place),
+                    (Some(place), false) => Recovery::Perhaps(place),
+                    (None, _) => Recovery::No,
+                };
+                let log = self.channels.get_mut(channel).expect("it was joined");
+                // Who goes on never left, and is greeted by nobody.
+                if !matches!(recovery, Recovery::Yes(_)) {
+                    let uncertain = self.greetings_uncertain || recovery != Recovery::No;
+                    log.push_greeting(self.turn, climate, channel, uncertain);
+                }
+                hearing.entered((now_ms, self.turn), channel, log, recovery);
             }
             Event::Message { text, .. } => {
                 self.published += 1;
@@ -45,12 +60,9 @@ impl Oracle {
                 let speaker = Speaker::Person(person.number);
                 let roams = person.hearing.channels().count() > 1;
                 self.turns.spoke(now_ms, &saying.channel, speaker, roams);
-                let (position, is_here) = self.next_place();
+                self.buckets.spoke(now_ms, climate, speaker);
                 let log = self.channels.get_mut(&saying.channel).expect("it was entered");
-                let Saying { args, spoken, plain, .. } = saying;
-                if is_here {
-                    log.push((now_ms, self.turn), Some(&args), (spoken, position), plain);
-                }
+                log.push((now_ms, self.turn), Some(&saying.args), saying.spoken, saying.plain);
             }
             Event::Lapped { channel, lag_bytes, .. } => {
                 hearing.is_lapped = true;
@@ -89,10 +101,6 @@ impl Oracle {
             | Event::Endpoint { .. }
             | Event::Refused { .. }
             | Event::Denied { .. }
-            | Event::Lost { .. }
-            | Event::OrderAway
-            | Event::OrderBack { .. }
-            | Event::OrderTrouble(_)
             | Event::Dropped { .. }
             | Event::Drained => unreachable!("the caller has looked"),
         }
@@ -135,7 +143,12 @@ impl Oracle {
             R::NoMemory => self.scarce,
             // Held against who else is there when it was told.
             R::GaveWay => channel.is_empty(),
-            R::GoingAway => self.drain_began_ms.is_some(),
+            R::GoingAway => {
+                let began_ms = carriers().next().and_then(|client| client.accepted_at_ms);
+                let age_ms = now_ms - began_ms.unwrap_or(now_ms);
+                self.drain_began_ms.is_some() || has_stayed(&climate.settings.limits, age_ms)
+            }
+            R::Disconnected => self.receipts.closes_any(),
             R::Silent => channel.is_empty() && duration_ms >= limits::CONNECT_LIMIT.as_millis(),
             // Its connection's end, which is held against what happened there.
             R::BodyTimeout | R::MessageTimeout => true,
@@ -150,8 +163,6 @@ impl Oracle {
             | R::InvalidText
             | R::CloseTimeout
             | R::Replaced => false,
-            R::MessagesLost => hearing.parted_ms.is_some(),
-            R::BackplaneAway => self.was_away(now_ms),
         };
         let heard_ms = now_ms - hearing.heard_ms();
         let number = person.number;
@@ -186,6 +197,7 @@ impl Oracle {
             }
             Unit::Ping => panic!("a session has pings of its own"),
             Unit::Pong(_) => panic!("a pong of no ping"),
+            Unit::Piece(_) => panic!("a session is no event stream"),
             Unit::Close(code) => {
                 client.close_code = Some(code);
                 client.notices.push_back((at, Notice::Close(code)));
@@ -249,7 +261,11 @@ impl Oracle {
         at: u64,
         packet: &Packet,
     ) {
-        let (said, delivered) = person.hearing.hear(&self.channels, packet);
+        self.learn_epoch(person, packet);
+        let (said, delivered) = person.hearing.hear(&self.channels, self.turn, packet);
+        if let Some(told) = person.hearing.told.take_if(|told| delivered || told.is_position) {
+            client.notices.push_back((at, Notice::Carried(Heard::Told(told))));
+        }
         self.delivered += u64::from(delivered);
         self.told += u64::from(delivered);
         let heard = match said {
@@ -270,13 +286,16 @@ impl Oracle {
                 Heard::Proved
             }
             Some(Said::Pong(_)) => return,
-            Some(Said::Connected(channel)) => Heard::Connected(channel),
+            Some(Said::Connected(channel, pid)) => {
+                let asked = person.hearing.returning.get(&channel);
+                let goes_on = asked.is_some_and(|asked| Some(&asked.pid) == pid.as_ref());
+                Heard::Connected { channel, pid, goes_on }
+            }
             Some(Said::Refused(channel, why)) => {
                 let is_name = !channel.contains(' ');
                 let legitimate = match why.as_str() {
                     "Invalid namespace" => !is_name,
                     "Too many namespaces" => true,
-                    "The channel is not open yet" => self.may_not_be_open(now_ms, &channel),
                     "Too many channels" => self.channels_scarce,
                     // What the default channel needs is set aside, and a second space is not. Its
                     // stay in the first may be over by now.
@@ -296,6 +315,20 @@ impl Oracle {
             Some(Said::Event(..)) => unreachable!("a record"),
         };
         client.notices.push_back((at, Notice::Carried(heard)));
+    }
+
+    /// The first that a reader of Socket.IO is told of a channel is where it is read from, and with
+    /// that the epoch.
+    fn learn_epoch(&mut self, person: &Person, packet: &Packet) {
+        let (Some(channel), Packet::Text(text)) = (person.hearing.placed_next(), packet) else {
+            return;
+        };
+        let offset = text.strip_suffix("\"]").and_then(|rest| rest.rsplit_once(",\""));
+        if let Some((epoch, _)) = offset.and_then(|(_, offset)| offset.split_once('.'))
+            && text.contains("[\"elbow:position\",")
+        {
+            self.told_epoch(channel, person.hearing.life(channel), epoch);
+        }
     }
 
     fn open_packet(&self, client: &Client, person: &Person, sid: &str, text: &str) {

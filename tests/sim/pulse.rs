@@ -42,19 +42,13 @@ impl World {
         }
     }
 
-    /// How long it may take to tell somebody that something is lost: they are told in a round that
-    /// takes as long as a drain, and if one is under way, in the next.
-    fn told_of_loss_ms(&self) -> u64 {
-        late(2 * self.climate.settings.limits.drain.as_millis()) + WAIT_MS
-    }
-
     // Plain WebSockets.
 
     /// A plain WebSocket is told everything, pinged in time, and not kept once it has vanished.
     pub(super) fn judge_websocket(&mut self, number: usize, served_ms: u64) {
         let (now_ms, kernel_ms) = (self.now_ms(), self.patience_ms());
         let Patience { ping_ms, pong_ms, close_ms } = self.patience();
-        let told_ms = self.told_of_loss_ms();
+        let held_ms = self.held_ms(number);
         let client = &mut self.clients[number];
         let speaks = speaks(client);
         let state = client.link.state.borrow();
@@ -65,7 +59,7 @@ impl World {
         let heard_ms = heard_ms(session, &state).max(self.woke_ms);
         // Whether a publisher has vanished is not known while it has to wait to be read.
         let known_ms = heard_ms.max(self.oracle.unplaced_ms);
-        let gone = Due::after([known_ms], ping_ms + pong_ms + close_ms);
+        let gone = Due::after([known_ms], ping_ms + pong_ms + close_ms + held_ms);
         // If it does not read either, it is the kernel that gives up.
         let took_ms = state.took_at_ms.max(state.wrote_at_ms);
         let is_held = speaks || state.blocked;
@@ -74,12 +68,8 @@ impl World {
         if state.blocked || session.close_code.is_some() {
             return;
         }
-        if let Some(parted_ms) = session.parted_ms {
-            let due = Due::after([parted_ms, self.woke_ms, state.wrote_at_ms], told_ms);
-            assert!(!due.is_over(served_ms), "#{number} is not told what is lost: {due:?}");
-        }
         if !speaks {
-            let ping = Due::after([heard_ms], ping_ms);
+            let ping = Due::after([heard_ms], ping_ms + held_ms);
             let is_pinged = session.pinged_at_ms.is_some_and(|at_ms| at_ms >= state.read_at_ms);
             let is_missed = ping.is_over(served_ms) && !is_pinged;
             assert!(!is_missed, "#{number} was not pinged in time: {ping:?}");
@@ -88,6 +78,29 @@ impl World {
             let behind = self.oracle.behind(session);
             assert_eq!(behind, 0, "#{number} is not sent what there is");
             assert_eq!(client.decoder.rest(), 0, "#{number} has half a frame");
+        }
+    }
+
+    // Event streams.
+
+    /// Who reads an event stream is told everything, and sees a comment in time. Whoever has
+    /// vanished does not take that, and is given up by the kernel.
+    pub(super) fn judge_stream(&self, number: usize, served_ms: u64) {
+        let client = &self.clients[number];
+        let session = client.session.as_ref().expect("the caller looked");
+        let state = client.link.state.borrow();
+        if state.blocked || state.is_over() || session.close_code.is_some() {
+            return;
+        }
+        let seen_ms = session.pinged_at_ms.unwrap_or(session.opened_at_ms);
+        // What waited for the socket instead was seen as well as a comment.
+        let moments_ms = [seen_ms, state.blocked_at_ms.unwrap_or(0), self.woke_ms];
+        let due = Due::after(moments_ms, self.patience().ping_ms);
+        assert!(!due.is_over(served_ms), "#{number} saw no comment in time: {due:?}");
+        if !self.pending {
+            let behind = self.oracle.behind(session);
+            assert_eq!(behind, 0, "#{number} is not sent what there is");
+            assert_eq!(client.decoder.rest(), 0, "#{number} has half a chunk");
         }
     }
 
@@ -147,6 +160,7 @@ impl World {
         self.judge_told(number, served_ms);
         self.judge_upgrade(number);
         self.judge_life(number, opened_ms, served_ms);
+        self.judge_stay_of_session(number, opened_ms, served_ms);
     }
 
     /// Notes since when a session could be told everything, and up to when its silence proves
@@ -198,11 +212,6 @@ impl World {
             let behind = hearing.behind(&self.oracle.channels);
             assert_eq!(behind, 0, "@{number} is not told what there is: {}", person.stand());
             assert!(hearing.acks.is_empty(), "@{number} gets no {:?}", hearing.acks);
-            if let Some(parted_ms) = hearing.parted_ms {
-                let moments_ms = [parted_ms, receptive_ms, self.woke_ms];
-                let due = Due::after(moments_ms, self.told_of_loss_ms());
-                assert!(!due.is_over(served_ms), "@{number} is not told what is lost: {due:?}");
-            }
         }
     }
 
@@ -245,7 +254,9 @@ impl World {
         let heard_ms = hearing.heard_ms().max(hearing.saying_ms);
         let moments_ms = [opened_ms, heard_ms, hearing.excused_ms, self.woke_ms];
         // Whether a publisher has vanished is not known while it has to wait to be read.
-        let gone = Due::after(moments_ms, ping_ms + pong_ms).and_after(self.oracle.unplaced_ms);
+        let held_ms = self.person_held_ms(number);
+        let gone =
+            Due::after(moments_ms, ping_ms + pong_ms + held_ms).and_after(self.oracle.unplaced_ms);
         assert!(!gone.is_over(served_ms), "@{number} vanished and stays: {gone:?}");
         // In protocol 3 it is the client that pings.
         if person.version != 4 {
@@ -253,7 +264,7 @@ impl World {
         }
         let Some(receptive_ms) = hearing.receptive_ms else { return };
         let pinged_ms = hearing.pinged_at_ms.unwrap_or(0);
-        let ping = Due::after(moments_ms, ping_ms)
+        let ping = Due::after(moments_ms, ping_ms + held_ms)
             .and_after(receptive_ms)
             .and_after(pinged_ms)
             .and_after(self.turn_before_answer_ms(person, heard_ms));

@@ -11,6 +11,8 @@
 
 #[path = "calm.rs"]
 mod calm;
+#[path = "pace.rs"]
+pub(crate) mod pace;
 #[path = "promise.rs"]
 mod promise;
 #[path = "pulse.rs"]
@@ -26,20 +28,18 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::hash::Hasher;
 use std::rc::Rc;
 
-use elbow::hub::envelope;
 use elbow::id::ConnId;
 use elbow::limits::{self, Limits};
-use elbow::position::Position;
+use elbow::rate::Paid;
 use elbow::server::{Event, Listener, Readiness, Server, Ticket, Unplaced};
 use elbow::site::{File, Site};
-use elbow::time::{Duration, Instant, Now};
+use elbow::time::{Instant, Now};
 
 use super::attack::{self, Attack};
-use super::authority::{Authority, Placed};
-use super::client::{Client, Message, Page, Scene};
+use super::client::{Ask, Client, Page, Scene};
 use super::climate::{self, Climate, Dice};
-use super::due::{FAREWELL_MS, RESTLESS_TURNS_MAX, TICKS_MS, WAKING_MS, wakeups_max};
-use super::oracle::{Oracle, Return, file, spoken};
+use super::due::{FAREWELL_MS, RESTLESS_TURNS_MAX, WAKING_MS, wakeups_max};
+use super::oracle::{Oracle, Return, file};
 use super::person::Person;
 use super::socket::{FakeSocket, Link, Net};
 use super::wish::Wish;
@@ -51,8 +51,6 @@ const CONNECTIONS_MAX: usize = 1000;
 /// How long a loop that had no descriptor for a newcomer waits before it accepts again, as the
 /// shell does.
 const ACCEPT_AGAIN_MS: u64 = 1000;
-/// How long the order is out of reach before publishers are closed that wait for it.
-const AWAY_MS: u64 = 30_000;
 /// Acts of leaving come within so long after the calm.
 const LEAVING_MS: u64 = 3000;
 /// A deadline that was due so many turns ago has been served: 64 are, in each.
@@ -68,6 +66,8 @@ enum Action {
     Leave(usize),
     /// A plain WebSocket that has gone comes back.
     Return(usize),
+    /// A Socket.IO client that has gone comes back.
+    Rejoin(usize),
     /// A person acts.
     Person(usize),
     /// A person goes.
@@ -93,9 +93,6 @@ pub(crate) struct Outcome {
     pub(crate) attacked: [u64; Attack::ALL.len()],
     /// Clients that wanted what was said before they came, by what became of their wish.
     pub(crate) returned: [u64; Return::ALL.len()],
-    /// Where the order is decided elsewhere: channels that were opened with something that was kept,
-    /// newcomers that waited for one in vain, and gaps.
-    pub(crate) ordered: [u64; 3],
     /// Ends by reason.
     pub(crate) reasons: u32,
     /// Of every byte written and of every event.
@@ -116,6 +113,8 @@ pub(crate) struct World {
     /// Clients that have connected and were not accepted.
     backlog: VecDeque<usize>,
     accept_again_ms: u64,
+    /// How many public connections were accepted lately.
+    accepted: Paid,
     agenda: BinaryHeap<Reverse<(u64, u64, Action)>>,
     agenda_count: u64,
     /// Links of which epoll has something to say.
@@ -126,12 +125,6 @@ pub(crate) struct World {
     wishes: Dice,
     /// Messages on their way to their place in the order and back: when each is there.
     underway: VecDeque<(u64, Ticket, Vec<u8>)>,
-    /// Whoever decides the order of messages, if that is done elsewhere.
-    authority: Option<Authority>,
-    /// Where the first of those stands, if it has its place already.
-    placed: Option<Position>,
-    /// A channel of which something is lost, and where it stands, before that was told.
-    losing: Option<(Box<str>, Position)>,
     /// The first of those is there, and its channel takes no message.
     held: bool,
     oracle: Oracle,
@@ -174,6 +167,10 @@ impl World {
         climate::draw_order(seed, &mut climate);
         climate::draw_greeting(seed, &mut climate);
         climate::draw_history(seed, &mut climate);
+        climate::draw_streams(seed, &mut climate);
+        climate::draw_recovery(seed, &mut climate);
+        climate::draw_limits(seed, &mut climate);
+        climate::draw_backends(seed, &mut climate);
         let net = Net::new(Dice::new(dice.next()), climate.temper);
         let mut birth = [0; 32];
         birth.fill_with(|| dice.next() as u8);
@@ -189,15 +186,13 @@ impl World {
             ids: Vec::new(),
             backlog: VecDeque::new(),
             accept_again_ms: 0,
+            accepted: Paid::new(Instant::from_millis(began_ms)),
             agenda: BinaryHeap::new(),
             agenda_count: 0,
             edges: VecDeque::new(),
             early: Vec::new(),
             wishes: Dice::new(climate.returns.map_or(0, |returns| returns.seed)),
             underway: VecDeque::new(),
-            authority: None,
-            placed: None,
-            losing: None,
             held: false,
             quiet: false,
             pending: false,
@@ -222,8 +217,6 @@ impl World {
             world.climate.order_ms_max = None;
         }
         world.oracle.is_ordered_elsewhere = world.climate.order_ms_max.is_some();
-        let ordering = world.climate.order_ms_max.map(|_| world.climate.ordering);
-        world.authority = ordering.map(Authority::new);
         world.plan(began_ms, Action::Arrive);
         if let Some(at_ms) = world.climate.drain_at_ms {
             world.plan(began_ms + at_ms, Action::Drain);
@@ -279,12 +272,7 @@ impl World {
         while self.now_ms() < until_ms && !self.oracle.drained {
             assert!(self.turns < turns_max, "it does not come to rest");
             self.turn(until_ms);
-            let is_opening = self.authority.as_ref().is_some_and(|it| it.next_ms().is_some());
-            // A round that tells of what is lost may be followed by another.
-            let drain_ms = self.climate.settings.limits.drain.as_millis();
-            let is_told = self.oracle.gaps == 0
-                || self.now_ms() > self.oracle.lost_ms + 2 * (drain_ms + TICKS_MS);
-            if !self.underway.is_empty() || is_opening || !is_told {
+            if !self.underway.is_empty() {
                 // What waits for its place is still to be said.
                 until_ms = self.now_ms() + calm_ms;
             }
@@ -308,7 +296,7 @@ impl World {
         let draining = self.oracle.drain_began_ms.is_some();
         // Each that ends wakes the server once, and so does one that has members again by then.
         let channels = self.oracle.channels.len() as u64;
-        let is_seldom = empty <= wakeups_max(idle) + channels;
+        let is_seldom = empty <= wakeups_max(idle) + channels + self.held_frames();
         assert!(draining || is_seldom, "{idle} idle, woken {empty} times for nothing");
     }
 
@@ -369,7 +357,8 @@ impl World {
         let metrics = self.server.metrics();
         assert_eq!(self.server.connections(), 0);
         assert_eq!(self.server.sessions(), 0);
-        assert_eq!(self.server.pool().lent_bytes(), 0, "memory that nobody holds");
+        let remembered = self.server.remembered_bytes();
+        assert_eq!(self.server.pool().lent_bytes(), remembered, "memory that nobody holds");
         assert_eq!(metrics.connections_accepted, self.oracle.ended, "each has an end");
         // Whose first answer was never written may have had a session all the same.
         let shaking = |person: &&Person| person.hearing.opened_at_ms.is_none();
@@ -377,11 +366,11 @@ impl World {
         let people = self.people.len() as u64 + self.oracle.strays_left;
         let opened = self.oracle.opened + people - perhaps;
         assert!((opened..=opened + perhaps).contains(&metrics.sessions_opened));
-        assert_eq!(metrics.messages_published, self.oracle.published);
+        assert_eq!(metrics.messages_published(), self.oracle.published);
         assert_eq!(metrics.messages_delivered, self.oracle.counted);
         assert!(self.oracle.strays_seen <= self.oracle.strays_left, "each session has an end");
-        let ends = self.oracle.ended + self.oracle.left + self.oracle.strays_left;
-        assert_eq!(metrics.closed.iter().sum::<u64>(), ends, "counted once");
+        let ends = metrics.closed.iter().sum::<u64>();
+        assert_eq!(ends, metrics.connections_accepted, "each end is counted once");
         let mut reasons = 0;
         let ends = self.people.iter().filter_map(|person| person.hearing.end);
         for reason in self.clients.iter().filter_map(|client| client.ended).chain(ends) {
@@ -402,7 +391,6 @@ impl World {
             upgrades: self.people.iter().filter(|p| p.has_upgraded()).count() as u64,
             attacked: self.attacked(),
             returned: self.oracle.returned,
-            ordered: [self.oracle.brought, self.oracle.unopened, self.oracle.gaps],
             reasons,
             hash: hash.finish(),
         }
@@ -414,9 +402,6 @@ impl World {
         self.turns += 1;
         let began_ms = self.now_ms();
         let work_before = self.work();
-        self.open_channels();
-        self.say_elsewhere();
-        self.lose_now_and_then();
         self.besiege();
         self.happen();
         self.deliver();
@@ -428,7 +413,6 @@ impl World {
         self.pending = self.server.run(now(self.now_ms()));
         self.send_for_order();
         self.judge();
-        self.tend_channels();
         self.turn_times.rotate_left(1);
         self.turn_times[TURNS_KEPT - 1] = began_ms;
         self.server.check();
@@ -469,6 +453,7 @@ impl World {
                 Action::Act(_) => {}
                 Action::Leave(client) => self.leave(client),
                 Action::Return(client) => self.come_back(client),
+                Action::Rejoin(person) => self.welcome_back(person),
                 Action::Person(person) if self.people[person].next_ms == at_ms => {
                     self.act_as(person);
                 }
@@ -519,10 +504,9 @@ impl World {
 
     /// Brings back what is still on its way when nobody is left to hear it.
     fn place_the_rest(&mut self) {
-        self.tell_loss();
         self.send_for_order();
         while let Some((_, ticket, envelope)) = self.underway.pop_front() {
-            let placed = self.give_place(ticket, &envelope);
+            let placed = self.server.place(now(self.now_ms()), Some(ticket), &envelope);
             assert_eq!(placed, Ok(()), "what nobody hears waits for nobody");
         }
         while let Some(event) = self.server.poll_event() {
@@ -540,7 +524,8 @@ impl World {
         loop {
             let living = self.oracle.channels.iter().filter(|(_, log)| log.past.is_alive());
             let beside = living.clone().filter(|(name, _)| ***name != *"default").count() as u64;
-            assert_eq!(self.server.pool().lent_bytes(), beside * cost, "what is kept is paid for");
+            let lent = self.server.pool().lent_bytes() - self.server.remembered_bytes();
+            assert_eq!(lent, beside * cost, "what is kept is paid for");
             let over_ms = living.filter_map(|(_, log)| log.past.over_ms(&limits)).min();
             let Some(over_ms) = over_ms else { return };
             let due_ms = self.server.poll_timeout().map(Instant::as_millis);
@@ -550,137 +535,8 @@ impl World {
                 self.server.run(now(now_ms));
                 self.server.check();
                 self.oracle.end_channels(now_ms, &self.climate);
-                self.tend_channels();
             }
         }
-    }
-
-    /// Has a message placed, behind all others of its channel.
-    fn give_place(&mut self, ticket: Ticket, envelope: &[u8]) -> Result<(), Unplaced> {
-        let now_ms = self.now_ms();
-        let authority = self.authority.as_mut().expect("only then something waits for its place");
-        let channel = envelope::channel_of(envelope).expect("the server's own envelope");
-        let position =
-            *self.placed.get_or_insert_with(|| authority.place(now_ms, channel, envelope));
-        let gaps = self.server.metrics().gaps;
-        let placed = self.server.place(now(now_ms), Some(ticket), position, envelope);
-        if placed.is_ok() {
-            self.placed = None;
-            let text: Rc<str> = position.to_string().into();
-            let is_here = self.server.metrics().gaps == gaps;
-            if !is_here {
-                assert!(self.oracle.scarce, "there was room for it");
-                // The others have heard it, and whoever opens the channel next need not.
-                authority.forget(channel);
-                self.oracle.lost.push_back(Rc::clone(&text));
-            }
-            self.oracle.places.push_back((text, is_here));
-        }
-        placed
-    }
-
-    /// Opens the channels whose time has come, with what is kept of them.
-    fn open_channels(&mut self) {
-        let now_ms = self.now_ms();
-        let Some(authority) = &mut self.authority else { return };
-        while let Some(channel) = authority.next_opened(now_ms) {
-            let stream = authority.stream(&channel);
-            let newest = authority.end(&channel);
-            let history = self.climate.settings.limits.history;
-            let is_young = |placed: &&Placed| {
-                history.is_some_and(|history| placed.at_ms + history.age.as_millis() > now_ms)
-            };
-            let brought = stream.iter().rev().take_while(is_young).count();
-            let kept = &stream[stream.len() - brought..];
-            for placed in kept {
-                let age = Duration::from_millis(now_ms - placed.at_ms);
-                let place = (placed.position, age);
-                self.server.replayed(now(now_ms), &channel, place, Some(&placed.envelope));
-            }
-            let before = kept.first().map(|placed| placed.position.before_in_stream());
-            let begin = before.unwrap_or(Some(newest)).unwrap_or(Position::STREAM_START);
-            self.server.opened(now(now_ms), &channel, newest);
-            self.server.check();
-            self.oracle.brought += u64::from(brought > 0);
-            let log = self.oracle.channels.entry(channel).or_default();
-            let begin = begin.to_string().into();
-            log.past.open(now_ms, log.plain.len(), brought as u64, begin);
-        }
-    }
-
-    /// Somebody elsewhere says something in a channel that nobody reads here.
-    fn say_elsewhere(&mut self) {
-        let now_ms = self.now_ms();
-        let Some(authority) = self.authority.as_mut().filter(|_| !self.quiet) else { return };
-        let said = authority.says_elsewhere(self.climate.people.channels);
-        let Some((number, text)) = said else { return };
-        let channel = self.climate.channel(number);
-        let log = self.oracle.channels.entry(channel.as_str().into()).or_default();
-        if log.past.is_alive() {
-            return;
-        }
-        let mut envelope = Vec::new();
-        let message = elbow::hub::Message::Text(text.as_bytes());
-        envelope::encode(&channel, &message, &mut envelope);
-        let position = authority.place(now_ms, &channel, &envelope).to_string().into();
-        let message = Message { is_text: true, payload: text.into_bytes().into() };
-        let spoken = spoken(&channel, &message);
-        log.push((now_ms, self.turns), None, (spoken, Some(position)), Some(message));
-    }
-
-    /// Something of a channel is lost now and then, and the order is out of reach.
-    fn lose_now_and_then(&mut self) {
-        let now_ms = self.now_ms();
-        let Some(authority) = &mut self.authority else { return };
-        if authority.comes_back(now_ms) || (self.quiet && authority.away_until_ms.take().is_some())
-        {
-            self.server.backplane_back(now(now_ms));
-            self.oracle.away_ms = None;
-        } else if !self.quiet && authority.goes_now_and_then(now_ms) {
-            self.server.backplane_away(now(now_ms));
-            self.oracle.away_ms = Some(now_ms);
-        }
-        if self.losing.is_none() && self.placed.is_none() && !self.quiet {
-            self.losing = authority.lose_now_and_then(now_ms);
-        }
-        self.tell_loss();
-    }
-
-    /// Tells what is lost, unless the channel has to be waited for.
-    fn tell_loss(&mut self) {
-        let Some((channel, position)) = self.losing.take() else { return };
-        let gaps = self.server.metrics().gaps;
-        if self.server.lost(now(self.now_ms()), &channel, position).is_err() {
-            self.losing = Some((channel, position));
-        } else if self.server.metrics().gaps > gaps {
-            self.oracle.lost.push_back(position.to_string().into());
-        }
-        self.server.check();
-    }
-
-    /// Asks for channels that somebody waits for, and hears of those that nobody reads any more.
-    fn tend_channels(&mut self) {
-        let now_ms = self.now_ms();
-        let Some(authority) = &mut self.authority else { return };
-        while let Some(channel) = self.server.poll_closing(now(now_ms)) {
-            authority.close(&channel);
-            let limits = &self.climate.settings.limits;
-            if let Some(log) = self.oracle.channels.get_mut(&channel) {
-                log.past.close(now_ms, limits);
-            }
-        }
-        while let Some(channel) = self.server.poll_opening() {
-            authority.ask(now_ms, channel);
-        }
-        let away_ms = self.oracle.away_ms;
-        if away_ms.is_some_and(|since_ms| since_ms + AWAY_MS <= now_ms) {
-            self.oracle.cut_off_ms = now_ms;
-        }
-        for channel in authority.asked() {
-            self.oracle.opening_ms.insert(channel.into(), now_ms);
-            self.oracle.unplaced_ms = now_ms;
-        }
-        while self.server.poll_greeting().is_some() {}
     }
 
     /// Brings back those that have their place by now.
@@ -689,10 +545,10 @@ impl World {
         if !self.underway.is_empty() {
             self.oracle.unplaced_ms = self.now_ms();
         }
-        let is_away = self.authority.as_ref().is_some_and(|it| it.away_until_ms.is_some());
         while let Some((at_ms, ticket, envelope)) = self.underway.pop_front() {
-            let is_there = at_ms <= self.now_ms() && !is_away && self.losing.is_none();
-            let placed = is_there.then(|| self.give_place(ticket, &envelope));
+            let is_there = at_ms <= self.now_ms();
+            let placed =
+                is_there.then(|| self.server.place(now(self.now_ms()), Some(ticket), &envelope));
             match placed {
                 // What a place has led to is over when the call is.
                 Some(Ok(())) => self.server.check(),
@@ -722,6 +578,9 @@ impl World {
             }
             let client = self.backlog.remove(place).expect("it was found there");
             let listener = self.clients[client].listener;
+            if let (Listener::Public, Some(rate)) = (listener, self.climate.accept_rate) {
+                rate.take(Instant::from_millis(self.net.now_ms.get()), &mut self.accepted);
+            }
             let taken = self.clients.iter().filter(|client| client.is_connected_by(listener));
             let is_full = taken.count() == self.places(listener);
             self.oracle.wanted[listener as usize] += u32::from(is_full);
@@ -751,12 +610,17 @@ impl World {
                 self.climate.settings.limits.connections_max + limits::CONNECTIONS_SPARE
             }
             Listener::Health => limits::CONNECTIONS_HEALTH,
+            Listener::Admin => self.climate.settings.limits.admin_connections_max,
         }
     }
 
     /// Where in the backlog the first stands whose listener has room.
     fn next_in_backlog(&self) -> Option<usize> {
-        let has_room = |client: &usize| self.server.has_room_for(self.clients[*client].listener);
+        let may_come = self.accepts_at_ms() <= self.now_ms();
+        let has_room = |client: &usize| {
+            let listener = self.clients[*client].listener;
+            (may_come || listener != Listener::Public) && self.server.has_room_for(listener)
+        };
         self.backlog.iter().position(has_room)
     }
 
@@ -769,16 +633,15 @@ impl World {
         if !self.pending && self.edges.is_empty() && !can_accept {
             let agenda = self.agenda.peek().map(|Reverse((at_ms, ..))| *at_ms);
             let deadline = self.server.poll_timeout().map(Instant::as_millis);
-            let accepting = self.next_in_backlog().map(|_| self.accept_again_ms);
-            let is_away = self.authority.as_ref().is_some_and(|it| it.away_until_ms.is_some());
-            let waits = self.held || is_away || self.losing.is_some();
-            let ordered = self.underway.front().filter(|_| !waits).map(|(at_ms, ..)| *at_ms);
-            let opened = self.authority.as_ref().and_then(Authority::next_ms);
-            let wake = [agenda, deadline, accepting, ordered, opened].into_iter().flatten().min();
+            let may_come_ms = Some(self.accepts_at_ms())
+                .filter(|at_ms| *at_ms > self.now_ms() && !self.backlog.is_empty());
+            let accepting = self.next_in_backlog().map(|_| self.accept_again_ms).or(may_come_ms);
+            let ordered = self.underway.front().filter(|_| !self.held).map(|(at_ms, ..)| *at_ms);
+            let wake = [agenda, deadline, accepting, ordered].into_iter().flatten().min();
             next_ms = next_ms.max(wake.unwrap_or(u64::MAX).min(until_ms));
             let is_later = |other: Option<u64>| other.is_none_or(|at_ms| at_ms > next_ms);
-            let others = [agenda, ordered, opened].into_iter().all(is_later);
-            woken = deadline == Some(next_ms) && others;
+            let others = [agenda, ordered, may_come_ms];
+            woken = deadline == Some(next_ms) && others.into_iter().all(is_later);
             if !self.quiet && self.dice.chance(self.climate.jumps) {
                 next_ms += self.dice.below(self.climate.jump_ms_max);
                 if self.woke_ms + WAKING_MS < self.now_ms() {
@@ -812,6 +675,7 @@ impl World {
                 }
             }
         }
+        self.employ();
         let again_ms = self.now_ms() + 1 + self.dice.below(people.arrival_ms * 2);
         if !self.quiet {
             self.plan(again_ms, Action::Arrive);
@@ -824,6 +688,19 @@ impl World {
         let mut scene = self.scene();
         let client = Client::new(number, link, &mut scene);
         self.begin(client);
+    }
+
+    /// A backend comes, as long as there are fewer than the climate has.
+    fn employ(&mut self) {
+        let Some(backends) = self.climate.backends else { return };
+        let counts = |client: &&Client| client.ended.is_none() && client.is_backend();
+        let live = self.clients.iter().filter(counts).count() as u64;
+        if live < backends.most && self.clients.len() < CONNECTIONS_MAX && self.dice.chance(500) {
+            let number = self.clients.len();
+            let link = Link::new(number, &self.net);
+            let client = Client::backend(number, link, &mut self.scene(), backends);
+            self.introduce(client);
+        }
     }
 
     /// A plain WebSocket that has gone comes back, unless everything is over.
@@ -839,11 +716,15 @@ impl World {
         self.begin(client);
     }
 
-    /// A client says its first words, a plain WebSocket among them where it wants to begin.
+    /// A client says its first words, a plain WebSocket or the reader of an event stream among them
+    /// where it wants to begin.
     fn begin(&mut self, mut client: Client) {
         if let (Some(returns), true) = (self.climate.returns, client.may_wish()) {
             let dice = &mut self.wishes;
             client.is_positioned = dice.chance(returns.positioned);
+            if dice.chance(self.climate.streams) {
+                client.become_stream();
+            }
             client.returns = dice.chance(returns.again);
             if client.trail.is_some() || dice.chance(returns.wishes) {
                 let channel = client.channel_name(&self.climate);
@@ -856,7 +737,7 @@ impl World {
                     &channel,
                     |n| dice.below(n),
                 );
-                client.wish = Wish::draw(dice, own, known);
+                client.wish = Wish::draw(dice, own, known, client.is_stream);
             }
             client.trail = client.trail.filter(|_| client.wish.is_own);
         }
@@ -893,13 +774,38 @@ impl World {
         self.act_as(number);
     }
 
+    /// A Socket.IO client that has gone comes back, unless everything is over.
+    fn welcome_back(&mut self, before: usize) {
+        if self.quiet || self.clients.len() >= CONNECTIONS_MAX {
+            return;
+        }
+        let number = self.people.len();
+        let (people, clients, mut scene) = self.stage();
+        let person = people[before].come_back_as(number, &mut scene, clients);
+        self.note(|_| format!("@{before} comes back as @{number}: {:?}", person.known));
+        self.people.push(person);
+        self.act_as(number);
+    }
+
+    /// A Socket.IO client has gone: it may come back, at once or late.
+    fn plan_rejoin(&mut self, number: usize) {
+        let Some(recovery) = self.climate.recovery.filter(|_| self.people[number].may_return())
+        else {
+            return;
+        };
+        if self.wishes.chance(recovery.again) {
+            let most_ms = if self.wishes.chance(recovery.hasty) { 3 } else { recovery.away_ms_max };
+            let at_ms = self.now_ms() + 1 + self.wishes.below(most_ms);
+            self.plan(at_ms, Action::Rejoin(number));
+        }
+    }
+
     /// A Socket.IO client gets one more connection.
     fn connect_person(&mut self, person: usize) {
         let number = self.clients.len();
         let link = Link::new(number, &self.net);
-        let Person { reads, attack, .. } = self.people[person];
-        let scene = &mut self.scene();
-        let client = Client::carrier(number, link, scene, person, reads, attack);
+        let (people, _, mut scene) = self.stage();
+        let client = Client::carrier(number, link, &mut scene, (person, &people[person]));
         self.people[person].carriers.push(number);
         self.introduce(client);
     }
@@ -908,6 +814,7 @@ impl World {
         self.acts += 1;
         self.people[number].next_ms = u64::MAX;
         self.note(|world| format!("@{number} acts: {}", world.people[number].stand()));
+        let was_over = self.people[number].over;
         loop {
             let (people, clients, mut scene) = self.stage();
             if !people[number].act(&mut scene, clients) {
@@ -919,6 +826,9 @@ impl World {
                 break;
             }
             self.connect_person(number);
+        }
+        if self.people[number].over && !was_over {
+            self.plan_rejoin(number);
         }
         self.plan_as(number);
     }
@@ -983,6 +893,12 @@ impl World {
         let was_gone = self.clients[number].gone;
         let (client, mut scene) = self.client_on_stage(number);
         let next = client.act(&mut scene);
+        let now_ms = self.now_ms();
+        for order in &self.clients[number].orders {
+            if let Ask::Disconnect(channel) = &order.ask {
+                self.oracle.receipts.may_close(now_ms, channel);
+            }
+        }
         self.breathe(number);
         if self.clients[number].gone && !was_gone {
             self.plan_return(number);

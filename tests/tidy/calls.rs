@@ -11,9 +11,10 @@ use super::Source;
 use std::collections::BTreeMap;
 
 /// The files of `server/` that have methods of `Server`, each above those that it may call.
-const ORDER: [&str; 32] = [
+const ORDER: [&str; 38] = [
     "mod",
     "drain",
+    "disconnect",
     "deadline",
     "backplane",
     "awaiting",
@@ -29,6 +30,9 @@ const ORDER: [&str; 32] = [
     "session/spaces",
     "http/upgrade",
     "http/stream",
+    "http/admin",
+    "http/backend",
+    "http/watch",
     "http/probe",
     "admission",
     "places",
@@ -41,8 +45,10 @@ const ORDER: [&str; 32] = [
     "members",
     "session/reply",
     "http/files",
+    "http/receipt",
     "http/respond",
     "http/cors",
+    "survey",
     "connections",
 ];
 

@@ -358,6 +358,12 @@ impl Backplane {
         self.channels.len() < self.settings.channels_max
     }
 
+    /// Whether a message of so many bytes would be taken for a channel, which may have to be opened
+    /// for it.
+    pub fn may_say(&self, name: &str, bytes: usize) -> bool {
+        self.has_room(bytes) && (self.names.contains_key(name) || self.may_open())
+    }
+
     /// Closes a channel, or gives up opening it. No event of it comes any more but for messages
     /// that were said in it here, which still are sent.
     pub fn close(&mut self, now: Instant, name: &str) {

@@ -24,8 +24,9 @@ use crate::hub::{
     Wish, is_channel_name,
 };
 use crate::id::{Member, Reader, SessionId};
+use crate::metrics::Refusal;
 use crate::reason::CloseReason;
-use crate::server::admission::{NOT_OPENED, why};
+use crate::server::admission::why;
 use crate::server::{Event, Server, Socket};
 use crate::time::{Instant, Now};
 use crate::wire::engine::{PacketType, SID_RANDOM_BYTES, Sid, Version};
@@ -132,7 +133,7 @@ impl<S: Socket> Server<S> {
                 None => self.enter_open(now, session, namespace, payload),
                 Some(_) if entering.by <= now.mono => {
                     let client = self.sessions.get(session).client.address();
-                    self.events.push(&mut self.pool, Event::Refused { client, why: NOT_OPENED });
+                    self.report_refusal(client, Refusal::NotOpened);
                     self.refuse_namespace(now, session, namespace, "The channel is not open yet");
                 }
                 Some(name) => {
@@ -189,7 +190,7 @@ impl<S: Socket> Server<S> {
                 self.sessions.await_channel(session, entering);
             }
             Err(error) => {
-                self.events.push(&mut self.pool, Event::Refused { client, why: why(error) });
+                self.report_refusal(client, why(error));
                 self.refuse_namespace(now, session, namespace, refusal(error));
             }
         }
@@ -312,7 +313,7 @@ impl<S: Socket> Server<S> {
         let newcomer = Newcomer { member, dialect, holder, wish };
         let (membership, start) = self.begin_membership(now, name, newcomer).map_err(|error| {
             self.sessions.edit(session).spaces.settle(&mut self.pool);
-            self.events.push(&mut self.pool, Event::Refused { client, why: why(error) });
+            self.report_refusal(client, why(error));
             refusal(error)
         })?;
         self.sessions.entered(session);
