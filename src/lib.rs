@@ -118,8 +118,12 @@
 //!     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
 //!
 //! let at = |ms| Now { mono: Instant::from_millis(ms), unix_s: 1_795_000_000 };
-//! let machine =
-//!     Machine { descriptors_hard: 1024, memory_bytes: None, activated_sockets: false };
+//! let machine = Machine {
+//!     descriptors_hard: 1024,
+//!     memory_bytes: None,
+//!     activated_sockets: false,
+//!     admin_credential: false,
+//! };
 //! let command = config::parse(["elbow".into()], |_| None, &machine).expect("the defaults hold");
 //! let Command::Run(config) = command else { panic!("no command means: run") };
 //! let mut server = Server::new(config.settings, Site::new(vec![], true), [7; 32], at(0));
@@ -153,8 +157,10 @@
 //! server.check();
 //! ```
 pub mod cli;
+pub mod client;
 pub mod config;
 pub mod conn;
+pub mod doctor;
 pub mod feed;
 pub mod hub;
 pub mod id;

@@ -15,6 +15,10 @@ pub const CONNECTIONS_SPARE: usize = 64;
 /// nodes, each over a connection or two; for one more than that, the idlest gives way.
 pub const CONNECTIONS_HEALTH: usize = 16;
 
+/// Connections of the admin listener, if there is one, which nobody else can take: a pool of a
+/// backend, a scraper, somebody who looks. For one more than that, the idlest gives way.
+pub const CONNECTIONS_ADMIN: usize = 128;
+
 /// Descriptors that no connection has: standard streams, listeners, epoll, the log's pipe and what
 /// the log writes to, the signal pipe, and what a reload of `--www` opens.
 pub const DESCRIPTORS_RESERVED: u64 = 32;
@@ -191,6 +195,9 @@ pub const BODY_LIMIT: Duration = Duration::from_secs(10);
 /// Whoever has said something that waits to be taken in has this long for the rest, which may stand
 /// behind that. Looking again after as long costs little.
 pub const WAITED_LIMIT: Duration = Duration::from_secs(2);
+/// A backend whose message has no place in the order after this long is told to ask again: within
+/// 3 s, as late as a deadline may be found.
+pub const PLACE_LIMIT: Duration = Duration::from_millis(2_800);
 /// A response that makes no progress for this long is cut.
 pub const RESPONSE_LIMIT: Duration = Duration::from_secs(10);
 /// A kept-alive connection of this age is told with its next answer that this was the last.
@@ -259,6 +266,9 @@ pub struct Limits {
     /// Sessions of one client address, which is a network of 64 bits if it is IPv6; one more is
     /// refused with 503. `None`: a quarter of `connections_max`, and proxies have no such limit.
     pub connections_per_ip_max: Option<usize>,
+    /// Connections of the admin listener: [`CONNECTIONS_ADMIN`], or 0 where there is none. For one
+    /// more, the idlest gives way.
+    pub admin_connections_max: usize,
     /// Channels that have members or keep something at one time, `default` among them; one more is
     /// refused with 503.
     pub channels_max: usize,
@@ -293,14 +303,15 @@ pub struct History {
 }
 
 impl Limits {
-    /// Places in the table of connections: for sessions, the spare ones, and the health listener's.
+    /// Places in the table of connections: for sessions, the spare ones, the health listener's and
+    /// the admin listener's.
     pub fn slots(&self) -> usize {
-        slots_for(self.connections_max)
+        slots_for(self.connections_max, self.admin_connections_max)
     }
 
     /// Descriptors that a server with these limits needs.
     pub fn descriptors(&self) -> u64 {
-        descriptors_for(self.connections_max)
+        descriptors_for(self.connections_max, self.admin_connections_max)
     }
 
     /// How many records a feed with a ring of `feed_bytes` has room for in its index.
@@ -392,16 +403,16 @@ impl Limits {
     }
 }
 
-/// Places in the table of connections for so many sessions, the spare ones, and the health
-/// listener's.
-pub fn slots_for(connections_max: usize) -> usize {
-    connections_max + CONNECTIONS_SPARE + CONNECTIONS_HEALTH
+/// Places in the table of connections for so many sessions and so many connections of the admin
+/// listener, the spare ones, and the health listener's.
+pub fn slots_for(connections_max: usize, admin_connections_max: usize) -> usize {
+    connections_max + CONNECTIONS_SPARE + CONNECTIONS_HEALTH + admin_connections_max
 }
 
-/// Descriptors for so many sessions, the spare places, the health listener's, and the reserved
-/// ones.
-pub fn descriptors_for(connections_max: usize) -> u64 {
-    slots_for(connections_max) as u64 + DESCRIPTORS_RESERVED
+/// Descriptors for so many sessions and so many connections of the admin listener, the spare
+/// places, the health listener's, and the reserved ones.
+pub fn descriptors_for(connections_max: usize, admin_connections_max: usize) -> u64 {
+    slots_for(connections_max, admin_connections_max) as u64 + DESCRIPTORS_RESERVED
 }
 
 /// A quarter of `all`, at least one: what one client address may hold.

@@ -63,6 +63,8 @@ pub enum CloseReason {
     /// 1013.
     GaveWay,
 
+    /// The operator, or a backend, has closed it: 1008.
+    Disconnected,
     /// The server is draining: 1001.
     GoingAway,
     /// The response was a file from before the last reload, and the next reload could wait no
@@ -74,7 +76,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their numbers, for counters and tests.
-    pub const ALL: [CloseReason; 26] = [
+    pub const ALL: [CloseReason; 27] = [
         CloseReason::Answered,
         CloseReason::ClosedByClient,
         CloseReason::PeerGone,
@@ -98,6 +100,7 @@ impl CloseReason {
         CloseReason::CloseTimeout,
         CloseReason::NoMemory,
         CloseReason::GaveWay,
+        CloseReason::Disconnected,
         CloseReason::GoingAway,
         CloseReason::Replaced,
         CloseReason::SocketFailed,
@@ -129,10 +132,24 @@ impl CloseReason {
             CloseReason::CloseTimeout => "close timeout",
             CloseReason::NoMemory => "out of memory",
             CloseReason::GaveWay => "gave way",
+            CloseReason::Disconnected => "disconnected",
             CloseReason::GoingAway => "going away",
             CloseReason::Replaced => "file replaced",
             CloseReason::SocketFailed => "socket failed",
         }
+    }
+
+    /// The reasons that a PROXY header can be, or its lack.
+    pub const OF_PROXY_HEADERS: [CloseReason; 4] = [
+        CloseReason::ProxyInvalid,
+        CloseReason::ProxyMissing,
+        CloseReason::ProxyUntrusted,
+        CloseReason::ProxyTimeout,
+    ];
+
+    /// The words for this reason as one word, a label of metrics: `_` stands for each space.
+    pub fn label_bytes(self) -> impl Iterator<Item = u8> {
+        self.text().bytes().map(|byte| if byte == b' ' { b'_' } else { byte })
     }
 
     /// The close frame that tells a WebSocket client of this reason: header (opcode 8, unmasked),
@@ -146,6 +163,7 @@ impl CloseReason {
             CloseReason::TooSlow => Some(b"\x88\x0a\x03\xf0too slow"),
             CloseReason::NoMemory => Some(b"\x88\x0f\x03\xf5out of memory"),
             CloseReason::GaveWay => Some(b"\x88\x0a\x03\xf5gave way"),
+            CloseReason::Disconnected => Some(b"\x88\x0e\x03\xf0disconnected"),
             CloseReason::GoingAway => Some(b"\x88\x0c\x03\xe9going away"),
             CloseReason::Answered
             | CloseReason::ClosedByClient

@@ -4,6 +4,11 @@
 //! Method: the binary's own entry with buffers for streams and a closure for the server; a probe
 //! against sockets on loopback that answer by a script of their own.
 
+#[path = "cli/asked.rs"]
+mod asked;
+#[path = "cli/doctor.rs"]
+mod doctor;
+
 use std::cell::Cell;
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -13,11 +18,20 @@ use std::thread;
 
 use elbow::cli;
 use elbow::config::{self, Command, Endpoint, Failure, HealthUrl, Machine};
+use elbow::settings::AdminToken;
 use elbow::time::Duration;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-const MACHINE: Machine =
-    Machine { descriptors_hard: 1 << 20, memory_bytes: None, activated_sockets: false };
+const MACHINE: Machine = Machine {
+    descriptors_hard: 1 << 20,
+    memory_bytes: None,
+    activated_sockets: false,
+    admin_credential: false,
+};
+
+fn no_token(_: &config::Config) -> Result<Option<AdminToken>, String> {
+    Ok(None)
+}
 
 /// What a command line came to.
 struct Outcome {
@@ -28,6 +42,10 @@ struct Outcome {
 }
 
 fn execute(args: &[&str]) -> Outcome {
+    execute_with(args, |_| None)
+}
+
+fn execute_with(args: &[&str], env: impl Fn(&str) -> Option<String>) -> Outcome {
     let args = std::iter::once("elbow").chain(args.iter().copied()).map(OsString::from);
     let ran = Cell::new(false);
     let run = |_config, _machine| {
@@ -35,7 +53,7 @@ fn execute(args: &[&str]) -> Outcome {
         3
     };
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let exit_code = cli::execute(args, |_| None, MACHINE, run, &mut out, &mut err);
+    let exit_code = cli::execute(args, env, (MACHINE, no_token), run, &mut out, &mut err);
     let text = |bytes| String::from_utf8(bytes).expect("all output is UTF-8");
     Outcome { exit_code, out: text(out), err: text(err), ran: ran.get() }
 }
@@ -101,7 +119,8 @@ fn a_closed_standard_output_changes_nothing() {
         }
     }
     let args = ["elbow", "check"].map(OsString::from);
-    let exit_code = cli::execute(args, |_| None, MACHINE, |_, _| 3, &mut Closed, &mut Closed);
+    let exit_code =
+        cli::execute(args, |_| None, (MACHINE, no_token), |_, _| 3, &mut Closed, &mut Closed);
     assert_eq!(exit_code, 0);
 }
 

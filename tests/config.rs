@@ -8,15 +8,21 @@
 
 use std::ffi::OsString;
 
-use elbow::config::{self, Command, Config, Endpoint, Failure, Lb, Listen, Machine, OPTIONS};
-use elbow::limits::{History, KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
+use elbow::config::{
+    self, Command, Config, Endpoint, Failure, Lb, Listen, Machine, OPTIONS, TokenSource,
+};
+use elbow::limits::{CONNECTIONS_ADMIN, History, KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
 use elbow::settings::ProxyMode;
 use elbow::time::Duration;
 use log::LevelFilter;
 use proptest::prelude::*;
 
-const MACHINE: Machine =
-    Machine { descriptors_hard: 1 << 20, memory_bytes: None, activated_sockets: false };
+const MACHINE: Machine = Machine {
+    descriptors_hard: 1 << 20,
+    memory_bytes: None,
+    activated_sockets: false,
+    admin_credential: false,
+};
 
 fn at(address: &str) -> Listen {
     Listen::At(Endpoint::Ip(address.parse().expect("an address")))
@@ -48,6 +54,16 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
         name: "health-listen",
         taken: ("[::]:81", "[::]:81"),
         refused: ("example.org:1", ADDRESS),
+    },
+    Example {
+        name: "admin-listen",
+        taken: ("localhost:3001", "127.0.0.1:3001"),
+        refused: ("unix:", ADDRESS),
+    },
+    Example {
+        name: "admin-token-file",
+        taken: ("a\tb", "a\\tb"),
+        refused: (" ", "allowed is the name of a file"),
     },
     Example {
         name: "lb",
@@ -320,7 +336,7 @@ fn a_flag_that_help_or_a_warning_names_is_there() {
     let args = ["--proxy-protocol", "optional", "--proxy-trust", "::/0", "--listen", "[::]:1"];
     let report = config_on(&machine, &args, &[]).report(&machine);
     let text = format!("{} {report}", config::help());
-    let others = ["--help", "--version", "--url"];
+    let others = ["--help", "--version", "--url", "--json", "--admin-listen", "--admin-token-file"];
     let mut seen = 0;
     for word in text.split(|c: char| !c.is_ascii_lowercase() && c != '-') {
         if word.starts_with("--") && word.len() > 2 && !others.contains(&word) {
@@ -366,6 +382,7 @@ fn the_defaults_are_those_that_operators_rely_on() {
     let limits = Limits {
         connections_max: 65_536,
         connections_per_ip_max: None,
+        admin_connections_max: 0,
         channels_max: 32,
         message_bytes_max: 64 << 10,
         feed_bytes: 1 << 20,
@@ -633,12 +650,68 @@ fn an_event_that_would_never_be_relayed_is_refused() {
 }
 
 #[test]
-fn what_later_versions_bring_is_not_taken_now() {
-    for flag in ["--admin-listen", "--admin-token"] {
-        let (exit_code, line) = failure(&[flag, "off"], &[]);
-        assert_eq!(exit_code, 2);
-        assert!(line.starts_with(&format!("unexpected argument '{flag}' found")), "{line}");
+fn no_flag_takes_a_secret() {
+    let (exit_code, line) = failure(&["--admin-token", "0123456789abcdef"], &[]);
+    assert_eq!(exit_code, 2);
+    assert!(line.starts_with("unexpected argument '--admin-token' found"), "{line}");
+    assert!(!line.contains("0123456789abcdef"), "{line}");
+}
+
+#[test]
+fn whoever_can_reach_the_admin_listener_shows_a_token_or_is_on_this_machine() {
+    let token = [("ELBOW_ADMIN_TOKEN", "0123456789abcdef")];
+    for local in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "unix:/a"] {
+        let config = config(&["--admin-listen", local], &[]);
+        assert_eq!(config.admin_token, None, "{local}");
+        assert_eq!(config.settings.limits.admin_connections_max, CONNECTIONS_ADMIN);
     }
+    for far in ["0.0.0.0:1", "[::]:1", ":1", "*:1", "10.0.0.1:1", "[2001:db8::1]:1"] {
+        let (exit_code, line) = failure(&["--admin-listen", far], &[]);
+        assert_eq!(exit_code, 78, "{far}");
+        assert!(line.contains(" needs a token: allowed is a loopback address or"), "{line}");
+        config(&["--admin-listen", far], &token);
+        config(&["--admin-listen", far, "--admin-token-file", "/no/such"], &[]);
+        let machine = Machine { admin_credential: true, ..MACHINE };
+        config_on(&machine, &["--admin-listen", far], &[("CREDENTIALS_DIRECTORY", "/c")]);
+    }
+}
+
+#[test]
+fn a_token_comes_from_the_file_before_the_variable_before_the_credential_and_is_not_shown() {
+    let env = [("ELBOW_ADMIN_TOKEN", "0123456789abcdef"), ("CREDENTIALS_DIRECTORY", "/c")];
+    let machine = Machine { admin_credential: true, ..MACHINE };
+    let args = ["--admin-listen", "localhost:1", "--admin-token-file", "/t"];
+    let found = |args: &[&str], env| config_on(&machine, args, env);
+    let config = found(&args, &env);
+    assert_eq!(config.admin_token, Some(TokenSource::File("/t".into())));
+    let config = found(&args[..2], &env);
+    assert_eq!(config.admin_token, Some(TokenSource::Variable("0123456789abcdef".to_owned())));
+    let report = config.report(&machine);
+    let line = "\nadmin requests: from who shows the token ((set), ELBOW_ADMIN_TOKEN)\n";
+    assert!(report.contains(line), "{report}");
+    assert!(!format!("{report}{config:?}").contains("0123456789abcdef"));
+    let config = found(&args[..2], &env[1..]);
+    assert_eq!(config.admin_token, Some(TokenSource::Credential("/c/admin-token".into())));
+    // Without the listener nobody asks for a token.
+    let config = found(&args[2..], &env);
+    assert_eq!((config.admin_token.as_ref(), config.settings.admin_token.as_ref()), (None, None));
+    let unused = "--admin-token-file /t is not used: there is no --admin-listen";
+    assert_eq!(config.warnings(&machine), [unused]);
+}
+
+#[test]
+fn the_admin_listener_has_places_and_descriptors_of_its_own() {
+    let machine = Machine { descriptors_hard: 1112, ..MACHINE };
+    let ceiling = |args: &[&str]| {
+        let limits = config_on(&machine, args, &[]).settings.limits;
+        (limits.connections_max, limits.descriptors(), limits.ceiling().tables_bytes)
+    };
+    let (without, with) = (ceiling(&[]), ceiling(&["--admin-listen", "localhost:1"]));
+    assert_eq!((without.0, without.1), (1000, 1112));
+    assert_eq!((with.0, with.1), (1000 - CONNECTIONS_ADMIN, 1112));
+    assert!(failure(&["--admin-listen", "localhost:1", "--listen", "localhost:1"], &[]).1.contains(
+        "--admin-listen 127.0.0.1:1 is in the way of --listen 127.0.0.1:1: allowed are different"
+    ));
 }
 
 proptest! {
@@ -653,7 +726,8 @@ proptest! {
                 let lines = config.report(&MACHINE).lines().count();
                 let warnings = config.warnings(&MACHINE).len();
                 let of_history = usize::from(config.settings.limits.history.is_some());
-                prop_assert_eq!(lines, OPTIONS.len() + 9 + of_history + warnings);
+                let of_admin = usize::from(config.admin_listen.is_some());
+                prop_assert_eq!(lines, OPTIONS.len() + 9 + of_history + of_admin + warnings);
             }
             Err(failure) => {
                 prop_assert!(!failure.line.chars().any(char::is_control), "{}", failure.line);
@@ -666,8 +740,12 @@ proptest! {
 
 #[test]
 fn the_report_ends_with_ceiling_capacity_and_warnings() {
-    let machine =
-        Machine { descriptors_hard: 1112, memory_bytes: Some(256 << 20), activated_sockets: true };
+    let machine = Machine {
+        descriptors_hard: 1112,
+        memory_bytes: Some(256 << 20),
+        activated_sockets: true,
+        admin_credential: false,
+    };
     let args = ["--proxy-protocol", "optional", "--proxy-trust", "::/0", "--listen", "[::]:1"];
     let report = config_on(&machine, &args, &[]).report(&machine);
     let (values, rest) = report.split_once("\n\n").expect("a blank line");
@@ -684,8 +762,8 @@ memory ceiling, user space: 72.3 MiB (75909816 bytes): --memory, 402.6 KiB for t
 memory ceiling, kernel share per connection: 332 KiB (339968 bytes)
 memory ceiling, kernel share in all: 350.1 MiB (367165440 bytes)
 memory ceiling, total: 422.5 MiB (443075256 bytes)
-capacity: 1000 sessions, 64 connections more for pages, probes and refusals, and 16 for \
-         --health-listen; 32 channels; memory for 56 feeds
+capacity: 1000 sessions, 64 connections more for pages, probes and refusals, 16 for \
+         --health-listen and 0 for --admin-listen; 32 channels; memory for 56 feeds
 warning: the memory ceiling, 422.5 MiB, is more than the machine or its control group has, 256 \
          MiB: lower --max-connections, --memory, --send-buffer or --receive-buffer
 warning: --proxy-protocol optional is less safe than required: who reaches the port past the \

@@ -256,6 +256,58 @@ mutant "history: a share without end" \
 mutant "history: proxies have a share" \
   's/if bytes == 0 || holder.is_proxy || self/if bytes == 0 || self/'
 
+# A stream begins one further than its client is told.
+mutant "stream: an id off by one at the seam" \
+  's/    let position = start.position.text();/    let position = crate::position::Position { seq: start.position.seq + 1, ..start.position }.text();/'
+# Who comes back to a stream is not told that something is lost.
+mutant "stream: no reset" \
+  's/=> sse::reset(position.as_str(), out),/=> sse::opening(position.as_str(), out),/'
+# What stands in the URL wins over what a browser says when it comes back.
+mutant "stream: Last-Event-ID ignored" \
+  's/since: last_event_id.or(resume.since)/since: resume.since.or(last_event_id)/'
+# Who is put off is not told when to come back.
+mutant "stream: put off for ever" \
+  's/sse::retry_and_end(retry_ms, &mut chunks);/sse::end(\&mut chunks);/'
+# Nothing is seen on a stream in which nobody speaks.
+mutant "stream: one comment" \
+  's/\*comment_at = cx.now.mono.plus(cx.settings.limits.ping_interval);/*comment_at = Instant::NEVER;/'
+# Who was overtaken is told goodbye, as if nothing was lost.
+mutant "stream: overtaken in order" \
+  's/if conn.out.is_inside_record() || conn.is_stream() {/if conn.out.is_inside_record() {/'
+# A drain ends streams without saying when to come back.
+mutant "stream: ended without a word" \
+  's/if self.connections.conn(slot).is_stream() {/if false {/'
+
+# Greetings do not end in an offset.
+mutant "recovery: a greeting without an offset" \
+  's/let form = |dialect| Form { dialect, namespace, position, with_offset };/let form = |dialect| Form { dialect, namespace, position, with_offset: with_offset \&\& !message.is_greeting() };/'
+# A greeting ends in the offset of the message that comes next.
+mutant "recovery: a greeting with an offset ahead" \
+  's/let position = Position { seq: number, ..self.position };/let position = Position { seq: number + u64::from(message.is_greeting()), ..self.position };/'
+# What a new ring is filled with has no offsets.
+mutant "recovery: no offsets in what is filled in" \
+  's/let form = Form { dialect, namespace, position: position.as_str(), with_offset };/let form = Form { dialect, namespace, position: position.as_str(), with_offset: false };/'
+# A newcomer is not told where it begins.
+mutant "recovery: no position behind CONNECT" \
+  's/let begin = pid.filter(|_| !is_recovered)/let begin = pid.filter(|_| false \&\& !is_recovered)/'
+# A newcomer is told a place one further than where it begins.
+mutant "recovery: a position off by one" \
+  's/        Some(Position { seq, ..self.hub.channel(channel).position() })/        Some(Position { seq: seq + 1, ..self.hub.channel(channel).position() })/'
+# Who goes on is greeted like a newcomer, and begins behind that.
+mutant "recovery: who never left is greeted" \
+  's/ \&\& start.recovery != Some(Recovery::Whole) {/ {/'
+# Who has left a namespace goes on there, with what was on its way.
+mutant "recovery: who has left goes on" \
+  's/Version::V4 => self.settings.recovers() \&\& !entry.has_left,/Version::V4 => self.settings.recovers(),/'
+# Who is told nothing of what it missed is said to go on.
+mutant "recovery: what is gone counts as recovered" \
+  's/Ok(Some(Recovery::Gone | Recovery::Unknown) | None) => {}/Ok(_) => recovered = returning.map(|it| it.pid),/'
+# An address that had its share is said to be sent all the same.
+mutant "recovery: beyond its share nothing is gone" \
+  's/start.recovery = wish.since.map(|_| Recovery::Gone);/start.recovery = wish.since.map(|_| Recovery::Whole);/'
+# Another id than the one that was named is told to who goes on.
+mutant "recovery: another id" \
+  's/self.confirm(now, session, namespace, \&pid, true);/self.confirm(now, session, namespace, \&Sid::new([0; SID_RANDOM_BYTES]), pid.as_str().len() > 0);/'
 # That Redis has taken a message counts as its place.
 mutant "backplane: placed before it is read back" \
   's/sent.stage = Stage::Taken(now);/{ sent.placed = sent.count - 1; self.finish_sent(slot); }/' backplane

@@ -5,10 +5,14 @@
 
 #[path = "regression/admission.rs"]
 mod admission;
+#[path = "regression/backend.rs"]
+mod backend;
 #[path = "regression/base_path.rs"]
 mod base_path;
 #[path = "regression/clients.rs"]
 mod clients;
+#[path = "regression/disconnect.rs"]
+mod disconnect;
 #[path = "regression/history.rs"]
 mod history;
 #[path = "regression/log.rs"]

@@ -22,9 +22,9 @@
 //! climate attack           what one run is like, and who attacks in it
 //! socket                   the fake network
 //! client speech wish       the people, what they say, and where they want to begin
-//! person parting           those who speak Socket.IO, and how they go
+//! person parting returning those who speak Socket.IO, how they go, and how they come back
 //! flood swarm              what attackers say who do not speak Socket.IO, and who do
-//! decode packet            what clients understand
+//! decode packet stream     what clients understand
 //! world siege              what happens when; when attackers come
 //! oracle attend hearing    what must be true of what is said: to all, to sessions, to one session
 //! coming                   where whoever comes begins, and that coming back leaves no seam
@@ -61,8 +61,12 @@ mod packet;
 mod past;
 #[path = "sim/person.rs"]
 mod person;
+#[path = "sim/returning.rs"]
+mod returning;
 #[path = "sim/socket.rs"]
 mod socket;
+#[path = "sim/stream.rs"]
+mod stream;
 #[path = "sim/tally.rs"]
 mod tally;
 #[path = "sim/turns.rs"]

@@ -18,12 +18,14 @@ use super::words::Lb;
 use crate::limits::{Limits, descriptors_for};
 use crate::settings::ProxyMode;
 
-/// Holds all values against each other and against the machine.
+/// Holds all values against each other and against the machine. `has_token` tells whether somebody
+/// has set the token of the admin listener.
 ///
 /// # Errors
 /// The first contradiction that is found.
-pub(super) fn check(asked: &Asked, machine: &Machine) -> Result<(), Failure> {
+pub(super) fn check(asked: &Asked, machine: &Machine, has_token: bool) -> Result<(), Failure> {
     check_listeners(asked, machine)?;
+    check_admin(asked, has_token)?;
     check_balancer(asked)?;
     check_memory(asked)?;
     check_history(asked)?;
@@ -35,8 +37,10 @@ fn check_listeners(asked: &Asked, machine: &Machine) -> Result<(), Failure> {
     let public = if machine.activated_sockets { &[][..] } else { &asked.listen.value };
     let health = asked.health_listen.value.as_ref();
     let health = health.map(|address| (&TABLE.health_listen.option, address));
+    let admin = asked.admin_listen.value.as_ref();
+    let admin = admin.map(|address| (&TABLE.admin_listen.option, address));
     let public = public.iter().map(|address| (&TABLE.listen.option, address));
-    let all: Vec<(&Opt, &Listen)> = public.chain(health).collect();
+    let all: Vec<(&Opt, &Listen)> = public.chain(health).chain(admin).collect();
     for (index, (option, address)) in all.iter().enumerate() {
         let before = all[..index].iter().find(|(_, before)| address.is_in_the_way_of(before));
         if let Some((other, before)) = before {
@@ -49,6 +53,20 @@ fn check_listeners(asked: &Asked, machine: &Machine) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Whoever reaches the admin listener may do everything there, so who that can be is decided by a
+/// token, or by the machine: on loopback, or by the permissions of a file.
+fn check_admin(asked: &Asked, has_token: bool) -> Result<(), Failure> {
+    match &asked.admin_listen.value {
+        Some(listen) if !listen.is_local() && !has_token => Err(Failure::contradiction(format!(
+            "{} needs a token: allowed is a loopback address or unix:PATH without one, or \
+             --admin-token-file, the variable ELBOW_ADMIN_TOKEN or systemd's credential \
+             admin-token",
+            asked.admin_listen.named()
+        ))),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn check_balancer(asked: &Asked) -> Result<(), Failure> {
@@ -110,6 +128,7 @@ fn check_history(asked: &Asked) -> Result<(), Failure> {
 
 fn check_descriptors(asked: &Asked, machine: &Machine) -> Result<(), Failure> {
     let (connections, hard) = (asked.max_connections.value, machine.descriptors_hard);
+    let descriptors_for = |connections| descriptors_for(connections, asked.admin_connections());
     if hard < descriptors_for(1) {
         return Err(Failure::contradiction(format!(
             "the hard limit on descriptors (RLIMIT_NOFILE) is {hard}: allowed is {} or more, \

@@ -20,12 +20,13 @@ use super::listen::{Address, FileMode, Listen};
 use super::option::{Opt, dashed, flag_name};
 use super::row::{Found, Row, Shown, Sources, rows};
 use super::value::{
-    Count, EVENT_BYTES_MAX, EventName, Folder, GIB, HostName, KIB, Length, MIB, Network, OwnEvent,
-    PageOrigin, ServedPath, Size,
+    Count, EVENT_BYTES_MAX, EventName, FileName, Folder, GIB, HostName, KIB, Length, MIB, Network,
+    OwnEvent, PageOrigin, ServedPath, Size,
 };
 use super::words::{BALANCERS, IO_URING_MODES, IoUring, LOG_LEVELS, Lb, PROXY_MODES, SWITCH};
 use crate::limits::{
-    CONNECTIONS_DEFAULT_MAX, ESCAPED_BYTES_MAX, History, Limits, RECORD_EXTRA_BYTES_MAX,
+    CONNECTIONS_ADMIN, CONNECTIONS_DEFAULT_MAX, ESCAPED_BYTES_MAX, History, Limits,
+    RECORD_EXTRA_BYTES_MAX,
 };
 use crate::settings::ProxyMode;
 use crate::time::Duration;
@@ -112,6 +113,29 @@ rows! {
         default_words: "none",
         help: "A separate plain listener that answers health probes only, with or without a PROXY \
                header: the arrangement that works on every balancer.",
+    }
+
+    admin_listen: Option<Listen> {
+        kind: IfGiven(Address),
+        heading: "Administration",
+        value: "ADDR",
+        default_words: "none",
+        help: "A listener of its own for backends and operators: POST /publish/CHANNEL, POST \
+               /disconnect, and health probes. A loopback address or unix:PATH, whose file only \
+               its owner may use (0600); any other address needs a token. It has places of its \
+               own. Pages of other origins are refused.",
+    }
+
+    admin_token_file: Option<PathBuf> {
+        kind: IfGiven(FileName),
+        heading: "Administration",
+        value: "PATH",
+        default_words: "none",
+        help: "The file with the token that requests to --admin-listen must show as \
+               Authorization: Bearer. It has at least 16 bytes; one line feed at its end is \
+               dropped. Without the file the variable ELBOW_ADMIN_TOKEN, or else systemd's \
+               credential admin-token, may hold it. No flag takes the token itself, since \
+               others can see command lines. Health probes need none.",
     }
 
     lb: Lb {
@@ -364,6 +388,16 @@ impl Asked {
     pub(super) fn history(&self) -> Option<History> {
         kept(self.history.value, self.history_age.value)
     }
+
+    /// How many connections the admin listener has places for.
+    pub(super) fn admin_connections(&self) -> usize {
+        admin_connections(self.admin_listen.value.as_ref())
+    }
+}
+
+/// How many connections the admin listener has places for: none where there is no such listener.
+pub(super) fn admin_connections(listen: Option<&Listen>) -> usize {
+    listen.map_or(0, |_| CONNECTIONS_ADMIN)
 }
 
 /// What `--history` and `--history-age` come to together.

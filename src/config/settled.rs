@@ -17,8 +17,9 @@ use super::derived::derive;
 use super::failure::Failure;
 use super::listen::Listen;
 use super::machine::Machine;
-use super::options::{Asked, TABLE, Values, kept};
+use super::options::{Asked, TABLE, Values, admin_connections, kept};
 use super::row::{Shown, Sources};
+use super::token::TokenSource;
 use super::words::{IoUring, Lb};
 use crate::limits::{KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
 use crate::settings::{Events, Greeting, Settings, Trust};
@@ -35,6 +36,11 @@ pub struct Config {
     pub unix_mode: u32,
     /// The listener for health probes only.
     pub health_listen: Option<Listen>,
+    /// The listener for backends and operators.
+    pub admin_listen: Option<Listen>,
+    /// Where the token of that listener comes from, if there is one. It is read when the server
+    /// starts.
+    pub admin_token: Option<TokenSource>,
     /// Files to serve instead of the built-in page; whether they can be read is not known yet.
     pub www: Option<PathBuf>,
     /// Whether many sends are one system call.
@@ -63,13 +69,16 @@ impl Config {
         sources.presets.extend(proxy_protocol);
         let mut asked = Asked::read(&sources)?;
         derive(&mut asked, machine);
-        contradictions::check(&asked, machine)?;
+        let token = TokenSource::beside_file(env, machine);
+        let has_token = asked.admin_token_file.value.is_some() || token.is_some();
+        contradictions::check(&asked, machine, has_token)?;
         let shown = asked.shown();
-        Ok(Config::new(asked.into_values(), shown))
+        Ok(Config::new(asked.into_values(), shown, token))
     }
 
-    /// Puts every value where it is used.
-    fn new(values: Values, shown: Vec<Shown>) -> Config {
+    /// Puts every value where it is used. `token` is where the token of the admin listener comes
+    /// from if no file was named.
+    fn new(values: Values, shown: Vec<Shown>, token: Option<TokenSource>) -> Config {
         let alb = values.lb == Lb::Alb;
         let buffer = |bytes| u32::try_from(bytes).expect("BUFFER_BOUNDS ends below 2^32");
         let origins = values.allow_origin.unwrap_or_default();
@@ -79,6 +88,7 @@ impl Config {
             connections_per_ip_max: values
                 .max_connections_per_ip
                 .map(|limit| limit.unwrap_or(values.max_connections)),
+            admin_connections_max: admin_connections(values.admin_listen.as_ref()),
             channels_max: values.max_channels,
             message_bytes_max: values.max_message,
             feed_bytes: values.feed,
@@ -95,6 +105,8 @@ impl Config {
             proxy: values.proxy_protocol,
             trust: Trust(values.proxy_trust),
             forwarded_for: alb,
+            // A secret is read by whoever may read files, once all else holds.
+            admin_token: None,
             hosts: values.host.unwrap_or_default(),
             base_path: values.base_path,
             origins: origins.into_iter().map(|(_, origin)| origin).collect(),
@@ -109,6 +121,12 @@ impl Config {
             listen: values.listen,
             unix_mode: values.unix_mode,
             health_listen: values.health_listen,
+            admin_token: values
+                .admin_token_file
+                .map(TokenSource::File)
+                .or(token)
+                .filter(|_| values.admin_listen.is_some()),
+            admin_listen: values.admin_listen,
             www: values.www,
             io_uring: values.io_uring,
             log_level: values.log_level,

@@ -142,6 +142,22 @@ impl Kind<PathBuf> for Folder {
     }
 }
 
+/// The name of a file, which need not exist.
+pub(super) struct FileName;
+
+impl Kind<PathBuf> for FileName {
+    fn parse(&self, text: &str) -> Result<PathBuf, String> {
+        match text {
+            "" => Err("allowed is the name of a file".to_owned()),
+            _ => Ok(PathBuf::from(text)),
+        }
+    }
+
+    fn text(&self, file: &PathBuf) -> String {
+        file.to_string_lossy().escape_debug().to_string()
+    }
+}
+
 /// The name of a host, or an IP address, as requests name it.
 pub(super) struct HostName;
 

@@ -23,6 +23,8 @@ pub enum Requester {
     Probe,
     /// Whoever speaks to the health listener.
     Health,
+    /// Whoever speaks to the admin listener.
+    Admin,
 }
 
 /// What comes after a response.
@@ -208,7 +210,9 @@ impl Request {
             (true, false, _) => Step::End(CloseReason::KeepAliveTimeout),
             // As long as a PROXY header may still be missing, nothing is said.
             (false, _, Requester::Probe) => Step::End(CloseReason::ProxyTimeout),
-            (false, _, Requester::Client | Requester::Health) => Step::RefuseLate,
+            (false, _, Requester::Client | Requester::Health | Requester::Admin) => {
+                Step::RefuseLate
+            }
         }
     }
 }

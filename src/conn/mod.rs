@@ -37,7 +37,7 @@ use crate::membership::Membership;
 use crate::outbound::{CloseFrame, Outbound, Source};
 use crate::pool::{BufferId, Pool};
 use crate::reason::CloseReason;
-use crate::settings::{Settings, UNIX_PEER};
+use crate::settings::{ProxyMode, Settings, UNIX_PEER};
 use crate::site::AssetId;
 use crate::time::{Duration, Instant};
 use crate::wire::sse;
@@ -47,7 +47,7 @@ pub use client::Listener;
 use client::Standing;
 pub use collect::CollectError;
 use exchange::Exchange;
-pub use exchange::{Purpose, Remembered, TakenBody};
+pub use exchange::{Draft, Purpose, Remembered, TakenBody};
 use http::Http;
 pub use http::{Next, Requester};
 use leaving::Leaving;
@@ -92,13 +92,13 @@ pub struct Conn {
 impl Conn {
     /// A connection that was just accepted from `peer`, an address in its canonical form.
     pub fn new(cx: &Cx<'_>, listener: Listener, peer: SocketAddr) -> Conn {
-        use crate::settings::ProxyMode;
-        let headed = listener == Listener::Health || cx.settings.proxy != ProxyMode::Off;
         let now = cx.now.mono;
-        let phase = if headed {
-            Phase::Proxy(Proxy::new(now))
-        } else {
-            Phase::Http(Http::first(cx, Requester::Client))
+        let phase = match listener {
+            Listener::Public if cx.settings.proxy == ProxyMode::Off => {
+                Phase::Http(Http::first(cx, Requester::Client))
+            }
+            Listener::Public | Listener::Health => Phase::Proxy(Proxy::new(now)),
+            Listener::Admin => Phase::Http(Http::first(cx, Requester::Admin)),
         };
         let trusted = cx.settings.trust.believes(peer);
         Conn {
@@ -144,12 +144,23 @@ impl Conn {
         }
     }
 
-    /// Notes that bytes arrived at `now`, so the peer is alive.
-    pub fn heard(&mut self, now: Instant) {
+    /// Notes that bytes arrived at `now`, so the peer is alive. Returns how long a ping has waited
+    /// for that, if one has.
+    pub fn heard(&mut self, now: Instant) -> Option<Duration> {
         self.heard_at = now;
-        if let Phase::WebSocket(ws) = &mut self.phase {
-            ws.heard();
+        match &mut self.phase {
+            Phase::WebSocket(ws) => ws.heard(now),
+            Phase::Proxy(_)
+            | Phase::Http(_)
+            | Phase::Exchange(_)
+            | Phase::Stream(_)
+            | Phase::Leaving(_) => None,
         }
+    }
+
+    /// For how long nothing has come from the peer.
+    pub fn silence(&self, now: Instant) -> Duration {
+        now.since(self.heard_at)
     }
 
     /// Notes that the peer has sent bytes that are not taken in yet. So the peer is alive, and
@@ -183,7 +194,7 @@ impl Conn {
         match &mut self.phase {
             Phase::Proxy(proxy) => proxy.handle_timeout(nothing_came),
             Phase::Http(http) => http.handle_timeout(nothing_came),
-            Phase::Exchange(exchange) => exchange.handle_timeout(),
+            Phase::Exchange(exchange) => exchange.handle_timeout(cx.now.mono),
             Phase::WebSocket(ws) => ws.handle_timeout(cx, &mut self.out, self.heard_at),
             Phase::Stream(stream) => stream.handle_timeout(cx, &mut self.out),
             Phase::Leaving(leaving) => leaving.handle_timeout(),
@@ -407,7 +418,7 @@ impl Conn {
     /// for.
     pub fn session(&self) -> Option<SessionId> {
         match &self.phase {
-            Phase::Exchange(exchange) => Some(exchange.session()),
+            Phase::Exchange(exchange) => exchange.session(),
             Phase::WebSocket(ws) => match ws.role {
                 Role::Session(session) => Some(session),
                 Role::Member(..) | Role::Orphan => None,
@@ -464,7 +475,11 @@ impl Conn {
             | Phase::Exchange(_)
             | Phase::WebSocket(_)
             | Phase::Stream(_)
-            | Phase::Leaving(_) => Requester::Client,
+            | Phase::Leaving(_) => match self.listener {
+                Listener::Admin => Requester::Admin,
+                // No request to the health listener leaves the phase of HTTP.
+                Listener::Public | Listener::Health => Requester::Client,
+            },
         }
     }
 
@@ -480,6 +495,16 @@ impl Conn {
             Phase::Stream(stream) => stream.is_open(),
             Phase::Proxy(_) | Phase::Http(_) | Phase::Exchange(_) | Phase::Leaving(_) => false,
         }
+    }
+
+    /// Whether a PROXY header was read here, and behind it only requests are expected so far.
+    pub fn has_passed_header(&self, settings: &Settings) -> bool {
+        let is_headed = match self.listener {
+            Listener::Public => settings.proxy != ProxyMode::Off,
+            Listener::Health => true,
+            Listener::Admin => false,
+        };
+        is_headed && matches!(&self.phase, Phase::Http(_))
     }
 
     /// Whether this is an event stream.

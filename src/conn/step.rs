@@ -49,6 +49,8 @@ pub enum Step<'b> {
     Collected,
     /// Refuse the request, whose body cannot be collected.
     Uncollected(CollectError),
+    /// Answer a request that waited for the server and has waited for long enough.
+    Unanswered,
     /// Publish a whole message.
     Publish(Kind, Payload<'b>),
     /// Begin the closing handshake of a WebSocket, or the end of an event stream.

@@ -11,6 +11,7 @@ use super::{Cx, Payload, Progress, Step};
 use crate::id::{Dialect, Offset, SessionId};
 use crate::limits;
 use crate::membership::Membership;
+use crate::metrics::Unsaid;
 use crate::outbound::{CloseFrame, Outbound};
 use crate::pool::BufferId;
 use crate::reason::CloseReason;
@@ -103,10 +104,12 @@ impl WebSocket {
         }
     }
 
-    pub(super) fn heard(&mut self) {
+    pub(super) fn heard(&mut self, now: Instant) -> Option<Duration> {
         match &mut self.state {
-            State::Open(open) => open.pinged_at = Instant::NEVER,
-            State::Closing { .. } => {}
+            State::Open(open) if open.pinged_at != Instant::NEVER => {
+                Some(now.since(core::mem::replace(&mut open.pinged_at, Instant::NEVER)))
+            }
+            State::Open(_) | State::Closing { .. } => None,
         }
     }
 
@@ -215,7 +218,10 @@ impl Open {
             Err(error) => {
                 let reason = match error.code() {
                     1007 => CloseReason::InvalidText,
-                    1009 => CloseReason::MessageTooBig,
+                    1009 => {
+                        cx.metrics.count_unsaid(Unsaid::TooBig);
+                        CloseReason::MessageTooBig
+                    }
                     _ => CloseReason::ProtocolError,
                 };
                 Step::Close(CloseFrame::Reason(reason), reason)

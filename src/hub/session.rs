@@ -236,13 +236,18 @@ impl Session {
     }
 
     /// Notes that the client said something. In Engine.IO 4 only answers to pings count
-    /// (`is_pong`), in Engine.IO 3 everything does.
-    pub fn heard(&mut self, now: Instant, is_pong: bool) {
+    /// (`is_pong`), in Engine.IO 3 everything does. Returns how long a ping has waited for its
+    /// answer, if this is one.
+    pub fn heard(&mut self, now: Instant, is_pong: bool) -> Option<Duration> {
         match self.version {
-            Version::V4 if is_pong => self.pinged_at = Instant::NEVER,
+            Version::V4 if is_pong => {
+                let pinged_at = core::mem::replace(&mut self.pinged_at, Instant::NEVER);
+                return (pinged_at != Instant::NEVER).then(|| now.since(pinged_at));
+            }
             Version::V4 => {}
             Version::V3 => self.heard_at = now,
         }
+        None
     }
 
     /// Gives an upgrade [`limits::WAITED_LIMIT`] more, since its last packet may wait to be taken
@@ -638,6 +643,17 @@ impl Sessions {
     /// If the slot is not taken, which a member's is.
     pub fn member(&self, slot: u32) -> &Session {
         &self.table[slot as usize]
+    }
+
+    /// No slot from this number on was ever taken.
+    pub fn slots(&self) -> usize {
+        self.table.capacity()
+    }
+
+    /// The id of the session in a slot, if one lives there.
+    pub fn at(&self, slot: u32) -> Option<SessionId> {
+        let session = self.table.get(slot as usize).filter(|session| !session.over)?;
+        Some(SessionId { slot, generation: session.generation })
     }
 
     /// Whether the session of this id lives: it has not ended, and nobody else has its slot.

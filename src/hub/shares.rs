@@ -204,6 +204,7 @@ mod tests {
         let limits = Limits {
             connections_max: 12,
             connections_per_ip_max,
+            admin_connections_max: 0,
             channels_max: 8,
             message_bytes_max: 256,
             feed_bytes: 1024,

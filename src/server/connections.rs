@@ -21,6 +21,7 @@ use super::Socket;
 use crate::conn::{Conn, Listener, Waiting};
 use crate::id::ConnId;
 use crate::limits::{self, Limits};
+use crate::metrics::Kind;
 use crate::order::{self, Order};
 use crate::outbound::{Outbound, Source};
 use crate::pool::Pool;
@@ -45,8 +46,10 @@ pub(super) struct Marks {
     pub(super) left_off: bool,
     /// Whether the connection is counted among its channel's choked members.
     pub(super) choked: bool,
-    /// Whether the end of a session was counted and told, so that only taking leave remains.
+    /// Whether the end of a session was told, so that only taking leave remains.
     pub(super) told: bool,
+    /// Why the connection ends, once that was decided; what becomes of it later changes nothing.
+    pub(super) ends_for: Option<CloseReason>,
 }
 
 impl Marks {
@@ -98,6 +101,8 @@ struct Entry<S> {
     waits_since: u16,
     /// Requests that were answered on the connection.
     answers: u16,
+    /// What the connection is used for.
+    kind: Kind,
 }
 
 // Everything that an idle session takes: its entry in the table, its timer, its links in the three
@@ -138,6 +143,8 @@ pub(super) struct Connections<S> {
     ping_timeout: Duration,
     /// How many connections there are of each listener, not counting those that have ended.
     taken: [usize; Listener::ALL.len()],
+    /// How many connections there are of each kind, not counting those that have ended.
+    kinds: [usize; Kind::ALL.len()],
     /// Who may give way to others, in the order in which they began to wait, and who has ended.
     places: Order<PLACES>,
     /// Who is to send soon, by [`ToSend`].
@@ -158,6 +165,7 @@ impl<S: Socket> Connections<S> {
             wheel: Wheel::new(now, slots),
             ping_timeout: limits.ping_timeout,
             taken: [0; Listener::ALL.len()],
+            kinds: [0; Kind::ALL.len()],
             places: Order::new(slots),
             to_send: Order::new(slots),
             to_read: Order::new(slots),
@@ -176,6 +184,7 @@ impl<S: Socket> Connections<S> {
         let id = self.next_id();
         self.generation = id.generation;
         self.taken[conn.listener() as usize] += 1;
+        self.kinds[Kind::Http as usize] += 1;
         self.entries.insert(Entry {
             conn,
             socket,
@@ -186,6 +195,7 @@ impl<S: Socket> Connections<S> {
             waits: None,
             waits_since: self.turn,
             answers: 0,
+            kind: Kind::Http,
         });
         self.settle(id.slot);
         id
@@ -331,6 +341,7 @@ impl<S: Socket> Connections<S> {
         }
         self.places.push(OVER, slot);
         self.taken[from as usize] -= 1;
+        self.kinds[entry.kind as usize] -= 1;
         entry.conn.end(pool);
         entry.marks.readable = false;
     }
@@ -358,6 +369,23 @@ impl<S: Socket> Connections<S> {
         let firsts = Waiting::ALL.map(|waiting| self.places.first(list_of(from, waiting)));
         let was_looked_at = |slot: &u32| self.entries[*slot as usize].waits_since != self.turn;
         firsts.into_iter().flatten().find(was_looked_at)
+    }
+
+    /// How many connections there are of a kind.
+    pub(super) fn count(&self, kind: Kind) -> usize {
+        self.kinds[kind as usize]
+    }
+
+    /// What a connection is used for.
+    pub(super) fn kind(&self, slot: u32) -> Kind {
+        self.entries[slot as usize].kind
+    }
+
+    /// Notes what a connection that has not ended is used for from now on.
+    pub(super) fn set_kind(&mut self, slot: u32, kind: Kind) {
+        let before = core::mem::replace(&mut self.entries[slot as usize].kind, kind);
+        self.kinds[before as usize] -= 1;
+        self.kinds[kind as usize] += 1;
     }
 
     /// How many requests were answered on a connection, as far as that is counted.
@@ -517,10 +545,15 @@ impl<S: Socket> Connections<S> {
     /// whether a connection stands in the list of a channel. Walks everything: for tests.
     pub(super) fn check(&self, is_paused: impl Fn(ConnId) -> bool) {
         let mut taken = [0; Listener::ALL.len()];
+        let mut kinds = [0; Kind::ALL.len()];
         for (slot, entry) in &self.entries {
             let slot = slot as u32;
             assert!(!entry.conn.is_over(), "slot {slot}: who has ended is reaped");
             taken[entry.conn.listener() as usize] += 1;
+            kinds[entry.kind as usize] += 1;
+            let is_member = entry.conn.membership().is_some();
+            let may_be_member = matches!(entry.kind, Kind::WebSocket | Kind::Stream);
+            assert!(may_be_member || !is_member, "slot {slot}: {:?}", entry.kind);
             let due = entry.conn.deadline(self.ping_timeout);
             assert!(self.wheel.is_set(slot, due), "slot {slot}: its deadline is armed");
             assert_eq!(entry.waits, entry.waits_now(), "slot {slot}");
@@ -530,7 +563,7 @@ impl<S: Socket> Connections<S> {
             let paused = is_paused(self.id(slot));
             assert_eq!(paused, entry.to_read == ToRead::Paused, "slot {slot}");
         }
-        assert_eq!(taken, self.taken);
+        assert_eq!((taken, kinds), (self.taken, self.kinds));
         assert!(self.places.is_empty(OVER) && self.places.is_empty(DOOMED));
         for (from, waiting) in Listener::ALL.iter().flat_map(|from| Waiting::ALL.map(|w| (from, w)))
         {

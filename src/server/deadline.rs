@@ -19,6 +19,7 @@ impl<S: Socket> Server<S> {
         let connections = &mut self.connections;
         self.hub.expire_graces(now.mono, |id| connections.resume(id));
         self.hub.expire_channels(&mut self.pool, now.mono);
+        self.repeats.expire(&mut self.pool, now.mono);
         for _ in 0..limits::SENDS_PER_TURN {
             let Some(id) = self.connections.expire(now.mono) else { break };
             if !self.lapped(now, id.slot) {

@@ -17,6 +17,7 @@
 mod admission;
 mod connections;
 mod deadline;
+mod disconnect;
 mod drain;
 mod ending;
 mod event;
@@ -27,6 +28,7 @@ mod members;
 mod places;
 mod publish;
 mod session;
+mod survey;
 
 use core::net::SocketAddr;
 
@@ -36,9 +38,10 @@ use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 pub use event::{AGENT_BYTES_MAX, Access, Denial, Event};
 pub use publish::{DEFERRED_MAX, Ticket, Unplaced};
+pub use survey::LOOKS_PER_TURN;
 
 use crate::conn::Conn;
-use crate::hub::{HashKey, Hub, Sessions};
+use crate::hub::{HashKey, Hub, Repeats, Sessions};
 use crate::id::{ConnId, Reader};
 use crate::membership::Membership;
 use crate::metrics::Metrics;
@@ -49,12 +52,15 @@ use crate::site::{Generation, Site};
 use crate::time::{Instant, Now};
 use connections::Connections;
 
+use self::disconnect::Disconnects;
 use self::http::respond::Responder;
+use self::http::watch::Watchers;
 use self::io::budget::ReadBudget;
 use self::io::read::Reading;
 use drain::Drain;
 use gate::Gate;
 use publish::Elsewhere;
+use survey::Survey;
 
 /// A stream socket that never blocks. Methods take `&self`, as a socket's do in the kernel.
 pub trait Socket {
@@ -91,11 +97,20 @@ pub struct Server<S> {
     sessions: Sessions,
     site: Site,
     metrics: Metrics,
+    survey: Survey,
+    watchers: Watchers,
     /// Sessions of every kind: plain WebSockets, event streams and Engine.IO sessions.
     session_count: usize,
     reading: Reading,
     /// Messages whose order is decided elsewhere; `None` as long as it is decided here.
     elsewhere: Option<Elsewhere>,
+    /// Requests of backends that may come again, and what became of them.
+    repeats: Repeats,
+    /// Connections of the admin listener whose request waits for the message of a ticket. Some may
+    /// wait no longer; at most as many as there are such connections do.
+    awaiting: Vec<(Ticket, ConnId)>,
+    /// Disconnects under way.
+    disconnects: Disconnects,
     events: event::Queue,
     responder: Responder,
     random: ChaCha20Rng,
@@ -131,9 +146,14 @@ impl<S: Socket> Server<S> {
             sessions: Sessions::new(now.mono, sids, limits),
             site,
             metrics: Metrics::default(),
+            survey: Survey::new(now),
+            watchers: Watchers::new(limits.admin_connections_max),
             session_count: 0,
             reading: Reading::new(),
             elsewhere: None,
+            repeats: Repeats::new(names),
+            awaiting: Vec::with_capacity(limits.admin_connections_max),
+            disconnects: Disconnects::default(),
             events: event::Queue::default(),
             responder: Responder::new(&settings.base_path, now),
             random,
@@ -174,13 +194,17 @@ impl<S: Socket> Server<S> {
         self.flushed_us.clear();
         self.expire(now);
         self.run_drain(now);
+        self.run_disconnects(now);
+        self.run_watchers(now);
         self.run_resumed(now);
         self.flush_pass(now, batch);
         self.reap(now);
         self.reading.budget = ReadBudget::of_turn();
         self.connections.next_turn();
+        self.survey.keep_past(now.mono, &self.metrics);
         self.gate.judge(&self.settings.limits);
-        self.connections.is_busy() || self.sessions.has_answers() || self.hub.is_active()
+        let is_told = self.disconnects.is_telling() || self.watchers.are_there();
+        is_told || self.connections.is_busy() || self.sessions.has_answers() || self.hub.is_active()
     }
 
     /// A turn of the loop begins, at `now_us` microseconds of a clock that never goes back. Only
@@ -214,8 +238,11 @@ impl<S: Socket> Server<S> {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let drain = self.drain.as_ref().map(Drain::next);
         let (grace, over) = (self.hub.next_grace(), self.hub.next_over());
-        [self.connections.next_deadline(), self.sessions.next(), grace, over, drain]
+        let (repeats, again) = (self.repeats.next_over(), self.disconnects.next());
+        let own = [drain, grace, over, repeats, again];
+        [self.connections.next_deadline(), self.sessions.next()]
             .into_iter()
+            .chain(own)
             .flatten()
             .min()
     }
@@ -269,6 +296,7 @@ impl<S: Socket> Server<S> {
     /// Asserts what must hold between calls. Walks everything: for tests.
     pub fn check(&self) {
         let mut lent = self.hub.reserved_bytes() + self.events.reserved_bytes();
+        lent += self.repeats.reserved_bytes();
         let mut sessions = self.sessions.len();
         let envelopes = self.elsewhere.iter().flat_map(Elsewhere::buffers);
         lent += envelopes.map(|buffer| self.pool.capacity(buffer) as u64).sum::<u64>();

@@ -9,7 +9,8 @@
 //! ```text
 //!   plain WebSocket ─┐             ┌─► feed, counted, reported, acknowledged ─► Published
 //!   event            ├─► publish ──┤
-//!   greeting ────────┘             └─► envelope ─► elsewhere ─► place ─► feed, counted, …
+//!   greeting         │             └─► envelope ─► elsewhere ─► place ─► feed, counted, …
+//!   backend ─────────┘
 //! ```
 //!
 //! The surprise: by the time a message comes back, whoever said it may be gone, and the channel
@@ -20,8 +21,9 @@ use std::collections::VecDeque;
 use super::{Event, Server, Socket};
 use crate::conn::Conn;
 use crate::hub::envelope::{self, Content};
-use crate::hub::{Message, PlainForm, PublishError, plain_form};
+use crate::hub::{JoinError, Message, PlainForm, PublishError, RepeatId, Said, plain_form};
 use crate::id::{ChannelId, ConnId, SessionId};
+use crate::metrics::{By, Unsaid};
 use crate::outbound::CloseFrame;
 use crate::pool::{BufferId, Pool};
 use crate::position::Position;
@@ -45,6 +47,9 @@ pub(super) enum Speaker {
     Conn(ConnId),
     /// A Socket.IO session, whose client awaits an acknowledgement under the number, if it does.
     Session(SessionId, Option<u64>),
+    /// A backend, by a request on this connection of the admin listener, which is known again if it
+    /// comes a second time.
+    Backend(ConnId, Option<RepeatId>),
     /// The server, which greets. Greetings stand outside of the order.
     Server,
 }
@@ -176,20 +181,116 @@ impl<S: Socket> Server<S> {
         }
         self.tell_time(now);
         let speaker = ticket.map(|ticket| self.take_back(ticket));
-        let say = |server: &mut Server<S>, message: &Message<'_>| {
-            server.say_placed(now, channel, speaker, message);
+        let channel = match speaker {
+            Some((Speaker::Backend(..), _)) => {
+                self.open_channel(now, name).map_err(|_| PublishError::NoMemory)
+            }
+            Some((Speaker::Conn(_) | Speaker::Session(..) | Speaker::Server, _)) | None => {
+                Ok(channel)
+            }
         };
-        match content {
+        let say = |server: &mut Server<S>, message: &Message<'_>| {
+            server.say_placed(now, channel?, speaker, message)
+        };
+        let said = match content {
             Content::Text(text) => say(self, &Message::Text(text)),
             Content::Binary(bytes) => say(self, &Message::Binary(bytes)),
-            Content::Event { event, attachments, count } => {
-                if self.in_plain_form(&event, &attachments[..count], say).is_none() {
-                    self.refuse_late_word(now, speaker, CloseReason::NoMemory);
-                }
-            }
+            Content::Event { event, attachments, count } => self
+                .in_plain_form(&event, &attachments[..count], say)
+                .unwrap_or(Err(PublishError::NoMemory)),
+        };
+        if let Err(error) = said {
+            self.refuse_word(error);
+            self.refuse_late_word(now, speaker, error.reason());
+        }
+        if let Some((ticket, (Speaker::Backend(_, repeat), _))) = ticket.zip(speaker) {
+            self.settle(now, ticket, repeat, said);
         }
         self.reap(now);
         Ok(())
+    }
+
+    /// The channel `name`, for a backend that is about to say something there. Where history is
+    /// kept it is made if it is not there; `None` where nobody is there and nothing is kept.
+    ///
+    /// # Errors
+    /// Why a channel cannot be made now.
+    fn open_channel(&mut self, now: Now, name: &str) -> Result<Option<ChannelId>, JoinError> {
+        let connections = &mut self.connections;
+        self.hub.open(&mut self.pool, now.mono, name, |id| connections.resume(id))
+    }
+
+    /// Says what a backend has said in the channel `name`, be anybody there or not, or lets it have
+    /// its place elsewhere first. What has become of it is remembered for the request's repeats,
+    /// for which there must be room.
+    pub(super) fn publish_to(
+        &mut self,
+        now: Now,
+        (id, repeat): (ConnId, Option<RepeatId>),
+        name: &str,
+        message: &Message<'_>,
+    ) -> Outcome {
+        let (speaker, client) = (Speaker::Backend(id, repeat), self.client(id.slot));
+        self.reading.spoke = true;
+        // What is too big is so for nobody, too.
+        if !self.hub.fits_in(name, message) {
+            return Outcome::Refused(PublishError::TooBig);
+        }
+        let outcome = if let Some(elsewhere) = &mut self.elsewhere {
+            let outcome = elsewhere.defer(&mut self.pool, name, message, (speaker, client));
+            self.close_if_full();
+            outcome
+        } else {
+            let Ok(channel) = self.open_channel(now, name) else {
+                return Outcome::Refused(PublishError::NoMemory);
+            };
+            match self.say_placed(now, channel, Some((speaker, client)), message) {
+                Ok(position) => Outcome::Published { position },
+                Err(error) => Outcome::Refused(error),
+            }
+        };
+        let said = match outcome {
+            Outcome::Published { position } => Some(Said::At(position)),
+            Outcome::Deferred(ticket) => Some(Said::UnderWay(ticket.0)),
+            Outcome::Refused(_) => None,
+        };
+        if let Some((id, said)) = repeat.zip(said) {
+            self.repeats.remember(now.mono, id, said);
+        }
+        outcome
+    }
+
+    /// Has a request on a connection of the admin listener wait for the message of this ticket.
+    pub(super) fn await_place(&mut self, ticket: Ticket, id: ConnId) {
+        if self.awaiting.len() >= self.settings.limits.admin_connections_max {
+            let connections = &self.connections;
+            self.awaiting.retain(|(ticket, id)| {
+                connections.lives(*id) && connections.conn(id.slot).awaits(ticket.0)
+            });
+        }
+        self.awaiting.push((ticket, id));
+    }
+
+    /// A message of a backend has its place in the order, or is not said after all: whoever asked
+    /// for it is told, and so is whoever asked again.
+    fn settle(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        repeat: Option<RepeatId>,
+        said: Result<Option<Position>, PublishError>,
+    ) {
+        match (repeat, said) {
+            (Some(id), Ok(position)) => self.repeats.remember(now.mono, id, Said::At(position)),
+            (Some(id), Err(_)) => self.repeats.forget(id),
+            (None, _) => {}
+        }
+        while let Some(number) = self.awaiting.iter().position(|(other, _)| *other == ticket) {
+            let (_, id) = self.awaiting.swap_remove(number);
+            if self.connections.lives(id) && self.connections.conn(id.slot).awaits(ticket.0) {
+                self.answer_published_later(now, id, said);
+            }
+        }
     }
 
     /// Says `message` in `channel`, or lets it have its place elsewhere first. What has to be done
@@ -204,18 +305,19 @@ impl<S: Socket> Server<S> {
         let client = match speaker {
             Speaker::Conn(id) => self.client(id.slot),
             Speaker::Session(session, _) => self.sessions.get(session).client.address(),
+            Speaker::Backend(id, _) => self.client(id.slot),
             Speaker::Server => return self.greet(now, channel, message),
         };
         self.reading.spoke = true;
         if let Some(elsewhere) = &mut self.elsewhere {
             if !self.hub.fits(channel, message) {
-                return Outcome::Refused(PublishError::TooBig);
+                return self.refuse_word(PublishError::TooBig);
             }
             let name = self.hub.channel(channel).name();
             let outcome = elsewhere.defer(&mut self.pool, name, message, (speaker, client));
-            if elsewhere.is_full() {
-                let connections = &mut self.connections;
-                self.hub.close(true, |id| connections.resume(id));
+            self.close_if_full();
+            if let Outcome::Refused(error) = outcome {
+                return self.refuse_word(error);
             }
             return outcome;
         }
@@ -224,8 +326,17 @@ impl<S: Socket> Server<S> {
                 self.said(now, Some(channel), Some((speaker, client)), message);
                 Outcome::Published { position }
             }
-            Err(error) => Outcome::Refused(error),
+            Err(error) => self.refuse_word(error),
         }
+    }
+
+    /// Counts a message that is said to nobody.
+    fn refuse_word(&mut self, error: PublishError) -> Outcome {
+        self.metrics.count_unsaid(match error {
+            PublishError::TooBig => Unsaid::TooBig,
+            PublishError::NoMemory => Unsaid::NoMemory,
+        });
+        Outcome::Refused(error)
     }
 
     /// Says an event in `channel`, with the form that it has for plain WebSockets.
@@ -237,16 +348,21 @@ impl<S: Socket> Server<S> {
         event: &socketio::Event<'_>,
         attachments: &[&[u8]],
     ) -> Outcome {
-        self.in_plain_form(event, attachments, |server, message| {
+        let outcome = self.in_plain_form(event, attachments, |server, message| {
             server.publish(now, speaker, channel, message)
-        })
-        .unwrap_or(Outcome::Refused(PublishError::NoMemory))
+        });
+        outcome.unwrap_or_else(|| self.refuse_word(PublishError::NoMemory))
     }
 
     /// A channel that has no memory for a greeting does without.
     fn greet(&mut self, now: Now, channel: ChannelId, message: &Message<'_>) -> Outcome {
         match self.hub.publish(&mut self.pool, now.mono, channel, message) {
-            Ok(position) => Outcome::Published { position },
+            Ok(position) => {
+                // The newcomer is a member already, and begins behind its own greeting.
+                let others = self.hub.channel(channel).greeted().saturating_sub(1);
+                self.metrics.greetings_sent += others;
+                Outcome::Published { position }
+            }
             Err(error) => {
                 self.metrics.greetings_dropped += 1;
                 Outcome::Refused(error)
@@ -254,25 +370,35 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Says a message that has come back with its place in the order; where nobody is, to nobody.
+    /// Holds the publishers of all channels back if no other message may wait for its place.
+    fn close_if_full(&mut self) {
+        if self.elsewhere.as_ref().is_some_and(Elsewhere::is_full) {
+            let connections = &mut self.connections;
+            self.hub.close(true, |id| connections.resume(id));
+        }
+    }
+
+    /// Says a message that has its place in the order; where nobody is, to nobody. Returns where
+    /// it stands.
     fn say_placed(
         &mut self,
         now: Now,
         channel: Option<ChannelId>,
         speaker: Option<(Speaker, SocketAddr)>,
         message: &Message<'_>,
-    ) {
+    ) -> Result<Option<Position>, PublishError> {
         let published = match channel {
-            Some(channel) => {
-                self.hub.publish(&mut self.pool, now.mono, channel, message).map(|_| ())
-            }
-            None => Ok(()),
+            Some(channel) => self.hub.publish(&mut self.pool, now.mono, channel, message),
+            None => Ok(None),
         };
-        match published {
-            Ok(()) => self.said(now, channel, speaker, message),
-            // Whoever said it is told; nobody has heard it.
-            Err(error) => self.refuse_late_word(now, speaker, error.reason()),
+        if published.is_ok() {
+            self.said(now, channel, speaker, message);
         }
+        // A channel without members ends when its newest message is too old, which this may be.
+        if let Some(channel) = channel.filter(|channel| self.hub.channel(*channel).is_empty()) {
+            self.hub.end_if_over(&mut self.pool, now.mono, channel);
+        }
+        published
     }
 
     /// A message that was let in finds no memory when its turn has come: whoever said it is closed
@@ -290,7 +416,8 @@ impl<S: Socket> Server<S> {
             Some((Speaker::Session(session, _), _)) => {
                 self.close_session(now, session, reason, Farewell::Close);
             }
-            Some((Speaker::Conn(_) | Speaker::Server, _)) | None => {}
+            // A backend is told by the answer to its request.
+            Some((Speaker::Conn(_) | Speaker::Backend(..) | Speaker::Server, _)) | None => {}
         }
     }
 
@@ -303,7 +430,12 @@ impl<S: Socket> Server<S> {
         speaker: Option<(Speaker, SocketAddr)>,
         message: &Message<'_>,
     ) {
-        self.metrics.messages_published += 1;
+        self.metrics.count_published(match speaker {
+            Some((Speaker::Conn(_), _)) => By::WebSocket,
+            Some((Speaker::Session(..), _)) => By::SocketIo,
+            Some((Speaker::Backend(..), _)) => By::Admin,
+            Some((Speaker::Server, _)) | None => By::Backplane,
+        });
         let Some((speaker, client)) = speaker else { return };
         self.report(client, message);
         let Some(channel) = channel else { return };
@@ -317,8 +449,8 @@ impl<S: Socket> Server<S> {
                     self.acknowledge(now, session, channel, number);
                 }
             }
-            // Who has gone meanwhile is told nothing.
-            Speaker::Conn(_) | Speaker::Session(..) | Speaker::Server => {}
+            // Who has gone meanwhile is told nothing; a backend gets an answer.
+            Speaker::Conn(_) | Speaker::Session(..) | Speaker::Backend(..) | Speaker::Server => {}
         }
     }
 
@@ -336,6 +468,20 @@ impl<S: Socket> Server<S> {
             Message::Greeting(args) => Event::message(client, args.as_bytes()),
         };
         self.events.push(&mut self.pool, event);
+    }
+
+    /// Says a backend's event in the channel `name`; see [`Server::publish_to`].
+    pub(super) fn publish_event_to(
+        &mut self,
+        now: Now,
+        speaker: (ConnId, Option<RepeatId>),
+        name: &str,
+        event: &socketio::Event<'_>,
+    ) -> Outcome {
+        self.in_plain_form(event, &[], |server, message| {
+            server.publish_to(now, speaker, name, message)
+        })
+        .unwrap_or(Outcome::Refused(PublishError::NoMemory))
     }
 
     /// Hands `then` an event with the form that it has for plain WebSockets: a `chat message` with

@@ -19,6 +19,7 @@ mod net;
 mod reload;
 mod report;
 mod ring;
+mod secret;
 mod signal;
 mod socket_file;
 mod system;
@@ -28,12 +29,15 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 
+pub use secret::admin_token;
 pub use system::machine;
 
-use crate::config::{Config, Machine};
+use crate::config::{Config, Lb, Machine};
 use crate::id::ConnId;
 use crate::limits;
-use crate::server::{Event, Readiness, Server};
+use crate::metrics::{Balancer, Surroundings};
+use crate::server::{Event, Listener, Readiness, Server};
+use crate::settings::ProxyMode;
 use crate::site::Site;
 use crate::text::{Composed, Line};
 use crate::time::{Instant, Now};
@@ -92,6 +96,26 @@ struct Shell {
     draining: bool,
 }
 
+/// What the server stands in, as far as only the command line and the system know.
+fn surroundings(config: &Config, listeners: &Listeners) -> Surroundings {
+    let name = |kind| match kind {
+        Listener::Public => "public",
+        Listener::Health => "health",
+        Listener::Admin => "admin",
+    };
+    let open = listeners.addresses().map(|(kind, address)| (name(kind), address.to_string()));
+    Surroundings {
+        listeners: open.collect(),
+        balancer: match config.lb {
+            Lb::None => Balancer::None,
+            Lb::Clb => Balancer::Classic,
+            Lb::Nlb => Balancer::Network,
+            Lb::Alb => Balancer::Application,
+        },
+        is_told_clients: config.settings.proxy != ProxyMode::Off || config.settings.forwarded_for,
+    }
+}
+
 /// When accepting may be tried again after the system had run out of something.
 #[derive(Clone, Copy, Debug)]
 struct Pause {
@@ -102,7 +126,8 @@ struct Pause {
 }
 
 impl Shell {
-    fn start(config: Config, machine: Machine) -> Result<Shell, String> {
+    fn start(mut config: Config, machine: Machine) -> Result<Shell, String> {
+        config.settings.admin_token = secret::admin_token(&config)?;
         system::map_large_memory();
         let clock = Clock::start();
         let needed = config.settings.limits.descriptors();
@@ -128,8 +153,9 @@ impl Shell {
         report.sender(sender.is_batched());
         let reload = Reload::new(folder.files.bytes());
         let site = Site::new(folder.files, config.www.is_none());
-        let server =
-            Server::new(config.settings.clone(), site, seed, Clock::now(clock.elapsed_us()));
+        let now = Clock::now(clock.elapsed_us());
+        let mut server = Server::new(config.settings.clone(), site, seed, now);
+        server.describe(surroundings(&config, &listeners));
         Ok(Shell {
             poll,
             clock,
@@ -179,6 +205,9 @@ impl Shell {
                 }
             }
             self.accept(now);
+            if self.server.is_watched() {
+                self.server.tell_process(system::process());
+            }
             self.pending = self.server.run_with(now, &mut self.sender);
             if signalled && self.handle_signals(now) {
                 self.finish("second signal");

@@ -150,6 +150,10 @@ impl Report {
             match kind {
                 Listener::Public => info!(target: TARGET, "listening on {address}"),
                 Listener::Health => info!(target: TARGET, "health probes on {address}"),
+                Listener::Admin => {
+                    let token = if config.admin_token.is_some() { "(set)" } else { "none" };
+                    info!(target: TARGET, "admin requests on {address}, token: {token}");
+                }
             }
         }
     }
@@ -215,8 +219,8 @@ impl Report {
             "{why}: {} connections, {} sessions, {} requests, {} messages in, {} out; {} left",
             metrics.connections_accepted,
             metrics.sessions_opened,
-            metrics.requests,
-            metrics.messages_published,
+            metrics.requests.total(),
+            metrics.messages_published(),
             metrics.messages_delivered,
             server.connections(),
         );

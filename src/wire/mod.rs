@@ -4,6 +4,7 @@
 //! policy: who is trusted, what is served and what is logged is decided above. The same bytes give
 //! the same result however they are cut.
 
+pub mod admin;
 pub mod base_path;
 pub mod engine;
 pub mod host;

@@ -23,7 +23,7 @@ pub(crate) mod socket;
 use core::net::SocketAddr;
 
 use elbow::id::ConnId;
-use elbow::limits::Limits;
+use elbow::limits::{CONNECTIONS_ADMIN, Limits};
 use elbow::server::{Event, Listener, Readiness, Server};
 use elbow::settings::{Events, Greeting, ProxyMode, Settings, Trust};
 use elbow::site::Site;
@@ -49,6 +49,7 @@ pub(crate) fn settings() -> Settings {
             connections_max: 400,
             // Most of the world has one address.
             connections_per_ip_max: Some(400),
+            admin_connections_max: CONNECTIONS_ADMIN,
             channels_max: 32,
             message_bytes_max: 1024,
             feed_bytes: 4096,
@@ -63,6 +64,7 @@ pub(crate) fn settings() -> Settings {
         proxy: ProxyMode::Off,
         trust: Trust::default(),
         forwarded_for: false,
+        admin_token: None,
         hosts: Vec::new(),
         base_path: BasePath::default(),
         origins: Vec::new(),

@@ -24,7 +24,7 @@ use super::attack::Attack;
 use super::climate::{Climate, Dice, People};
 use super::decode::Decoder;
 use super::past::Start;
-use super::person::{Heard, Purpose};
+use super::person::{Heard, Person, Purpose};
 use super::socket::Link;
 use super::wish::{Trail, Wish};
 pub(crate) use speech::payload;
@@ -146,6 +146,8 @@ enum Role {
     Silent,
     Web,
     Socket,
+    /// It reads an event stream.
+    Stream,
     /// Its header ends everything: it only waits.
     Doomed,
     /// It does what a person has it do.
@@ -176,6 +178,8 @@ pub(crate) struct Session {
     pub(crate) pinged_at_ms: Option<u64>,
     pub(crate) pings: u64,
     pub(crate) close_code: Option<Option<u16>>,
+    /// It was told when to come back.
+    pub(crate) is_put_off: bool,
     pub(crate) is_lapped: bool,
     /// Its end was reported.
     pub(crate) is_over: bool,
@@ -243,6 +247,13 @@ pub(crate) struct Client {
     pub(crate) probes: bool,
     /// Whether it speaks `elbow.v1`.
     pub(crate) is_positioned: bool,
+    /// Whether it reads an event stream, or asks for the head of one.
+    pub(crate) is_stream: bool,
+    pub(crate) asks_for_head: bool,
+    /// Its stream was put off because its address had its share.
+    pub(crate) is_over_share: bool,
+    /// Its stream was put off, and it was told when to come back.
+    pub(crate) refused_for_later: bool,
     /// Where it wants to begin.
     pub(crate) wish: Wish,
     /// How far it has taken what it was told, on this connection or one before.
@@ -369,6 +380,10 @@ impl Client {
             strays: 0,
             probes: false,
             is_positioned: false,
+            is_stream: false,
+            asks_for_head: false,
+            is_over_share: false,
+            refused_for_later: false,
             wish: Wish::default(),
             trail: None,
             returns: false,
@@ -443,7 +458,11 @@ impl Client {
 
     /// What it reads as a member of its channel.
     pub(crate) fn dialect(&self) -> Dialect {
-        if self.is_positioned { Dialect::ElbowV1 } else { Dialect::Plain }
+        match (self.is_stream, self.is_positioned) {
+            (true, _) => Dialect::EventStream,
+            (false, true) => Dialect::ElbowV1,
+            (false, false) => Dialect::Plain,
+        }
     }
 
     /// The channel that it asks for.
@@ -456,9 +475,16 @@ impl Client {
         self.role == Role::Socket && self.attack.is_none()
     }
 
+    /// Instead of opening a WebSocket, it will ask for an event stream.
+    pub(crate) fn become_stream(&mut self) {
+        self.role = Role::Stream;
+        (self.is_stream, self.is_positioned) = (true, false);
+    }
+
     /// Whether it comes back when it has gone, be it that it was refused.
     pub(crate) fn may_return(&self) -> bool {
-        self.returns && matches!(self.role, Role::Socket | Role::Web) && self.attack.is_none()
+        let may = matches!(self.role, Role::Socket | Role::Stream | Role::Web);
+        self.returns && may && self.attack.is_none()
     }
 
     /// A plain WebSocket comes back to its channel, from its address, with the trail that it has.
@@ -482,7 +508,7 @@ impl Client {
 
     /// Whether it asks for nothing but the default channel.
     pub(crate) fn asks_for_default(&self) -> bool {
-        self.role == Role::Socket && self.channel == 0
+        matches!(self.role, Role::Socket | Role::Stream) && self.channel == 0
     }
 
     /// Whether the answer that comes next is one to a poll, which the server may hold. What stands
@@ -502,8 +528,10 @@ impl Client {
             return;
         }
         self.introduce(scene);
-        if self.role == Role::Socket {
-            self.ask_upgrade(scene);
+        match self.role {
+            Role::Socket => self.ask_upgrade(scene),
+            Role::Stream => self.ask_stream(scene),
+            Role::Silent | Role::Web | Role::Doomed | Role::Carrier => {}
         }
     }
 
@@ -602,7 +630,7 @@ impl Client {
         match notice {
             Notice::Upgraded => self.open = true,
             // A plain answer 426 to somebody who only asked.
-            Notice::Refused if self.role != Role::Socket => {}
+            Notice::Refused if !matches!(self.role, Role::Socket | Role::Stream) => {}
             Notice::Refused => {
                 self.role = Role::Web;
                 self.end = End::Fin;
@@ -684,9 +712,18 @@ impl Client {
     fn speak(&mut self, scene: &mut Scene<'_>) {
         match self.role {
             Role::Doomed | Role::Carrier => {}
-            Role::Socket if !self.open => {}
-            Role::Silent | Role::Web | Role::Socket if self.life == 0 => self.finish(scene),
+            Role::Socket | Role::Stream if !self.open => {}
+            Role::Silent | Role::Web | Role::Socket | Role::Stream if self.life == 0 => {
+                self.finish(scene);
+            }
             Role::Silent => self.life -= 1,
+            Role::Stream => {
+                self.life -= 1;
+                if scene.dice.chance(30) {
+                    // Nothing is a request any more.
+                    self.outbox.extend(b"GET /sse HTTP/1.1\r\nHost: sim\r\n\r\n");
+                }
+            }
             Role::Web => {
                 self.life -= 1;
                 for _ in 0..scene.dice.between(1, 3) {
@@ -722,6 +759,13 @@ impl Client {
     /// Its last act.
     fn finish(&mut self, scene: &mut Scene<'_>) {
         let in_session = self.role == Role::Socket && self.open;
+        if self.role == Role::Stream && matches!(self.end, End::Breaks | End::TooBig) {
+            let most = elbow::limits::LINGER_BYTES_MAX as usize;
+            self.outbox.extend(core::iter::repeat_n(b'\n', most + 1));
+            self.reasons.allow(CloseReason::ProtocolError);
+            self.over = true;
+            return;
+        }
         match self.end {
             End::Stays => self.life = 0,
             End::Politely | End::CloseAndReset if in_session => {
@@ -781,20 +825,23 @@ impl Client {
         number: usize,
         link: Rc<Link>,
         scene: &mut Scene<'_>,
-        person: usize,
-        reads: Reads,
-        attack: Option<Attack>,
+        (number_of_person, person): (usize, &Person),
     ) -> Client {
+        let (reads, attack) = (person.reads, person.attack);
         let mut client = Client {
             role: Role::Carrier,
             listener: Listener::Public,
             reads,
             end: End::Stays,
-            person: Some(person),
+            person: Some(number_of_person),
             ..Client::new(number, link, scene)
         };
         if let Some(attack) = attack {
             client.become_attacker(scene, attack);
+        }
+        if let Some([peer, claimed]) = person.from {
+            client.peer.set_ip(peer);
+            client.claimed.set_ip(claimed);
         }
         match scene.climate.settings.proxy {
             ProxyMode::Off => {}

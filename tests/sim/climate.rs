@@ -125,9 +125,13 @@ pub(crate) struct Climate {
     /// The order of messages is decided elsewhere, which takes at most so long.
     pub(crate) order_ms_max: Option<u64>,
     pub(crate) returns: Option<Returns>,
+    /// Of those that want what was said before they came, the rate that reads event streams.
+    pub(crate) streams: u64,
+    pub(crate) recovery: Option<Recoveries>,
 }
 
-/// Plain WebSockets that want what was said before they came, and come back. Rates per mille.
+/// Plain WebSockets and readers of event streams that want what was said before they came, and come
+/// back. Rates per mille.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Returns {
     /// The seed of all that is drawn for them, so that others are what they would be without.
@@ -142,6 +146,21 @@ pub(crate) struct Returns {
     pub(crate) hasty: u64,
     /// How long a WebSocket that comes back later stays away at most.
     pub(crate) away_ms_max: u64,
+}
+
+/// Socket.IO clients that come back. Rates per mille.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recoveries {
+    /// Of those that have gone, or were not let in, those that come back.
+    pub(crate) again: u64,
+    /// Of those that come back, those that do so at once.
+    pub(crate) hasty: u64,
+    /// How long others stay away at most.
+    pub(crate) away_ms_max: u64,
+    /// Of those that have been in a namespace, those that say so.
+    pub(crate) says: u64,
+    /// Of those that have not, those that say so.
+    pub(crate) strangers: u64,
 }
 
 impl Climate {
@@ -185,6 +204,8 @@ impl Climate {
             attacks: Attacks::default(),
             order_ms_max: None,
             returns: None,
+            streams: 0,
+            recovery: None,
             settings,
         }
     }
@@ -241,6 +262,62 @@ pub(crate) fn draw_history(seed: u64, climate: &mut Climate) {
         hasty: dice.pick(&[200, 500, 900]),
         away_ms_max: dice.pick(&[300, 3_000, 30_000]),
     });
+}
+
+/// Who reads event streams, drawn apart for the same reason.
+pub(crate) fn draw_streams(seed: u64, climate: &mut Climate) {
+    let mut dice = Dice::new(seed ^ 0x0073_7472_6561_6d73);
+    let Some(returns) = climate.returns.as_mut().filter(|_| dice.chance(450)) else { return };
+    climate.streams = dice.pick(&[200, 400, 700]);
+    if dice.chance(600) {
+        returns.again = 1000;
+        let people = &mut climate.people;
+        (people.web, people.socket_io) = (people.web.min(100), people.socket_io.min(300));
+        people.rude = people.rude.max(500);
+        keep_much(&mut dice, climate);
+    }
+}
+
+/// Whether Socket.IO clients may come back to where they were, and do, drawn apart for the same
+/// reason.
+pub(crate) fn draw_recovery(seed: u64, climate: &mut Climate) {
+    let mut dice = Dice::new(seed ^ 0x0072_6563_6f76_6572);
+    if !dice.chance(500) {
+        return;
+    }
+    climate.settings.recovery = true;
+    if climate.settings.limits.history.is_none() {
+        return;
+    }
+    let people = &mut climate.people;
+    people.socket_io = people.socket_io.max(300);
+    if dice.chance(600) {
+        people.rude = people.rude.max(500);
+        people.web = people.web.min(100);
+        keep_much(&mut dice, climate);
+    }
+    climate.recovery = Some(Recoveries {
+        again: dice.pick(&[500, 900, 1000]),
+        hasty: dice.pick(&[200, 500, 900]),
+        away_ms_max: dice.pick(&[300, 3_000, 30_000]),
+        says: dice.pick(&[900, 1000]),
+        strangers: dice.pick(&[0, 50, 200]),
+    });
+}
+
+/// Most of what somebody comes back for is still there, if anything is kept.
+fn keep_much(dice: &mut Dice, climate: &mut Climate) {
+    let limits = &mut climate.settings.limits;
+    let Some(history) = &mut limits.history else { return };
+    history.messages_max = history.messages_max.max(50);
+    history.age = history.age.max(Duration::from_secs(10));
+    let before = Limits::default_channel_bytes(limits.feed_bytes, limits.history);
+    if dice.chance(700) {
+        limits.feed_bytes = limits.feed_bytes.max(16_384);
+    }
+    limits.memory_bytes +=
+        Limits::default_channel_bytes(limits.feed_bytes, limits.history) - before;
+    climate.temper.send_bytes = climate.temper.send_bytes.max(limits.feed_bytes as usize / 64);
 }
 
 fn draw_temper(dice: &mut Dice) -> Temper {
@@ -306,6 +383,7 @@ fn draw_settings(dice: &mut Dice) -> Settings {
         limits: Limits {
             connections_max,
             connections_per_ip_max: dice.chance(150).then(|| dice.between(1, 3) as usize),
+            admin_connections_max: 0,
             channels_max: dice.pick(&[1, 2, 32]),
             message_bytes_max: feed_bytes / dice.pick(&[4, 4, 8]),
             feed_bytes,
@@ -321,6 +399,7 @@ fn draw_settings(dice: &mut Dice) -> Settings {
         proxy: dice.pick(&[ProxyMode::Off, ProxyMode::Optional, ProxyMode::Required]),
         trust: Trust(vec!["10.0.0.0/8".parse().expect("a network")]),
         forwarded_for: false,
+        admin_token: None,
         hosts: Vec::new(),
         base_path: BasePath::default(),
         origins: Vec::new(),

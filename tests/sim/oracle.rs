@@ -22,7 +22,11 @@ use super::hearing::{Log, Spoken};
 use super::packet;
 use super::past::Replays;
 use super::person::{Person, Purpose};
+use super::stream;
 use super::turns::{Speaker, Turns};
+
+/// Why somebody is refused who was sent so much already.
+const OVER_SHARE: &str = "this address was sent a ring of what is kept within a second";
 
 /// How long an upgrade that is never finished is waited for.
 const UPGRADE_MS: u64 = 10_000;
@@ -46,10 +50,24 @@ pub(crate) enum Return {
     Malformed,
     /// It came back to a channel that had lived without members.
     Outlived,
+    /// It read an event stream and went on where it had ended, with something that it had missed.
+    StreamJoined,
+    /// It read an event stream, and was told that something is gone.
+    StreamReset,
+    /// It was told to come back to its event stream later, since its address had its share.
+    PutOff,
+    /// Its Socket.IO session went on.
+    SessionRecovered,
+    /// Of those, who went on where they had ended, with something that they had missed.
+    SessionJoined,
+    /// Its Socket.IO session did not go on, though it named a place.
+    SessionLost,
+    /// Its Socket.IO session went on in a channel that had lived without members.
+    SessionOutlived,
 }
 
 impl Return {
-    pub(crate) const ALL: [Return; 8] = [
+    pub(crate) const ALL: [Return; 15] = [
         Return::Recovered,
         Return::Joined,
         Return::Lost,
@@ -58,6 +76,13 @@ impl Return {
         Return::OverShare,
         Return::Malformed,
         Return::Outlived,
+        Return::StreamJoined,
+        Return::StreamReset,
+        Return::PutOff,
+        Return::SessionRecovered,
+        Return::SessionJoined,
+        Return::SessionLost,
+        Return::SessionOutlived,
     ];
 
     /// As the tally calls it.
@@ -71,6 +96,13 @@ impl Return {
             Return::OverShare => "over_share",
             Return::Malformed => "malformed",
             Return::Outlived => "outlived",
+            Return::StreamJoined => "stream_joined",
+            Return::StreamReset => "stream_reset",
+            Return::PutOff => "put_off",
+            Return::SessionRecovered => "session_recovered",
+            Return::SessionJoined => "session_joined",
+            Return::SessionLost => "session_lost",
+            Return::SessionOutlived => "session_outlived",
         }
     }
 }
@@ -310,6 +342,8 @@ impl Oracle {
             None => assert!(!matches!(status, 403 | 421), "nobody was told why"),
         }
         self.turned_away(now_ms, climate, client, status);
+        // What else it asks is no event stream.
+        client.asks_for_head = false;
         answered(now_ms, client, people, access.client);
     }
 
@@ -356,6 +390,7 @@ impl Oracle {
             pinged_at_ms: None,
             pings: 0,
             close_code: None,
+            is_put_off: false,
             is_lapped: false,
             is_over: false,
             is_closed: false,
@@ -400,9 +435,10 @@ impl Oracle {
             lag_bytes > feed / 2 || lag_records >= entries,
             "lapped while only {lag_bytes} bytes, {lag_records} records behind"
         );
-        // What is sent again may be overtaken before it was sent.
+        // What is sent again may be overtaken before it was sent, if it takes more than one send.
         let is_behind = session.starts.iter().any(|start| (session.got as u64) < start.missed);
-        let blocked = state.blocked || state.blocked_at_ms.is_some() || is_behind;
+        let is_much = feed > limits::SEND_BYTES as u64 || entries > limits::SEND_RECORDS as u64;
+        let blocked = state.blocked || state.blocked_at_ms.is_some() || (is_behind && is_much);
         assert!(blocked, "a reader whose socket took everything was lapped");
     }
 
@@ -415,6 +451,7 @@ impl Oracle {
         people: &[Person],
     ) {
         clients[number].refused = true;
+        clients[number].is_over_share = why == OVER_SHARE;
         let (clients, client) = (&*clients, &clients[number]);
         let limits = &climate.settings.limits;
         let sessions = || sessions_max(clients, people, |_| true);
@@ -426,7 +463,10 @@ impl Oracle {
         let is_asked = limits.connections_per_ip_max.is_some();
         let channels = || self.channels_now(clients, people);
         // Rings of a channel: as many as there are dialects here, and one for what is kept.
-        let rings = if climate.returns.is_some() { 5 } else { 3 };
+        let rings = match climate.returns {
+            Some(_) => 5 + usize::from(climate.streams > 0),
+            None => 3,
+        };
         let legitimate = match why {
             "draining" => self.drain_began_ms.is_some(),
             "--max-connections are in use" => sessions() >= limits.connections_max,
@@ -444,9 +484,7 @@ impl Oracle {
                 channels() * rings >= limits.feeds_per_address_max()
             }
             // Held against what it was sent when the answer is told.
-            "this address was sent a ring of what is kept within a second" => {
-                client.wish.wants_past()
-            }
+            OVER_SHARE => client.wish.wants_past(),
             _ => false,
         };
         assert!(legitimate, "refused: {why}");
@@ -523,7 +561,7 @@ impl Oracle {
         }
         match unit {
             Unit::Response(response) => self.response(client, at, &response),
-            Unit::Message { is_text, payload } => self.delivered(client, at, is_text, &payload),
+            Unit::Message { is_text, payload } => self.framed(client, at, is_text, &payload),
             Unit::Ping => {
                 self.pings += 1;
                 let session = client.session.as_mut().expect("frames come in sessions");
@@ -540,6 +578,7 @@ impl Oracle {
                 said_close(client, code);
                 client.notices.push_back((at, Notice::Close(code)));
             }
+            Unit::Piece(piece) => self.piece(now_ms, client, at, &piece),
         }
     }
 
@@ -563,13 +602,19 @@ impl Oracle {
         if status == 101 {
             self.begun(client, at);
         }
-        let notice = if status == 101 {
+        let asked = client.is_stream && client.answered == 1;
+        assert_eq!(response.is_stream, status == 200 && asked, "a stream for who asks");
+        let begins = status == 101 || (response.is_stream && client.session.is_some());
+        let is_put_off = response.is_stream && client.session.is_none();
+        assert!(!is_put_off || client.refused || expected.to_head, "put off without a reason");
+        let notice = if begins {
             Notice::Upgraded
         } else if response.closes {
             Notice::LastAnswer
         } else if statuses.contains(&101)
             || statuses == [403]
             || statuses == [426]
+            || asked && (!is_put_off || expected.to_head)
             || client.wish.is_malformed && statuses == [400]
         {
             Notice::Refused
@@ -610,6 +655,7 @@ impl Oracle {
             // It is pinged in the second half of the first interval, and never answers.
             R::PingTimeout => duration_ms >= ping_ms,
             R::GoingAway => self.drain_began_ms.is_some(),
+            R::Disconnected => false,
             R::NoMemory => self.scarce,
             R::PeerGone | R::PeerReset | R::SocketFailed => state.is_over(),
             R::TransportTimeout => state.gave_up,
@@ -713,6 +759,9 @@ impl Oracle {
     }
 
     fn close_code(&self, client: &Client, reason: CloseReason) {
+        if client.is_stream {
+            return self.last_chunk(client, reason);
+        }
         let said = match &client.session {
             Some(session) => session.close_code,
             None => client.close_code,
@@ -805,6 +854,7 @@ impl Oracle {
             }
             R::ResponseTimeout => state.blocked && idle_ms >= limits::RESPONSE_LIMIT.as_millis(),
             R::PingTimeout => {
+                assert!(!client.is_stream, "who reads an event stream answers no ping");
                 let looked = state.is_drained() || state.refused_at_ms == now_ms;
                 silent_ms >= pong_ms && (looked || state.blocked) && !is_persons
             }
@@ -819,6 +869,7 @@ impl Oracle {
             R::NoMemory => self.scarce,
             R::GaveWay => self.was_idle(client),
             R::GoingAway => self.drain_began_ms.is_some(),
+            R::Disconnected => false,
             R::Replaced => self.cut_readers_at_ms == Some(now_ms),
             R::ClosedByClient
             | R::ProxyInvalid
@@ -958,23 +1009,10 @@ fn is_swollen(climate: &Climate, client: &Client, looked_at: usize) -> bool {
         let spoken = spoken(&session.channel, message);
         // With the packet's type, the frame's header, and a position behind it in quotes.
         let as_event = spoken.text.len() + 5 + 67;
-        let longest = as_event.max(streamed_bytes(message));
+        let streamed = stream::chunk_bytes(stream::data_bytes(message), 64) as usize;
+        let longest = as_event.max(streamed);
         longest > climate.settings.limits.feed_bytes as usize / 2
     })
-}
-
-/// How many bytes a message takes in an event stream, with the longest of all positions.
-fn streamed_bytes(message: &Message) -> usize {
-    let data = if message.is_text {
-        let text = core::str::from_utf8(&message.payload).expect("text is UTF-8");
-        let text = text.replace("\r\n", "\n").replace('\r', "\n");
-        text.split('\n').map(|line| format!("data: {line}\n")).collect()
-    } else {
-        let coded = message.payload.len().div_ceil(3) * 4;
-        format!("event: binary\ndata: {}\n", "=".repeat(coded))
-    };
-    let event = format!("id: {}\n{data}\n", "z".repeat(64));
-    format!("{:x}\r\n{event}\r\n", event.len()).len()
 }
 
 /// What a page holds.

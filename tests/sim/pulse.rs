@@ -80,6 +80,29 @@ impl World {
         }
     }
 
+    // Event streams.
+
+    /// Who reads an event stream is told everything, and sees a comment in time. Whoever has
+    /// vanished does not take that, and is given up by the kernel.
+    pub(super) fn judge_stream(&self, number: usize, served_ms: u64) {
+        let client = &self.clients[number];
+        let session = client.session.as_ref().expect("the caller looked");
+        let state = client.link.state.borrow();
+        if state.blocked || state.is_over() || session.close_code.is_some() {
+            return;
+        }
+        let seen_ms = session.pinged_at_ms.unwrap_or(session.opened_at_ms);
+        // What waited for the socket instead was seen as well as a comment.
+        let moments_ms = [seen_ms, state.blocked_at_ms.unwrap_or(0), self.woke_ms];
+        let due = Due::after(moments_ms, self.patience().ping_ms);
+        assert!(!due.is_over(served_ms), "#{number} saw no comment in time: {due:?}");
+        if !self.pending {
+            let behind = self.oracle.behind(session);
+            assert_eq!(behind, 0, "#{number} is not sent what there is");
+            assert_eq!(client.decoder.rest(), 0, "#{number} has half a chunk");
+        }
+    }
+
     // Sessions.
 
     /// Notes when the server has read what tells it that somebody lives.

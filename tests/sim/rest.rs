@@ -183,7 +183,10 @@ impl World {
         if is_transport && client.decoder.is_upgraded() {
             // Its deadlines are the session's, which `judge_person` looks at.
         } else if client.session.as_ref().is_some_and(|session| !session.is_closed) {
-            self.judge_websocket(number, served_ms);
+            match client.is_stream {
+                true => self.judge_stream(number, served_ms),
+                false => self.judge_websocket(number, served_ms),
+            }
         } else {
             self.judge_request(number, served_ms);
         }
@@ -246,7 +249,12 @@ impl World {
         let now_ms = self.now_ms();
         let client = &self.clients[number];
         let mut state = client.link.state.borrow_mut();
-        let due = Due::after([state.took_at_ms, state.wrote_at_ms], self.patience_ms());
+        // On an event stream more is written meanwhile, which does not put it off.
+        let moments_ms = match client.is_stream {
+            true => [state.untaken_since_ms, 0],
+            false => [state.took_at_ms, state.wrote_at_ms],
+        };
+        let due = Due::after(moments_ms, self.patience_ms());
         let is_stuck = state.written > state.taken && due.is_over(now_ms);
         if !is_stuck || state.gave_up {
             return false;

@@ -8,6 +8,7 @@ use elbow::settings::ProxyMode;
 
 use super::{Client, End, Expected, Message, Page, Role, SESSION_CLOSED, Scene, WISH_CLOSED};
 use crate::person::Purpose;
+use crate::wish::Wish;
 
 /// How clients offer `elbow.v1`, which is chosen wherever it stands.
 const POSITIONED: [&str; 3] = [
@@ -92,6 +93,7 @@ impl Client {
             _ => return self.put_header(scene),
         }
         self.role = Role::Doomed;
+        self.is_stream = false;
         self.over = true;
     }
 }
@@ -257,6 +259,42 @@ impl Client {
     }
 }
 
+/// What somebody may be answered who asks for an event stream, and would rather have nothing than a
+/// gap.
+const STREAM_STRICT: &[u16] = &[200, 410];
+
+/// Event streams.
+impl Client {
+    pub(super) fn ask_stream(&mut self, scene: &mut Scene<'_>) {
+        let path = match self.channel {
+            0 => scene.dice.pick(&["/sse", "/sse/default"]).to_owned(),
+            number => format!("/sse/{}", scene.climate.channel(number)),
+        };
+        let lets_in: &'static [u16] = match (self.wish.is_malformed, self.wish.strict) {
+            (true, _) => &[400],
+            (false, true) => STREAM_STRICT,
+            (false, false) => &[200],
+        };
+        let (method, version, origin, statuses) = match scene.dice.below(40) {
+            0 => ("GET", "1.1", "Origin: http://elsewhere\r\n", &[403][..]),
+            1 => ("POST", "1.1", "Content-Length: 0\r\n", &[405][..]),
+            2 => ("GET", "1.0", "", &[505][..]),
+            3..6 => ("HEAD", "1.1", "", lets_in),
+            6..12 => ("GET", "1.1", "Origin: https://sim\r\n", lets_in),
+            _ => ("GET", "1.1", "", lets_in),
+        };
+        let Wish { query, fields, .. } = &self.wish;
+        let head = format!(
+            "{method} {path}{query} HTTP/{version}\r\nHost: sim\r\n\
+             Accept: text/event-stream\r\n{fields}{origin}\r\n"
+        );
+        self.outbox.extend(head.as_bytes());
+        self.asks_for_head = method == "HEAD";
+        self.expect(scene, statuses, None).to_head = method == "HEAD";
+        self.reasons.allow(CloseReason::Answered);
+    }
+}
+
 /// WebSocket.
 impl Client {
     pub(super) fn say(&mut self, scene: &mut Scene<'_>) {
@@ -290,6 +328,11 @@ impl Client {
         if is_text && self.count.is_multiple_of(16) {
             // Takes six times its length in a Socket.IO record, which may be too much for a ring.
             payload[names_end..].fill(1);
+        }
+        if is_text && scene.climate.streams > 0 && self.count % 16 == 5 {
+            // Each of these ends a line in an event stream, where it takes seven times as much.
+            let line_ends = b"\r\n\nx\r".iter().cycle();
+            payload[names_end..].iter_mut().zip(line_ends).for_each(|(at, end)| *at = *end);
         }
         let fragments = if scene.dice.chance(250) { scene.dice.between(2, 4) as usize } else { 1 };
         let opcode = if is_text { 1 } else { 2 };

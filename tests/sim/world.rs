@@ -63,6 +63,8 @@ enum Action {
     Leave(usize),
     /// A plain WebSocket that has gone comes back.
     Return(usize),
+    /// A Socket.IO client that has gone comes back.
+    Rejoin(usize),
     /// A person acts.
     Person(usize),
     /// A person goes.
@@ -160,6 +162,8 @@ impl World {
         climate::draw_order(seed, &mut climate);
         climate::draw_greeting(seed, &mut climate);
         climate::draw_history(seed, &mut climate);
+        climate::draw_streams(seed, &mut climate);
+        climate::draw_recovery(seed, &mut climate);
         let net = Net::new(Dice::new(dice.next()), climate.temper);
         let mut birth = [0; 32];
         birth.fill_with(|| dice.next() as u8);
@@ -353,11 +357,11 @@ impl World {
         let people = self.people.len() as u64 + self.oracle.strays_left;
         let opened = self.oracle.opened + people - perhaps;
         assert!((opened..=opened + perhaps).contains(&metrics.sessions_opened));
-        assert_eq!(metrics.messages_published, self.oracle.published);
+        assert_eq!(metrics.messages_published(), self.oracle.published);
         assert_eq!(metrics.messages_delivered, self.oracle.counted);
         assert!(self.oracle.strays_seen <= self.oracle.strays_left, "each session has an end");
-        let ends = self.oracle.ended + self.oracle.left + self.oracle.strays_left;
-        assert_eq!(metrics.closed.iter().sum::<u64>(), ends, "counted once");
+        let ends = metrics.closed.iter().sum::<u64>();
+        assert_eq!(ends, metrics.connections_accepted, "each end is counted once");
         let mut reasons = 0;
         let ends = self.people.iter().filter_map(|person| person.hearing.end);
         for reason in self.clients.iter().filter_map(|client| client.ended).chain(ends) {
@@ -440,6 +444,7 @@ impl World {
                 Action::Act(_) => {}
                 Action::Leave(client) => self.leave(client),
                 Action::Return(client) => self.come_back(client),
+                Action::Rejoin(person) => self.welcome_back(person),
                 Action::Person(person) if self.people[person].next_ms == at_ms => {
                     self.act_as(person);
                 }
@@ -592,6 +597,7 @@ impl World {
                 self.climate.settings.limits.connections_max + limits::CONNECTIONS_SPARE
             }
             Listener::Health => limits::CONNECTIONS_HEALTH,
+            Listener::Admin => self.climate.settings.limits.admin_connections_max,
         }
     }
 
@@ -676,11 +682,15 @@ impl World {
         self.begin(client);
     }
 
-    /// A client says its first words, a plain WebSocket among them where it wants to begin.
+    /// A client says its first words, a plain WebSocket or the reader of an event stream among them
+    /// where it wants to begin.
     fn begin(&mut self, mut client: Client) {
         if let (Some(returns), true) = (self.climate.returns, client.may_wish()) {
             let dice = &mut self.wishes;
             client.is_positioned = dice.chance(returns.positioned);
+            if dice.chance(self.climate.streams) {
+                client.become_stream();
+            }
             client.returns = dice.chance(returns.again);
             if client.trail.is_some() || dice.chance(returns.wishes) {
                 let channel = client.channel_name(&self.climate);
@@ -693,7 +703,7 @@ impl World {
                     &channel,
                     |n| dice.below(n),
                 );
-                client.wish = Wish::draw(dice, own, known);
+                client.wish = Wish::draw(dice, own, known, client.is_stream);
             }
             client.trail = client.trail.filter(|_| client.wish.is_own);
         }
@@ -730,13 +740,38 @@ impl World {
         self.act_as(number);
     }
 
+    /// A Socket.IO client that has gone comes back, unless everything is over.
+    fn welcome_back(&mut self, before: usize) {
+        if self.quiet || self.clients.len() >= CONNECTIONS_MAX {
+            return;
+        }
+        let number = self.people.len();
+        let (people, clients, mut scene) = self.stage();
+        let person = people[before].come_back_as(number, &mut scene, clients);
+        self.note(|_| format!("@{before} comes back as @{number}: {:?}", person.known));
+        self.people.push(person);
+        self.act_as(number);
+    }
+
+    /// A Socket.IO client has gone: it may come back, at once or late.
+    fn plan_rejoin(&mut self, number: usize) {
+        let Some(recovery) = self.climate.recovery.filter(|_| self.people[number].may_return())
+        else {
+            return;
+        };
+        if self.wishes.chance(recovery.again) {
+            let most_ms = if self.wishes.chance(recovery.hasty) { 3 } else { recovery.away_ms_max };
+            let at_ms = self.now_ms() + 1 + self.wishes.below(most_ms);
+            self.plan(at_ms, Action::Rejoin(number));
+        }
+    }
+
     /// A Socket.IO client gets one more connection.
     fn connect_person(&mut self, person: usize) {
         let number = self.clients.len();
         let link = Link::new(number, &self.net);
-        let Person { reads, attack, .. } = self.people[person];
-        let scene = &mut self.scene();
-        let client = Client::carrier(number, link, scene, person, reads, attack);
+        let (people, _, mut scene) = self.stage();
+        let client = Client::carrier(number, link, &mut scene, (person, &people[person]));
         self.people[person].carriers.push(number);
         self.introduce(client);
     }
@@ -745,6 +780,7 @@ impl World {
         self.acts += 1;
         self.people[number].next_ms = u64::MAX;
         self.note(|world| format!("@{number} acts: {}", world.people[number].stand()));
+        let was_over = self.people[number].over;
         loop {
             let (people, clients, mut scene) = self.stage();
             if !people[number].act(&mut scene, clients) {
@@ -756,6 +792,9 @@ impl World {
                 break;
             }
             self.connect_person(number);
+        }
+        if self.people[number].over && !was_over {
+            self.plan_rejoin(number);
         }
         self.plan_as(number);
     }

@@ -11,9 +11,10 @@ use super::Source;
 use std::collections::BTreeMap;
 
 /// The files of `server/` that have methods of `Server`, each above those that it may call.
-const ORDER: [&str; 28] = [
+const ORDER: [&str; 34] = [
     "mod",
     "drain",
+    "disconnect",
     "deadline",
     "io/read",
     "io/flush",
@@ -27,6 +28,9 @@ const ORDER: [&str; 28] = [
     "session/spaces",
     "http/upgrade",
     "http/stream",
+    "http/admin",
+    "http/backend",
+    "http/watch",
     "http/probe",
     "admission",
     "places",
@@ -37,8 +41,10 @@ const ORDER: [&str; 28] = [
     "members",
     "session/reply",
     "http/files",
+    "http/receipt",
     "http/respond",
     "http/cors",
+    "survey",
     "connections",
 ];
 

@@ -36,7 +36,7 @@ impl<S: Socket> Server<S> {
         self.take_forwarded(slot, &request);
         let requester = self.connections.conn(slot).requester();
         let probe = match requester {
-            Requester::Health => Probe::at(&BasePath::default(), request.path),
+            Requester::Health | Requester::Admin => Probe::at(&BasePath::default(), request.path),
             Requester::Client | Requester::Probe => {
                 Probe::at(&self.settings.base_path, request.path)
             }
@@ -44,6 +44,7 @@ impl<S: Socket> Server<S> {
         let reads = matches!(request.method, Method::Get | Method::Head);
         let asks = request.method == Method::Options;
         match (requester, probe) {
+            (Requester::Admin, probe) => self.answer_admin(now, slot, &request, probe),
             (Requester::Probe, Some(probe)) if reads => {
                 self.answer_probe(now, slot, &request, probe);
             }
@@ -63,7 +64,10 @@ impl<S: Socket> Server<S> {
             (Requester::Client | Requester::Health, Some(_)) => {
                 self.respond(now, slot, &request, Answer::plain(405).with(&[ALLOW_READ]));
             }
-            (Requester::Health, None) => self.respond(now, slot, &request, Answer::plain(404)),
+            (Requester::Health, None) => {
+                self.metrics.probes_failed += 1;
+                self.respond(now, slot, &request, Answer::plain(404));
+            }
             (Requester::Client, None) => self.answer_client(now, slot, &request),
         }
     }
@@ -120,7 +124,10 @@ impl<S: Socket> Server<S> {
     /// Behind an ALB the client's address is what a trusted peer says it is. Without the field,
     /// which an ALB always sends, what was known before stands.
     fn take_forwarded(&mut self, slot: u32, request: &Request<'_, '_>) {
-        if !self.settings.forwarded_for || !self.connections.conn(slot).is_trusted() {
+        let conn = self.connections.conn(slot);
+        // No balancer stands in front of the admin listener.
+        let is_admin = conn.requester() == Requester::Admin;
+        if !self.settings.forwarded_for || !conn.is_trusted() || is_admin {
             return;
         }
         // The rightmost entry was written by the peer itself, the next by whom that one names, and

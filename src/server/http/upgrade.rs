@@ -10,8 +10,9 @@ use super::respond::{Answer, Opening};
 use crate::conn::Role;
 use crate::hub::{DEFAULT_CHANNEL, Recovery, Since, Start, Wish, is_channel_name, write_header};
 use crate::id::Dialect;
+use crate::metrics::Refusal;
 use crate::reason::CloseReason;
-use crate::server::admission::{OVER_SHARE, Turned};
+use crate::server::admission::Turned;
 use crate::server::{Denial, Event, Server, Socket};
 use crate::time::Now;
 use crate::wire::http::{Method, Request, Version};
@@ -103,6 +104,7 @@ impl<S: Socket> Server<S> {
         let resume = match Resume::parse(request.query) {
             Ok(resume) => resume,
             Err(malformed) => {
+                self.metrics.count_refused(Refusal::Protocol);
                 let text = malformed.to_string();
                 let answer = Answer::plain(400).saying(text.as_bytes());
                 return self.respond(now, slot, request, answer);
@@ -118,11 +120,11 @@ impl<S: Socket> Server<S> {
             Ok(entered) => entered,
             Err(Turned::NoRoom(why)) => return self.refuse_session(now, slot, request, why),
             Err(Turned::Gone) => {
+                self.metrics.count_refused(Refusal::Gone);
                 return self.respond(now, slot, request, Answer::plain(410).saying(GONE));
             }
             Err(Turned::OverShare) => {
-                let client = self.client(slot);
-                self.events.push(&mut self.pool, Event::Refused { client, why: OVER_SHARE });
+                self.report_refusal(self.client(slot), Refusal::Replays);
                 let answer = Answer::plain(429).with(&[SOON]).saying(COME_BACK);
                 return self.respond(now, slot, request, answer);
             }
@@ -153,7 +155,9 @@ impl<S: Socket> Server<S> {
         request: &Request<'_, '_>,
         refusal: ws::Refusal,
     ) {
-        if refusal != ws::Refusal::NotAnUpgrade {
+        if refusal == ws::Refusal::NotAnUpgrade {
+            self.metrics.count_refused(Refusal::Protocol);
+        } else {
             self.report_denial(slot, Denial::Rule(refusal.message()));
         }
         let answer = Answer::plain(refusal.status()).with(refusal.fields());

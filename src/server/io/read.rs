@@ -11,7 +11,7 @@
 //! The surprise: the kernel reports readiness once. So a connection that is left before its socket
 //! would block is remembered, and read again later.
 
-use crate::conn::{Conn, Payload, Step};
+use crate::conn::{Conn, Payload, Purpose, Step};
 use crate::hub::Message;
 use crate::id::{ChannelId, ConnId};
 use crate::outbound::CloseFrame;
@@ -114,7 +114,7 @@ impl<S: Socket> Server<S> {
         }
         if self.connections.conn(id.slot).has_body_left() {
             // It had to stop in the middle of what a POST had brought.
-            self.take_posted(now, id);
+            self.take_collected(now, id);
             return self.has_more(id);
         }
         // What a client sends behind a request that is being answered waits in its socket: kept
@@ -145,7 +145,9 @@ impl<S: Socket> Server<S> {
             self.reading.budget.spend_bytes(arrived);
         }
         if arrived > 0 {
-            self.connections.change(id.slot, |conn| conn.heard(now.mono));
+            self.metrics.received_bytes += arrived as u64;
+            let answered = self.connections.change(id.slot, |conn| conn.heard(now.mono));
+            self.metrics.count_pong(answered);
         }
         self.receive(now, id, &mut buffer[..kept + arrived]);
         let marks = self.connections.marks(id.slot);
@@ -247,11 +249,18 @@ impl<S: Socket> Server<S> {
                 true
             }
             Step::Collected => {
-                self.take_posted(now, id);
+                self.take_collected(now, id);
                 true
             }
             Step::Uncollected(error) => {
-                self.refuse_post(now, id, error);
+                match self.connections.conn(id.slot).purpose() {
+                    Some(Purpose::Message(_)) => self.refuse_draft(now, id, error),
+                    Some(Purpose::Packets { .. }) | None => self.refuse_post(now, id, error),
+                }
+                true
+            }
+            Step::Unanswered => {
+                self.answer_nothing_yet(now, id);
                 true
             }
             Step::Pinged => {
@@ -274,6 +283,15 @@ impl<S: Socket> Server<S> {
                 self.remove(now, id.slot, reason, true);
                 false
             }
+        }
+    }
+
+    /// A request body is whole: packets of a session, or what a backend says.
+    fn take_collected(&mut self, now: Now, id: ConnId) {
+        match self.connections.conn(id.slot).purpose() {
+            Some(Purpose::Packets { .. }) => self.take_posted(now, id),
+            Some(Purpose::Message(_)) => self.take_draft(now, id),
+            None => {}
         }
     }
 

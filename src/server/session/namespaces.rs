@@ -186,7 +186,7 @@ impl<S: Socket> Server<S> {
         let newcomer = Newcomer { member, dialect, holder, wish };
         let (membership, start) = self.begin_membership(now, name, newcomer).map_err(|error| {
             self.sessions.edit(session).spaces.settle(&mut self.pool);
-            self.events.push(&mut self.pool, Event::Refused { client, why: why(error) });
+            self.report_refusal(client, why(error));
             match error {
                 JoinError::TooManyChannels => "Too many channels",
                 JoinError::NoMemory => "Out of memory",

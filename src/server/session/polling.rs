@@ -116,6 +116,7 @@ impl<S: Socket> Server<S> {
                 let feed = self.hub.feed(space.channel(), dialect);
                 let (first, second) = feed.slices(space.cursor.offset, until.offset);
                 engine::frames(first, second).for_each(|frame| body.push(frame));
+                self.metrics.messages_delivered += until.seq.0 - space.cursor.seq.0;
                 space.cursor = until;
             }
         }

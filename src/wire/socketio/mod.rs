@@ -33,8 +33,8 @@ mod recovery;
 pub use decode::{Argument, Decoder, Event, Name, OURS, Packet, decode, event_of, is_ours};
 pub use encode::{
     ANSWER_BYTES_MAX, BINARY_ARGS, CHAT_MESSAGE, OFFSET_EXTRA_BYTES, POSITION_EVENT,
-    acknowledgement, args_of_name, connected, event, event_bytes, position_event,
-    position_event_bytes, refused, text_event, text_event_bytes,
+    acknowledgement, args_of_name, connected, event, event_bytes, named_args, named_args_bytes,
+    position_event, position_event_bytes, refused, text_event, text_event_bytes,
 };
 pub use json::Text;
 pub use recovery::{Returning, recovery_of};
