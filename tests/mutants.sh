@@ -275,48 +275,6 @@ mutant "history: a share without end" \
 mutant "history: proxies have a share" \
   's/if bytes == 0 || holder.is_proxy || self/if bytes == 0 || self/'
 
-# That Redis has taken a message counts as its place.
-mutant "backplane: placed before it is read back" \
-  's/sent.stage = Stage::Taken(now);/{ sent.placed = sent.count - 1; self.finish_sent(slot); }/' backplane
-# A reader goes on with whatever comes next.
-mutant "backplane: the last by then" \
-  's/resp::bulk(channel.last.entry.text().as_bytes(), out);/resp::bulk(b"$", out);/' backplane
-# Messages that were sent twice are said twice.
-mutant "backplane: nothing is known of producers" \
-  's/if seen.is_some_and(|known| number <= known.seen) {/if seen.is_some_and(|_| false) {/' backplane
-# What is said now goes out before what has to be sent again.
-mutant "backplane: sent again in another order" \
-  's/let sent = match channel.sent {/let sent = match channel.sent.filter(|_| channel.waiting.is_empty()) {/' backplane
-# Nothing is sent again: what was under way when a line broke is forgotten.
-mutant "backplane: not sent again" \
-  's/sent.stage = Stage::Unsent;/sent.stage = Stage::Owed;/' backplane
-# A gap is found, and nobody is told.
-mutant "backplane: a gap that is kept silent" \
-  's/channel.gap = channel.gap.or(is_missed.then_some(gap));/let _ = (gap, is_missed);/' backplane
-# On a new connection nobody asks whether the last entry is still there.
-mutant "backplane: a new connection believed" \
-  's/Phase::Forward { .. } | Phase::Open => self.is_doubtful = true,/Phase::Forward { .. } | Phase::Open => self.is_doubtful = false,/' backplane
-# A history that was exchanged between two questions is not found.
-mutant "backplane: an older entry not asked for" \
-  's/(was_read && self.since_mark < MARK_ENTRIES_MAX).then_some(self.mark)/(was_read \&\& self.since_mark > MARK_ENTRIES_MAX).then_some(self.mark)/' backplane
-# A reader at a server that nobody writes to is kept.
-mutant "backplane: a deaf reader kept" \
-  's/if self.reader.own_last < self.reader.expected {/if false {/' backplane
-# A line that says nothing is kept.
-mutant "backplane: a silent line kept" \
-  's/State::Up { .. } if self.silent_at <= now => Some/State::Up { .. } if self.silent_at < Instant::default() => Some/' backplane
-# An event that cannot be used at the moment is gone.
-mutant "backplane: nothing is held" \
-  's/^        self.again = self.pending.is_some();/        self.again = false;/' backplane
-# Repeats are said again.
-mutant "backplane: keys are not looked at" \
-  's/Some(known) => Verdict::Repeat(known.first),/Some(_) => Verdict::New,/' backplane
-# Whoever opens a channel between a message and its repeat takes the repeat for the first.
-mutant "backplane: a repeat is no sight of its key" \
-  's/if is_fresh { Key { seen_ms, at, ..known } } else { new };/if is_fresh { known } else { new };/' backplane
-# Whoever opens a channel knows nothing of what was said before.
-mutant "backplane: nothing is read back" \
-  's/if is_remembered || self.replays {/if self.entries == 1 || self.replays {/' backplane
 # Who comes to a channel that is being opened is let in before it is known where that begins.
 mutant "elsewhere: let in early" \
   's/self.find(name).is_some_and(|id| !self.channel(id).is_opening())/self.find(name).is_some()/'
@@ -346,7 +304,7 @@ mutant "elsewhere: brought to the wrong place" \
   's/log.append_aged(self.number, position, said, message);/log.append_aged(self.number, position, (said.0, Duration::from_millis(0)), message);/'
 # A stream begins one further than its client is told.
 mutant "stream: an id off by one at the seam" \
-  's/    let position = start.position.text();/    let position = crate::position::Position { seq: start.position.seq + 1, ..start.position }.text();/'
+  's/    let position = start.position.text();/    let position = match start.position { crate::position::Position::Local { epoch, seq } => crate::position::Position::Local { epoch, seq: seq + 1 }, other => other }.text();/'
 # Who comes back to a stream is not told that something is lost.
 mutant "stream: no reset" \
   's/=> sse::reset(position.as_str(), out),/=> sse::opening(position.as_str(), out),/'
@@ -420,6 +378,48 @@ mutant "limits: a stay that is too short" \
 # Sessions may stay for ever.
 mutant "limits: sessions stay for ever" \
   's/if let Some(lifetime) = self.lifetime {/if let Some(lifetime) = self.lifetime.filter(|_| false) {/'
+# That Redis has taken a message counts as its place.
+mutant "backplane: placed before it is read back" \
+  's/sent.stage = Stage::Taken(now);/{ sent.placed = sent.count - 1; self.finish_sent(slot); }/' backplane
+# A reader goes on with whatever comes next.
+mutant "backplane: the last by then" \
+  's/resp::bulk(channel.last.entry.text().as_bytes(), out);/resp::bulk(b"$", out);/' backplane
+# Messages that were sent twice are said twice.
+mutant "backplane: nothing is known of producers" \
+  's/if seen.is_some_and(|known| number <= known.seen) {/if seen.is_some_and(|_| false) {/' backplane
+# What is said now goes out before what has to be sent again.
+mutant "backplane: sent again in another order" \
+  's/let sent = match channel.sent {/let sent = match channel.sent.filter(|_| channel.waiting.is_empty()) {/' backplane
+# Nothing is sent again: what was under way when a line broke is forgotten.
+mutant "backplane: not sent again" \
+  's/sent.stage = Stage::Unsent;/sent.stage = Stage::Owed;/' backplane
+# A gap is found, and nobody is told.
+mutant "backplane: a gap that is kept silent" \
+  's/channel.gap = channel.gap.or(is_missed.then_some(gap));/let _ = (gap, is_missed);/' backplane
+# On a new connection nobody asks whether the last entry is still there.
+mutant "backplane: a new connection believed" \
+  's/Phase::Forward { .. } | Phase::Open => self.is_doubtful = true,/Phase::Forward { .. } | Phase::Open => self.is_doubtful = false,/' backplane
+# A history that was exchanged between two questions is not found.
+mutant "backplane: an older entry not asked for" \
+  's/(was_read && self.since_mark < MARK_ENTRIES_MAX).then_some(self.mark)/(was_read \&\& self.since_mark > MARK_ENTRIES_MAX).then_some(self.mark)/' backplane
+# A reader at a server that nobody writes to is kept.
+mutant "backplane: a deaf reader kept" \
+  's/if self.reader.own_last < self.reader.expected {/if false {/' backplane
+# A line that says nothing is kept.
+mutant "backplane: a silent line kept" \
+  's/State::Up { .. } if self.silent_at <= now => Some/State::Up { .. } if self.silent_at < Instant::default() => Some/' backplane
+# An event that cannot be used at the moment is gone.
+mutant "backplane: nothing is held" \
+  's/^        self.again = self.pending.is_some();/        self.again = false;/' backplane
+# Repeats are said again.
+mutant "backplane: keys are not looked at" \
+  's/Some(known) => Verdict::Repeat(known.first),/Some(_) => Verdict::New,/' backplane
+# Whoever opens a channel between a message and its repeat takes the repeat for the first.
+mutant "backplane: a repeat is no sight of its key" \
+  's/if is_fresh { Key { seen_ms, at, ..known } } else { new };/if is_fresh { known } else { new };/' backplane
+# Whoever opens a channel knows nothing of what was said before.
+mutant "backplane: nothing is read back" \
+  's/if is_remembered || self.replays {/if self.entries == 1 || self.replays {/' backplane
 
 echo "$caught of $all caught"
 [ "$caught" -eq "$all" ]
