@@ -28,7 +28,7 @@ use crate::hub::envelope::{self, Content};
 use crate::hub::plain_form;
 use crate::hub::{JoinError, Message, PlainForm, PublishError, RepeatId, Said, StillParted};
 use crate::id::{ChannelId, ConnId, SessionId};
-use crate::metrics::{By, Unsaid};
+use crate::metrics::{By, Histogram, Unsaid};
 use crate::pool::{BufferId, Pool};
 use crate::position::Position;
 use crate::time::{Instant, Now};
@@ -107,6 +107,8 @@ struct Waiting {
     client: SocketAddr,
     /// The message; `None` once it has its place, and its ticket waits for older ones only.
     envelope: Option<BufferId>,
+    /// In which turn it was said, by the clock that measures turns.
+    said_us: u64,
 }
 
 /// Messages whose order is decided elsewhere, in the order of their tickets.
@@ -129,6 +131,8 @@ pub(super) struct Elsewhere {
     pub(super) away_since: Option<Instant>,
     /// Whether that has been so for too long, so that nothing more is taken.
     pub(super) is_refusing: bool,
+    /// How long it was from saying a message to its place.
+    round_trips: Box<Histogram>,
 }
 
 impl Elsewhere {
@@ -167,6 +171,7 @@ impl Elsewhere {
         name: &str,
         message: &Message<'_>,
         (speaker, client): (Speaker, SocketAddr),
+        said_us: u64,
     ) -> Outcome {
         let is_full = self.waiting.len() >= DEFERRED_MAX;
         let sealed = if is_full { None } else { seal(pool, name, message) };
@@ -175,7 +180,8 @@ impl Elsewhere {
         };
         self.bytes += pool.capacity(envelope) as u64;
         let ticket = Ticket(self.first.0 + self.waiting.len() as u64);
-        self.waiting.push_back(Waiting { speaker, client, envelope: Some(envelope) });
+        let envelope = Some(envelope);
+        self.waiting.push_back(Waiting { speaker, client, envelope, said_us });
         Outcome::Deferred(ticket)
     }
 }
@@ -215,6 +221,7 @@ impl<S: Socket> Server<S> {
                 handed_greeting: None,
                 away_since: None,
                 is_refusing: false,
+                round_trips: Box::default(),
             });
         }
         true
@@ -228,6 +235,14 @@ impl<S: Socket> Server<S> {
         let ticket = Ticket(elsewhere.first.0 + number as u64);
         let envelope = elsewhere.waiting[number].envelope.expect("it has no place yet");
         Some((ticket, self.pool.bytes(envelope)))
+    }
+
+    /// How long it was from saying messages to their places, and how many bytes wait for theirs.
+    pub(super) fn deferral(&self) -> (Histogram, u64) {
+        let elsewhere = self.elsewhere.as_ref();
+        elsewhere.map_or_else(Default::default, |elsewhere| {
+            ((*elsewhere.round_trips).clone(), elsewhere.bytes)
+        })
     }
 
     /// What [`Server::poll_deferred`] would hand out next: its envelope, and the hash of the key
@@ -368,11 +383,13 @@ impl<S: Socket> Server<S> {
         if !self.hub.fits_in(name, message) {
             return Outcome::Refused(PublishError::TooBig);
         }
+        let turn_us = self.hub.turn_us();
         let outcome = if let Some(elsewhere) = &mut self.elsewhere {
             if elsewhere.is_refusing {
                 return Outcome::Refused(PublishError::Away);
             }
-            let outcome = elsewhere.defer(&mut self.pool, name, message, (speaker, client));
+            let outcome =
+                elsewhere.defer(&mut self.pool, name, message, (speaker, client), turn_us);
             self.close_if_full();
             outcome
         } else {
@@ -439,6 +456,7 @@ impl<S: Socket> Server<S> {
             Speaker::Server => return self.greet_all(now, channel, message),
         };
         self.reading.spoke = true;
+        let turn_us = self.hub.turn_us();
         if let Some(elsewhere) = &mut self.elsewhere {
             if elsewhere.is_refusing {
                 return self.refuse_word(PublishError::Away);
@@ -447,7 +465,8 @@ impl<S: Socket> Server<S> {
                 return self.refuse_word(PublishError::TooBig);
             }
             let name = self.hub.channel(channel).name();
-            let outcome = elsewhere.defer(&mut self.pool, name, message, (speaker, client));
+            let outcome =
+                elsewhere.defer(&mut self.pool, name, message, (speaker, client), turn_us);
             self.close_if_full();
             if let Outcome::Refused(error) = outcome {
                 return self.refuse_word(error);
@@ -707,6 +726,7 @@ impl<S: Socket> Server<S> {
         let index = elsewhere.index(ticket);
         let waiting = &mut elsewhere.waiting[index];
         let (speaker, client) = (waiting.speaker, waiting.client);
+        elsewhere.round_trips.record(self.hub.turn_us().saturating_sub(waiting.said_us));
         let envelope = waiting.envelope.take().expect("a ticket comes back once");
         elsewhere.bytes -= self.pool.capacity(envelope) as u64;
         self.pool.give(envelope);

@@ -235,6 +235,7 @@ impl<S: Socket> Server<S> {
         };
         snapshot.channels = self.hub.len() as u64;
         snapshot.memory = self.memory();
+        snapshot.backplane = self.view_of_backplane();
     }
 
     /// What the memory of `--memory` is used for.

@@ -303,6 +303,78 @@ describe('several instances', { concurrency: 2 }, () => {
   });
 });
 
+// --- Backends -----------------------------------------------------------------------------------
+
+describe('backends of several instances', { concurrency: 2 }, () => {
+  const ADMIN = ['--admin-listen', '127.0.0.1:0'];
+
+  /** An instance with an admin listener, whose port is learnt from the log. */
+  async function administered(context, url, args = []) {
+    const server = await instance(context, url, [...ADMIN, ...args]);
+    const [, port] = await server.logged(/admin requests on \S*:(\d+)/);
+    const admin = `http://127.0.0.1:${port}`;
+    server.publish = async (channel, body, headers = {}) => {
+      const options = { method: 'POST', body, headers };
+      const response = await fetch(`${admin}/publish/${channel}`, options);
+      return [response.status, response.ok ? (await response.json()).position : null];
+    };
+    server.status = async () => (await fetch(`${admin}/status`)).json();
+    server.metrics = async () => (await fetch(`${admin}/metrics`)).text();
+    return server;
+  }
+
+  test('what a backend says at one is heard at all, be anybody there or not', async (context) => {
+    const redis = await Redis.start(context);
+    const a = await administered(context, redis.url, HISTORY);
+    const b = await administered(context, redis.url, HISTORY);
+    const reader = await socket(context, b.port, { target: '/ws/news' });
+    const [code, position] = await a.publish('news', 'hello');
+    assert.equal(code, 202);
+    await eventually('it is heard', () => reader.texts.length);
+    assert.deepEqual([reader.texts, reader.positions], [['hello'], [position]]);
+    // Nobody has ever been in this channel.
+    const [first, second] = [await a.publish('empty', 'one'), await b.publish('empty', 'two')];
+    assert.deepEqual([first[0], second[0]], [202, 202]);
+    const late = await socket(context, a.port, { target: `/ws/empty?since=${first[1]}` });
+    await eventually('it has what it missed', () => late.texts.length);
+    assert.deepEqual([late.texts, late.positions], [['two'], [second[1]]]);
+  });
+
+  test('a request that is repeated at another instance is one message', async (context) => {
+    const redis = await Redis.start(context);
+    const [a, b] = [await administered(context, redis.url), await administered(context, redis.url)];
+    const readers = [await socket(context, a.port), await socket(context, b.port)];
+    const key = { 'Idempotency-Key': 'order 66' };
+    const answers = [];
+    for (const server of [a, b, a, b]) answers.push(await server.publish('default', 'once', key));
+    assert.deepEqual(answers, Array(4).fill(answers[0]));
+    assert.equal(answers[0][0], 202);
+    assert.equal((await b.publish('default', 'twice', { 'Idempotency-Key': 'another' }))[0], 202);
+    for (const reader of readers) {
+      await eventually('it is heard', () => reader.texts.includes('twice'));
+      assert.deepEqual(reader.texts, ['once', 'twice']);
+    }
+  });
+
+  test('while Redis is away the answer is 503, and the page of figures says so', async (context) => {
+    const redis = await Redis.start(context, { isKept: true });
+    const server = await administered(context, redis.url);
+    const reader = await socket(context, server.port);
+    assert.equal((await server.publish('default', 'before'))[0], 202);
+    assert.match(await server.metrics(), /^elbow_backplane_connected 1$/m);
+    assert.match(await server.metrics(), /^elbow_backplane_round_trip_seconds_count 1$/m);
+    await redis.stop();
+    const [code] = await server.publish('default', 'meanwhile');
+    assert.equal(code, 503);
+    assert.match(await server.metrics(), /^elbow_backplane_connected 0$/m);
+    const { backplane } = await server.status();
+    assert.ok(backplane);
+    await redis.again();
+    await eventually('it is said after all', () => reader.texts.length === 2);
+    assert.deepEqual(reader.texts, ['before', 'meanwhile']);
+  });
+});
+
 // --- Bad days -----------------------------------------------------------------------------------
 
 describe('a bad day for Redis', { concurrency: 2 }, () => {
