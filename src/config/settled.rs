@@ -18,7 +18,7 @@ use super::failure::Failure;
 use super::listen::Listen;
 use super::machine::Machine;
 use super::options::{Asked, TABLE, Values, admin_connections, kept};
-use super::redis::{PASSWORD_VARIABLE, Redis, find_password};
+use super::redis::{PASSWORD_VARIABLE, PasswordSource, Redis, RedisUrl, find_password};
 use super::row::{Shown, Sources};
 use super::token::TokenSource;
 use super::words::{IoUring, Lb};
@@ -116,15 +116,11 @@ impl Config {
             message_rate: values.message_rate,
             lifetime: values.max_lifetime,
         };
-        let redis = match values.redis {
-            Some(url) => {
-                let found = find_password(values.redis_password_file, password, &url);
-                let password = found.map_err(contradictions::password_failure)?;
-                let (prefix, ca) = (values.redis_prefix, values.redis_ca);
-                Some(Redis { url, password, prefix, ca })
-            }
-            None => None,
-        };
+        let redis = values.redis.map(|url| {
+            let password = password_of(&url, values.redis_password_file, password)?;
+            Ok(Redis { url, password, prefix: values.redis_prefix, ca: values.redis_ca })
+        });
+        let redis = redis.transpose()?;
         let settings = Settings {
             limits,
             proxy: values.proxy_protocol,
@@ -161,6 +157,15 @@ impl Config {
             values: shown,
         })
     }
+}
+
+/// The one password of the Redis at `url`, from a file or a variable if one of them has it.
+fn password_of(
+    url: &RedisUrl,
+    file: Option<PathBuf>,
+    variable: Option<String>,
+) -> Result<Option<PasswordSource>, Failure> {
+    find_password(file, variable, url).map_err(contradictions::password_failure)
 }
 
 /// Which events the names stand for: with `*` among them, all.

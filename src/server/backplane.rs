@@ -19,7 +19,6 @@ use crate::hub::HashKey;
 use crate::hub::backplane::{self, Backplane, Chance, SayError};
 use crate::hub::envelope;
 use crate::limits::{self, Limits};
-use crate::metrics;
 use crate::position::Position;
 use crate::settings;
 use crate::time::{Duration, Instant, Now};
@@ -73,19 +72,6 @@ impl<S: Socket> Server<S> {
     /// decided here.
     pub fn backplane(&mut self) -> Option<&mut Backplane> {
         self.backplane.as_deref_mut()
-    }
-
-    /// What there is to know of the line to the other instances; `None` where there is none.
-    pub(super) fn view_of_backplane(&self) -> Option<metrics::Backplane> {
-        let backplane = self.backplane.as_ref()?;
-        let (round_trips, pending_bytes) = self.deferral();
-        Some(metrics::Backplane {
-            is_connected: !backplane.is_away(),
-            round_trips,
-            pending_bytes,
-            resent: backplane.counts().entries_resent,
-            gaps: self.metrics.gaps,
-        })
     }
 
     /// When the backplane wants to be looked at.

@@ -159,6 +159,11 @@ impl Elsewhere {
         index.expect("a ticket is that of one that waits and was handed out")
     }
 
+    /// How long it was from saying messages to their places, and how many bytes wait for theirs.
+    pub(super) fn deferral(&self) -> (Histogram, u64) {
+        ((*self.round_trips).clone(), self.bytes)
+    }
+
     /// Whether a message waits to be handed out.
     fn has_more(&self) -> bool {
         self.handed_out < self.waiting.len()
@@ -235,14 +240,6 @@ impl<S: Socket> Server<S> {
         let ticket = Ticket(elsewhere.first.0 + number as u64);
         let envelope = elsewhere.waiting[number].envelope.expect("it has no place yet");
         Some((ticket, self.pool.bytes(envelope)))
-    }
-
-    /// How long it was from saying messages to their places, and how many bytes wait for theirs.
-    pub(super) fn deferral(&self) -> (Histogram, u64) {
-        let elsewhere = self.elsewhere.as_ref();
-        elsewhere.map_or_else(Default::default, |elsewhere| {
-            ((*elsewhere.round_trips).clone(), elsewhere.bytes)
-        })
     }
 
     /// What [`Server::poll_deferred`] would hand out next: its envelope, and the hash of the key
