@@ -88,7 +88,8 @@ pub enum Event<'a> {
         place: Place,
     },
     /// Messages of an open channel are lost for this instance: dropped by Redis before they were
-    /// read, or in a history that is no more. What follows stands behind the place.
+    /// read, or in a history that is no more. What follows stands behind the place. While a channel
+    /// is being opened this says that what was replayed so far does not lead up to what follows.
     Lost {
         /// The channel's name.
         channel: &'a str,
