@@ -186,7 +186,7 @@ pub enum Due {
     Unconnected,
     /// The upgrade is given up, for it was not finished in time.
     Upgrade,
-    /// The session is told that a namespace cannot be entered, whose channel was not opened in time.
+    /// The session is told that it cannot enter a namespace: its channel was not opened in time.
     Entering,
 }
 

@@ -30,8 +30,7 @@ pub struct Metrics {
     pub events_ignored: u64,
     /// Greetings that were told to nobody, because memory was short.
     pub greetings_dropped: u64,
-    /// Gaps in the messages of a channel whose order is decided elsewhere, each of which its readers
-    /// were told of.
+    /// Gaps in channels whose order is decided elsewhere; readers were told of each.
     pub gaps: u64,
     /// Newcomers that came back with a position, by the number of what has become of it
     /// ([`Recovery`](crate::hub::Recovery)).

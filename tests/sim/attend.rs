@@ -39,19 +39,7 @@ impl Oracle {
                 hearing.entered(now_ms, channel, log.spoken.len());
                 self.joined(now_ms, climate, channel, (dialect, account), &Wish::default());
             }
-            Event::Message { text, .. } => {
-                self.published += 1;
-                let saying = hearing.published(now_ms, text, climate.order_ms_max.is_some());
-                let speaker = Speaker::Person(person.number);
-                let roams = person.hearing.channels().count() > 1;
-                self.turns.spoke(now_ms, &saying.channel, speaker, roams);
-                let (position, is_here) = self.next_place();
-                let log = self.channels.get_mut(&saying.channel).expect("it was entered");
-                let Saying { args, spoken, plain, .. } = saying;
-                if is_here {
-                    log.push((now_ms, self.turn), Some(&args), (spoken, position), plain);
-                }
-            }
+            Event::Message { text, .. } => self.session_said(now_ms, climate, person, text),
             Event::Lapped { channel, lag_bytes, .. } => {
                 hearing.is_lapped = true;
                 let feed = climate.settings.limits.feed_bytes;
@@ -94,6 +82,21 @@ impl Oracle {
             | Event::Drained => unreachable!("the caller has looked"),
         }
         None
+    }
+
+    /// A session's event was published.
+    fn session_said(&mut self, now_ms: u64, climate: &Climate, person: &mut Person, text: &str) {
+        self.published += 1;
+        let saying = person.hearing.published(now_ms, text, climate.order_ms_max.is_some());
+        let speaker = Speaker::Person(person.number);
+        let roams = person.hearing.channels().count() > 1;
+        self.turns.spoke(now_ms, &saying.channel, speaker, roams);
+        let (position, is_here) = self.next_place();
+        let log = self.channels.get_mut(&saying.channel).expect("it was entered");
+        let Saying { args, spoken, plain, .. } = saying;
+        if is_here {
+            log.push((now_ms, self.turn), Some(&args), (spoken, position), plain);
+        }
     }
 
     /// A stay in a channel is over, and everything that was written before is known.
