@@ -640,6 +640,9 @@ impl World {
             self.server.backplane_away(now(now_ms));
             self.oracle.away_ms = Some(now_ms);
         }
+        if self.oracle.away_ms.is_some_and(|since_ms| since_ms + AWAY_MS <= now_ms) {
+            self.oracle.cut_off_ms = now_ms;
+        }
         if self.losing.is_none() && self.placed.is_none() && !self.quiet {
             self.losing = authority.lose_now_and_then(now_ms);
         }
@@ -671,10 +674,6 @@ impl World {
         }
         while let Some(channel) = self.server.poll_opening() {
             authority.ask(now_ms, channel);
-        }
-        let away_ms = self.oracle.away_ms;
-        if away_ms.is_some_and(|since_ms| since_ms + AWAY_MS <= now_ms) {
-            self.oracle.cut_off_ms = now_ms;
         }
         for channel in authority.asked() {
             self.oracle.opening_ms.insert(channel.into(), now_ms);
