@@ -48,6 +48,7 @@
 //! | [`site`] | the files that are served, in memory, in two generations |
 //! | [`metrics`] | counters, and histograms of how long things took |
 //! | [`settings`] | what the operator decided, as plain data |
+//! | [`keys`], [`visa`] | what tokens are checked with, and what they let somebody do |
 //! | [`wire`] | the codecs |
 //! | [`rate`], [`lifetime`] | how often something may be done, how long somebody may stay |
 //! | [`time`], [`limits`], [`id`], [`reason`] | instants, bounds, names, and every way to end |
@@ -165,6 +166,7 @@ pub mod doctor;
 pub mod feed;
 pub mod hub;
 pub mod id;
+pub mod keys;
 pub mod lifetime;
 pub mod limits;
 pub mod membership;
@@ -181,6 +183,7 @@ pub mod shell;
 pub mod site;
 pub mod text;
 pub mod time;
+pub mod visa;
 pub mod wheel;
 pub mod wire;
 pub mod work;

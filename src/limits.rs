@@ -119,6 +119,14 @@ pub const UNITS_PER_TURN: u32 = 1024;
 /// the members are greeted, and two lines of the log are written.
 pub const JOIN_UNITS: u32 = 16;
 
+/// Tries to check a token with a public key in a turn, all together. Each takes some 100 to 200 µs,
+/// so four are about what a turn may take. Whoever finds none left waits.
+pub const CHECKS_PER_TURN: u32 = 4;
+
+/// Units of a try to check a token that comes in a message, so that publishers make as many in a
+/// turn as leave one to those that wait to be let in.
+pub const CHECK_UNITS: u32 = UNITS_PER_TURN.div_ceil(CHECKS_PER_TURN - 1);
+
 /// Bytes that are read or made while a ring is filled for its first reader, for each unit of work
 /// that counts as. What is kept is checked and encoded anew, which costs several times as much as
 /// copying it.
@@ -214,6 +222,9 @@ pub const LINGER_BYTES_MAX: u32 = 64 * 1024;
 pub const PROXY_LIMIT: Duration = Duration::from_secs(5);
 /// A request head must be whole this long after its first byte.
 pub const HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// The token of a request must have been checked this long after the request came, or it is
+/// answered with 503.
+pub const CHECK_LIMIT: Duration = Duration::from_secs(10);
 /// A request body must be whole this long after its head.
 pub const BODY_LIMIT: Duration = Duration::from_secs(10);
 /// Whoever has said something that waits to be taken in has this long for the rest, which may stand

@@ -51,6 +51,10 @@ pub enum CloseReason {
 
     /// The ring overtook this reader: 1008.
     TooSlow,
+    /// The token by which the client was let in has expired: 1008.
+    TokenExpired,
+    /// The client said something in a channel in which it may only listen: 1008.
+    MayNotSpeak,
     /// Nothing came back in time after a ping.
     PingTimeout,
     /// The kernel gave up on bytes that the peer did not acknowledge (`TCP_USER_TIMEOUT`).
@@ -82,7 +86,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their numbers, for counters and tests.
-    pub const ALL: [CloseReason; 29] = [
+    pub const ALL: [CloseReason; 31] = [
         CloseReason::Answered,
         CloseReason::ClosedByClient,
         CloseReason::PeerGone,
@@ -101,6 +105,8 @@ impl CloseReason {
         CloseReason::MessageTimeout,
         CloseReason::MessageTooBig,
         CloseReason::TooSlow,
+        CloseReason::TokenExpired,
+        CloseReason::MayNotSpeak,
         CloseReason::PingTimeout,
         CloseReason::TransportTimeout,
         CloseReason::CloseTimeout,
@@ -135,6 +141,8 @@ impl CloseReason {
             CloseReason::MessageTimeout => "message timeout",
             CloseReason::MessageTooBig => "message too big",
             CloseReason::TooSlow => "too slow",
+            CloseReason::TokenExpired => "token expired",
+            CloseReason::MayNotSpeak => "may not speak",
             CloseReason::PingTimeout => "ping timeout",
             CloseReason::TransportTimeout => "transport timeout",
             CloseReason::CloseTimeout => "close timeout",
@@ -171,6 +179,8 @@ impl CloseReason {
             CloseReason::MessageTimeout => Some(b"\x88\x11\x03\xf0message timeout"),
             CloseReason::MessageTooBig => Some(b"\x88\x11\x03\xf1message too big"),
             CloseReason::TooSlow => Some(b"\x88\x0a\x03\xf0too slow"),
+            CloseReason::TokenExpired => Some(b"\x88\x0f\x03\xf0token expired"),
+            CloseReason::MayNotSpeak => Some(b"\x88\x0f\x03\xf0may not speak"),
             CloseReason::NoMemory => Some(b"\x88\x0f\x03\xf5out of memory"),
             CloseReason::MessagesLost => Some(b"\x88\x0f\x03\xf4messages lost"),
             CloseReason::BackplaneAway => Some(b"\x88\x10\x03\xf5backplane away"),

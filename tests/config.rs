@@ -114,6 +114,26 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
         refused: ("*", GREETING),
     },
     Example {
+        name: "token-key",
+        taken: ("HS256:/a b, jwks:c:d", "hs256:/a b,jwks:c:d"),
+        refused: ("rs256:a", "allowed are hs256:FILE, es256:FILE, ed25519:FILE, jwks:FILE"),
+    },
+    Example {
+        name: "token-audience",
+        taken: ("https://a.example", "https://a.example"),
+        refused: ("a b", "allowed is a text without blanks, such as https://example.org"),
+    },
+    Example {
+        name: "token-issuer",
+        taken: ("a", "a"),
+        refused: ("a b", "allowed is a text without blanks, such as https://example.org"),
+    },
+    Example {
+        name: "anonymous",
+        taken: ("Join", "join"),
+        refused: ("some", "allowed is one of all, join, none"),
+    },
+    Example {
         name: "history",
         taken: ("0500", "500"),
         refused: ("16777217", "allowed is a whole number from 1 to 16777216, or off"),
@@ -303,7 +323,13 @@ fn every_option_is_shown_as_it_holds_whoever_asked_for_it() {
     for (option, Example { name, taken: (text, expected), .. }) in OPTIONS.iter().zip(EXAMPLES) {
         assert_eq!(option.name, name);
         // Recovery needs something that is kept.
-        let needed = if name == "recovery" { ("ELBOW_HISTORY", "1") } else { ("", "") };
+        let needed = match name {
+            "recovery" => ("ELBOW_HISTORY", "1"),
+            // Sets of keys are public.
+            "token-key" => ("ELBOW_TOKEN_AUDIENCE", "a"),
+            "token-audience" | "token-issuer" => ("ELBOW_TOKEN_KEY", "hs256:a"),
+            _ => ("", ""),
+        };
         // A flag without a value has one thing to say.
         if !option.value.is_empty() {
             let by_flag = config(&[&option.flag(), text], &[needed]);
@@ -386,7 +412,9 @@ fn a_flag_that_help_or_a_warning_names_is_there() {
     let args = ["--proxy-protocol", "optional", "--proxy-trust", "::/0", "--listen", "[::]:1"];
     let report = config_on(&machine, &args, &[]).report(&machine);
     let text = format!("{} {report}", config::help());
-    let others = ["--help", "--version", "--url", "--json", "--admin-listen", "--admin-token-file"];
+    let mut others = vec!["--help", "--version", "--url", "--key", "--subject", "--join", "--say"];
+    others.extend(["--expires", "--audience", "--issuer", "--json", "--admin-listen"]);
+    others.push("--admin-token-file");
     let mut seen = 0;
     for word in text.split(|c: char| !c.is_ascii_lowercase() && c != '-') {
         if word.starts_with("--") && word.len() > 2 && !others.contains(&word) {
@@ -626,6 +654,34 @@ fn a_feed_holds_four_messages_and_the_memory_one_channel() {
                 .to_owned()
         )
     );
+}
+
+#[test]
+fn rules_about_tokens_need_a_key_and_public_keys_an_audience() {
+    for (args, line) in [
+        (&["--anonymous", "none"][..], "--anonymous none (flag) contradicts --token-key none"),
+        (&["--token-audience", "a"], "--token-audience a (flag) contradicts --token-key none"),
+        (&["--token-issuer", "a"], "--token-issuer a (flag) contradicts --token-key none"),
+        (&["--token-key", "jwks:a"], "--token-key jwks:a (flag) contradicts --token-audience none"),
+        (
+            &["--token-key", "hs256:a", "--token-key", "es256:b", "--token-issuer", "i"],
+            "--token-key es256:b (flag) contradicts --token-audience none (default): allowed is",
+        ),
+        (&["--token-key", "ed25519:a"], "--token-key ed25519:a (flag) contradicts"),
+    ] {
+        let (exit_code, said) = failure(args, &[]);
+        assert_eq!(exit_code, 78, "{said}");
+        assert!(said.starts_with(line), "{said}");
+    }
+    let anonymous = |args: &[&str]| shown(&config(args, &[]), "anonymous");
+    assert_eq!(anonymous(&[]), "all (default)");
+    assert_eq!(anonymous(&["--anonymous", "join"]), "join (flag)");
+    assert_eq!(anonymous(&["--token-key", "hs256:a"]), "none (derived)");
+    assert_eq!(anonymous(&["--token-key", "hs256:a", "--anonymous", "all"]), "all (flag)");
+    let named = config(&["--token-key", "es256:a", "--token-audience", "b"], &[]);
+    assert_eq!(named.settings.parties.audience.as_deref(), Some("b"));
+    let many = vec!["hs256:a"; 17].join(",");
+    assert_eq!(failure(&["--token-key", &many], &[]).0, 2);
 }
 
 #[test]

@@ -275,33 +275,31 @@ mutant "history: a share without end" \
 mutant "history: proxies have a share" \
   's/if bytes == 0 || holder.is_proxy || self/if bytes == 0 || self/'
 
-# Who comes to a channel that is being opened is let in before it is known where that begins.
-mutant "elsewhere: let in early" \
-  's/self.find(name).is_some_and(|id| !self.channel(id).is_opening())/self.find(name).is_some()/'
-# Plain readers are not parted from what comes behind a gap.
-mutant "elsewhere: a gap that plain readers are not told of" \
-  's/Dialect::Plain | Dialect::SocketIo4 | Dialect::SocketIo3 => feed.part(number),/Dialect::SocketIo4 | Dialect::SocketIo3 => feed.part(number), Dialect::Plain => {}/'
-# Who has read everything before a gap is sent what comes behind it.
-mutant "elsewhere: read on behind a gap" \
-  's/Some(gap) if at <= gap.offset => gap,/Some(gap) if at < gap.offset => gap,/'
-# Nobody whom a gap has parted is told.
-mutant "elsewhere: a gap that is never told" \
-  's/if is_open \&\& self.is_session_parted(session) {/if false \&\& is_open \&\& self.is_session_parted(session) {/'
-# What is kept from before a gap can still be had.
-mutant "elsewhere: kept across a gap" \
-  's/^            log.begin_anew(number, position);/            let _ = log;/'
-# A newcomer whose channel is not opened in time is forgotten.
-mutant "elsewhere: a newcomer forgotten" \
-  's/Http::Awaiting(_) => Step::AnswerAnew,/Http::Awaiting(_) => Step::Continue,/'
-# So is a session that waits for a namespace.
-mutant "elsewhere: a session forgotten" \
-  's/Due::Entering => self.enter_at_last(now, session),/Due::Entering => drop(self.sessions.edit(session).spaces.len()),/'
-# What has waited for the order to come back is said to nobody.
-mutant "elsewhere: what was taken is dropped" \
-  's/let published = place.channel.map(|channel| {/let published = place.channel.filter(|_| !self.hub.is_closed()).map(|channel| {/'
-# What was brought before a channel is open has the wrong place.
-mutant "elsewhere: brought to the wrong place" \
-  's/log.append_aged(self.number, position, said, message);/log.append_aged(self.number, position, (said.0, Duration::from_millis(0)), message);/'
+# A token that has expired lets in, for a second.
+mutant "tokens: an expired one is taken" \
+  's/if self.expires_s <= now_s {/if self.expires_s < now_s {/'
+# Whoever shows a token may enter any channel.
+mutant "tokens: another channel" \
+  '/fn admit_by/,/^    }/s/if !claims.rights.may_join(channel) {/if false {/'
+# Whatever stands in the place of the signature is good.
+mutant "tokens: any signature" \
+  's/if key.checker.has_made(token.signature, token.signed) {/if true || key.checker.has_made(token.signature, token.signed) {/'
+# Who may only listen is heard.
+mutant "tokens: everybody may speak" \
+  's/if !self.may_speak(speaker, channel) {/if false {/'
+# Nobody has to leave.
+mutant "tokens: a visa without end" \
+  's/until: u32::try_from(ticks).unwrap_or(u32::MAX),/until: u32::MAX,/'
+# A session stays for longer than its token holds.
+mutant "tokens: sessions stay" \
+  's/let stay = self.stays_until.min(self.visa.until());/let stay = self.stays_until;/'
+# Without a token everybody is let in.
+mutant "tokens: none is needed" \
+  's/Anonymous::None => return Err(Fault::Missing),/Anonymous::None => false,/'
+# Requests that wait for a check are not looked at again.
+mutant "tokens: who waits is forgotten" \
+  's/let Some(id) = self.connections.next_to_check() else { break };/let Some(id) = self.connections.next_to_check().filter(|_| false) else { break };/'
+
 # A stream begins one further than its client is told.
 mutant "stream: an id off by one at the seam" \
   's/    let position = start.position.text();/    let position = match start.position { crate::position::Position::Local { epoch, seq } => crate::position::Position::Local { epoch, seq: seq + 1 }, other => other }.text();/'
@@ -420,6 +418,33 @@ mutant "backplane: a repeat is no sight of its key" \
 # Whoever opens a channel knows nothing of what was said before.
 mutant "backplane: nothing is read back" \
   's/if is_remembered || self.replays {/if self.entries == 1 || self.replays {/' backplane
+# Who comes to a channel that is being opened is let in before it is known where that begins.
+mutant "elsewhere: let in early" \
+  's/self.find(name).is_some_and(|id| !self.channel(id).is_opening())/self.find(name).is_some()/'
+# Plain readers are not parted from what comes behind a gap.
+mutant "elsewhere: a gap that plain readers are not told of" \
+  's/Dialect::Plain | Dialect::SocketIo4 | Dialect::SocketIo3 => feed.part(number),/Dialect::SocketIo4 | Dialect::SocketIo3 => feed.part(number), Dialect::Plain => {}/'
+# Who has read everything before a gap is sent what comes behind it.
+mutant "elsewhere: read on behind a gap" \
+  's/Some(gap) if at <= gap.offset => gap,/Some(gap) if at < gap.offset => gap,/'
+# Nobody whom a gap has parted is told.
+mutant "elsewhere: a gap that is never told" \
+  's/if is_open \&\& self.is_session_parted(session) {/if false \&\& is_open \&\& self.is_session_parted(session) {/'
+# What is kept from before a gap can still be had.
+mutant "elsewhere: kept across a gap" \
+  's/^            log.begin_anew(number, position);/            let _ = log;/'
+# A newcomer whose channel is not opened in time is forgotten.
+mutant "elsewhere: a newcomer forgotten" \
+  's/Http::Awaiting(_) => Step::AnswerAnew,/Http::Awaiting(_) => Step::Continue,/'
+# So is a session that waits for a namespace.
+mutant "elsewhere: a session forgotten" \
+  's/Due::Entering => self.enter_at_last(now, session),/Due::Entering => drop(self.sessions.edit(session).spaces.len()),/'
+# What has waited for the order to come back is said to nobody.
+mutant "elsewhere: what was taken is dropped" \
+  's/let published = place.channel.map(|channel| {/let published = place.channel.filter(|_| !self.hub.is_closed()).map(|channel| {/'
+# What was brought before a channel is open has the wrong place.
+mutant "elsewhere: brought to the wrong place" \
+  's/log.append_aged(self.number, position, said, message);/log.append_aged(self.number, position, (said.0, Duration::from_millis(0)), message);/'
 
 echo "$caught of $all caught"
 [ "$caught" -eq "$all" ]

@@ -37,6 +37,8 @@ mod shares;
 mod sizes;
 #[path = "regression/streams.rs"]
 mod streams;
+#[path = "regression/tokens.rs"]
+mod tokens;
 #[path = "regression/turns.rs"]
 mod turns;
 #[path = "regression/upgrades.rs"]

@@ -62,6 +62,8 @@ mod hearing;
 mod oracle;
 #[path = "sim/packet.rs"]
 mod packet;
+#[path = "sim/pass.rs"]
+mod pass;
 #[path = "sim/past.rs"]
 mod past;
 #[path = "sim/person.rs"]

@@ -17,7 +17,7 @@ use super::redis::{HAS_TLS, PASSWORD_VARIABLE, PasswordFault};
 use super::value::size_text;
 use super::words::Lb;
 use crate::limits::{CHANNELS_SHARED_MAX, Limits, descriptors_for};
-use crate::settings::{ProxyMode, SECRET_BYTES_MAX};
+use crate::settings::{Anonymous, ProxyMode, SECRET_BYTES_MAX};
 
 /// Holds all values against each other and against the machine. `has_token` tells whether somebody
 /// has set the token of the admin listener.
@@ -31,6 +31,7 @@ pub(super) fn check(asked: &Asked, machine: &Machine, has_token: bool) -> Result
     check_accepting(asked)?;
     check_memory(asked)?;
     check_history(asked)?;
+    check_tokens(asked)?;
     check_redis(asked)?;
     check_descriptors(asked, machine)
 }
@@ -183,6 +184,34 @@ pub(super) fn password_failure(fault: PasswordFault) -> Failure {
             format!("{PASSWORD_VARIABLE}: allowed is a password of 1 to {SECRET_BYTES_MAX} bytes")
         }
     })
+}
+
+/// A server that lets nobody in, keys that let in too many, and rules about tokens where none are
+/// checked.
+fn check_tokens(asked: &Asked) -> Result<(), Failure> {
+    let Some(key_files) = &asked.token_key.value else {
+        let audience = asked.token_audience.value.as_ref().map(|_| asked.token_audience.named());
+        let issuer = asked.token_issuer.value.as_ref().map(|_| asked.token_issuer.named());
+        let nobody = asked.anonymous.value == Anonymous::None;
+        let nobody = nobody.then(|| asked.anonymous.named());
+        return match audience.or(issuer).or(nobody) {
+            Some(named) => Err(Failure::contradiction(format!(
+                "{named} contradicts {}: allowed is --token-key with a key",
+                asked.token_key.named()
+            ))),
+            None => Ok(()),
+        };
+    };
+    let public = key_files.iter().find(|key_file| key_file.kind.is_public());
+    match (public, &asked.token_audience.value) {
+        (Some(key_file), None) => Err(Failure::contradiction(format!(
+            "--token-key {key_file} ({}) contradicts --token-audience none ({}): allowed is an \
+             audience, or each token that is made for others would be taken, too",
+            asked.token_key.source.name(),
+            asked.token_audience.source.name()
+        ))),
+        (Some(_) | None, _) => Ok(()),
+    }
 }
 
 fn check_descriptors(asked: &Asked, machine: &Machine) -> Result<(), Failure> {

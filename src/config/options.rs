@@ -21,16 +21,19 @@ use super::option::{Opt, dashed, flag_name};
 use super::redis::{Prefix, RedisUrl, Url};
 use super::row::{Found, Row, Shown, Sources, rows};
 use super::value::{
-    Count, EVENT_BYTES_MAX, EventName, FileName, Folder, GIB, HostName, KIB, Length, MIB, Network,
-    Often, OwnEvent, PageOrigin, ServedPath, Size, Steadily,
+    Count, EVENT_BYTES_MAX, EventName, FileName, Folder, GIB, HostName, KIB, KeyFile, KeyOf,
+    Length, MIB, Network, Often, OwnEvent, PageOrigin, Party, ServedPath, Size, Steadily,
 };
-use super::words::{BALANCERS, IO_URING_MODES, IoUring, LOG_LEVELS, Lb, PROXY_MODES, SWITCH};
+use super::words::{
+    ANONYMOUS, BALANCERS, IO_URING_MODES, IoUring, LOG_LEVELS, Lb, PROXY_MODES, SWITCH,
+};
+use crate::keys::KEYS_MAX;
 use crate::limits::{
     CONNECTIONS_ADMIN, CONNECTIONS_DEFAULT_MAX, ESCAPED_BYTES_MAX, History, Limits,
     RECORD_EXTRA_BYTES_MAX,
 };
 use crate::rate::Rate;
-use crate::settings::ProxyMode;
+use crate::settings::{Anonymous, ProxyMode};
 use crate::time::Duration;
 use crate::wire::base_path::BasePath;
 use crate::wire::host::Host;
@@ -234,6 +237,45 @@ rows! {
                told that somebody has entered it; none that means something to clients, such as \
                connect or error. off: they are told nothing, which spares a full \
                room that reconnects as many events as the square of its clients.",
+    }
+
+    token_key: Option<Vec<KeyFile>> {
+        kind: IfGiven(List::of_at_most(KEYS_MAX, KeyOf)),
+        heading: "Who may come in",
+        value: "ALG:FILE",
+        repeatable: true,
+        default_words: "none",
+        help: "A key that tokens (JWT) are checked with: hs256:FILE, a secret of at least 32 \
+               bytes; es256:FILE and ed25519:FILE, a public key in PEM; jwks:FILE, a set of keys. \
+               Files are read at start and on SIGHUP. A token says until when (exp), who (sub), \
+               and which channels its bearer may join and speak in (join, say).",
+    }
+
+    token_audience: Option<String> {
+        kind: IfGiven(Party),
+        heading: "Who may come in",
+        value: "TEXT",
+        default_words: "none",
+        help: "What the audience (aud) of a token must name. Needed with public keys, since \
+               whoever makes these tokens makes others, for other services.",
+    }
+
+    token_issuer: Option<String> {
+        kind: IfGiven(Party),
+        heading: "Who may come in",
+        value: "TEXT",
+        default_words: "none",
+        help: "What the issuer (iss) of a token must be.",
+    }
+
+    anonymous: Anonymous {
+        kind: ANONYMOUS,
+        heading: "Who may come in",
+        value: "all|join|none",
+        default: "all",
+        default_words: "or none with --token-key",
+        help: "What those may who show no token: join every channel and speak there, join and \
+               listen, or nothing. A token that is not taken is refused whatever stands here.",
     }
 
     history: Option<usize> {

@@ -21,10 +21,11 @@ use super::options::{Asked, TABLE, Values, admin_connections, kept};
 use super::redis::{PASSWORD_VARIABLE, PasswordSource, Redis, RedisUrl, find_password};
 use super::row::{Shown, Sources};
 use super::token::TokenSource;
+use super::value::KeyFile;
 use super::words::{IoUring, Lb};
 use crate::limits::{KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
 use crate::rate::Rate;
-use crate::settings::{Events, Greeting, Settings, Trust};
+use crate::settings::{Events, Greeting, Parties, Settings, Trust};
 
 /// Everything that was decided, consistent with itself and with the machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,6 +50,8 @@ pub struct Config {
     pub www: Option<PathBuf>,
     /// The Redis that decides the order of messages for several instances.
     pub redis: Option<Redis>,
+    /// Files with keys that tokens are checked with; whether they can be read is not known yet.
+    pub key_files: Vec<KeyFile>,
     /// Whether many sends are one system call.
     pub io_uring: IoUring,
     /// The least important level that is logged.
@@ -93,29 +96,8 @@ impl Config {
         (token, password): (Option<TokenSource>, Option<String>),
     ) -> Result<Config, Failure> {
         let alb = values.lb == Lb::Alb;
-        let buffer = |bytes| u32::try_from(bytes).expect("BUFFER_BOUNDS ends below 2^32");
+        let limits = limits_of(&values);
         let origins = values.allow_origin.unwrap_or_default();
-        let limits = Limits {
-            connections_max: values.max_connections,
-            // Without the limit one address may have them all.
-            connections_per_ip_max: values
-                .max_connections_per_ip
-                .map(|limit| limit.unwrap_or(values.max_connections)),
-            admin_connections_max: admin_connections(values.admin_listen.as_ref()),
-            channels_max: values.max_channels,
-            message_bytes_max: values.max_message,
-            feed_bytes: values.feed,
-            memory_bytes: values.memory,
-            send_buffer_bytes: buffer(values.send_buffer),
-            receive_buffer_bytes: buffer(values.receive_buffer),
-            ping_interval: values.ping_interval,
-            ping_timeout: values.ping_timeout,
-            drain: values.drain,
-            history: kept(values.history, values.history_age),
-            shared: values.redis.is_some(),
-            message_rate: values.message_rate,
-            lifetime: values.max_lifetime,
-        };
         let redis = values.redis.map(|url| {
             let password = password_of(&url, values.redis_password_file, password)?;
             Ok(Redis { url, password, prefix: values.redis_prefix, ca: values.redis_ca })
@@ -134,6 +116,11 @@ impl Config {
             events: relayed(values.events),
             greeting: values.greeting.as_deref().map(Greeting::named),
             recovery: values.recovery,
+            parties: Parties {
+                audience: values.token_audience.map(String::into_boxed_str),
+                issuer: values.token_issuer.map(String::into_boxed_str),
+            },
+            anonymous: values.anonymous,
             keep_alive: if alb { KEEP_ALIVE_ALB_LIMIT } else { KEEP_ALIVE_LIMIT },
             report_messages: values.log_level >= LevelFilter::Debug,
         };
@@ -151,11 +138,38 @@ impl Config {
             accept_rate: values.accept_rate,
             www: values.www,
             redis,
+            key_files: values.token_key.unwrap_or_default(),
             io_uring: values.io_uring,
             log_level: values.log_level,
             lb: values.lb,
             values: shown,
         })
+    }
+}
+
+/// The numbers among the values.
+fn limits_of(values: &Values) -> Limits {
+    let buffer = |bytes| u32::try_from(bytes).expect("BUFFER_BOUNDS ends below 2^32");
+    Limits {
+        connections_max: values.max_connections,
+        // Without the limit one address may have them all.
+        connections_per_ip_max: values
+            .max_connections_per_ip
+            .map(|limit| limit.unwrap_or(values.max_connections)),
+        admin_connections_max: admin_connections(values.admin_listen.as_ref()),
+        channels_max: values.max_channels,
+        message_bytes_max: values.max_message,
+        feed_bytes: values.feed,
+        memory_bytes: values.memory,
+        send_buffer_bytes: buffer(values.send_buffer),
+        receive_buffer_bytes: buffer(values.receive_buffer),
+        ping_interval: values.ping_interval,
+        ping_timeout: values.ping_timeout,
+        drain: values.drain,
+        history: kept(values.history, values.history_age),
+        shared: values.redis.is_some(),
+        message_rate: values.message_rate,
+        lifetime: values.max_lifetime,
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! The surprise: a length of time has a unit, always; a size need not have one.
 
+use core::fmt;
 use core::net::IpAddr;
 use core::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::kind::Kind;
+use crate::keys::KeyKind;
 use crate::rate::Rate;
 use crate::time::Duration;
 use crate::wire::base_path::BasePath;
@@ -32,7 +34,7 @@ const TIB: u64 = 1 << 40;
 const SIZE_UNITS: [(&str, u64); 3] = [("GiB", GIB), ("MiB", MIB), ("KiB", KIB)];
 
 /// The units of a duration in milliseconds. `ms` stands before the two whose letters end it.
-const DURATION_UNITS: [(&str, u64); 3] = [("ms", 1), ("s", 1000), ("m", 60_000)];
+const DURATION_UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
 
 /// The longest name of a Socket.IO event, in bytes.
 pub(super) const EVENT_BYTES_MAX: usize = 256;
@@ -185,6 +187,74 @@ impl Kind<PathBuf> for Folder {
 
     fn text(&self, folder: &PathBuf) -> String {
         folder.to_string_lossy().escape_debug().to_string()
+    }
+}
+
+/// A file with a key that tokens are checked with, or with a set of keys.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyFile {
+    /// What is in the file.
+    pub kind: KeyKind,
+    /// The file, which need not exist.
+    pub path: PathBuf,
+}
+
+impl fmt::Display for KeyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind.word(), self.path.to_string_lossy().escape_debug())
+    }
+}
+
+/// What is in a file with a key, and the name of the file.
+pub(super) struct KeyOf;
+
+impl Kind<KeyFile> for KeyOf {
+    fn parse(&self, text: &str) -> Result<KeyFile, String> {
+        let named = text.split_once(':').filter(|(_, path)| !path.is_empty());
+        let key_file = named.and_then(|(word, path)| {
+            let known =
+                KeyKind::ALL.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(word));
+            known.map(|(_, kind)| KeyFile { kind, path: PathBuf::from(path) })
+        });
+        key_file
+            .ok_or_else(|| "allowed are hs256:FILE, es256:FILE, ed25519:FILE, jwks:FILE".to_owned())
+    }
+
+    fn text(&self, key_file: &KeyFile) -> String {
+        key_file.to_string()
+    }
+}
+
+/// The audience or the issuer of tokens.
+pub(super) struct Party;
+
+impl Kind<String> for Party {
+    fn parse(&self, text: &str) -> Result<String, String> {
+        let is_gap = |point: char| point.is_whitespace() || point.is_control();
+        match text.is_empty() || text.contains(is_gap) {
+            true => Err("allowed is a text without blanks, such as https://example.org".to_owned()),
+            false => Ok(text.to_owned()),
+        }
+    }
+
+    fn text(&self, party: &String) -> String {
+        party.escape_debug().to_string()
+    }
+}
+
+/// Any text that is not empty.
+pub(super) struct AnyText;
+
+impl Kind<String> for AnyText {
+    fn parse(&self, text: &str) -> Result<String, String> {
+        match text {
+            "" => Err("allowed is a text that is not empty".to_owned()),
+            _ => Ok(text.to_owned()),
+        }
+    }
+
+    fn text(&self, text: &String) -> String {
+        text.escape_debug().to_string()
     }
 }
 
@@ -398,8 +468,9 @@ mod tests {
         assert_eq!(any_ms("250ms"), Some(250));
         assert_eq!(any_ms("25s"), Some(25_000));
         assert_eq!(any_ms("2m"), Some(120_000));
+        assert_eq!(any_ms("1h"), Some(3_600_000));
         assert_eq!(any_ms("0s"), Some(0));
-        for bad in ["", "25", "s", "ms", "1h", "1.5s", "-1s", "+1s", "25 s", "1m30s"] {
+        for bad in ["", "25", "s", "ms", "1d", "1.5s", "-1s", "+1s", "25 s", "1m30s"] {
             assert_eq!(any_ms(bad), None, "{bad}");
         }
     }

@@ -8,9 +8,9 @@
 //!   kind 1   name length 1   name   body length 4   body   ( attachment length 4   attachment )*
 //! ```
 //!
-//! Numbers are little-endian. The body is a text, a binary payload, or the JSON array of an event or
-//! a greeting; only an event has attachments. The form that an event has for plain WebSockets is not in it: that
-//! follows from the event.
+//! Numbers are little-endian. The body is a text, a binary payload, or the JSON array of an event
+//! or a greeting; only an event has attachments. The form that an event has for plain WebSockets is
+//! not in it: that follows from the event.
 
 use super::is_channel_name;
 use super::message::Message;

@@ -592,7 +592,7 @@ impl Hub {
     ///
     /// # Errors
     /// Why a channel cannot be made now.
-    pub fn open_unread(
+    pub fn open(
         &mut self,
         pool: &mut Pool,
         now: Instant,

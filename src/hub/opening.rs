@@ -63,7 +63,7 @@ impl Hub {
     ///
     /// # Errors
     /// Why there is no room for the channel.
-    pub fn open(
+    pub fn begin_opening(
         &mut self,
         pool: &mut Pool,
         name: &str,

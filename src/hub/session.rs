@@ -14,13 +14,14 @@ use slab::Slab;
 
 use super::spaces::{MEMBER_BYTES, OVERHEAD_BYTES, Spaces};
 use super::{HashKey, Holder};
-use crate::id::{ChannelId, Client, ConnId, Dialect, SessionId};
+use crate::id::{ChannelId, Client, ConnId, Dialect, SessionId, Subject};
 use crate::lifetime::Lifetime;
 use crate::limits::{self, CONNECT_LIMIT, Limits};
 use crate::order::{self, Order};
 use crate::pool::{BufferId, Pool};
 use crate::rate::Paid;
 use crate::time::{Duration, Instant};
+use crate::visa::Visa;
 use crate::wheel::{self, Wheel};
 use crate::wire::engine::{Sid, Version};
 use crate::wire::socketio::Decoder;
@@ -151,6 +152,11 @@ pub struct Session {
     pub transport: Transport,
     /// The WebSocket that is about to take over, if there is one.
     pub upgrade: Option<Upgrade>,
+    /// Until when the client may stay, and who it is by the token of its handshake, if there was
+    /// one.
+    visa: Visa,
+    /// The buffer with what the token of the handshake lets the client do, if it showed one.
+    pass: Option<BufferId>,
     /// The session's places in channels.
     pub spaces: Spaces,
     /// The buffer with frames for the client alone, while the session polls.
@@ -194,9 +200,11 @@ pub enum Due {
     Gone,
     /// The session ends, for it has entered no namespace in time.
     Unconnected,
+    /// The session ends, for its token has expired.
+    Expired,
     /// The upgrade is given up, for it was not finished in time.
     Upgrade,
-    /// The session is told that a namespace cannot be entered, whose channel was not opened in time.
+    /// The session is told that it cannot enter a namespace: its channel was not opened in time.
     Entering,
     /// The session has lasted for as long as it may. Its WebSocket is told so, or its next poll.
     Stayed,
@@ -234,6 +242,8 @@ impl Session {
             holder,
             transport,
             upgrade: None,
+            visa: Visa::UNLIMITED,
+            pass: None,
             spaces: Spaces::default(),
             own: None,
             decoder: Decoder::new(),
@@ -259,6 +269,35 @@ impl Session {
             Version::V3 => Dialect::SocketIo3,
             Version::V4 => Dialect::SocketIo4,
         }
+    }
+
+    /// Notes what the client has shown in its handshake: until when it may stay and who it is, and
+    /// a buffer with what it may do.
+    pub fn show(&mut self, visa: Visa, pass: Option<BufferId>) {
+        (self.visa, self.pass) = (visa, pass);
+    }
+
+    /// What the client has shown in its handshake; its stay ends earlier if it has entered a
+    /// channel with a token that expires earlier.
+    pub fn shown(&self) -> (Visa, Option<BufferId>) {
+        (self.visa, self.pass)
+    }
+
+    /// Notes that the client has entered a channel with `visa`: its stay ends with that, too.
+    pub fn limit_stay(&mut self, visa: Visa) {
+        self.visa = self.visa.limited_by(visa);
+    }
+
+    /// Whether the client may speak in a channel that it is in.
+    pub fn may_speak(&self, channel: ChannelId) -> bool {
+        self.spaces.find(channel).is_none_or(|space| self.spaces[space].may_speak)
+    }
+
+    /// Whether the client has shown a token of this subject, for all of its channels or for one in
+    /// which it still is.
+    pub fn is(&self, subject: Subject) -> bool {
+        let own = self.visa.subject();
+        own == Some(subject) || self.spaces.iter().any(|space| space.subject == Some(subject))
     }
 
     /// The connections by which the client may say something: the WebSocket, or that of a POST and
@@ -352,14 +391,18 @@ impl Session {
         let upgrade = self.upgrade.map_or(Instant::NEVER, |upgrade| upgrade.by);
         let entering = self.entering.filter(|entering| !entering.is_due);
         let entering = entering.map_or(Instant::NEVER, |entering| entering.by);
-        let waits = upgrade.min(entering).min(self.stays_until);
-        self.ping_deadline(pings).min(self.connect_by).min(waits)
+        let stay = self.stays_until.min(self.visa.until());
+        let ping = self.ping_deadline(pings);
+        ping.min(self.connect_by).min(upgrade).min(stay).min(entering)
     }
 
     /// Acts on the deadline, if it has been reached. Returns what that was for.
     pub fn handle_timeout(&mut self, now: Instant, pings: Pings) -> Due {
         if self.closing {
             return Due::Nothing;
+        }
+        if self.visa.until() <= now {
+            return Due::Expired;
         }
         if self.connect_by <= now {
             return Due::Unconnected;
@@ -431,14 +474,15 @@ impl Session {
     pub fn release(&mut self, pool: &mut Pool) {
         let unfinished = self.unfinished.take().map(Unfinished::buffer);
         let entering = self.entering.take().map(|entering| entering.asked);
-        let buffers = self.own.take().into_iter().chain(unfinished).chain(entering);
-        buffers.for_each(|buffer| pool.give(buffer));
+        let buffers = [self.own.take(), self.pass.take(), unfinished, entering];
+        buffers.into_iter().flatten().for_each(|buffer| pool.give(buffer));
     }
 
     /// All buffers of the session, for the server's account of the pool.
     pub fn buffers(&self) -> impl Iterator<Item = BufferId> {
         let entering = self.entering.map(|entering| entering.asked);
-        self.own.into_iter().chain(self.unfinished.map(Unfinished::buffer)).chain(entering)
+        let unfinished = self.unfinished.map(Unfinished::buffer);
+        [self.own, self.pass, unfinished, entering].into_iter().flatten()
     }
 
     /// Bytes that the session has reserved in the pool, for the server's account of it.

@@ -123,8 +123,6 @@ pub enum Refusal {
     Memory,
     /// The client's address has brought its share of rings into being.
     MemoryOfAddress,
-    /// Whoever decides the order of messages has not said in time where the channel begins.
-    NotOpened,
     /// The client's address was just sent its share of what is kept.
     Replays,
     /// What the client wanted, or nothing, is not kept any more.
@@ -135,11 +133,17 @@ pub enum Refusal {
     Host,
     /// The request breaks a rule of its protocol.
     Protocol,
+    /// A token is needed, and there is none that is taken.
+    Token,
+    /// Too many tokens wait for their check.
+    TokenChecks,
+    /// Nobody has said in time where the channel begins, whose order is decided elsewhere.
+    NotOpened,
 }
 
 impl Refusal {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Refusal; 14] = [
+    pub const ALL: [Refusal; 16] = [
         Refusal::Draining,
         Refusal::Sessions,
         Refusal::SessionsOfAddress,
@@ -148,12 +152,14 @@ impl Refusal {
         Refusal::ChannelsOfAddress,
         Refusal::Memory,
         Refusal::MemoryOfAddress,
-        Refusal::NotOpened,
         Refusal::Replays,
         Refusal::Gone,
         Refusal::Origin,
         Refusal::Host,
         Refusal::Protocol,
+        Refusal::Token,
+        Refusal::TokenChecks,
+        Refusal::NotOpened,
     ];
 
     /// The name of the reason.
@@ -167,12 +173,14 @@ impl Refusal {
             Refusal::ChannelsOfAddress => "address_channels",
             Refusal::Memory => "memory",
             Refusal::MemoryOfAddress => "address_memory",
-            Refusal::NotOpened => "not_opened",
             Refusal::Replays => "address_replays",
             Refusal::Gone => "gone",
             Refusal::Origin => "origin",
             Refusal::Host => "host",
             Refusal::Protocol => "protocol",
+            Refusal::Token => "token",
+            Refusal::TokenChecks => "token_checks",
+            Refusal::NotOpened => "not_opened",
         }
     }
 
@@ -191,14 +199,14 @@ impl Refusal {
             Refusal::MemoryOfAddress => {
                 "a quarter of --memory is in use by the channels of this address"
             }
-            Refusal::NotOpened => {
-                "whoever decides the order has not said in time where the channel begins"
-            }
             Refusal::Replays => "this address was sent a ring of what is kept within a second",
             Refusal::Gone => "what was said since then is not kept any more",
             Refusal::Origin => "pages of this origin may not connect",
             Refusal::Host => "the server does not go by this name",
             Refusal::Protocol => "a rule of the protocol is broken",
+            Refusal::Token => "there is no token that is taken",
+            Refusal::TokenChecks => "too many tokens wait for a check",
+            Refusal::NotOpened => "nobody has said in time where the channel begins",
         }
     }
 }
@@ -212,14 +220,16 @@ pub enum Unsaid {
     NoMemory,
     /// The event is not among those that are relayed.
     NotRelayed,
+    /// Whoever said the message may only listen.
+    MayNotSpeak,
     /// Whoever decides the order of messages has been out of reach for too long.
     Away,
 }
 
 impl Unsaid {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Unsaid; 4] =
-        [Unsaid::TooBig, Unsaid::NoMemory, Unsaid::NotRelayed, Unsaid::Away];
+    pub const ALL: [Unsaid; 5] =
+        [Unsaid::TooBig, Unsaid::NoMemory, Unsaid::NotRelayed, Unsaid::MayNotSpeak, Unsaid::Away];
 
     /// The name of the reason.
     pub const fn name(self) -> &'static str {
@@ -227,6 +237,7 @@ impl Unsaid {
             Unsaid::TooBig => "message_too_big",
             Unsaid::NoMemory => "out_of_memory",
             Unsaid::NotRelayed => "not_relayed",
+            Unsaid::MayNotSpeak => "may_not_speak",
             Unsaid::Away => "backplane_away",
         }
     }

@@ -223,9 +223,9 @@ impl<S: Socket> Server<S> {
         if by <= now.mono {
             return Turned::NoRoom(Refusal::NotOpened);
         }
-        match self.hub.open(&mut self.pool, channel, (dialect, holder), by) {
+        match self.hub.begin_opening(&mut self.pool, channel, (dialect, holder), by) {
             Ok(channel) => {
-                self.connections.change(slot, |conn| conn.await_channel(channel, by));
+                self.connections.await_channel(slot, channel, by);
                 Turned::Later
             }
             Err(error) => Turned::NoRoom(why(error)),

@@ -84,31 +84,12 @@ enum ToRead {
     Soon,
     /// In the list of a channel that holds its publishers back.
     Paused,
+    /// In the list of those whose request waits for the check of a token.
+    Unchecked,
+    /// In the list of those whose request waits for a channel to be opened.
+    Awaiting,
     /// In no list, until its account says that it may go on.
     HeldBack,
-}
-
-/// Whether a connection stands in one of the lists of those that wait.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-enum Waits {
-    /// In no list.
-    #[default]
-    Nowhere,
-    /// In a list of those that may give way to others, by what it waits for.
-    ToGiveWay(Waiting),
-    /// In the list of those whose request waits for a channel.
-    ForAChannel,
-}
-
-impl Waits {
-    /// The list, of a connection that was accepted from this listener.
-    fn list(self, from: Listener) -> Option<usize> {
-        match self {
-            Waits::Nowhere => None,
-            Waits::ToGiveWay(waiting) => Some(list_of(from, waiting)),
-            Waits::ForAChannel => Some(AWAITING),
-        }
-    }
 }
 
 /// A connection, its socket, and what the loop must remember of both.
@@ -121,8 +102,9 @@ struct Entry<S> {
     /// The list of those that are to send in which the connection stands.
     to_send: Option<ToSend>,
     to_read: ToRead,
-    /// The list of those that wait in which the connection stands.
-    waits: Waits,
+    /// What the connection waits for, while it may give way to others; this names the list in which
+    /// it stands.
+    waits: Option<Waiting>,
     /// The turn in which the connection began to wait, modulo 2^16.
     waits_since: u16,
     /// Requests that were answered on the connection.
@@ -144,9 +126,8 @@ const _: () = assert!(
 );
 
 /// Lists of connections that may give way, one for each way of waiting of each listener, one of
-/// those that have ended, one of those that are to be ended, and one of those whose request waits
-/// for a channel.
-const PLACES: usize = AWAITING + 1;
+/// those that have ended, and one of those that are to be ended.
+const PLACES: usize = DOOMED + 1;
 
 /// The list of connections that have ended and were not reaped.
 const OVER: usize = Listener::ALL.len() * Waiting::ALL.len();
@@ -154,11 +135,14 @@ const OVER: usize = Listener::ALL.len() * Waiting::ALL.len();
 /// The list of connections that are to be ended at once.
 const DOOMED: usize = OVER + 1;
 
-/// The list of connections whose request waits for a channel to be opened.
-const AWAITING: usize = DOOMED + 1;
-
-/// The only list of connections that are to be read again.
+/// The list of connections that are to be read again.
 const SOON: usize = 0;
+
+/// The list of connections whose request is to be read again when its token can be checked.
+const UNCHECKED: usize = 1;
+
+/// The list of connections whose request waits for a channel to be opened.
+const AWAITING: usize = 2;
 
 fn list_of(from: Listener, waiting: Waiting) -> usize {
     from as usize * Waiting::ALL.len() + waiting as usize
@@ -182,7 +166,7 @@ pub(super) struct Connections<S> {
     /// Who is to send soon, by [`ToSend`].
     to_send: Order<{ ToSend::ALL.len() }>,
     /// Who is to be read again.
-    to_read: Order<1>,
+    to_read: Order<3>,
     /// Counts turns, as far as it goes.
     turn: u16,
     /// How often each may say something, if that is limited.
@@ -243,7 +227,7 @@ impl<S: Socket> Connections<S> {
             marks: Marks::default(),
             to_send: None,
             to_read: ToRead::Nowhere,
-            waits: Waits::Nowhere,
+            waits: None,
             waits_since: self.turn,
             answers: 0,
             kind: Kind::Http,
@@ -363,9 +347,15 @@ impl<S: Socket> Connections<S> {
     fn held_until(&self, slot: u32) -> Instant {
         match (self.entries[slot as usize].to_read, self.rate) {
             (ToRead::HeldBack, Some(rate)) => rate.due(self.now, self.accounts[slot as usize]),
-            (ToRead::Nowhere | ToRead::Soon | ToRead::Paused | ToRead::HeldBack, _) => {
-                Instant::NEVER
-            }
+            (
+                ToRead::Nowhere
+                | ToRead::Soon
+                | ToRead::Paused
+                | ToRead::Unchecked
+                | ToRead::Awaiting
+                | ToRead::HeldBack,
+                _,
+            ) => Instant::NEVER,
         }
     }
 
@@ -401,28 +391,46 @@ impl<S: Socket> Connections<S> {
             return;
         }
         let from = entry.conn.listener();
-        if let Some(before) = core::mem::replace(&mut entry.waits, waits).list(from) {
-            self.places.remove(before, slot);
+        if let Some(before) = core::mem::replace(&mut entry.waits, waits) {
+            self.places.remove(list_of(from, before), slot);
         }
-        if let Some(list) = waits.list(from) {
+        if let Some(waiting) = waits {
             entry.waits_since = self.turn;
-            self.places.push(list, slot);
+            self.places.push(list_of(from, waiting), slot);
         }
+    }
+
+    /// Has the request that was just read wait until `channel` is open, or until `by`.
+    pub(super) fn await_channel(&mut self, slot: u32, channel: ChannelId, by: Instant) {
+        self.change(slot, |conn| conn.await_channel(channel, by));
+        let entry = &self.entries[slot as usize];
+        if entry.conn.awaited_channel().is_none() {
+            return;
+        }
+        if entry.to_read == ToRead::Soon {
+            self.to_read.remove(SOON, slot);
+        }
+        self.to_read.push(AWAITING, slot);
+        self.set_to_read(slot, ToRead::Awaiting);
     }
 
     /// Has a request answered anew that waits for a channel, when its turn to be read comes.
     pub(super) fn answer_anew(&mut self, slot: u32, now: Instant) {
-        self.change(slot, |conn| conn.answer_anew(now));
-        self.entries[slot as usize].marks.left_off = true;
-        self.read_soon(slot);
+        if self.entries[slot as usize].to_read == ToRead::Awaiting {
+            self.to_read.remove(AWAITING, slot);
+            self.set_to_read(slot, ToRead::Nowhere);
+            self.change(slot, |conn| conn.answer_anew(now));
+            self.entries[slot as usize].marks.left_off = true;
+            self.read_soon(slot);
+        }
     }
 
     /// Has all requests answered anew that wait for `channel`. Work: a look at each that waits for
     /// any.
     pub(super) fn answer_awaiting(&mut self, channel: ChannelId, now: Instant) {
-        for _ in 0..self.places.len(AWAITING) {
-            let slot = self.places.pop(AWAITING).expect("the list was counted");
-            self.places.push(AWAITING, slot);
+        for _ in 0..self.to_read.len(AWAITING) {
+            let slot = self.to_read.pop(AWAITING).expect("the list was counted");
+            self.to_read.push(AWAITING, slot);
             if self.entries[slot as usize].conn.awaited_channel() == Some(channel) {
                 self.answer_anew(slot, now);
             }
@@ -439,12 +447,15 @@ impl<S: Socket> Connections<S> {
         self.stop_sending(slot);
         let entry = &mut self.entries[slot as usize];
         let from = entry.conn.listener();
-        if entry.to_read == ToRead::Soon {
-            self.to_read.remove(SOON, slot);
+        match entry.to_read {
+            ToRead::Soon => self.to_read.remove(SOON, slot),
+            ToRead::Unchecked => self.to_read.remove(UNCHECKED, slot),
+            ToRead::Awaiting => self.to_read.remove(AWAITING, slot),
+            ToRead::Nowhere | ToRead::Paused | ToRead::HeldBack => {}
         }
         entry.to_read = ToRead::Nowhere;
-        if let Some(list) = core::mem::take(&mut entry.waits).list(from) {
-            self.places.remove(list, slot);
+        if let Some(waiting) = entry.waits.take() {
+            self.places.remove(list_of(from, waiting), slot);
         }
         if entry.conn.doom().is_some() {
             self.places.remove(DOOMED, slot);
@@ -602,6 +613,38 @@ impl<S: Socket> Connections<S> {
         }
     }
 
+    /// Has a connection whose request waits for the check of a token read when its turn has come.
+    pub(super) fn check_later(&mut self, slot: u32) {
+        let entry = &self.entries[slot as usize];
+        if entry.conn.is_over() {
+            return;
+        }
+        if entry.to_read == ToRead::Soon {
+            self.to_read.remove(SOON, slot);
+        }
+        if entry.to_read != ToRead::Unchecked {
+            self.to_read.push(UNCHECKED, slot);
+        }
+        self.set_to_read(slot, ToRead::Unchecked);
+    }
+
+    /// Takes the first connection out of the list of those whose request waits for the check of a
+    /// token.
+    pub(super) fn next_to_check(&mut self) -> Option<ConnId> {
+        let slot = self.to_read.pop(UNCHECKED)?;
+        self.set_to_read(slot, ToRead::Nowhere);
+        Some(self.id(slot))
+    }
+
+    /// Takes a connection out of the list of those whose request waits for the check of a token:
+    /// the wait is over.
+    pub(super) fn stop_checking(&mut self, slot: u32) {
+        if self.entries[slot as usize].to_read == ToRead::Unchecked {
+            self.to_read.remove(UNCHECKED, slot);
+            self.set_to_read(slot, ToRead::Nowhere);
+        }
+    }
+
     /// Has a publisher that stood in the list of a channel read in one of the next turns. Nothing
     /// happens if it has ended meanwhile, or does not wait any more.
     pub(super) fn resume(&mut self, id: ConnId) {
@@ -693,6 +736,7 @@ impl<S: Socket> Connections<S> {
     /// Whether anybody is to send or to be read.
     pub(super) fn is_busy(&self) -> bool {
         !self.to_read.is_empty(SOON)
+            || !self.to_read.is_empty(UNCHECKED)
             || ToSend::ALL.into_iter().any(|list| !self.to_send.is_empty(list as usize))
     }
 
@@ -712,10 +756,15 @@ impl<S: Socket> Connections<S> {
             let due = self.due(slot);
             assert!(self.wheel.is_set(slot, due), "slot {slot}: its deadline is armed");
             assert_eq!(entry.waits, entry.waits_now(), "slot {slot}");
-            let is_listed = entry.waits != Waits::Nowhere;
-            assert_eq!(self.places.contains(slot), is_listed, "slot {slot}");
+            assert_eq!(self.places.contains(slot), entry.waits.is_some(), "slot {slot}");
             assert_eq!(self.to_send.contains(slot), entry.to_send.is_some(), "slot {slot}");
-            assert_eq!(self.to_read.contains(slot), entry.to_read == ToRead::Soon, "slot {slot}");
+            let is_listed =
+                matches!(entry.to_read, ToRead::Soon | ToRead::Unchecked | ToRead::Awaiting);
+            assert_eq!(self.to_read.contains(slot), is_listed, "slot {slot}");
+            let is_unchecked = entry.to_read == ToRead::Unchecked;
+            assert_eq!(entry.conn.is_queued(), is_unchecked, "slot {slot}");
+            let awaits = entry.to_read == ToRead::Awaiting;
+            assert_eq!(entry.conn.awaited_channel().is_some(), awaits, "slot {slot}");
             let paused = is_paused(self.id(slot));
             assert_eq!(paused, entry.to_read == ToRead::Paused, "slot {slot}");
             let speaks = self.rate.is_some() && entry.conn.is_publishing();
@@ -727,10 +776,7 @@ impl<S: Socket> Connections<S> {
         {
             for slot in self.places.iter(list_of(*from, waiting)) {
                 let entry = &self.entries[slot as usize];
-                assert_eq!(
-                    (entry.conn.listener(), entry.waits),
-                    (*from, Waits::ToGiveWay(waiting))
-                );
+                assert_eq!((entry.conn.listener(), entry.waits), (*from, Some(waiting)));
             }
         }
         for list in ToSend::ALL {
@@ -749,13 +795,12 @@ impl<S: Socket> Connections<S> {
 }
 
 impl<S> Entry<S> {
-    /// What the connection waits for by now.
-    fn waits_now(&self) -> Waits {
-        if self.conn.awaited_channel().is_some() {
-            return Waits::ForAChannel;
+    /// What the connection waits for, if it may give way to others.
+    fn waits_now(&self) -> Option<Waiting> {
+        match self.to_read {
+            ToRead::Nowhere | ToRead::Unchecked => self.conn.waits(),
+            ToRead::Soon | ToRead::Paused | ToRead::Awaiting | ToRead::HeldBack => None,
         }
-        let waits = self.conn.waits().filter(|_| self.to_read == ToRead::Nowhere);
-        waits.map_or(Waits::Nowhere, Waits::ToGiveWay)
     }
 }
 

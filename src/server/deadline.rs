@@ -92,6 +92,9 @@ impl<S: Socket> Server<S> {
             Due::Unconnected => {
                 self.close_session(now, session, CloseReason::Silent, Farewell::Close);
             }
+            Due::Expired => {
+                self.close_session(now, session, CloseReason::TokenExpired, Farewell::Close);
+            }
             Due::Upgrade => self.give_up_upgrade(now, session),
             Due::Entering => self.enter_at_last(now, session),
             Due::Stayed => self.part_with(now, session),

@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 
 use super::{Server, Socket};
 use crate::hub::Session;
-use crate::id::{ConnId, SessionId};
+use crate::id::{ConnId, SessionId, Subject};
 use crate::limits;
 use crate::outbound::CloseFrame;
 use crate::reason::{CloseReason, Farewell};
@@ -41,14 +41,21 @@ const TOLD_LIMIT: Duration = limits::CLOSE_LIMIT.plus(Duration::from_secs(1));
 pub(super) struct Whom {
     address: Option<IpAddr>,
     channel: Option<Box<str>>,
-    /// Whether a subject was named. No connection has one, so it matches nobody.
-    subject: bool,
+    /// Who came with a token of this subject, if one was named; nobody if no token was ever taken.
+    subject: Option<Option<Subject>>,
 }
 
 impl Whom {
-    pub(super) fn of(asked: &admin::Whom) -> Whom {
+    /// Whom a request is for. `subject` tells subjects from their texts.
+    pub(super) fn of(asked: &admin::Whom, subject: impl FnOnce(&str) -> Option<Subject>) -> Whom {
         let channel = asked.channel.as_ref().map(|channel| channel.as_str().into());
-        Whom { address: asked.address, channel, subject: asked.subject.is_some() }
+        let subject = asked.subject.as_ref().map(|text| subject(text.as_str()));
+        Whom { address: asked.address, channel, subject }
+    }
+
+    /// Whether a subject was named, and `is` says that it is another's.
+    fn is_of_others(&self, is: impl FnOnce(Subject) -> bool) -> bool {
+        self.subject.is_some_and(|subject| !subject.is_some_and(is))
     }
 }
 
@@ -178,7 +185,8 @@ impl<S: Socket> Server<S> {
         let Some(membership) = conn.membership() else { return };
         let whom = &running.whom;
         let is_there = |name: &str| self.hub.channel(membership.channel).name() == name;
-        let matches = !whom.subject
+        let is = |subject| conn.visa().subject() == Some(subject);
+        let matches = !whom.is_of_others(is)
             && whom.address.is_none_or(|address| conn.client().ip() == address)
             && whom.channel.as_deref().is_none_or(is_there);
         if !matches {
@@ -227,7 +235,7 @@ impl<S: Socket> Server<S> {
     fn matches(&self, session: &Session, whom: &Whom) -> bool {
         let name = |channel| self.hub.channel(channel).name();
         let is_in = |other: &str| session.spaces.iter().any(|it| name(it.channel()) == other);
-        !whom.subject
+        !whom.is_of_others(|subject| session.is(subject))
             && whom.address.is_none_or(|address| session.client.ip() == address)
             && whom.channel.as_deref().is_none_or(is_in)
     }

@@ -60,6 +60,7 @@ use connections::Connections;
 
 use self::disconnect::Disconnects;
 use self::http::respond::Responder;
+use self::http::token::Checks;
 use self::http::watch::Watchers;
 use self::io::budget::ReadBudget;
 use self::io::read::Reading;
@@ -121,6 +122,8 @@ pub struct Server<S> {
     /// Disconnects under way.
     disconnects: Disconnects,
     events: event::Queue,
+    /// The keys of tokens.
+    checks: Checks,
     responder: Responder,
     random: ChaCha20Rng,
     drain: Option<Drain>,
@@ -169,6 +172,7 @@ impl<S: Socket> Server<S> {
             awaiting: Vec::with_capacity(limits.admin_connections_max),
             disconnects: Disconnects::default(),
             events: event::Queue::default(),
+            checks: Checks::new(),
             responder: Responder::new(&settings.base_path, now),
             random,
             drain: None,
@@ -215,6 +219,7 @@ impl<S: Socket> Server<S> {
         self.run_disconnects(now);
         self.run_watchers(now);
         self.run_resumed(now);
+        self.run_checks(now);
         self.flush_pass(now, batch);
         self.reap(now);
         self.reading.budget = ReadBudget::of_turn();
@@ -223,9 +228,9 @@ impl<S: Socket> Server<S> {
         self.gate.judge(&self.settings.limits);
         self.hand_to_backplane(now);
         let is_told = self.disconnects.is_telling() || self.watchers.are_there();
-        let is_entering = self.sessions.next_to_enter().is_some();
-        let is_busy = self.connections.is_busy() || self.sessions.has_answers() || is_entering;
-        is_told || is_busy || is_left || self.hub.is_active()
+        let is_entered = self.sessions.next_to_enter().is_some();
+        let is_busy = self.connections.is_busy() || self.sessions.has_answers();
+        is_told || is_entered || is_busy || is_left || self.hub.is_active()
     }
 
     /// A turn of the loop begins, at `now_us` microseconds of a clock that never goes back. Only
@@ -262,7 +267,7 @@ impl<S: Socket> Server<S> {
         let (grace, over) = (self.hub.next_grace(), self.hub.next_over());
         let (repeats, again) = (self.repeats.next_over(), self.disconnects.next());
         let (give_up, backplane) = (self.next_give_up(), self.next_of_backplane());
-        let own = [drain, losing, grace, over, repeats, again, give_up, backplane];
+        let own = [drain, grace, over, repeats, again, losing, give_up, backplane];
         [self.connections.next_deadline(), self.sessions.next()]
             .into_iter()
             .chain(own)

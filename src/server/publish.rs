@@ -25,8 +25,9 @@ use std::collections::VecDeque;
 use super::{Event, Server, Socket};
 use crate::conn::Conn;
 use crate::hub::envelope::{self, Content};
-use crate::hub::plain_form;
-use crate::hub::{JoinError, Message, PlainForm, PublishError, RepeatId, Said, StillParted};
+use crate::hub::{
+    JoinError, Message, PlainForm, PublishError, RepeatId, Said, StillParted, plain_form,
+};
 use crate::id::{ChannelId, ConnId, SessionId};
 use crate::metrics::{By, Histogram, Unsaid};
 use crate::pool::{BufferId, Pool};
@@ -74,6 +75,8 @@ pub(super) enum Outcome {
     },
     /// The message waits for its place in the order, under this ticket.
     Deferred(Ticket),
+    /// The message is said to nobody, because whoever says it may only listen.
+    MayNotSpeak,
     /// The message is said to nobody.
     Refused(PublishError),
 }
@@ -149,6 +152,11 @@ impl Elsewhere {
             || self.bytes * parts >= self.bytes_max
     }
 
+    /// How long it was from saying messages to their places, and how many bytes wait for theirs.
+    pub(super) fn deferral(&self) -> (Histogram, u64) {
+        ((*self.round_trips).clone(), self.bytes)
+    }
+
     /// Where the message of a ticket stands among those that wait.
     ///
     /// # Panics
@@ -157,11 +165,6 @@ impl Elsewhere {
         let index = ticket.0.checked_sub(self.first.0).map(usize::try_from);
         let index = index.and_then(Result::ok).filter(|index| *index < self.handed_out);
         index.expect("a ticket is that of one that waits and was handed out")
-    }
-
-    /// How long it was from saying messages to their places, and how many bytes wait for theirs.
-    pub(super) fn deferral(&self) -> (Histogram, u64) {
-        ((*self.round_trips).clone(), self.bytes)
     }
 
     /// Whether a message waits to be handed out.
@@ -361,7 +364,7 @@ impl<S: Socket> Server<S> {
     /// Why a channel cannot be made now.
     fn open_channel(&mut self, now: Now, name: &str) -> Result<Option<ChannelId>, JoinError> {
         let connections = &mut self.connections;
-        self.hub.open_unread(&mut self.pool, now.mono, name, |id| connections.resume(id))
+        self.hub.open(&mut self.pool, now.mono, name, |id| connections.resume(id))
     }
 
     /// Says what a backend has said in the channel `name`, be anybody there or not, or lets it have
@@ -393,7 +396,7 @@ impl<S: Socket> Server<S> {
             let Ok(channel) = self.open_channel(now, name) else {
                 return Outcome::Refused(PublishError::NoMemory);
             };
-            match self.say_here(now, channel, (speaker, client), message) {
+            match self.say_to(now, channel, Some((speaker, client)), message) {
                 Ok(position) => Outcome::Published { position },
                 Err(error) => Outcome::Refused(error),
             }
@@ -401,7 +404,7 @@ impl<S: Socket> Server<S> {
         let said = match outcome {
             Outcome::Published { position } => Some(Said::At(position)),
             Outcome::Deferred(ticket) => Some(Said::UnderWay(ticket.0)),
-            Outcome::Refused(_) => None,
+            Outcome::Refused(_) | Outcome::MayNotSpeak => None,
         };
         if let Some((id, said)) = repeat.zip(said) {
             self.repeats.remember(now.mono, id, said);
@@ -420,19 +423,24 @@ impl<S: Socket> Server<S> {
         self.awaiting.push((ticket, id));
     }
 
-    /// If a backend has said the message, whoever asked for that is told that it has its place, and
-    /// so is whoever asked again.
-    fn settle_request(&mut self, now: Now, place: Place, speaker: Option<(Speaker, SocketAddr)>) {
-        let Some((ticket, (Speaker::Backend(_, repeat), _))) = place.ticket.zip(speaker) else {
-            return;
-        };
-        if let Some(id) = repeat {
-            self.repeats.remember(now.mono, id, Said::At(Some(place.position)));
+    /// A message of a backend has its place in the order, or is not said after all: whoever asked
+    /// for it is told, and so is whoever asked again.
+    fn settle(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        repeat: Option<RepeatId>,
+        said: Result<Option<Position>, PublishError>,
+    ) {
+        match (repeat, said) {
+            (Some(id), Ok(position)) => self.repeats.remember(now.mono, id, Said::At(position)),
+            (Some(id), Err(_)) => self.repeats.forget(id),
+            (None, _) => {}
         }
         while let Some(number) = self.awaiting.iter().position(|(other, _)| *other == ticket) {
             let (_, id) = self.awaiting.swap_remove(number);
             if self.connections.lives(id) && self.connections.conn(id.slot).awaits(ticket.0) {
-                self.answer_published_later(now, id, place.position);
+                self.answer_published_later(now, id, said);
             }
         }
     }
@@ -452,6 +460,10 @@ impl<S: Socket> Server<S> {
             Speaker::Backend(id, _) => self.client(id.slot),
             Speaker::Server => return self.greet_all(now, channel, message),
         };
+        if !self.may_speak(speaker, channel) {
+            self.metrics.count_unsaid(Unsaid::MayNotSpeak);
+            return Outcome::MayNotSpeak;
+        }
         self.reading.spoke = true;
         let turn_us = self.hub.turn_us();
         if let Some(elsewhere) = &mut self.elsewhere {
@@ -476,6 +488,15 @@ impl<S: Socket> Server<S> {
                 Outcome::Published { position }
             }
             Err(error) => self.refuse_word(error),
+        }
+    }
+
+    /// Whether somebody may speak in a channel that it is in.
+    fn may_speak(&self, speaker: Speaker, channel: ChannelId) -> bool {
+        match speaker {
+            Speaker::Conn(id) => self.connections.conn(id.slot).may_speak(),
+            Speaker::Session(session, _) => self.sessions.get(session).may_speak(channel),
+            Speaker::Backend(..) | Speaker::Server => true,
         }
     }
 
@@ -542,8 +563,7 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Says a message that has its place in the order; where nobody is, to nobody. Returns where
-    /// it stands.
+    /// Says a message that has its place in the order; where nobody is, to nobody.
     fn say_placed(
         &mut self,
         now: Now,
@@ -557,19 +577,19 @@ impl<S: Socket> Server<S> {
         match published {
             Some(Err(_)) => self.fall_short(now, place, message),
             Some(Ok(())) | None => {
-                self.settle(now, place, message);
+                self.let_end(now, place.channel);
+                self.take_up(now, place, message);
                 Ok(())
             }
         }
     }
 
-    /// Says a message whose order is decided here; where nobody is, to nobody. Returns where it
-    /// stands.
-    fn say_here(
+    /// Says a backend's message, where the order is decided here; where nobody is, to nobody.
+    fn say_to(
         &mut self,
         now: Now,
         channel: Option<ChannelId>,
-        speaker: (Speaker, SocketAddr),
+        speaker: Option<(Speaker, SocketAddr)>,
         message: &Message<'_>,
     ) -> Result<Option<Position>, PublishError> {
         let published = match channel {
@@ -577,13 +597,18 @@ impl<S: Socket> Server<S> {
             None => Ok(None),
         };
         if published.is_ok() {
-            self.said(now, channel, Some(speaker), message);
+            self.said(now, channel, speaker, message);
         }
-        // A channel without members ends when its newest message is too old, which this may be.
+        self.let_end(now, channel);
+        published
+    }
+
+    /// A channel without members ends when its newest message is too old, which one may be that was
+    /// just said.
+    fn let_end(&mut self, now: Now, channel: Option<ChannelId>) {
         if let Some(channel) = channel.filter(|channel| self.hub.channel(*channel).is_empty()) {
             self.hub.end_if_over(&mut self.pool, now.mono, channel);
         }
-        published
     }
 
     /// There is no room here for a message that others have heard: a gap for those who are here.
@@ -597,23 +622,30 @@ impl<S: Socket> Server<S> {
         if let Some(channel) = place.channel {
             self.lose(now, channel, place.position).map_err(|StillParted| Unplaced::Held)?;
         }
-        self.settle(now, place, message);
+        self.take_up(now, place, message);
         Ok(())
     }
 
     /// A message has its place: that is counted and reported, and whoever said it is answered.
-    fn settle(&mut self, now: Now, place: Place, message: &Message<'_>) {
+    fn take_up(&mut self, now: Now, place: Place, message: &Message<'_>) {
         let speaker = place.ticket.map(|ticket| self.take_back(ticket));
         self.said(now, place.channel, speaker, message);
-        self.settle_request(now, place, speaker);
+        self.answer_backend(now, place, speaker);
     }
 
     /// Answers whoever said a message that is said to nobody here.
     fn settle_ticket(&mut self, now: Now, place: Place) {
-        if let Some(ticket) = place.ticket {
-            let (speaker, client) = self.take_back(ticket);
+        let speaker = place.ticket.map(|ticket| self.take_back(ticket));
+        if let Some((speaker, _)) = speaker {
             self.acknowledge_speaker(now, place.channel, speaker);
-            self.settle_request(now, place, Some((speaker, client)));
+        }
+        self.answer_backend(now, place, speaker);
+    }
+
+    /// Answers a backend whose message has its place.
+    fn answer_backend(&mut self, now: Now, place: Place, speaker: Option<(Speaker, SocketAddr)>) {
+        if let Some((ticket, (Speaker::Backend(_, repeat), _))) = place.ticket.zip(speaker) {
+            self.settle(now, ticket, repeat, Ok(Some(place.position)));
         }
     }
 

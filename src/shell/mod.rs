@@ -16,6 +16,7 @@
 mod backplane;
 mod clock;
 mod files;
+mod keys;
 mod log;
 mod net;
 mod reload;
@@ -160,6 +161,7 @@ impl Shell {
             Some(folder) => files::read(folder).map_err(|error| format!("--www: {error}"))?,
             None => files::built_in(),
         };
+        let keys = keys::read(&config.key_files)?;
         let poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
         let registry = poll.registry();
         let signals = Signals::register(registry, SIGNALS)
@@ -189,6 +191,11 @@ impl Shell {
             && !server.share_order(now, shared)
         {
             return Err("--redis needs more --memory".to_owned());
+        }
+        if !config.key_files.is_empty() {
+            let (keys, skipped) = keys;
+            report.keys(&config.key_files, &keys, &skipped);
+            server.set_keys(keys);
         }
         server.describe(surroundings(&config, &listeners));
         Ok(Shell {
@@ -384,9 +391,19 @@ impl Shell {
     }
 
     fn reload(&mut self, now: Now) {
+        let key_files = &self.config.key_files;
+        if !key_files.is_empty() {
+            match keys::read(key_files) {
+                Ok((keys, skipped)) => {
+                    self.report.keys(key_files, &keys, &skipped);
+                    self.server.set_keys(keys);
+                }
+                Err(error) => self.report.keys_failed(&error),
+            }
+        }
         if self.config.www.is_some() {
             self.reload.ask(now);
-        } else {
+        } else if key_files.is_empty() {
             ::log::info!(target: "elbow", "SIGHUP: nothing to reload, the page is built in");
         }
     }

@@ -22,7 +22,7 @@ impl World {
         (client, id)
     }
 
-    fn disconnect(&mut self, query: &str) -> Answer {
+    pub(super) fn disconnect(&mut self, query: &str) -> Answer {
         let backend = self.backend();
         backend.ask(self, &post(&format!("/disconnect?{query}"), "", 0), b"")
     }
@@ -42,7 +42,7 @@ impl World {
 }
 
 /// Begins a disconnect whose answer may wait.
-fn begin(world: &mut World, query: &str) -> Backend {
+pub(super) fn begin(world: &mut World, query: &str) -> Backend {
     let backend = world.backend();
     let head = post(&format!("/disconnect?{query}"), "", 0);
     world.say(&backend.client, backend.id, head.as_bytes());

@@ -50,6 +50,24 @@ fn heard(client: &Client) -> String {
 const V1: &str = "Sec-WebSocket-Protocol: elbow.v1\r\n";
 
 impl World {
+    /// A plain WebSocket in the channel `default`, which is open.
+    pub(super) fn opened(&mut self) -> Client {
+        let (client, _) = self.ask_socket("/ws", "");
+        self.open_all(Position::STREAM_START);
+        assert!(heard(&client).starts_with("HTTP/1.1 101 "));
+        client
+    }
+
+    /// Gives a message that was said here its place.
+    pub(super) fn place_at(
+        &mut self,
+        ticket: Ticket,
+        ms: u64,
+        envelope: &[u8],
+    ) -> Result<(), Unplaced> {
+        self.server.place(self.now, Some(ticket), entry(ms), envelope)
+    }
+
     /// Opens every channel that is asked for, behind `position`.
     pub(super) fn open_all(&mut self, position: Position) {
         while let Some(name) = self.server.poll_opening().map(str::to_owned) {
@@ -57,14 +75,6 @@ impl World {
             self.server.check();
         }
         self.settle();
-    }
-
-    /// Somebody who reads the channel `default`, which is opened for it.
-    pub(super) fn reader_elsewhere(&mut self) -> Client {
-        let (plain, _) = self.ask_socket("/ws", "");
-        self.open_all(entry(1));
-        assert!(heard(&plain).starts_with("HTTP/1.1 101 "));
-        plain
     }
 
     /// Gives everything that waits its place: the first gets `ms`, each further one more.

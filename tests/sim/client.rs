@@ -25,6 +25,7 @@ use elbow::settings::ProxyMode;
 use super::attack::Attack;
 use super::climate::{Climate, Dice, People};
 use super::decode::Decoder;
+use super::pass::Pass;
 use super::past::Start;
 use super::person::{Heard, Person, Purpose};
 use super::socket::Link;
@@ -177,6 +178,8 @@ pub(crate) struct Session {
     pub(crate) own_behind: usize,
     pub(crate) published: u64,
     pub(crate) opened_at_ms: u64,
+    /// When its stay ends.
+    pub(crate) until_ms: Option<u64>,
     /// When it last had something to say that was not taken in.
     pub(crate) unread_at_ms: Option<u64>,
     /// When the server pinged it and has not heard from it since.
@@ -269,6 +272,8 @@ pub(crate) struct Client {
     pub(crate) refused_for_later: bool,
     /// Where it wants to begin.
     pub(crate) wish: Wish,
+    /// The token that it shows.
+    pub(crate) pass: Pass,
     /// How far it has taken what it was told, on this connection or one before.
     pub(crate) trail: Option<Trail>,
     /// Whether it comes back when it has gone.
@@ -290,9 +295,33 @@ pub(crate) struct Client {
     count: u64,
 }
 
+impl Session {
+    /// Whether its stay is over.
+    pub(crate) fn is_expired(&self, now_ms: u64) -> bool {
+        self.until_ms.is_some_and(|until_ms| now_ms >= until_ms)
+    }
+}
+
 pub(crate) const SESSION_CLOSED: &[u16] = &[101, 503];
 /// What somebody may be answered who wants what was said before.
 const WISH_CLOSED: &[u16] = &[101, 410, 429, 503];
+
+/// What somebody may be answered whose token may have expired, who may be answered so otherwise.
+pub(crate) fn or_expired(statuses: &'static [u16]) -> &'static [u16] {
+    match statuses {
+        [101, 503] => &[101, 401, 503],
+        [101, 410, 429, 503] => &[101, 401, 410, 429, 503],
+        [400] => &[400, 401],
+        [403] => &[401, 403],
+        [200, 503] => &[200, 401, 503],
+        others => panic!("{others:?} and 401"),
+    }
+}
+
+/// A field that some clients send, unless it would be taken for a token.
+fn habit(climate: &Climate, habit: &'static str) -> &'static str {
+    if climate.tokens.is_some() && habit.contains("token.") { "" } else { habit }
+}
 
 /// How somebody ends.
 fn draw_end(dice: &mut Dice, people: &People) -> End {
@@ -401,6 +430,7 @@ impl Client {
             is_over_share: false,
             refused_for_later: false,
             wish: Wish::default(),
+            pass: Pass::NONE,
             trail: None,
             returns: false,
             free_turn: 0,
@@ -921,7 +951,7 @@ impl Client {
         purpose: Purpose,
     ) {
         self.is_socket = true;
-        let habit = HABITS[self.number % HABITS.len()];
+        let habit = habit(scene.climate, HABITS[self.number % HABITS.len()]);
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              {habit}Sec-WebSocket-Version: 13\r\n\

@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use elbow::limits;
 use elbow::reason::CloseReason;
-use elbow::server::{Access, Event, Listener};
+use elbow::server::{Access, Denial, Event, Listener};
 use elbow::text::cut_bytes;
 
 use super::client::{Client, Expected, Message, Notice, Page, Session, Word};
@@ -26,6 +26,9 @@ use super::receipts::Receipts;
 use super::stream;
 use super::turns::{Speaker, Turns};
 use super::world::pace::{Buckets, has_stayed};
+
+/// Why somebody is refused whose channel was not opened in time.
+const NOT_OPENED: &str = "nobody has said in time where the channel begins";
 
 /// Why somebody is refused who was sent so much already.
 const OVER_SHARE: &str = "this address was sent a ring of what is kept within a second";
@@ -313,7 +316,7 @@ impl Oracle {
         let is_line = matches!(event, Event::Request(_));
         assert!(is_line || self.denied.is_none(), "a refusal without a line");
         match event {
-            Event::Opened { client, channel } => {
+            Event::Opened { client, channel, .. } => {
                 let client = of(client);
                 self.opened(now_ms, climate, &mut clients[client], channel);
             }
@@ -350,10 +353,11 @@ impl Oracle {
                 return Some(Later::Stray { client, reason: *reason, duration_ms });
             }
             Event::Refused { client, why } => {
-                self.unopened += u64::from(why.starts_with("whoever decides"));
+                self.unopened += u64::from(*why == NOT_OPENED);
                 self.refused(now_ms, climate, why, of(client), clients, people);
             }
-            Event::Denied { client, .. } => {
+            Event::Denied { client, denial } => {
+                self.denied_by(now_ms, climate, &clients[of(client)], people, denial);
                 assert_eq!(self.denied.replace(*client), None, "each has its line");
             }
             Event::Request(access) => {
@@ -369,6 +373,21 @@ impl Oracle {
             Event::Drained => self.drained(),
         }
         None
+    }
+
+    /// Somebody is refused by a rule. What is said of its token is held against its pass.
+    fn denied_by(
+        &self,
+        now_ms: u64,
+        climate: &Climate,
+        client: &Client,
+        people: &[Person],
+        denial: &Denial,
+    ) {
+        if let Denial::Token(fault) = denial {
+            let pass = client.person.map_or(&client.pass, |person| &people[person].pass);
+            assert_eq!(pass.fault(climate, now_ms), Some(*fault), "{pass:?}");
+        }
     }
 
     /// The line of a request and its answer.
@@ -458,6 +477,7 @@ impl Oracle {
 
     fn opened(&mut self, now_ms: u64, climate: &Climate, client: &mut Client, channel: &str) {
         assert!(client.session.is_none(), "opened twice");
+        assert!(client.pass.lets_in(climate, now_ms), "let in by {:?}", client.pass);
         self.opened += 1;
         self.entered = true;
         let reader = (client.dialect(), client.account(climate));
@@ -474,6 +494,7 @@ impl Oracle {
             own_behind: joined,
             published: 0,
             opened_at_ms: now_ms,
+            until_ms: client.pass.until_ms(now_ms),
             // Who did not wait for the answer has spoken already, and that may wait for the room.
             unread_at_ms: client.lenient.then_some(now_ms),
             pinged_at_ms: None,
@@ -579,11 +600,15 @@ impl Oracle {
             "a quarter of --memory is in use by the channels of this address" => {
                 channels() * rings >= limits.feeds_per_address_max()
             }
-            "whoever decides the order has not said in time where the channel begins" => {
+            NOT_OPENED => {
                 // Whoever it is, its channel is known only by what it asks for.
                 self.opening_ms.values().any(|at_ms| *at_ms + OPENING_MS >= now_ms)
             }
             // Held against what it was sent when the answer is told.
+            // It came before the machine slept.
+            "too many tokens wait for a check" => {
+                client.pass.is_public || client.person.is_some_and(|it| people[it].pass.is_public)
+            }
             OVER_SHARE => client.wish.wants_past(),
             _ => false,
         };
@@ -778,6 +803,8 @@ impl Oracle {
             | R::TooSlow
             | R::MessagesLost
             | R::BackplaneAway
+            | R::TokenExpired
+            | R::MayNotSpeak
             | R::Replaced => false,
         };
         assert!(legitimate, "a session that nobody used: {reason:?} after {duration_ms} ms");
@@ -875,6 +902,8 @@ impl Oracle {
             (CloseReason::InvalidText, 1007),
             (CloseReason::MessageTimeout, 1008),
             (CloseReason::TooSlow, 1008),
+            (CloseReason::TokenExpired, 1008),
+            (CloseReason::MayNotSpeak, 1008),
             (CloseReason::MessageTooBig, 1009),
             (CloseReason::NoMemory, 1013),
             (CloseReason::MessagesLost, 1012),
@@ -989,7 +1018,9 @@ impl Oracle {
             | R::ProxyUntrusted
             | R::ProtocolError
             | R::InvalidText
+            | R::MayNotSpeak
             | R::SocketFailed => client.reasons.allows(reason),
+            R::TokenExpired => client.session.as_ref().is_some_and(|it| it.is_expired(now_ms)),
             R::MessageTooBig => {
                 // What has its place elsewhere stands in front of what the server looks at.
                 let looked_at = if climate.order_ms_max.is_some() { client.sent.len() } else { 1 };
@@ -1081,9 +1112,11 @@ fn carried_until(
     // ends without a word, and so does its upgrade.
     let explained = person.hearing.explains(reason) || person.is_probe(client.number);
     let silent = reason == CloseReason::PingTimeout && person.hearing.is_silent(now_ms, climate);
+    let ends_ms = person.pass.earliest_end_ms().filter(|_| reason == CloseReason::TokenExpired);
+    let expired = ends_ms.is_some_and(|ends_ms| now_ms >= ends_ms);
     let age_ms = now_ms - person.hearing.accepted_ms.min(now_ms);
     let stayed = reason == CloseReason::GoingAway && has_stayed(&climate.settings.limits, age_ms);
-    client.is_socket && (explained || silent || stayed)
+    client.is_socket && (explained || silent || expired || stayed)
 }
 
 /// A request was answered, of whoever has this address.

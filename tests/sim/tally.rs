@@ -35,7 +35,7 @@ pub(crate) struct Tally {
     pub(crate) attacked: [u64; Attack::ALL.len()],
     /// Clients that wanted what was said before they came, by what became of their wish.
     pub(crate) returned: [u64; Return::ALL.len()],
-    /// Where the order is decided elsewhere: channels that were opened with something that was kept,
+    /// Where the order is decided elsewhere: channels that were opened with what was kept of them,
     /// newcomers that waited for one in vain, and gaps.
     pub(crate) ordered: [u64; 3],
     /// Ends by reason.

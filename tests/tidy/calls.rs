@@ -11,7 +11,7 @@ use super::Source;
 use std::collections::BTreeMap;
 
 /// The files of `server/` that have methods of `Server`, each above those that it may call.
-const ORDER: [&str; 38] = [
+const ORDER: [&str; 39] = [
     "mod",
     "drain",
     "disconnect",
@@ -34,6 +34,7 @@ const ORDER: [&str; 38] = [
     "http/backend",
     "http/watch",
     "http/probe",
+    "http/token",
     "admission",
     "places",
     "publish",

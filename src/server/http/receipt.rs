@@ -5,6 +5,7 @@
 //! The surprise: `null` is a position. The message was taken, and nobody was there.
 
 use super::respond::{Answer, Field, NO_STORE, RETRY_AFTER};
+use crate::hub::PublishError;
 use crate::id::ConnId;
 use crate::position::Position;
 use crate::server::{Server, Socket};
@@ -49,9 +50,14 @@ impl<S: Socket> Server<S> {
         &mut self,
         now: Now,
         id: ConnId,
-        position: Position,
+        said: Result<Option<Position>, PublishError>,
     ) {
-        self.send_receipt(now, id, Receipt::Said(Some(position)), false);
+        let receipt = match said {
+            Ok(position) => Receipt::Said(position),
+            Err(PublishError::TooBig) => Receipt::TooBig,
+            Err(PublishError::NoMemory | PublishError::Away) => Receipt::NotNow,
+        };
+        self.send_receipt(now, id, receipt, false);
     }
 
     /// Answers a request to publish whose message has no place in the order yet. It may still be

@@ -307,11 +307,9 @@ impl<S: Socket> Server<S> {
         if marks.choked || marks.unread() || !alone {
             return false;
         }
-        let Source::Feed { channel, dialect, cursor: at, .. } = conn.out.source() else {
-            return false;
-        };
+        let Source::Feed { channel, dialect, .. } = conn.out.source() else { return false };
         let Some((_, cursor)) = conn.out.follows() else { return false };
-        let reach = self.hub.feed(channel, dialect).reach(at.offset);
+        let reach = self.hub.feed(channel, dialect).reach(cursor.offset);
         self.metrics.messages_delivered += reach.seq.0 - cursor.seq.0;
         self.connections.out_mut(id.slot).caught_up(reach);
         true

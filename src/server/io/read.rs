@@ -203,10 +203,10 @@ impl<S: Socket> Server<S> {
             let holds = matches!(step, Step::Hold);
             let go_on = if let Step::Head = step {
                 self.answer(now, id.slot, &bytes[at - used..at]);
-                if self.connections.conn(id.slot).awaited_channel().is_some() {
+                let conn = self.connections.conn(id.slot);
+                if conn.is_queued() || conn.awaited_channel().is_some() {
+                    // All of it is read again when the wait is over.
                     at -= used;
-                    held = true;
-                    break;
                 }
                 true
             } else {
@@ -259,6 +259,10 @@ impl<S: Socket> Server<S> {
             }
             Step::RefuseLate => {
                 self.refuse_late(now, id.slot);
+                true
+            }
+            Step::RefuseUnchecked => {
+                self.refuse_unchecked(now, id.slot);
                 true
             }
             Step::Publish(kind, payload) => {
@@ -355,11 +359,30 @@ impl<S: Socket> Server<S> {
         };
         match self.publish(now, Speaker::Conn(id), channel, &message) {
             Outcome::Published { .. } | Outcome::Deferred(_) => {}
+            Outcome::MayNotSpeak => {
+                let reason = CloseReason::MayNotSpeak;
+                self.close(now, id.slot, CloseFrame::Reason(reason), reason);
+            }
             Outcome::Refused(error) => {
                 let reason = error.reason();
                 self.close(now, id.slot, CloseFrame::Reason(reason), reason);
             }
         }
+    }
+
+    /// Reads requests that have waited for the check of their tokens, as many as may be checked in
+    /// a turn.
+    pub(in crate::server) fn run_checks(&mut self, now: Now) {
+        self.checks.begin();
+        for _ in 0..limits::SENDS_PER_TURN {
+            if !self.checks.are_left() {
+                break;
+            }
+            let Some(id) = self.connections.next_to_check() else { break };
+            self.connections.change(id.slot, Conn::unqueue);
+            self.read(now, id);
+        }
+        self.checks.end();
     }
 
     /// Reads those that were put off. Whoever finds its channel closed again goes back to the

@@ -86,7 +86,7 @@ impl<S: Socket> Server<S> {
     }
 
     /// Whether what this connection has to say must wait: for the channel, until it has read
-    /// itself, until its session has entered where it is about to, or until it may say more.
+    /// itself, until it may say more, or until its session has entered where it is about to.
     pub(in crate::server) fn must_wait(&self, now: Now, slot: u32) -> Wait {
         let conn = self.connections.conn(slot);
         if !conn.is_publishing() {

@@ -267,7 +267,8 @@ impl<S: Socket> Server<S> {
         let channel = self.sessions.get(session).spaces[space].channel();
         let speaker = Speaker::Session(session, packet.id);
         match self.publish_event(now, speaker, channel, &event, attachments) {
-            Outcome::Published { .. } | Outcome::Deferred(_) => {}
+            // Who may only listen is not acknowledged either.
+            Outcome::Published { .. } | Outcome::Deferred(_) | Outcome::MayNotSpeak => {}
             Outcome::Refused(error) => {
                 let reason = error.reason();
                 self.close_session(now, session, reason, Farewell::Close);
