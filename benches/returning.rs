@@ -70,7 +70,8 @@ struct Reader {
     is_in: bool,
     /// The number of the message that comes next; `None` before the first of a plain reader.
     next: Option<u64>,
-    bytes: Vec<u8>,
+    /// What has come and is not whole.
+    rest: Vec<u8>,
 }
 
 fn main() {
@@ -201,7 +202,7 @@ fn turn(
                 asked: false,
                 is_in: false,
                 next: first,
-                bytes: Vec::new(),
+                rest: Vec::new(),
             });
         }
         if are_in == READERS && target.is_none() {
@@ -248,30 +249,44 @@ impl Reader {
         loop {
             match self.stream.read(buffer) {
                 Ok(0) => return Err("closed".to_owned()),
-                Ok(bytes) => {
-                    self.bytes.extend_from_slice(&buffer[..bytes]);
-                    self.understand()?;
-                }
+                Ok(bytes) => self.understand(&buffer[..bytes])?,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(format!("cannot read: {error}")),
             }
         }
     }
 
-    /// Takes in whole frames: each message is the one that comes next.
-    fn understand(&mut self) -> Result<(), String> {
+    /// Takes in what has come, and keeps what is not whole. What is whole is looked at where it
+    /// lies: the load must not be what is measured.
+    fn understand(&mut self, came: &[u8]) -> Result<(), String> {
+        if self.rest.is_empty() {
+            let taken = self.take_in(came)?;
+            self.rest.extend_from_slice(&came[taken..]);
+            return Ok(());
+        }
+        let mut bytes = core::mem::take(&mut self.rest);
+        bytes.extend_from_slice(came);
+        let taken = self.take_in(&bytes)?;
+        bytes.drain(..taken);
+        self.rest = bytes;
+        Ok(())
+    }
+
+    /// Takes in the head, and whole frames: each message is the one that comes next. How many bytes
+    /// that were.
+    fn take_in(&mut self, bytes: &[u8]) -> Result<usize, String> {
         let mut at = 0;
         if !self.is_in {
-            let Some(end) = self.bytes.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
-                return Ok(());
+            let Some(end) = bytes.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
+                return Ok(0);
             };
-            if !self.bytes.starts_with(b"HTTP/1.1 101 ") {
-                return Err(String::from_utf8_lossy(&self.bytes[..end]).into_owned());
+            if !bytes.starts_with(b"HTTP/1.1 101 ") {
+                return Err(String::from_utf8_lossy(&bytes[..end]).into_owned());
             }
             self.is_in = true;
             at = end + 4;
         }
-        while let [first, length, behind @ ..] = &self.bytes[at..] {
+        while let [first, length, behind @ ..] = &bytes[at..] {
             let length = usize::from(*length);
             if length > 125 {
                 return Err(format!("a frame of {length}"));
@@ -281,18 +296,23 @@ impl Reader {
             if *first != 0x81 || payload.starts_with(b"\n") {
                 continue;
             }
-            let line = payload.iter().position(|byte| *byte == b'\n').map_or(0, |line| line + 1);
-            let digits = payload.get(line..line + NUMBER_BYTES).unwrap_or_default();
-            let number = str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok());
-            let number: u64 = number.ok_or("a message without its number")?;
+            let said = payload.len().checked_sub(MESSAGE_BYTES).map(|line| &payload[line..]);
+            let digits = said.and_then(|said| said.first_chunk::<NUMBER_BYTES>());
+            let number = digits.and_then(number).ok_or("a message without its number")?;
             if self.next.is_some_and(|next| next != number) {
                 return Err(format!("{number} comes where {:?} should", self.next));
             }
             self.next = Some(number + 1);
         }
-        self.bytes.drain(..at);
-        Ok(())
+        Ok(at)
     }
+}
+
+/// The number at the beginning of a message.
+fn number(digits: &[u8; NUMBER_BYTES]) -> Option<u64> {
+    digits.iter().try_fold(0, |number, digit| {
+        digit.is_ascii_digit().then(|| number * 10 + u64::from(digit - b'0'))
+    })
 }
 
 fn connect(address: SocketAddr, source: Ipv4Addr) -> io::Result<TcpStream> {

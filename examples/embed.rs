@@ -59,8 +59,12 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let machine =
-            Machine { descriptors_hard: 1024, memory_bytes: None, activated_sockets: false };
+        let machine = Machine {
+            descriptors_hard: 1024,
+            memory_bytes: None,
+            activated_sockets: false,
+            admin_credential: false,
+        };
         let command = config::parse(["elbow".into()], |_| None, &machine);
         let Ok(Command::Run(config)) = command else { panic!("the defaults mean: run") };
         // In earnest these are random: ids that nobody may guess are made of them.

@@ -4,6 +4,7 @@
 //! decides. The memory ceiling is computed here, from numbers alone. Relations between constants
 //! are asserted at compile time; relations between flags are checked where the flags are read.
 
+use crate::rate::Rate;
 use crate::time::{Duration, Instant};
 
 /// Connections beyond `connections_max`, kept for probes, pages and refusals, so that a full server
@@ -14,6 +15,10 @@ pub const CONNECTIONS_SPARE: usize = 64;
 /// Connections of the health listener, which nobody else can take. A balancer asks from a few
 /// nodes, each over a connection or two; for one more than that, the idlest gives way.
 pub const CONNECTIONS_HEALTH: usize = 16;
+
+/// Connections of the admin listener, if there is one, which nobody else can take: a pool of a
+/// backend, a scraper, somebody who looks. For one more than that, the idlest gives way.
+pub const CONNECTIONS_ADMIN: usize = 128;
 
 /// Descriptors that no connection has: standard streams, listeners, epoll, the log's pipe and what
 /// the log writes to, the signal pipe, and what a reload of `--www` opens.
@@ -87,6 +92,11 @@ pub const READ_BYTES_OF_REQUESTS: usize = 4 * 1024;
 /// publisher of nothing but the smallest frames leaves a small rest to be kept until its next turn.
 pub const READ_BYTES_OF_PUBLISHERS: usize = 16 * 1024;
 
+/// Bytes of the first read of a publisher for each thing that it may say at once, where that is
+/// limited: most messages are shorter. Whoever always has more to say keeps so much of our memory,
+/// and the rest waits in its socket.
+pub const READ_BYTES_OF_A_MESSAGE: usize = 256;
+
 /// The most bytes of any read of a publisher, beside what its unfinished message still wants.
 pub const READ_BYTES_OF_PUBLISHERS_MAX: usize = 32 * 1024;
 
@@ -108,6 +118,14 @@ pub const UNITS_PER_TURN: u32 = 1024;
 /// Units of work that entering or leaving a channel counts as: a ring may be mapped or unmapped,
 /// the members are greeted, and two lines of the log are written.
 pub const JOIN_UNITS: u32 = 16;
+
+/// Tries to check a token with a public key in a turn, all together. Each takes some 100 to 200 µs,
+/// so four are about what a turn may take. Whoever finds none left waits.
+pub const CHECKS_PER_TURN: u32 = 4;
+
+/// Units of a try to check a token that comes in a message, so that publishers make as many in a
+/// turn as leave one to those that wait to be let in.
+pub const CHECK_UNITS: u32 = UNITS_PER_TURN.div_ceil(CHECKS_PER_TURN - 1);
 
 /// Bytes that are read or made while a ring is filled for its first reader, for each unit of work
 /// that counts as. What is kept is checked and encoded anew, which costs several times as much as
@@ -186,11 +204,17 @@ pub const LINGER_BYTES_MAX: u32 = 64 * 1024;
 pub const PROXY_LIMIT: Duration = Duration::from_secs(5);
 /// A request head must be whole this long after its first byte.
 pub const HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// The token of a request must have been checked this long after the request came, or it is
+/// answered with 503.
+pub const CHECK_LIMIT: Duration = Duration::from_secs(10);
 /// A request body must be whole this long after its head.
 pub const BODY_LIMIT: Duration = Duration::from_secs(10);
 /// Whoever has said something that waits to be taken in has this long for the rest, which may stand
 /// behind that. Looking again after as long costs little.
 pub const WAITED_LIMIT: Duration = Duration::from_secs(2);
+/// A backend whose message has no place in the order after this long is told to ask again: within
+/// 3 s, as late as a deadline may be found.
+pub const PLACE_LIMIT: Duration = Duration::from_millis(2_800);
 /// A response that makes no progress for this long is cut.
 pub const RESPONSE_LIMIT: Duration = Duration::from_secs(10);
 /// A kept-alive connection of this age is told with its next answer that this was the last.
@@ -262,6 +286,9 @@ pub struct Limits {
     /// Sessions of one client address, which is a network of 64 bits if it is IPv6; one more is
     /// refused with 503. `None`: a quarter of `connections_max`, and proxies have no such limit.
     pub connections_per_ip_max: Option<usize>,
+    /// Connections of the admin listener: [`CONNECTIONS_ADMIN`], or 0 where there is none. For one
+    /// more, the idlest gives way.
+    pub admin_connections_max: usize,
     /// Channels that have members or keep something at one time, `default` among them; one more is
     /// refused with 503.
     pub channels_max: usize,
@@ -284,6 +311,12 @@ pub struct Limits {
     pub drain: Duration,
     /// What each channel keeps for those who come back; `None`: nothing.
     pub history: Option<History>,
+    /// How often a connection or a session may say something; who has said as much is not read
+    /// until it may go on. `None`: as often as it likes.
+    pub message_rate: Option<Rate>,
+    /// How long a WebSocket, an event stream or a session may last, a tenth more or less; then it
+    /// is closed with 1001. `None`: as long as it likes.
+    pub lifetime: Option<Duration>,
 }
 
 /// How much of what was said a channel keeps, within one ring's bytes.
@@ -296,14 +329,15 @@ pub struct History {
 }
 
 impl Limits {
-    /// Places in the table of connections: for sessions, the spare ones, and the health listener's.
+    /// Places in the table of connections: for sessions, the spare ones, the health listener's and
+    /// the admin listener's.
     pub fn slots(&self) -> usize {
-        slots_for(self.connections_max)
+        slots_for(self.connections_max, self.admin_connections_max)
     }
 
     /// Descriptors that a server with these limits needs.
     pub fn descriptors(&self) -> u64 {
-        descriptors_for(self.connections_max)
+        descriptors_for(self.connections_max, self.admin_connections_max)
     }
 
     /// How many records a feed with a ring of `feed_bytes` has room for in its index.
@@ -395,16 +429,16 @@ impl Limits {
     }
 }
 
-/// Places in the table of connections for so many sessions, the spare ones, and the health
-/// listener's.
-pub fn slots_for(connections_max: usize) -> usize {
-    connections_max + CONNECTIONS_SPARE + CONNECTIONS_HEALTH
+/// Places in the table of connections for so many sessions and so many connections of the admin
+/// listener, the spare ones, and the health listener's.
+pub fn slots_for(connections_max: usize, admin_connections_max: usize) -> usize {
+    connections_max + CONNECTIONS_SPARE + CONNECTIONS_HEALTH + admin_connections_max
 }
 
-/// Descriptors for so many sessions, the spare places, the health listener's, and the reserved
-/// ones.
-pub fn descriptors_for(connections_max: usize) -> u64 {
-    slots_for(connections_max) as u64 + DESCRIPTORS_RESERVED
+/// Descriptors for so many sessions and so many connections of the admin listener, the spare
+/// places, the health listener's, and the reserved ones.
+pub fn descriptors_for(connections_max: usize, admin_connections_max: usize) -> u64 {
+    slots_for(connections_max, admin_connections_max) as u64 + DESCRIPTORS_RESERVED
 }
 
 /// A quarter of `all`, at least one: what one client address may hold.

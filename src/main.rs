@@ -5,5 +5,5 @@ use std::process::ExitCode;
 use elbow::{cli, shell};
 
 fn main() -> ExitCode {
-    cli::main(shell::machine(), shell::run)
+    cli::main(shell::machine(), shell::admin_token, shell::run)
 }

@@ -454,6 +454,21 @@ impl Pool {
         self.limit_bytes.saturating_sub(self.used_bytes())
     }
 
+    /// Bytes that could not be reserved by anybody else now, with overhead.
+    pub fn used_bytes(&self) -> u64 {
+        self.held_bytes() - self.kept_bytes
+    }
+
+    /// Bytes that are set aside by [`Pool::reserve`].
+    pub fn reserved_bytes(&self) -> u64 {
+        self.reserved_bytes
+    }
+
+    /// Bytes that were set aside for good, by [`Pool::spend`].
+    pub fn spent_bytes(&self) -> u64 {
+        self.spent_bytes
+    }
+
     /// Bytes of the budget.
     pub fn limit_bytes(&self) -> u64 {
         self.limit_bytes
@@ -484,10 +499,6 @@ impl Pool {
             return 0;
         }
         self.block_cost_bytes(bytes)
-    }
-
-    fn used_bytes(&self) -> u64 {
-        self.held_bytes() - self.kept_bytes
     }
 
     /// Makes a block of free buffers and returns its number; `None` if there is no room for it.

@@ -51,6 +51,10 @@ pub enum CloseReason {
 
     /// The ring overtook this reader: 1008.
     TooSlow,
+    /// The token by which the client was let in has expired: 1008.
+    TokenExpired,
+    /// The client said something in a channel in which it may only listen: 1008.
+    MayNotSpeak,
     /// Nothing came back in time after a ping.
     PingTimeout,
     /// The kernel gave up on bytes that the peer did not acknowledge (`TCP_USER_TIMEOUT`).
@@ -69,7 +73,9 @@ pub enum CloseReason {
     /// 1013.
     GaveWay,
 
-    /// The server is draining: 1001.
+    /// The operator, or a backend, has closed it: 1008.
+    Disconnected,
+    /// The server is draining, or whoever was here has stayed for `--max-lifetime`: 1001.
     GoingAway,
     /// The response was a file from before the last reload, and the next reload could wait no
     /// longer.
@@ -80,7 +86,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their numbers, for counters and tests.
-    pub const ALL: [CloseReason; 28] = [
+    pub const ALL: [CloseReason; 31] = [
         CloseReason::Answered,
         CloseReason::ClosedByClient,
         CloseReason::PeerGone,
@@ -99,6 +105,8 @@ impl CloseReason {
         CloseReason::MessageTimeout,
         CloseReason::MessageTooBig,
         CloseReason::TooSlow,
+        CloseReason::TokenExpired,
+        CloseReason::MayNotSpeak,
         CloseReason::PingTimeout,
         CloseReason::TransportTimeout,
         CloseReason::CloseTimeout,
@@ -106,6 +114,7 @@ impl CloseReason {
         CloseReason::MessagesLost,
         CloseReason::BackplaneAway,
         CloseReason::GaveWay,
+        CloseReason::Disconnected,
         CloseReason::GoingAway,
         CloseReason::Replaced,
         CloseReason::SocketFailed,
@@ -132,6 +141,8 @@ impl CloseReason {
             CloseReason::MessageTimeout => "message timeout",
             CloseReason::MessageTooBig => "message too big",
             CloseReason::TooSlow => "too slow",
+            CloseReason::TokenExpired => "token expired",
+            CloseReason::MayNotSpeak => "may not speak",
             CloseReason::PingTimeout => "ping timeout",
             CloseReason::TransportTimeout => "transport timeout",
             CloseReason::CloseTimeout => "close timeout",
@@ -139,10 +150,24 @@ impl CloseReason {
             CloseReason::MessagesLost => "messages lost",
             CloseReason::BackplaneAway => "backplane away",
             CloseReason::GaveWay => "gave way",
+            CloseReason::Disconnected => "disconnected",
             CloseReason::GoingAway => "going away",
             CloseReason::Replaced => "file replaced",
             CloseReason::SocketFailed => "socket failed",
         }
+    }
+
+    /// The reasons that a PROXY header can be, or its lack.
+    pub const OF_PROXY_HEADERS: [CloseReason; 4] = [
+        CloseReason::ProxyInvalid,
+        CloseReason::ProxyMissing,
+        CloseReason::ProxyUntrusted,
+        CloseReason::ProxyTimeout,
+    ];
+
+    /// The words for this reason as one word, a label of metrics: `_` stands for each space.
+    pub fn label_bytes(self) -> impl Iterator<Item = u8> {
+        self.text().bytes().map(|byte| if byte == b' ' { b'_' } else { byte })
     }
 
     /// The close frame that tells a WebSocket client of this reason: header (opcode 8, unmasked),
@@ -154,10 +179,13 @@ impl CloseReason {
             CloseReason::MessageTimeout => Some(b"\x88\x11\x03\xf0message timeout"),
             CloseReason::MessageTooBig => Some(b"\x88\x11\x03\xf1message too big"),
             CloseReason::TooSlow => Some(b"\x88\x0a\x03\xf0too slow"),
+            CloseReason::TokenExpired => Some(b"\x88\x0f\x03\xf0token expired"),
+            CloseReason::MayNotSpeak => Some(b"\x88\x0f\x03\xf0may not speak"),
             CloseReason::NoMemory => Some(b"\x88\x0f\x03\xf5out of memory"),
             CloseReason::MessagesLost => Some(b"\x88\x0f\x03\xf4messages lost"),
             CloseReason::BackplaneAway => Some(b"\x88\x10\x03\xf5backplane away"),
             CloseReason::GaveWay => Some(b"\x88\x0a\x03\xf5gave way"),
+            CloseReason::Disconnected => Some(b"\x88\x0e\x03\xf0disconnected"),
             CloseReason::GoingAway => Some(b"\x88\x0c\x03\xe9going away"),
             CloseReason::Answered
             | CloseReason::ClosedByClient

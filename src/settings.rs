@@ -2,9 +2,11 @@
 //!
 //! A value that comes from a flag was parsed and checked above; the floors below take it as it is.
 
+use core::fmt;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipnet::IpNet;
+use subtle::ConstantTimeEq;
 
 use crate::limits::Limits;
 use crate::time::Duration;
@@ -58,6 +60,26 @@ impl Settings {
     }
 }
 
+/// What those may who show no token.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Anonymous {
+    /// Everything: enter every channel, and speak there.
+    All,
+    /// Enter every channel, and listen there.
+    Join,
+    /// Nothing.
+    None,
+}
+
+/// What a token must say of its parties, where keys for tokens are given.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Parties {
+    /// The audience that must be named.
+    pub audience: Option<Box<str>>,
+    /// The issuer that must be named.
+    pub issuer: Option<Box<str>>,
+}
+
 /// Which Socket.IO events are relayed to everyone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Events {
@@ -85,6 +107,59 @@ impl Greeting {
     }
 }
 
+/// The token that requests to the admin listener must show. It is shown to nobody, and comparing it
+/// takes as long for a token of the right length that is nearly right as for any other.
+#[derive(Clone)]
+pub struct AdminToken(Box<[u8]>);
+
+/// The fewest bytes of a token: less could be found by trying.
+pub const TOKEN_BYTES_MIN: usize = 16;
+
+/// The most bytes of a token: more would not fit into a request beside other fields.
+pub const TOKEN_BYTES_MAX: usize = 4096;
+
+impl AdminToken {
+    /// Reads a token as a file or a variable has it: one line feed at its end is not part of it.
+    ///
+    /// # Errors
+    /// What is wrong with a token that is too short or too long, or that no field of a request
+    /// could carry unchanged, because it has a control character or begins or ends with a blank.
+    pub fn read(text: &[u8]) -> Result<AdminToken, &'static str> {
+        let token = text.strip_suffix(b"\n").unwrap_or(text);
+        let is_blank = |byte: Option<&u8>| byte == Some(&b' ');
+        match token {
+            _ if token.len() < TOKEN_BYTES_MIN => Err("a token has 16 bytes or more"),
+            _ if token.len() > TOKEN_BYTES_MAX => Err("a token has at most 4096 bytes"),
+            _ if token.iter().any(u8::is_ascii_control) => {
+                Err("a token is one line, without control characters")
+            }
+            _ if is_blank(token.first()) || is_blank(token.last()) => {
+                Err("a token neither begins nor ends with a blank")
+            }
+            _ => Ok(AdminToken(token.into())),
+        }
+    }
+
+    /// Whether `shown` is the token.
+    pub fn is(&self, shown: &[u8]) -> bool {
+        self.0.ct_eq(shown).into()
+    }
+}
+
+impl PartialEq for AdminToken {
+    fn eq(&self, other: &AdminToken) -> bool {
+        self.is(&other.0)
+    }
+}
+
+impl Eq for AdminToken {}
+
+impl fmt::Debug for AdminToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(set)")
+    }
+}
+
 /// Everything that the server is told at birth.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Settings {
@@ -96,7 +171,10 @@ pub struct Settings {
     pub trust: Trust,
     /// Whether `X-Forwarded-For` of trusted peers names the client (behind an ALB).
     pub forwarded_for: bool,
-    /// Names under which the public listener answers; empty for any.
+    /// What requests to the admin listener must show; `None`: nothing.
+    pub admin_token: Option<AdminToken>,
+    /// Names under which the public listener answers; empty for any. The admin listener goes by
+    /// them, too, beside IP addresses and `localhost`.
     pub hosts: Vec<Host>,
     /// The path below which everything lies that the public listener serves.
     pub base_path: BasePath,
@@ -109,8 +187,51 @@ pub struct Settings {
     /// Whether clients of Socket.IO 4 are told offsets, and sent what they missed when they come
     /// back with one.
     pub recovery: bool,
+    /// For whom tokens must be, and from whom.
+    pub parties: Parties,
+    /// What those may who show no token.
+    pub anonymous: Anonymous,
     /// How long a kept-alive connection may be without a request.
     pub keep_alive: Duration,
     /// Whether each message is reported as an event, for the log at debug.
     pub report_messages: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_read_without_its_last_line_feed_and_shown_to_nobody() {
+        let token = AdminToken::read(b"0123456789abcdef\n").expect("a token");
+        assert!(token.is(b"0123456789abcdef"));
+        for wrong in
+            [b"".as_slice(), b"0123456789abcdef\n", b"0123456789abcde", b"0123456789abcdeF"]
+        {
+            assert!(!token.is(wrong));
+        }
+        assert_eq!(format!("{token:?}"), "(set)");
+        assert_eq!(token, AdminToken::read(b"0123456789abcdef").expect("a token"));
+    }
+
+    #[test]
+    fn what_no_request_could_show_or_anybody_could_guess_is_no_token() {
+        let taken = |text: &[u8]| AdminToken::read(text).is_ok();
+        assert!(taken(b"with blanks inside of it") && taken("sechzehn Zeichen mit ß".as_bytes()));
+        assert!(taken(&[b'x'; TOKEN_BYTES_MAX]));
+        for refused in [
+            b"".as_slice(),
+            b"\n",
+            b"0123456789abcde\n",
+            b"0123456789abcdef\n\n",
+            b"0123456789abcdef\r\n",
+            b"01234567\t89abcdef",
+            b"01234567\089abcdef",
+            b" 0123456789abcdef",
+            b"0123456789abcdef ",
+            &[b'x'; TOKEN_BYTES_MAX + 1],
+        ] {
+            assert!(!taken(refused), "{}", refused.escape_ascii());
+        }
+    }
 }

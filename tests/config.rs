@@ -8,15 +8,22 @@
 
 use std::ffi::OsString;
 
-use elbow::config::{self, Command, Config, Endpoint, Failure, Lb, Listen, Machine, OPTIONS};
-use elbow::limits::{History, KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
+use elbow::config::{
+    self, Command, Config, Endpoint, Failure, Lb, Listen, Machine, OPTIONS, TokenSource,
+};
+use elbow::limits::{CONNECTIONS_ADMIN, History, KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
+use elbow::rate::Rate;
 use elbow::settings::ProxyMode;
 use elbow::time::Duration;
 use log::LevelFilter;
 use proptest::prelude::*;
 
-const MACHINE: Machine =
-    Machine { descriptors_hard: 1 << 20, memory_bytes: None, activated_sockets: false };
+const MACHINE: Machine = Machine {
+    descriptors_hard: 1 << 20,
+    memory_bytes: None,
+    activated_sockets: false,
+    admin_credential: false,
+};
 
 fn at(address: &str) -> Listen {
     Listen::At(Endpoint::Ip(address.parse().expect("an address")))
@@ -48,6 +55,16 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
         name: "health-listen",
         taken: ("[::]:81", "[::]:81"),
         refused: ("example.org:1", ADDRESS),
+    },
+    Example {
+        name: "admin-listen",
+        taken: ("localhost:3001", "127.0.0.1:3001"),
+        refused: ("unix:", ADDRESS),
+    },
+    Example {
+        name: "admin-token-file",
+        taken: ("a\tb", "a\\tb"),
+        refused: (" ", "allowed is the name of a file"),
     },
     Example {
         name: "lb",
@@ -97,6 +114,26 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
         refused: ("*", GREETING),
     },
     Example {
+        name: "token-key",
+        taken: ("HS256:/a b, jwks:c:d", "hs256:/a b,jwks:c:d"),
+        refused: ("rs256:a", "allowed are hs256:FILE, es256:FILE, ed25519:FILE, jwks:FILE"),
+    },
+    Example {
+        name: "token-audience",
+        taken: ("https://a.example", "https://a.example"),
+        refused: ("a b", "allowed is a text without blanks, such as https://example.org"),
+    },
+    Example {
+        name: "token-issuer",
+        taken: ("a", "a"),
+        refused: ("a b", "allowed is a text without blanks, such as https://example.org"),
+    },
+    Example {
+        name: "anonymous",
+        taken: ("Join", "join"),
+        refused: ("some", "allowed is one of all, join, none"),
+    },
+    Example {
         name: "history",
         taken: ("0500", "500"),
         refused: ("16777217", "allowed is a whole number from 1 to 16777216, or off"),
@@ -110,6 +147,28 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
         name: "recovery",
         taken: ("ON", "on"),
         refused: ("yes", "allowed is one of on, off"),
+    },
+    Example {
+        name: "message-rate",
+        taken: ("05:20", "5:20"),
+        refused: (
+            "5:",
+            "allowed is a number a second such as 5, or with a burst such as 5:20, each from 1 to \
+             1000, or off",
+        ),
+    },
+    Example {
+        name: "max-lifetime",
+        taken: ("3600s", "60m"),
+        refused: (
+            "999ms",
+            "allowed is a duration such as 250ms, 25s or 2m, from 1s to 10080m, or off",
+        ),
+    },
+    Example {
+        name: "accept-rate",
+        taken: ("0", "off"),
+        refused: ("5:20", "allowed is a whole number a second from 1 to 1000, or off"),
     },
     Example { name: "ping-interval", taken: ("10000ms", "10s"), refused: ("25", DURATION) },
     Example { name: "ping-timeout", taken: ("10ms", "10ms"), refused: ("0s", DURATION) },
@@ -238,7 +297,13 @@ fn every_option_is_shown_as_it_holds_whoever_asked_for_it() {
     for (option, Example { name, taken: (text, expected), .. }) in OPTIONS.iter().zip(EXAMPLES) {
         assert_eq!(option.name, name);
         // Recovery needs something that is kept.
-        let needed = if name == "recovery" { ("ELBOW_HISTORY", "1") } else { ("", "") };
+        let needed = match name {
+            "recovery" => ("ELBOW_HISTORY", "1"),
+            // Sets of keys are public.
+            "token-key" => ("ELBOW_TOKEN_AUDIENCE", "a"),
+            "token-audience" | "token-issuer" => ("ELBOW_TOKEN_KEY", "hs256:a"),
+            _ => ("", ""),
+        };
         // A flag without a value has one thing to say.
         if !option.value.is_empty() {
             let by_flag = config(&[&option.flag(), text], &[needed]);
@@ -320,7 +385,9 @@ fn a_flag_that_help_or_a_warning_names_is_there() {
     let args = ["--proxy-protocol", "optional", "--proxy-trust", "::/0", "--listen", "[::]:1"];
     let report = config_on(&machine, &args, &[]).report(&machine);
     let text = format!("{} {report}", config::help());
-    let others = ["--help", "--version", "--url"];
+    let mut others = vec!["--help", "--version", "--url", "--key", "--subject", "--join", "--say"];
+    others.extend(["--expires", "--audience", "--issuer", "--json", "--admin-listen"]);
+    others.push("--admin-token-file");
     let mut seen = 0;
     for word in text.split(|c: char| !c.is_ascii_lowercase() && c != '-') {
         if word.starts_with("--") && word.len() > 2 && !others.contains(&word) {
@@ -366,6 +433,7 @@ fn the_defaults_are_those_that_operators_rely_on() {
     let limits = Limits {
         connections_max: 65_536,
         connections_per_ip_max: None,
+        admin_connections_max: 0,
         channels_max: 32,
         message_bytes_max: 64 << 10,
         feed_bytes: 1 << 20,
@@ -376,6 +444,8 @@ fn the_defaults_are_those_that_operators_rely_on() {
         ping_timeout: Duration::from_secs(20),
         drain: Duration::from_secs(5),
         history: None,
+        message_rate: None,
+        lifetime: None,
     };
     assert_eq!(config.settings.limits, limits);
     assert_eq!(config.settings.proxy, ProxyMode::Off);
@@ -559,6 +629,34 @@ fn a_feed_holds_four_messages_and_the_memory_one_channel() {
 }
 
 #[test]
+fn rules_about_tokens_need_a_key_and_public_keys_an_audience() {
+    for (args, line) in [
+        (&["--anonymous", "none"][..], "--anonymous none (flag) contradicts --token-key none"),
+        (&["--token-audience", "a"], "--token-audience a (flag) contradicts --token-key none"),
+        (&["--token-issuer", "a"], "--token-issuer a (flag) contradicts --token-key none"),
+        (&["--token-key", "jwks:a"], "--token-key jwks:a (flag) contradicts --token-audience none"),
+        (
+            &["--token-key", "hs256:a", "--token-key", "es256:b", "--token-issuer", "i"],
+            "--token-key es256:b (flag) contradicts --token-audience none (default): allowed is",
+        ),
+        (&["--token-key", "ed25519:a"], "--token-key ed25519:a (flag) contradicts"),
+    ] {
+        let (exit_code, said) = failure(args, &[]);
+        assert_eq!(exit_code, 78, "{said}");
+        assert!(said.starts_with(line), "{said}");
+    }
+    let anonymous = |args: &[&str]| shown(&config(args, &[]), "anonymous");
+    assert_eq!(anonymous(&[]), "all (default)");
+    assert_eq!(anonymous(&["--anonymous", "join"]), "join (flag)");
+    assert_eq!(anonymous(&["--token-key", "hs256:a"]), "none (derived)");
+    assert_eq!(anonymous(&["--token-key", "hs256:a", "--anonymous", "all"]), "all (flag)");
+    let named = config(&["--token-key", "es256:a", "--token-audience", "b"], &[]);
+    assert_eq!(named.settings.parties.audience.as_deref(), Some("b"));
+    let many = vec!["hs256:a"; 17].join(",");
+    assert_eq!(failure(&["--token-key", &many], &[]).0, 2);
+}
+
+#[test]
 fn listeners_are_not_in_each_others_way() {
     let health = |address| failure(&["--health-listen", address], &[]);
     assert_eq!(
@@ -633,12 +731,68 @@ fn an_event_that_would_never_be_relayed_is_refused() {
 }
 
 #[test]
-fn what_later_versions_bring_is_not_taken_now() {
-    for flag in ["--admin-listen", "--admin-token"] {
-        let (exit_code, line) = failure(&[flag, "off"], &[]);
-        assert_eq!(exit_code, 2);
-        assert!(line.starts_with(&format!("unexpected argument '{flag}' found")), "{line}");
+fn no_flag_takes_a_secret() {
+    let (exit_code, line) = failure(&["--admin-token", "0123456789abcdef"], &[]);
+    assert_eq!(exit_code, 2);
+    assert!(line.starts_with("unexpected argument '--admin-token' found"), "{line}");
+    assert!(!line.contains("0123456789abcdef"), "{line}");
+}
+
+#[test]
+fn whoever_can_reach_the_admin_listener_shows_a_token_or_is_on_this_machine() {
+    let token = [("ELBOW_ADMIN_TOKEN", "0123456789abcdef")];
+    for local in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1", "unix:/a"] {
+        let config = config(&["--admin-listen", local], &[]);
+        assert_eq!(config.admin_token, None, "{local}");
+        assert_eq!(config.settings.limits.admin_connections_max, CONNECTIONS_ADMIN);
     }
+    for far in ["0.0.0.0:1", "[::]:1", ":1", "*:1", "10.0.0.1:1", "[2001:db8::1]:1"] {
+        let (exit_code, line) = failure(&["--admin-listen", far], &[]);
+        assert_eq!(exit_code, 78, "{far}");
+        assert!(line.contains(" needs a token: allowed is a loopback address or"), "{line}");
+        config(&["--admin-listen", far], &token);
+        config(&["--admin-listen", far, "--admin-token-file", "/no/such"], &[]);
+        let machine = Machine { admin_credential: true, ..MACHINE };
+        config_on(&machine, &["--admin-listen", far], &[("CREDENTIALS_DIRECTORY", "/c")]);
+    }
+}
+
+#[test]
+fn a_token_comes_from_the_file_before_the_variable_before_the_credential_and_is_not_shown() {
+    let env = [("ELBOW_ADMIN_TOKEN", "0123456789abcdef"), ("CREDENTIALS_DIRECTORY", "/c")];
+    let machine = Machine { admin_credential: true, ..MACHINE };
+    let args = ["--admin-listen", "localhost:1", "--admin-token-file", "/t"];
+    let found = |args: &[&str], env| config_on(&machine, args, env);
+    let config = found(&args, &env);
+    assert_eq!(config.admin_token, Some(TokenSource::File("/t".into())));
+    let config = found(&args[..2], &env);
+    assert_eq!(config.admin_token, Some(TokenSource::Variable("0123456789abcdef".to_owned())));
+    let report = config.report(&machine);
+    let line = "\nadmin requests: from who shows the token ((set), ELBOW_ADMIN_TOKEN)\n";
+    assert!(report.contains(line), "{report}");
+    assert!(!format!("{report}{config:?}").contains("0123456789abcdef"));
+    let config = found(&args[..2], &env[1..]);
+    assert_eq!(config.admin_token, Some(TokenSource::Credential("/c/admin-token".into())));
+    // Without the listener nobody asks for a token.
+    let config = found(&args[2..], &env);
+    assert_eq!((config.admin_token.as_ref(), config.settings.admin_token.as_ref()), (None, None));
+    let unused = "--admin-token-file /t is not used: there is no --admin-listen";
+    assert_eq!(config.warnings(&machine), [unused]);
+}
+
+#[test]
+fn the_admin_listener_has_places_and_descriptors_of_its_own() {
+    let machine = Machine { descriptors_hard: 1112, ..MACHINE };
+    let ceiling = |args: &[&str]| {
+        let limits = config_on(&machine, args, &[]).settings.limits;
+        (limits.connections_max, limits.descriptors(), limits.ceiling().tables_bytes)
+    };
+    let (without, with) = (ceiling(&[]), ceiling(&["--admin-listen", "localhost:1"]));
+    assert_eq!((without.0, without.1), (1000, 1112));
+    assert_eq!((with.0, with.1), (1000 - CONNECTIONS_ADMIN, 1112));
+    assert!(failure(&["--admin-listen", "localhost:1", "--listen", "localhost:1"], &[]).1.contains(
+        "--admin-listen 127.0.0.1:1 is in the way of --listen 127.0.0.1:1: allowed are different"
+    ));
 }
 
 proptest! {
@@ -653,7 +807,8 @@ proptest! {
                 let lines = config.report(&MACHINE).lines().count();
                 let warnings = config.warnings(&MACHINE).len();
                 let of_history = usize::from(config.settings.limits.history.is_some());
-                prop_assert_eq!(lines, OPTIONS.len() + 9 + of_history + warnings);
+                let of_admin = usize::from(config.admin_listen.is_some());
+                prop_assert_eq!(lines, OPTIONS.len() + 9 + of_history + of_admin + warnings);
             }
             Err(failure) => {
                 prop_assert!(!failure.line.chars().any(char::is_control), "{}", failure.line);
@@ -666,8 +821,12 @@ proptest! {
 
 #[test]
 fn the_report_ends_with_ceiling_capacity_and_warnings() {
-    let machine =
-        Machine { descriptors_hard: 1112, memory_bytes: Some(256 << 20), activated_sockets: true };
+    let machine = Machine {
+        descriptors_hard: 1112,
+        memory_bytes: Some(256 << 20),
+        activated_sockets: true,
+        admin_credential: false,
+    };
     let args = ["--proxy-protocol", "optional", "--proxy-trust", "::/0", "--listen", "[::]:1"];
     let report = config_on(&machine, &args, &[]).report(&machine);
     let (values, rest) = report.split_once("\n\n").expect("a blank line");
@@ -684,8 +843,8 @@ memory ceiling, user space: 72.3 MiB (75909816 bytes): --memory, 402.6 KiB for t
 memory ceiling, kernel share per connection: 332 KiB (339968 bytes)
 memory ceiling, kernel share in all: 350.1 MiB (367165440 bytes)
 memory ceiling, total: 422.5 MiB (443075256 bytes)
-capacity: 1000 sessions, 64 connections more for pages, probes and refusals, and 16 for \
-         --health-listen; 32 channels; memory for 56 feeds
+capacity: 1000 sessions, 64 connections more for pages, probes and refusals, 16 for \
+         --health-listen and 0 for --admin-listen; 32 channels; memory for 56 feeds
 warning: the memory ceiling, 422.5 MiB, is more than the machine or its control group has, 256 \
          MiB: lower --max-connections, --memory, --send-buffer or --receive-buffer
 warning: --proxy-protocol optional is less safe than required: who reaches the port past the \
@@ -752,6 +911,49 @@ fn history_is_off_unless_it_is_asked_for_and_recovery_needs_it() {
     // A log beside the rings of `default`, and a larger index for each.
     let (exit_code, line) = failure(&["--history", "1", "--memory", "7679KiB"], &[]);
     assert!(exit_code == 78 && line.contains("allowed is 7680KiB or more"), "{line}");
+}
+
+#[test]
+fn limits_for_public_places_are_off_unless_they_are_asked_for() {
+    let limits = |args: &[&str]| {
+        let config = config(args, &[]);
+        let limits = config.settings.limits;
+        (limits.message_rate, limits.lifetime, config.accept_rate)
+    };
+    let off = ["--message-rate", "off", "--max-lifetime", "OFF", "--accept-rate", "off"];
+    assert_eq!([limits(&[]), limits(&off)], [(None, None, None); 2]);
+    let all = ["--message-rate", "5", "--max-lifetime", "10080m", "--accept-rate", "1000"];
+    let week = Duration::from_secs(7 * 86_400);
+    let asked = (Some(Rate::new(5, 5)), Some(week), Some(Rate::new(1000, 1000)));
+    assert_eq!(limits(&all), asked);
+    assert_eq!(limits(&["--message-rate", "1:20"]).0, Some(Rate::new(1, 20)));
+    for text in ["0:5", "5:0", "1001", "5:1001", "-1", "5/s", "many"] {
+        assert_eq!(failure(&["--message-rate", text], &[]).0, 2, "{text}");
+    }
+    for text in ["10081m", "60", "-1s", "0s", "never"] {
+        assert_eq!(failure(&["--max-lifetime", text], &[]).0, 2, "{text}");
+    }
+}
+
+#[test]
+fn an_accept_rate_behind_a_balancer_needs_a_listener_for_its_probes() {
+    for lb in ["clb", "nlb", "alb"] {
+        assert_eq!(
+            failure(&["--accept-rate", "50"], &[("ELBOW_LB", lb)]),
+            (
+                78,
+                format!(
+                    "--accept-rate 50 (flag) contradicts --lb {lb} (env): allowed is \
+                     --health-listen with an address, so that health probes do not wait in the \
+                     backlog"
+                )
+            )
+        );
+        let apart = ["--accept-rate", "50", "--lb", lb, "--health-listen", ":3001"];
+        assert_eq!(config(&apart, &[]).accept_rate, Some(Rate::new(50, 50)));
+    }
+    config(&["--accept-rate", "50"], &[]);
+    config(&["--accept-rate", "off", "--lb", "nlb"], &[]);
 }
 
 #[test]

@@ -29,6 +29,8 @@ use std::cell::{Cell, RefMut};
 
 use elbow::id::ConnId;
 use elbow::limits::CONNECTION_BYTES;
+use elbow::metrics::prometheus::{self, Format};
+use elbow::metrics::{Surroundings, status};
 use elbow::server::Listener;
 use elbow::site::Site;
 use elbow::time::Duration;
@@ -186,7 +188,7 @@ fn masked(first: u8, payload: &[u8], into: &mut [u8; 131]) -> usize {
 }
 
 /// Plays a scene twice to warm up and once more; how often it allocated then.
-fn allocations(crowd: &mut Crowd, scene: impl Fn(&mut Crowd)) -> u64 {
+fn allocations(crowd: &mut Crowd, mut scene: impl FnMut(&mut Crowd)) -> u64 {
     scene(crowd);
     scene(crowd);
     let before = ALLOCATIONS.get();
@@ -279,6 +281,27 @@ fn pings_allocate_nothing() {
         }
     });
     assert_eq!(allocated, 0);
+}
+
+#[test]
+fn being_watched_allocates_nothing() {
+    let mut crowd = Crowd::new(MEMBERS);
+    let mut out = Vec::new();
+    let allocated = allocations(&mut crowd, |crowd| {
+        out.clear();
+        let now = crowd.world.now;
+        let snapshot = loop {
+            if let Some(snapshot) = crowd.world.server.survey(now) {
+                break snapshot;
+            }
+        };
+        assert_eq!(snapshot.size(), MEMBERS as u64);
+        prometheus::render(snapshot, Format::Prometheus, &mut out);
+        prometheus::render(snapshot, Format::OpenMetrics, &mut out);
+        status::render(snapshot, &Surroundings::default(), &mut out);
+    });
+    // What is said of a crowd from one address: four texts, in a list that is made twice.
+    assert!(allocated <= 16, "{allocated}");
 }
 
 #[test]

@@ -208,6 +208,25 @@ mutant "admission: the default channel has nothing set aside" \
 mutant "admission: handshakes keep others out" \
   's/while self.sessions.unentered() > self.settings.limits.unentered_max()/while self.sessions.unentered() > usize::MAX - 1/'
 
+# A backend that asks again says it again.
+mutant "backend: repeats are said twice" \
+  's/(now < entry.at.plus(REPEAT_LIMIT)).then_some(entry.said)/(now < entry.at).then_some(entry.said)/'
+# What a backend is told is where the message before its own stands.
+mutant "backend: a wrong position" \
+  's/^                Ok(position) => Outcome::Published { position },/                Ok(position) => Outcome::Published { position: position.map(|it| Position { seq: it.seq - 1, ..it }) },/'
+# A channel that keeps something is not made for a backend.
+mutant "backend: no channel for what is kept" \
+  's/if found.is_some() || self.history.is_none() {/if found.is_some() || self.feed_bytes > 0 {/'
+# A disconnect passes over those whose place is the first.
+mutant "disconnect: somebody is passed over" \
+  's/^            let place = running.looked;/            let place = running.looked.max(1);/'
+# A disconnect is answered when all were told, not when they are closed.
+mutant "disconnect: answered too early" \
+  's/!any_left || until <= now.mono/any_left || until <= now.mono || true/'
+# Backends take the places of everybody.
+mutant "places: backends have none of their own" \
+  's/Listener::Admin => limits.admin_connections_max,/Listener::Admin => 1,/'
+
 # Who comes back does not get the first message that it missed.
 mutant "history: off by one at the seam" \
   's/if self.message_of(Seq(middle)) > message {/if self.message_of(Seq(middle)) > message + 1 {/'
@@ -254,6 +273,107 @@ mutant "history: a share without end" \
 mutant "history: proxies have a share" \
   's/if bytes == 0 || holder.is_proxy || self/if bytes == 0 || self/'
 
+# A token that has expired lets in, for a second.
+mutant "tokens: an expired one is taken" \
+  's/if self.expires_s <= now_s {/if self.expires_s < now_s {/'
+# Whoever shows a token may enter any channel.
+mutant "tokens: another channel" \
+  '/fn admit_by/,/^    }/s/if !claims.rights.may_join(channel) {/if false {/'
+# Whatever stands in the place of the signature is good.
+mutant "tokens: any signature" \
+  's/if key.checker.has_made(token.signature, token.signed) {/if true || key.checker.has_made(token.signature, token.signed) {/'
+# Who may only listen is heard.
+mutant "tokens: everybody may speak" \
+  's/if !self.may_speak(speaker, channel) {/if false {/'
+# Nobody has to leave.
+mutant "tokens: a visa without end" \
+  's/until: u32::try_from(ticks).unwrap_or(u32::MAX),/until: u32::MAX,/'
+# A session stays for longer than its token holds.
+mutant "tokens: sessions stay" \
+  's/let stay = self.stays_until.min(self.visa.until());/let stay = self.stays_until;/'
+# Without a token everybody is let in.
+mutant "tokens: none is needed" \
+  's/Anonymous::None => return Err(Fault::Missing),/Anonymous::None => false,/'
+# Requests that wait for a check are not looked at again.
+mutant "tokens: who waits is forgotten" \
+  's/let Some(id) = self.connections.next_to_check() else { break };/let Some(id) = self.connections.next_to_check().filter(|_| false) else { break };/'
+
+# A stream begins one further than its client is told.
+mutant "stream: an id off by one at the seam" \
+  's/    let position = start.position.text();/    let position = crate::position::Position { seq: start.position.seq + 1, ..start.position }.text();/'
+# Who comes back to a stream is not told that something is lost.
+mutant "stream: no reset" \
+  's/=> sse::reset(position.as_str(), out),/=> sse::opening(position.as_str(), out),/'
+# What stands in the URL wins over what a browser says when it comes back.
+mutant "stream: Last-Event-ID ignored" \
+  's/since: last_event_id.or(resume.since)/since: resume.since.or(last_event_id)/'
+# Who is put off is not told when to come back.
+mutant "stream: put off for ever" \
+  's/sse::retry_and_end(retry_ms, &mut chunks);/sse::end(\&mut chunks);/'
+# Nothing is seen on a stream in which nobody speaks.
+mutant "stream: one comment" \
+  's/\*comment_at = cx.now.mono.plus(cx.settings.limits.ping_interval);/*comment_at = Instant::NEVER;/'
+# Who was overtaken is told goodbye, as if nothing was lost.
+mutant "stream: overtaken in order" \
+  's/if conn.out.is_inside_record() || conn.is_stream() {/if conn.out.is_inside_record() {/'
+# A drain ends streams without saying when to come back.
+mutant "stream: ended without a word" \
+  's/if self.connections.conn(slot).is_stream() {/if false {/'
+
+# Greetings do not end in an offset.
+mutant "recovery: a greeting without an offset" \
+  's/let form = |dialect| Form { dialect, namespace, position, with_offset };/let form = |dialect| Form { dialect, namespace, position, with_offset: with_offset \&\& !message.is_greeting() };/'
+# A greeting ends in the offset of the message that comes next.
+mutant "recovery: a greeting with an offset ahead" \
+  's/let position = Position { seq: number, ..self.position };/let position = Position { seq: number + u64::from(message.is_greeting()), ..self.position };/'
+# What a new ring is filled with has no offsets.
+mutant "recovery: no offsets in what is filled in" \
+  's/let form = Form { dialect, namespace, position: position.as_str(), with_offset };/let form = Form { dialect, namespace, position: position.as_str(), with_offset: false };/'
+# A newcomer is not told where it begins.
+mutant "recovery: no position behind CONNECT" \
+  's/let begin = pid.filter(|_| !is_recovered)/let begin = pid.filter(|_| false \&\& !is_recovered)/'
+# A newcomer is told a place one further than where it begins.
+mutant "recovery: a position off by one" \
+  's/        Some(Position { seq, ..self.hub.channel(channel).position() })/        Some(Position { seq: seq + 1, ..self.hub.channel(channel).position() })/'
+# Who goes on is greeted like a newcomer, and begins behind that.
+mutant "recovery: who never left is greeted" \
+  's/ \&\& start.recovery != Some(Recovery::Whole) {/ {/'
+# Who has left a namespace goes on there, with what was on its way.
+mutant "recovery: who has left goes on" \
+  's/Version::V4 => self.settings.recovers() \&\& !entry.has_left,/Version::V4 => self.settings.recovers(),/'
+# Who is told nothing of what it missed is said to go on.
+mutant "recovery: what is gone counts as recovered" \
+  's/Ok(Some(Recovery::Gone | Recovery::Unknown) | None) => {}/Ok(_) => recovered = returning.map(|it| it.pid),/'
+# An address that had its share is said to be sent all the same.
+mutant "recovery: beyond its share nothing is gone" \
+  's/start.recovery = wish.since.map(|_| Recovery::Gone);/start.recovery = wish.since.map(|_| Recovery::Whole);/'
+# Another id than the one that was named is told to who goes on.
+mutant "recovery: another id" \
+  's/self.confirm(now, session, namespace, \&pid, true);/self.confirm(now, session, namespace, \&Sid::new([0; SID_RANDOM_BYTES]), pid.as_str().len() > 0);/'
+# Nobody is held back, whatever --message-rate says.
+mutant "limits: nobody is held back" \
+  's/Some(paid) if rate.left(now.mono, paid) == 0 =>/Some(paid) if false \&\& rate.left(now.mono, paid) == 0 =>/'
+# What a WebSocket says does not count.
+mutant "limits: frames do not count" \
+  's/^                self.charge(now, id.slot);/                let _ = now;/'
+# What a POST brings does not count.
+mutant "limits: packets of a POST do not count" \
+  's/^            self.charge(now, id.slot);/            let _ = now;/'
+# Somebody may say twice as much as the operator allows.
+mutant "limits: twice the rate" \
+  's/(1000 \* PARTS_PER_MS as u32).div_ceil/(500 * PARTS_PER_MS as u32).div_ceil/'
+# Who is held back is not read again when it may go on.
+mutant "limits: held back and forgotten" \
+  's/due.min(self.held_until(slot)).min(self.stays_until(slot))/due.min(self.stays_until(slot))/'
+# Plain WebSockets are sent away too late.
+mutant "limits: a stay that is too long" \
+  's/let least_ms = ms - ms \/ 10;/let least_ms = ms + ms \/ 10;/'
+# Whoever stays is sent away too early.
+mutant "limits: a stay that is too short" \
+  's/let least_ms = ms - ms \/ 10;/let least_ms = ms \/ 2;/'
+# Sessions may stay for ever.
+mutant "limits: sessions stay for ever" \
+  's/if let Some(lifetime) = self.lifetime {/if let Some(lifetime) = self.lifetime.filter(|_| false) {/'
 # Who comes to a channel that is being opened is let in before it is known where that begins.
 mutant "elsewhere: let in early" \
   's/self.find(name).is_some_and(|id| !self.channel(id).is_opening())/self.find(name).is_some()/'

@@ -5,10 +5,14 @@
 
 #[path = "regression/admission.rs"]
 mod admission;
+#[path = "regression/backend.rs"]
+mod backend;
 #[path = "regression/base_path.rs"]
 mod base_path;
 #[path = "regression/clients.rs"]
 mod clients;
+#[path = "regression/disconnect.rs"]
+mod disconnect;
 #[path = "regression/elsewhere.rs"]
 mod elsewhere;
 #[path = "regression/history.rs"]
@@ -19,6 +23,8 @@ mod log;
 mod pages;
 #[path = "regression/places.rs"]
 mod places;
+#[path = "regression/public_places.rs"]
+mod public_places;
 #[path = "regression/recovery.rs"]
 mod recovery;
 #[path = "regression/requests.rs"]
@@ -31,6 +37,8 @@ mod shares;
 mod sizes;
 #[path = "regression/streams.rs"]
 mod streams;
+#[path = "regression/tokens.rs"]
+mod tokens;
 #[path = "regression/turns.rs"]
 mod turns;
 #[path = "regression/upgrades.rs"]

@@ -22,15 +22,17 @@
 //! climate attack           what one run is like, and who attacks in it
 //! socket                   the fake network
 //! client speech wish       the people, what they say, and where they want to begin
-//! person parting           those who speak Socket.IO, and how they go
+//! person parting returning those who speak Socket.IO, how they go, and how they come back
 //! flood swarm              what attackers say who do not speak Socket.IO, and who do
-//! decode packet            what clients understand
+//! decode packet stream     what clients understand
 //! world siege              what happens when; when attackers come
 //! oracle attend hearing    what must be true of what is said: to all, to sessions, to one session
 //! coming                   where whoever comes begins, and that coming back leaves no seam
 //! authority                whoever decides the order elsewhere
 //! past                     what is kept of what was said, and who must be sent it again
+//! pace                     limits for public places: how much is said, how long somebody stays
 //! turns                    whose word it was
+//! backend receipts         what backends ask of the admin listener, and what they are told
 //! rest pulse calm          what must hold after a turn, of who lives, when nobody begins anything
 //! due promise              by how much the server may be late: in time, in turns
 //! tally                    what many runs have come to
@@ -60,12 +62,20 @@ mod hearing;
 mod oracle;
 #[path = "sim/packet.rs"]
 mod packet;
+#[path = "sim/pass.rs"]
+mod pass;
 #[path = "sim/past.rs"]
 mod past;
 #[path = "sim/person.rs"]
 mod person;
+#[path = "sim/receipts.rs"]
+mod receipts;
+#[path = "sim/returning.rs"]
+mod returning;
 #[path = "sim/socket.rs"]
 mod socket;
+#[path = "sim/stream.rs"]
+mod stream;
 #[path = "sim/tally.rs"]
 mod tally;
 #[path = "sim/turns.rs"]

@@ -4,26 +4,35 @@
 //!
 //! The surprise: clap renders no help; `help.rs` does.
 
-use clap::{Arg, Command};
+use clap::{Arg, ArgAction, Command};
 
 use super::help::help;
 use super::options::OPTIONS;
+use super::token_order::TokenOrder;
 
-/// The option of `elbow health`; no variable speaks for it.
+/// The option of `elbow health`, `doctor` and `top`; no variable speaks for it.
 pub(super) const URL: &str = "url";
+/// The option of `elbow doctor` for an answer in JSON.
+pub(super) const JSON: &str = "json";
+/// The option of `elbow doctor` and `top` for a file with the token.
+pub(super) const TOKEN_FILE: &str = "admin-token-file";
 
 /// Everything that may be typed.
 pub(super) fn command() -> Command {
     let options = || OPTIONS.into_iter().map(|option| option.argument());
-    let url = Arg::new(URL).long(URL).value_name("URL");
+    let url = || Arg::new(URL).long(URL).value_name("URL");
+    let token = || Arg::new(TOKEN_FILE).long(TOKEN_FILE).value_name("PATH");
+    let json = Arg::new(JSON).long(JSON).action(ArgAction::SetTrue);
     let check = Command::new("check").args(options()).override_help(help());
-    let health = Command::new("health").arg(url).override_help(help());
+    let health = Command::new("health").arg(url()).override_help(help());
+    let doctor = Command::new("doctor").args([url(), token(), json]).override_help(help());
+    let top = Command::new("top").args([url(), token()]).override_help(help());
     Command::new("elbow")
         .version(env!("CARGO_PKG_VERSION"))
         .args(options())
         .args_conflicts_with_subcommands(true)
         .subcommand(check)
-        .subcommand(health)
+        .subcommands([health, doctor, top, TokenOrder::command()])
         .override_help(help())
 }
 

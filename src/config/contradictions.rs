@@ -16,17 +16,21 @@ use super::options::{Asked, TABLE};
 use super::value::size_text;
 use super::words::Lb;
 use crate::limits::{Limits, descriptors_for};
-use crate::settings::ProxyMode;
+use crate::settings::{Anonymous, ProxyMode};
 
-/// Holds all values against each other and against the machine.
+/// Holds all values against each other and against the machine. `has_token` tells whether somebody
+/// has set the token of the admin listener.
 ///
 /// # Errors
 /// The first contradiction that is found.
-pub(super) fn check(asked: &Asked, machine: &Machine) -> Result<(), Failure> {
+pub(super) fn check(asked: &Asked, machine: &Machine, has_token: bool) -> Result<(), Failure> {
     check_listeners(asked, machine)?;
+    check_admin(asked, has_token)?;
     check_balancer(asked)?;
+    check_accepting(asked)?;
     check_memory(asked)?;
     check_history(asked)?;
+    check_tokens(asked)?;
     check_descriptors(asked, machine)
 }
 
@@ -35,8 +39,10 @@ fn check_listeners(asked: &Asked, machine: &Machine) -> Result<(), Failure> {
     let public = if machine.activated_sockets { &[][..] } else { &asked.listen.value };
     let health = asked.health_listen.value.as_ref();
     let health = health.map(|address| (&TABLE.health_listen.option, address));
+    let admin = asked.admin_listen.value.as_ref();
+    let admin = admin.map(|address| (&TABLE.admin_listen.option, address));
     let public = public.iter().map(|address| (&TABLE.listen.option, address));
-    let all: Vec<(&Opt, &Listen)> = public.chain(health).collect();
+    let all: Vec<(&Opt, &Listen)> = public.chain(health).chain(admin).collect();
     for (index, (option, address)) in all.iter().enumerate() {
         let before = all[..index].iter().find(|(_, before)| address.is_in_the_way_of(before));
         if let Some((other, before)) = before {
@@ -49,6 +55,20 @@ fn check_listeners(asked: &Asked, machine: &Machine) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// Whoever reaches the admin listener may do everything there, so who that can be is decided by a
+/// token, or by the machine: on loopback, or by the permissions of a file.
+fn check_admin(asked: &Asked, has_token: bool) -> Result<(), Failure> {
+    match &asked.admin_listen.value {
+        Some(listen) if !listen.is_local() && !has_token => Err(Failure::contradiction(format!(
+            "{} needs a token: allowed is a loopback address or unix:PATH without one, or \
+             --admin-token-file, the variable ELBOW_ADMIN_TOKEN or systemd's credential \
+             admin-token",
+            asked.admin_listen.named()
+        ))),
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn check_balancer(asked: &Asked) -> Result<(), Failure> {
@@ -70,6 +90,20 @@ fn check_balancer(asked: &Asked) -> Result<(), Failure> {
         ))),
         Some(_) | None => Ok(()),
     }
+}
+
+/// A balancer whose probes wait in the backlog behind everybody takes the instance out.
+fn check_accepting(asked: &Asked) -> Result<(), Failure> {
+    let is_apart = asked.health_listen.value.is_some();
+    if asked.accept_rate.value.is_none() || asked.lb.value == Lb::None || is_apart {
+        return Ok(());
+    }
+    Err(Failure::contradiction(format!(
+        "{} contradicts {}: allowed is --health-listen with an address, so that health probes do \
+         not wait in the backlog",
+        asked.accept_rate.named(),
+        asked.lb.named()
+    )))
 }
 
 /// The feed must hold some messages, and the memory at least the channel `default`, which
@@ -108,8 +142,37 @@ fn check_history(asked: &Asked) -> Result<(), Failure> {
     )))
 }
 
+/// A server that lets nobody in, keys that let in too many, and rules about tokens where none are
+/// checked.
+fn check_tokens(asked: &Asked) -> Result<(), Failure> {
+    let Some(key_files) = &asked.token_key.value else {
+        let audience = asked.token_audience.value.as_ref().map(|_| asked.token_audience.named());
+        let issuer = asked.token_issuer.value.as_ref().map(|_| asked.token_issuer.named());
+        let nobody = asked.anonymous.value == Anonymous::None;
+        let nobody = nobody.then(|| asked.anonymous.named());
+        return match audience.or(issuer).or(nobody) {
+            Some(named) => Err(Failure::contradiction(format!(
+                "{named} contradicts {}: allowed is --token-key with a key",
+                asked.token_key.named()
+            ))),
+            None => Ok(()),
+        };
+    };
+    let public = key_files.iter().find(|key_file| key_file.kind.is_public());
+    match (public, &asked.token_audience.value) {
+        (Some(key_file), None) => Err(Failure::contradiction(format!(
+            "--token-key {key_file} ({}) contradicts --token-audience none ({}): allowed is an \
+             audience, or each token that is made for others would be taken, too",
+            asked.token_key.source.name(),
+            asked.token_audience.source.name()
+        ))),
+        (Some(_) | None, _) => Ok(()),
+    }
+}
+
 fn check_descriptors(asked: &Asked, machine: &Machine) -> Result<(), Failure> {
     let (connections, hard) = (asked.max_connections.value, machine.descriptors_hard);
+    let descriptors_for = |connections| descriptors_for(connections, asked.admin_connections());
     if hard < descriptors_for(1) {
         return Err(Failure::contradiction(format!(
             "the hard limit on descriptors (RLIMIT_NOFILE) is {hard}: allowed is {} or more, \

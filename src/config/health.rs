@@ -39,18 +39,24 @@ impl HealthUrl {
     /// # Errors
     /// What is allowed, if `text` is no such URL.
     pub fn parse(text: &str) -> Result<HealthUrl, String> {
+        HealthUrl::parse_for(text, PATH)
+    }
+
+    /// Reads a URL as [`HealthUrl::parse`] does, with another path for one that has none.
+    pub(super) fn parse_for(text: &str, path: &str) -> Result<HealthUrl, String> {
         let allowed = || {
             "allowed is http://HOST:PORT/PATH, where HOST is an IP address or localhost, or \
              unix:SOCKET"
                 .to_owned()
         };
         if let Some(address) = listen::unix(text) {
-            return Ok(HealthUrl { address, path: PATH.to_owned(), limit: HEALTH_LIMIT });
+            return Ok(HealthUrl { address, path: path.to_owned(), limit: HEALTH_LIMIT });
         }
+        let default_path = path;
         let rest = text.strip_prefix("http://").ok_or_else(allowed)?;
         let (host, path) = match rest.find('/') {
             Some(at) => rest.split_at(at),
-            None => (rest, PATH),
+            None => (rest, default_path),
         };
         // A blank or a line's end in the path would let one request become two.
         let visible = path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
@@ -93,7 +99,7 @@ impl HealthUrl {
         Ok(HealthUrl::new(address, PATH.to_owned()))
     }
 
-    fn new(address: SocketAddr, path: String) -> HealthUrl {
+    pub(super) fn new(address: SocketAddr, path: String) -> HealthUrl {
         let ip = match address.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
             IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),

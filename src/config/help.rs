@@ -86,12 +86,18 @@ Usage:
   elbow check [OPTIONS]       print every effective value with its origin,
                               the memory ceiling and the capacity; exit 0, or 78
   elbow health [--url URL]    probe a running server; exit 0 or 1
+  elbow token --key hs256:FILE …
+                              print a token for tests and scripts
+  elbow doctor [--url URL] [--json]
+                              say what is wrong with a running server, and what
+                              mends it; exit 0, 1 with findings, 2 cannot ask
+  elbow top [--url URL]       show what goes on in a running server, each second
   elbow --help | --version
 
 Every option is also a variable. A flag wins over its variable, a variable over
 a preset (--lb), a preset over the default; an empty variable is as if unset.
 Lists are separated by commas. Sizes read 4096, 64KiB, 1MiB, 1GiB; durations
-250ms, 25s, 2m.
+250ms, 25s, 2m, 1h.
 ";
 
 const HELP_END: &str = "
@@ -101,6 +107,23 @@ Health:
           Without it ELBOW_HEALTH_LISTEN, then ELBOW_LISTEN, then port 3000 on
           the loopback address is asked for /healthz. It has 2 seconds.
 
+Token:
+  --key hs256:FILE [--subject TEXT] [--join NAME,…] [--say NAME,…]
+  [--expires DUR] [--audience TEXT] [--issuer TEXT]
+          A token that is signed with the secret in FILE, for an hour unless
+          told otherwise. Names are those of channels; a * at the end of one
+          stands for whatever follows. Without --say its bearer may speak
+          where it may join.
+
+Doctor and top:
+  --url URL
+          http://HOST:PORT or unix:SOCKET of --admin-listen. Without it
+          ELBOW_ADMIN_LISTEN is asked.
+  --admin-token-file PATH
+          The token, if the listener wants one. Without it
+          ELBOW_ADMIN_TOKEN_FILE, then ELBOW_ADMIN_TOKEN, then systemd's
+          credential admin-token.
+
 Examples:
   elbow
           The built-in chat page on http://localhost:3000.
@@ -108,11 +131,14 @@ Examples:
           Behind a Network Load Balancer with proxy protocol v2.
   elbow --lb alb --proxy-trust 10.20.0.0/16
           Behind an Application Load Balancer of the subnet 10.20.0.0/16.
+  elbow --token-key hs256:/run/secrets/token
+          Only who shows a token that is signed with the secret comes in.
   ELBOW_LB=clb elbow check --max-connections 10000
           What would hold behind a Classic Load Balancer, without running it.
 
-Exit codes: 0; 1 a probe failed; 2 a value that cannot be read; 78 values that
-contradict each other or the machine.
+Exit codes: 0; 1 a probe failed, or there are findings; 2 a value that cannot be
+read, or a server that cannot be asked; 78 values that contradict each other or
+the machine.
 ";
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! Where sockets are: what `--listen` and `--health-listen` take, and what `elbow health` asks.
+//! Where sockets are: what `--listen`, `--health-listen` and `--admin-listen` take, and what `elbow
+//! health` asks.
 //!
 //! An address is an IP address with its port, or the path of a Unix socket. Opening the sockets is
 //! the shell's business; here is only which of them can stand beside each other.
@@ -57,6 +58,15 @@ impl Listen {
             (Listen::At(Endpoint::Ip(one)), Listen::At(Endpoint::Ip(another))) => {
                 overlap(*one, *another)
             }
+        }
+    }
+
+    /// Whether only this machine can connect: a loopback address, or a Unix socket.
+    pub(super) fn is_local(&self) -> bool {
+        match self {
+            Listen::At(Endpoint::Ip(address)) => address.ip().to_canonical().is_loopback(),
+            Listen::At(Endpoint::Unix(_)) => true,
+            Listen::Any(_) => false,
         }
     }
 

@@ -13,4 +13,6 @@ pub struct Machine {
     pub memory_bytes: Option<u64>,
     /// Listening sockets were handed over by systemd (`LISTEN_FDS`).
     pub activated_sockets: bool,
+    /// The folder of systemd's credentials has an `admin-token`.
+    pub admin_credential: bool,
 }

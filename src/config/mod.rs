@@ -12,11 +12,14 @@
 //! settled              from the texts of all options to the whole
 //! contradictions       what cannot hold together
 //! derived              defaults that depend on others
-//! help, health         the table for readers; whom `elbow health` asks
+//! help                 the table for readers
+//! health, asked        whom `elbow health` asks; whom `elbow doctor` and `elbow top` do
+//! token_order          what `elbow token` is to make
 //! options              the table: one row for each option
 //! row                  what a row makes: a value, and who it comes from
 //! value, words         the kinds of values
 //! listen               where sockets are, which is a kind of value too
+//! token                where the admin token comes from
 //! kind                 what every kind is
 //! option               what readers know of an option
 //! failure, machine     what an operator is told; what the machine offers
@@ -33,6 +36,7 @@ use std::ffi::OsString;
 
 use clap::error::ErrorKind;
 
+mod asked;
 mod command_line;
 mod contradictions;
 mod derived;
@@ -47,9 +51,12 @@ mod options;
 mod report;
 mod row;
 mod settled;
+mod token;
+mod token_order;
 mod value;
 mod words;
 
+pub use asked::Asked;
 pub use failure::Failure;
 pub use health::{HEALTH_LIMIT, HealthUrl};
 pub use help::{flags_table, help};
@@ -59,6 +66,9 @@ pub use option::Opt;
 pub use options::OPTIONS;
 pub use row::{Shown, ValueSource};
 pub use settled::Config;
+pub use token::{CREDENTIALS_VARIABLE, TOKEN_CREDENTIAL, TOKEN_VARIABLE, TokenSource};
+pub use token_order::TokenOrder;
+pub use value::KeyFile;
 pub use words::{IoUring, Lb};
 
 /// Which command was given, ready to be carried out.
@@ -70,6 +80,17 @@ pub enum Command {
     Check(Box<Config>),
     /// Probe a running server.
     Health(HealthUrl),
+    /// Print a token.
+    Token(Box<TokenOrder>),
+    /// Ask a running server what is wrong with it.
+    Doctor {
+        /// Whom to ask.
+        asked: Asked,
+        /// Whether to answer in JSON.
+        json: bool,
+    },
+    /// Show what goes on in a running server, again and again.
+    Top(Asked),
     /// Print this to standard output and exit with 0: help, or the version.
     Print(String),
 }
@@ -95,6 +116,12 @@ pub fn parse(
                 .map_err(|allowed| Failure::bad_value("--url", text, &allowed)),
             None => HealthUrl::derive(env).map(Command::Health),
         },
+        Some(("token", matches)) => Ok(Command::Token(Box::new(TokenOrder::read(matches)?))),
+        Some(("doctor", matches)) => Ok(Command::Doctor {
+            asked: Asked::read(matches, &env, machine)?,
+            json: matches.get_flag(command_line::JSON),
+        }),
+        Some(("top", matches)) => Asked::read(matches, &env, machine).map(Command::Top),
         Some((_check, matches)) => {
             Ok(Command::Check(Box::new(Config::read(matches, &env, machine)?)))
         }

@@ -22,6 +22,7 @@ impl Config {
     pub fn report(&self, machine: &Machine) -> String {
         let values = self.values.iter().map(Shown::to_string);
         let lines = values.chain([String::new(), self.client_line(), self.idle_line()]);
+        let lines = lines.chain(self.admin_line());
         let lines = lines.chain([self.message_line()]).chain(self.history_line());
         let lines = lines.chain(self.ceiling_lines());
         let lines = lines.chain([self.capacity_line()]);
@@ -60,10 +61,8 @@ impl Config {
             let addresses = shown_text(&shown.text);
             format!("--listen {addresses} is not used: LISTEN_FDS hands over sockets instead")
         });
-        [memory, optional, everyone, unused, self.unused_mode(machine), self.unused_age()]
-            .into_iter()
-            .flatten()
-            .collect()
+        let unused = [unused, self.unused_mode(machine), self.unused_age(), self.unused_token()];
+        [memory, optional, everyone].into_iter().chain(unused).flatten().collect()
     }
 
     /// Says that `--unix-mode` was given for nothing.
@@ -84,6 +83,30 @@ impl Config {
         let is_asked = matches!(age.source, ValueSource::Flag | ValueSource::Env);
         (is_asked && self.settings.limits.history.is_none())
             .then(|| format!("--history-age {} is not used: --history is off", age.text))
+    }
+
+    /// Says that `--admin-token-file` was given for nothing.
+    fn unused_token(&self) -> Option<String> {
+        let option = &TABLE.admin_token_file.option;
+        let file = self.values.iter().find(|shown| shown.option == option)?;
+        let is_asked = matches!(file.source, ValueSource::Flag | ValueSource::Env);
+        (is_asked && self.admin_listen.is_none()).then(|| {
+            let path = shown_text(&file.text);
+            format!("--admin-token-file {path} is not used: there is no --admin-listen")
+        })
+    }
+
+    /// Who may speak to the admin listener; `None` where there is none.
+    fn admin_line(&self) -> Option<String> {
+        let listen = self.admin_listen.as_ref()?;
+        let who = match (&self.admin_token, listen) {
+            (Some(source), _) => format!("who shows the token ((set), {})", source.name()),
+            (None, Listen::At(Endpoint::Unix(_))) => "the owner of the socket's file".to_owned(),
+            (None, Listen::Any(_) | Listen::At(Endpoint::Ip(_))) => {
+                "every program on this machine, without a token".to_owned()
+            }
+        };
+        Some(format!("admin requests: from {who}"))
     }
 
     fn client_line(&self) -> String {
@@ -166,9 +189,10 @@ impl Config {
         let feed_bytes = Limits::feed_cost_bytes(limits.feed_bytes, limits.history);
         format!(
             "capacity: {} sessions, {CONNECTIONS_SPARE} connections more for pages, probes and \
-             refusals, and {CONNECTIONS_HEALTH} for --health-listen; {} channels; memory for {} \
-             feeds",
+             refusals, {CONNECTIONS_HEALTH} for --health-listen and {} for --admin-listen; {} \
+             channels; memory for {} feeds",
             limits.connections_max,
+            limits.admin_connections_max,
             limits.channels_max,
             limits.memory_bytes / feed_bytes
         )

@@ -17,11 +17,14 @@ use super::derived::derive;
 use super::failure::Failure;
 use super::listen::Listen;
 use super::machine::Machine;
-use super::options::{Asked, TABLE, Values, kept};
+use super::options::{Asked, TABLE, Values, admin_connections, kept};
 use super::row::{Shown, Sources};
+use super::token::TokenSource;
+use super::value::KeyFile;
 use super::words::{IoUring, Lb};
 use crate::limits::{KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
-use crate::settings::{Events, Greeting, Settings, Trust};
+use crate::rate::Rate;
+use crate::settings::{Events, Greeting, Parties, Settings, Trust};
 
 /// Everything that was decided, consistent with itself and with the machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -35,8 +38,17 @@ pub struct Config {
     pub unix_mode: u32,
     /// The listener for health probes only.
     pub health_listen: Option<Listen>,
+    /// The listener for backends and operators.
+    pub admin_listen: Option<Listen>,
+    /// Where the token of that listener comes from, if there is one. It is read when the server
+    /// starts.
+    pub admin_token: Option<TokenSource>,
+    /// How often a public connection is accepted; `None`: as often as one comes.
+    pub accept_rate: Option<Rate>,
     /// Files to serve instead of the built-in page; whether they can be read is not known yet.
     pub www: Option<PathBuf>,
+    /// Files with keys that tokens are checked with; whether they can be read is not known yet.
+    pub key_files: Vec<KeyFile>,
     /// Whether many sends are one system call.
     pub io_uring: IoUring,
     /// The least important level that is logged.
@@ -63,13 +75,16 @@ impl Config {
         sources.presets.extend(proxy_protocol);
         let mut asked = Asked::read(&sources)?;
         derive(&mut asked, machine);
-        contradictions::check(&asked, machine)?;
+        let token = TokenSource::beside_file(env, machine);
+        let has_token = asked.admin_token_file.value.is_some() || token.is_some();
+        contradictions::check(&asked, machine, has_token)?;
         let shown = asked.shown();
-        Ok(Config::new(asked.into_values(), shown))
+        Ok(Config::new(asked.into_values(), shown, token))
     }
 
-    /// Puts every value where it is used.
-    fn new(values: Values, shown: Vec<Shown>) -> Config {
+    /// Puts every value where it is used. `token` is where the token of the admin listener comes
+    /// from if no file was named.
+    fn new(values: Values, shown: Vec<Shown>, token: Option<TokenSource>) -> Config {
         let alb = values.lb == Lb::Alb;
         let buffer = |bytes| u32::try_from(bytes).expect("BUFFER_BOUNDS ends below 2^32");
         let origins = values.allow_origin.unwrap_or_default();
@@ -79,6 +94,7 @@ impl Config {
             connections_per_ip_max: values
                 .max_connections_per_ip
                 .map(|limit| limit.unwrap_or(values.max_connections)),
+            admin_connections_max: admin_connections(values.admin_listen.as_ref()),
             channels_max: values.max_channels,
             message_bytes_max: values.max_message,
             feed_bytes: values.feed,
@@ -89,18 +105,27 @@ impl Config {
             ping_timeout: values.ping_timeout,
             drain: values.drain,
             history: kept(values.history, values.history_age),
+            message_rate: values.message_rate,
+            lifetime: values.max_lifetime,
         };
         let settings = Settings {
             limits,
             proxy: values.proxy_protocol,
             trust: Trust(values.proxy_trust),
             forwarded_for: alb,
+            // A secret is read by whoever may read files, once all else holds.
+            admin_token: None,
             hosts: values.host.unwrap_or_default(),
             base_path: values.base_path,
             origins: origins.into_iter().map(|(_, origin)| origin).collect(),
             events: relayed(values.events),
             greeting: values.greeting.as_deref().map(Greeting::named),
             recovery: values.recovery,
+            parties: Parties {
+                audience: values.token_audience.map(String::into_boxed_str),
+                issuer: values.token_issuer.map(String::into_boxed_str),
+            },
+            anonymous: values.anonymous,
             keep_alive: if alb { KEEP_ALIVE_ALB_LIMIT } else { KEEP_ALIVE_LIMIT },
             report_messages: values.log_level >= LevelFilter::Debug,
         };
@@ -109,7 +134,15 @@ impl Config {
             listen: values.listen,
             unix_mode: values.unix_mode,
             health_listen: values.health_listen,
+            admin_token: values
+                .admin_token_file
+                .map(TokenSource::File)
+                .or(token)
+                .filter(|_| values.admin_listen.is_some()),
+            admin_listen: values.admin_listen,
+            accept_rate: values.accept_rate,
             www: values.www,
+            key_files: values.token_key.unwrap_or_default(),
             io_uring: values.io_uring,
             log_level: values.log_level,
             lb: values.lb,

@@ -7,11 +7,13 @@ pub enum Listener {
     Public,
     /// `--health-listen`: probes only, with a PROXY header of either version or none.
     Health,
+    /// `--admin-listen`: what backends and operators ask for, without a PROXY header.
+    Admin,
 }
 
 impl Listener {
     /// All kinds of listeners, in the order of their numbers.
-    pub const ALL: [Listener; 2] = [Listener::Public, Listener::Health];
+    pub const ALL: [Listener; 3] = [Listener::Public, Listener::Health, Listener::Admin];
 }
 
 /// Whether a peer is believed when it says who the client is, and whether it has said so.

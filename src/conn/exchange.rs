@@ -1,5 +1,5 @@
-//! The phase of a request whose answer is decided by others: it is held, its body is collected, or
-//! its body is whole and taken in bit by bit.
+//! The phase of a request whose answer is decided by others: it is held, its body is collected, its
+//! body is whole and taken in bit by bit, or it waits for what the server itself is about to know.
 //!
 //! The answer comes *later*, so what the request said about it is remembered: whether the
 //! connection goes on, which origin may read the answer, who asks. What a body is for is a value
@@ -29,26 +29,59 @@ pub struct Remembered {
     /// How many bytes of what is noted are the origin of the page that sent the request. 0 if no
     /// page of another origin may read the answer.
     pub origin_bytes: u16,
-    /// The buffer with what is noted of the request's fields: the origin, and behind it the
-    /// `User-Agent`. The connection gives it back. `None` if neither is there, or there was no
-    /// memory.
+    /// How many bytes behind those are the `User-Agent`.
+    pub agent_bytes: u16,
+    /// How many bytes behind those are the path, for the log; 0 for the path of all sessions.
+    pub path_bytes: u16,
+    /// Whether the request had a query.
+    pub has_query: bool,
+    /// The buffer with what is noted of the request: its origin, its `User-Agent`, its path, and
+    /// whatever words its purpose needs. The connection gives it back. `None` if there is nothing
+    /// of that, or there was no memory.
     pub noted: Option<BufferId>,
+}
+
+/// What a request to publish says beside its body. Its words are noted: the channel's name, behind
+/// it the event's, if there is one, and behind that the key by which repeats are known, if there is
+/// one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Draft {
+    /// How many bytes of the words are the name of the channel.
+    pub channel_bytes: u8,
+    /// How many bytes behind those are the name of an event, of which the body has the arguments;
+    /// 0 if the body is a message by itself.
+    pub event_bytes: u16,
+    /// Whether the body is bytes; otherwise it is text.
+    pub is_binary: bool,
 }
 
 impl Remembered {
     /// The origin of the page of another origin that may read the answer; empty if none may.
     pub fn origin<'p>(&self, pool: &'p Pool) -> &'p [u8] {
-        self.noted(pool).0
+        self.noted(pool)[0]
     }
 
     /// The `User-Agent`, as much of it as was noted.
     pub fn agent<'p>(&self, pool: &'p Pool) -> &'p [u8] {
-        self.noted(pool).1
+        self.noted(pool)[1]
     }
 
-    fn noted<'p>(&self, pool: &'p Pool) -> (&'p [u8], &'p [u8]) {
+    /// The path, as much of it as was noted; empty for the path of all sessions.
+    pub fn path<'p>(&self, pool: &'p Pool) -> &'p [u8] {
+        self.noted(pool)[2]
+    }
+
+    /// The words that the request's purpose needs.
+    pub fn words<'p>(&self, pool: &'p Pool) -> &'p [u8] {
+        self.noted(pool)[3]
+    }
+
+    fn noted<'p>(&self, pool: &'p Pool) -> [&'p [u8]; 4] {
         let noted = self.noted.map_or(&[][..], |noted| pool.bytes(noted));
-        noted.split_at(usize::from(self.origin_bytes))
+        let (origin, rest) = noted.split_at(usize::from(self.origin_bytes));
+        let (agent, rest) = rest.split_at(usize::from(self.agent_bytes));
+        let (path, words) = rest.split_at(usize::from(self.path_bytes));
+        [origin, agent, path, words]
     }
 
     /// What comes after the answer, as far as the request decides that.
@@ -67,12 +100,15 @@ pub enum Purpose {
         /// Whether the body has the binary form of Engine.IO 3: `application/octet-stream`.
         is_binary: bool,
     },
+    /// The body is what a backend says.
+    Message(Draft),
 }
 
 impl Purpose {
-    fn session(self) -> SessionId {
+    fn session(self) -> Option<SessionId> {
         match self {
-            Purpose::Packets { session, .. } => session,
+            Purpose::Packets { session, .. } => Some(session),
+            Purpose::Message(_) => None,
         }
     }
 }
@@ -100,6 +136,9 @@ pub(super) struct Exchange {
 enum Stage {
     /// The request is held until its session has something to answer it with.
     Held(SessionId),
+    /// The request waits until the server itself has its answer, which that knows by a `ticket`. At
+    /// `by` it is told that there is none yet.
+    Awaiting { ticket: u64, by: Instant },
     /// The body is read.
     Collecting { purpose: Purpose, collector: Collector },
     /// The body is whole and is being taken in: `at` bytes were. `buffer` is `None` while somebody
@@ -110,7 +149,7 @@ enum Stage {
 impl Exchange {
     pub(super) fn receive<'b>(&mut self, cx: &mut Cx<'_>, bytes: &[u8]) -> (usize, Step<'b>) {
         match &mut self.stage {
-            Stage::Held(_) | Stage::Whole { .. } => (0, Step::Hold),
+            Stage::Held(_) | Stage::Awaiting { .. } | Stage::Whole { .. } => (0, Step::Hold),
             Stage::Collecting { collector, .. } => {
                 let (used, collected) = collector.receive(cx.pool, bytes);
                 (used, self.go_on(collected))
@@ -138,21 +177,24 @@ impl Exchange {
             // A peer that holds a poll and goes has ended the session with it.
             Stage::Held(_) | Stage::Collecting { .. } => Step::End(CloseReason::PeerGone),
             // The peer may have shut down only its writing side.
-            Stage::Whole { .. } => Step::Hold,
+            Stage::Awaiting { .. } | Stage::Whole { .. } => Step::Hold,
         }
     }
 
     pub(super) fn deadline(&self) -> Instant {
         match &self.stage {
             Stage::Collecting { collector, .. } => collector.deadline(),
+            Stage::Awaiting { by, .. } => *by,
             // Whoever decides the answer has a deadline of its own.
             Stage::Held(_) | Stage::Whole { .. } => Instant::NEVER,
         }
     }
 
-    pub(super) fn handle_timeout(&self) -> Step<'static> {
+    pub(super) fn handle_timeout(&self, now: Instant) -> Step<'static> {
         match &self.stage {
             Stage::Collecting { .. } => Step::Uncollected(CollectError::Late),
+            Stage::Awaiting { by, .. } if *by <= now => Step::Unanswered,
+            Stage::Awaiting { .. } => Step::Continue,
             Stage::Held(_) | Stage::Whole { .. } => Step::Continue,
         }
     }
@@ -160,7 +202,7 @@ impl Exchange {
     pub(super) fn speaks_later(&mut self, now: Instant) {
         match &mut self.stage {
             Stage::Collecting { collector, .. } => collector.put_off(now),
-            Stage::Held(_) | Stage::Whole { .. } => {}
+            Stage::Held(_) | Stage::Awaiting { .. } | Stage::Whole { .. } => {}
         }
     }
 
@@ -169,20 +211,21 @@ impl Exchange {
             // Reading serves only to notice the peer's end; a pipelined request waits.
             Stage::Held(_) => !has_input,
             Stage::Collecting { .. } => true,
-            Stage::Whole { .. } => false,
+            Stage::Awaiting { .. } | Stage::Whole { .. } => false,
         }
     }
 
     pub(super) fn wanted_bytes(&self) -> u64 {
         match &self.stage {
             Stage::Collecting { collector, .. } => collector.wanted_bytes(),
-            Stage::Held(_) | Stage::Whole { .. } => 0,
+            Stage::Held(_) | Stage::Awaiting { .. } | Stage::Whole { .. } => 0,
         }
     }
 
-    pub(super) fn session(&self) -> SessionId {
+    pub(super) fn session(&self) -> Option<SessionId> {
         match &self.stage {
-            Stage::Held(session) => *session,
+            Stage::Held(session) => Some(*session),
+            Stage::Awaiting { .. } => None,
             Stage::Collecting { purpose, .. } | Stage::Whole { purpose, .. } => purpose.session(),
         }
     }
@@ -190,14 +233,14 @@ impl Exchange {
     /// Whether a body is read, or taken in.
     pub(super) fn has_body(&self) -> bool {
         match &self.stage {
-            Stage::Held(_) => false,
+            Stage::Held(_) | Stage::Awaiting { .. } => false,
             Stage::Collecting { .. } | Stage::Whole { .. } => true,
         }
     }
 
     pub(super) fn buffers(&self) -> [Option<BufferId>; 2] {
         let body = match &self.stage {
-            Stage::Held(_) => None,
+            Stage::Held(_) | Stage::Awaiting { .. } => None,
             Stage::Collecting { collector, .. } => collector.buffer(),
             Stage::Whole { buffer, .. } => *buffer,
         };
@@ -209,6 +252,25 @@ impl Conn {
     /// Holds the request under way until `session` has something to answer it with.
     pub fn hold(&mut self, session: SessionId, request: Remembered) {
         self.enter(Phase::Exchange(Exchange { request, stage: Stage::Held(session) }));
+    }
+
+    /// Has the request under way wait for an answer that the server knows by `ticket`, until `by`
+    /// at the latest.
+    pub fn await_answer(&mut self, ticket: u64, by: Instant, request: Remembered) {
+        self.enter(Phase::Exchange(Exchange { request, stage: Stage::Awaiting { ticket, by } }));
+    }
+
+    /// Has the request under way wait for an answer that the server knows by `ticket`, and that is
+    /// sure to come.
+    pub fn await_end(&mut self, ticket: u64, request: Remembered) {
+        self.await_answer(ticket, Instant::NEVER, request);
+    }
+
+    /// Whether the request under way waits for the answer of this ticket.
+    pub fn awaits(&self, ticket: u64) -> bool {
+        let is_it =
+            |stage: &Stage| matches!(stage, Stage::Awaiting { ticket: own, .. } if *own == ticket);
+        self.exchange().is_some_and(|exchange| is_it(&exchange.stage))
     }
 
     /// Begins to read the body of the request under way, which has at most `--max-message` bytes.
@@ -253,6 +315,14 @@ impl Conn {
     /// What was remembered of the request under way, if others decide its answer.
     pub fn remembered(&self) -> Option<Remembered> {
         self.exchange().map(|exchange| exchange.request)
+    }
+
+    /// What the body of the request under way is for, if it is wanted.
+    pub fn purpose(&self) -> Option<Purpose> {
+        match &self.exchange()?.stage {
+            Stage::Collecting { purpose, .. } | Stage::Whole { purpose, .. } => Some(*purpose),
+            Stage::Held(_) | Stage::Awaiting { .. } => None,
+        }
     }
 
     /// Whether a request is held until its session has something to answer it with.

@@ -24,6 +24,8 @@ pub enum Requester {
     Probe,
     /// Whoever speaks to the health listener.
     Health,
+    /// Whoever speaks to the admin listener.
+    Admin,
 }
 
 /// What comes after a response.
@@ -46,6 +48,8 @@ pub(super) enum Http {
     Response(Response),
     /// The request whose head is what was not consumed is for a channel that is being opened.
     Awaiting(Awaiting),
+    /// The request stays unanswered until a token in it can be checked.
+    Queued(Queued),
     /// A request body that nothing here wants is discarded, until `by` at the latest.
     Discard { body: Body, by: Instant, requester: Requester },
 }
@@ -60,6 +64,10 @@ pub(super) struct Request {
     fresh: bool,
     /// Whether no request was answered on this connection before.
     first: bool,
+    /// Whether the request has waited for the check of its token, as it may until `by`.
+    was_queued: bool,
+    /// The first key with which the token of the request was not tried.
+    first_key: u8,
     /// Until when the request may wait for its channel; [`Instant::NEVER`] if it has not yet.
     await_by: Instant,
 }
@@ -71,6 +79,18 @@ pub(super) struct Awaiting {
     channel: ChannelId,
     by: Instant,
     requester: Requester,
+}
+
+/// The wait of a request for the check of its token. The head is kept with what else has come, and
+/// read again when its turn has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Queued {
+    by: Instant,
+    requester: Requester,
+    /// The first key with which the token was not tried.
+    first_key: u8,
+    /// Until when the request may wait for its channel, as far as that is decided.
+    await_by: Instant,
 }
 
 /// A response under way.
@@ -90,9 +110,8 @@ impl Http {
     /// The wait for a probe without a PROXY header, which must be whole when the header should have
     /// been.
     pub(super) fn probe(by: Instant) -> Http {
-        let (scan, requester) = (HeadScan::default(), Requester::Probe);
-        let await_by = Instant::NEVER;
-        Http::Request(Request { scan, by, requester, fresh: false, first: true, await_by })
+        let request = Request::new(by, Requester::Probe);
+        Http::Request(Request { fresh: false, first: true, ..request })
     }
 
     /// A response under way, with what comes after it.
@@ -103,7 +122,7 @@ impl Http {
     pub(super) fn receive<'b>(&mut self, cx: &Cx<'_>, bytes: &[u8]) -> (usize, Step<'b>) {
         let (body, requester) = match self {
             Http::Request(request) => return request.receive(cx, bytes),
-            Http::Response(_) | Http::Awaiting(_) => return (0, Step::Hold),
+            Http::Response(_) | Http::Queued(_) | Http::Awaiting(_) => return (0, Step::Hold),
             Http::Discard { body, requester, .. } => (body, *requester),
         };
         match body.decode(bytes) {
@@ -126,7 +145,7 @@ impl Http {
             Http::Request(_) | Http::Discard { .. } => Step::End(CloseReason::PeerGone),
             // The peer may have shut down only its writing side, so what it asked for is still
             // sent. The server calls again when that is done.
-            Http::Response(_) | Http::Awaiting(_) => Step::Hold,
+            Http::Response(_) | Http::Queued(_) | Http::Awaiting(_) => Step::Hold,
         }
     }
 
@@ -135,6 +154,7 @@ impl Http {
             Http::Request(request) => request.by,
             Http::Awaiting(awaiting) => awaiting.by,
             Http::Response(response) => response.progress_at.plus(limits::RESPONSE_LIMIT),
+            Http::Queued(queued) => queued.by,
             Http::Discard { by, .. } => *by,
         }
     }
@@ -144,13 +164,14 @@ impl Http {
             Http::Request(request) => request.handle_timeout(nothing_came),
             Http::Awaiting(_) => Step::AnswerAnew,
             Http::Response(_) => Step::Cut(CloseReason::ResponseTimeout),
+            Http::Queued(_) => Step::RefuseUnchecked,
             Http::Discard { .. } => Step::End(CloseReason::BodyTimeout),
         }
     }
 
     pub(super) fn progressed(&mut self, cx: &Cx<'_>, is_pending: bool) -> Progress {
         let response = match self {
-            Http::Request(_) | Http::Awaiting(_) | Http::Discard { .. } => {
+            Http::Request(_) | Http::Queued(_) | Http::Awaiting(_) | Http::Discard { .. } => {
                 return Progress::Ongoing;
             }
             Http::Response(response) => response,
@@ -179,8 +200,42 @@ impl Http {
     pub(super) fn wants_input(&self) -> bool {
         match self {
             Http::Request(_) | Http::Discard { .. } => true,
-            Http::Response(_) | Http::Awaiting(_) => false,
+            Http::Response(_) | Http::Queued(_) | Http::Awaiting(_) => false,
         }
+    }
+
+    /// Makes the request whose head was just read wait for the check of its token, which was tried
+    /// with the keys before the one of the number `first_key`.
+    pub(super) fn queue(&mut self, cx: &Cx<'_>, first_key: u8) {
+        let (by, await_by) = match self {
+            Http::Request(request) if request.was_queued => (request.by, request.await_by),
+            Http::Request(request) => (cx.now.mono.plus(limits::CHECK_LIMIT), request.await_by),
+            Http::Response(_) | Http::Queued(_) | Http::Awaiting(_) | Http::Discard { .. } => {
+                return;
+            }
+        };
+        *self = Http::Queued(Queued { by, requester: self.requester(), first_key, await_by });
+    }
+
+    /// Has the head of a request read again that waits for the check of its token.
+    pub(super) fn unqueue(&mut self) {
+        if let Http::Queued(Queued { by, requester, first_key, await_by }) = *self {
+            let request = Request { fresh: false, await_by, ..Request::new(by, requester) };
+            *self = Http::Request(Request { was_queued: true, first_key, ..request });
+        }
+    }
+
+    /// The first key with which the token of the request was not tried.
+    pub(super) fn first_key(&self) -> u8 {
+        match self {
+            Http::Request(request) => request.first_key,
+            Http::Queued(queued) => queued.first_key,
+            Http::Response(_) | Http::Awaiting(_) | Http::Discard { .. } => 0,
+        }
+    }
+
+    pub(super) fn is_queued(&self) -> bool {
+        matches!(self, Http::Queued(_))
     }
 
     pub(super) fn is_request(&self) -> bool {
@@ -192,6 +247,7 @@ impl Http {
             Http::Request(request) => request.requester,
             Http::Awaiting(awaiting) => awaiting.requester,
             Http::Response(response) => response.requester,
+            Http::Queued(queued) => queued.requester,
             Http::Discard { requester, .. } => *requester,
         }
     }
@@ -204,6 +260,8 @@ impl Http {
                 (true, false) => None,
                 (false, _) => Some(Waiting::ForTheRest),
             },
+            // Whoever has said all that is wanted and nothing was said to gives way like others.
+            Http::Queued(_) => Some(Waiting::ForTheRest),
             // The rest of a body is waited for, because unread input would destroy what was said
             // last.
             Http::Response(_) | Http::Awaiting(_) | Http::Discard { .. } => None,
@@ -212,11 +270,24 @@ impl Http {
 }
 
 impl Request {
+    /// The wait for a request that must have come by `by`.
+    fn new(by: Instant, requester: Requester) -> Request {
+        Request {
+            scan: HeadScan::default(),
+            by,
+            requester,
+            fresh: true,
+            first: false,
+            was_queued: false,
+            first_key: 0,
+            await_by: Instant::NEVER,
+        }
+    }
+
     /// The wait for a further request; the connection is idle until the first byte of it.
     fn next(cx: &Cx<'_>, requester: Requester) -> Request {
         let by = cx.now.mono.plus(cx.settings.keep_alive);
-        let (scan, await_by) = (HeadScan::default(), Instant::NEVER);
-        Request { scan, by, requester, fresh: true, first: false, await_by }
+        Request::new(by, requester)
     }
 
     fn receive<'b>(&mut self, cx: &Cx<'_>, bytes: &[u8]) -> (usize, Step<'b>) {
@@ -237,7 +308,9 @@ impl Request {
             (true, false, _) => Step::End(CloseReason::KeepAliveTimeout),
             // As long as a PROXY header may still be missing, nothing is said.
             (false, _, Requester::Probe) => Step::End(CloseReason::ProxyTimeout),
-            (false, _, Requester::Client | Requester::Health) => Step::RefuseLate,
+            (false, _, Requester::Client | Requester::Health | Requester::Admin) => {
+                Step::RefuseLate
+            }
         }
     }
 }
@@ -285,8 +358,8 @@ impl Conn {
     pub fn answer_anew(&mut self, now: Instant) {
         if let Phase::Http(Http::Awaiting(awaiting)) = &self.phase {
             let Awaiting { by: await_by, requester, .. } = *awaiting;
-            let (scan, by) = (HeadScan::default(), now.plus(limits::HEAD_LIMIT));
-            let request = Request { scan, by, requester, fresh: false, first: false, await_by };
+            let request = Request::new(now.plus(limits::HEAD_LIMIT), requester);
+            let request = Request { fresh: false, await_by, ..request };
             self.enter(Phase::Http(Http::Request(request)));
         }
     }

@@ -37,9 +37,10 @@ use crate::membership::Membership;
 use crate::outbound::{CloseFrame, Outbound, Source};
 use crate::pool::{BufferId, Pool};
 use crate::reason::CloseReason;
-use crate::settings::{Settings, UNIX_PEER};
+use crate::settings::{ProxyMode, Settings, UNIX_PEER};
 use crate::site::AssetId;
 use crate::time::{Duration, Instant};
+use crate::visa::Visa;
 use crate::wire::sse;
 use crate::work;
 
@@ -47,7 +48,7 @@ pub use client::Listener;
 use client::Standing;
 pub use collect::CollectError;
 use exchange::Exchange;
-pub use exchange::{Purpose, Remembered, TakenBody};
+pub use exchange::{Draft, Purpose, Remembered, TakenBody};
 use http::Http;
 pub use http::{Next, Requester};
 use leaving::Leaving;
@@ -92,13 +93,13 @@ pub struct Conn {
 impl Conn {
     /// A connection that was just accepted from `peer`, an address in its canonical form.
     pub fn new(cx: &Cx<'_>, listener: Listener, peer: SocketAddr) -> Conn {
-        use crate::settings::ProxyMode;
-        let headed = listener == Listener::Health || cx.settings.proxy != ProxyMode::Off;
         let now = cx.now.mono;
-        let phase = if headed {
-            Phase::Proxy(Proxy::new(now))
-        } else {
-            Phase::Http(Http::first(cx, Requester::Client))
+        let phase = match listener {
+            Listener::Public if cx.settings.proxy == ProxyMode::Off => {
+                Phase::Http(Http::first(cx, Requester::Client))
+            }
+            Listener::Public | Listener::Health => Phase::Proxy(Proxy::new(now)),
+            Listener::Admin => Phase::Http(Http::first(cx, Requester::Admin)),
         };
         let trusted = cx.settings.trust.believes(peer);
         Conn {
@@ -144,12 +145,23 @@ impl Conn {
         }
     }
 
-    /// Notes that bytes arrived at `now`, so the peer is alive.
-    pub fn heard(&mut self, now: Instant) {
+    /// Notes that bytes arrived at `now`, so the peer is alive. Returns how long a ping has waited
+    /// for that, if one has.
+    pub fn heard(&mut self, now: Instant) -> Option<Duration> {
         self.heard_at = now;
-        if let Phase::WebSocket(ws) = &mut self.phase {
-            ws.heard();
+        match &mut self.phase {
+            Phase::WebSocket(ws) => ws.heard(now),
+            Phase::Proxy(_)
+            | Phase::Http(_)
+            | Phase::Exchange(_)
+            | Phase::Stream(_)
+            | Phase::Leaving(_) => None,
         }
+    }
+
+    /// For how long nothing has come from the peer.
+    pub fn silence(&self, now: Instant) -> Duration {
+        now.since(self.heard_at)
     }
 
     /// Notes that the peer has sent bytes that are not taken in yet. So the peer is alive, and
@@ -183,7 +195,7 @@ impl Conn {
         match &mut self.phase {
             Phase::Proxy(proxy) => proxy.handle_timeout(nothing_came),
             Phase::Http(http) => http.handle_timeout(nothing_came),
-            Phase::Exchange(exchange) => exchange.handle_timeout(),
+            Phase::Exchange(exchange) => exchange.handle_timeout(cx.now.mono),
             Phase::WebSocket(ws) => ws.handle_timeout(cx, &mut self.out, self.heard_at),
             Phase::Stream(stream) => stream.handle_timeout(cx, &mut self.out),
             Phase::Leaving(leaving) => leaving.handle_timeout(),
@@ -220,15 +232,25 @@ impl Conn {
 
     /// Becomes a WebSocket. The first ping is due `first_ping` after the last byte heard; `None`
     /// for a WebSocket that carries a session, which sends pings of its own.
-    pub fn upgrade(&mut self, cx: &mut Cx<'_>, role: Role, first_ping: Option<Duration>) {
+    pub fn upgrade(
+        &mut self,
+        cx: &mut Cx<'_>,
+        (role, visa): (Role, Visa),
+        first_ping: Option<Duration>,
+    ) {
         self.opened_at = cx.now.mono;
-        self.enter(Phase::WebSocket(WebSocket::new(role, first_ping)));
+        self.enter(Phase::WebSocket(WebSocket::new(role, visa, first_ping)));
     }
 
     /// Becomes an event stream, whose first comment is due after `first_comment`.
-    pub fn begin_stream(&mut self, cx: &mut Cx<'_>, role: Role, first_comment: Duration) {
+    pub fn begin_stream(
+        &mut self,
+        cx: &mut Cx<'_>,
+        (role, visa): (Role, Visa),
+        first_comment: Duration,
+    ) {
         self.opened_at = cx.now.mono;
-        self.enter(Phase::Stream(Stream::new(role, cx.now.mono, first_comment)));
+        self.enter(Phase::Stream(Stream::new(role, visa, cx.now.mono, first_comment)));
     }
 
     /// Begins to follow the feed of `channel` in `dialect` from `mark` on.
@@ -382,7 +404,7 @@ impl Conn {
     /// when its last word has gone.
     pub fn membership(&self) -> Option<Membership> {
         match self.role() {
-            Some(Role::Member(membership, _)) => Some(membership),
+            Some(Role::Member { membership, .. }) => Some(membership),
             Some(Role::Session(_) | Role::Orphan) | None => None,
         }
     }
@@ -391,14 +413,35 @@ impl Conn {
     /// word has gone.
     pub fn dialect(&self) -> Option<Dialect> {
         match self.role() {
-            Some(Role::Member(_, dialect)) => Some(dialect),
+            Some(Role::Member { dialect, .. }) => Some(dialect),
             Some(Role::Session(_) | Role::Orphan) | None => None,
+        }
+    }
+
+    /// Until when the client may stay, and who it is, if this is a member by itself; for any other
+    /// connection nothing is known.
+    pub fn visa(&self) -> Visa {
+        match &self.phase {
+            Phase::WebSocket(ws) => ws.visa,
+            Phase::Stream(stream) => stream.visa,
+            Phase::Proxy(_) | Phase::Http(_) | Phase::Exchange(_) | Phase::Leaving(_) => {
+                Visa::UNLIMITED
+            }
+        }
+    }
+
+    /// Whether what the client says is published, as far as the connection knows: `false` for a
+    /// member that may only listen.
+    pub fn may_speak(&self) -> bool {
+        match self.role() {
+            Some(Role::Member { may_speak, .. }) => may_speak,
+            Some(Role::Session(_) | Role::Orphan) | None => true,
         }
     }
 
     fn membership_mut(&mut self) -> Option<&mut Membership> {
         match self.role_mut() {
-            Some(Role::Member(membership, _)) => Some(membership),
+            Some(Role::Member { membership, .. }) => Some(membership),
             Some(Role::Session(_) | Role::Orphan) | None => None,
         }
     }
@@ -407,10 +450,10 @@ impl Conn {
     /// for.
     pub fn session(&self) -> Option<SessionId> {
         match &self.phase {
-            Phase::Exchange(exchange) => Some(exchange.session()),
+            Phase::Exchange(exchange) => exchange.session(),
             Phase::WebSocket(ws) => match ws.role {
                 Role::Session(session) => Some(session),
-                Role::Member(..) | Role::Orphan => None,
+                Role::Member { .. } | Role::Orphan => None,
             },
             Phase::Proxy(_) | Phase::Http(_) | Phase::Stream(_) | Phase::Leaving(_) => None,
         }
@@ -456,6 +499,51 @@ impl Conn {
         }
     }
 
+    /// Makes the request whose head was just read wait for the check of its token, with all of its
+    /// bytes. The token was tried with the keys before the one of the number `first_key`.
+    pub fn queue(&mut self, cx: &mut Cx<'_>, first_key: u8) {
+        if let Phase::Http(http) = &mut self.phase {
+            http.queue(cx, first_key);
+        }
+    }
+
+    /// Has the head of a request read again that waits for the check of its token: its turn has
+    /// come.
+    pub fn unqueue(&mut self) {
+        if let Phase::Http(http) = &mut self.phase {
+            http.unqueue();
+        }
+    }
+
+    /// Whether a request waits for the check of its token.
+    pub fn is_queued(&self) -> bool {
+        matches!(&self.phase, Phase::Http(http) if http.is_queued())
+    }
+
+    /// The number of the first key with which the token of the request was not tried.
+    pub fn first_key(&self) -> u8 {
+        match &self.phase {
+            Phase::Http(http) => http.first_key(),
+            Phase::Proxy(_)
+            | Phase::Exchange(_)
+            | Phase::WebSocket(_)
+            | Phase::Stream(_)
+            | Phase::Leaving(_) => 0,
+        }
+    }
+
+    /// Whether this is an open WebSocket on which a frame has ended and the next has not begun.
+    pub fn is_between_frames(&self) -> bool {
+        match &self.phase {
+            Phase::WebSocket(ws) => ws.is_between_frames(),
+            Phase::Proxy(_)
+            | Phase::Http(_)
+            | Phase::Exchange(_)
+            | Phase::Stream(_)
+            | Phase::Leaving(_) => false,
+        }
+    }
+
     /// Who sends requests on this connection.
     pub fn requester(&self) -> Requester {
         match &self.phase {
@@ -464,7 +552,11 @@ impl Conn {
             | Phase::Exchange(_)
             | Phase::WebSocket(_)
             | Phase::Stream(_)
-            | Phase::Leaving(_) => Requester::Client,
+            | Phase::Leaving(_) => match self.listener {
+                Listener::Admin => Requester::Admin,
+                // No request to the health listener leaves the phase of HTTP.
+                Listener::Public | Listener::Health => Requester::Client,
+            },
         }
     }
 
@@ -480,6 +572,16 @@ impl Conn {
             Phase::Stream(stream) => stream.is_open(),
             Phase::Proxy(_) | Phase::Http(_) | Phase::Exchange(_) | Phase::Leaving(_) => false,
         }
+    }
+
+    /// Whether a PROXY header was read here, and behind it only requests are expected so far.
+    pub fn has_passed_header(&self, settings: &Settings) -> bool {
+        let is_headed = match self.listener {
+            Listener::Public => settings.proxy != ProxyMode::Off,
+            Listener::Health => true,
+            Listener::Admin => false,
+        };
+        is_headed && matches!(&self.phase, Phase::Http(_))
     }
 
     /// Whether this is an event stream.

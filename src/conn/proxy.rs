@@ -7,6 +7,7 @@
 use super::http::Http;
 use super::{Conn, Cx, Listener, Phase, Requester, Step, Waiting};
 use crate::limits;
+use crate::metrics::Command;
 use crate::reason::CloseReason;
 use crate::settings::ProxyMode;
 use crate::time::Instant;
@@ -59,11 +60,15 @@ impl Conn {
                 if !self.is_trusted() {
                     return (0, Step::End(CloseReason::ProxyUntrusted));
                 }
-                match header.claim {
-                    proxy::Claim::Proxied(addresses) => self.set_client(addresses.source),
-                    proxy::Claim::Local => {}
-                    proxy::Claim::Unknown => cx.metrics.proxy_unknown += 1,
-                }
+                let command = match header.claim {
+                    proxy::Claim::Proxied(addresses) => {
+                        self.set_client(addresses.source);
+                        Command::Proxy
+                    }
+                    proxy::Claim::Local => Command::Local,
+                    proxy::Claim::Unknown => Command::Unknown,
+                };
+                cx.metrics.proxy_headers[header.version as usize][command as usize] += 1;
                 self.enter(Phase::Http(Http::first(cx, Requester::Client)));
                 (header.len, Step::Proxied { vpc_endpoint: header.vpc_endpoint })
             }
@@ -91,6 +96,8 @@ impl Conn {
         let Phase::Proxy(Proxy { by, .. }) = self.phase else { return (0, Step::Continue) };
         let request = match (self.listener, cx.settings.proxy) {
             (Listener::Health, _) => Http::first(cx, Requester::Health),
+            // No header is read there.
+            (Listener::Admin, _) => Http::first(cx, Requester::Admin),
             (Listener::Public, ProxyMode::Required) if self.is_trusted() => {
                 // A CLB's HTTP health check comes without a header. The check has no more time than
                 // the header would have had, and gets nothing but the probe's answer.

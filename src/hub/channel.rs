@@ -607,15 +607,11 @@ impl Channel {
         Ok(told && self.appended(read_us))
     }
 
-    /// Has publishers wait until a newcomer was visited who begins at `mark` and lags so far behind
-    /// that the next messages could overtake it before it is sent anything. Returns whether that
-    /// begins a sweep.
+    /// Has publishers wait until a newcomer was visited who begins at `mark`, as soon as what it
+    /// lacks and what they have said take more than half of the ring: the next messages could
+    /// overtake it before it is sent anything. Returns whether that begins a sweep.
     pub(super) fn visit_first(&mut self, dialect: Dialect, mark: Mark, read_us: u64) -> bool {
         let number = dialect as usize;
-        let feed = self.feeds[number].as_ref().expect("a member's dialect has a feed");
-        if !feed.lags_more_than(mark, 2) {
-            return false;
-        }
         // Not everybody has been sent what stands behind the mark, also when the sweep is through
         // that has passed the newcomer's place in the list already.
         let lower = |place: &mut Mark| {
@@ -627,7 +623,9 @@ impl Channel {
         if let Some(sweep) = &mut self.sweep {
             lower(&mut sweep.began[number]);
         }
-        self.appended(read_us)
+        // Who lags less than that is found by the sweep of what is said next.
+        let feed = self.feeds[number].as_ref().expect("a member's dialect has a feed");
+        feed.lags_more_than(mark, 2) && self.appended(read_us)
     }
 
     /// Has every member visited, since something was appended. Returns whether that begins a sweep.
@@ -646,6 +644,17 @@ impl Channel {
                 true
             }
         }
+    }
+
+    /// How many members read a dialect.
+    pub fn readers(&self, dialect: Dialect) -> u64 {
+        u64::from(self.readers[dialect as usize])
+    }
+
+    /// How many members are told of newcomers.
+    pub fn greeted(&self) -> u64 {
+        let dialects = Dialect::ALL.into_iter().filter(|dialect| dialect.is_socketio());
+        dialects.map(|dialect| self.readers(dialect)).sum()
     }
 
     /// Whether a sweep is under way.

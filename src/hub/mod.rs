@@ -10,6 +10,7 @@ pub mod envelope;
 mod log;
 mod message;
 mod opening;
+mod repeats;
 mod replays;
 mod session;
 mod shares;
@@ -25,6 +26,7 @@ pub use channel::Channel;
 pub use log::Log;
 pub use message::{Form, Message, PlainForm, plain_form, write_header};
 pub use opening::StillParted;
+pub use repeats::{RepeatId, Repeats, Said};
 pub use replays::Replays;
 pub use session::{
     Due, Edit, Entering, OWN_BYTES_MAX, Pings, SESSION_BYTES, SESSION_TABLES_BYTES, Session,
@@ -335,7 +337,7 @@ impl Hub {
         let is_default = name == DEFAULT_CHANNEL;
         let id = match self.names.get(name) {
             Some(id) => *id,
-            None => self.make_channel(pool, name, holder, &mut resume),
+            None => self.make_channel(pool, name, Some(holder), &mut resume),
         };
         let has_paid = self.replays.take(now, holder, prospect.cost_bytes);
         let channel = &mut self.channels[id.0 as usize];
@@ -368,11 +370,12 @@ impl Hub {
         &mut self,
         pool: &mut Pool,
         name: &str,
-        holder: Holder,
+        holder: Option<Holder>,
         resume: &mut impl FnMut(ConnId),
     ) -> ChannelId {
         let is_default = name == DEFAULT_CHANNEL;
-        let brought_by = if is_default { None } else { self.shares.add_channel(holder) };
+        let holder = holder.filter(|_| !is_default);
+        let brought_by = holder.and_then(|holder| self.shares.add_channel(holder));
         let mut channel = match self.openings {
             None => {
                 let epoch = Epoch(self.epochs.hash_one(self.born));
@@ -385,8 +388,8 @@ impl Hub {
             let mut log_brought_by = None;
             if !is_default {
                 let reserved = pool.reserve(self.feed_cost_bytes);
-                assert!(reserved, "can_join has seen that there is room");
-                log_brought_by = self.shares.add_feed(holder);
+                assert!(reserved, "the caller has seen that there is room");
+                log_brought_by = holder.and_then(|holder| self.shares.add_feed(holder));
             }
             let ring_bytes = self.feed_bytes as usize;
             let log = match self.openings {
@@ -455,9 +458,8 @@ impl Hub {
         if channel.is_some_and(|it| it.feed(dialect).is_some()) {
             return Ok(());
         }
-        let others = self.names.len() - usize::from(self.names.contains_key(DEFAULT_CHANNEL));
-        if channel.is_none() && others + 1 >= self.channels_max {
-            return Err(JoinError::TooManyChannels);
+        if channel.is_none() {
+            self.has_place_for_another()?;
         }
         // A channel that is made has a log, too, if anything is kept.
         let rings = 1 + u16::from(channel.is_none() && self.history.is_some());
@@ -472,6 +474,13 @@ impl Hub {
             return Err(JoinError::NoMemoryOfAddress);
         }
         Ok(())
+    }
+
+    /// Whether one more channel beside `default` may be made; `default` always has its place.
+    fn has_place_for_another(&self) -> Result<(), JoinError> {
+        let others = self.names.len() - usize::from(self.names.contains_key(DEFAULT_CHANNEL));
+        let is_free = others + 1 < self.channels_max;
+        is_free.then_some(()).ok_or(JoinError::TooManyChannels)
     }
 
     /// Takes the member at `index` away. A feed goes with its last reader, the channel with its
@@ -506,7 +515,10 @@ impl Hub {
 
     /// Ends a channel without members if it keeps nothing that is not too old. If its order is
     /// decided elsewhere, that is to be told first.
-    fn end_if_over(&mut self, pool: &mut Pool, now: Instant, id: ChannelId) {
+    ///
+    /// # Panics
+    /// If the channel has members.
+    pub fn end_if_over(&mut self, pool: &mut Pool, now: Instant, id: ChannelId) {
         let channel = &mut self.channels[id.0 as usize];
         channel.expire_log(now);
         if !channel.is_over(now) {
@@ -555,6 +567,50 @@ impl Hub {
     pub fn fits(&self, id: ChannelId, message: &Message<'_>) -> bool {
         let record_bytes_max = Limits::record_bytes_max(self.feed_bytes) as usize;
         message.fits(self.channels[id.0 as usize].namespace(), record_bytes_max)
+    }
+
+    /// Whether a message is small enough to be published in the channel `name`, which need not be
+    /// there.
+    pub fn fits_in(&self, name: &str, message: &Message<'_>) -> bool {
+        if let Some(id) = self.find(name) {
+            return self.fits(id, message);
+        }
+        let mut namespace = String::with_capacity(1 + CHANNEL_NAME_BYTES_MAX);
+        namespace.extend(["/", if name == DEFAULT_CHANNEL { "" } else { name }]);
+        let record_bytes_max = Limits::record_bytes_max(self.feed_bytes) as usize;
+        message.fits(&namespace, record_bytes_max)
+    }
+
+    /// The channel `name`, to have something said in it by whoever is no member. One that nothing
+    /// but what is too old by now has kept is ended first. Where history is kept, a channel that is
+    /// not there is made, on nobody's account; if nothing is said in it then, it has to be ended by
+    /// [`Hub::end_if_over`]. `None` where nobody is there and nothing is kept.
+    ///
+    /// # Errors
+    /// Why a channel cannot be made now.
+    pub fn open(
+        &mut self,
+        pool: &mut Pool,
+        now: Instant,
+        name: &str,
+        mut resume: impl FnMut(ConnId),
+    ) -> Result<Option<ChannelId>, JoinError> {
+        if let Some(id) = self.find(name)
+            && self.channels[id.0 as usize].is_empty()
+        {
+            self.end_if_over(pool, now, id);
+        }
+        let found = self.find(name);
+        if found.is_some() || self.history.is_none() {
+            return Ok(found);
+        }
+        if name != DEFAULT_CHANNEL {
+            self.has_place_for_another()?;
+            if self.feed_cost_bytes > pool.free_bytes() {
+                return Err(JoinError::NoMemory);
+            }
+        }
+        Ok(Some(self.make_channel(pool, name, None, &mut resume)))
     }
 
     /// Appends a message, said at `now`, to every feed in which it has a form; from now on every
@@ -682,6 +738,11 @@ impl Hub {
         self.channels.len()
     }
 
+    /// No channel has a number from this one on.
+    pub fn places(&self) -> usize {
+        self.channels.capacity()
+    }
+
     /// Whether there is no channel.
     pub fn is_empty(&self) -> bool {
         self.channels.is_empty()
@@ -750,6 +811,7 @@ mod tests {
         Limits {
             connections_max: 100,
             connections_per_ip_max: None,
+            admin_connections_max: 0,
             channels_max: 3,
             message_bytes_max: 256,
             feed_bytes: 1024,
@@ -760,6 +822,8 @@ mod tests {
             ping_timeout: Duration::from_secs(20),
             drain: Duration::from_secs(5),
             history: None,
+            message_rate: None,
+            lifetime: None,
         }
     }
 

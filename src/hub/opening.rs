@@ -63,7 +63,7 @@ impl Hub {
     ///
     /// # Errors
     /// Why there is no room for the channel.
-    pub fn open(
+    pub fn begin_opening(
         &mut self,
         pool: &mut Pool,
         name: &str,
@@ -74,7 +74,7 @@ impl Hub {
         let id = match self.find(name) {
             Some(id) => id,
             None => {
-                let id = self.make_channel(pool, name, holder, &mut |_| {});
+                let id = self.make_channel(pool, name, Some(holder), &mut |_| {});
                 let openings = self.openings.as_mut().expect("only then channels are opened");
                 openings.to_open.push_back(id);
                 id

@@ -204,6 +204,7 @@ mod tests {
         let limits = Limits {
             connections_max: 12,
             connections_per_ip_max,
+            admin_connections_max: 0,
             channels_max: 8,
             message_bytes_max: 256,
             feed_bytes: 1024,
@@ -215,6 +216,8 @@ mod tests {
             ping_timeout: Duration::from_secs(20),
             drain: Duration::from_secs(5),
             history: None,
+            message_rate: None,
+            lifetime: None,
         };
         Shares::new(&limits, HashKey([7; 16]))
     }

@@ -13,11 +13,12 @@ const CLASSES: usize = (32 << FINE_BITS) as usize;
 pub struct Histogram {
     counts: [u64; CLASSES],
     max_us: u64,
+    sum_us: u64,
 }
 
 impl Default for Histogram {
     fn default() -> Histogram {
-        Histogram { counts: [0; CLASSES], max_us: 0 }
+        Histogram { counts: [0; CLASSES], max_us: 0, sum_us: 0 }
     }
 }
 
@@ -26,6 +27,36 @@ impl Histogram {
     pub fn record(&mut self, us: u64) {
         self.counts[class_of(us)] += 1;
         self.max_us = self.max_us.max(us);
+        self.sum_us = self.sum_us.saturating_add(us);
+    }
+
+    /// All recorded times together, in microseconds.
+    pub fn sum_us(&self) -> u64 {
+        self.sum_us
+    }
+
+    /// How many recorded times were shorter than `2^exponent` microseconds, rounded down to whole
+    /// ones: exactly, since a class ends there. `exponent` is at most 31.
+    pub fn count_below(&self, exponent: u32) -> u64 {
+        let end = if exponent < FINE_BITS { 1 << exponent } else { class_at(exponent) };
+        self.counts[..end.min(CLASSES)].iter().sum()
+    }
+
+    /// How often times were seen in each class, with the longest time of the class in
+    /// microseconds; classes rise by a quarter of their value at most.
+    pub fn classes(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.counts.iter().enumerate().map(|(class, count)| (end_of(class), *count))
+    }
+
+    /// What was recorded since `before`, an earlier state of this histogram. The longest time of
+    /// that is not known, and is given as the longest of all.
+    pub fn since(&self, before: &Histogram) -> Histogram {
+        let mut since = self.clone();
+        for (count, earlier) in since.counts.iter_mut().zip(before.counts) {
+            *count -= earlier;
+        }
+        since.sum_us -= before.sum_us;
+        since
     }
 
     /// How many times were recorded.
@@ -69,6 +100,11 @@ fn class_of(us: u64) -> usize {
     ((doubling as usize + 1) << FINE_BITS) + fine
 }
 
+/// The class that begins at `2^exponent` microseconds, `exponent` being at least [`FINE_BITS`].
+fn class_at(exponent: u32) -> usize {
+    ((exponent - FINE_BITS + 1) << FINE_BITS) as usize
+}
+
 /// The longest time of a class, in microseconds.
 fn end_of(class: usize) -> u64 {
     if class < 1 << FINE_BITS {
@@ -92,6 +128,23 @@ mod tests {
             assert!(end_of(class) <= us + us / 4, "{us}: known to within a quarter");
         }
         assert_eq!(class_of(u64::MAX), class_of(u64::from(u32::MAX)));
+    }
+
+    #[test]
+    fn what_is_shorter_than_a_power_of_two_is_known_exactly() {
+        let mut histogram = Histogram::default();
+        (0..5000).for_each(|us| histogram.record(us));
+        for exponent in 0..13 {
+            assert_eq!(histogram.count_below(exponent), 1 << exponent);
+        }
+        assert_eq!((histogram.count_below(13), histogram.count_below(40)), (5000, 5000));
+        assert_eq!(histogram.sum_us(), 5000 * 4999 / 2);
+        let before = histogram.clone();
+        [7, 8, 9, u64::MAX].into_iter().for_each(|us| histogram.record(us));
+        let since = histogram.since(&before);
+        assert_eq!((since.count(), since.count_below(3), since.count_below(4)), (4, 1, 3));
+        assert_eq!(since.count_below(31), 3, "what is longer than all classes is in the last");
+        assert_eq!(since.classes().filter(|(_, count)| *count > 0).count(), 3);
     }
 
     #[test]

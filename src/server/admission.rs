@@ -13,6 +13,7 @@ use crate::hub::{
 use crate::id::{Dialect, Member, Reader};
 use crate::limits;
 use crate::membership::Membership;
+use crate::metrics::Refusal;
 use crate::reason::{CloseReason, Farewell};
 use crate::server::publish::Speaker;
 use crate::time::{Duration, Now};
@@ -31,7 +32,7 @@ pub(super) enum Entrance<'a> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Turned {
     /// There is no room, as the operator is told.
-    NoRoom(&'static str),
+    NoRoom(Refusal),
     /// Where the channel begins is not known yet: the request waits, and is answered anew.
     Later,
     /// Whoever wants everything that was said since then, or nothing, gets nothing.
@@ -39,13 +40,6 @@ pub(super) enum Turned {
     /// The address was just sent its share of what is kept.
     OverShare,
 }
-
-/// What the operator is told of an address that was just sent its share of what is kept.
-pub(super) const OVER_SHARE: &str = "this address was sent a ring of what is kept within a second";
-
-/// What the operator is told of a newcomer that has waited in vain for a channel to be opened.
-pub(super) const NOT_OPENED: &str =
-    "whoever decides the order has not said in time where the channel begins";
 
 /// What a newcomer who names no channel may ask for.
 const USUAL: [Entrance<'static>; 2] =
@@ -58,17 +52,17 @@ impl<S: Socket> Server<S> {
         &self,
         holder: Option<Holder>,
         entrance: Entrance<'_>,
-    ) -> Option<&'static str> {
+    ) -> Option<Refusal> {
         if self.drain.is_some() {
-            return Some("draining");
+            return Some(Refusal::Draining);
         }
         if self.session_count >= self.settings.limits.connections_max {
-            return Some("--max-connections are in use");
+            return Some(Refusal::Sessions);
         }
         if holder.is_some_and(|holder| self.hub.shares().has_enough_sessions(holder)) {
             return Some(match self.settings.limits.connections_per_ip_max {
-                Some(_) => "--max-connections-per-ip of this address are in use",
-                None => "a quarter of --max-connections is in use by this address",
+                Some(_) => Refusal::SessionsOfAddress,
+                None => Refusal::QuarterOfSessions,
             });
         }
         match entrance {
@@ -77,14 +71,14 @@ impl<S: Socket> Server<S> {
             }
             Entrance::Session { polls } => {
                 let fits = self.sessions.can_open(&self.pool, polls);
-                (!fits).then_some(why(JoinError::NoMemory))
+                (!fits).then_some(Refusal::Memory)
             }
         }
     }
 
     /// What there is not enough of to let in somebody who comes from an address that holds nothing
     /// and names no channel.
-    pub(super) fn lacks_room_for_newcomers(&self) -> Option<&'static str> {
+    pub(super) fn lacks_room_for_newcomers(&self) -> Option<Refusal> {
         USUAL.into_iter().find_map(|entrance| self.lacks_room(None, entrance))
     }
 
@@ -227,11 +221,11 @@ impl<S: Socket> Server<S> {
         let by = self.connections.conn(slot).may_await_by();
         let by = by.unwrap_or(now.mono.plus(limits::OPENING_LIMIT));
         if by <= now.mono {
-            return Turned::NoRoom(NOT_OPENED);
+            return Turned::NoRoom(Refusal::NotOpened);
         }
-        match self.hub.open(&mut self.pool, channel, (dialect, holder), by) {
+        match self.hub.begin_opening(&mut self.pool, channel, (dialect, holder), by) {
             Ok(channel) => {
-                self.connections.change(slot, |conn| conn.await_channel(channel, by));
+                self.connections.await_channel(slot, channel, by);
                 Turned::Later
             }
             Err(error) => Turned::NoRoom(why(error)),
@@ -256,14 +250,12 @@ impl<S: Socket> Server<S> {
     }
 }
 
-/// What a refusal to join says to the operator.
-pub(super) fn why(error: JoinError) -> &'static str {
+/// Why somebody is not let in, if it is a channel that cannot be joined.
+pub(super) fn why(error: JoinError) -> Refusal {
     match error {
-        JoinError::TooManyChannels => "--max-channels are in use",
-        JoinError::NoMemory => "--memory is used up",
-        JoinError::TooManyOfAddress => "a quarter of --max-channels is in use by this address",
-        JoinError::NoMemoryOfAddress => {
-            "a quarter of --memory is in use by the channels of this address"
-        }
+        JoinError::TooManyChannels => Refusal::Channels,
+        JoinError::NoMemory => Refusal::Memory,
+        JoinError::TooManyOfAddress => Refusal::ChannelsOfAddress,
+        JoinError::NoMemoryOfAddress => Refusal::MemoryOfAddress,
     }
 }

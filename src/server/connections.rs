@@ -20,10 +20,13 @@ use slab::Slab;
 use super::Socket;
 use crate::conn::{Conn, Listener, Waiting};
 use crate::id::{ChannelId, ConnId};
+use crate::lifetime::Lifetime;
 use crate::limits::{self, Limits};
+use crate::metrics::Kind;
 use crate::order::{self, Order};
 use crate::outbound::{Outbound, Source};
 use crate::pool::Pool;
+use crate::rate::{Paid, Rate};
 use crate::reason::CloseReason;
 use crate::time::{Duration, Instant};
 use crate::wheel::{self, Wheel};
@@ -45,8 +48,10 @@ pub(super) struct Marks {
     pub(super) left_off: bool,
     /// Whether the connection is counted among its channel's choked members.
     pub(super) choked: bool,
-    /// Whether the end of a session was counted and told, so that only taking leave remains.
+    /// Whether the end of a session was told, so that only taking leave remains.
     pub(super) told: bool,
+    /// Why the connection ends, once that was decided; what becomes of it later changes nothing.
+    pub(super) ends_for: Option<CloseReason>,
 }
 
 impl Marks {
@@ -79,6 +84,12 @@ enum ToRead {
     Soon,
     /// In the list of a channel that holds its publishers back.
     Paused,
+    /// In the list of those whose request waits for the check of a token.
+    Unchecked,
+    /// In the list of those whose request waits for a channel to be opened.
+    Awaiting,
+    /// In no list, until its account says that it may go on.
+    HeldBack,
 }
 
 /// A connection, its socket, and what the loop must remember of both.
@@ -94,28 +105,29 @@ struct Entry<S> {
     /// What the connection waits for, while it may give way to others; this names the list in which
     /// it stands.
     waits: Option<Waiting>,
-    /// Whether the connection stands in the list of those whose request waits for a channel.
-    awaits: bool,
     /// The turn in which the connection began to wait, modulo 2^16.
     waits_since: u16,
     /// Requests that were answered on the connection.
     answers: u16,
+    /// What the connection is used for.
+    kind: Kind,
 }
 
 // Everything that an idle session takes: its entry in the table, its timer, its links in the three
-// lists, and its place in its channel's list. (The slab's tag fits into the entry.)
+// lists, its place in its channel's list, and what it has said lately where that is limited. (The
+// slab's tag fits into the entry.)
 const _: () = assert!(
     size_of::<Entry<core::ffi::c_int>>()
         + wheel::ENTRY_BYTES
         + 3 * order::LINK_BYTES
         + size_of::<crate::id::Member>()
+        + size_of::<Paid>()
         <= limits::CONNECTION_BYTES
 );
 
 /// Lists of connections that may give way, one for each way of waiting of each listener, one of
-/// those that have ended, one of those that are to be ended, and one of those whose request waits
-/// for a channel.
-const PLACES: usize = AWAITING + 1;
+/// those that have ended, and one of those that are to be ended.
+const PLACES: usize = DOOMED + 1;
 
 /// The list of connections that have ended and were not reaped.
 const OVER: usize = Listener::ALL.len() * Waiting::ALL.len();
@@ -123,11 +135,14 @@ const OVER: usize = Listener::ALL.len() * Waiting::ALL.len();
 /// The list of connections that are to be ended at once.
 const DOOMED: usize = OVER + 1;
 
-/// The list of connections whose request waits for a channel to be opened.
-const AWAITING: usize = DOOMED + 1;
-
-/// The only list of connections that are to be read again.
+/// The list of connections that are to be read again.
 const SOON: usize = 0;
+
+/// The list of connections whose request is to be read again when its token can be checked.
+const UNCHECKED: usize = 1;
+
+/// The list of connections whose request waits for a channel to be opened.
+const AWAITING: usize = 2;
 
 fn list_of(from: Listener, waiting: Waiting) -> usize {
     from as usize * Waiting::ALL.len() + waiting as usize
@@ -144,30 +159,47 @@ pub(super) struct Connections<S> {
     ping_timeout: Duration,
     /// How many connections there are of each listener, not counting those that have ended.
     taken: [usize; Listener::ALL.len()],
+    /// How many connections there are of each kind, not counting those that have ended.
+    kinds: [usize; Kind::ALL.len()],
     /// Who may give way to others, in the order in which they began to wait, and who has ended.
     places: Order<PLACES>,
     /// Who is to send soon, by [`ToSend`].
     to_send: Order<{ ToSend::ALL.len() }>,
     /// Who is to be read again.
-    to_read: Order<1>,
+    to_read: Order<3>,
     /// Counts turns, as far as it goes.
     turn: u16,
+    /// How often each may say something, if that is limited.
+    rate: Option<Rate>,
+    /// How much each has said lately, by its slot; nothing if that is not limited. For a connection
+    /// that carries a session and is held back, a copy of the session's account.
+    accounts: Vec<Paid>,
+    /// How long each member may stay, if that is limited.
+    lifetime: Option<Lifetime>,
+    /// The latest time that was told.
+    now: Instant,
 }
 
 impl<S: Socket> Connections<S> {
     /// No connections, with the memory set aside for as many as the limits allow.
-    pub(super) fn new(now: Instant, limits: &Limits) -> Connections<S> {
+    pub(super) fn new(now: Instant, limits: &Limits, lifetime: Option<Lifetime>) -> Connections<S> {
         let slots = limits.slots();
+        let accounts = if limits.message_rate.is_some() { slots } else { 0 };
         Connections {
             entries: Slab::with_capacity(slots),
             generation: 0,
             wheel: Wheel::new(now, slots),
             ping_timeout: limits.ping_timeout,
             taken: [0; Listener::ALL.len()],
+            kinds: [0; Kind::ALL.len()],
             places: Order::new(slots),
             to_send: Order::new(slots),
             to_read: Order::new(slots),
             turn: 0,
+            rate: limits.message_rate,
+            accounts: Vec::with_capacity(accounts),
+            lifetime,
+            now,
         }
     }
 
@@ -182,6 +214,12 @@ impl<S: Socket> Connections<S> {
         let id = self.next_id();
         self.generation = id.generation;
         self.taken[conn.listener() as usize] += 1;
+        self.kinds[Kind::Http as usize] += 1;
+        if self.rate.is_some() {
+            let accounts = self.accounts.len().max(id.slot as usize + 1);
+            self.accounts.resize(accounts, Paid::default());
+            self.accounts[id.slot as usize] = Paid::new(self.now);
+        }
         self.entries.insert(Entry {
             conn,
             socket,
@@ -190,9 +228,9 @@ impl<S: Socket> Connections<S> {
             to_send: None,
             to_read: ToRead::Nowhere,
             waits: None,
-            awaits: false,
             waits_since: self.turn,
             answers: 0,
+            kind: Kind::Http,
         });
         self.settle(id.slot);
         id
@@ -280,15 +318,61 @@ impl<S: Socket> Connections<S> {
     /// Puts a connection's deadline into the wheel, and the connection into the list of those that
     /// wait in its way, or out of it.
     fn settle(&mut self, slot: u32) {
+        if self.rate.is_some() {
+            self.let_go_on(slot, self.now);
+        }
         let conn = &self.entries[slot as usize].conn;
         if !conn.is_over() {
-            self.wheel.set(slot, conn.deadline(self.ping_timeout));
             let is_doomed = conn.doom().is_some();
+            self.wheel.set(slot, self.due(slot));
             self.review_waiting(slot);
             if is_doomed && !self.places.contains(slot) {
                 self.places.push(DOOMED, slot);
             }
         }
+    }
+
+    /// When something is due for a connection: in its phase, or because it may be read again, or
+    /// because it has been there for long enough.
+    fn due(&self, slot: u32) -> Instant {
+        let entry = &self.entries[slot as usize];
+        let due = entry.conn.deadline(self.ping_timeout);
+        if self.rate.is_none() && self.lifetime.is_none() {
+            return due;
+        }
+        due.min(self.held_until(slot)).min(self.stays_until(slot))
+    }
+
+    /// Until when a connection is held back; [`Instant::NEVER`] if it is not.
+    fn held_until(&self, slot: u32) -> Instant {
+        match (self.entries[slot as usize].to_read, self.rate) {
+            (ToRead::HeldBack, Some(rate)) => rate.due(self.now, self.accounts[slot as usize]),
+            (
+                ToRead::Nowhere
+                | ToRead::Soon
+                | ToRead::Paused
+                | ToRead::Unchecked
+                | ToRead::Awaiting
+                | ToRead::HeldBack,
+                _,
+            ) => Instant::NEVER,
+        }
+    }
+
+    /// Until when a member may stay; [`Instant::NEVER`] for others, and without a limit.
+    fn stays_until(&self, slot: u32) -> Instant {
+        let entry = &self.entries[slot as usize];
+        match self.lifetime {
+            Some(lifetime) if entry.conn.is_open() && entry.conn.membership().is_some() => {
+                entry.conn.opened_at().plus(lifetime.of(entry.generation))
+            }
+            Some(_) | None => Instant::NEVER,
+        }
+    }
+
+    /// Whether a member has been there for as long as it may.
+    pub(super) fn has_stayed(&self, slot: u32, now: Instant) -> bool {
+        self.stays_until(slot) <= now
     }
 
     /// A connection that is to be ended at once, and why.
@@ -302,14 +386,11 @@ impl<S: Socket> Connections<S> {
     /// no longer out of it.
     fn review_waiting(&mut self, slot: u32) {
         let entry = &mut self.entries[slot as usize];
-        let (waits, awaits) = (entry.waits_now(), entry.conn.awaited_channel().is_some());
-        if (waits, awaits) == (entry.waits, entry.awaits) {
+        let waits = entry.waits_now();
+        if waits == entry.waits {
             return;
         }
         let from = entry.conn.listener();
-        if core::mem::replace(&mut entry.awaits, awaits) {
-            self.places.remove(AWAITING, slot);
-        }
         if let Some(before) = core::mem::replace(&mut entry.waits, waits) {
             self.places.remove(list_of(from, before), slot);
         }
@@ -317,24 +398,39 @@ impl<S: Socket> Connections<S> {
             entry.waits_since = self.turn;
             self.places.push(list_of(from, waiting), slot);
         }
-        if awaits {
-            self.places.push(AWAITING, slot);
+    }
+
+    /// Has the request that was just read wait until `channel` is open, or until `by`.
+    pub(super) fn await_channel(&mut self, slot: u32, channel: ChannelId, by: Instant) {
+        self.change(slot, |conn| conn.await_channel(channel, by));
+        let entry = &self.entries[slot as usize];
+        if entry.conn.awaited_channel().is_none() {
+            return;
         }
+        if entry.to_read == ToRead::Soon {
+            self.to_read.remove(SOON, slot);
+        }
+        self.to_read.push(AWAITING, slot);
+        self.set_to_read(slot, ToRead::Awaiting);
     }
 
     /// Has a request answered anew that waits for a channel, when its turn to be read comes.
     pub(super) fn answer_anew(&mut self, slot: u32, now: Instant) {
-        self.change(slot, |conn| conn.answer_anew(now));
-        self.entries[slot as usize].marks.left_off = true;
-        self.read_soon(slot);
+        if self.entries[slot as usize].to_read == ToRead::Awaiting {
+            self.to_read.remove(AWAITING, slot);
+            self.set_to_read(slot, ToRead::Nowhere);
+            self.change(slot, |conn| conn.answer_anew(now));
+            self.entries[slot as usize].marks.left_off = true;
+            self.read_soon(slot);
+        }
     }
 
     /// Has all requests answered anew that wait for `channel`. Work: a look at each that waits for
     /// any.
     pub(super) fn answer_awaiting(&mut self, channel: ChannelId, now: Instant) {
-        for _ in 0..self.places.len(AWAITING) {
-            let slot = self.places.pop(AWAITING).expect("the list was counted");
-            self.places.push(AWAITING, slot);
+        for _ in 0..self.to_read.len(AWAITING) {
+            let slot = self.to_read.pop(AWAITING).expect("the list was counted");
+            self.to_read.push(AWAITING, slot);
             if self.entries[slot as usize].conn.awaited_channel() == Some(channel) {
                 self.answer_anew(slot, now);
             }
@@ -351,21 +447,22 @@ impl<S: Socket> Connections<S> {
         self.stop_sending(slot);
         let entry = &mut self.entries[slot as usize];
         let from = entry.conn.listener();
-        if entry.to_read == ToRead::Soon {
-            self.to_read.remove(SOON, slot);
+        match entry.to_read {
+            ToRead::Soon => self.to_read.remove(SOON, slot),
+            ToRead::Unchecked => self.to_read.remove(UNCHECKED, slot),
+            ToRead::Awaiting => self.to_read.remove(AWAITING, slot),
+            ToRead::Nowhere | ToRead::Paused | ToRead::HeldBack => {}
         }
         entry.to_read = ToRead::Nowhere;
         if let Some(waiting) = entry.waits.take() {
             self.places.remove(list_of(from, waiting), slot);
-        }
-        if core::mem::take(&mut entry.awaits) {
-            self.places.remove(AWAITING, slot);
         }
         if entry.conn.doom().is_some() {
             self.places.remove(DOOMED, slot);
         }
         self.places.push(OVER, slot);
         self.taken[from as usize] -= 1;
+        self.kinds[entry.kind as usize] -= 1;
         entry.conn.end(pool);
         entry.marks.readable = false;
     }
@@ -395,6 +492,23 @@ impl<S: Socket> Connections<S> {
         firsts.into_iter().flatten().find(was_looked_at)
     }
 
+    /// How many connections there are of a kind.
+    pub(super) fn count(&self, kind: Kind) -> usize {
+        self.kinds[kind as usize]
+    }
+
+    /// What a connection is used for.
+    pub(super) fn kind(&self, slot: u32) -> Kind {
+        self.entries[slot as usize].kind
+    }
+
+    /// Notes what a connection that has not ended is used for from now on.
+    pub(super) fn set_kind(&mut self, slot: u32, kind: Kind) {
+        let before = core::mem::replace(&mut self.entries[slot as usize].kind, kind);
+        self.kinds[before as usize] -= 1;
+        self.kinds[kind as usize] += 1;
+    }
+
     /// How many requests were answered on a connection, as far as that is counted.
     pub(super) fn answers(&self, slot: u32) -> u16 {
         self.entries[slot as usize].answers
@@ -408,6 +522,7 @@ impl<S: Socket> Connections<S> {
 
     /// Tells the wheel the time, before deadlines are set.
     pub(super) fn tell(&mut self, now: Instant) {
+        self.now = now;
         self.wheel.tell(now);
     }
 
@@ -419,6 +534,7 @@ impl<S: Socket> Connections<S> {
     /// A connection whose deadline was reached. It is not in the wheel until it is changed, which
     /// whoever acts on the deadline has to do, be it by changing nothing.
     pub(super) fn expire(&mut self, now: Instant) -> Option<ConnId> {
+        self.now = now;
         let slot = self.wheel.expire(now)?;
         Some(self.id(slot))
     }
@@ -497,6 +613,38 @@ impl<S: Socket> Connections<S> {
         }
     }
 
+    /// Has a connection whose request waits for the check of a token read when its turn has come.
+    pub(super) fn check_later(&mut self, slot: u32) {
+        let entry = &self.entries[slot as usize];
+        if entry.conn.is_over() {
+            return;
+        }
+        if entry.to_read == ToRead::Soon {
+            self.to_read.remove(SOON, slot);
+        }
+        if entry.to_read != ToRead::Unchecked {
+            self.to_read.push(UNCHECKED, slot);
+        }
+        self.set_to_read(slot, ToRead::Unchecked);
+    }
+
+    /// Takes the first connection out of the list of those whose request waits for the check of a
+    /// token.
+    pub(super) fn next_to_check(&mut self) -> Option<ConnId> {
+        let slot = self.to_read.pop(UNCHECKED)?;
+        self.set_to_read(slot, ToRead::Nowhere);
+        Some(self.id(slot))
+    }
+
+    /// Takes a connection out of the list of those whose request waits for the check of a token:
+    /// the wait is over.
+    pub(super) fn stop_checking(&mut self, slot: u32) {
+        if self.entries[slot as usize].to_read == ToRead::Unchecked {
+            self.to_read.remove(UNCHECKED, slot);
+            self.set_to_read(slot, ToRead::Nowhere);
+        }
+    }
+
     /// Has a publisher that stood in the list of a channel read in one of the next turns. Nothing
     /// happens if it has ended meanwhile, or does not wait any more.
     pub(super) fn resume(&mut self, id: ConnId) {
@@ -517,6 +665,49 @@ impl<S: Socket> Connections<S> {
     pub(super) fn unpause(&mut self, slot: u32) {
         if self.entries[slot as usize].to_read == ToRead::Paused {
             self.set_to_read(slot, ToRead::Nowhere);
+        }
+    }
+
+    /// How much a connection has said lately by itself.
+    ///
+    /// # Panics
+    /// If that is not limited.
+    pub(super) fn account(&self, slot: u32) -> Paid {
+        self.accounts[slot as usize]
+    }
+
+    /// Notes how much a connection has said lately by itself.
+    ///
+    /// # Panics
+    /// If that is not limited.
+    pub(super) fn set_account(&mut self, slot: u32, paid: Paid) {
+        self.accounts[slot as usize] = paid;
+    }
+
+    /// Does not have a connection read until the account `paid` allows it, unless it waits for a
+    /// turn already. Whether it did not.
+    ///
+    /// # Panics
+    /// If it is not limited how much is said.
+    pub(super) fn hold_back(&mut self, slot: u32, paid: Paid) -> bool {
+        let entry = &self.entries[slot as usize];
+        let is_new = entry.to_read == ToRead::Nowhere && !entry.conn.is_over();
+        if is_new {
+            self.accounts[slot as usize] = paid;
+            self.set_to_read(slot, ToRead::HeldBack);
+            self.settle(slot);
+        }
+        is_new
+    }
+
+    /// Has a connection read in one of the next turns that was held back, if its time has come or
+    /// it has nothing more to say.
+    pub(super) fn let_go_on(&mut self, slot: u32, now: Instant) {
+        let entry = &self.entries[slot as usize];
+        let may = self.held_until(slot) <= now || !entry.conn.is_publishing();
+        if entry.to_read == ToRead::HeldBack && may {
+            self.to_read.push(SOON, slot);
+            self.set_to_read(slot, ToRead::Soon);
         }
     }
 
@@ -545,6 +736,7 @@ impl<S: Socket> Connections<S> {
     /// Whether anybody is to send or to be read.
     pub(super) fn is_busy(&self) -> bool {
         !self.to_read.is_empty(SOON)
+            || !self.to_read.is_empty(UNCHECKED)
             || ToSend::ALL.into_iter().any(|list| !self.to_send.is_empty(list as usize))
     }
 
@@ -552,22 +744,33 @@ impl<S: Socket> Connections<S> {
     /// whether a connection stands in the list of a channel. Walks everything: for tests.
     pub(super) fn check(&self, is_paused: impl Fn(ConnId) -> bool) {
         let mut taken = [0; Listener::ALL.len()];
+        let mut kinds = [0; Kind::ALL.len()];
         for (slot, entry) in &self.entries {
             let slot = slot as u32;
             assert!(!entry.conn.is_over(), "slot {slot}: who has ended is reaped");
             taken[entry.conn.listener() as usize] += 1;
-            let due = entry.conn.deadline(self.ping_timeout);
+            kinds[entry.kind as usize] += 1;
+            let is_member = entry.conn.membership().is_some();
+            let may_be_member = matches!(entry.kind, Kind::WebSocket | Kind::Stream);
+            assert!(may_be_member || !is_member, "slot {slot}: {:?}", entry.kind);
+            let due = self.due(slot);
             assert!(self.wheel.is_set(slot, due), "slot {slot}: its deadline is armed");
             assert_eq!(entry.waits, entry.waits_now(), "slot {slot}");
-            assert_eq!(entry.awaits, entry.conn.awaited_channel().is_some(), "slot {slot}");
-            let is_listed = entry.waits.is_some() || entry.awaits;
-            assert_eq!(self.places.contains(slot), is_listed, "slot {slot}");
+            assert_eq!(self.places.contains(slot), entry.waits.is_some(), "slot {slot}");
             assert_eq!(self.to_send.contains(slot), entry.to_send.is_some(), "slot {slot}");
-            assert_eq!(self.to_read.contains(slot), entry.to_read == ToRead::Soon, "slot {slot}");
+            let is_listed =
+                matches!(entry.to_read, ToRead::Soon | ToRead::Unchecked | ToRead::Awaiting);
+            assert_eq!(self.to_read.contains(slot), is_listed, "slot {slot}");
+            let is_unchecked = entry.to_read == ToRead::Unchecked;
+            assert_eq!(entry.conn.is_queued(), is_unchecked, "slot {slot}");
+            let awaits = entry.to_read == ToRead::Awaiting;
+            assert_eq!(entry.conn.awaited_channel().is_some(), awaits, "slot {slot}");
             let paused = is_paused(self.id(slot));
             assert_eq!(paused, entry.to_read == ToRead::Paused, "slot {slot}");
+            let speaks = self.rate.is_some() && entry.conn.is_publishing();
+            assert!(speaks || entry.to_read != ToRead::HeldBack, "slot {slot}");
         }
-        assert_eq!(taken, self.taken);
+        assert_eq!((taken, kinds), (self.taken, self.kinds));
         assert!(self.places.is_empty(OVER) && self.places.is_empty(DOOMED));
         for (from, waiting) in Listener::ALL.iter().flat_map(|from| Waiting::ALL.map(|w| (from, w)))
         {
@@ -594,7 +797,10 @@ impl<S: Socket> Connections<S> {
 impl<S> Entry<S> {
     /// What the connection waits for, if it may give way to others.
     fn waits_now(&self) -> Option<Waiting> {
-        if self.to_read == ToRead::Nowhere { self.conn.waits() } else { None }
+        match self.to_read {
+            ToRead::Nowhere | ToRead::Unchecked => self.conn.waits(),
+            ToRead::Soon | ToRead::Paused | ToRead::Awaiting | ToRead::HeldBack => None,
+        }
     }
 }
 

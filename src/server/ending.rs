@@ -19,6 +19,7 @@ use crate::conn::Conn;
 use crate::hub::Transport;
 use crate::id::{ChannelId, ConnId, Offset, SessionId};
 use crate::limits;
+use crate::metrics::{Kind, ProbeShape};
 use crate::outbound::{CloseFrame, Source};
 use crate::reason::{CloseReason, Farewell};
 use crate::time::Now;
@@ -63,6 +64,7 @@ impl<S: Socket> Server<S> {
 
     /// Shuts down writing, because the last word was said, and discards what still comes.
     pub(in crate::server) fn linger(&mut self, now: Now, slot: u32, reason: CloseReason) {
+        self.connections.marks_mut(slot).ends_for.get_or_insert(reason);
         self.connections.socket(slot).shutdown_write();
         self.change(now, slot, |conn, cx| conn.linger(cx, reason));
     }
@@ -91,15 +93,33 @@ impl<S: Socket> Server<S> {
         if self.connections.conn(slot).is_over() {
             return;
         }
+        self.count_end(now, slot, reason);
         self.detach(now, slot, reason);
         self.connections.end(slot, &mut self.pool);
         if cut {
             self.connections.socket(slot).cut();
         }
         if !self.connections.marks(slot).told {
-            self.metrics.count_closed(reason);
             let client = self.client(slot);
             self.events.push(&mut self.pool, Event::Ended { client, reason });
+        }
+    }
+
+    /// Counts a connection that ends now, by the reason for which that was decided.
+    fn count_end(&mut self, now: Now, slot: u32, reason: CloseReason) {
+        let decided = self.connections.marks(slot).ends_for;
+        let reason = decided.unwrap_or(reason);
+        self.metrics.count_closed(reason);
+        let conn = self.connections.conn(slot);
+        if reason == CloseReason::ProbeOnly && conn.has_passed_header(&self.settings) {
+            self.metrics.count_probe(ProbeShape::Header);
+        }
+        let is_gone = matches!(
+            reason,
+            CloseReason::PeerGone | CloseReason::PeerReset | CloseReason::TransportTimeout
+        );
+        if is_gone && self.connections.kind(slot) != Kind::Http {
+            self.metrics.count_silence(conn.silence(now.mono));
         }
     }
 
@@ -192,7 +212,6 @@ impl<S: Socket> Server<S> {
         }
         if let Some(duration) = self.sessions.get(session).unconnected_for(now.mono) {
             let client = client.address();
-            self.metrics.count_closed(reason);
             self.events.push(&mut self.pool, Event::Unentered { client, reason, duration });
         }
         self.sessions.end(&mut self.pool, session);
@@ -253,6 +272,7 @@ impl<S: Socket> Server<S> {
         session: SessionId,
         channel: ChannelId,
     ) {
+        self.metrics.readers_lapped += 1;
         let entry = self.sessions.get(session);
         let feed = self.hub.feed(channel, entry.dialect());
         let space = entry.spaces.find(channel).map(|number| entry.spaces[number]);
@@ -286,6 +306,7 @@ impl<S: Socket> Server<S> {
         if !self.is_lapped(slot) {
             return false;
         }
+        self.metrics.readers_lapped += 1;
         let feed = self.hub.feed(channel, dialect);
         let channel = self.hub.channel(channel);
         self.events.push(

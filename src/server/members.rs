@@ -51,8 +51,6 @@ impl<S: Socket> Server<S> {
         let name = self.hub.channel(channel).name().into();
         self.leave(now, channel, index, ending.dialect);
         let messages_out = ending.cursor.map_or(0, |cursor| ending.membership.messages_out(cursor));
-        self.metrics.messages_delivered += messages_out;
-        self.metrics.count_closed(reason);
         self.events.push(
             &mut self.pool,
             Event::Closed {

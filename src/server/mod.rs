@@ -19,6 +19,7 @@ mod awaiting;
 mod away;
 mod connections;
 mod deadline;
+mod disconnect;
 mod drain;
 mod ending;
 mod event;
@@ -30,6 +31,7 @@ mod members;
 mod places;
 mod publish;
 mod session;
+mod survey;
 
 use core::net::SocketAddr;
 
@@ -39,10 +41,12 @@ use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 pub use event::{AGENT_BYTES_MAX, Access, Denial, Event};
 pub use publish::{DEFERRED_MAX, Ticket, Unplaced};
+pub use survey::LOOKS_PER_TURN;
 
 use crate::conn::Conn;
-use crate::hub::{HashKey, Hub, Sessions};
+use crate::hub::{HashKey, Hub, Repeats, Sessions};
 use crate::id::{ConnId, Reader};
+use crate::lifetime::Lifetime;
 use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
@@ -52,13 +56,17 @@ use crate::site::{Generation, Site};
 use crate::time::{Instant, Now};
 use connections::Connections;
 
+use self::disconnect::Disconnects;
 use self::http::respond::Responder;
+use self::http::token::Checks;
+use self::http::watch::Watchers;
 use self::io::budget::ReadBudget;
 use self::io::read::Reading;
 use drain::Drain;
 use gate::Gate;
 use losing::Losing;
 use publish::Elsewhere;
+use survey::Survey;
 
 /// A stream socket that never blocks. Methods take `&self`, as a socket's do in the kernel.
 pub trait Socket {
@@ -95,12 +103,23 @@ pub struct Server<S> {
     sessions: Sessions,
     site: Site,
     metrics: Metrics,
+    survey: Survey,
+    watchers: Watchers,
     /// Sessions of every kind: plain WebSockets, event streams and Engine.IO sessions.
     session_count: usize,
     reading: Reading,
     /// Messages whose order is decided elsewhere; `None` as long as it is decided here.
     elsewhere: Option<Elsewhere>,
+    /// Requests of backends that may come again, and what became of them.
+    repeats: Repeats,
+    /// Connections of the admin listener whose request waits for the message of a ticket. Some may
+    /// wait no longer; at most as many as there are such connections do.
+    awaiting: Vec<(Ticket, ConnId)>,
+    /// Disconnects under way.
+    disconnects: Disconnects,
     events: event::Queue,
+    /// The keys of tokens.
+    checks: Checks,
     responder: Responder,
     random: ChaCha20Rng,
     drain: Option<Drain>,
@@ -124,6 +143,8 @@ impl<S: Socket> Server<S> {
         };
         let (names, addresses, sids, epochs) = (key(), key(), key(), key());
         let limits = &settings.limits;
+        // Drawn only where it is used, so that what else is drawn does not depend on it.
+        let lifetime = limits.lifetime.map(|length| Lifetime::new(length, random.next_u64()));
         assert_eq!(places::places_of_all(limits), limits.slots(), "each place is some listener's");
         let mut pool = Pool::new(limits.memory_bytes);
         let mut hub = Hub::new(&mut pool, limits, [names, addresses, epochs]);
@@ -131,16 +152,22 @@ impl<S: Socket> Server<S> {
             hub.tell_offsets();
         }
         Server {
-            connections: Connections::new(now.mono, limits),
+            connections: Connections::new(now.mono, limits, lifetime),
             pool,
             hub,
-            sessions: Sessions::new(now.mono, sids, limits),
+            sessions: Sessions::new(now.mono, sids, limits, lifetime),
             site,
             metrics: Metrics::default(),
+            survey: Survey::new(now),
+            watchers: Watchers::new(limits.admin_connections_max),
             session_count: 0,
             reading: Reading::new(),
             elsewhere: None,
+            repeats: Repeats::new(names),
+            awaiting: Vec::with_capacity(limits.admin_connections_max),
+            disconnects: Disconnects::default(),
             events: event::Queue::default(),
+            checks: Checks::new(),
             responder: Responder::new(&settings.base_path, now),
             random,
             drain: None,
@@ -183,15 +210,20 @@ impl<S: Socket> Server<S> {
         self.run_drain(now);
         self.run_losing(now);
         self.run_entering(now);
+        self.run_disconnects(now);
+        self.run_watchers(now);
         self.run_resumed(now);
+        self.run_checks(now);
         self.flush_pass(now, batch);
         self.reap(now);
         self.reading.budget = ReadBudget::of_turn();
         self.connections.next_turn();
+        self.survey.keep_past(now.mono, &self.metrics);
         self.gate.judge(&self.settings.limits);
-        let is_entering = self.sessions.next_to_enter().is_some();
-        let is_busy = self.connections.is_busy() || self.sessions.has_answers() || is_entering;
-        is_busy || self.hub.is_active()
+        let is_told = self.disconnects.is_telling() || self.watchers.are_there();
+        let is_entered = self.sessions.next_to_enter().is_some();
+        let is_busy = self.connections.is_busy() || self.sessions.has_answers();
+        is_told || is_entered || is_busy || self.hub.is_active()
     }
 
     /// A turn of the loop begins, at `now_us` microseconds of a clock that never goes back. Only
@@ -226,10 +258,13 @@ impl<S: Socket> Server<S> {
         let drain = self.drain.as_ref().map(Drain::next);
         let losing = self.losing.as_ref().map(Losing::next);
         let (grace, over) = (self.hub.next_grace(), self.hub.next_over());
-        let give_up = self.next_give_up();
-        let (connections, sessions) = (self.connections.next_deadline(), self.sessions.next());
-        let all = [connections, sessions, grace, over, drain, losing, give_up];
-        all.into_iter().flatten().min()
+        let (repeats, again) = (self.repeats.next_over(), self.disconnects.next());
+        let own = [drain, grace, over, repeats, again, losing, self.next_give_up()];
+        [self.connections.next_deadline(), self.sessions.next()]
+            .into_iter()
+            .chain(own)
+            .flatten()
+            .min()
     }
 
     /// Serves other files. Whoever still reads those from before the current ones is cut, unless
@@ -278,9 +313,15 @@ impl<S: Socket> Server<S> {
         &self.pool
     }
 
+    /// Bytes of the pool that are reserved for requests of backends that may come again.
+    pub fn remembered_bytes(&self) -> u64 {
+        self.repeats.reserved_bytes()
+    }
+
     /// Asserts what must hold between calls. Walks everything: for tests.
     pub fn check(&self) {
         let mut lent = self.hub.reserved_bytes() + self.events.reserved_bytes();
+        lent += self.repeats.reserved_bytes();
         let mut sessions = self.sessions.len();
         let envelopes = self.elsewhere.iter().flat_map(Elsewhere::buffers);
         lent += envelopes.map(|buffer| self.pool.capacity(buffer) as u64).sum::<u64>();

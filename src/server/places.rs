@@ -1,10 +1,10 @@
 //! Places for connections: how many each listener has, and who gives way when they are taken.
 //!
 //! A listener's places are its own. Sessions and strangers can take all of the public ones, and
-//! the health listener still answers. Where all are taken, whoever has waited for longest without
-//! anything under way gives way to the newcomer: first those from which no byte of a request is
-//! there, then those from which a part of a head is. A session, a held poll, a POST and an answer
-//! under way never do.
+//! the health listener and the admin listener still answer. Where all are taken, whoever has waited
+//! for longest without anything under way gives way to the newcomer: first those from which no byte
+//! of a request is there, then those from which a part of a head is. A session, a held poll, a POST
+//! and an answer under way never do.
 //!
 //! Who waits stands in a list in the order in which that began, so finding the one takes no search.
 //! A keep-alive connection also ends by itself, with an answer that says so, when it is old or has
@@ -24,6 +24,7 @@ fn places(limits: &Limits, from: Listener) -> usize {
     match from {
         Listener::Public => limits.connections_max + limits::CONNECTIONS_SPARE,
         Listener::Health => limits::CONNECTIONS_HEALTH,
+        Listener::Admin => limits.admin_connections_max,
     }
 }
 

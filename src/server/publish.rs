@@ -9,7 +9,8 @@
 //! ```text
 //!   plain WebSocket ─┐             ┌─► feed, counted, reported, acknowledged ─► Published
 //!   event            ├─► publish ──┤
-//!   greeting ────────┘             └─► envelope ─► elsewhere ─► place ─► feed, counted, …
+//!   greeting         │             └─► envelope ─► elsewhere ─► place ─► feed, counted, …
+//!   backend ─────────┘
 //! ```
 //!
 //! Leaves to others: which channels are open (`awaiting`), what was lost of an order (`losing`),
@@ -24,8 +25,11 @@ use std::collections::VecDeque;
 use super::{Event, Server, Socket};
 use crate::conn::Conn;
 use crate::hub::envelope::{self, Content};
-use crate::hub::{Message, PlainForm, PublishError, StillParted, plain_form};
+use crate::hub::{
+    JoinError, Message, PlainForm, PublishError, RepeatId, Said, StillParted, plain_form,
+};
 use crate::id::{ChannelId, ConnId, SessionId};
+use crate::metrics::{By, Unsaid};
 use crate::pool::{BufferId, Pool};
 use crate::position::Position;
 use crate::time::{Instant, Now};
@@ -54,6 +58,9 @@ pub(super) enum Speaker {
     Conn(ConnId),
     /// A Socket.IO session, whose client awaits an acknowledgement under the number, if it does.
     Session(SessionId, Option<u64>),
+    /// A backend, by a request on this connection of the admin listener, which is known again if it
+    /// comes a second time.
+    Backend(ConnId, Option<RepeatId>),
     /// The server, which greets. Greetings stand outside of the order.
     Server,
 }
@@ -68,6 +75,8 @@ pub(super) enum Outcome {
     },
     /// The message waits for its place in the order, under this ticket.
     Deferred(Ticket),
+    /// The message is said to nobody, because whoever says it may only listen.
+    MayNotSpeak,
     /// The message is said to nobody.
     Refused(PublishError),
 }
@@ -309,6 +318,89 @@ impl<S: Socket> Server<S> {
         self.reap(now);
     }
 
+    /// The channel `name`, for a backend that is about to say something there. Where history is
+    /// kept it is made if it is not there; `None` where nobody is there and nothing is kept.
+    ///
+    /// # Errors
+    /// Why a channel cannot be made now.
+    fn open_channel(&mut self, now: Now, name: &str) -> Result<Option<ChannelId>, JoinError> {
+        let connections = &mut self.connections;
+        self.hub.open(&mut self.pool, now.mono, name, |id| connections.resume(id))
+    }
+
+    /// Says what a backend has said in the channel `name`, be anybody there or not, or lets it have
+    /// its place elsewhere first. What has become of it is remembered for the request's repeats,
+    /// for which there must be room.
+    pub(super) fn publish_to(
+        &mut self,
+        now: Now,
+        (id, repeat): (ConnId, Option<RepeatId>),
+        name: &str,
+        message: &Message<'_>,
+    ) -> Outcome {
+        let (speaker, client) = (Speaker::Backend(id, repeat), self.client(id.slot));
+        self.reading.spoke = true;
+        // What is too big is so for nobody, too.
+        if !self.hub.fits_in(name, message) {
+            return Outcome::Refused(PublishError::TooBig);
+        }
+        let outcome = if let Some(elsewhere) = &mut self.elsewhere {
+            let outcome = elsewhere.defer(&mut self.pool, name, message, (speaker, client));
+            self.close_if_full();
+            outcome
+        } else {
+            let Ok(channel) = self.open_channel(now, name) else {
+                return Outcome::Refused(PublishError::NoMemory);
+            };
+            match self.say_to(now, channel, Some((speaker, client)), message) {
+                Ok(position) => Outcome::Published { position },
+                Err(error) => Outcome::Refused(error),
+            }
+        };
+        let said = match outcome {
+            Outcome::Published { position } => Some(Said::At(position)),
+            Outcome::Deferred(ticket) => Some(Said::UnderWay(ticket.0)),
+            Outcome::Refused(_) | Outcome::MayNotSpeak => None,
+        };
+        if let Some((id, said)) = repeat.zip(said) {
+            self.repeats.remember(now.mono, id, said);
+        }
+        outcome
+    }
+
+    /// Has a request on a connection of the admin listener wait for the message of this ticket.
+    pub(super) fn await_place(&mut self, ticket: Ticket, id: ConnId) {
+        if self.awaiting.len() >= self.settings.limits.admin_connections_max {
+            let connections = &self.connections;
+            self.awaiting.retain(|(ticket, id)| {
+                connections.lives(*id) && connections.conn(id.slot).awaits(ticket.0)
+            });
+        }
+        self.awaiting.push((ticket, id));
+    }
+
+    /// A message of a backend has its place in the order, or is not said after all: whoever asked
+    /// for it is told, and so is whoever asked again.
+    fn settle(
+        &mut self,
+        now: Now,
+        ticket: Ticket,
+        repeat: Option<RepeatId>,
+        said: Result<Option<Position>, PublishError>,
+    ) {
+        match (repeat, said) {
+            (Some(id), Ok(position)) => self.repeats.remember(now.mono, id, Said::At(position)),
+            (Some(id), Err(_)) => self.repeats.forget(id),
+            (None, _) => {}
+        }
+        while let Some(number) = self.awaiting.iter().position(|(other, _)| *other == ticket) {
+            let (_, id) = self.awaiting.swap_remove(number);
+            if self.connections.lives(id) && self.connections.conn(id.slot).awaits(ticket.0) {
+                self.answer_published_later(now, id, said);
+            }
+        }
+    }
+
     /// Says `message` in `channel`, or lets it have its place elsewhere first. What has to be done
     /// for it is done; only what a refusal means to whoever speaks is up to the caller.
     pub(super) fn publish(
@@ -321,18 +413,23 @@ impl<S: Socket> Server<S> {
         let client = match speaker {
             Speaker::Conn(id) => self.client(id.slot),
             Speaker::Session(session, _) => self.sessions.get(session).client.address(),
+            Speaker::Backend(id, _) => self.client(id.slot),
             Speaker::Server => return self.greet_all(now, channel, message),
         };
+        if !self.may_speak(speaker, channel) {
+            self.metrics.count_unsaid(Unsaid::MayNotSpeak);
+            return Outcome::MayNotSpeak;
+        }
         self.reading.spoke = true;
         if let Some(elsewhere) = &mut self.elsewhere {
             if !self.hub.fits(channel, message) {
-                return Outcome::Refused(PublishError::TooBig);
+                return self.refuse_word(PublishError::TooBig);
             }
             let name = self.hub.channel(channel).name();
             let outcome = elsewhere.defer(&mut self.pool, name, message, (speaker, client));
-            if elsewhere.has_filled(1) {
-                let connections = &mut self.connections;
-                self.hub.close(true, |id| connections.resume(id));
+            self.close_if_full();
+            if let Outcome::Refused(error) = outcome {
+                return self.refuse_word(error);
             }
             return outcome;
         }
@@ -341,8 +438,26 @@ impl<S: Socket> Server<S> {
                 self.said(now, Some(channel), Some((speaker, client)), message);
                 Outcome::Published { position }
             }
-            Err(error) => Outcome::Refused(error),
+            Err(error) => self.refuse_word(error),
         }
+    }
+
+    /// Whether somebody may speak in a channel that it is in.
+    fn may_speak(&self, speaker: Speaker, channel: ChannelId) -> bool {
+        match speaker {
+            Speaker::Conn(id) => self.connections.conn(id.slot).may_speak(),
+            Speaker::Session(session, _) => self.sessions.get(session).may_speak(channel),
+            Speaker::Backend(..) | Speaker::Server => true,
+        }
+    }
+
+    /// Counts a message that is said to nobody.
+    fn refuse_word(&mut self, error: PublishError) -> Outcome {
+        self.metrics.count_unsaid(match error {
+            PublishError::TooBig => Unsaid::TooBig,
+            PublishError::NoMemory => Unsaid::NoMemory,
+        });
+        Outcome::Refused(error)
     }
 
     /// Says an event in `channel`, with the form that it has for plain WebSockets.
@@ -354,10 +469,10 @@ impl<S: Socket> Server<S> {
         event: &socketio::Event<'_>,
         attachments: &[&[u8]],
     ) -> Outcome {
-        self.in_plain_form(event, attachments, |server, message| {
+        let outcome = self.in_plain_form(event, attachments, |server, message| {
             server.publish(now, speaker, channel, message)
-        })
-        .unwrap_or(Outcome::Refused(PublishError::NoMemory))
+        });
+        outcome.unwrap_or_else(|| self.refuse_word(PublishError::NoMemory))
     }
 
     /// Tells a newcomer's greeting, here and elsewhere.
@@ -377,7 +492,12 @@ impl<S: Socket> Server<S> {
     /// A channel that has no memory for a greeting does without.
     fn greet(&mut self, now: Now, channel: ChannelId, message: &Message<'_>) -> Outcome {
         match self.hub.publish(&mut self.pool, now.mono, channel, message) {
-            Ok(position) => Outcome::Published { position },
+            Ok(position) => {
+                // The newcomer is a member already, and begins behind its own greeting.
+                let others = self.hub.channel(channel).greeted().saturating_sub(1);
+                self.metrics.greetings_sent += others;
+                Outcome::Published { position }
+            }
             Err(error) => {
                 self.metrics.greetings_dropped += 1;
                 Outcome::Refused(error)
@@ -385,7 +505,15 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Says a message that has come back with its place in the order; where nobody is, to nobody.
+    /// Holds the publishers of all channels back if no other message may wait for its place.
+    fn close_if_full(&mut self) {
+        if self.elsewhere.as_ref().is_some_and(|elsewhere| elsewhere.has_filled(1)) {
+            let connections = &mut self.connections;
+            self.hub.close(true, |id| connections.resume(id));
+        }
+    }
+
+    /// Says a message that has its place in the order; where nobody is, to nobody.
     fn say_placed(
         &mut self,
         now: Now,
@@ -399,9 +527,37 @@ impl<S: Socket> Server<S> {
         match published {
             Some(Err(_)) => self.fall_short(now, place, message),
             Some(Ok(())) | None => {
-                self.settle(now, place, message);
+                self.let_end(now, place.channel);
+                self.take_up(now, place, message);
                 Ok(())
             }
+        }
+    }
+
+    /// Says a backend's message, where the order is decided here; where nobody is, to nobody.
+    fn say_to(
+        &mut self,
+        now: Now,
+        channel: Option<ChannelId>,
+        speaker: Option<(Speaker, SocketAddr)>,
+        message: &Message<'_>,
+    ) -> Result<Option<Position>, PublishError> {
+        let published = match channel {
+            Some(channel) => self.hub.publish(&mut self.pool, now.mono, channel, message),
+            None => Ok(None),
+        };
+        if published.is_ok() {
+            self.said(now, channel, speaker, message);
+        }
+        self.let_end(now, channel);
+        published
+    }
+
+    /// A channel without members ends when its newest message is too old, which one may be that was
+    /// just said.
+    fn let_end(&mut self, now: Now, channel: Option<ChannelId>) {
+        if let Some(channel) = channel.filter(|channel| self.hub.channel(*channel).is_empty()) {
+            self.hub.end_if_over(&mut self.pool, now.mono, channel);
         }
     }
 
@@ -416,21 +572,30 @@ impl<S: Socket> Server<S> {
         if let Some(channel) = place.channel {
             self.lose(now, channel, place.position).map_err(|StillParted| Unplaced::Held)?;
         }
-        self.settle(now, place, message);
+        self.take_up(now, place, message);
         Ok(())
     }
 
     /// A message has its place: that is counted and reported, and whoever said it is answered.
-    fn settle(&mut self, now: Now, place: Place, message: &Message<'_>) {
+    fn take_up(&mut self, now: Now, place: Place, message: &Message<'_>) {
         let speaker = place.ticket.map(|ticket| self.take_back(ticket));
         self.said(now, place.channel, speaker, message);
+        self.answer_backend(now, place, speaker);
     }
 
     /// Answers whoever said a message that is said to nobody here.
     fn settle_ticket(&mut self, now: Now, place: Place) {
-        if let Some(ticket) = place.ticket {
-            let (speaker, _) = self.take_back(ticket);
+        let speaker = place.ticket.map(|ticket| self.take_back(ticket));
+        if let Some((speaker, _)) = speaker {
             self.acknowledge_speaker(now, place.channel, speaker);
+        }
+        self.answer_backend(now, place, speaker);
+    }
+
+    /// Answers a backend whose message has its place.
+    fn answer_backend(&mut self, now: Now, place: Place, speaker: Option<(Speaker, SocketAddr)>) {
+        if let Some((ticket, (Speaker::Backend(_, repeat), _))) = place.ticket.zip(speaker) {
+            self.settle(now, ticket, repeat, Ok(Some(place.position)));
         }
     }
 
@@ -443,7 +608,12 @@ impl<S: Socket> Server<S> {
         speaker: Option<(Speaker, SocketAddr)>,
         message: &Message<'_>,
     ) {
-        self.metrics.messages_published += 1;
+        self.metrics.count_published(match speaker {
+            Some((Speaker::Conn(_), _)) => By::WebSocket,
+            Some((Speaker::Session(..), _)) => By::SocketIo,
+            Some((Speaker::Backend(..), _)) => By::Admin,
+            Some((Speaker::Server, _)) | None => By::Backplane,
+        });
         let Some((speaker, client)) = speaker else { return };
         self.report(client, message);
         self.acknowledge_speaker(now, channel, speaker);
@@ -462,8 +632,8 @@ impl<S: Socket> Server<S> {
                     self.acknowledge(now, session, channel, number);
                 }
             }
-            // Who has gone meanwhile is told nothing.
-            Speaker::Conn(_) | Speaker::Session(..) | Speaker::Server => {}
+            // Who has gone meanwhile is told nothing; a backend gets an answer.
+            Speaker::Conn(_) | Speaker::Session(..) | Speaker::Backend(..) | Speaker::Server => {}
         }
     }
 
@@ -481,6 +651,20 @@ impl<S: Socket> Server<S> {
             Message::Greeting(args) => Event::message(client, args.as_bytes()),
         };
         self.events.push(&mut self.pool, event);
+    }
+
+    /// Says a backend's event in the channel `name`; see [`Server::publish_to`].
+    pub(super) fn publish_event_to(
+        &mut self,
+        now: Now,
+        speaker: (ConnId, Option<RepeatId>),
+        name: &str,
+        event: &socketio::Event<'_>,
+    ) -> Outcome {
+        self.in_plain_form(event, &[], |server, message| {
+            server.publish_to(now, speaker, name, message)
+        })
+        .unwrap_or(Outcome::Refused(PublishError::NoMemory))
     }
 
     /// Hands `then` an event with the form that it has for plain WebSockets: a `chat message` with

@@ -14,11 +14,13 @@
 
 mod clock;
 mod files;
+mod keys;
 mod log;
 mod net;
 mod reload;
 mod report;
 mod ring;
+mod secret;
 mod signal;
 mod socket_file;
 mod system;
@@ -28,12 +30,16 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 
+pub use secret::admin_token;
 pub use system::machine;
 
-use crate::config::{Config, Machine};
+use crate::config::{Config, Lb, Machine};
 use crate::id::ConnId;
 use crate::limits;
-use crate::server::{Event, Readiness, Server};
+use crate::metrics::{Balancer, Surroundings};
+use crate::rate::Paid;
+use crate::server::{Event, Listener, Readiness, Server};
+use crate::settings::ProxyMode;
 use crate::site::Site;
 use crate::text::{Composed, Line};
 use crate::time::{Instant, Now};
@@ -86,10 +92,32 @@ struct Shell {
     config: Config,
     /// Whether the server has work, so that the next poll must not wait.
     pending: bool,
+    /// How many public connections were accepted lately, where that is limited.
+    accepted: Paid,
     /// Until when accepting waits, if the system had run out of something.
     pause: Option<Pause>,
     reload: Reload,
     draining: bool,
+}
+
+/// What the server stands in, as far as only the command line and the system know.
+fn surroundings(config: &Config, listeners: &Listeners) -> Surroundings {
+    let name = |kind| match kind {
+        Listener::Public => "public",
+        Listener::Health => "health",
+        Listener::Admin => "admin",
+    };
+    let open = listeners.addresses().map(|(kind, address)| (name(kind), address.to_string()));
+    Surroundings {
+        listeners: open.collect(),
+        balancer: match config.lb {
+            Lb::None => Balancer::None,
+            Lb::Clb => Balancer::Classic,
+            Lb::Nlb => Balancer::Network,
+            Lb::Alb => Balancer::Application,
+        },
+        is_told_clients: config.settings.proxy != ProxyMode::Off || config.settings.forwarded_for,
+    }
 }
 
 /// When accepting may be tried again after the system had run out of something.
@@ -102,7 +130,8 @@ struct Pause {
 }
 
 impl Shell {
-    fn start(config: Config, machine: Machine) -> Result<Shell, String> {
+    fn start(mut config: Config, machine: Machine) -> Result<Shell, String> {
+        config.settings.admin_token = secret::admin_token(&config)?;
         system::map_large_memory();
         let clock = Clock::start();
         let needed = config.settings.limits.descriptors();
@@ -112,6 +141,7 @@ impl Shell {
             Some(folder) => files::read(folder).map_err(|error| format!("--www: {error}"))?,
             None => files::built_in(),
         };
+        let keys = keys::read(&config.key_files)?;
         let poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
         let registry = poll.registry();
         let signals = Signals::register(registry, SIGNALS)
@@ -128,8 +158,14 @@ impl Shell {
         report.sender(sender.is_batched());
         let reload = Reload::new(folder.files.bytes());
         let site = Site::new(folder.files, config.www.is_none());
-        let server =
-            Server::new(config.settings.clone(), site, seed, Clock::now(clock.elapsed_us()));
+        let now = Clock::now(clock.elapsed_us());
+        let mut server = Server::new(config.settings.clone(), site, seed, now);
+        if !config.key_files.is_empty() {
+            let (keys, skipped) = keys;
+            report.keys(&config.key_files, &keys, &skipped);
+            server.set_keys(keys);
+        }
+        server.describe(surroundings(&config, &listeners));
         Ok(Shell {
             poll,
             clock,
@@ -141,6 +177,7 @@ impl Shell {
             sender,
             config,
             pending: false,
+            accepted: Paid::new(now.mono),
             pause: None,
             reload,
             draining: false,
@@ -179,6 +216,9 @@ impl Shell {
                 }
             }
             self.accept(now);
+            if self.server.is_watched() {
+                self.server.tell_process(system::process());
+            }
             self.pending = self.server.run_with(now, &mut self.sender);
             if signalled && self.handle_signals(now) {
                 self.finish("second signal");
@@ -198,15 +238,26 @@ impl Shell {
 
     /// How long the next poll may wait: not at all, until the next deadline, or for ever (`None`).
     fn timeout(&self) -> Option<Duration> {
-        let accepting = self.is_free_again() && self.listeners.is_ready_for(&self.server);
-        if self.pending || accepting || self.reload.is_reading() {
+        let now = Clock::mono(self.clock.elapsed_us());
+        let is_ready = |from| self.is_free_again() && self.listeners.is_ready(from, &self.server);
+        let mut others = Listener::ALL.into_iter().filter(|from| *from != Listener::Public);
+        let (public, other) = (is_ready(Listener::Public), others.any(is_ready));
+        let accept_at = self.accepts_at(now);
+        if self.pending || other || (public && accept_at <= now) || self.reload.is_reading() {
             return Some(Duration::ZERO);
         }
         let pause = self.pause.map(|pause| pause.until);
-        let next = [self.server.poll_timeout(), pause, self.reload.next()];
+        let accept_at = public.then_some(accept_at);
+        let next = [self.server.poll_timeout(), pause, accept_at, self.reload.next()];
         let next = next.into_iter().flatten().min()?;
-        let wait = next.since(Clock::mono(self.clock.elapsed_us()));
+        let wait = next.since(now);
         (next != Instant::NEVER).then(|| Duration::from_millis(wait.as_millis()))
+    }
+
+    /// When `--accept-rate` lets another public connection in, `now` or later. The kernel tells of
+    /// those in the backlog only once, so they have to be asked for then.
+    fn accepts_at(&self, now: Instant) -> Instant {
+        self.config.accept_rate.map_or(now, |rate| rate.next(now, self.accepted))
     }
 
     /// Whether nothing was lacking when somebody was accepted last, or a connection has ended
@@ -222,9 +273,17 @@ impl Shell {
         }
         self.pause = None;
         for _ in 0..limits::ACCEPTS_PER_TURN {
-            match self.listeners.accept(|from| self.server.has_room_for(from)) {
+            let may_accept = self.accepts_at(now.mono) <= now.mono;
+            let has_room = |from| {
+                let may = from != Listener::Public || may_accept;
+                may && self.server.has_room_for(from)
+            };
+            match self.listeners.accept(has_room) {
                 Ok(None) => return,
                 Ok(Some((from, mut stream, peer))) => {
+                    if let (Listener::Public, Some(rate)) = (from, self.config.accept_rate) {
+                        rate.take(now.mono, &mut self.accepted);
+                    }
                     let id = self.server.make_room(now, from);
                     let id = id.expect("it was accepted because there was room");
                     let token = Token(id.to_bits() as usize);
@@ -277,9 +336,19 @@ impl Shell {
     }
 
     fn reload(&mut self, now: Now) {
+        let key_files = &self.config.key_files;
+        if !key_files.is_empty() {
+            match keys::read(key_files) {
+                Ok((keys, skipped)) => {
+                    self.report.keys(key_files, &keys, &skipped);
+                    self.server.set_keys(keys);
+                }
+                Err(error) => self.report.keys_failed(&error),
+            }
+        }
         if self.config.www.is_some() {
             self.reload.ask(now);
-        } else {
+        } else if key_files.is_empty() {
             ::log::info!(target: "elbow", "SIGHUP: nothing to reload, the page is built in");
         }
     }

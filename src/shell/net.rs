@@ -28,6 +28,10 @@ use crate::text::shown_text;
 /// All others stay in the feed, where everybody shares them.
 const NOT_SENT_BYTES: u32 = 16 * 1024;
 
+/// The permissions of the admin listener's file: whoever may write to it may do everything, so that
+/// is its owner alone, whatever `--unix-mode` says.
+const ADMIN_UNIX_MODE: u32 = 0o600;
+
 /// The first descriptor that systemd hands over (`SD_LISTEN_FDS_START`).
 const ACTIVATED_FIRST: RawFd = 3;
 
@@ -175,9 +179,15 @@ impl Listeners {
         }
         let health = config.health_listen.iter();
         asked.extend(health.map(|listen| (Listener::Health, "--health-listen", listen)));
+        let admin = config.admin_listen.iter();
+        asked.extend(admin.map(|listen| (Listener::Admin, "--admin-listen", listen)));
         for (kind, flag, listen) in &asked {
             let only_v6 = asked.iter().any(|(_, _, other)| listen.leaves_ipv4_to(other));
-            let bound = bind(listen, only_v6, config.unix_mode);
+            let unix_mode = match kind {
+                Listener::Public | Listener::Health => config.unix_mode,
+                Listener::Admin => ADMIN_UNIX_MODE,
+            };
+            let bound = bind(listen, only_v6, unix_mode);
             let (socket, file) = bound.map_err(|error| format!("{flag} {listen}: {error}"))?;
             open.push(adopt(socket, limits, *kind, false, file)?);
         }
@@ -196,9 +206,11 @@ impl Listeners {
         }
     }
 
-    /// Whether [`Listeners::accept`] is worth calling although the kernel has told of nothing new.
-    pub(super) fn is_ready_for(&self, server: &Server<Stream>) -> bool {
-        self.open.iter().any(|listener| listener.ready && server.has_room_for(listener.kind))
+    /// Whether [`Listeners::accept`] is worth calling for a kind of listener although the kernel
+    /// has told of nothing new.
+    pub(super) fn is_ready(&self, kind: Listener, server: &Server<Stream>) -> bool {
+        let is_ready = |listener: &Open| listener.ready && listener.kind == kind;
+        self.open.iter().any(is_ready) && server.has_room_for(kind)
     }
 
     /// The next connection of any listener for which there is room. An error says what the system

@@ -174,8 +174,12 @@ mod tests {
             let folder = std::env::temp_dir().join(name);
             fs::create_dir_all(&folder).expect("a folder can be made");
             fs::write(folder.join("large"), vec![b'x'; 3 << 20]).expect("there is room");
-            let machine =
-                Machine { descriptors_hard: 1024, memory_bytes: None, activated_sockets: false };
+            let machine = Machine {
+                descriptors_hard: 1024,
+                memory_bytes: None,
+                activated_sockets: false,
+                admin_credential: false,
+            };
             let command = config::parse(["elbow".into()], |_| None, &machine);
             let Ok(Command::Run(config)) = command else { panic!("no command means: run") };
             let now = Now { mono: Instant::from_millis(1_000), unix_s: 0 };

@@ -4,8 +4,11 @@ use std::{fs, io};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
+use rustix::time::{ClockId, clock_gettime};
 
+use super::secret;
 use crate::config::{self, Machine};
+use crate::metrics::Process;
 
 /// Reads what the configuration must fit into: descriptors, memory, sockets from systemd.
 pub fn machine() -> Machine {
@@ -16,6 +19,7 @@ pub fn machine() -> Machine {
         activated_sockets: config::environment("LISTEN_FDS").is_some()
             && config::environment("LISTEN_PID")
                 .is_none_or(|pid| pid == std::process::id().to_string()),
+        admin_credential: secret::has_admin_credential(),
     }
 }
 
@@ -59,6 +63,30 @@ pub(super) fn seed() -> io::Result<[u8; 32]> {
         return Err(io::Error::other("the system gave too few"));
     }
     Ok(seed)
+}
+
+/// What the system says of this process; `None` where there is no `/proc`.
+pub(super) fn process() -> Option<Process> {
+    let pages = fs::read_to_string("/proc/self/statm").ok()?;
+    let resident: u64 = pages.split(' ').nth(1)?.parse().ok()?;
+    // No page has 2^63 bytes.
+    let resident_bytes = resident * rustix::param::page_size() as u64;
+    let cpu = clock_gettime(ClockId::ProcessCPUTime);
+    let cpu_us =
+        u64::try_from(cpu.tv_sec).ok()? * 1_000_000 + u64::try_from(cpu.tv_nsec).ok()? / 1000;
+    let descriptors_max = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+    Some(Process { resident_bytes, cpu_us, descriptors: descriptors()?, descriptors_max })
+}
+
+/// How many descriptors this process has open.
+fn descriptors() -> Option<u64> {
+    // From Linux 6.2 on the folder's size is their number; listing ten thousand takes milliseconds.
+    let size = fs::metadata("/proc/self/fd").ok()?.len();
+    if size > 0 {
+        return Some(size);
+    }
+    // One is the listing's own.
+    Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as u64)
 }
 
 /// The memory limit of this process's cgroup (version 2), if there is one.

@@ -8,7 +8,7 @@
 //! page that a browser was led here with by false DNS (DNS rebinding) has a wrong name, never just
 //! a wrong port.
 
-use core::net::Ipv6Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 use std::fmt;
 
 /// The longest name in the DNS, in characters.
@@ -89,6 +89,18 @@ pub fn is_named(authority: &str, hosts: &[Host]) -> bool {
         (Host::Address(address), Named::Address(other)) => address == other,
         (Host::Name(_), Named::Address(_)) | (Host::Address(_), Named::Name(_)) => false,
     })
+}
+
+/// Whether `authority`, a host with or without a port, is an IP address or `localhost`: a name that
+/// nobody can make lead elsewhere.
+pub fn is_local(authority: &str) -> bool {
+    match split(authority) {
+        Some((Named::Address(_), _)) => true,
+        Some((Named::Name(name), _)) => {
+            name.eq_ignore_ascii_case("localhost") || name.parse::<Ipv4Addr>().is_ok()
+        }
+        None => false,
+    }
 }
 
 /// The host of an authority, which need not be one of the server's.

@@ -344,7 +344,7 @@ describe('curl', () => {
     await eventually('it is told', () => lost.text.includes('three'));
     assert.equal(
       lost.text,
-      `id: ${at}\n\nevent: reset\nid: ${at}\ndata: {"position":"${at}"}\n\n` +
+      `event: reset\nid: ${at}\ndata: {"position":"${at}"}\n\n` +
         `id: ${epoch}.3\ndata: three\n\n`,
     );
   });

@@ -23,9 +23,9 @@ pub(crate) mod socket;
 use core::net::SocketAddr;
 
 use elbow::id::ConnId;
-use elbow::limits::Limits;
+use elbow::limits::{CONNECTIONS_ADMIN, Limits};
 use elbow::server::{Event, Listener, Readiness, Server};
-use elbow::settings::{Events, Greeting, ProxyMode, Settings, Trust};
+use elbow::settings::{Anonymous, Events, Greeting, Parties, ProxyMode, Settings, Trust};
 use elbow::site::Site;
 use elbow::time::{Duration, Instant, Now};
 use elbow::wire::base_path::BasePath;
@@ -49,6 +49,7 @@ pub(crate) fn settings() -> Settings {
             connections_max: 400,
             // Most of the world has one address.
             connections_per_ip_max: Some(400),
+            admin_connections_max: CONNECTIONS_ADMIN,
             channels_max: 32,
             message_bytes_max: 1024,
             feed_bytes: 4096,
@@ -59,10 +60,13 @@ pub(crate) fn settings() -> Settings {
             ping_timeout: Duration::from_secs(20),
             drain: Duration::from_secs(5),
             history: None,
+            message_rate: None,
+            lifetime: None,
         },
         proxy: ProxyMode::Off,
         trust: Trust::default(),
         forwarded_for: false,
+        admin_token: None,
         hosts: Vec::new(),
         base_path: BasePath::default(),
         origins: Vec::new(),
@@ -70,6 +74,8 @@ pub(crate) fn settings() -> Settings {
         events: Events::Named(vec!["chat message".into()]),
         recovery: false,
         greeting: Some(Greeting::named("hi")),
+        parties: Parties::default(),
+        anonymous: Anonymous::All,
         report_messages: false,
     }
 }

@@ -8,6 +8,7 @@ use super::sessions::POLLING;
 use super::{Client, READABLE, World, frame, sid_of};
 use elbow::hub::Recovery;
 use elbow::id::ConnId;
+use elbow::metrics::Unsaid;
 use elbow::server::{Event, Listener};
 use elbow::settings::{Events, Settings, Trust};
 use elbow::time::Duration;
@@ -648,7 +649,7 @@ fn events_that_are_called_as_the_servers_own_are_passed_on_to_nobody() {
             r#"42["elbow\u003aposition","0.0"]"#,
         ];
         speaker.say(&mut world, &ours);
-        assert_eq!(world.server.metrics().events_ignored, 4);
+        assert_eq!(world.server.metrics().unsaid(Unsaid::NotRelayed), 4);
         let others = [r#"42["elbow",1]"#, r#"42["Elbow:x",1]"#, r#"42[" elbow:",1]"#];
         speaker.say(&mut world, &others);
         let expected: Vec<_> = (1..)
@@ -663,7 +664,10 @@ fn events_that_are_called_as_the_servers_own_are_passed_on_to_nobody() {
     });
     let (speaker, id) = world.socket(&[""]);
     world.say(&speaker, id, &frame(1, br#"42["elbow:x"]"#));
-    assert_eq!((speaker.heard(), world.server.metrics().events_ignored), (Vec::new(), 1));
+    assert_eq!(
+        (speaker.heard(), world.server.metrics().unsaid(Unsaid::NotRelayed)),
+        (Vec::new(), 1)
+    );
 }
 
 #[test]

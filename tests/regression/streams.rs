@@ -8,6 +8,7 @@ use super::history::keeping;
 use super::sessions::request;
 use super::{Client, World, frame};
 use elbow::id::ConnId;
+use elbow::metrics::Refusal;
 use elbow::reason::CloseReason;
 use elbow::server::{Event, Listener};
 use elbow::settings::Events;
@@ -249,7 +250,7 @@ fn what_cannot_be_honoured_is_said_before_anything_else() {
     }
     let lost = world.listen("/sse", &format!("Last-Event-ID: {epoch}.1\r\n"));
     let reset = format!("event: reset\nid: {epoch}.5\ndata: {{\"position\":\"{epoch}.5\"}}\n\n");
-    assert_eq!(lost.content().0, format!("id: {epoch}.5\n\n{reset}"));
+    assert_eq!(lost.content().0, reset);
     assert_eq!(lost.read().last_id, format!("{epoch}.5"));
     assert_eq!(
         back(&mut world, "/sse", &format!("{epoch}.2")),
@@ -268,6 +269,32 @@ fn what_cannot_be_honoured_is_said_before_anything_else() {
     assert!(world.answer(&by_header).1.starts_with("HTTP/1.1 410 Gone\r\n"));
     let head = request("HEAD", &strict(1), "");
     assert!(world.answer(&head).1.starts_with("HTTP/1.1 410 Gone\r\n"));
+}
+
+#[test]
+fn whoever_is_cut_off_anywhere_in_the_beginning_was_told_or_comes_back_as_it_was() {
+    let mut world = World::with(|settings| *settings = keeping(3));
+    let (speaker, id) = world.speaker();
+    let epoch = world.listen("/sse", "").epoch();
+    for number in 1..=5 {
+        world.say(&speaker, id, &frame(1, format!("m{number}").as_bytes()));
+    }
+    for (known, is_lost) in [(format!("{epoch}.1"), true), (format!("{epoch}.5"), false)] {
+        for target in ["/sse", "/sse?last=2"] {
+            let stream = world.listen(target, &format!("Last-Event-ID: {known}\r\n"));
+            let (content, _) = stream.content();
+            assert!(content.ends_with("\n\n"));
+            for cut in 0..=content.len() {
+                // An event counts from its empty line on.
+                let Some(end) = content[..cut].rfind("\n\n") else { continue };
+                let taken = &content[..end];
+                let told = taken.contains("event: reset\n");
+                let has_new_id = !taken.ends_with(&format!("id: {known}"));
+                assert_eq!(told, is_lost, "{taken}");
+                assert!(told || !has_new_id, "{taken}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -463,7 +490,7 @@ fn who_finds_no_room_is_told_when_to_come_back() {
     times.sort_unstable();
     assert!(times[0] >= 1000 && times[19] < 5000, "{times:?}");
     assert!(times[19] - times[0] > 1000, "{times:?}");
-    assert_eq!(world.server.metrics().sessions_refused, 20);
+    assert_eq!(world.server.metrics().refused(Refusal::SessionsOfAddress), 20);
     assert_eq!(world.refusals(), ["--max-connections-per-ip of this address are in use"; 20]);
     assert_eq!((world.server.sessions(), streams.len()), (2, 2));
 

@@ -13,12 +13,13 @@ use elbow::server::Event;
 use super::client::{Client, Notice};
 use super::climate::Climate;
 use super::decode::{Response, Unit};
-use super::hearing::Saying;
+use super::hearing::Recovery;
 use super::oracle::{Later, Oracle};
 use super::packet::{self, Packet, Said};
+use super::past::Start;
 use super::person::{Heard, Person, Purpose};
 use super::turns::Speaker;
-use super::wish::Wish;
+use super::world::pace::has_stayed;
 
 impl Oracle {
     pub(crate) fn session_event(
@@ -34,10 +35,24 @@ impl Oracle {
         match event {
             Event::Opened { channel, .. } => {
                 self.entered = true;
-                let log = self.channels.entry(channel.clone()).or_default();
-                log.push_greeting(self.turn, climate, channel, self.greetings_uncertain);
-                hearing.entered(now_ms, channel, log.spoken.len());
-                self.joined(now_ms, climate, channel, (dialect, account), &Wish::default());
+                let wish = hearing.returning.get(channel).map(|it| it.wish.clone());
+                let reader = (dialect, account);
+                let starts =
+                    self.joined(now_ms, climate, channel, reader, &wish.unwrap_or_default());
+                let goes_on = |start: &&Start| start.recovered == Some(true);
+                let place = starts.iter().find(goes_on).map(|start| start.place);
+                let recovery = match (place, starts.iter().all(|start| goes_on(&start))) {
+                    (Some(place), true) => Recovery::Yes(place),
+                    (Some(place), false) => Recovery::Perhaps(place),
+                    (None, _) => Recovery::No,
+                };
+                let log = self.channels.get_mut(channel).expect("it was joined");
+                // Who goes on never left, and is greeted by nobody.
+                if !matches!(recovery, Recovery::Yes(_)) {
+                    let uncertain = self.greetings_uncertain || recovery != Recovery::No;
+                    log.push_greeting(self.turn, climate, channel, uncertain);
+                }
+                hearing.entered((now_ms, self.turn), channel, log, recovery);
             }
             Event::Message { text, .. } => self.session_said(now_ms, climate, person, text),
             Event::Lapped { channel, lag_bytes, .. } => {
@@ -91,11 +106,12 @@ impl Oracle {
         let speaker = Speaker::Person(person.number);
         let roams = person.hearing.channels().count() > 1;
         self.turns.spoke(now_ms, &saying.channel, speaker, roams);
+        self.buckets.spoke(now_ms, climate, speaker);
         let (position, is_here) = self.next_place();
         let log = self.channels.get_mut(&saying.channel).expect("it was entered");
-        let Saying { args, spoken, plain, .. } = saying;
         if is_here {
-            log.push((now_ms, self.turn), Some(&args), (spoken, position), plain);
+            let spoken = (saying.spoken, position);
+            log.push((now_ms, self.turn), Some(&saying.args), spoken, saying.plain);
         }
     }
 
@@ -135,7 +151,12 @@ impl Oracle {
             R::NoMemory => self.scarce,
             // Held against who else is there when it was told.
             R::GaveWay => channel.is_empty(),
-            R::GoingAway => self.drain_began_ms.is_some(),
+            R::GoingAway => {
+                let began_ms = carriers().next().and_then(|client| client.accepted_at_ms);
+                let age_ms = now_ms - began_ms.unwrap_or(now_ms);
+                self.drain_began_ms.is_some() || has_stayed(&climate.settings.limits, age_ms)
+            }
+            R::Disconnected => self.receipts.closes_any(),
             R::Silent => channel.is_empty() && duration_ms >= limits::CONNECT_LIMIT.as_millis(),
             // Its connection's end, which is held against what happened there.
             R::BodyTimeout | R::MessageTimeout => true,
@@ -149,7 +170,9 @@ impl Oracle {
             | R::KeepAliveTimeout
             | R::InvalidText
             | R::CloseTimeout
+            | R::MayNotSpeak
             | R::Replaced => false,
+            R::TokenExpired => person.pass.earliest_end_ms().is_some_and(|end_ms| now_ms >= end_ms),
             R::MessagesLost => hearing.parted_ms.is_some(),
             R::BackplaneAway => self.was_away(now_ms),
         };
@@ -186,6 +209,7 @@ impl Oracle {
             }
             Unit::Ping => panic!("a session has pings of its own"),
             Unit::Pong(_) => panic!("a pong of no ping"),
+            Unit::Piece(_) => panic!("a session is no event stream"),
             Unit::Close(code) => {
                 client.close_code = Some(code);
                 client.notices.push_back((at, Notice::Close(code)));
@@ -249,7 +273,11 @@ impl Oracle {
         at: u64,
         packet: &Packet,
     ) {
-        let (said, delivered) = person.hearing.hear(&self.channels, packet);
+        self.learn_epoch(person, packet);
+        let (said, delivered) = person.hearing.hear(&self.channels, self.turn, packet);
+        if let Some(told) = person.hearing.told.take_if(|told| delivered || told.is_position) {
+            client.notices.push_back((at, Notice::Carried(Heard::Told(told))));
+        }
         self.delivered += u64::from(delivered);
         self.told += u64::from(delivered);
         let heard = match said {
@@ -270,7 +298,11 @@ impl Oracle {
                 Heard::Proved
             }
             Some(Said::Pong(_)) => return,
-            Some(Said::Connected(channel)) => Heard::Connected(channel),
+            Some(Said::Connected(channel, pid)) => {
+                let asked = person.hearing.returning.get(&channel);
+                let goes_on = asked.is_some_and(|asked| Some(&asked.pid) == pid.as_ref());
+                Heard::Connected { channel, pid, goes_on }
+            }
             Some(Said::Refused(channel, why)) => {
                 let is_name = !channel.contains(' ');
                 let legitimate = match why.as_str() {
@@ -296,6 +328,20 @@ impl Oracle {
             Some(Said::Event(..)) => unreachable!("a record"),
         };
         client.notices.push_back((at, Notice::Carried(heard)));
+    }
+
+    /// The first that a reader of Socket.IO is told of a channel is where it is read from, and with
+    /// that the epoch.
+    fn learn_epoch(&mut self, person: &Person, packet: &Packet) {
+        let (Some(channel), Packet::Text(text)) = (person.hearing.placed_next(), packet) else {
+            return;
+        };
+        let offset = text.strip_suffix("\"]").and_then(|rest| rest.rsplit_once(",\""));
+        if let Some((_, offset)) = offset.filter(|(_, offset)| offset.contains('.'))
+            && text.contains("[\"elbow:position\",")
+        {
+            self.told_position(channel, person.hearing.life(channel), offset);
+        }
     }
 
     fn open_packet(&self, client: &Client, person: &Person, sid: &str, text: &str) {

@@ -5,6 +5,8 @@
 //! the oracle holds against what the server does. A client reacts only to what has arrived and what
 //! it has taken: one that does not read answers no ping.
 
+#[path = "backend.rs"]
+mod backend;
 #[path = "flood.rs"]
 mod flood;
 #[path = "speech.rs"]
@@ -23,10 +25,12 @@ use elbow::settings::ProxyMode;
 use super::attack::Attack;
 use super::climate::{Climate, Dice, People};
 use super::decode::Decoder;
+use super::pass::Pass;
 use super::past::Start;
-use super::person::{Heard, Purpose};
+use super::person::{Heard, Person, Purpose};
 use super::socket::Link;
 use super::wish::{Trail, Wish};
+pub(crate) use backend::{Ask, Order, TOKEN, Word};
 pub(crate) use speech::payload;
 
 /// What some clients say in a handshake beside what they must; to a server all of it is harmless.
@@ -146,10 +150,14 @@ enum Role {
     Silent,
     Web,
     Socket,
+    /// It reads an event stream.
+    Stream,
     /// Its header ends everything: it only waits.
     Doomed,
     /// It does what a person has it do.
     Carrier,
+    /// It asks the admin listener.
+    Backend,
 }
 
 #[derive(Debug)]
@@ -170,12 +178,16 @@ pub(crate) struct Session {
     pub(crate) own_behind: usize,
     pub(crate) published: u64,
     pub(crate) opened_at_ms: u64,
+    /// When its stay ends.
+    pub(crate) until_ms: Option<u64>,
     /// When it last had something to say that was not taken in.
     pub(crate) unread_at_ms: Option<u64>,
     /// When the server pinged it and has not heard from it since.
     pub(crate) pinged_at_ms: Option<u64>,
     pub(crate) pings: u64,
     pub(crate) close_code: Option<Option<u16>>,
+    /// It was told when to come back.
+    pub(crate) is_put_off: bool,
     pub(crate) is_lapped: bool,
     /// When something of its channel was lost, behind which it is to be sent nothing.
     pub(crate) parted_ms: Option<u64>,
@@ -203,6 +215,10 @@ pub(crate) struct Client {
     pub(crate) notices: VecDeque<(u64, Notice)>,
     /// Whole messages that were put into the outbox and not yet reported as published.
     pub(crate) sent: VecDeque<Message>,
+    /// What it has asked of the admin listener, until it is answered.
+    pub(crate) orders: VecDeque<Order>,
+    /// What it was told cannot be said now, and may be said all the same.
+    pub(crate) limbo: Vec<Order>,
     /// Payloads of its pings that may be answered yet.
     pub(crate) pings: VecDeque<Vec<u8>>,
     pub(crate) reasons: Reasons,
@@ -220,6 +236,8 @@ pub(crate) struct Client {
     /// The last answer was that it asks too slowly.
     pub(crate) late: bool,
     pub(crate) outbox: VecDeque<u8>,
+    /// Frames and packets of POSTs that it has ever put into its outbox.
+    pub(crate) frames: u64,
     /// Whose connection it is, and what that person has not taken note of.
     pub(crate) person: Option<usize>,
     pub(crate) heard: Vec<Heard>,
@@ -245,8 +263,17 @@ pub(crate) struct Client {
     pub(crate) probes: bool,
     /// Whether it speaks `elbow.v1`.
     pub(crate) is_positioned: bool,
+    /// Whether it reads an event stream, or asks for the head of one.
+    pub(crate) is_stream: bool,
+    pub(crate) asks_for_head: bool,
+    /// Its stream was put off because its address had its share.
+    pub(crate) is_over_share: bool,
+    /// Its stream was put off, and it was told when to come back.
+    pub(crate) refused_for_later: bool,
     /// Where it wants to begin.
     pub(crate) wish: Wish,
+    /// The token that it shows.
+    pub(crate) pass: Pass,
     /// How far it has taken what it was told, on this connection or one before.
     pub(crate) trail: Option<Trail>,
     /// Whether it comes back when it has gone.
@@ -268,9 +295,33 @@ pub(crate) struct Client {
     count: u64,
 }
 
+impl Session {
+    /// Whether its stay is over.
+    pub(crate) fn is_expired(&self, now_ms: u64) -> bool {
+        self.until_ms.is_some_and(|until_ms| now_ms >= until_ms)
+    }
+}
+
 pub(crate) const SESSION_CLOSED: &[u16] = &[101, 503];
 /// What somebody may be answered who wants what was said before.
 const WISH_CLOSED: &[u16] = &[101, 410, 429, 503];
+
+/// What somebody may be answered whose token may have expired, who may be answered so otherwise.
+pub(crate) fn or_expired(statuses: &'static [u16]) -> &'static [u16] {
+    match statuses {
+        [101, 503] => &[101, 401, 503],
+        [101, 410, 429, 503] => &[101, 401, 410, 429, 503],
+        [400] => &[400, 401],
+        [403] => &[401, 403],
+        [200, 503] => &[200, 401, 503],
+        others => panic!("{others:?} and 401"),
+    }
+}
+
+/// A field that some clients send, unless it would be taken for a token.
+fn habit(climate: &Climate, habit: &'static str) -> &'static str {
+    if climate.tokens.is_some() && habit.contains("token.") { "" } else { habit }
+}
 
 /// How somebody ends.
 fn draw_end(dice: &mut Dice, people: &People) -> End {
@@ -345,6 +396,8 @@ impl Client {
             expected: VecDeque::new(),
             notices: VecDeque::new(),
             sent: VecDeque::new(),
+            orders: VecDeque::new(),
+            limbo: Vec::new(),
             pings: VecDeque::new(),
             reasons: Reasons::default(),
             session: None,
@@ -356,6 +409,7 @@ impl Client {
             answered: 0,
             late: false,
             outbox: VecDeque::new(),
+            frames: 0,
             person: None,
             heard: Vec::new(),
             piped: false,
@@ -371,7 +425,12 @@ impl Client {
             strays: 0,
             probes: false,
             is_positioned: false,
+            is_stream: false,
+            asks_for_head: false,
+            is_over_share: false,
+            refused_for_later: false,
             wish: Wish::default(),
+            pass: Pass::NONE,
             trail: None,
             returns: false,
             free_turn: 0,
@@ -445,7 +504,11 @@ impl Client {
 
     /// What it reads as a member of its channel.
     pub(crate) fn dialect(&self) -> Dialect {
-        if self.is_positioned { Dialect::ElbowV1 } else { Dialect::Plain }
+        match (self.is_stream, self.is_positioned) {
+            (true, _) => Dialect::EventStream,
+            (false, true) => Dialect::ElbowV1,
+            (false, false) => Dialect::Plain,
+        }
     }
 
     /// The channel that it asks for.
@@ -458,9 +521,16 @@ impl Client {
         self.role == Role::Socket && self.attack.is_none()
     }
 
+    /// Instead of opening a WebSocket, it will ask for an event stream.
+    pub(crate) fn become_stream(&mut self) {
+        self.role = Role::Stream;
+        (self.is_stream, self.is_positioned) = (true, false);
+    }
+
     /// Whether it comes back when it has gone, be it that it was refused.
     pub(crate) fn may_return(&self) -> bool {
-        self.returns && matches!(self.role, Role::Socket | Role::Web) && self.attack.is_none()
+        let may = matches!(self.role, Role::Socket | Role::Stream | Role::Web);
+        self.returns && may && self.attack.is_none()
     }
 
     /// A plain WebSocket comes back to its channel, from its address, with the trail that it has.
@@ -484,7 +554,7 @@ impl Client {
 
     /// Whether it asks for nothing but the default channel.
     pub(crate) fn asks_for_default(&self) -> bool {
-        self.role == Role::Socket && self.channel == 0
+        matches!(self.role, Role::Socket | Role::Stream) && self.channel == 0
     }
 
     /// Whether the answer that comes next is one to a poll, which the server may hold. What stands
@@ -503,9 +573,14 @@ impl Client {
             self.life = 0;
             return;
         }
+        if self.role == Role::Backend {
+            return;
+        }
         self.introduce(scene);
-        if self.role == Role::Socket {
-            self.ask_upgrade(scene);
+        match self.role {
+            Role::Socket => self.ask_upgrade(scene),
+            Role::Stream => self.ask_stream(scene),
+            Role::Silent | Role::Web | Role::Doomed | Role::Carrier | Role::Backend => {}
         }
     }
 
@@ -604,7 +679,7 @@ impl Client {
         match notice {
             Notice::Upgraded => self.open = true,
             // A plain answer 426 to somebody who only asked.
-            Notice::Refused if self.role != Role::Socket => {}
+            Notice::Refused if !matches!(self.role, Role::Socket | Role::Stream) => {}
             Notice::Refused => {
                 self.role = Role::Web;
                 self.end = End::Fin;
@@ -686,9 +761,26 @@ impl Client {
     fn speak(&mut self, scene: &mut Scene<'_>) {
         match self.role {
             Role::Doomed | Role::Carrier => {}
-            Role::Socket if !self.open => {}
-            Role::Silent | Role::Web | Role::Socket if self.life == 0 => self.finish(scene),
+            Role::Socket | Role::Stream if !self.open => {}
+            Role::Silent | Role::Web | Role::Socket | Role::Stream | Role::Backend
+                if self.life == 0 =>
+            {
+                self.finish(scene);
+            }
+            // A backend does not ask without end before it is answered.
+            Role::Backend if self.orders.len() > 16 => {}
+            Role::Backend => {
+                self.life -= 1;
+                self.order_some(scene);
+            }
             Role::Silent => self.life -= 1,
+            Role::Stream => {
+                self.life -= 1;
+                if scene.dice.chance(30) {
+                    // Nothing is a request any more.
+                    self.outbox.extend(b"GET /sse HTTP/1.1\r\nHost: sim\r\n\r\n");
+                }
+            }
             Role::Web => {
                 self.life -= 1;
                 for _ in 0..scene.dice.between(1, 3) {
@@ -724,6 +816,13 @@ impl Client {
     /// Its last act.
     fn finish(&mut self, scene: &mut Scene<'_>) {
         let in_session = self.role == Role::Socket && self.open;
+        if self.role == Role::Stream && matches!(self.end, End::Breaks | End::TooBig) {
+            let most = elbow::limits::LINGER_BYTES_MAX as usize;
+            self.outbox.extend(core::iter::repeat_n(b'\n', most + 1));
+            self.reasons.allow(CloseReason::ProtocolError);
+            self.over = true;
+            return;
+        }
         match self.end {
             End::Stays => self.life = 0,
             End::Politely | End::CloseAndReset if in_session => {
@@ -783,20 +882,23 @@ impl Client {
         number: usize,
         link: Rc<Link>,
         scene: &mut Scene<'_>,
-        person: usize,
-        reads: Reads,
-        attack: Option<Attack>,
+        (number_of_person, person): (usize, &Person),
     ) -> Client {
+        let (reads, attack) = (person.reads, person.attack);
         let mut client = Client {
             role: Role::Carrier,
             listener: Listener::Public,
             reads,
             end: End::Stays,
-            person: Some(person),
+            person: Some(number_of_person),
             ..Client::new(number, link, scene)
         };
         if let Some(attack) = attack {
             client.become_attacker(scene, attack);
+        }
+        if let Some([peer, claimed]) = person.from {
+            client.peer.set_ip(peer);
+            client.claimed.set_ip(claimed);
         }
         match scene.climate.settings.proxy {
             ProxyMode::Off => {}
@@ -849,7 +951,7 @@ impl Client {
         purpose: Purpose,
     ) {
         self.is_socket = true;
-        let habit = HABITS[self.number % HABITS.len()];
+        let habit = habit(scene.climate, HABITS[self.number % HABITS.len()]);
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              {habit}Sec-WebSocket-Version: 13\r\n\

@@ -6,11 +6,16 @@
 //! so that what a run shows can be told from the rest.
 
 use elbow::limits::{History, Limits};
-use elbow::settings::{Events, Greeting, ProxyMode, Settings, Trust};
+use elbow::rate::Rate;
+use elbow::settings::{
+    AdminToken, Anonymous, Events, Greeting, Parties, ProxyMode, Settings, Trust,
+};
 use elbow::time::Duration;
 use elbow::wire::base_path::BasePath;
 
 use super::attack::Attacks;
+use super::client::TOKEN;
+use super::pass::Tokens;
 
 /// A small generator (splitmix64): the same seed, the same numbers.
 #[derive(Debug)]
@@ -127,9 +132,33 @@ pub(crate) struct Climate {
     /// How it is decided there.
     pub(crate) ordering: Ordering,
     pub(crate) returns: Option<Returns>,
+    /// The server has keys.
+    pub(crate) tokens: Option<Tokens>,
+    /// Of those that want what was said before they came, the rate that reads event streams.
+    pub(crate) streams: u64,
+    pub(crate) recovery: Option<Recoveries>,
+    /// How often a public connection is accepted.
+    pub(crate) accept_rate: Option<Rate>,
+    pub(crate) backends: Option<Backends>,
 }
 
-/// Plain WebSockets that want what was said before they came, and come back. Rates per mille.
+/// Those who ask the admin listener. Rates per mille.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Backends {
+    /// At the same time.
+    pub(crate) most: u64,
+    /// Acts of each.
+    pub(crate) life_max: u64,
+    /// Requests of an act.
+    pub(crate) pipeline: u64,
+    /// Requests that disconnect somebody.
+    pub(crate) disconnects: u64,
+    /// Messages that have a key, and may be repeated.
+    pub(crate) keys: u64,
+}
+
+/// Plain WebSockets and readers of event streams that want what was said before they came, and come
+/// back. Rates per mille.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Returns {
     /// The seed of all that is drawn for them, so that others are what they would be without.
@@ -144,6 +173,21 @@ pub(crate) struct Returns {
     pub(crate) hasty: u64,
     /// How long a WebSocket that comes back later stays away at most.
     pub(crate) away_ms_max: u64,
+}
+
+/// Socket.IO clients that come back. Rates per mille.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recoveries {
+    /// Of those that have gone, or were not let in, those that come back.
+    pub(crate) again: u64,
+    /// Of those that come back, those that do so at once.
+    pub(crate) hasty: u64,
+    /// How long others stay away at most.
+    pub(crate) away_ms_max: u64,
+    /// Of those that have been in a namespace, those that say so.
+    pub(crate) says: u64,
+    /// Of those that have not, those that say so.
+    pub(crate) strangers: u64,
 }
 
 impl Climate {
@@ -188,6 +232,11 @@ impl Climate {
             order_ms_max: None,
             ordering: Ordering::default(),
             returns: None,
+            backends: None,
+            tokens: None,
+            streams: 0,
+            recovery: None,
+            accept_rate: None,
             settings,
         }
     }
@@ -290,6 +339,104 @@ pub(crate) fn draw_history(seed: u64, climate: &mut Climate) {
     });
 }
 
+/// Whether there is an admin listener and who asks it, drawn apart for the same reason.
+pub(crate) fn draw_backends(seed: u64, climate: &mut Climate) {
+    let mut dice = Dice::new(seed ^ 0x6261_636b_656e_6473);
+    if !dice.chance(350) {
+        return;
+    }
+    let settings = &mut climate.settings;
+    settings.limits.admin_connections_max = dice.pick(&[1, 3, 128]);
+    if dice.chance(500) {
+        let token = AdminToken::read(TOKEN.as_bytes());
+        settings.admin_token = Some(token.expect("a token"));
+    }
+    climate.backends = Some(Backends {
+        most: dice.pick(&[1, 2, 6]),
+        life_max: dice.pick(&[3, 20]),
+        pipeline: dice.pick(&[1, 3, 8]),
+        disconnects: dice.pick(&[0, 0, 20, 100]),
+        keys: dice.pick(&[0, 200, 600]),
+    });
+}
+
+/// Who reads event streams, drawn apart for the same reason.
+pub(crate) fn draw_streams(seed: u64, climate: &mut Climate) {
+    let mut dice = Dice::new(seed ^ 0x0073_7472_6561_6d73);
+    let Some(returns) = climate.returns.as_mut().filter(|_| dice.chance(450)) else { return };
+    climate.streams = dice.pick(&[200, 400, 700]);
+    if dice.chance(600) {
+        returns.again = 1000;
+        let people = &mut climate.people;
+        (people.web, people.socket_io) = (people.web.min(100), people.socket_io.min(300));
+        people.rude = people.rude.max(500);
+        keep_much(&mut dice, climate);
+    }
+}
+
+/// Whether Socket.IO clients may come back to where they were, and do, drawn apart for the same
+/// reason.
+pub(crate) fn draw_recovery(seed: u64, climate: &mut Climate) {
+    let mut dice = Dice::new(seed ^ 0x0072_6563_6f76_6572);
+    if !dice.chance(500) {
+        return;
+    }
+    climate.settings.recovery = true;
+    if climate.settings.limits.history.is_none() {
+        return;
+    }
+    let people = &mut climate.people;
+    people.socket_io = people.socket_io.max(300);
+    if dice.chance(600) {
+        people.rude = people.rude.max(500);
+        people.web = people.web.min(100);
+        keep_much(&mut dice, climate);
+    }
+    climate.recovery = Some(Recoveries {
+        again: dice.pick(&[500, 900, 1000]),
+        hasty: dice.pick(&[200, 500, 900]),
+        away_ms_max: dice.pick(&[300, 3_000, 30_000]),
+        says: dice.pick(&[900, 1000]),
+        strangers: dice.pick(&[0, 50, 200]),
+    });
+}
+
+/// Most of what somebody comes back for is still there, if anything is kept.
+fn keep_much(dice: &mut Dice, climate: &mut Climate) {
+    let limits = &mut climate.settings.limits;
+    let Some(history) = &mut limits.history else { return };
+    history.messages_max = history.messages_max.max(50);
+    history.age = history.age.max(Duration::from_secs(10));
+    let before = Limits::default_channel_bytes(limits.feed_bytes, limits.history);
+    if dice.chance(700) {
+        limits.feed_bytes = limits.feed_bytes.max(16_384);
+    }
+    limits.memory_bytes +=
+        Limits::default_channel_bytes(limits.feed_bytes, limits.history) - before;
+    climate.temper.send_bytes = climate.temper.send_bytes.max(limits.feed_bytes as usize / 64);
+}
+
+/// Limits for public places, drawn apart for the same reason. Where a mob attacks, what it says
+/// would take days at a low rate.
+pub(crate) fn draw_limits(seed: u64, climate: &mut Climate) {
+    let mut dice = Dice::new(seed ^ 0x6c69_6d69_7473);
+    let limits = &mut climate.settings.limits;
+    if dice.chance(250) {
+        let is_calm = climate.attacks.mobs.is_empty();
+        let per_second = if is_calm { dice.pick(&[1, 2, 5, 20, 100]) } else { 1000 };
+        let burst = dice.pick(&[1, 3, per_second, 1000]);
+        limits.message_rate = Some(Rate::new(per_second, burst));
+    }
+    if dice.chance(200) {
+        let length_ms = dice.pick(&[200, 2_000, 10_000, 40_000]);
+        limits.lifetime = Some(Duration::from_millis(length_ms));
+    }
+    if dice.chance(100) {
+        let per_second = dice.pick(&[2, 10, 100]);
+        climate.accept_rate = Some(Rate::new(per_second, per_second));
+    }
+}
+
 fn draw_temper(dice: &mut Dice) -> Temper {
     let mild = dice.chance(200);
     let mut rate = |highest| if mild { 0 } else { dice.rate(400, highest) };
@@ -353,6 +500,7 @@ fn draw_settings(dice: &mut Dice) -> Settings {
         limits: Limits {
             connections_max,
             connections_per_ip_max: dice.chance(150).then(|| dice.between(1, 3) as usize),
+            admin_connections_max: 0,
             channels_max: dice.pick(&[1, 2, 32]),
             message_bytes_max: feed_bytes / dice.pick(&[4, 4, 8]),
             feed_bytes,
@@ -364,10 +512,13 @@ fn draw_settings(dice: &mut Dice) -> Settings {
             ping_timeout: Duration::from_millis(dice.pick(&[3_000, 5_000, 20_000])),
             drain: Duration::from_millis(dice.pick(&[0, 1_000, 5_000])),
             history: None,
+            message_rate: None,
+            lifetime: None,
         },
         proxy: dice.pick(&[ProxyMode::Off, ProxyMode::Optional, ProxyMode::Required]),
         trust: Trust(vec!["10.0.0.0/8".parse().expect("a network")]),
         forwarded_for: false,
+        admin_token: None,
         hosts: Vec::new(),
         base_path: BasePath::default(),
         origins: Vec::new(),
@@ -379,6 +530,8 @@ fn draw_settings(dice: &mut Dice) -> Settings {
         },
         recovery: false,
         greeting: Some(Greeting::named("hi")),
+        parties: Parties::default(),
+        anonymous: Anonymous::All,
         report_messages: true,
     }
 }

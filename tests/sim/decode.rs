@@ -1,19 +1,26 @@
 //! What a server may write, read strictly by a decoder that shares nothing with the crate's.
 //!
 //! Responses until one says 101, then frames as a server sends them: final, unmasked, no reserved
-//! bits, lengths in their shortest form, nothing behind a close. Anything else panics: every byte
-//! is the server's own, so every fault is too.
+//! bits, lengths in their shortest form, nothing behind a close. Or until one is an event stream,
+//! then its chunks. Anything else panics: every byte is the server's own, so every fault is too.
 
 use std::fmt;
+
+use super::stream::{self, Piece};
 
 /// One thing that the server said.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Unit {
     Response(Response),
-    Message { is_text: bool, payload: Vec<u8> },
+    Message {
+        is_text: bool,
+        payload: Vec<u8>,
+    },
     Ping,
     Pong(Vec<u8>),
     Close(Option<u16>),
+    /// A part of an event stream.
+    Piece(Piece),
 }
 
 /// As a journal wants to show it.
@@ -31,6 +38,11 @@ impl fmt::Debug for Unit {
             Unit::Ping => f.write_str("ping"),
             Unit::Pong(payload) => write!(f, "pong {:?}", text(payload)),
             Unit::Close(code) => write!(f, "close {code:?}"),
+            Unit::Piece(Piece::Told { position, is_text, payload }) => {
+                let kind = if *is_text { "text" } else { "binary" };
+                write!(f, "event {position} {kind} {:?}", text(payload))
+            }
+            Unit::Piece(piece) => write!(f, "{piece:?}"),
         }
     }
 }
@@ -42,6 +54,8 @@ pub(crate) struct Response {
     pub(crate) closes: bool,
     /// The subprotocol that was chosen.
     pub(crate) protocol: Option<String>,
+    /// An event stream, or the head of one; what is said in it comes as pieces.
+    pub(crate) is_stream: bool,
     pub(crate) body: Vec<u8>,
 }
 
@@ -50,6 +64,8 @@ pub(crate) struct Decoder {
     bytes: Vec<u8>,
     at: usize,
     upgraded: bool,
+    /// It reads an event stream by now.
+    streams: bool,
     /// The last word was said.
     closed: bool,
 }
@@ -83,16 +99,24 @@ impl Decoder {
             return None;
         }
         assert!(!self.closed, "{} bytes behind the last word", bytes.len());
-        let (used, unit) = if self.upgraded { frame(bytes)? } else { response(bytes, to_head)? };
+        let (used, unit) = if self.upgraded {
+            frame(bytes)?
+        } else if self.streams {
+            let (used, piece) = stream::piece(bytes)?;
+            (used, Unit::Piece(piece))
+        } else {
+            response(bytes, to_head)?
+        };
         self.at += used;
         match &unit {
             Unit::Response(response) if response.status == 100 => {}
             Unit::Response(response) => {
                 self.upgraded = response.status == 101;
-                self.closed = response.closes;
+                self.streams = response.is_stream && !to_head;
+                self.closed = response.closes && !self.streams;
             }
-            Unit::Close(_) => self.closed = true,
-            Unit::Message { .. } | Unit::Ping | Unit::Pong(_) => {}
+            Unit::Close(_) | Unit::Piece(Piece::End) => self.closed = true,
+            Unit::Message { .. } | Unit::Ping | Unit::Pong(_) | Unit::Piece(_) => {}
         }
         Some(unit)
     }
@@ -158,12 +182,19 @@ fn response(bytes: &[u8], to_head: bool) -> Option<(usize, Unit)> {
     let closes = fields.contains(&("Connection", "close"));
     let has_date = fields.iter().any(|(name, _)| *name == "Date");
     assert!(has_date || status == 100, "no Date: {head}");
+    let is_stream = fields.contains(&("Transfer-Encoding", "chunked"));
+    if is_stream {
+        let must = [("Content-Type", "text/event-stream"), ("Cache-Control", "no-store")];
+        let is_right = must.iter().all(|field| fields.contains(field)) && status == 200;
+        assert!(is_right && length.is_none(), "{head}");
+    }
     if matches!(status, 100 | 101 | 204) {
         assert_eq!(length, None, "a length where no body may be");
     }
     // Whoever is too slow to ask is not known to ask for a head only.
     let has_body = (!to_head || status == 408) && !matches!(status, 100 | 101 | 204 | 304);
+    let has_body = has_body && !is_stream;
     let length = if has_body { length.expect("a length") } else { 0 };
     let body = bytes.get(end + 4..end + 4 + length)?.to_vec();
-    Some((end + 4 + length, Unit::Response(Response { status, closes, protocol, body })))
+    Some((end + 4 + length, Unit::Response(Response { status, closes, protocol, is_stream, body })))
 }

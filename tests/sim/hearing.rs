@@ -16,7 +16,9 @@ use elbow::text::cut;
 use super::client::{Message, Reasons};
 use super::climate::Climate;
 use super::packet::{self, Packet, Said, said};
-use super::past::Past;
+use super::past::{Forms, Heads, Past, framed};
+use super::returning::{At, Returning};
+use super::stream;
 
 /// One record of a channel, as Socket.IO clients get it.
 #[derive(Clone, Debug)]
@@ -30,6 +32,9 @@ pub(crate) struct Spoken {
     pub(crate) optional: bool,
     /// Something is lost here, behind which nobody reads who was there.
     pub(crate) is_gap: bool,
+    /// Where it stands: the life of its channel, and the number of the message or, if it is a
+    /// greeting, of the one before.
+    stands: (usize, u64),
 }
 
 /// What was published in a channel, in order.
@@ -59,9 +64,38 @@ pub(crate) struct Saying {
     pub(crate) ack: Option<u64>,
 }
 
+/// What has come of a wish to go on where a session before has ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Recovery {
+    /// It begins with what comes next.
+    No,
+    /// It goes on at this place of the channel's log.
+    Yes(usize),
+    /// It does so perhaps: memory was scarce, or what its address was sent is not known exactly.
+    Perhaps(usize),
+}
+
+/// What a client takes note of that may come back: how far it was told everything.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Told {
+    pub(crate) channel: Box<str>,
+    pub(crate) at: At,
+    /// It tells of a newcomer, and stands where the message before it does.
+    pub(crate) is_greeting: bool,
+    /// It tells where reading begins, and nothing else.
+    pub(crate) is_position: bool,
+}
+
 /// A stay in a channel.
 #[derive(Clone, Debug)]
 struct Stint {
+    /// The life of the channel.
+    life: usize,
+    recovery: Recovery,
+    /// Where the channel's log ended when it came. Of the greetings before, it may be told or not.
+    joined: usize,
+    /// The last turn in which it was given something that was said before it came, or came.
+    got_turn: u64,
     /// The next record of the channel's log.
     place: usize,
     got: u64,
@@ -99,6 +133,14 @@ pub(crate) struct Sign {
 #[derive(Debug)]
 pub(crate) struct Hearing {
     version: u8,
+    /// Whether the events that it is told end in an offset.
+    offsets: bool,
+    /// What it says in CONNECT of the session that it was.
+    pub(crate) returning: BTreeMap<Box<str>, Returning>,
+    /// The channel whose position it is told next.
+    placed_next: Option<Box<str>>,
+    /// What it was last told, until it takes note of that.
+    pub(crate) told: Option<Told>,
     stints: BTreeMap<Box<str>, Vec<Stint>>,
     /// The stint that what comes now belongs to.
     on_wire: BTreeMap<Box<str>, usize>,
@@ -157,33 +199,44 @@ pub(crate) struct Hearing {
 
 impl Log {
     /// Something was said, in the form that it has for plain WebSockets, if it has one. `args` is
-    /// an event's name and arguments; what a plain WebSocket says is no event.
+    /// an event's name and arguments; what a plain WebSocket says is no event. Returns its number in
+    /// the life of the channel, 0 if there is none.
     pub(crate) fn push(
         &mut self,
         (now_ms, turn): (u64, u64),
         args: Option<&str>,
         (spoken, position): (Spoken, Option<Rc<str>>),
         plain: Option<Message>,
-    ) {
-        let plain_bytes = plain.as_ref().map(|message| message.payload.len());
-        let behind = self.plain.len() + usize::from(plain.is_some());
+    ) -> u64 {
+        let forms = Forms {
+            plain: plain.as_ref().map(|message| message.payload.len() as u64),
+            streamed: plain.as_ref().map(stream::data_bytes),
+            event: spoken.text.len() as u64,
+            attached: spoken.attachments.iter().map(|bytes| framed(bytes.len() as u64)).sum(),
+        };
+        let behind = Heads {
+            plain: self.plain.len() + usize::from(plain.is_some()),
+            spoken: self.spoken.len(),
+        };
         let number = match args {
             Some(args) => {
                 let attached = spoken.attachments.iter().map(|bytes| bytes.len());
                 let parts = core::iter::once(args.len()).chain(attached);
-                self.past.say(now_ms, parts, plain_bytes, (behind, position))
+                self.past.say(now_ms, parts, forms, (behind, position))
             }
             None => {
-                let parts = plain_bytes.into_iter();
-                self.past.say(now_ms, parts, plain_bytes, (behind, position))
+                let said = plain.as_ref().map(|message| message.payload.len());
+                self.past.say(now_ms, said.into_iter(), forms, (behind, position))
             }
         };
-        self.push_spoken(turn, spoken);
+        let stands = (self.past.last_life(), number);
+        self.push_spoken(turn, Spoken { stands, ..spoken });
         if let Some(message) = plain {
             self.plain.push(message);
             self.plain_numbers.push(number);
             self.plain_turns.push(turn);
         }
+        number
     }
 
     /// Something is lost of what was said, and the channel stands at `position` now.
@@ -193,10 +246,12 @@ impl Log {
         self.gaps.insert(self.plain.len());
         self.plain.push(Message { is_text: true, payload });
         self.plain_turns.push(turn);
-        let number = self.past.lose(now_ms, self.plain.len(), Rc::clone(position));
+        let heads = Heads { plain: self.plain.len(), spoken: self.spoken.len() };
+        let number = self.past.lose(now_ms, heads, Rc::clone(position));
         self.plain_numbers.push(number);
+        let stands = (self.past.last_life(), number);
         let spoken = Spoken::event("what is lost".into(), Vec::new());
-        self.push_spoken(turn, Spoken { is_gap: true, ..spoken });
+        self.push_spoken(turn, Spoken { is_gap: true, stands, ..spoken });
     }
 
     /// Up to which place somebody is sent what there is who stands at `place`.
@@ -219,24 +274,33 @@ impl Log {
     ) {
         let Some(greeting) = &climate.settings.greeting else { return };
         let text = format!("2{}{}", packet::prefix(channel), greeting.args()).into();
-        let spoken =
-            Spoken { text, attachments: Vec::new(), is_greeting: true, optional, is_gap: false };
+        let stands = (self.past.last_life(), self.past.newest());
+        let spoken = Spoken { is_greeting: true, optional, stands, ..Spoken::event(text, vec![]) };
+        self.past.greet(spoken.text.len(), optional);
         self.push_spoken(turn, spoken);
     }
 }
 
 impl Stint {
-    /// Goes behind greetings that were not told for want of memory, up to what comes now.
-    fn skip_greetings(&mut self, spoken: &[Spoken], text: &str) -> usize {
+    /// Whether it need not be told what stands at a place of the log.
+    fn is_optional(&self, place: usize, spoken: &Spoken) -> bool {
+        spoken.optional || (spoken.is_greeting && place < self.joined)
+    }
+
+    /// Goes behind greetings that were not told for want of memory, or because they were said while
+    /// it was away, up to what comes now.
+    fn skip_greetings(&mut self, spoken: &[Spoken], is_it: impl Fn(&Spoken) -> bool) -> usize {
         while let Some(next) = spoken.get(self.place)
-            && *next.text != *text
-            && (next.optional || (next.is_greeting && self.credit > 0))
+            && !is_it(next)
+            && (self.is_optional(self.place, next) || (next.is_greeting && self.credit > 0))
         {
-            self.credit -= usize::from(!next.optional);
+            self.credit -= usize::from(!self.is_optional(self.place, next));
             self.place += 1;
         }
         match spoken.get(self.place) {
-            Some(next) if next.is_greeting => self.credit += usize::from(next.optional),
+            Some(next) if next.is_greeting => {
+                self.credit += usize::from(self.is_optional(self.place, next));
+            }
             Some(_) | None => self.credit = 0,
         }
         self.place
@@ -246,13 +310,14 @@ impl Stint {
     /// that it must be.
     fn first_owed(&self, spoken: &[Spoken]) -> usize {
         let mut credit = self.credit;
-        let is_owed = |spoken: &Spoken| {
+        let is_owed = |(at, spoken): (usize, &Spoken)| {
+            let is_optional = self.is_optional(self.place + at, spoken);
             let excused = spoken.is_greeting && credit > 0;
-            credit -= usize::from(excused && !spoken.optional);
-            !spoken.optional && !excused
+            credit -= usize::from(excused && !is_optional);
+            !is_optional && !excused
         };
         let missing = self.owed_of(spoken);
-        missing.iter().position(is_owed).unwrap_or(missing.len() - 1)
+        missing.iter().enumerate().position(is_owed).unwrap_or(missing.len() - 1)
     }
 
     /// What it is to be sent still.
@@ -263,22 +328,34 @@ impl Stint {
 
     fn behind(&self, spoken: &[Spoken]) -> usize {
         let missing = self.owed_of(spoken);
-        let behind = missing.iter().filter(|spoken| !spoken.optional).count();
+        let is_owed = |(at, spoken): &(usize, &Spoken)| !self.is_optional(self.place + at, spoken);
+        let behind = missing.iter().enumerate().filter(is_owed).count();
         let credit = if missing.iter().all(|spoken| spoken.is_greeting) { self.credit } else { 0 };
         behind.saturating_sub(credit)
+    }
+
+    /// The number of the last message before its place.
+    fn number(&self, spoken: &[Spoken]) -> u64 {
+        let before = self.place.checked_sub(1).map(|before| spoken[before].stands);
+        before.filter(|(life, _)| *life == self.life).map_or(0, |(_, number)| number)
     }
 }
 
 impl Spoken {
     pub(crate) fn event(text: Rc<str>, attachments: Vec<Rc<[u8]>>) -> Spoken {
-        Spoken { text, attachments, is_greeting: false, optional: false, is_gap: false }
+        let (is_greeting, optional, is_gap) = (false, false, false);
+        Spoken { text, attachments, is_greeting, optional, is_gap, stands: (0, 0) }
     }
 }
 
 impl Hearing {
-    pub(crate) fn new(version: u8) -> Hearing {
+    pub(crate) fn new(version: u8, climate: &Climate) -> Hearing {
         Hearing {
             version,
+            offsets: version == 4 && climate.settings.recovers(),
+            returning: BTreeMap::new(),
+            placed_next: None,
+            told: None,
             stints: BTreeMap::new(),
             on_wire: BTreeMap::new(),
             owed: None,
@@ -366,12 +443,26 @@ impl Hearing {
         !self.stints.is_empty()
     }
 
-    /// It has entered a channel, behind its own greeting.
-    pub(crate) fn entered(&mut self, now_ms: u64, channel: &str, place: usize) {
+    /// It has entered a channel, behind its own greeting, or goes on where it was.
+    pub(crate) fn entered(
+        &mut self,
+        (now_ms, turn): (u64, u64),
+        channel: &str,
+        log: &Log,
+        recovery: Recovery,
+    ) {
         let stints = self.stints.entry(channel.into()).or_default();
         assert!(stints.iter().all(|stint| stint.ended), "in {channel} twice");
+        let joined = log.spoken.len();
         stints.push(Stint {
-            place,
+            life: log.past.last_life(),
+            recovery,
+            joined,
+            got_turn: turn,
+            place: match recovery {
+                Recovery::Yes(place) => place,
+                Recovery::No | Recovery::Perhaps(_) => joined,
+            },
             got: 0,
             credit: 0,
             published: 0,
@@ -441,27 +532,34 @@ impl Hearing {
     pub(crate) fn hear(
         &mut self,
         logs: &BTreeMap<Box<str>, Log>,
+        turn: u64,
         packet: &Packet,
     ) -> (Option<Said>, bool) {
         // Of what goes out at the same time on two connections either may be seen first.
         let is_probed = *packet == Packet::Text("3probe".to_owned());
         assert!(!self.told_close || is_probed, "{packet:?} behind the end");
         let text = match packet {
-            Packet::Binary(bytes) => return (None, self.hear_attachment(logs, bytes)),
+            Packet::Binary(bytes) => return (None, self.hear_attachment(logs, turn, bytes)),
             Packet::Text(text) => text,
         };
+        if let Some(channel) = self.placed_next.take_if(|_| !is_probed) {
+            // Without memory for the second word the session is over behind the first.
+            let is_over = self.end.is_some() || self.is_lapped || self.unchecked;
+            let is_it = self.hear_position(logs, &channel, text);
+            assert!(is_it || is_over, "{text:?} and not where {channel} is read from");
+            if is_it {
+                return (None, false);
+            }
+        }
         assert!(self.owed.is_none() || self.unchecked, "{text:?} before an attachment");
         let said = said(self.version, text);
         match &said {
             Said::Event(channel, attachments, text) => {
-                return (None, self.hear_event(logs, channel, *attachments, text));
+                return (None, self.hear_event(logs, turn, channel, *attachments, text));
             }
-            Said::Connected(channel) => {
+            Said::Connected(channel, pid) => {
                 answer(&mut self.asked, channel, self.unchecked);
-                let stints = self.stints.get(channel).map_or(0, Vec::len);
-                assert!(stints > 0, "{channel} was not entered");
-                let next = self.on_wire.get(channel).map_or(0, |current| current + 1);
-                self.on_wire.insert(channel.clone(), next.min(stints - 1));
+                self.hear_entry(channel, pid.as_deref());
             }
             Said::Refused(channel, _) => {
                 answer(&mut self.asked, channel, self.unchecked);
@@ -480,9 +578,49 @@ impl Hearing {
         (Some(said), false)
     }
 
+    /// It is told that it is in a channel, and by which id it may come back.
+    fn hear_entry(&mut self, channel: &str, pid: Option<&str>) {
+        assert_eq!(pid.is_some(), self.offsets, "an id for those who may come back");
+        let stints = self.stints.get_mut(channel).map_or(&mut [][..], |stints| stints);
+        assert!(!stints.is_empty(), "{channel} was not entered");
+        let next = self.on_wire.get(channel).map_or(0, |current| current + 1);
+        let current = next.min(stints.len() - 1);
+        self.on_wire.insert(channel.into(), current);
+        let asked = self.returning.get(channel).map(|returning| &*returning.pid);
+        let goes_on = asked.is_some() && asked == pid;
+        let stint = &mut stints[current];
+        match stint.recovery {
+            // Who asks again is in it already.
+            _ if current != next => assert!(!goes_on, "in {channel} anew, and already there"),
+            Recovery::Yes(_) => {
+                assert!(goes_on || self.unchecked, "what it wants of {channel} is kept")
+            }
+            Recovery::No => assert!(!goes_on, "what it wants of {channel} is gone"),
+            Recovery::Perhaps(place) if goes_on => stint.place = place,
+            Recovery::Perhaps(_) => {}
+        }
+        self.placed_next = (self.offsets && !goes_on).then(|| channel.into());
+    }
+
+    /// Whether this tells where a channel is read from, which it notes.
+    fn hear_position(&mut self, logs: &BTreeMap<Box<str>, Log>, channel: &str, text: &str) -> bool {
+        let begin = format!("42{}[\"elbow:position\",\"", packet::prefix(channel));
+        let offset = text.strip_prefix(&begin).and_then(|rest| rest.strip_suffix("\"]"));
+        let Some(offset) = offset else { return false };
+        let stint = &self.stints[channel][self.on_wire[channel]];
+        let (life, number) = (stint.life, stint.number(&logs[channel].spoken));
+        let is_right = logs[channel].past.position(life, number).as_deref() == Some(offset);
+        assert!(is_right || self.unchecked, "{channel} is read behind {number}, not {offset}");
+        let at = At { life, number, offset: offset.to_owned() };
+        let channel = channel.into();
+        self.told = Some(Told { channel, at, is_greeting: false, is_position: true });
+        true
+    }
+
     fn hear_event(
         &mut self,
         logs: &BTreeMap<Box<str>, Log>,
+        turn: u64,
         channel: &str,
         attachments: usize,
         text: &str,
@@ -499,18 +637,39 @@ impl Hearing {
             return true;
         }
         let current = *self.on_wire.get(channel).expect("told before it was let in");
-        let spoken = &logs[channel].spoken;
+        let Log { spoken, past, .. } = &logs[channel];
         let stint = &mut self.stints.get_mut(channel).expect("it was let in")[current];
-        let place = stint.skip_greetings(spoken, text);
+        let life = stint.life;
+        // Behind the name and the arguments stands the offset, if any does.
+        let (body, offset) = match self.offsets {
+            true => text.strip_suffix("\"]").and_then(|rest| rest.rsplit_once(",\"")).expect(text),
+            false => (text.strip_suffix(']').expect(text), ""),
+        };
+        let is_offset = |number: u64| {
+            let known = || past.position(life, number);
+            offset.is_empty() || known().is_some_and(|known| known == offset)
+        };
+        let is_text = |spoken: &Spoken| spoken.text.strip_suffix(']') == Some(body);
+        let is_it = |spoken: &Spoken| is_text(spoken) && is_offset(spoken.stands.1);
+        let place = stint.skip_greetings(spoken, is_it);
         let expected = spoken.get(place).expect("a message that nobody published");
-        assert_eq!(*text, *expected.text, "message {place} of {channel}");
+        assert!(is_text(expected), "message {place} of {channel} is {text}, not {}", expected.text);
+        let (_, number) = expected.stands;
+        assert!(is_offset(number), "message {place} of {channel} is {number}: {text}");
+        assert!(!self.offsets || expected.stands.0 == life, "of another life");
         assert_eq!(attachments, expected.attachments.len());
         let owed = Owed { channel: channel.into(), place, got: 0, all: attachments };
         self.owed = Some(owed);
-        self.finish_record()
+        if self.offsets {
+            let at = At { life, number, offset: offset.to_owned() };
+            let is_greeting = expected.is_greeting;
+            let channel = channel.into();
+            self.told = Some(Told { channel, at, is_greeting, is_position: false });
+        }
+        self.finish_record(turn)
     }
 
-    fn hear_attachment(&mut self, logs: &BTreeMap<Box<str>, Log>, bytes: &[u8]) -> bool {
+    fn hear_attachment(&mut self, logs: &BTreeMap<Box<str>, Log>, turn: u64, bytes: &[u8]) -> bool {
         if self.unchecked {
             return false;
         }
@@ -518,15 +677,16 @@ impl Hearing {
         let expected = &logs[&owed.channel].spoken[owed.place].attachments[owed.got];
         assert!(*bytes == **expected, "attachment {} of {}", owed.got, owed.place);
         owed.got += 1;
-        self.finish_record()
+        self.finish_record(turn)
     }
 
-    fn finish_record(&mut self) -> bool {
+    fn finish_record(&mut self, turn: u64) -> bool {
         let Some(owed) = self.owed.take_if(|owed| owed.got == owed.all) else { return false };
         let current = self.on_wire[&owed.channel];
         let stints = self.stints.get_mut(&owed.channel).expect("it is there");
         stints[current].place = owed.place + 1;
         stints[current].got += 1;
+        stints[current].got_turn = turn;
         true
     }
 
@@ -535,10 +695,23 @@ impl Hearing {
         let owed = self.stints.iter().filter_map(|(channel, stints)| {
             let stint = stints.last().filter(|stint| !stint.ended)?;
             let log = &logs[channel];
-            (stint.behind(&log.spoken) > 0)
-                .then(|| log.spoken_turns[stint.place + stint.first_owed(&log.spoken)])
+            let is_behind = stint.behind(&log.spoken) > 0;
+            let owed = is_behind.then(|| stint.place + stint.first_owed(&log.spoken))?;
+            // Who came back waits for each of what it has missed, and for what is behind that.
+            let got_turn = if stint.recovery == Recovery::No { 0 } else { stint.got_turn };
+            Some(log.spoken_turns[owed].max(got_turn))
         });
         owed.min()
+    }
+
+    /// The life of a channel in which it is, or last was, as far as it has been told.
+    pub(crate) fn life(&self, channel: &str) -> usize {
+        self.stints[channel][self.on_wire[channel]].life
+    }
+
+    /// The channel of which it is told next where it is read from.
+    pub(crate) fn placed_next(&self) -> Option<&str> {
+        self.placed_next.as_deref()
     }
 
     /// How many records it has not been given yet, and whether it is in the middle of one.

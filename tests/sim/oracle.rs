@@ -12,17 +12,26 @@ use std::rc::Rc;
 
 use elbow::limits;
 use elbow::reason::CloseReason;
-use elbow::server::{Access, Event};
+use elbow::server::{Access, Denial, Event, Listener};
 use elbow::text::cut_bytes;
 
-use super::client::{Client, Expected, Message, Notice, Page, Session};
+use super::client::{Client, Expected, Message, Notice, Page, Session, Word};
 use super::climate::Climate;
 use super::decode::{Response, Unit};
 use super::hearing::{Log, Spoken};
 use super::packet;
 use super::past::Replays;
 use super::person::{Person, Purpose};
+use super::receipts::Receipts;
+use super::stream;
 use super::turns::{Speaker, Turns};
+use super::world::pace::{Buckets, has_stayed};
+
+/// Why somebody is refused whose channel was not opened in time.
+const NOT_OPENED: &str = "nobody has said in time where the channel begins";
+
+/// Why somebody is refused who was sent so much already.
+const OVER_SHARE: &str = "this address was sent a ring of what is kept within a second";
 
 /// How long a refusal may be under way that tells of a channel which is not open.
 const OPENING_MS: u64 = 20_000;
@@ -52,10 +61,24 @@ pub(crate) enum Return {
     Malformed,
     /// It came back to a channel that had lived without members.
     Outlived,
+    /// It read an event stream and went on where it had ended, with something that it had missed.
+    StreamJoined,
+    /// It read an event stream, and was told that something is gone.
+    StreamReset,
+    /// It was told to come back to its event stream later, since its address had its share.
+    PutOff,
+    /// Its Socket.IO session went on.
+    SessionRecovered,
+    /// Of those, who went on where they had ended, with something that they had missed.
+    SessionJoined,
+    /// Its Socket.IO session did not go on, though it named a place.
+    SessionLost,
+    /// Its Socket.IO session went on in a channel that had lived without members.
+    SessionOutlived,
 }
 
 impl Return {
-    pub(crate) const ALL: [Return; 8] = [
+    pub(crate) const ALL: [Return; 15] = [
         Return::Recovered,
         Return::Joined,
         Return::Lost,
@@ -64,6 +87,13 @@ impl Return {
         Return::OverShare,
         Return::Malformed,
         Return::Outlived,
+        Return::StreamJoined,
+        Return::StreamReset,
+        Return::PutOff,
+        Return::SessionRecovered,
+        Return::SessionJoined,
+        Return::SessionLost,
+        Return::SessionOutlived,
     ];
 
     /// As the tally calls it.
@@ -77,6 +107,13 @@ impl Return {
             Return::OverShare => "over_share",
             Return::Malformed => "malformed",
             Return::Outlived => "outlived",
+            Return::StreamJoined => "stream_joined",
+            Return::StreamReset => "stream_reset",
+            Return::PutOff => "put_off",
+            Return::SessionRecovered => "session_recovered",
+            Return::SessionJoined => "session_joined",
+            Return::SessionLost => "session_lost",
+            Return::SessionOutlived => "session_outlived",
         }
     }
 }
@@ -88,9 +125,11 @@ pub(crate) struct Oracle {
     /// Epochs that readers were told: no two lives of channels have the same.
     pub(crate) epochs: BTreeSet<Rc<str>>,
     pub(crate) replays: Replays,
+    pub(crate) receipts: Receipts,
     /// What became of those who wanted what was said before they came.
     pub(crate) returned: [u64; Return::ALL.len()],
     pub(crate) turns: Turns,
+    pub(crate) buckets: Buckets,
     /// The order of messages is decided elsewhere.
     pub(crate) is_ordered_elsewhere: bool,
     /// When a message last waited for its place in the order: then publishers may have to.
@@ -154,7 +193,7 @@ pub(crate) struct Oracle {
     /// There may be no room for one more channel.
     pub(crate) channels_scarce: bool,
     /// Of each listener: newcomers to whom somebody must have given way, and has not yet.
-    pub(crate) wanted: [u32; 2],
+    pub(crate) wanted: [u32; Listener::ALL.len()],
     /// When there last were more sessions in no channel than may be.
     pub(crate) crowded_ms: u64,
     /// Memory is used up, or nearly: there never was much, or a crowd that speaks has it.
@@ -190,8 +229,10 @@ impl Oracle {
             channels: BTreeMap::new(),
             epochs: BTreeSet::new(),
             replays: Replays::new(limits, birth),
+            receipts: Receipts::default(),
             returned: Default::default(),
             turns: Turns::default(),
+            buckets: Buckets::default(),
             is_ordered_elsewhere: false,
             unplaced_ms: 0,
             places: VecDeque::new(),
@@ -226,7 +267,7 @@ impl Oracle {
             drained: false,
             replaced: 0,
             cut_readers_at_ms: None,
-            wanted: [0; 2],
+            wanted: [0; Listener::ALL.len()],
             crowded_ms: 0,
             big_file_bytes: climate.big_file_bytes,
             // Attackers make up any number of them.
@@ -275,13 +316,17 @@ impl Oracle {
         let is_line = matches!(event, Event::Request(_));
         assert!(is_line || self.denied.is_none(), "a refusal without a line");
         match event {
-            Event::Opened { client, channel } => {
+            Event::Opened { client, channel, .. } => {
                 let client = of(client);
                 self.opened(now_ms, climate, &mut clients[client], channel);
             }
             Event::Message { client, text } => {
-                let client = of(client);
-                self.message(now_ms, climate, &mut clients[client], text);
+                let client = &mut clients[of(client)];
+                if client.is_backend() {
+                    self.spoken_by_backend(now_ms, climate, client, text);
+                } else {
+                    self.message(now_ms, climate, client, text);
+                }
             }
             Event::Lapped { client, channel, lag_bytes } => {
                 let client = of(client);
@@ -308,10 +353,11 @@ impl Oracle {
                 return Some(Later::Stray { client, reason: *reason, duration_ms });
             }
             Event::Refused { client, why } => {
-                self.unopened += u64::from(why.starts_with("whoever decides"));
+                self.unopened += u64::from(*why == NOT_OPENED);
                 self.refused(now_ms, climate, why, of(client), clients, people);
             }
-            Event::Denied { client, .. } => {
+            Event::Denied { client, denial } => {
+                self.denied_by(now_ms, climate, &clients[of(client)], people, denial);
                 assert_eq!(self.denied.replace(*client), None, "each has its line");
             }
             Event::Request(access) => {
@@ -326,6 +372,21 @@ impl Oracle {
         None
     }
 
+    /// Somebody is refused by a rule. What is said of its token is held against its pass.
+    fn denied_by(
+        &self,
+        now_ms: u64,
+        climate: &Climate,
+        client: &Client,
+        people: &[Person],
+        denial: &Denial,
+    ) {
+        if let Denial::Token(fault) = denial {
+            let pass = client.person.map_or(&client.pass, |person| &people[person].pass);
+            assert_eq!(pass.fault(climate, now_ms), Some(*fault), "{pass:?}");
+        }
+    }
+
     /// The line of a request and its answer.
     fn line(
         &mut self,
@@ -337,12 +398,16 @@ impl Oracle {
     ) {
         // The rule that has refused a request is said in front of its line.
         let status = access.status;
-        let is_refusal = matches!(status, 400 | 403 | 404 | 405 | 421 | 426);
+        let is_refusal = matches!(status, 400 | 401 | 403 | 404 | 405 | 421 | 426);
         match self.denied.take() {
             Some(client) => assert!(client == access.client && is_refusal, "{access:?}"),
-            None => assert!(!matches!(status, 403 | 421), "nobody was told why"),
+            None => assert!(!matches!(status, 401 | 403 | 421), "nobody was told why"),
         }
-        self.turned_away(now_ms, climate, client, status);
+        if !client.is_backend() {
+            self.turned_away(now_ms, climate, client, status);
+        }
+        // What else it asks is no event stream.
+        client.asks_for_head = false;
         answered(now_ms, client, people, access.client);
     }
 
@@ -409,6 +474,7 @@ impl Oracle {
 
     fn opened(&mut self, now_ms: u64, climate: &Climate, client: &mut Client, channel: &str) {
         assert!(client.session.is_none(), "opened twice");
+        assert!(client.pass.lets_in(climate, now_ms), "let in by {:?}", client.pass);
         self.opened += 1;
         self.entered = true;
         let reader = (client.dialect(), client.account(climate));
@@ -425,11 +491,13 @@ impl Oracle {
             own_behind: joined,
             published: 0,
             opened_at_ms: now_ms,
+            until_ms: client.pass.until_ms(now_ms),
             // Who did not wait for the answer has spoken already, and that may wait for the room.
             unread_at_ms: client.lenient.then_some(now_ms),
             pinged_at_ms: None,
             pings: 0,
             close_code: None,
+            is_put_off: false,
             is_lapped: false,
             parted_ms: None,
             is_over: false,
@@ -453,7 +521,9 @@ impl Oracle {
         session.published += u64::from(!session.is_over);
         // It waited for this, though nobody may have touched it meanwhile.
         session.unread_at_ms = Some(now_ms);
-        self.turns.spoke(now_ms, &session.channel, Speaker::Client(client.number), false);
+        let speaker = Speaker::Client(client.number);
+        self.turns.spoke(now_ms, &session.channel, speaker, false);
+        self.buckets.spoke(now_ms, climate, speaker);
         let log = self.channels.get_mut(&session.channel).expect("it was joined");
         let spoken = spoken(&session.channel, &message);
         if is_here {
@@ -478,9 +548,10 @@ impl Oracle {
             lag_bytes > feed / 2 || lag_records >= entries,
             "lapped while only {lag_bytes} bytes, {lag_records} records behind"
         );
-        // What is sent again may be overtaken before it was sent.
+        // What is sent again may be overtaken before it was sent, if it takes more than one send.
         let is_behind = session.starts.iter().any(|start| (session.got as u64) < start.missed);
-        let blocked = state.blocked || state.blocked_at_ms.is_some() || is_behind;
+        let is_much = feed > limits::SEND_BYTES as u64 || entries > limits::SEND_RECORDS as u64;
+        let blocked = state.blocked || state.blocked_at_ms.is_some() || (is_behind && is_much);
         assert!(blocked, "a reader whose socket took everything was lapped");
     }
 
@@ -494,6 +565,7 @@ impl Oracle {
         people: &[Person],
     ) {
         clients[number].refused = true;
+        clients[number].is_over_share = why == OVER_SHARE;
         let (clients, client) = (&*clients, &clients[number]);
         let limits = &climate.settings.limits;
         let sessions = || sessions_max(clients, people, |_| true);
@@ -505,7 +577,10 @@ impl Oracle {
         let is_asked = limits.connections_per_ip_max.is_some();
         let channels = || self.channels_now(clients, people);
         // Rings of a channel: as many as there are dialects here, and one for what is kept.
-        let rings = if climate.returns.is_some() { 5 } else { 3 };
+        let rings = match climate.returns {
+            Some(_) => 5 + usize::from(climate.streams > 0),
+            None => 3,
+        };
         let legitimate = match why {
             "draining" => self.drain_began_ms.is_some(),
             "--max-connections are in use" => sessions() >= limits.connections_max,
@@ -522,14 +597,16 @@ impl Oracle {
             "a quarter of --memory is in use by the channels of this address" => {
                 channels() * rings >= limits.feeds_per_address_max()
             }
-            "whoever decides the order has not said in time where the channel begins" => {
+            NOT_OPENED => {
                 // Whoever it is, its channel is known only by what it asks for.
                 self.opening_ms.values().any(|at_ms| *at_ms + OPENING_MS >= now_ms)
             }
             // Held against what it was sent when the answer is told.
-            "this address was sent a ring of what is kept within a second" => {
-                client.wish.wants_past()
+            // It came before the machine slept.
+            "too many tokens wait for a check" => {
+                client.pass.is_public || client.person.is_some_and(|it| people[it].pass.is_public)
             }
+            OVER_SHARE => client.wish.wants_past(),
             _ => false,
         };
         assert!(legitimate, "refused: {why}");
@@ -606,7 +683,7 @@ impl Oracle {
         }
         match unit {
             Unit::Response(response) => self.response(client, at, &response),
-            Unit::Message { is_text, payload } => self.delivered(client, at, is_text, &payload),
+            Unit::Message { is_text, payload } => self.framed(client, at, is_text, &payload),
             Unit::Ping => {
                 self.pings += 1;
                 let session = client.session.as_mut().expect("frames come in sessions");
@@ -623,6 +700,7 @@ impl Oracle {
                 said_close(client, code);
                 client.notices.push_back((at, Notice::Close(code)));
             }
+            Unit::Piece(piece) => self.piece(now_ms, client, at, &piece),
         }
     }
 
@@ -646,13 +724,19 @@ impl Oracle {
         if status == 101 {
             self.begun(client, at);
         }
-        let notice = if status == 101 {
+        let asked = client.is_stream && client.answered == 1;
+        assert_eq!(response.is_stream, status == 200 && asked, "a stream for who asks");
+        let begins = status == 101 || (response.is_stream && client.session.is_some());
+        let is_put_off = response.is_stream && client.session.is_none();
+        assert!(!is_put_off || client.refused || expected.to_head, "put off without a reason");
+        let notice = if begins {
             Notice::Upgraded
         } else if response.closes {
             Notice::LastAnswer
         } else if statuses.contains(&101)
             || statuses == [403]
             || statuses == [426]
+            || asked && (!is_put_off || expected.to_head)
             || client.wish.is_malformed && statuses == [400]
         {
             Notice::Refused
@@ -692,7 +776,9 @@ impl Oracle {
             R::GaveWay => true,
             // It is pinged in the second half of the first interval, and never answers.
             R::PingTimeout => duration_ms >= ping_ms,
-            R::GoingAway => self.drain_began_ms.is_some(),
+            R::GoingAway => self.drain_began_ms.is_some() || has_stayed(settings, duration_ms),
+            // Nobody who is in no channel is closed by an operator here.
+            R::Disconnected => false,
             R::NoMemory => self.scarce,
             R::PeerGone | R::PeerReset | R::SocketFailed => state.is_over(),
             R::TransportTimeout => state.gave_up,
@@ -714,6 +800,8 @@ impl Oracle {
             | R::TooSlow
             | R::MessagesLost
             | R::BackplaneAway
+            | R::TokenExpired
+            | R::MayNotSpeak
             | R::Replaced => false,
         };
         assert!(legitimate, "a session that nobody used: {reason:?} after {duration_ms} ms");
@@ -798,6 +886,9 @@ impl Oracle {
     }
 
     fn close_code(&self, client: &Client, reason: CloseReason) {
+        if client.is_stream {
+            return self.last_chunk(client, reason);
+        }
         let said = match &client.session {
             Some(session) => session.close_code,
             None => client.close_code,
@@ -808,11 +899,14 @@ impl Oracle {
             (CloseReason::InvalidText, 1007),
             (CloseReason::MessageTimeout, 1008),
             (CloseReason::TooSlow, 1008),
+            (CloseReason::TokenExpired, 1008),
+            (CloseReason::MayNotSpeak, 1008),
             (CloseReason::MessageTooBig, 1009),
             (CloseReason::NoMemory, 1013),
             (CloseReason::MessagesLost, 1012),
             (CloseReason::BackplaneAway, 1013),
             (CloseReason::GoingAway, 1001),
+            (CloseReason::Disconnected, 1008),
         ];
         let code = if reason == CloseReason::ClosedByClient {
             let Some(code) = client.sent_code else { return };
@@ -892,6 +986,7 @@ impl Oracle {
             }
             R::ResponseTimeout => state.blocked && idle_ms >= limits::RESPONSE_LIMIT.as_millis(),
             R::PingTimeout => {
+                assert!(!client.is_stream, "who reads an event stream answers no ping");
                 let looked = state.is_drained() || state.refused_at_ms == now_ms;
                 silent_ms >= pong_ms && (looked || state.blocked) && !is_persons
             }
@@ -905,7 +1000,14 @@ impl Oracle {
             R::TransportTimeout => state.gave_up,
             R::NoMemory => self.scarce,
             R::GaveWay => self.was_idle(client),
-            R::GoingAway => self.drain_began_ms.is_some(),
+            R::GoingAway => {
+                let age_ms = client.session.as_ref().map_or(0, |s| passed_ms(s.opened_at_ms));
+                self.drain_began_ms.is_some() || has_stayed(&settings.limits, age_ms)
+            }
+            R::Disconnected => match &client.session {
+                Some(session) => self.receipts.closes(&session.channel),
+                None => is_persons && self.receipts.closes_any(),
+            },
             R::Replaced => self.cut_readers_at_ms == Some(now_ms),
             R::ClosedByClient
             | R::ProxyInvalid
@@ -913,7 +1015,9 @@ impl Oracle {
             | R::ProxyUntrusted
             | R::ProtocolError
             | R::InvalidText
+            | R::MayNotSpeak
             | R::SocketFailed => client.reasons.allows(reason),
+            R::TokenExpired => client.session.as_ref().is_some_and(|it| it.is_expired(now_ms)),
             R::MessageTooBig => {
                 // What has its place elsewhere stands in front of what the server looks at.
                 let looked_at = if climate.order_ms_max.is_some() { client.sent.len() } else { 1 };
@@ -971,6 +1075,16 @@ fn said_close(client: &mut Client, code: Option<u16>) {
     assert!(fits, "closed before its own messages came back");
 }
 
+/// Whether what a backend says takes more than half a ring as some reader would get it.
+pub(crate) fn is_swollen_word(climate: &Climate, word: &Word) -> bool {
+    let as_event = word.spoken.text.len() + 5 + 67;
+    let streamed = word
+        .plain
+        .as_ref()
+        .map_or(0, |message| stream::chunk_bytes(stream::data_bytes(message), 64) as usize);
+    as_event.max(streamed) > climate.settings.limits.feed_bytes as usize / 2
+}
+
 /// How Socket.IO clients get what a plain one says.
 pub(crate) fn spoken(channel: &str, message: &Message) -> Spoken {
     let space = packet::prefix(channel);
@@ -995,7 +1109,11 @@ fn carried_until(
     // ends without a word, and so does its upgrade.
     let explained = person.hearing.explains(reason) || person.is_probe(client.number);
     let silent = reason == CloseReason::PingTimeout && person.hearing.is_silent(now_ms, climate);
-    client.is_socket && (explained || silent)
+    let ends_ms = person.pass.earliest_end_ms().filter(|_| reason == CloseReason::TokenExpired);
+    let expired = ends_ms.is_some_and(|ends_ms| now_ms >= ends_ms);
+    let age_ms = now_ms - person.hearing.accepted_ms.min(now_ms);
+    let stayed = reason == CloseReason::GoingAway && has_stayed(&climate.settings.limits, age_ms);
+    client.is_socket && (explained || silent || expired || stayed)
 }
 
 /// A request was answered, of whoever has this address.
@@ -1049,23 +1167,10 @@ fn is_swollen(climate: &Climate, client: &Client, looked_at: usize) -> bool {
         let spoken = spoken(&session.channel, message);
         // With the packet's type, the frame's header, and a position behind it in quotes.
         let as_event = spoken.text.len() + 5 + 67;
-        let longest = as_event.max(streamed_bytes(message));
+        let streamed = stream::chunk_bytes(stream::data_bytes(message), 64) as usize;
+        let longest = as_event.max(streamed);
         longest > climate.settings.limits.feed_bytes as usize / 2
     })
-}
-
-/// How many bytes a message takes in an event stream, with the longest of all positions.
-fn streamed_bytes(message: &Message) -> usize {
-    let data = if message.is_text {
-        let text = core::str::from_utf8(&message.payload).expect("text is UTF-8");
-        let text = text.replace("\r\n", "\n").replace('\r', "\n");
-        text.split('\n').map(|line| format!("data: {line}\n")).collect()
-    } else {
-        let coded = message.payload.len().div_ceil(3) * 4;
-        format!("event: binary\ndata: {}\n", "=".repeat(coded))
-    };
-    let event = format!("id: {}\n{data}\n", "z".repeat(64));
-    format!("{:x}\r\n{event}\r\n", event.len()).len()
 }
 
 /// What a page holds.

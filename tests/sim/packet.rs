@@ -21,7 +21,8 @@ pub(crate) enum Said {
     Ping,
     Pong(String),
     Noop,
-    Connected(Box<str>),
+    /// Channel, and the id by which to come back.
+    Connected(Box<str>, Option<String>),
     Refused(Box<str>, String),
     /// Channel, attachments to follow, the packet of Socket.IO.
     Event(Box<str>, usize, String),
@@ -156,12 +157,17 @@ fn said_inside(version: u8, packet: &str) -> Said {
     };
     match kind {
         "0" => {
-            let is_right = match version {
-                4 => rest.starts_with("{\"sid\":\"") && rest.ends_with("\"}"),
-                _ => rest.is_empty(),
+            if version == 3 {
+                assert_eq!(rest, "", "{packet}");
+                return Said::Connected(channel.into(), None);
+            }
+            let ids = rest.strip_prefix("{\"sid\":\"").and_then(|rest| rest.strip_suffix("\"}"));
+            let (sid, pid) = match ids.expect(packet).split_once("\",\"pid\":\"") {
+                Some((sid, pid)) => (sid, Some(pid)),
+                None => (ids.expect(packet), None),
             };
-            assert!(is_right, "{packet}");
-            Said::Connected(channel.into())
+            assert!(sid.len() == 20 && pid.is_none_or(|pid| pid == sid), "{packet}");
+            Said::Connected(channel.into(), pid.map(str::to_owned))
         }
         "2" | "5" => Said::Event(channel.into(), attachments, packet.to_owned()),
         "3" => {
@@ -235,7 +241,7 @@ fn to_base64(bytes: &[u8]) -> String {
     out
 }
 
-fn from_base64(coded: &str) -> Vec<u8> {
+pub(crate) fn from_base64(coded: &str) -> Vec<u8> {
     assert!(coded.len().is_multiple_of(4), "{coded} is not padded");
     let mut out = Vec::new();
     for four in coded.as_bytes().chunks(4) {
@@ -250,6 +256,6 @@ fn from_base64(coded: &str) -> Vec<u8> {
     out
 }
 
-fn utf8(bytes: &[u8]) -> &str {
+pub(crate) fn utf8(bytes: &[u8]) -> &str {
     core::str::from_utf8(bytes).expect("text is UTF-8")
 }

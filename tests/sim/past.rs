@@ -29,6 +29,7 @@ use elbow::hub::{HashKey, Shares};
 use elbow::id::Dialect;
 use elbow::limits::{self, Limits, RECORD_BYTES_TYPICAL, REPLAY_BUCKETS};
 
+use super::stream;
 use super::wish::Wish;
 
 /// Bytes of an epoch that nobody has been told: nearly all have 12 or 13.
@@ -41,6 +42,28 @@ const PLACE_BYTES: u64 = 20;
 /// Milliseconds in which an address is sent no more than a ring.
 const RING_MS: u64 = 1000;
 
+/// What a message takes in each form, beside its position.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Forms {
+    /// The bytes that a plain reader gets, if it gets any.
+    pub(crate) plain: Option<u64>,
+    /// The fields of its event in an event stream, if it is shown there.
+    pub(crate) streamed: Option<u64>,
+    /// The packet of its event, without an offset.
+    pub(crate) event: u64,
+    /// The frames of the binary arguments behind it.
+    pub(crate) attached: u64,
+}
+
+/// Where the next message will stand in the logs of all lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heads {
+    /// In the log of what plain readers get.
+    pub(crate) plain: usize,
+    /// In the log of what readers of Socket.IO get.
+    pub(crate) spoken: usize,
+}
+
 /// A message that was said.
 #[derive(Clone, Debug)]
 struct Word {
@@ -49,10 +72,22 @@ struct Word {
     at_ms: u64,
     /// What it takes of the ring of what is kept.
     kept_bytes: u64,
-    /// The bytes that a plain reader gets, if it gets any.
-    plain_bytes: Option<u64>,
+    forms: Forms,
     /// The place behind it in the log of what plain readers get.
     behind: usize,
+    /// Its place in the log of what readers of Socket.IO get.
+    spoken: usize,
+}
+
+/// A greeting, which takes room in the rings of Socket.IO.
+#[derive(Clone, Copy, Debug)]
+struct Hail {
+    /// The number of the message before it.
+    after: u64,
+    /// What its packet takes, without an offset.
+    event_bytes: u64,
+    /// There may have been no memory for it, or nobody to be greeted.
+    optional: bool,
 }
 
 impl Word {
@@ -72,6 +107,11 @@ struct Life {
     /// Where it began in the log of what plain readers get.
     first: usize,
     words: Vec<Word>,
+    hails: Vec<Hail>,
+    /// How many greetings there were before the ring of Socket.IO 4 was made.
+    hails_before: usize,
+    /// Whether events of Socket.IO 4 end in an offset.
+    with_offset: bool,
     members: usize,
     readers: [usize; Dialect::ALL.len()],
     /// Up to which number a ring certainly lacks what is kept, and up to which it may: who brought
@@ -105,15 +145,46 @@ pub(crate) struct Start {
 }
 
 impl Life {
-    fn new(first: usize) -> Life {
+    fn new(first: usize, with_offset: bool) -> Life {
         Life {
             epoch: None,
             base: None,
             first,
             words: Vec::new(),
+            hails: Vec::new(),
+            hails_before: 0,
+            with_offset,
             members: 0,
             readers: Default::default(),
             lacking: Default::default(),
+        }
+    }
+
+    /// Whether the order is decided elsewhere.
+    fn is_of_stream(&self) -> bool {
+        self.base.is_some() || self.words.first().is_some_and(|word| word.position.is_some())
+    }
+
+    /// Where a message stands; before the first, where the channel began. `None` if nobody was told
+    /// the epoch.
+    fn position(&self, number: u64) -> Option<String> {
+        match &self.base {
+            Some((base, begin)) if *base == number => Some(begin.to_string()),
+            Some(_) | None if self.is_of_stream() => self.said_at(number).map(str::to_owned),
+            Some(_) | None => Some(format!("{}.{number}", self.epoch.as_ref()?)),
+        }
+    }
+
+    /// Where a message was placed, if its order is decided elsewhere.
+    fn said_at(&self, number: u64) -> Option<&str> {
+        self.words.get(number.checked_sub(1)? as usize)?.position.as_deref()
+    }
+
+    /// How many bytes the position of a message has.
+    fn position_bytes(&self, epoch_bytes: u64, number: u64) -> u64 {
+        match self.is_of_stream() {
+            true => self.position(number).map_or(0, |position| position.len() as u64),
+            false => position_bytes(epoch_bytes, number),
         }
     }
 
@@ -124,6 +195,15 @@ impl Life {
 
     fn newest(&self) -> u64 {
         self.words.len() as u64
+    }
+
+    /// The place at which somebody begins in the log of its dialect who has everything up to a
+    /// message.
+    fn place(&self, dialect: Dialect, number: u64, heads: Heads) -> usize {
+        match (dialect.is_socketio(), self.words.get(number as usize)) {
+            (true, next) => next.map_or(heads.spoken, |next| next.spoken),
+            (false, _) => self.behind(number),
+        }
     }
 
     /// The place behind the message of this number and all before it.
@@ -156,28 +236,117 @@ impl Life {
         (self.newest() - kept).max(self.unopened())
     }
 
-    /// The number of the newest message that a ring of a dialect has no room for.
-    fn missing_in(&self, dialect: Dialect, epoch_bytes: u64, limits: &Limits) -> u64 {
+    /// The number of the newest message that a ring of a dialect has no room for. Of greetings that
+    /// are not certain, either all are there or none.
+    fn missing_in(
+        &self,
+        dialect: Dialect,
+        epoch_bytes: u64,
+        limits: &Limits,
+        with_optional: bool,
+    ) -> u64 {
         let (mut left, mut records) = (limits.feed_bytes, entries(limits));
-        for (at, word) in self.words.iter().enumerate().rev() {
-            let number = at as u64 + 1;
-            let Some(bytes) = record_bytes(word, number, dialect, epoch_bytes) else { continue };
-            if bytes > left || records == 0 {
+        let mut fits = |bytes: u64| {
+            let fits = bytes <= left && records > 0;
+            (left, records) = (left.saturating_sub(bytes), records.saturating_sub(1));
+            fits
+        };
+        let mut hails = self.hails_in(dialect, with_optional).rev().peekable();
+        for number in (0..=self.newest()).rev() {
+            while let Some(hail) = hails.next_if(|hail| hail.after >= number) {
+                if !fits(self.event_bytes(hail.event_bytes, hail.after, epoch_bytes)) {
+                    return number;
+                }
+            }
+            let Some(word) = number.checked_sub(1).map(|at| &self.words[at as usize]) else {
+                break;
+            };
+            let bytes = self.record_bytes(word, number, dialect, epoch_bytes);
+            if bytes.is_some_and(|bytes| !fits(bytes)) {
                 return number;
             }
-            (left, records) = (left - bytes, records - 1);
         }
         0
     }
 
+    /// The greetings that a ring has had.
+    fn hails_in(
+        &self,
+        dialect: Dialect,
+        with_optional: bool,
+    ) -> impl DoubleEndedIterator<Item = &Hail> {
+        let hails = match dialect {
+            Dialect::SocketIo4 => &self.hails[self.hails_before..],
+            Dialect::Plain | Dialect::ElbowV1 | Dialect::EventStream | Dialect::SocketIo3 => &[],
+        };
+        hails.iter().filter(move |hail| with_optional || !hail.optional)
+    }
+
+    /// What all takes that a ring has behind a message.
+    fn bytes_behind(
+        &self,
+        number: u64,
+        dialect: Dialect,
+        epoch_bytes: u64,
+        with_optional: bool,
+    ) -> u64 {
+        let record = |at: usize| {
+            self.record_bytes(&self.words[at], at as u64 + 1, dialect, epoch_bytes).unwrap_or(0)
+        };
+        let words: u64 = (number as usize..self.words.len()).map(record).sum();
+        let hails = self.hails_in(dialect, with_optional).filter(|hail| hail.after > number);
+        let hails = hails.map(|hail| self.event_bytes(hail.event_bytes, hail.after, epoch_bytes));
+        words + hails.sum::<u64>()
+    }
+
+    /// What a message takes of a dialect's ring, if it has a form there.
+    fn record_bytes(
+        &self,
+        word: &Word,
+        number: u64,
+        dialect: Dialect,
+        epoch_bytes: u64,
+    ) -> Option<u64> {
+        let position_bytes = self.position_bytes(epoch_bytes, number);
+        let Forms { plain, streamed, event, attached } = word.forms;
+        match dialect {
+            Dialect::Plain => Some(framed(plain?)),
+            Dialect::ElbowV1 => Some(framed(position_bytes + 1 + plain?)),
+            Dialect::EventStream => Some(stream::chunk_bytes(streamed?, position_bytes)),
+            // What is lost is told by nothing that is sent.
+            Dialect::SocketIo4 if word.is_gap() => None,
+            Dialect::SocketIo4 => Some(self.event_bytes(event, number, epoch_bytes) + attached),
+            // Nobody comes back who reads it.
+            Dialect::SocketIo3 => None,
+        }
+    }
+
+    /// What an event takes of the ring of Socket.IO 4, without its attachments.
+    fn event_bytes(&self, event_bytes: u64, number: u64, epoch_bytes: u64) -> u64 {
+        // A comma and two quotes.
+        let position_bytes = || self.position_bytes(epoch_bytes, number);
+        let offset = if self.with_offset { position_bytes() + 3 } else { 0 };
+        framed(1 + event_bytes + offset)
+    }
+
     /// Where somebody begins if everything up to this number is missing.
-    fn start(&self, limits: &Limits, wish: &Wish, missing: u64) -> (Option<bool>, u64, usize) {
+    fn start(
+        &self,
+        limits: &Limits,
+        dialect: Dialect,
+        wish: &Wish,
+        missing: u64,
+        heads: Heads,
+    ) -> (Option<bool>, u64, usize) {
         let head = self.behind(self.newest());
         let asked = wish.since.as_deref().map(|since| self.number_of(since));
         let is_whole = |number: Option<u64>| number.is_some_and(|number| number >= missing);
         let recovered = asked.map(is_whole);
         if let (Some(true), Some(Some(number))) = (recovered, asked) {
-            return (recovered, number, self.behind(number));
+            return (recovered, number, self.place(dialect, number, heads));
+        }
+        if dialect.is_socketio() {
+            return (recovered, self.newest(), heads.spoken);
         }
         let kept = (head - self.behind(missing)) as u64;
         let many = if limits.history.is_some() { wish.last.min(kept) } else { 0 };
@@ -208,15 +377,22 @@ impl Life {
 impl Past {
     /// The channel is opened here, and its order is decided elsewhere: it begins behind `begin`,
     /// and of what was said behind that everything was brought, the newest `brought`.
-    pub(crate) fn open(&mut self, now_ms: u64, behind: usize, brought: u64, begin: Rc<str>) {
+    pub(crate) fn begin(
+        &mut self,
+        now_ms: u64,
+        behind: usize,
+        (brought, begin): (u64, Rc<str>),
+        with_offset: bool,
+    ) {
         assert!(!self.is_alive, "it is open");
         self.is_alive = true;
         self.awaited_ms = now_ms + limits::OPENING_LIMIT.as_millis();
         if self.lives.is_empty() {
-            self.lives.push(Life::new(behind));
+            self.lives.push(Life::new(behind, with_offset));
         }
         let life = self.lives.last_mut().expect("there is one");
         life.base = Some((life.newest() - brought, begin));
+        life.with_offset = with_offset;
         assert_eq!(life.members, 0);
     }
 
@@ -228,37 +404,51 @@ impl Past {
         self.is_alive = false;
     }
 
-    /// Something of what was said is lost: where it stands now, and the place behind that in the
-    /// log.
-    pub(crate) fn lose(&mut self, at_ms: u64, behind: usize, position: Rc<str>) -> u64 {
+    /// Something of what was said is lost: where it stands now, and where the logs go on.
+    pub(crate) fn lose(&mut self, at_ms: u64, behind: Heads, position: Rc<str>) -> u64 {
         let life = self.lives.last_mut().expect("it is open");
+        let Heads { plain: behind, spoken } = behind;
+        let forms = Forms { plain: None, streamed: None, event: 0, attached: 0 };
         // Nothing of before fits in together with that.
-        let (kept_bytes, plain_bytes) = (u64::MAX, None);
-        let position = Some(position);
-        life.words.push(Word { position, at_ms, kept_bytes, plain_bytes, behind });
+        let (kept_bytes, position) = (u64::MAX, Some(position));
+        life.words.push(Word { position, at_ms, kept_bytes, forms, behind, spoken });
         life.newest()
     }
 
     /// Somebody has come, who would find the log of what plain readers get with so many messages.
     /// If a ring is made for it, whether that is filled.
-    pub(crate) fn join(&mut self, dialect: Dialect, behind: usize, scarce: bool, paid: Allowed) {
-        if !self.is_alive {
-            let is_local = self.lives.last().is_none_or(|life| life.base.is_none());
-            assert!(is_local, "somebody came in before the channel was open");
-            self.is_alive = true;
-            self.lives.push(Life::new(behind));
-        }
+    pub(crate) fn join(
+        &mut self,
+        dialect: Dialect,
+        (heads, scarce): (Heads, bool),
+        paid: Allowed,
+        with_offset: bool,
+    ) {
+        self.open(heads.plain, with_offset);
         let life = self.lives.last_mut().expect("it was just made");
         life.members += 1;
         let readers = &mut life.readers[dialect as usize];
         *readers += 1;
         if *readers == 1 {
             let newest = life.newest();
+            if dialect == Dialect::SocketIo4 {
+                life.hails_before = life.hails.len();
+            }
             life.lacking[dialect as usize] = match paid {
                 Allowed::No => (newest, newest),
                 Allowed::Perhaps => (0, newest),
                 Allowed::Yes => (0, if scarce { newest } else { 0 }),
             };
+        }
+    }
+
+    /// Somebody is about to say something who is no member, and is kept.
+    pub(crate) fn open(&mut self, first: usize, with_offset: bool) {
+        if !self.is_alive {
+            let is_local = self.lives.last().is_none_or(|life| !life.is_of_stream());
+            assert!(is_local, "somebody came in before the channel was open");
+            self.is_alive = true;
+            self.lives.push(Life::new(first, with_offset));
         }
     }
 
@@ -270,11 +460,12 @@ impl Past {
         limits: &Limits,
         dialect: Dialect,
         wish: &Wish,
-        (behind, scarce): (usize, bool),
+        (heads, scarce): (Heads, bool),
     ) -> Vec<Start> {
         let Some(life) = self.lives.last().filter(|_| self.is_alive) else {
             let recovered = wish.since.as_ref().map(|_| false);
-            return vec![Start { recovered, number: 0, place: behind, missed: 0, cost_bytes: 0 }];
+            let place = if dialect.is_socketio() { heads.spoken } else { heads.plain };
+            return vec![Start { recovered, number: 0, place, missed: 0, cost_bytes: 0 }];
         };
         let has_ring = life.readers[dialect as usize] > 0;
         let (lacking, may_lack) = match (has_ring, scarce) {
@@ -287,20 +478,26 @@ impl Past {
         let kept = &life.words[kept_from as usize..];
         let kept_bytes: u64 = kept.iter().map(|word| word.kept_bytes).sum();
         let mut starts = Vec::new();
-        for epoch_bytes in known.map_or(EPOCH_BYTES, |bytes| [bytes; 2]) {
+        let doubts = if life.hails.iter().any(|hail| hail.optional) { 2 } else { 1 };
+        let epochs = known.map_or(EPOCH_BYTES, |bytes| [bytes; 2]);
+        let cases =
+            epochs.into_iter().flat_map(|bytes| (0..doubts).map(move |it| (bytes, it == 1)));
+        for (epoch_bytes, with_optional) in cases {
             let least = kept_from.max(lacking).max(match limits.history {
-                Some(_) => life.missing_in(dialect, epoch_bytes, limits),
+                Some(_) => life.missing_in(dialect, epoch_bytes, limits, with_optional),
                 None => 0,
             });
             for missing in least..=least.max(may_lack) {
-                let (recovered, number, place) = life.start(limits, wish, missing);
-                let missed = (life.behind(life.newest()) - place) as u64;
-                let record =
-                    |at: usize| record_bytes(&life.words[at], at as u64 + 1, dialect, epoch_bytes);
-                let again = (0..life.words.len()).filter(|at| life.words[*at].behind > place);
+                let (recovered, number, place) = life.start(limits, dialect, wish, missing, heads);
+                let missed = match dialect.is_socketio() {
+                    true => life.newest() - number,
+                    false => (life.behind(life.newest()) - place) as u64,
+                };
                 let cost_bytes = match limits.history {
                     None => 0,
-                    Some(_) if has_ring => again.filter_map(record).sum(),
+                    Some(_) if has_ring => {
+                        life.bytes_behind(number, dialect, epoch_bytes, with_optional)
+                    }
                     Some(_) => kept_bytes,
                 };
                 let start = Start { recovered, number, place, missed, cost_bytes };
@@ -322,34 +519,47 @@ impl Past {
 
     /// The server looks whose time is over. Whether this channel's was.
     pub(crate) fn end_if_over(&mut self, now_ms: u64, limits: &Limits) -> bool {
-        let is_over = |life: &Life| life.base.is_none() && life.is_over(now_ms, limits);
+        let is_over = |life: &Life| !life.is_of_stream() && life.is_over(now_ms, limits);
         let is_over = self.life().is_some_and(is_over);
         self.is_alive &= !is_over;
         is_over
     }
 
-    /// Something is said, of so many bytes in these parts: what is kept of it, and what plain
-    /// readers get. Its number; 0 if there is no channel in which it could be said.
+    /// Something is said. Kept of it are parts of so many bytes. Its number; 0 if there is no
+    /// channel in which it could be said.
     pub(crate) fn say(
         &mut self,
         at_ms: u64,
         parts: impl Iterator<Item = usize>,
-        plain_bytes: Option<usize>,
-        (behind, position): (usize, Option<Rc<str>>),
+        forms: Forms,
+        (behind, position): (Heads, Option<Rc<str>>),
     ) -> u64 {
         let is_placed = position.is_some();
+        let Heads { plain: behind, spoken } = behind;
         if is_placed && self.lives.is_empty() {
-            let said_plainly = usize::from(plain_bytes.is_some());
-            self.lives.push(Life::new(behind - said_plainly));
+            let said_plainly = usize::from(forms.plain.is_some());
+            self.lives.push(Life::new(behind - said_plainly, false));
         }
         let life = self.lives.last_mut().filter(|_| self.is_alive || is_placed);
         let Some(life) = life else { return 0 };
         let place_bytes = if is_placed { PLACE_BYTES } else { 0 };
         let parts_bytes = parts.map(|part| PART_BYTES + part as u64).sum::<u64>();
         let kept_bytes = HEAD_BYTES + place_bytes + parts_bytes;
-        let plain_bytes = plain_bytes.map(|bytes| bytes as u64);
-        life.words.push(Word { position, at_ms, kept_bytes, plain_bytes, behind });
+        life.words.push(Word { position, at_ms, kept_bytes, forms, behind, spoken });
         life.newest()
+    }
+
+    /// Members of Socket.IO are told of a newcomer, by a packet of so many bytes.
+    pub(crate) fn greet(&mut self, event_bytes: usize, optional: bool) {
+        if let Some(life) = self.lives.last_mut().filter(|_| self.is_alive) {
+            let after = life.newest();
+            life.hails.push(Hail { after, event_bytes: event_bytes as u64, optional });
+        }
+    }
+
+    /// How many messages the life that goes on has had; 0 if there is none.
+    pub(crate) fn newest(&self) -> u64 {
+        self.life().map_or(0, Life::newest)
     }
 
     fn life(&self) -> Option<&Life> {
@@ -359,6 +569,12 @@ impl Past {
     /// Whether there is a channel, with members or without.
     pub(crate) fn is_alive(&self) -> bool {
         self.is_alive
+    }
+
+    /// Whether everything is kept that was said behind a position, be it that no ring holds it.
+    pub(crate) fn keeps(&self, now_ms: u64, limits: &Limits, position: &str) -> bool {
+        let number = self.life().and_then(|life| Some((life, life.number_of(position)?)));
+        number.is_some_and(|(life, number)| number >= life.missing(now_ms, limits))
     }
 
     /// Whether somebody reads this dialect.
@@ -381,25 +597,22 @@ impl Past {
 
     /// The number of the life that goes on, or was the last.
     pub(crate) fn last_life(&self) -> usize {
-        self.lives.len() - 1
+        self.lives.len().saturating_sub(1)
     }
 
     /// A position, once somebody was told the epoch.
     pub(crate) fn position(&self, life: usize, number: u64) -> Option<String> {
-        let life = self.lives.get(life)?;
-        match &life.base {
-            Some((base, begin)) if *base == number => Some(begin.to_string()),
-            Some(_) => {
-                let word = life.words.get(number.checked_sub(1)? as usize)?;
-                word.position.as_deref().map(str::to_owned)
-            }
-            None => Some(format!("{}.{number}", life.epoch.as_ref()?)),
-        }
+        self.lives.get(life)?.position(number)
+    }
+
+    /// Where a message was placed, if its order is decided elsewhere.
+    pub(crate) fn said_at(&self, life: usize, number: u64) -> Option<&str> {
+        self.lives.get(life)?.said_at(number)
     }
 
     /// Whether the order is decided elsewhere.
     pub(crate) fn is_of_stream(&self, life: usize) -> bool {
-        self.lives[life].base.is_some()
+        self.lives.get(life).is_some_and(Life::is_of_stream)
     }
 
     /// How many lives there were, and how many messages in one of them.
@@ -432,22 +645,19 @@ fn entries(limits: &Limits) -> u64 {
     limits.feed_bytes / RECORD_BYTES_TYPICAL as u64
 }
 
-/// What a message takes of a dialect's ring, if it has a form there.
-fn record_bytes(word: &Word, number: u64, dialect: Dialect, epoch_bytes: u64) -> Option<u64> {
-    let payload = word.plain_bytes?
-        + match dialect {
-            Dialect::ElbowV1 => match &word.position {
-                Some(position) => position.len() as u64 + 1,
-                None => epoch_bytes + 1 + number.to_string().len() as u64 + 1,
-            },
-            Dialect::Plain | Dialect::EventStream | Dialect::SocketIo4 | Dialect::SocketIo3 => 0,
-        };
-    let header = match payload {
+/// How many bytes a position has.
+fn position_bytes(epoch_bytes: u64, number: u64) -> u64 {
+    epoch_bytes + 1 + u64::from(number.checked_ilog10().unwrap_or(0)) + 1
+}
+
+/// How many bytes a server's frame has.
+pub(crate) fn framed(payload_bytes: u64) -> u64 {
+    let header = match payload_bytes {
         0..126 => 2,
         126..65_536 => 4,
         _ => 10,
     };
-    Some(header + payload)
+    header + payload_bytes
 }
 
 /// What each address was sent again lately, as bounds of what is paid for: what it cost is not

@@ -14,7 +14,8 @@ mod parting;
 #[path = "swarm.rs"]
 mod swarm;
 
-use std::collections::{BTreeSet, VecDeque};
+use core::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 use elbow::id::Dialect;
@@ -23,12 +24,16 @@ use elbow::settings::Events;
 
 use super::attack::Attack;
 use super::client::{Client, Message, Reads, Scene, payload};
-use super::hearing::{Hearing, Saying, Sign, Spoken};
+use super::hearing::{Hearing, Saying, Sign, Spoken, Told};
 use super::packet::{self, Packet, json, json_escaped, prefix};
+use super::pass::Pass;
+use super::returning::{self, Known};
 
 /// What a request of a carrier is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Purpose {
+    /// A backend's request.
+    Order,
     /// Nothing of a session.
     Own,
     /// A session by polls.
@@ -50,7 +55,14 @@ pub(crate) enum Heard {
     Open(String),
     Ping,
     Proved,
-    Connected(Box<str>),
+    /// It is in a channel, by an id, and where it was if it `goes_on`.
+    Connected {
+        channel: Box<str>,
+        pid: Option<String>,
+        goes_on: bool,
+    },
+    /// How far it was told everything.
+    Told(Told),
     Refused,
     Close,
     SocketClosed,
@@ -103,6 +115,8 @@ pub(crate) struct Person {
     pub(crate) reads: Reads,
     pub(crate) carriers: Vec<usize>,
     pub(crate) hearing: Hearing,
+    /// The token that it shows in its handshake.
+    pub(crate) pass: Pass,
     /// When it acts next, as the world has it.
     pub(crate) next_ms: u64,
     /// It says nothing any more.
@@ -114,6 +128,11 @@ pub(crate) struct Person {
     pub(crate) attack: Option<Attack>,
     /// Whether it has begun to attack.
     pub(crate) has_attacked: bool,
+    /// What it knows of namespaces, by which it may come back.
+    pub(crate) known: BTreeMap<Box<str>, Known>,
+    /// The addresses from which it comes, if they are those of somebody before: as a peer, and
+    /// behind a header.
+    pub(crate) from: Option<[IpAddr; 2]>,
     /// The first channel that it has asked for.
     home: Option<Box<str>>,
     way: Way,
@@ -179,13 +198,16 @@ impl Person {
             names,
             reads: super::client::draw_reads(dice, &people),
             carriers: Vec::new(),
-            hearing: Hearing::new(version),
+            hearing: Hearing::new(version, scene.climate),
+            pass: Pass::NONE,
             next_ms: u64::MAX,
             over: false,
             lazy: dice.chance(people.slow_readers),
             mute: dice.chance(people.mutes),
             attack: None,
             has_attacked: false,
+            known: BTreeMap::new(),
+            from: None,
             home: None,
             way: dice.pick(&[Way::Polling, Way::Socket, Way::Upgrade, Way::Upgrade]),
             style,
@@ -213,6 +235,31 @@ impl Person {
             shy: dice.chance(20),
             count: 0,
         }
+    }
+
+    /// Somebody comes back who knows so much, from where it was before.
+    pub(crate) fn come_back_as(
+        &self,
+        number: usize,
+        scene: &mut Scene<'_>,
+        clients: &[Client],
+    ) -> Person {
+        let before = self.carriers.first().map(|number| &clients[*number]);
+        let own = before.map(|client| [client.peer.ip(), client.claimed.ip()]);
+        Person {
+            version: 4,
+            names: ("EIO=4&", "EIO=4&"),
+            hearing: Hearing::new(4, scene.climate),
+            known: self.known.clone(),
+            from: self.from.or(own),
+            shy: false,
+            ..Person::new(number, scene)
+        }
+    }
+
+    /// Whether it may come back: it has gone, or was not let in.
+    pub(crate) fn may_return(&self) -> bool {
+        self.over && self.version == 4 && self.attack.is_none()
     }
 
     /// What it reads as a member of a channel.
@@ -329,7 +376,7 @@ impl Person {
 
     fn hear(&mut self, scene: &mut Scene<'_>, number: usize, heard: Heard) {
         match heard {
-            Heard::Answer(Purpose::Own | Purpose::Wrong, _) => {}
+            Heard::Answer(Purpose::Own | Purpose::Order | Purpose::Wrong, _) => {}
             Heard::Answer(Purpose::Shake, status) => {
                 self.shake = None;
                 self.over |= status != 200;
@@ -359,7 +406,15 @@ impl Person {
             Heard::Ping if self.mute => {}
             Heard::Ping => self.outgoing.push_front(Packet::Text("3".to_owned())),
             Heard::Proved => self.proved = true,
-            Heard::Connected(channel) => {
+            Heard::Told(told) => self.note(told),
+            Heard::Connected { channel, pid, goes_on } => {
+                if let Some(pid) = pid {
+                    let known = self.known.entry(channel.clone()).or_default();
+                    known.pid = Some(pid);
+                    if goes_on {
+                        known.at = known.asked.take();
+                    }
+                }
                 self.asking.retain(|asked| *asked != channel);
                 // What it enters for nothing was counted when it was said.
                 if self.attack.is_none() || self.home.as_ref() == Some(&channel) {
@@ -377,6 +432,19 @@ impl Person {
                 }
             }
         }
+    }
+
+    /// It takes note of how far it was told everything: of each message once, and in order.
+    fn note(&mut self, told: Told) {
+        let Told { channel, at, is_greeting, is_position } = told;
+        let known = self.known.entry(channel).or_default();
+        if !is_position {
+            let before = known.at.as_ref().expect("it was told where it begins");
+            let number = before.number + u64::from(!is_greeting);
+            let expected = (before.life, number);
+            assert_eq!((at.life, at.number), expected, "@{}: whole and in order", self.number);
+        }
+        known.at = Some(at);
     }
 
     fn begin(&mut self, scene: &mut Scene<'_>, sid: String) {
@@ -408,16 +476,26 @@ impl Person {
 
     fn shake_hands(&mut self, scene: &mut Scene<'_>, clients: &mut [Client]) -> bool {
         let Some(number) = self.free(clients) else { return true };
-        let named = self.names.0;
+        let Pass { pair, .. } = &self.pass;
+        let named = match pair.is_empty() {
+            true => self.names.0.to_owned(),
+            false => format!("{}{pair}&", self.names.0),
+        };
+        let statuses = |statuses: &'static [u16]| match self.pass.may_expire() {
+            true => super::client::or_expired(statuses),
+            false => statuses,
+        };
         if self.way == Way::Socket {
             self.socket = Some(number);
             let path = format!("/socket.io/?{named}transport=websocket");
-            clients[number].ask_socket(scene, &path, &[101, 503], Purpose::Socket);
+            let statuses = statuses(&[101, 503]);
+            clients[number].ask_socket(scene, &path, statuses, Purpose::Socket);
         } else {
             self.shake = Some(number);
             let head =
                 format!("GET /socket.io/?{named}transport=polling HTTP/1.1\r\nHost: sim\r\n\r\n");
-            clients[number].ask_carrier(scene, head.as_bytes(), &[200, 503], Purpose::Shake);
+            let statuses = statuses(&[200, 503]);
+            clients[number].ask_carrier(scene, head.as_bytes(), statuses, Purpose::Shake);
         }
         false
     }
@@ -514,6 +592,12 @@ impl Person {
     // What it says.
 
     fn some_channel(&mut self, scene: &mut Scene<'_>) -> Box<str> {
+        let away = self.known.keys().find(|channel| !self.spaces.contains(*channel));
+        if let Some(channel) = away
+            && scene.dice.chance(700)
+        {
+            return channel.clone();
+        }
         match scene.dice.below(40) {
             0 => format!("x{}", scene.dice.below(9)).into(),
             1 => "x y".into(),
@@ -532,14 +616,40 @@ impl Person {
         }
         let space = prefix(&channel);
         let extra = match (self.version, scene.dice.below(4)) {
+            // Where tokens are looked at, that of the handshake counts.
+            (4, 0) if scene.climate.tokens.is_some() => format!("{space}{{\"token\":null}}"),
             (4, 0) => format!("{space}{{\"token\":\"{}\"}}", self.count),
             (3, 0) if !space.is_empty() => format!("{}?token=x,", space.trim_end_matches(',')),
             _ => space,
         };
+        let extra =
+            if self.version == 4 { self.said_before(scene, &channel, extra) } else { extra };
         self.outgoing.push_back(Packet::Text(format!("40{extra}")));
         self.home.get_or_insert_with(|| channel.clone());
         self.asking.push(channel.clone());
         self.hearing.asked.push_back(channel);
+    }
+
+    /// What stands in a CONNECT behind its type, with what it says of the session that it was.
+    fn said_before(&mut self, scene: &mut Scene<'_>, channel: &str, extra: String) -> String {
+        self.hearing.returning.remove(channel);
+        let Some(recovery) = scene.climate.recovery else { return extra };
+        let is_stranger = !self.known.contains_key(channel);
+        let says = if is_stranger { recovery.strangers } else { recovery.says };
+        if !scene.dice.chance(says) {
+            return extra;
+        }
+        let known = self.known.entry(channel.into()).or_default();
+        let has_left = !self.hearing.left.is_empty();
+        let (mut members, returning) = returning::draw(scene.dice, known, has_left);
+        let space = prefix(channel);
+        if let Some(auth) = extra.strip_prefix(&space).and_then(|it| it.strip_prefix('{')) {
+            members.push(auth.strip_suffix('}').expect("an object").to_owned());
+        }
+        if let Some(returning) = returning {
+            self.hearing.returning.insert(channel.into(), returning);
+        }
+        format!("{space}{{{}}}", members.join(","))
     }
 
     fn leave_channel(&mut self, scene: &mut Scene<'_>) {
@@ -625,7 +735,10 @@ impl Person {
         let Some(channel) = self.some_space(scene) else { return };
         self.count += 1;
         let value = format!("\"{}.{}\"", self.number, self.count);
-        self.put_event(scene, channel, "other", &value, Vec::new(), None);
+        // What the server itself says can be said by nobody else.
+        let is_ours = scene.climate.recovery.is_some() && self.count.is_multiple_of(2);
+        let name = if is_ours { "elbow:position" } else { "other" };
+        self.put_event(scene, channel, name, &value, Vec::new(), None);
     }
 
     fn put_event(
@@ -648,6 +761,7 @@ impl Person {
         self.outgoing.push_back(Packet::Text(format!("4{kind}{space}{id}{args}")));
         self.outgoing.extend(attachments.iter().map(|bytes| Packet::Binary(bytes.to_vec())));
         let is_relayed = match &scene.climate.settings.events {
+            _ if name.starts_with("elbow:") => false,
             Events::All => true,
             Events::Named(names) => names.iter().any(|listed| **listed == *name),
         };
@@ -758,6 +872,7 @@ impl Person {
             packets.extend(self.outgoing.pop_front());
         }
         let is_binary = self.version == 3 && scene.dice.chance(200);
+        client.frames += packets.len() as u64;
         let body = if is_binary {
             packet::binary_body(&packets)
         } else {

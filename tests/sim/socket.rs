@@ -123,6 +123,8 @@ pub(crate) struct State {
     pub(crate) read_bytes: u64,
     pub(crate) read_at_ms: u64,
     pub(crate) wrote_at_ms: u64,
+    /// Since when there has been something that the client does not take.
+    pub(crate) untaken_since_ms: u64,
     pub(crate) shut_at_ms: Option<u64>,
     pub(crate) dropped: bool,
     pub(crate) cut: bool,
@@ -192,6 +194,7 @@ impl Link {
         state.taken += taken;
         if taken > 0 {
             state.took_at_ms = now;
+            state.untaken_since_ms = now;
         }
         state.taken
     }
@@ -429,6 +432,9 @@ impl Socket for FakeSocket {
         for part in contract::first(slices, count) {
             state.fresh.extend_from_slice(part);
             trace.write(part);
+        }
+        if state.written == state.taken {
+            state.untaken_since_ms = net.now_ms.get();
         }
         state.written += count as u64;
         state.wrote_at_ms = net.now_ms.get();

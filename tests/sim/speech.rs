@@ -7,7 +7,10 @@ use elbow::server::Listener;
 use elbow::settings::ProxyMode;
 
 use super::{Client, End, Expected, Message, Page, Role, SESSION_CLOSED, Scene, WISH_CLOSED};
+use crate::pass::Pass;
 use crate::person::Purpose;
+use crate::wish::Wish;
+use elbow::wire::token::Fault;
 
 /// How clients offer `elbow.v1`, which is chosen wherever it stands.
 const POSITIONED: [&str; 3] = [
@@ -92,6 +95,7 @@ impl Client {
             _ => return self.put_header(scene),
         }
         self.role = Role::Doomed;
+        self.is_stream = false;
         self.over = true;
     }
 }
@@ -227,14 +231,21 @@ impl Client {
         };
         let habit = scene.dice.pick(&super::HABITS);
         let habit = match self.is_positioned {
+            true if scene.climate.tokens.is_some() => POSITIONED[self.number % 2],
             true => POSITIONED[self.number % POSITIONED.len()],
-            false => habit,
+            false => super::habit(scene.climate, habit),
         };
-        let query = &self.wish.query;
+        let Pass { pair, field, .. } = &self.pass;
+        let mark = match (self.wish.query.is_empty(), pair.is_empty()) {
+            (_, true) => "",
+            (true, false) => "?",
+            (false, false) => "&",
+        };
+        let query = format!("{}{mark}{pair}", self.wish.query);
         let head = format!(
             "GET {path}{query} HTTP/1.1\r\nHost: sim\r\n\
              Upgrade: websocket\r\nConnection: Upgrade\r\n\
-             {habit}{origin}Sec-WebSocket-Version: {version}\r\n\
+             {habit}{field}{origin}Sec-WebSocket-Version: {version}\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         self.outbox.extend(head.as_bytes());
@@ -243,6 +254,15 @@ impl Client {
             true if self.wish.is_malformed => &[400],
             true => WISH_CLOSED,
             false => statuses,
+        };
+        // What an upgrade lacks, and from where it comes, is looked at before the token.
+        let statuses = match self.pass.fault(scene.climate, scene.now_ms) {
+            _ if !may_open => statuses,
+            Some(Fault::Channel) if self.pass.may_expire() => super::or_expired(&[403]),
+            Some(Fault::Channel) => &[403],
+            Some(_) => &[401],
+            None if self.pass.may_expire() => super::or_expired(statuses),
+            None => statuses,
         };
         self.expect(scene, statuses, None);
         if may_open && scene.dice.chance(100) {
@@ -254,6 +274,42 @@ impl Client {
                 self.say(scene);
             }
         }
+    }
+}
+
+/// What somebody may be answered who asks for an event stream, and would rather have nothing than a
+/// gap.
+const STREAM_STRICT: &[u16] = &[200, 410];
+
+/// Event streams.
+impl Client {
+    pub(super) fn ask_stream(&mut self, scene: &mut Scene<'_>) {
+        let path = match self.channel {
+            0 => scene.dice.pick(&["/sse", "/sse/default"]).to_owned(),
+            number => format!("/sse/{}", scene.climate.channel(number)),
+        };
+        let lets_in: &'static [u16] = match (self.wish.is_malformed, self.wish.strict) {
+            (true, _) => &[400],
+            (false, true) => STREAM_STRICT,
+            (false, false) => &[200],
+        };
+        let (method, version, origin, statuses) = match scene.dice.below(40) {
+            0 => ("GET", "1.1", "Origin: http://elsewhere\r\n", &[403][..]),
+            1 => ("POST", "1.1", "Content-Length: 0\r\n", &[405][..]),
+            2 => ("GET", "1.0", "", &[505][..]),
+            3..6 => ("HEAD", "1.1", "", lets_in),
+            6..12 => ("GET", "1.1", "Origin: https://sim\r\n", lets_in),
+            _ => ("GET", "1.1", "", lets_in),
+        };
+        let Wish { query, fields, .. } = &self.wish;
+        let head = format!(
+            "{method} {path}{query} HTTP/{version}\r\nHost: sim\r\n\
+             Accept: text/event-stream\r\n{fields}{origin}\r\n"
+        );
+        self.outbox.extend(head.as_bytes());
+        self.asks_for_head = method == "HEAD";
+        self.expect(scene, statuses, None).to_head = method == "HEAD";
+        self.reasons.allow(CloseReason::Answered);
     }
 }
 
@@ -291,6 +347,11 @@ impl Client {
             // Takes six times its length in a Socket.IO record, which may be too much for a ring.
             payload[names_end..].fill(1);
         }
+        if is_text && scene.climate.streams > 0 && self.count % 16 == 5 {
+            // Each of these ends a line in an event stream, where it takes seven times as much.
+            let line_ends = b"\r\n\nx\r".iter().cycle();
+            payload[names_end..].iter_mut().zip(line_ends).for_each(|(at, end)| *at = *end);
+        }
         let fragments = if scene.dice.chance(250) { scene.dice.between(2, 4) as usize } else { 1 };
         let opcode = if is_text { 1 } else { 2 };
         let mut rest = &payload[..];
@@ -305,7 +366,11 @@ impl Client {
                 self.put_ping(scene);
             }
         }
-        self.sent.push_back(Message { is_text, payload: payload.into() });
+        if self.pass.may_speak {
+            self.sent.push_back(Message { is_text, payload: payload.into() });
+        } else {
+            self.reasons.allow(CloseReason::MayNotSpeak);
+        }
     }
 
     pub(super) fn put_message_begun(&mut self, scene: &mut Scene<'_>) {
@@ -365,6 +430,7 @@ impl Client {
 
     pub(crate) fn put_frame(&mut self, first: u8, payload: &[u8]) {
         self.count += 1;
+        self.frames += 1;
         let mask = (self.count as u32).wrapping_mul(0x9e37_79b1).to_be_bytes();
         self.outbox.push_back(first);
         match payload.len() {

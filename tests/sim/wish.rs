@@ -1,5 +1,5 @@
-//! Where a plain WebSocket wants to begin: what it asks for when it comes, and what it knows when
-//! it comes back.
+//! Where a plain WebSocket or the reader of an event stream wants to begin: what it asks for when
+//! it comes, and what it knows when it comes back.
 //!
 //! A client that comes back is a new connection of the same address, with the *trail* of the one
 //! before: how far it had taken what it was told when it went, at whatever byte that was.
@@ -21,6 +21,8 @@ pub(crate) struct Wish {
     pub(crate) is_malformed: bool,
     /// All of that as a query, with its question mark.
     pub(crate) query: String,
+    /// The lines of the head that are a part of it: an event stream's `Last-Event-ID`.
+    pub(crate) fields: String,
 }
 
 /// How far a client has taken what it was told.
@@ -45,6 +47,15 @@ const MALFORMED: [&str; 7] = [
     "since=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
 ];
 
+/// What is malformed in the head of a request for an event stream.
+const MALFORMED_FIELDS: [&str; 5] = [
+    "Last-Event-ID: a b\r\n",
+    "Last-Event-ID: a_b\r\n",
+    "Last-Event-ID: a%2E1\r\n",
+    "Last-Event-ID: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n",
+    "Last-Event-ID: a.1\r\nlast-event-id: a.1\r\n",
+];
+
 /// Positions that no channel has.
 const FOREIGN: [&str; 6] = ["0-0.0", "1700000000000-0.2", "zzz.3", "A.b-C", "0.0", "k3f9.016"];
 
@@ -63,7 +74,12 @@ const NUMBERS: [(&str, u64); 8] = [
 impl Wish {
     /// What somebody asks for who has come back with its own position, or knows some position of
     /// its channel, or none.
-    pub(crate) fn draw(dice: &mut Dice, own: Option<String>, known: Option<String>) -> Wish {
+    pub(crate) fn draw(
+        dice: &mut Dice,
+        own: Option<String>,
+        known: Option<String>,
+        is_stream: bool,
+    ) -> Wish {
         let mut wish = Wish::default();
         let mut pairs = Vec::new();
         wish.is_own = own.is_some() && dice.chance(750);
@@ -77,7 +93,19 @@ impl Wish {
             }
         };
         if let Some(since) = &wish.since {
-            pairs.push(format!("since={}", encoded(dice, since)));
+            // What a browser says when it comes back wins over what stands in the page's URL.
+            if is_stream && dice.chance(600) {
+                wish.fields = format!("Last-Event-ID: {since}\r\n");
+                if dice.chance(300) {
+                    pairs.push(format!("since={}", dice.pick(&FOREIGN)));
+                }
+            } else {
+                pairs.push(format!("since={}", encoded(dice, since)));
+            }
+        }
+        if is_stream && wish.fields.is_empty() && dice.chance(100) {
+            // It says nothing.
+            "Last-Event-ID:\r\n".clone_into(&mut wish.fields);
         }
         if dice.chance(if wish.since.is_some() { 250 } else { 600 }) {
             let (text, number) = dice.pick(&NUMBERS);
@@ -91,7 +119,11 @@ impl Wish {
             wish.strict = is_strict;
         }
         if dice.chance(30) {
-            pairs.push(dice.pick(&MALFORMED).to_owned());
+            if is_stream && dice.chance(500) {
+                dice.pick(&MALFORMED_FIELDS).clone_into(&mut wish.fields);
+            } else {
+                pairs.push(dice.pick(&MALFORMED).to_owned());
+            }
             wish.is_malformed = true;
         }
         // Of what comes twice the last counts, which is the malformed one.
@@ -111,7 +143,7 @@ impl Wish {
 
     /// Whether it asks for anything.
     pub(crate) fn is_any(&self) -> bool {
-        !self.query.is_empty()
+        !self.query.is_empty() || !self.fields.is_empty()
     }
 }
 

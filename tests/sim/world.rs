@@ -11,6 +11,8 @@
 
 #[path = "calm.rs"]
 mod calm;
+#[path = "pace.rs"]
+pub(crate) mod pace;
 #[path = "promise.rs"]
 mod promise;
 #[path = "pulse.rs"]
@@ -30,16 +32,19 @@ use elbow::hub::envelope;
 use elbow::id::ConnId;
 use elbow::limits::{self, Limits};
 use elbow::position::Position;
+use elbow::rate::Paid;
 use elbow::server::{Event, Listener, Readiness, Server, Ticket, Unplaced};
+use elbow::settings::Anonymous;
 use elbow::site::{File, Site};
 use elbow::time::{Duration, Instant, Now};
 
 use super::attack::{self, Attack};
 use super::authority::{Authority, Placed};
-use super::client::{Client, Message, Page, Scene};
+use super::client::{Ask, Client, Message, Page, Scene};
 use super::climate::{self, Climate, Dice};
 use super::due::{FAREWELL_MS, RESTLESS_TURNS_MAX, TICKS_MS, WAKING_MS, wakeups_max};
 use super::oracle::{Oracle, Return, file, spoken};
+use super::pass::{self, Pass};
 use super::person::Person;
 use super::socket::{FakeSocket, Link, Net};
 use super::wish::Wish;
@@ -68,6 +73,8 @@ enum Action {
     Leave(usize),
     /// A plain WebSocket that has gone comes back.
     Return(usize),
+    /// A Socket.IO client that has gone comes back.
+    Rejoin(usize),
     /// A person acts.
     Person(usize),
     /// A person goes.
@@ -116,6 +123,8 @@ pub(crate) struct World {
     /// Clients that have connected and were not accepted.
     backlog: VecDeque<usize>,
     accept_again_ms: u64,
+    /// How many public connections were accepted lately.
+    accepted: Paid,
     agenda: BinaryHeap<Reverse<(u64, u64, Action)>>,
     agenda_count: u64,
     /// Links of which epoll has something to say.
@@ -124,6 +133,8 @@ pub(crate) struct World {
     early: Vec<Event>,
     /// What those draw from who want what was said before they came, and come back.
     wishes: Dice,
+    /// What tokens are drawn from.
+    passes: Dice,
     /// Messages on their way to their place in the order and back: when each is there.
     underway: VecDeque<(u64, Ticket, Vec<u8>)>,
     /// Whoever decides the order of messages, if that is done elsewhere.
@@ -174,6 +185,11 @@ impl World {
         climate::draw_order(seed, &mut climate);
         climate::draw_greeting(seed, &mut climate);
         climate::draw_history(seed, &mut climate);
+        climate::draw_streams(seed, &mut climate);
+        climate::draw_recovery(seed, &mut climate);
+        climate::draw_limits(seed, &mut climate);
+        climate::draw_backends(seed, &mut climate);
+        pass::draw(seed, &mut climate);
         let net = Net::new(Dice::new(dice.next()), climate.temper);
         let mut birth = [0; 32];
         birth.fill_with(|| dice.next() as u8);
@@ -189,11 +205,13 @@ impl World {
             ids: Vec::new(),
             backlog: VecDeque::new(),
             accept_again_ms: 0,
+            accepted: Paid::new(Instant::from_millis(began_ms)),
             agenda: BinaryHeap::new(),
             agenda_count: 0,
             edges: VecDeque::new(),
             early: Vec::new(),
             wishes: Dice::new(climate.returns.map_or(0, |returns| returns.seed)),
+            passes: Dice::new(climate.tokens.map_or(0, |tokens| tokens.seed)),
             underway: VecDeque::new(),
             authority: None,
             placed: None,
@@ -218,6 +236,9 @@ impl World {
             climate,
         };
         world.note(|world| format!("{:?}", world.climate));
+        if world.climate.tokens.is_some() {
+            world.server.set_keys(pass::keys());
+        }
         if world.climate.order_ms_max.is_some() && !world.server.order_elsewhere() {
             world.climate.order_ms_max = None;
         }
@@ -308,7 +329,7 @@ impl World {
         let draining = self.oracle.drain_began_ms.is_some();
         // Each that ends wakes the server once, and so does one that has members again by then.
         let channels = self.oracle.channels.len() as u64;
-        let is_seldom = empty <= wakeups_max(idle) + channels;
+        let is_seldom = empty <= wakeups_max(idle) + channels + self.held_frames();
         assert!(draining || is_seldom, "{idle} idle, woken {empty} times for nothing");
     }
 
@@ -369,7 +390,8 @@ impl World {
         let metrics = self.server.metrics();
         assert_eq!(self.server.connections(), 0);
         assert_eq!(self.server.sessions(), 0);
-        assert_eq!(self.server.pool().lent_bytes(), 0, "memory that nobody holds");
+        let remembered = self.server.remembered_bytes();
+        assert_eq!(self.server.pool().lent_bytes(), remembered, "memory that nobody holds");
         assert_eq!(metrics.connections_accepted, self.oracle.ended, "each has an end");
         // Whose first answer was never written may have had a session all the same.
         let shaking = |person: &&Person| person.hearing.opened_at_ms.is_none();
@@ -377,11 +399,11 @@ impl World {
         let people = self.people.len() as u64 + self.oracle.strays_left;
         let opened = self.oracle.opened + people - perhaps;
         assert!((opened..=opened + perhaps).contains(&metrics.sessions_opened));
-        assert_eq!(metrics.messages_published, self.oracle.published);
+        assert_eq!(metrics.messages_published(), self.oracle.published);
         assert_eq!(metrics.messages_delivered, self.oracle.counted);
         assert!(self.oracle.strays_seen <= self.oracle.strays_left, "each session has an end");
-        let ends = self.oracle.ended + self.oracle.left + self.oracle.strays_left;
-        assert_eq!(metrics.closed.iter().sum::<u64>(), ends, "counted once");
+        let ends = metrics.closed.iter().sum::<u64>();
+        assert_eq!(ends, metrics.connections_accepted, "each end is counted once");
         let mut reasons = 0;
         let ends = self.people.iter().filter_map(|person| person.hearing.end);
         for reason in self.clients.iter().filter_map(|client| client.ended).chain(ends) {
@@ -469,6 +491,7 @@ impl World {
                 Action::Act(_) => {}
                 Action::Leave(client) => self.leave(client),
                 Action::Return(client) => self.come_back(client),
+                Action::Rejoin(person) => self.welcome_back(person),
                 Action::Person(person) if self.people[person].next_ms == at_ms => {
                     self.act_as(person);
                 }
@@ -540,7 +563,8 @@ impl World {
         loop {
             let living = self.oracle.channels.iter().filter(|(_, log)| log.past.is_alive());
             let beside = living.clone().filter(|(name, _)| ***name != *"default").count() as u64;
-            assert_eq!(self.server.pool().lent_bytes(), beside * cost, "what is kept is paid for");
+            let lent = self.server.pool().lent_bytes() - self.server.remembered_bytes();
+            assert_eq!(lent, beside * cost, "what is kept is paid for");
             let over_ms = living.filter_map(|(_, log)| log.past.over_ms(&limits)).min();
             let Some(over_ms) = over_ms else { return };
             let due_ms = self.server.poll_timeout().map(Instant::as_millis);
@@ -603,8 +627,9 @@ impl World {
             self.server.check();
             self.oracle.brought += u64::from(brought > 0);
             let log = self.oracle.channels.entry(channel).or_default();
-            let begin = begin.to_string().into();
-            log.past.open(now_ms, log.plain.len(), brought as u64, begin);
+            let brought = (brought as u64, begin.to_string().into());
+            let with_offset = self.climate.settings.recovers();
+            log.past.begin(now_ms, log.plain.len(), brought, with_offset);
         }
     }
 
@@ -721,6 +746,9 @@ impl World {
             }
             let client = self.backlog.remove(place).expect("it was found there");
             let listener = self.clients[client].listener;
+            if let (Listener::Public, Some(rate)) = (listener, self.climate.accept_rate) {
+                rate.take(Instant::from_millis(self.net.now_ms.get()), &mut self.accepted);
+            }
             let taken = self.clients.iter().filter(|client| client.is_connected_by(listener));
             let is_full = taken.count() == self.places(listener);
             self.oracle.wanted[listener as usize] += u32::from(is_full);
@@ -750,12 +778,17 @@ impl World {
                 self.climate.settings.limits.connections_max + limits::CONNECTIONS_SPARE
             }
             Listener::Health => limits::CONNECTIONS_HEALTH,
+            Listener::Admin => self.climate.settings.limits.admin_connections_max,
         }
     }
 
     /// Where in the backlog the first stands whose listener has room.
     fn next_in_backlog(&self) -> Option<usize> {
-        let has_room = |client: &usize| self.server.has_room_for(self.clients[*client].listener);
+        let may_come = self.accepts_at_ms() <= self.now_ms();
+        let has_room = |client: &usize| {
+            let listener = self.clients[*client].listener;
+            (may_come || listener != Listener::Public) && self.server.has_room_for(listener)
+        };
         self.backlog.iter().position(has_room)
     }
 
@@ -768,7 +801,9 @@ impl World {
         if !self.pending && self.edges.is_empty() && !can_accept {
             let agenda = self.agenda.peek().map(|Reverse((at_ms, ..))| *at_ms);
             let deadline = self.server.poll_timeout().map(Instant::as_millis);
-            let accepting = self.next_in_backlog().map(|_| self.accept_again_ms);
+            let may_come_ms = Some(self.accepts_at_ms())
+                .filter(|at_ms| *at_ms > self.now_ms() && !self.backlog.is_empty());
+            let accepting = self.next_in_backlog().map(|_| self.accept_again_ms).or(may_come_ms);
             let is_away = self.authority.as_ref().is_some_and(|it| it.away_until_ms.is_some());
             let waits = self.held || is_away || self.losing.is_some();
             let ordered = self.underway.front().filter(|_| !waits).map(|(at_ms, ..)| *at_ms);
@@ -776,8 +811,8 @@ impl World {
             let wake = [agenda, deadline, accepting, ordered, opened].into_iter().flatten().min();
             next_ms = next_ms.max(wake.unwrap_or(u64::MAX).min(until_ms));
             let is_later = |other: Option<u64>| other.is_none_or(|at_ms| at_ms > next_ms);
-            let others = [agenda, ordered, opened].into_iter().all(is_later);
-            woken = deadline == Some(next_ms) && others;
+            let others = [agenda, ordered, opened, may_come_ms];
+            woken = deadline == Some(next_ms) && others.into_iter().all(is_later);
             if !self.quiet && self.dice.chance(self.climate.jumps) {
                 next_ms += self.dice.below(self.climate.jump_ms_max);
                 if self.woke_ms + WAKING_MS < self.now_ms() {
@@ -811,6 +846,7 @@ impl World {
                 }
             }
         }
+        self.employ();
         let again_ms = self.now_ms() + 1 + self.dice.below(people.arrival_ms * 2);
         if !self.quiet {
             self.plan(again_ms, Action::Arrive);
@@ -823,6 +859,19 @@ impl World {
         let mut scene = self.scene();
         let client = Client::new(number, link, &mut scene);
         self.begin(client);
+    }
+
+    /// A backend comes, as long as there are fewer than the climate has.
+    fn employ(&mut self) {
+        let Some(backends) = self.climate.backends else { return };
+        let counts = |client: &&Client| client.ended.is_none() && client.is_backend();
+        let live = self.clients.iter().filter(counts).count() as u64;
+        if live < backends.most && self.clients.len() < CONNECTIONS_MAX && self.dice.chance(500) {
+            let number = self.clients.len();
+            let link = Link::new(number, &self.net);
+            let client = Client::backend(number, link, &mut self.scene(), backends);
+            self.introduce(client);
+        }
     }
 
     /// A plain WebSocket that has gone comes back, unless everything is over.
@@ -838,11 +887,15 @@ impl World {
         self.begin(client);
     }
 
-    /// A client says its first words, a plain WebSocket among them where it wants to begin.
+    /// A client says its first words, a plain WebSocket or the reader of an event stream among them
+    /// where it wants to begin.
     fn begin(&mut self, mut client: Client) {
         if let (Some(returns), true) = (self.climate.returns, client.may_wish()) {
             let dice = &mut self.wishes;
             client.is_positioned = dice.chance(returns.positioned);
+            if dice.chance(self.climate.streams) {
+                client.become_stream();
+            }
             client.returns = dice.chance(returns.again);
             if client.trail.is_some() || dice.chance(returns.wishes) {
                 let channel = client.channel_name(&self.climate);
@@ -855,9 +908,14 @@ impl World {
                     &channel,
                     |n| dice.below(n),
                 );
-                client.wish = Wish::draw(dice, own, known);
+                client.wish = Wish::draw(dice, own, known, client.is_stream);
             }
             client.trail = client.trail.filter(|_| client.wish.is_own);
+        }
+        if let (Some(tokens), true) = (&self.climate.tokens, client.may_wish()) {
+            let channel = client.channel_name(&self.climate);
+            let now_ms = self.net.now_ms.get();
+            client.pass = Pass::draw(&mut self.passes, tokens, now_ms, &channel);
         }
         client.begin(&mut self.scene());
         self.introduce(client);
@@ -887,18 +945,48 @@ impl World {
     fn welcome(&mut self) {
         let number = self.people.len();
         let mut scene = self.scene();
-        let person = Person::new(number, &mut scene);
+        let mut person = Person::new(number, &mut scene);
+        if let Some(tokens) = &self.climate.tokens {
+            let needs = self.climate.settings.anonymous == Anonymous::None;
+            let now_ms = self.net.now_ms.get();
+            person.pass = Pass::draw_wide(&mut self.passes, tokens, now_ms, needs);
+        }
         self.people.push(person);
         self.act_as(number);
+    }
+
+    /// A Socket.IO client that has gone comes back, unless everything is over.
+    fn welcome_back(&mut self, before: usize) {
+        if self.quiet || self.clients.len() >= CONNECTIONS_MAX {
+            return;
+        }
+        let number = self.people.len();
+        let (people, clients, mut scene) = self.stage();
+        let person = people[before].come_back_as(number, &mut scene, clients);
+        self.note(|_| format!("@{before} comes back as @{number}: {:?}", person.known));
+        self.people.push(person);
+        self.act_as(number);
+    }
+
+    /// A Socket.IO client has gone: it may come back, at once or late.
+    fn plan_rejoin(&mut self, number: usize) {
+        let Some(recovery) = self.climate.recovery.filter(|_| self.people[number].may_return())
+        else {
+            return;
+        };
+        if self.wishes.chance(recovery.again) {
+            let most_ms = if self.wishes.chance(recovery.hasty) { 3 } else { recovery.away_ms_max };
+            let at_ms = self.now_ms() + 1 + self.wishes.below(most_ms);
+            self.plan(at_ms, Action::Rejoin(number));
+        }
     }
 
     /// A Socket.IO client gets one more connection.
     fn connect_person(&mut self, person: usize) {
         let number = self.clients.len();
         let link = Link::new(number, &self.net);
-        let Person { reads, attack, .. } = self.people[person];
-        let scene = &mut self.scene();
-        let client = Client::carrier(number, link, scene, person, reads, attack);
+        let (people, _, mut scene) = self.stage();
+        let client = Client::carrier(number, link, &mut scene, (person, &people[person]));
         self.people[person].carriers.push(number);
         self.introduce(client);
     }
@@ -907,6 +995,7 @@ impl World {
         self.acts += 1;
         self.people[number].next_ms = u64::MAX;
         self.note(|world| format!("@{number} acts: {}", world.people[number].stand()));
+        let was_over = self.people[number].over;
         loop {
             let (people, clients, mut scene) = self.stage();
             if !people[number].act(&mut scene, clients) {
@@ -918,6 +1007,9 @@ impl World {
                 break;
             }
             self.connect_person(number);
+        }
+        if self.people[number].over && !was_over {
+            self.plan_rejoin(number);
         }
         self.plan_as(number);
     }
@@ -982,6 +1074,12 @@ impl World {
         let was_gone = self.clients[number].gone;
         let (client, mut scene) = self.client_on_stage(number);
         let next = client.act(&mut scene);
+        let now_ms = self.now_ms();
+        for order in &self.clients[number].orders {
+            if let Ask::Disconnect(channel) = &order.ask {
+                self.oracle.receipts.may_close(now_ms, channel);
+            }
+        }
         self.breathe(number);
         if self.clients[number].gone && !was_gone {
             self.plan_return(number);
@@ -1059,7 +1157,7 @@ impl World {
 }
 
 fn now(mono_ms: u64) -> Now {
-    Now { mono: Instant::from_millis(mono_ms), unix_s: 1_700_000_000 + mono_ms / 1000 }
+    Now { mono: Instant::from_millis(mono_ms), unix_s: pass::BEGIN_S + mono_ms / 1000 }
 }
 
 fn files(generation: u64, big_file_bytes: usize) -> Vec<File> {

@@ -11,9 +11,10 @@ use super::Source;
 use std::collections::BTreeMap;
 
 /// The files of `server/` that have methods of `Server`, each above those that it may call.
-const ORDER: [&str; 31] = [
+const ORDER: [&str; 38] = [
     "mod",
     "drain",
+    "disconnect",
     "deadline",
     "awaiting",
     "io/read",
@@ -28,7 +29,11 @@ const ORDER: [&str; 31] = [
     "session/spaces",
     "http/upgrade",
     "http/stream",
+    "http/admin",
+    "http/backend",
+    "http/watch",
     "http/probe",
+    "http/token",
     "admission",
     "places",
     "publish",
@@ -40,8 +45,10 @@ const ORDER: [&str; 31] = [
     "members",
     "session/reply",
     "http/files",
+    "http/receipt",
     "http/respond",
     "http/cors",
+    "survey",
     "connections",
 ];
 

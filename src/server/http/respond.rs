@@ -18,11 +18,14 @@ use super::probe::Probe;
 use crate::conn::{Cx, Next, Remembered, Requester, Role};
 use crate::id::SessionId;
 use crate::limits;
-use crate::pool::Pool;
+use crate::metrics::{Kind, Refusal};
+use crate::pool::{BufferId, Pool};
 use crate::server::event::Spare;
 use crate::server::{AGENT_BYTES_MAX, Access, Denial, Event, Server, Socket};
 use crate::site::AssetId;
+use crate::text::SHOWN_BYTES_MAX;
 use crate::time::{Duration, Now};
+use crate::visa::Visa;
 use crate::wire::base_path::BasePath;
 use crate::wire::http::{
     self, Body, Connection, DATE_BYTES, Framing, Method, Request, ResponseHead, Version,
@@ -35,7 +38,7 @@ pub(in crate::server) type Field<'a> = (&'static str, &'a str);
 
 pub(in crate::server) const TEXT: Option<&str> = Some("text/plain; charset=utf-8");
 pub(in crate::server) const NO_STORE: Field<'_> = ("Cache-Control", "no-store");
-pub(super) const RETRY_AFTER: Field<'_> = ("Retry-After", "5");
+pub(in crate::server) const RETRY_AFTER: Field<'_> = ("Retry-After", "5");
 
 /// What is said to a request, whoever decided it.
 #[derive(Clone, Copy, Debug)]
@@ -108,6 +111,8 @@ impl<'a> Answer<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::server) struct Opening<'a> {
     pub(in crate::server) role: Role,
+    /// Until when a member may stay, and who it is. A session has a visa of its own.
+    pub(in crate::server) visa: Visa,
     /// How long after the last byte heard the first ping is due, or from now on the first comment
     /// of an event stream; `None` for a WebSocket that carries a session, which sends pings of its
     /// own.
@@ -121,7 +126,8 @@ pub(in crate::server) struct Opening<'a> {
 impl Opening<'_> {
     /// The beginning of a WebSocket that carries `session`.
     pub(in crate::server) fn of_session(session: SessionId) -> Opening<'static> {
-        Opening { role: Role::Session(session), first_ping: None, own: &[], lags: false }
+        let (role, visa) = (Role::Session(session), Visa::UNLIMITED);
+        Opening { role, visa, first_ping: None, own: &[], lags: false }
     }
 }
 
@@ -206,8 +212,12 @@ impl Responder {
             }
             Subject::Remembered(request) => {
                 let (method, version) = (request.method.as_str(), request.version.as_str());
-                // Which session the request was for stood in the query.
-                access.set_request(method, &self.sessions_path, true, version);
+                // Which session a request was for stood in its query.
+                let path = match request.path(pool) {
+                    b"" => &*self.sessions_path,
+                    path => core::str::from_utf8(path).expect("a path is visible ASCII"),
+                };
+                access.set_request(method, path, request.has_query, version);
                 access.set_agent(request.agent(pool));
             }
             Subject::Nothing => {}
@@ -251,6 +261,14 @@ impl Responder {
         head.write(&mut self.head);
         &self.head
     }
+}
+
+/// Puts what is noted of a request into a buffer; `None` if that is nothing, or there is no memory.
+fn note(pool: &mut Pool, parts: &[&[u8]]) -> Option<BufferId> {
+    let bytes = parts.iter().map(|part| part.len()).sum();
+    let mut noted = if bytes > 0 { pool.take(bytes)? } else { return None };
+    assert!(pool.append_all(&mut noted, parts), "a buffer has the room that was asked for");
+    Some(noted)
 }
 
 /// The most fields that an answer has beside those that each has.
@@ -323,8 +341,20 @@ impl<S: Socket> Server<S> {
 
     /// Says in the log which rule refuses a request for a WebSocket or a session.
     pub(in crate::server) fn report_denial(&mut self, slot: u32, denial: Denial) {
+        self.metrics.count_refused(match denial {
+            Denial::Origin(_) | Denial::Origins | Denial::NoOrigin => Refusal::Origin,
+            Denial::Host(_) => Refusal::Host,
+            Denial::Token(_) => Refusal::Token,
+            Denial::Rule(_) => Refusal::Protocol,
+        });
         let client = self.client(slot);
         self.events.push(&mut self.pool, Event::Denied { client, denial });
+    }
+
+    /// Counts a client that finds no room, and says in the log of what there is not enough.
+    pub(in crate::server) fn report_refusal(&mut self, client: SocketAddr, why: Refusal) {
+        self.metrics.count_refused(why);
+        self.events.push(&mut self.pool, Event::Refused { client, why: why.words() });
     }
 
     /// Refuses a session for want of room, and says so in the log.
@@ -333,16 +363,14 @@ impl<S: Socket> Server<S> {
         now: Now,
         slot: u32,
         request: &Request<'_, '_>,
-        why: &'static str,
+        why: Refusal,
     ) {
-        self.metrics.sessions_refused += 1;
-        let client = self.client(slot);
-        self.events.push(&mut self.pool, Event::Refused { client, why });
+        self.report_refusal(self.client(slot), why);
         let answer = Answer::plain(503).with(&[RETRY_AFTER]).letting(Lets::Read);
         self.respond(now, slot, request, answer);
     }
 
-    /// What has to be known of a request when its answer is decided, which is later.
+    /// What has to be known of a request for a session when its answer is decided, which is later.
     pub(in crate::server) fn remember(
         &mut self,
         slot: u32,
@@ -351,25 +379,55 @@ impl<S: Socket> Server<S> {
         let agent = request.field("user-agent").unwrap_or_default();
         let agent = &agent[..agent.len().min(AGENT_BYTES_MAX)];
         let origin = self.listed_origin(request).unwrap_or_default().as_bytes();
-        let noted_bytes = origin.len() + agent.len();
         // A line without the one, and an answer that a foreign page cannot read, are better than
         // none.
-        let noted = (noted_bytes > 0)
-            .then(|| self.pool.take(noted_bytes))
-            .flatten()
-            .inspect(|buffer| assert!(self.pool.append_all(&mut { *buffer }, &[origin, agent])));
-        let is_persistent = match self.what_allows(slot, request) {
-            Next::Request => true,
-            // A body would be taken for the next request: what has one is the last.
-            Next::Body(_) | Next::Close => false,
-        };
+        let noted = note(&mut self.pool, &[origin, agent]);
         Remembered {
             method: request.method,
             version: request.version,
-            is_persistent,
-            // At most ORIGIN_BYTES_MAX.
+            is_persistent: self.is_persistent(slot, request),
+            // At most ORIGIN_BYTES_MAX, and AGENT_BYTES_MAX.
             origin_bytes: noted.map_or(0, |_| origin.len() as u16),
+            agent_bytes: noted.map_or(0, |_| agent.len() as u16),
+            path_bytes: 0,
+            has_query: true,
             noted,
+        }
+    }
+
+    /// What has to be known of a request to the admin listener when its answer is decided, which is
+    /// later, with the `words` that it needs until then. `None` if there is no memory for that.
+    pub(super) fn remember_with(
+        &mut self,
+        slot: u32,
+        request: &Request<'_, '_>,
+        words: [&[u8]; 3],
+    ) -> Option<Remembered> {
+        let agent = request.field("user-agent").unwrap_or_default();
+        let agent = &agent[..agent.len().min(AGENT_BYTES_MAX)];
+        let path = &request.path.as_bytes()[..request.path.len().min(SHOWN_BYTES_MAX)];
+        let [first, second, third] = words;
+        let noted = note(&mut self.pool, &[agent, path, first, second, third])?;
+        Some(Remembered {
+            method: request.method,
+            version: request.version,
+            is_persistent: self.is_persistent(slot, request),
+            origin_bytes: 0,
+            // At most AGENT_BYTES_MAX, and SHOWN_BYTES_MAX.
+            agent_bytes: agent.len() as u16,
+            path_bytes: path.len() as u16,
+            has_query: request.query.is_some(),
+            noted: Some(noted),
+        })
+    }
+
+    /// Whether the connection goes on behind a request that is answered later, and whose body
+    /// nobody reads.
+    fn is_persistent(&self, slot: u32, request: &Request<'_, '_>) -> bool {
+        match self.what_allows(slot, request) {
+            Next::Request => true,
+            // A body would be taken for the next request: what has one is the last.
+            Next::Body(_) | Next::Close => false,
         }
     }
 
@@ -443,7 +501,7 @@ impl<S: Socket> Server<S> {
         let is_chunked = matches!(answer.content, Content::Chunks(_));
         let told = (!is_chunked).then_some(length);
         let head = self.responder.head(now, answer, grant, connection, told);
-        self.metrics.requests += 1;
+        self.metrics.requests.count(answer.status);
         self.connections.count_answer(slot);
         let (pool, metrics) = (&mut self.pool, &mut self.metrics);
         let mut cx = Cx { now, pool, metrics, settings: &self.settings };
@@ -476,13 +534,20 @@ impl<S: Socket> Server<S> {
         };
         let answer = Answer::plain(101).with(fields).of_type(None);
         let head = self.responder.head(now, &answer, None, Connection::Unsaid, None);
-        self.metrics.requests += 1;
+        self.metrics.requests.count(answer.status);
         let (pool, metrics) = (&mut self.pool, &mut self.metrics);
         let mut cx = Cx { now, pool, metrics, settings: &self.settings };
         let told = self.connections.change(slot, |conn| {
-            conn.upgrade(&mut cx, opening.role, opening.first_ping);
+            conn.upgrade(&mut cx, (opening.role, opening.visa), opening.first_ping);
             conn.out.push_own_parts(cx.pool, &[head, opening.own])
         });
+        self.connections.set_kind(
+            slot,
+            match opening.role {
+                Role::Member { .. } => Kind::WebSocket,
+                Role::Session(_) | Role::Orphan => Kind::Carrier,
+            },
+        );
         self.send_opening(slot, opening);
         told
     }
@@ -500,14 +565,15 @@ impl<S: Socket> Server<S> {
     ) -> bool {
         let grant = Grant::for_request(request, &self.settings.origins, answer.lets);
         let head = self.responder.head(now, answer, grant, Connection::Close, None);
-        self.metrics.requests += 1;
+        self.metrics.requests.count(answer.status);
         let (pool, metrics) = (&mut self.pool, &mut self.metrics);
         let mut cx = Cx { now, pool, metrics, settings: &self.settings };
         let first_comment = opening.first_ping.unwrap_or(self.settings.limits.ping_interval);
         let told = self.connections.change(slot, |conn| {
-            conn.begin_stream(&mut cx, opening.role, first_comment);
+            conn.begin_stream(&mut cx, (opening.role, opening.visa), first_comment);
             conn.out.push_own_parts(cx.pool, &[head, opening.own])
         });
+        self.connections.set_kind(slot, Kind::Stream);
         self.send_opening(slot, opening);
         told
     }
@@ -624,6 +690,9 @@ mod tests {
             version: Version::Http11,
             is_persistent: true,
             origin_bytes: 4,
+            agent_bytes: 1,
+            path_bytes: 0,
+            has_query: true,
             noted: Some(noted),
         };
         let subject = Subject::Remembered(remembered);
@@ -631,6 +700,21 @@ mod tests {
         assert_eq!(access.line, "POST /socket.io/? HTTP/1.1");
         assert_eq!((&*access.agent, access.is_probe), (b"b".as_slice(), false));
         assert!(!subject.is_http10() && !subject.wants_no_body());
+
+        let mut noted = pool.take(20).expect("memory");
+        assert!(pool.append(&mut noted, b"curl/publish/anews"));
+        let remembered = Remembered {
+            origin_bytes: 0,
+            agent_bytes: 4,
+            path_bytes: 10,
+            has_query: false,
+            noted: Some(noted),
+            ..remembered
+        };
+        assert_eq!(remembered.words(&pool), b"news");
+        let access = logged(Subject::Remembered(remembered), &pool);
+        assert_eq!(access.line, "POST /publish/a HTTP/1.1");
+        assert_eq!(&*access.agent, b"curl".as_slice());
 
         let access = logged(Subject::Nothing, &pool);
         assert_eq!((&*access.line, &*access.agent), ("", b"".as_slice()));

@@ -9,9 +9,10 @@
 
 use super::files::ALLOW_READ;
 use super::probe::Probe;
-use super::respond::Answer;
+use super::respond::{Answer, RETRY_AFTER};
 use super::{stream, upgrade};
 use crate::conn::Requester;
+use crate::metrics::Refusal;
 use crate::reason::CloseReason;
 use crate::server::{Denial, Server, Socket};
 use crate::time::Now;
@@ -36,7 +37,7 @@ impl<S: Socket> Server<S> {
         self.take_forwarded(slot, &request);
         let requester = self.connections.conn(slot).requester();
         let probe = match requester {
-            Requester::Health => Probe::at(&BasePath::default(), request.path),
+            Requester::Health | Requester::Admin => Probe::at(&BasePath::default(), request.path),
             Requester::Client | Requester::Probe => {
                 Probe::at(&self.settings.base_path, request.path)
             }
@@ -44,6 +45,7 @@ impl<S: Socket> Server<S> {
         let reads = matches!(request.method, Method::Get | Method::Head);
         let asks = request.method == Method::Options;
         match (requester, probe) {
+            (Requester::Admin, probe) => self.answer_admin(now, slot, &request, probe),
             (Requester::Probe, Some(probe)) if reads => {
                 self.answer_probe(now, slot, &request, probe);
             }
@@ -63,7 +65,10 @@ impl<S: Socket> Server<S> {
             (Requester::Client | Requester::Health, Some(_)) => {
                 self.respond(now, slot, &request, Answer::plain(405).with(&[ALLOW_READ]));
             }
-            (Requester::Health, None) => self.respond(now, slot, &request, Answer::plain(404)),
+            (Requester::Health, None) => {
+                self.metrics.probes_failed += 1;
+                self.respond(now, slot, &request, Answer::plain(404));
+            }
             (Requester::Client, None) => self.answer_client(now, slot, &request),
         }
     }
@@ -120,7 +125,10 @@ impl<S: Socket> Server<S> {
     /// Behind an ALB the client's address is what a trusted peer says it is. Without the field,
     /// which an ALB always sends, what was known before stands.
     fn take_forwarded(&mut self, slot: u32, request: &Request<'_, '_>) {
-        if !self.settings.forwarded_for || !self.connections.conn(slot).is_trusted() {
+        let conn = self.connections.conn(slot);
+        // No balancer stands in front of the admin listener.
+        let is_admin = conn.requester() == Requester::Admin;
+        if !self.settings.forwarded_for || !conn.is_trusted() || is_admin {
             return;
         }
         // The rightmost entry was written by the peer itself, the next by whom that one names, and
@@ -148,6 +156,15 @@ impl<S: Socket> Server<S> {
     /// Answers half a request whose time is over.
     pub(in crate::server) fn refuse_late(&mut self, now: Now, slot: u32) {
         self.refuse(now, slot, 408, "the request did not arrive in time");
+    }
+
+    /// Answers a request whose token could not be checked in time, since too many others were to be
+    /// checked, and closes.
+    pub(in crate::server) fn refuse_unchecked(&mut self, now: Now, slot: u32) {
+        self.connections.stop_checking(slot);
+        self.report_refusal(self.client(slot), Refusal::TokenChecks);
+        let answer = Answer::plain(503).with(&[RETRY_AFTER]);
+        self.respond_to_nothing(now, slot, answer);
     }
 
     fn refuse(&mut self, now: Now, slot: u32, status: u16, text: &str) {

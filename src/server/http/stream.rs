@@ -9,12 +9,14 @@
 use super::cors::Lets;
 use super::files::ALLOW_READ;
 use super::respond::{Answer, Content, Field, NO_STORE, Opening};
+use super::token::Admission;
 use super::upgrade::{GONE, wish_of};
 use crate::conn::Role;
 use crate::hub::{DEFAULT_CHANNEL, Recovery, Start, is_channel_name};
 use crate::id::Dialect;
+use crate::metrics::Refusal;
 use crate::reason::CloseReason;
-use crate::server::admission::{OVER_SHARE, Turned};
+use crate::server::admission::Turned;
 use crate::server::{Event, Server, Socket};
 use crate::time::Now;
 use crate::wire::http::{Method, Request, Version};
@@ -49,13 +51,13 @@ fn resume_of(request: &Request<'_, '_>) -> Result<Resume, Malformed> {
     Ok(Resume { since: last_event_id.or(resume.since), ..resume })
 }
 
-/// Appends what a stream begins with: the position behind which the client reads everything, and
-/// the word that something is lost to it if that is so.
+/// Appends the one event with which a stream begins. Its id is the position behind which the client
+/// reads everything; if something is lost to the client, the same event says so. A client that was
+/// cut off after the id alone would come back with that, and never be told.
 fn write_beginning(start: &Start, out: &mut Vec<u8>) {
     let position = start.position.text();
-    sse::opening(position.as_str(), out);
     match start.recovery {
-        None | Some(Recovery::Whole) => {}
+        None | Some(Recovery::Whole) => sse::opening(position.as_str(), out),
         Some(Recovery::Gone | Recovery::Unknown) => sse::reset(position.as_str(), out),
     }
 }
@@ -110,12 +112,18 @@ impl<S: Socket> Server<S> {
         self.respond(now, slot, request, answer);
     }
 
-    /// Lets a reader into `channel`, or says why not. A HEAD is told what a GET would be, and
-    /// counts for nothing.
+    /// Lets a reader into `channel`, or says why not. A HEAD counts for nothing, and is told what a
+    /// GET would be, as far as that is known: where a ring is still to be filled, only filling it
+    /// shows that it holds less than what is kept.
     fn open_stream(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, channel: &str) {
+        let admission = match self.admit(now, slot, request, false, channel) {
+            Ok(admission) => admission,
+            Err(stop) => return self.stop(now, slot, request, stop),
+        };
         let resume = match resume_of(request) {
             Ok(resume) => resume,
             Err(malformed) => {
+                self.metrics.count_refused(Refusal::Protocol);
                 let text = malformed.to_string();
                 let answer = Answer::plain(400).saying(text.as_bytes()).letting(Lets::Read);
                 return self.respond(now, slot, request, answer);
@@ -136,16 +144,22 @@ impl<S: Socket> Server<S> {
             Ok(entered) => entered,
             Err(Turned::Later) => return,
             Err(Turned::NoRoom(why)) => return self.put_off(now, slot, request, why),
-            Err(Turned::Gone) => return self.respond(now, slot, request, gone),
-            Err(Turned::OverShare) => return self.put_off(now, slot, request, OVER_SHARE),
+            Err(Turned::Gone) => {
+                self.metrics.count_refused(Refusal::Gone);
+                return self.respond(now, slot, request, gone);
+            }
+            Err(Turned::OverShare) => return self.put_off(now, slot, request, Refusal::Replays),
         };
-        let mut beginning = Vec::with_capacity(2 * sse::NOTICE_BYTES_MAX);
+        let mut beginning = Vec::with_capacity(sse::NOTICE_BYTES_MAX);
         write_beginning(&start, &mut beginning);
         let first_comment = self.first_ping();
         let client = self.client(slot);
-        self.events.push(&mut self.pool, Event::Opened { client, channel: channel.into() });
+        let Admission { may_speak, visa, subject } = admission;
+        let opened = Event::Opened { client, channel: channel.into(), subject };
+        self.events.push(&mut self.pool, opened);
         let opening = Opening {
-            role: Role::Member(membership, dialect),
+            role: Role::Member { membership, dialect, may_speak },
+            visa,
             first_ping: Some(first_comment),
             own: &beginning,
             lags: start.missed > 0,
@@ -156,10 +170,8 @@ impl<S: Socket> Server<S> {
     }
 
     /// Refuses a stream for now, and says when to come back and in the log why.
-    fn put_off(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, why: &'static str) {
-        self.metrics.sessions_refused += 1;
-        let client = self.client(slot);
-        self.events.push(&mut self.pool, Event::Refused { client, why });
+    fn put_off(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, why: Refusal) {
+        self.report_refusal(self.client(slot), why);
         let retry_ms = self.retry_ms();
         let mut chunks = Vec::with_capacity(sse::retry_and_end_bytes(retry_ms));
         sse::retry_and_end(retry_ms, &mut chunks);

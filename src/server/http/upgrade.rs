@@ -7,11 +7,13 @@
 //! two apart.
 
 use super::respond::{Answer, Opening};
+use super::token::Admission;
 use crate::conn::Role;
 use crate::hub::{DEFAULT_CHANNEL, Recovery, Since, Start, Wish, is_channel_name, write_header};
 use crate::id::Dialect;
+use crate::metrics::Refusal;
 use crate::reason::CloseReason;
-use crate::server::admission::{OVER_SHARE, Turned};
+use crate::server::admission::Turned;
 use crate::server::{Denial, Event, Server, Socket};
 use crate::time::Now;
 use crate::wire::http::{Method, Request, Version};
@@ -100,9 +102,14 @@ impl<S: Socket> Server<S> {
             let answer = Answer::plain(403).saying(b"pages of this origin may not connect here");
             return self.respond(now, slot, request, answer);
         }
+        let admission = match self.admit(now, slot, request, true, channel) {
+            Ok(admission) => admission,
+            Err(stop) => return self.stop(now, slot, request, stop),
+        };
         let resume = match Resume::parse(request.query) {
             Ok(resume) => resume,
             Err(malformed) => {
+                self.metrics.count_refused(Refusal::Protocol);
                 let text = malformed.to_string();
                 let answer = Answer::plain(400).saying(text.as_bytes());
                 return self.respond(now, slot, request, answer);
@@ -119,11 +126,11 @@ impl<S: Socket> Server<S> {
             Err(Turned::Later) => return,
             Err(Turned::NoRoom(why)) => return self.refuse_session(now, slot, request, why),
             Err(Turned::Gone) => {
+                self.metrics.count_refused(Refusal::Gone);
                 return self.respond(now, slot, request, Answer::plain(410).saying(GONE));
             }
             Err(Turned::OverShare) => {
-                let client = self.client(slot);
-                self.events.push(&mut self.pool, Event::Refused { client, why: OVER_SHARE });
+                self.report_refusal(self.client(slot), Refusal::Replays);
                 let answer = Answer::plain(429).with(&[SOON]).saying(COME_BACK);
                 return self.respond(now, slot, request, answer);
             }
@@ -134,9 +141,12 @@ impl<S: Socket> Server<S> {
         }
         let first_ping = self.first_ping();
         let client = self.client(slot);
-        self.events.push(&mut self.pool, Event::Opened { client, channel: channel.into() });
+        let Admission { may_speak, visa, subject } = admission;
+        let opened = Event::Opened { client, channel: channel.into(), subject };
+        self.events.push(&mut self.pool, opened);
         let opening = Opening {
-            role: Role::Member(membership, dialect),
+            role: Role::Member { membership, dialect, may_speak },
+            visa,
             first_ping: Some(first_ping),
             own: &greeting,
             lags: start.missed > 0,
@@ -154,7 +164,9 @@ impl<S: Socket> Server<S> {
         request: &Request<'_, '_>,
         refusal: ws::Refusal,
     ) {
-        if refusal != ws::Refusal::NotAnUpgrade {
+        if refusal == ws::Refusal::NotAnUpgrade {
+            self.metrics.count_refused(Refusal::Protocol);
+        } else {
             self.report_denial(slot, Denial::Rule(refusal.message()));
         }
         let answer = Answer::plain(refusal.status()).with(refusal.fields());

@@ -285,6 +285,7 @@ impl<S: Socket> Server<S> {
         work::count(|work| work.sends += portion.count as u64);
         for ((id, length), result) in portion.sends().iter().zip(results) {
             if matches!(result, Ok(taken) if taken == length) && self.catch_up(*id) {
+                self.metrics.sent_bytes += *length as u64;
                 continue;
             }
             // What came of one send does not concern the others, but for its end.
@@ -306,13 +307,10 @@ impl<S: Socket> Server<S> {
         if marks.choked || marks.unread() || !alone {
             return false;
         }
-        let Source::Feed { channel, dialect, cursor, .. } = conn.out.source() else {
-            return false;
-        };
-        if conn.out.follows().is_none() {
-            return false;
-        }
+        let Source::Feed { channel, dialect, .. } = conn.out.source() else { return false };
+        let Some((_, cursor)) = conn.out.follows() else { return false };
         let reach = self.hub.feed(channel, dialect).reach(cursor.offset);
+        self.metrics.messages_delivered += reach.seq.0 - cursor.seq.0;
         self.connections.out_mut(id.slot).caught_up(reach);
         true
     }
@@ -383,7 +381,11 @@ impl<S: Socket> Server<S> {
                 self.connections.marks_mut(id.slot).blocked = taken < length;
                 let out = self.connections.out_mut(id.slot);
                 let (feed, _) = sources(&self.hub, &self.site, out.source());
+                let before = out.cursor();
                 out.transmitted(taken, feed, &mut self.pool);
+                let records = out.cursor().zip(before).map(|(now, then)| now.seq.0 - then.seq.0);
+                self.metrics.messages_delivered += records.unwrap_or(0);
+                self.metrics.sent_bytes += taken as u64;
                 return self.progressed(now, id);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -447,8 +449,9 @@ impl<S: Socket> Server<S> {
         self.recover_spaces(now, id);
         let waits = self.connections.is_to_read(id.slot);
         let publishes = self.connections.conn(id.slot).is_publishing();
-        if marks.unread() && !waits && publishes && self.must_wait(id.slot) != Wait::ForItself {
-            self.read_later(id, false);
+        if marks.unread() && !waits && publishes && self.must_wait(now, id.slot) != Wait::ForItself
+        {
+            self.read_later(now, id, false);
         }
     }
 }

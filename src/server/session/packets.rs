@@ -13,6 +13,7 @@
 use crate::conn::{Conn, Purpose, TakenBody};
 use crate::hub::{Unfinished, pieces};
 use crate::id::{ConnId, SessionId};
+use crate::metrics::Unsaid;
 use crate::reason::{CloseReason, Farewell};
 use crate::server::http::respond::{Answer, NO_STORE};
 use crate::server::publish::{Outcome, Speaker};
@@ -32,9 +33,9 @@ impl<S: Socket> Server<S> {
     /// counts.
     pub(in crate::server) fn take_posted(&mut self, now: Now, id: ConnId) {
         let Some(mut body) = self.connections.change(id.slot, Conn::take_body) else { return };
-        let Purpose::Packets { session, .. } = body.purpose;
+        let Purpose::Packets { session, is_binary } = body.purpose else { return };
         let bytes = self.pool.borrow_out(body.buffer);
-        let finished = self.take_packets(now, id, &mut body, &bytes);
+        let finished = self.take_packets(now, id, (session, is_binary), &mut body, &bytes);
         self.pool.put_back(body.buffer, bytes);
         if !finished && self.connections.change(id.slot, |conn| conn.put_back_body(&body)) {
             // It waits for its turn, perhaps in memory that was there for a moment only.
@@ -51,15 +52,21 @@ impl<S: Socket> Server<S> {
 
     /// Acts on the packets of a body, as far as the connection's share of the turn and the channel
     /// let it. Whether that was all: the end of the body, or of the session.
-    fn take_packets(&mut self, now: Now, id: ConnId, body: &mut TakenBody, bytes: &[u8]) -> bool {
-        let Purpose::Packets { session, is_binary } = body.purpose;
+    fn take_packets(
+        &mut self,
+        now: Now,
+        id: ConnId,
+        (session, is_binary): (SessionId, bool),
+        body: &mut TakenBody,
+        bytes: &[u8],
+    ) -> bool {
         let version = self.sessions.get(session).version;
         let Some(form) = engine::Form::new(version, is_binary) else { return true };
         loop {
             if !self.sessions.contains(session) {
                 return true;
             }
-            if self.reading.budget.is_read_over() || self.hold_back(id) {
+            if self.reading.budget.is_read_over() || self.hold_back(now, id) {
                 return false;
             }
             if body.at == 0 && engine::check(form, bytes).is_err() {
@@ -68,6 +75,7 @@ impl<S: Socket> Server<S> {
             }
             self.reading.budget.spend_units(1);
             work::count(|work| work.packets += 1);
+            self.charge(now, id.slot);
             let mut packets = engine::packets_left(form, &bytes[body.at..]);
             match packets.next() {
                 None => return true,
@@ -90,7 +98,8 @@ impl<S: Socket> Server<S> {
     ) {
         let version = self.sessions.get(session).version;
         let is_pong = packet.kind == PacketType::Pong;
-        self.sessions.edit(session).heard(now.mono, is_pong);
+        let answered = self.sessions.edit(session).heard(now.mono, is_pong);
+        self.metrics.count_pong(answered);
         match (packet.kind, version) {
             (PacketType::Message, _) => self.take_engine_message(now, session, packet.data),
             (PacketType::Ping, Version::V3) => self.answer_ping(now, session, packet.data),
@@ -252,13 +261,14 @@ impl<S: Socket> Server<S> {
             (Events::Named(names), Name::Text(name)) => names.iter().any(|listed| name == **listed),
         };
         if !relayed {
-            self.metrics.events_ignored += 1;
+            self.metrics.count_unsaid(Unsaid::NotRelayed);
             return;
         }
         let channel = self.sessions.get(session).spaces[space].channel();
         let speaker = Speaker::Session(session, packet.id);
         match self.publish_event(now, speaker, channel, &event, attachments) {
-            Outcome::Published { .. } | Outcome::Deferred(_) => {}
+            // Who may only listen is not acknowledged either.
+            Outcome::Published { .. } | Outcome::Deferred(_) | Outcome::MayNotSpeak => {}
             Outcome::Refused(error) => {
                 let reason = error.reason();
                 self.close_session(now, session, reason, Farewell::Close);

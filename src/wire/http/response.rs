@@ -109,6 +109,7 @@ pub const fn reason(status: u16) -> &'static str {
         100 => "Continue",
         101 => "Switching Protocols",
         200 => "OK",
+        202 => "Accepted",
         204 => "No Content",
         301 => "Moved Permanently",
         304 => "Not Modified",

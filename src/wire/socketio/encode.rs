@@ -169,6 +169,34 @@ pub fn args_of_name(name: &str) -> Box<str> {
     String::from_utf8(args).expect("JSON of a text is text").into()
 }
 
+/// Appends the array of an event called `name` whose arguments are the JSON array `arguments`, as
+/// [`event`] takes it. `false`, and nothing is appended, if that does not begin and end as an array
+/// does; whether it is one is for the caller to check of what was appended. If that is JSON, so are
+/// the arguments.
+pub fn named_args(name: &str, arguments: &str, out: &mut Vec<u8>) -> bool {
+    let Some(inside) = inside_of(arguments) else { return false };
+    out.push(b'[');
+    string(name, out);
+    if !inside.is_empty() {
+        out.push(b',');
+    }
+    out.extend_from_slice(inside.as_bytes());
+    out.push(b']');
+    true
+}
+
+/// The most bytes that [`named_args`] appends.
+pub fn named_args_bytes(name: &str, arguments: &str) -> usize {
+    string_bytes(name) + arguments.len() + 3
+}
+
+/// What stands between the brackets of an array, without the white space of JSON around it.
+fn inside_of(array: &str) -> Option<&str> {
+    let is_space = |c: char| matches!(c, ' ' | '\t' | '\n' | '\r');
+    let inside = array.trim_matches(is_space).strip_prefix('[')?.strip_suffix(']')?;
+    Some(inside.trim_matches(is_space))
+}
+
 /// The beginning of a `chat message`'s array.
 const CHAT_MESSAGE_BEGIN: &str = r#"["chat message","#;
 
