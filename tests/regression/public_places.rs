@@ -343,7 +343,8 @@ fn a_session_that_does_not_ask_any_more_ends_all_the_same() {
     let (_, _, target) = world.polling();
     assert!(post(&mut world, &target, "40").0.heard().ends_with(b"ok"));
     world.pass(ms(16_500));
-    assert_eq!((world.server.sessions(), ends(&world)[0]), (0, CloseReason::GoingAway));
+    assert_eq!(world.server.sessions(), 0);
+    assert!(ends(&world).contains(&CloseReason::GoingAway));
 }
 
 #[test]
