@@ -5,7 +5,7 @@
 //! costs much is made. All of the mathematics is other people's.
 //!
 //! The surprise: a check may stop halfway. A token that names no key is tried with every key of its
-//! algorithm, and each try with a public key is a tenth of a millisecond, so whoever asks says how
+//! algorithm, and each try with a public key is up to 200 µs, so whoever asks says how
 //! many tries there may be, and goes on later.
 
 use core::fmt;

@@ -8,7 +8,7 @@
 //! account has to be looked at within three hours and a half, or an old moment seems to lie ahead.
 //! Whoever may be asked for less is asked by pings, which are at most two hours apart.
 
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// Parts of a millisecond in which accounts are kept.
 const PARTS_PER_MS: u64 = 256;
@@ -64,7 +64,7 @@ impl Rate {
 
     /// When it may be done once more, `now` or later, to the millisecond.
     pub fn next(self, now: Instant, paid: Paid) -> Instant {
-        self.due(now, paid).max(now)
+        if self.left(now, paid) > 0 { now } else { self.due(now, paid) }
     }
 
     /// When it may be, or could have been, done once more, whatever the time. `near` is any time
@@ -86,6 +86,39 @@ impl Rate {
     /// Parts of a millisecond that once costs, rounded up: never more than the rate is done.
     fn cost(self) -> u32 {
         (1000 * PARTS_PER_MS as u32).div_ceil(self.per_second)
+    }
+}
+
+/// An account of something that may not be done for any length of time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Account {
+    paid: Paid,
+    changed_at: Instant,
+}
+
+/// After so long everything has been paid for, whatever the rate.
+const PAID_AFTER: Duration = Duration::from_secs(2 * Rate::MOST as u64);
+
+impl Account {
+    /// The account of somebody who comes at `now` and has done nothing.
+    pub fn new(now: Instant) -> Account {
+        Account { paid: Paid::new(now), changed_at: now }
+    }
+
+    /// When it may be done once more at `rate`, `now` or later, to the millisecond.
+    pub fn next(self, now: Instant, rate: Rate) -> Instant {
+        rate.next(now, self.paid(now))
+    }
+
+    /// Notes that it is done at `now`.
+    pub fn take(&mut self, now: Instant, rate: Rate) {
+        let mut paid = self.paid(now);
+        rate.take(now, &mut paid);
+        *self = Account { paid, changed_at: now };
+    }
+
+    fn paid(self, now: Instant) -> Paid {
+        if now.since(self.changed_at) > PAID_AFTER { Paid::new(now) } else { self.paid }
     }
 }
 
@@ -159,6 +192,21 @@ mod tests {
         }
         (0..1_000_000).for_each(|_| rate.take(at(1000), &mut paid));
         assert_eq!(rate.left(at(1000), paid), 0, "it does not go round");
+    }
+
+    #[test]
+    fn an_account_may_be_left_alone_for_as_long_as_it_likes() {
+        let rate = Rate::new(1, 2);
+        let mut account = Account::new(at(0));
+        (0..2).for_each(|_| account.take(at(0), rate));
+        assert_eq!(account.next(at(0), rate), at(1000));
+        for minutes in 1..2000 {
+            let now = at(minutes * 60_000);
+            assert_eq!(account.next(now, rate), now, "{minutes}");
+        }
+        let night = at(4 * 3_600_000);
+        (0..2).for_each(|_| account.take(night, rate));
+        assert_eq!(account.next(night, rate), night.plus(Duration::from_secs(1)));
     }
 
     #[test]

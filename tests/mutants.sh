@@ -106,7 +106,7 @@ mutant "who had a word is first again" \
   's/self\.paused\[usize::from(had_its_say)\]/self.paused[usize::from(false \&\& had_its_say)]/'
 # A deadline that has changed is not armed.
 mutant "arming: a change arms nothing" \
-  's/self.wheel.set(slot, conn.deadline(self.ping_timeout));//'
+  's/            self.wheel.set(slot, self.due(slot));//'
 # Who ends stays in the list of those that are to send.
 mutant "lists: who ends keeps its turn to send" \
   's/^        self.stop_sending(slot);//'
@@ -152,7 +152,7 @@ mutant "attack: frames for nothing" \
   's/self.reading.budget.spend_units(u32::from(publishing));/let _ = publishing;/'
 # All packets of a POST are taken in at once.
 mutant "attack: packets for nothing" \
-  's/if self.reading.budget.is_read_over() || self.hold_back(id) {/if self.hold_back(id) {/'
+  's/if self.reading.budget.is_read_over() || self.hold_back(now, id) {/if self.hold_back(now, id) {/'
 # Who enters and leaves pays what a ping costs.
 mutant "attack: entering for nothing" \
   's/^        self.reading.budget.spend_units(limits::JOIN_UNITS);/        self.reading.budget.spend_units(0);/'

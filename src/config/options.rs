@@ -130,9 +130,9 @@ rows! {
         value: "ADDR",
         default_words: "none",
         help: "A listener of its own for backends and operators: POST /publish/CHANNEL, POST \
-               /disconnect, and health probes. A loopback address or unix:PATH, whose file only \
-               its owner may use (0600); any other address needs a token. It has places of its \
-               own. Pages of other origins are refused.",
+               /disconnect, GET /metrics, GET /status, and health probes. A loopback address or \
+               unix:PATH, whose file only its owner may use (0600); any other address needs a \
+               token. It has places of its own. Pages of other origins are refused.",
     }
 
     admin_token_file: Option<PathBuf> {

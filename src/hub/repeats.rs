@@ -114,7 +114,7 @@ impl Repeats {
         RepeatId { channel: self.key.hash_one(channel), request: [hash.h1, hash.h2], shared }
     }
 
-    /// What became of a request that has come before, within [`REPEAT_LIMIT`].
+    /// What became of a request that has come before, within the two minutes for which it is kept.
     pub fn find(&self, now: Instant, id: RepeatId) -> Option<Said> {
         let table = self.tables.get(&id.channel)?;
         let entry = &table.entries[table.find(id)?];

@@ -42,7 +42,7 @@ use crate::config::{Config, Lb, Machine, Redis};
 use crate::id::ConnId;
 use crate::limits;
 use crate::metrics::{Balancer, Surroundings};
-use crate::rate::Paid;
+use crate::rate::Account;
 use crate::server::{Event, Listener, Readiness, Server};
 use crate::settings::{self, ProxyMode};
 use crate::site::Site;
@@ -111,7 +111,7 @@ struct Shell {
     /// Whether the server has work, so that the next poll must not wait.
     pending: bool,
     /// How many public connections were accepted lately, where that is limited.
-    accepted: Paid,
+    accepted: Account,
     /// Until when accepting waits, if the system had run out of something.
     pause: Option<Pause>,
     reload: Reload,
@@ -209,7 +209,7 @@ impl Shell {
             sender,
             config,
             pending: false,
-            accepted: Paid::new(now.mono),
+            accepted: Account::new(now.mono),
             pause: None,
             reload,
             lines,
@@ -298,7 +298,7 @@ impl Shell {
     /// When `--accept-rate` lets another public connection in, `now` or later. The kernel tells of
     /// those in the backlog only once, so they have to be asked for then.
     fn accepts_at(&self, now: Instant) -> Instant {
-        self.config.accept_rate.map_or(now, |rate| rate.next(now, self.accepted))
+        self.config.accept_rate.map_or(now, |rate| self.accepted.next(now, rate))
     }
 
     /// Whether nothing was lacking when somebody was accepted last, or a connection has ended
@@ -323,7 +323,7 @@ impl Shell {
                 Ok(None) => return,
                 Ok(Some((from, mut stream, peer))) => {
                     if let (Listener::Public, Some(rate)) = (from, self.config.accept_rate) {
-                        rate.take(now.mono, &mut self.accepted);
+                        self.accepted.take(now.mono, rate);
                     }
                     let id = self.server.make_room(now, from);
                     let id = id.expect("it was accepted because there was room");

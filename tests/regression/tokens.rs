@@ -94,9 +94,9 @@ impl World {
 
     /// What has become of those that were refused, one after the other.
     fn faults(&self) -> Vec<Fault> {
-        let fault = |event: &Event| match event {
-            Event::Denied { denial: Denial::Token(fault), .. } => Some(*fault),
-            _ => None,
+        let fault = |event: &Event| {
+            let Event::Denied { denial: Denial::Token(fault), .. } = event else { return None };
+            Some(*fault)
         };
         self.events.iter().filter_map(fault).collect()
     }
@@ -110,10 +110,19 @@ impl World {
         (client, id, heard)
     }
 
+    /// Who has entered channels, one after the other.
+    fn subjects(&self) -> Vec<&str> {
+        let opened = self.events.iter().filter_map(|event| {
+            let Event::Opened { subject, .. } = event else { return None };
+            Some(&**subject)
+        });
+        opened.collect()
+    }
+
     fn ends(&self) -> Vec<CloseReason> {
-        let reason = |event: &Event| match event {
-            Event::Closed { reason, .. } => Some(*reason),
-            _ => None,
+        let reason = |event: &Event| {
+            let Event::Closed { reason, .. } = event else { return None };
+            Some(*reason)
         };
         self.events.iter().filter_map(reason).collect()
     }
@@ -269,11 +278,7 @@ fn nothing_of_a_token_is_told_to_the_log() {
         assert!(!told.contains(part) && !shown.contains(part));
     }
     // Who it is may be told.
-    let subjects = world.events.iter().filter_map(|event| match event {
-        Event::Opened { subject, .. } => Some(&**subject),
-        _ => None,
-    });
-    assert_eq!(subjects.collect::<Vec<_>>(), ["ann", "ann", "ann"]);
+    assert_eq!(world.subjects(), ["ann", "ann", "ann"]);
 }
 
 #[test]
@@ -338,11 +343,7 @@ fn a_namespace_has_a_token_of_its_own_or_that_of_the_handshake() {
         match expected {
             Ok(subject) => {
                 assert!(heard.contains("{\"sid\""), "{connect}: {heard}");
-                let opened = world.events.iter().filter_map(|event| match event {
-                    Event::Opened { subject, .. } => Some(&**subject),
-                    _ => None,
-                });
-                assert_eq!(opened.collect::<Vec<_>>(), [subject], "{connect}");
+                assert_eq!(world.subjects(), [subject], "{connect}");
             }
             Err(why) => assert!(heard.contains(why), "{connect}: {heard}"),
         }

@@ -34,25 +34,7 @@ impl Oracle {
         let hearing = &mut person.hearing;
         match event {
             Event::Opened { channel, .. } => {
-                self.entered = true;
-                let wish = hearing.returning.get(channel).map(|it| it.wish.clone());
-                let reader = (dialect, account);
-                let starts =
-                    self.joined(now_ms, climate, channel, reader, &wish.unwrap_or_default());
-                let goes_on = |start: &&Start| start.recovered == Some(true);
-                let place = starts.iter().find(goes_on).map(|start| start.place);
-                let recovery = match (place, starts.iter().all(|start| goes_on(&start))) {
-                    (Some(place), true) => Recovery::Yes(place),
-                    (Some(place), false) => Recovery::Perhaps(place),
-                    (None, _) => Recovery::No,
-                };
-                let log = self.channels.get_mut(channel).expect("it was joined");
-                // Who goes on never left, and is greeted by nobody.
-                if !matches!(recovery, Recovery::Yes(_)) {
-                    let uncertain = self.greetings_uncertain || recovery != Recovery::No;
-                    log.push_greeting(self.turn, climate, channel, uncertain);
-                }
-                hearing.entered((now_ms, self.turn), channel, log, recovery);
+                self.came_in(now_ms, climate, person, account, channel);
             }
             Event::Message { text, .. } => self.session_said(now_ms, climate, person, text),
             Event::Lapped { channel, lag_bytes, .. } => {
@@ -116,6 +98,37 @@ impl Oracle {
             let spoken = (saying.spoken, position);
             log.push((now_ms, self.turn), Some(&saying.args), spoken, saying.plain);
         }
+    }
+
+    /// A session has entered a channel.
+    fn came_in(
+        &mut self,
+        now_ms: u64,
+        climate: &Climate,
+        person: &mut Person,
+        account: Option<IpAddr>,
+        channel: &str,
+    ) {
+        let dialect = person.dialect();
+        let hearing = &mut person.hearing;
+        self.entered = true;
+        let wish = hearing.returning.get(channel).map(|it| it.wish.clone());
+        let reader = (dialect, account);
+        let starts = self.joined(now_ms, climate, channel, reader, &wish.unwrap_or_default());
+        let goes_on = |start: &&Start| start.recovered == Some(true);
+        let place = starts.iter().find(goes_on).map(|start| start.place);
+        let recovery = match (place, starts.iter().all(|start| goes_on(&start))) {
+            (Some(place), true) => Recovery::Yes(place),
+            (Some(place), false) => Recovery::Perhaps(place),
+            (None, _) => Recovery::No,
+        };
+        let log = self.channels.get_mut(channel).expect("it was joined");
+        // Who goes on never left, and is greeted by nobody.
+        if !matches!(recovery, Recovery::Yes(_)) {
+            let uncertain = self.greetings_uncertain || recovery != Recovery::No;
+            log.push_greeting(self.turn, climate, channel, uncertain);
+        }
+        hearing.entered((now_ms, self.turn), channel, log, recovery);
     }
 
     /// A stay in a channel is over, and everything that was written before is known.

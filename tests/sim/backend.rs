@@ -73,7 +73,12 @@ impl Client {
         let dice = &mut *scene.dice;
         let end = match draw_end(dice, &people) {
             End::Breaks | End::BreaksText | End::TooBig | End::CloseAndReset => End::Fin,
-            other => other,
+            end @ (End::Politely
+            | End::Stays
+            | End::Fin
+            | End::Reset
+            | End::Vanishes
+            | End::Stalls) => end,
         };
         Client {
             listener: Listener::Admin,

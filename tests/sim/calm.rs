@@ -38,7 +38,7 @@ impl World {
     fn judge_calm_person(&self, person: &Person) {
         let (number, hearing) = (person.number, &person.hearing);
         let held = Due::after([self.calm_ms], self.person_held_ms(number));
-        if hearing.unchecked || !held.is_over(self.now_ms()) {
+        if hearing.unchecked || !held.is_over(self.now_ms()) || self.is_paced(number) {
             return;
         }
         // The room may keep what was posted from being taken in for a while.

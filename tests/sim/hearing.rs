@@ -199,8 +199,8 @@ pub(crate) struct Hearing {
 
 impl Log {
     /// Something was said, in the form that it has for plain WebSockets, if it has one. `args` is
-    /// an event's name and arguments; what a plain WebSocket says is no event. Returns its number in
-    /// the life of the channel, 0 if there is none.
+    /// an event's name and arguments; what a plain WebSocket says is no event. Returns its number
+    /// in the life of the channel, 0 if there is none.
     pub(crate) fn push(
         &mut self,
         (now_ms, turn): (u64, u64),

@@ -321,12 +321,8 @@ impl Oracle {
                 self.opened(now_ms, climate, &mut clients[client], channel);
             }
             Event::Message { client, text } => {
-                let client = &mut clients[of(client)];
-                if client.is_backend() {
-                    self.spoken_by_backend(now_ms, climate, client, text);
-                } else {
-                    self.message(now_ms, climate, client, text);
-                }
+                let client = of(client);
+                self.message(now_ms, climate, &mut clients[client], text);
             }
             Event::Lapped { client, channel, lag_bytes } => {
                 let client = of(client);
@@ -509,6 +505,9 @@ impl Oracle {
     }
 
     fn message(&mut self, now_ms: u64, climate: &Climate, client: &mut Client, text: &str) {
+        if client.is_backend() {
+            return self.spoken_by_backend(now_ms, climate, client, text);
+        }
         assert!(!is_swollen(climate, client, 1), "#{} was heard with too much", client.number);
         self.published += 1;
         let (position, is_here) = self.next_place();
@@ -973,7 +972,6 @@ impl Oracle {
         let keep_alive_ms = settings.keep_alive.as_millis();
         let pong_ms = settings.limits.ping_interval.half().as_millis()
             + settings.limits.ping_timeout.as_millis();
-        let is_lapped = |session: &Session| session.is_lapped;
         match reason {
             R::Answered => client.decoder.is_closed(),
             R::PeerGone | R::ProbeOnly => state.is_over(),
@@ -999,18 +997,15 @@ impl Oracle {
                 silent_ms >= limits::MESSAGE_STALL_LIMIT.as_millis()
                     || accepted_ms >= limits::MESSAGE_LIMIT.as_millis()
             }
-            R::TooSlow => client.session.as_ref().is_some_and(is_lapped),
+            R::TooSlow => client.session.as_ref().is_some_and(|session| session.is_lapped),
             R::TransportTimeout => state.gave_up,
             R::NoMemory => self.scarce,
             R::GaveWay => self.was_idle(client),
             R::GoingAway => {
                 let age_ms = client.session.as_ref().map_or(0, |s| passed_ms(s.opened_at_ms));
-                self.drain_began_ms.is_some() || has_stayed(&settings.limits, age_ms)
+                self.is_going_away(climate, age_ms)
             }
-            R::Disconnected => match &client.session {
-                Some(session) => self.receipts.closes(&session.channel),
-                None => is_persons && self.receipts.closes_any(),
-            },
+            R::Disconnected => self.receipts.explains(client, is_persons),
             R::Replaced => self.cut_readers_at_ms == Some(now_ms),
             R::ClosedByClient
             | R::ProxyInvalid
@@ -1032,6 +1027,11 @@ impl Oracle {
             }
             R::BackplaneAway => self.was_away(now_ms),
         }
+    }
+
+    /// Whether somebody who came `age_ms` ago may be sent away with 1001.
+    fn is_going_away(&self, climate: &Climate, age_ms: u64) -> bool {
+        self.drain_began_ms.is_some() || has_stayed(&climate.settings.limits, age_ms)
     }
 
     /// Whether nothing was under way on a connection that gave way: no session, no answer, no held

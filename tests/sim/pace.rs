@@ -59,6 +59,17 @@ impl World {
         self.wait_ms(carriers.map(|carrier| self.clients[*carrier].frames).sum())
     }
 
+    /// Whether what a person has said lately may still wait for its rate: of what came long ago
+    /// everything has had its turn by then, but pings go on.
+    pub(super) fn is_paced(&self, person: usize) -> bool {
+        let Some(rate) = self.climate.settings.limits.message_rate else { return false };
+        let carriers = self.people[person].carriers.iter();
+        let read_at_ms =
+            carriers.map(|carrier| self.clients[*carrier].link.state.borrow().read_at_ms).max();
+        let wait_ms = self.wait_ms(u64::from(rate.burst()) + 1);
+        read_at_ms.is_some_and(|at_ms| !Due::after([at_ms], wait_ms).is_over(self.now_ms()))
+    }
+
     fn wait_ms(&self, frames: u64) -> u64 {
         self.climate.settings.limits.message_rate.map_or(0, |rate| {
             let waits = frames.saturating_sub(u64::from(rate.burst()));
@@ -108,6 +119,6 @@ impl World {
     pub(super) fn accepts_at_ms(&self) -> u64 {
         let now = elbow::time::Instant::from_millis(self.now_ms());
         let rate = self.climate.accept_rate;
-        rate.map_or(0, |rate| rate.next(now, self.accepted).as_millis())
+        rate.map_or(0, |rate| self.accepted.next(now, rate).as_millis())
     }
 }

@@ -10,6 +10,7 @@ use std::sync::LazyLock;
 
 use data_encoding::{BASE64, BASE64URL_NOPAD};
 use elbow::keys::{self, KeyKind, Keys};
+use elbow::server::{Server, Socket};
 use elbow::settings::Anonymous;
 use elbow::wire::token::Fault;
 use p256::ecdsa::SigningKey;
@@ -28,8 +29,15 @@ const SECRET: &[u8] = b"a secret of the simulation, for all seeds";
 static SIGNER: LazyLock<SigningKey> =
     LazyLock::new(|| SigningKey::from_slice(&[7; 32]).expect("it is below the order"));
 
+/// Gives a server its keys, if it has any in this seed.
+pub(crate) fn give_keys<S: Socket>(climate: &Climate, server: &mut Server<S>) {
+    if climate.tokens.is_some() {
+        server.set_keys(keys());
+    }
+}
+
 /// Keys for all seeds: a secret, and a public key.
-pub(crate) fn keys() -> Keys {
+fn keys() -> Keys {
     let head = b"\x30\x59\x30\x13\x06\x07\x2a\x86\x48\xce\x3d\x02\x01\x06\x08\x2a\x86\x48\xce\x3d\
         \x03\x01\x07\x03\x42\x00";
     let point = SIGNER.verifying_key().to_sec1_point(false);
@@ -62,8 +70,9 @@ pub(crate) struct Tokens {
 /// apart, so that other seeds are what they would be without.
 pub(crate) fn draw(seed: u64, climate: &mut Climate) {
     let mut dice = Dice::new(seed ^ 0x0074_6f6b_656e_7373);
-    // Strangers who attack show nothing.
-    if !dice.chance(300) || !climate.attacks.mobs.is_empty() {
+    // Strangers who attack show nothing, nor do event streams and who comes back to a session.
+    let others = climate.streams > 0 || climate.recovery.is_some();
+    if !dice.chance(450) || others || !climate.attacks.mobs.is_empty() {
         return;
     }
     climate.settings.anonymous = dice.pick(&[Anonymous::All, Anonymous::None]);
@@ -170,7 +179,9 @@ impl Pass {
             Kind::Wrong(Fault::Expired) => (now_s - dice.below(3), 0),
             // Nothing in a run takes so long.
             Kind::Wrong(Fault::NotYet) => (now_s + (2 << 32), now_s + (1 << 32)),
-            _ => (now_s + lifetime_s, 0),
+            Kind::Nothing | Kind::Good | Kind::Elsewhere | Kind::Wrong(_) => {
+                (now_s + lifetime_s, 0)
+            }
         };
         let join = if kind == Kind::Elsewhere { "else*" } else { channel };
         let say = if may_speak { "" } else { r#","say":["else"]"# };
@@ -212,11 +223,12 @@ impl Pass {
         if self.lets_in(climate, now_ms) {
             return None;
         }
+        let has_expired = self.expires_s <= BEGIN_S + now_ms / 1000;
         Some(match self.kind {
             Kind::Nothing => Fault::Missing,
-            // A token for elsewhere expires like any.
+            // A token for elsewhere expires like any; and no signature is looked at after that.
             Kind::Good => Fault::Expired,
-            Kind::Elsewhere if self.expires_s <= BEGIN_S + now_ms / 1000 => Fault::Expired,
+            Kind::Elsewhere | Kind::Wrong(Fault::Signature) if has_expired => Fault::Expired,
             Kind::Elsewhere => Fault::Channel,
             Kind::Wrong(fault) => fault,
         })

@@ -6,7 +6,7 @@
 //! repeat has the position of the first. When a disconnect is answered, nobody is left of those
 //! who were in the channel when it was put on its way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use elbow::text::cut_bytes;
 
@@ -34,9 +34,13 @@ impl Receipts {
         self.disconnects.entry(channel.into()).or_insert(now_ms);
     }
 
-    /// Whether a member of this channel may have been closed by an operator.
-    pub(crate) fn closes(&self, channel: &str) -> bool {
-        self.disconnects.contains_key(channel)
+    /// Whether a connection may have been closed by an operator: a member of a channel that was to
+    /// be closed, or what carries a session.
+    pub(crate) fn explains(&self, client: &Client, is_persons: bool) -> bool {
+        match &client.session {
+            Some(session) => self.disconnects.contains_key(&session.channel),
+            None => is_persons && self.closes_any(),
+        }
     }
 
     /// Whether anybody may have been.
@@ -100,7 +104,10 @@ impl Oracle {
         if response.status == 408 && response.closes {
             return;
         }
-        let order = client.orders.pop_front().expect("an answer is that of an order");
+        let mut order = client.orders.pop_front().expect("an answer is that of an order");
+        if response.status == 503 {
+            pass_on(&mut order, &mut client.orders);
+        }
         match (&order.ask, response.status) {
             (Ask::Wrong, _) => {}
             (Ask::Publish(word), 202) => self.taken(word, &order, &response.body),
@@ -108,7 +115,9 @@ impl Oracle {
                 let is_known = word.key.is_some_and(|key| {
                     self.receipts.keys.contains_key(&(word.channel.clone(), key))
                 });
-                assert!(order.said.is_none(), "{status}, and it was said");
+                // What was decided elsewhere may have its place while the answer is on its way.
+                let may_be_said = status == 503 && self.is_ordered_elsewhere;
+                assert!(order.said.is_none() || may_be_said, "{status}, and it was said");
                 let may_be = match status {
                     // Readers are waited for that are to be sent something, and may be gone by now.
                     429 => {
@@ -162,5 +171,19 @@ impl Oracle {
             assert!(self.epochs.insert(epoch.into()), "two lives have the epoch {epoch}");
         }
         assert_eq!(Some(position), log.past.position(life, number).as_deref());
+    }
+}
+
+/// What was said counts for the first order of a message; if that was refused, it was the order
+/// that repeats it.
+fn pass_on(refused: &mut Order, others: &mut VecDeque<Order>) {
+    let Ask::Publish(word) = &refused.ask else { return };
+    let repeats = |order: &&mut Order| {
+        let Ask::Publish(other) = &order.ask else { return false };
+        let is_same = (&other.channel, other.key) == (&word.channel, word.key);
+        order.said.is_none() && word.key.is_some() && is_same
+    };
+    if let Some(order) = others.iter_mut().find(repeats) {
+        order.said = refused.said.take();
     }
 }

@@ -132,10 +132,10 @@ impl World {
                 }
                 let at = written - client.decoder.rest() as u64;
                 let person = client.person.map(|number| &mut self.people[number]);
-                if let (true, Unit::Response(response)) = (client.is_backend(), &unit) {
-                    if response.status != 100 {
-                        receipts.push(response.clone());
-                    }
+                if let (true, Unit::Response(response)) = (client.is_backend(), &unit)
+                    && response.status != 100
+                {
+                    receipts.push(response.clone());
                 }
                 self.oracle.unit(now_ms, client, person, at, unit);
             }

@@ -96,7 +96,7 @@ impl Wish {
             // What a browser says when it comes back wins over what stands in the page's URL.
             if is_stream && dice.chance(600) {
                 wish.fields = format!("Last-Event-ID: {since}\r\n");
-                if dice.chance(300) {
+                if dice.chance(600) {
                     pairs.push(format!("since={}", dice.pick(&FOREIGN)));
                 }
             } else {

@@ -32,7 +32,7 @@ use elbow::hub::envelope;
 use elbow::id::ConnId;
 use elbow::limits::{self, Limits};
 use elbow::position::Position;
-use elbow::rate::Paid;
+use elbow::rate::Account;
 use elbow::server::{Event, Listener, Readiness, Server, Ticket, Unplaced};
 use elbow::settings::Anonymous;
 use elbow::site::{File, Site};
@@ -62,6 +62,8 @@ const AWAY_MS: u64 = 30_000;
 const LEAVING_MS: u64 = 3000;
 /// A deadline that was due so many turns ago has been served: 64 are, in each.
 const TURNS_KEPT: usize = 8;
+/// Turns from one look at everything to the next.
+const TURNS_PER_SURVEY: u64 = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Action {
@@ -124,7 +126,7 @@ pub(crate) struct World {
     backlog: VecDeque<usize>,
     accept_again_ms: u64,
     /// How many public connections were accepted lately.
-    accepted: Paid,
+    accepted: Account,
     agenda: BinaryHeap<Reverse<(u64, u64, Action)>>,
     agenda_count: u64,
     /// Links of which epoll has something to say.
@@ -181,15 +183,7 @@ impl World {
     fn new(seed: u64, journal: Option<Journal>) -> World {
         let mut dice = Dice::new(seed);
         let mut climate = Climate::draw(&mut dice);
-        attack::draw(seed, &mut climate);
-        climate::draw_order(seed, &mut climate);
-        climate::draw_greeting(seed, &mut climate);
-        climate::draw_history(seed, &mut climate);
-        climate::draw_streams(seed, &mut climate);
-        climate::draw_recovery(seed, &mut climate);
-        climate::draw_limits(seed, &mut climate);
-        climate::draw_backends(seed, &mut climate);
-        pass::draw(seed, &mut climate);
+        draw_apart(seed, &mut climate);
         let net = Net::new(Dice::new(dice.next()), climate.temper);
         let mut birth = [0; 32];
         birth.fill_with(|| dice.next() as u8);
@@ -205,7 +199,7 @@ impl World {
             ids: Vec::new(),
             backlog: VecDeque::new(),
             accept_again_ms: 0,
-            accepted: Paid::new(Instant::from_millis(began_ms)),
+            accepted: Account::new(Instant::from_millis(began_ms)),
             agenda: BinaryHeap::new(),
             agenda_count: 0,
             edges: VecDeque::new(),
@@ -236,9 +230,7 @@ impl World {
             climate,
         };
         world.note(|world| format!("{:?}", world.climate));
-        if world.climate.tokens.is_some() {
-            world.server.set_keys(pass::keys());
-        }
+        pass::give_keys(&world.climate, &mut world.server);
         if world.climate.order_ms_max.is_some() && !world.server.order_elsewhere() {
             world.climate.order_ms_max = None;
         }
@@ -382,6 +374,25 @@ impl World {
         )
     }
 
+    /// Looks at the server as whoever watches it does, and at whether its numbers agree.
+    fn survey(&mut self) {
+        let (accepted, connections) =
+            (self.server.metrics().connections_accepted, self.server.connections() as u64);
+        let (used, limit) = (self.server.pool().used_bytes(), self.server.pool().limit_bytes());
+        let at = now(self.now_ms());
+        let snapshot = self.server.survey(at).expect("nobody has 4,096 members here");
+        assert_eq!(snapshot.lags.count(), snapshot.size(), "each member was looked at");
+        let largest: u64 = snapshot.largest.iter().map(|channel| channel.size()).sum();
+        assert_eq!(largest, snapshot.size(), "and each channel");
+        let ended: u64 = snapshot.metrics.closed.iter().sum();
+        assert_eq!(ended + connections, accepted, "who came is here or has ended, once");
+        let now = &snapshot.connections;
+        assert!(now.websocket + now.sse + now.http <= connections, "{now:?}");
+        let memory = &snapshot.memory;
+        let told = memory.rings + memory.buffers + memory.sessions + memory.free;
+        assert_eq!(told, used.max(limit), "{memory:?}");
+    }
+
     /// Everybody has gone: nothing is left, and the server has counted as the oracle has.
     fn finish(&mut self) -> Outcome {
         self.place_the_rest();
@@ -454,6 +465,9 @@ impl World {
         self.turn_times.rotate_left(1);
         self.turn_times[TURNS_KEPT - 1] = began_ms;
         self.server.check();
+        if self.turns.is_multiple_of(TURNS_PER_SURVEY) {
+            self.survey();
+        }
         self.advance(until_ms);
         self.empty_turns += u64::from(self.woken && self.work() == work_before);
         let idle = self.work() == work_before && self.now_ms() == began_ms;
@@ -747,7 +761,7 @@ impl World {
             let client = self.backlog.remove(place).expect("it was found there");
             let listener = self.clients[client].listener;
             if let (Listener::Public, Some(rate)) = (listener, self.climate.accept_rate) {
-                rate.take(Instant::from_millis(self.net.now_ms.get()), &mut self.accepted);
+                self.accepted.take(Instant::from_millis(self.net.now_ms.get()), rate);
             }
             let taken = self.clients.iter().filter(|client| client.is_connected_by(listener));
             let is_full = taken.count() == self.places(listener);
@@ -1154,6 +1168,19 @@ impl World {
             self.plan(self.now_ms() + every_ms, Action::Replace);
         }
     }
+}
+
+/// What each seed draws by dice of its own, so that the rest is what it would be without.
+fn draw_apart(seed: u64, climate: &mut Climate) {
+    attack::draw(seed, climate);
+    climate::draw_order(seed, climate);
+    climate::draw_greeting(seed, climate);
+    climate::draw_history(seed, climate);
+    climate::draw_streams(seed, climate);
+    climate::draw_recovery(seed, climate);
+    climate::draw_limits(seed, climate);
+    climate::draw_backends(seed, climate);
+    pass::draw(seed, climate);
 }
 
 fn now(mono_ms: u64) -> Now {

@@ -178,10 +178,10 @@ impl<S: Socket> Server<S> {
         if kept.len() > RIGHTS_BYTES_MAX {
             return Err(Stop::Refused(Fault::Rights));
         }
-        let buffer = self.pool.take(kept.len()).and_then(|mut buffer| {
+        let buffer = self.pool.take(kept.len()).map(|mut buffer| {
             let is_kept = self.pool.append(&mut buffer, &kept);
             assert!(is_kept, "a buffer has the room that was asked for");
-            Some(buffer)
+            buffer
         });
         Ok(Some((visa, buffer)))
     }
