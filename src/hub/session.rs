@@ -40,6 +40,9 @@ pub const SESSION_TABLES_BYTES: u64 = {
     (2 * lists_bytes + (key_bytes * 24).div_ceil(7)) as u64
 };
 
+/// Bytes of the answer that tells of a session, with its head.
+const FIRST_ANSWER_BYTES: usize = 512;
+
 /// The most own bytes that may wait. A session that polls and needs more ends, since a client that
 /// makes us say more without ever asking for it is not a client. A publisher with more of them on a
 /// full socket is not read until they have gone.
@@ -736,10 +739,14 @@ impl Sessions {
         !self.answers.is_empty(ANSWERS)
     }
 
-    /// Whether [`Sessions::open`] would find the memory that it needs.
+    /// Whether [`Sessions::open`] would find the memory that it needs, and after it the answer to
+    /// the poll that opens the session.
     pub fn can_open(&self, pool: &Pool, polls: bool) -> bool {
         let place_bytes = if self.table.len() == self.places { SESSION_TABLES_BYTES } else { 0 };
-        let buffer_bytes = if polls { pool.taking_bytes(0) } else { 0 };
+        let buffer_bytes = match polls {
+            true => pool.taking_bytes(0) + pool.taking_bytes(FIRST_ANSWER_BYTES),
+            false => 0,
+        };
         place_bytes + SESSION_BYTES + buffer_bytes <= pool.free_bytes()
     }
 

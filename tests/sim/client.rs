@@ -296,6 +296,11 @@ pub(crate) struct Client {
 }
 
 impl Session {
+    /// Whether something that it was to read is lost, and it is sent away.
+    pub(crate) fn has_parted(&self) -> bool {
+        self.parted_ms.is_some()
+    }
+
     /// Whether its stay is over.
     pub(crate) fn is_expired(&self, now_ms: u64) -> bool {
         self.until_ms.is_some_and(|until_ms| now_ms >= until_ms)

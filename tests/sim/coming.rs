@@ -204,8 +204,8 @@ impl Oracle {
         self.delivered(client, at, position, (is_text, is_notice), payload);
     }
 
-    /// A reader is given the next message of its channel, with its position if it is told that, or a
-    /// notice that something is lost.
+    /// A reader is given the next message of its channel, with its position if it is told that, or
+    /// a notice that something is lost.
     fn delivered(
         &mut self,
         client: &mut Client,

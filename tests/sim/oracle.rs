@@ -349,7 +349,6 @@ impl Oracle {
                 return Some(Later::Stray { client, reason: *reason, duration_ms });
             }
             Event::Refused { client, why } => {
-                self.unopened += u64::from(*why == NOT_OPENED);
                 self.refused(now_ms, climate, why, of(client), clients, people);
             }
             Event::Denied { client, denial } => {
@@ -558,7 +557,7 @@ impl Oracle {
     }
 
     fn refused(
-        &self,
+        &mut self,
         now_ms: u64,
         climate: &Climate,
         why: &str,
@@ -566,6 +565,7 @@ impl Oracle {
         clients: &mut [Client],
         people: &[Person],
     ) {
+        self.unopened += u64::from(why == NOT_OPENED);
         clients[number].refused = true;
         clients[number].is_over_share = why == OVER_SHARE;
         let (clients, client) = (&*clients, &clients[number]);
@@ -1017,14 +1017,11 @@ impl Oracle {
             | R::SocketFailed => client.reasons.allows(reason),
             R::TokenExpired => client.session.as_ref().is_some_and(|it| it.is_expired(now_ms)),
             R::MessageTooBig => {
-                // What has its place elsewhere stands in front of what the server looks at.
-                let looked_at = if climate.order_ms_max.is_some() { client.sent.len() } else { 1 };
-                client.reasons.allows(reason) || is_swollen(climate, client, looked_at)
+                client.reasons.allows(reason)
+                    || is_swollen(climate, client, looked_at(climate, client))
             }
             R::CloseTimeout => client.is_socket && accepted_ms >= UPGRADE_MS,
-            R::MessagesLost => {
-                client.session.as_ref().is_some_and(|session| session.parted_ms.is_some())
-            }
+            R::MessagesLost => client.session.as_ref().is_some_and(Session::has_parted),
             R::BackplaneAway => self.was_away(now_ms),
         }
     }
@@ -1160,6 +1157,12 @@ fn sessions_max(clients: &[Client], people: &[Person], is_of: impl Fn(&Client) -
     let strays = clients.iter().filter(|client| is_of(client)).map(Client::strays_max);
     let plain = clients.iter().filter(plain).count();
     plain + people.iter().filter(lives).count() + strays.sum::<usize>()
+}
+
+/// How many of a client's messages the server may have looked at: what has its place elsewhere
+/// stands in front of them.
+fn looked_at(climate: &Climate, client: &Client) -> usize {
+    if climate.order_ms_max.is_some() { client.sent.len() } else { 1 }
 }
 
 /// Whether any of the next `looked_at` messages takes more than half a ring as some reader would
