@@ -333,8 +333,7 @@ impl Oracle {
                 let session = clients[client].session.as_mut().expect("it was opened");
                 assert_eq!(*channel, session.channel);
                 session.is_over = true;
-                let dialect = clients[client].dialect();
-                self.parted(now_ms, climate, channel, dialect);
+                self.parted(now_ms, climate, channel, clients[client].dialect());
                 let (duration_ms, counts) = (duration.as_millis(), (*messages_in, *messages_out));
                 return Some(Later::Closed { client, reason: *reason, duration_ms, counts });
             }
@@ -343,8 +342,8 @@ impl Oracle {
             }
             Event::Unentered { client, reason, duration } => {
                 let client = of(client);
-                let unentered = unentered_max(clients, people);
-                stray_ended(climate, &mut clients[client], *reason, unentered);
+                let most = unentered_max(clients, people);
+                stray_ended(climate, &mut clients[client], *reason, most);
                 let duration_ms = duration.as_millis();
                 return Some(Later::Stray { client, reason: *reason, duration_ms });
             }
@@ -361,9 +360,7 @@ impl Oracle {
             }
             Event::Lost { channel } => self.lose(now_ms, channel, clients, people),
             Event::Endpoint { .. } => panic!("no header names an endpoint"),
-            Event::OrderAway | Event::OrderBack { .. } | Event::OrderTrouble(_) => {
-                panic!("nobody has a Redis here")
-            }
+            Event::OrderAway | Event::OrderBack { .. } | Event::OrderTrouble(_) => no_redis(),
             Event::Dropped { events } => panic!("{events} events found no room"),
             Event::Drained => self.drained(),
         }
@@ -969,7 +966,6 @@ impl Oracle {
         let accepted_ms = passed_ms(client.accepted_at_ms.expect("it was accepted"));
         let idle_ms = passed_ms(state.wrote_at_ms);
         let silent_ms = passed_ms(state.read_at_ms);
-        let keep_alive_ms = settings.keep_alive.as_millis();
         let pong_ms = settings.limits.ping_interval.half().as_millis()
             + settings.limits.ping_timeout.as_millis();
         match reason {
@@ -979,7 +975,7 @@ impl Oracle {
             R::Silent | R::ProxyTimeout => {
                 accepted_ms >= limits::PROXY_LIMIT.as_millis() && state.written == 0
             }
-            R::KeepAliveTimeout => idle_ms >= keep_alive_ms,
+            R::KeepAliveTimeout => idle_ms >= settings.keep_alive.as_millis(),
             // Its head came behind the answer to the request before it.
             R::BodyTimeout => {
                 client.answered_at_ms.map_or(accepted_ms, passed_ms)
@@ -1124,6 +1120,11 @@ fn answered(now_ms: u64, client: &mut Client, people: &[Person], address: Socket
     if let (Some(person), Some(asked)) = (client.person, client.expected.front_mut()) {
         asked.in_time |= people[person].hearing.end.is_none();
     }
+}
+
+/// The order is decided by the test.
+fn no_redis() {
+    panic!("nobody has a Redis here");
 }
 
 /// A session that nobody uses has ended, when there were so many that had entered no channel.
