@@ -139,6 +139,8 @@ pub(crate) struct Hearing {
     pub(crate) returning: BTreeMap<Box<str>, Returning>,
     /// The channel whose position it is told next.
     placed_next: Option<Box<str>>,
+    /// It was in that channel before, and perhaps reads behind what nobody can place any more.
+    placed_before: bool,
     /// What it was last told, until it takes note of that.
     pub(crate) told: Option<Told>,
     stints: BTreeMap<Box<str>, Vec<Stint>>,
@@ -355,6 +357,7 @@ impl Hearing {
             offsets: version == 4 && climate.settings.recovers(),
             returning: BTreeMap::new(),
             placed_next: None,
+            placed_before: false,
             told: None,
             stints: BTreeMap::new(),
             on_wire: BTreeMap::new(),
@@ -545,6 +548,9 @@ impl Hearing {
         if let Some(channel) = self.placed_next.take_if(|_| !is_probed) {
             // Without memory for the second word the session is over behind the first.
             let is_over = self.end.is_some() || self.is_lapped || self.unchecked;
+            // Where a message stood in a stream is not known any more when it is not kept.
+            let life = self.stints[&channel].last().expect("it was entered").life;
+            let is_over = is_over || (self.placed_before && logs[&channel].past.is_of_stream(life));
             let is_it = self.hear_position(logs, &channel, text);
             assert!(is_it || is_over, "{text:?} and not where {channel} is read from");
             if is_it {
@@ -600,6 +606,7 @@ impl Hearing {
             Recovery::Perhaps(_) => {}
         }
         self.placed_next = (self.offsets && !goes_on).then(|| channel.into());
+        self.placed_before = current != next;
     }
 
     /// Whether this tells where a channel is read from, which it notes.

@@ -150,6 +150,8 @@ pub(crate) struct Oracle {
     pub(crate) cut_off_ms: u64,
     /// When each channel was last being opened.
     pub(crate) opening_ms: BTreeMap<Box<str>, u64>,
+    /// When the machine last woke up.
+    pub(crate) woke_ms: u64,
     /// The turn that is judged.
     pub(crate) turn: u64,
     pub(crate) addresses: BTreeMap<SocketAddr, usize>,
@@ -244,6 +246,7 @@ impl Oracle {
             away_ms: None,
             cut_off_ms: 0,
             opening_ms: BTreeMap::new(),
+            woke_ms: 0,
             turn: 0,
             addresses: BTreeMap::new(),
             trace: DefaultHasher::new(),
@@ -598,7 +601,10 @@ impl Oracle {
             }
             NOT_OPENED => {
                 // Whoever it is, its channel is known only by what it asks for.
-                self.opening_ms.values().any(|at_ms| *at_ms + OPENING_MS >= now_ms)
+                let was_opened =
+                    self.opening_ms.values().any(|at_ms| *at_ms + OPENING_MS >= now_ms);
+                // What was being opened when the machine fell asleep is late when it wakes up.
+                was_opened || (!self.opening_ms.is_empty() && self.woke_ms == now_ms)
             }
             // Held against what it was sent when the answer is told.
             // It came before the machine slept.

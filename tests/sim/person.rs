@@ -440,7 +440,10 @@ impl Person {
         let known = self.known.entry(channel).or_default();
         if !is_position {
             let before = known.at.as_ref().expect("it was told where it begins");
-            let number = before.number + u64::from(!is_greeting);
+            let number = match before.number {
+                returning::UNKNOWN => at.number,
+                number => number + u64::from(!is_greeting),
+            };
             let expected = (before.life, number);
             assert_eq!((at.life, at.number), expected, "@{}: whole and in order", self.number);
         }
