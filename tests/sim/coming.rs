@@ -403,7 +403,7 @@ impl Session {
 
     fn began(&self, start: &Start) -> Notice {
         let at = Trail { life: self.life, number: start.number, place: start.place };
-        Notice::Began { at, recovered: start.recovered == Some(true) }
+        Notice::Began { at, recovered: start.recovered == Some(true) && !self.is_lossy }
     }
 
     /// Whether what it was given may have begun at this place, as well.

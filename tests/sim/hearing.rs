@@ -175,8 +175,8 @@ pub(crate) struct Hearing {
     /// Why it ended, as far as a channel was told.
     pub(crate) end: Option<CloseReason>,
     pub(crate) is_lapped: bool,
-    /// When something was lost of a channel that it was in.
-    pub(crate) parted_ms: Option<u64>,
+    /// When something was lost of a channel that it was in, and has not left since then.
+    pub(crate) parted_ms: BTreeMap<Box<str>, u64>,
     /// What lets the server know that it lives, and may not have been taken in yet.
     pub(crate) signs: Vec<Sign>,
     /// Events that it has said and that are to be published.
@@ -378,7 +378,7 @@ impl Hearing {
             told_close: false,
             end: None,
             is_lapped: false,
-            parted_ms: None,
+            parted_ms: BTreeMap::new(),
             signs: Vec::new(),
             said: 0,
             taken: 0,
@@ -504,6 +504,8 @@ impl Hearing {
         stint.ended = true;
         if reason != CloseReason::ClosedByClient || !self.left.contains(channel) {
             self.end = Some(reason);
+        } else {
+            self.parted_ms.remove(channel);
         }
     }
 

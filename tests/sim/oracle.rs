@@ -449,7 +449,7 @@ impl Oracle {
         }
         for person in people {
             if person.hearing.channels().any(|other| other == channel) {
-                person.hearing.parted_ms.get_or_insert(now_ms);
+                person.hearing.parted_ms.entry(channel.into()).or_insert(now_ms);
             }
         }
     }
@@ -498,6 +498,7 @@ impl Oracle {
             is_put_off: false,
             is_lapped: false,
             parted_ms: None,
+            is_lossy: climate.loses(),
             is_over: false,
             is_closed: false,
         });
@@ -577,7 +578,7 @@ impl Oracle {
                 >= limits.sessions_per_address_max()
         };
         let is_asked = limits.connections_per_ip_max.is_some();
-        let channels = || self.channels_now(clients, people);
+        let channels = || self.channels_now(now_ms, clients, people);
         // Rings of a channel: as many as there are dialects here, and one for what is kept.
         let rings = match climate.returns {
             Some(_) => 5 + usize::from(climate.streams > 0),
@@ -617,16 +618,18 @@ impl Oracle {
         assert!(legitimate, "refused: {why}");
     }
 
-    /// Channels with members, or that keep something, as far as their events tell, `default` not
-    /// among them.
-    fn channels_now(&self, clients: &[Client], people: &[Person]) -> usize {
+    /// Channels with members, or that keep something, as far as their events tell, and those that
+    /// are being opened, `default` not among them.
+    fn channels_now(&self, now_ms: u64, clients: &[Client], people: &[Person]) -> usize {
         let open = |session: &&Session| !session.is_closed;
         let sessions = clients.iter().filter_map(|client| client.session.as_ref()).filter(open);
         let plain = sessions.map(|session| &*session.channel);
         let spaces = people.iter().flat_map(|person| person.hearing.channels());
         let living = self.channels.iter().filter(|(_, log)| log.past.is_alive());
         let living = living.map(|(channel, _)| &**channel);
-        let all: BTreeSet<&str> = plain.chain(spaces).chain(living).collect();
+        let opening = self.opening_ms.keys().map(|channel| &**channel);
+        let opening = opening.filter(|channel| self.may_not_be_open(now_ms, channel));
+        let all: BTreeSet<&str> = plain.chain(spaces).chain(living).chain(opening).collect();
         all.iter().filter(|channel| **channel != "default").count()
     }
 

@@ -645,6 +645,11 @@ impl Person {
         let known = self.known.entry(channel.into()).or_default();
         let has_left = !self.hearing.left.is_empty();
         let (mut members, returning) = returning::draw(scene.dice, known, has_left);
+        // Where it goes on something may stand that was said before a loss, and again after it.
+        let asked = known.asked.as_mut().filter(|_| scene.climate.loses());
+        if let Some(asked) = asked {
+            asked.number = returning::UNKNOWN;
+        }
         let space = prefix(channel);
         if let Some(auth) = extra.strip_prefix(&space).and_then(|it| it.strip_prefix('{')) {
             members.push(auth.strip_suffix('}').expect("an object").to_owned());
