@@ -344,9 +344,12 @@ impl Person {
     /// For the journal.
     pub(crate) fn stand(&self) -> String {
         let Person { carriers, shake, poll, post, socket, probe, outgoing, .. } = self;
+        // Somebody who waits for the order may have much to say.
+        let next: Vec<_> = outgoing.iter().take(4).collect();
         format!(
             "on {carriers:?}, shake {shake:?}, poll {poll:?}, post {post:?}, socket {socket:?}, \
-             probe {probe:?}, {outgoing:?}"
+             probe {probe:?}, {} to say: {next:?}",
+            outgoing.len()
         )
     }
 
