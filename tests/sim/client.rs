@@ -30,7 +30,7 @@ use super::past::Start;
 use super::person::{Heard, Person, Purpose};
 use super::socket::Link;
 use super::wish::{Trail, Wish};
-pub(crate) use backend::{Ask, Order, TOKEN, Word};
+pub(crate) use backend::{Answered, Ask, Order, TOKEN, Word};
 pub(crate) use speech::payload;
 
 /// What some clients say in a handshake beside what they must; to a server all of it is harmless.

@@ -401,7 +401,12 @@ impl Oracle {
             Some(client) => assert!(client == access.client && is_refusal, "{access:?}"),
             None => assert!(!matches!(status, 401 | 403 | 421), "nobody was told why"),
         }
-        if !client.is_backend() {
+        if client.is_backend() {
+            let open = client.orders.iter_mut().find(|order| order.answered.is_none());
+            if let Some(order) = open {
+                order.answer(now_ms, status, self.is_ordered_elsewhere);
+            }
+        } else {
             self.turned_away(now_ms, climate, client, status);
         }
         // What else it asks is no event stream.
