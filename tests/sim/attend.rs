@@ -189,7 +189,7 @@ impl Oracle {
             | R::MayNotSpeak
             | R::Replaced => false,
             R::TokenExpired => person.pass.earliest_end_ms().is_some_and(|end_ms| now_ms >= end_ms),
-            R::MessagesLost => hearing.parted_ms.is_some(),
+            R::MessagesLost => !hearing.parted_ms.is_empty(),
             R::BackplaneAway => self.was_away(now_ms),
         };
         let heard_ms = now_ms - hearing.heard_ms();

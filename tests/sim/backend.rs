@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use elbow::limits::PLACE_LIMIT;
 use elbow::server::Listener;
 
 use super::{Client, End, Link, Message, Role, Scene, draw_end, draw_reads};
@@ -23,6 +24,26 @@ pub(crate) struct Order {
     /// Where its message stands, once it was said: the life of its channel, and its number; 0 for
     /// one that nobody heard.
     pub(crate) said: Option<(usize, u64)>,
+    /// What became of it, once its answer was decided, which may still be on its way.
+    pub(crate) answered: Option<Answered>,
+}
+
+/// What an answer leaves of a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Answered {
+    /// The message was said before the answer, or is never said.
+    ForGood,
+    /// The message may still be said: its place in the order was not known in time.
+    ForNow,
+}
+
+impl Order {
+    /// Its answer is decided, at `now_ms`.
+    pub(crate) fn answer(&mut self, now_ms: u64, status: u16, is_ordered_elsewhere: bool) {
+        let waited =
+            status == 503 && is_ordered_elsewhere && now_ms >= self.at_ms + PLACE_LIMIT.as_millis();
+        self.answered = Some(if waited { Answered::ForNow } else { Answered::ForGood });
+    }
 }
 
 /// What a request wants.
@@ -117,7 +138,7 @@ impl Client {
     }
 
     fn put_order(&mut self, scene: &Scene<'_>, statuses: &'static [u16], ask: Ask) {
-        let order = Order { at_ms: scene.now_ms, ask, said: None };
+        let order = Order { at_ms: scene.now_ms, ask, said: None, answered: None };
         self.orders.push_back(order);
         self.expect(scene, statuses, None).purpose = Purpose::Order;
     }

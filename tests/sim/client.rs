@@ -30,7 +30,7 @@ use super::past::Start;
 use super::person::{Heard, Person, Purpose};
 use super::socket::Link;
 use super::wish::{Trail, Wish};
-pub(crate) use backend::{Ask, Order, TOKEN, Word};
+pub(crate) use backend::{Answered, Ask, Order, TOKEN, Word};
 pub(crate) use speech::payload;
 
 /// What some clients say in a handshake beside what they must; to a server all of it is harmless.
@@ -191,6 +191,8 @@ pub(crate) struct Session {
     pub(crate) is_lapped: bool,
     /// When something of its channel was lost, behind which it is to be sent nothing.
     pub(crate) parted_ms: Option<u64>,
+    /// A message may stand where one stood that was lost.
+    pub(crate) is_lossy: bool,
     /// Its end was reported.
     pub(crate) is_over: bool,
     /// The end was judged, once everything was looked at that had been written before.

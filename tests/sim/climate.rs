@@ -191,6 +191,11 @@ pub(crate) struct Recoveries {
 }
 
 impl Climate {
+    /// Whether something is lost, now and then, so that a place may be given out twice.
+    pub(crate) fn loses(&self) -> bool {
+        self.order_ms_max.is_some() && self.ordering.losses > 0
+    }
+
     /// The name of a channel by its number. One of them has all that a namespace may have, and is
     /// as long as a name may be where that leaves room for words in a message.
     pub(crate) fn channel(&self, number: u64) -> String {

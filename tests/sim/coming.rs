@@ -157,7 +157,9 @@ impl Oracle {
             // That a ring which is still to be filled will hold less than is kept is not known.
             let is_kept = !log.past.has_ring(client.dialect())
                 && wish.since.as_ref().is_some_and(|it| log.past.keeps(now_ms, limits, it));
-            let may_read = !wish.strict || is_kept || !starts.iter().all(is_gone);
+            // Of a channel that is not open here nothing is known that is said elsewhere.
+            let may_read =
+                !wish.strict || is_kept || self.is_ordered_elsewhere || !starts.iter().all(is_gone);
             assert!(may_read && !wish.is_malformed, "a head of what nobody gets: {wish:?}");
             return;
         }
@@ -401,7 +403,7 @@ impl Session {
 
     fn began(&self, start: &Start) -> Notice {
         let at = Trail { life: self.life, number: start.number, place: start.place };
-        Notice::Began { at, recovered: start.recovered == Some(true) }
+        Notice::Began { at, recovered: start.recovered == Some(true) && !self.is_lossy }
     }
 
     /// Whether what it was given may have begun at this place, as well.

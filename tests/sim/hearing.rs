@@ -139,6 +139,8 @@ pub(crate) struct Hearing {
     pub(crate) returning: BTreeMap<Box<str>, Returning>,
     /// The channel whose position it is told next.
     placed_next: Option<Box<str>>,
+    /// It was in that channel before, and perhaps reads behind what nobody can place any more.
+    placed_before: bool,
     /// What it was last told, until it takes note of that.
     pub(crate) told: Option<Told>,
     stints: BTreeMap<Box<str>, Vec<Stint>>,
@@ -173,8 +175,8 @@ pub(crate) struct Hearing {
     /// Why it ended, as far as a channel was told.
     pub(crate) end: Option<CloseReason>,
     pub(crate) is_lapped: bool,
-    /// When something was lost of a channel that it was in.
-    pub(crate) parted_ms: Option<u64>,
+    /// When something was lost of a channel that it was in, and has not left since then.
+    pub(crate) parted_ms: BTreeMap<Box<str>, u64>,
     /// What lets the server know that it lives, and may not have been taken in yet.
     pub(crate) signs: Vec<Sign>,
     /// Events that it has said and that are to be published.
@@ -355,6 +357,7 @@ impl Hearing {
             offsets: version == 4 && climate.settings.recovers(),
             returning: BTreeMap::new(),
             placed_next: None,
+            placed_before: false,
             told: None,
             stints: BTreeMap::new(),
             on_wire: BTreeMap::new(),
@@ -375,7 +378,7 @@ impl Hearing {
             told_close: false,
             end: None,
             is_lapped: false,
-            parted_ms: None,
+            parted_ms: BTreeMap::new(),
             signs: Vec::new(),
             said: 0,
             taken: 0,
@@ -501,6 +504,8 @@ impl Hearing {
         stint.ended = true;
         if reason != CloseReason::ClosedByClient || !self.left.contains(channel) {
             self.end = Some(reason);
+        } else {
+            self.parted_ms.remove(channel);
         }
     }
 
@@ -545,6 +550,9 @@ impl Hearing {
         if let Some(channel) = self.placed_next.take_if(|_| !is_probed) {
             // Without memory for the second word the session is over behind the first.
             let is_over = self.end.is_some() || self.is_lapped || self.unchecked;
+            // Where a message stood in a stream is not known any more when it is not kept.
+            let life = self.stints[&channel].last().expect("it was entered").life;
+            let is_over = is_over || (self.placed_before && logs[&channel].past.is_of_stream(life));
             let is_it = self.hear_position(logs, &channel, text);
             assert!(is_it || is_over, "{text:?} and not where {channel} is read from");
             if is_it {
@@ -600,6 +608,7 @@ impl Hearing {
             Recovery::Perhaps(_) => {}
         }
         self.placed_next = (self.offsets && !goes_on).then(|| channel.into());
+        self.placed_before = current != next;
     }
 
     /// Whether this tells where a channel is read from, which it notes.

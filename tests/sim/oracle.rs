@@ -150,6 +150,8 @@ pub(crate) struct Oracle {
     pub(crate) cut_off_ms: u64,
     /// When each channel was last being opened.
     pub(crate) opening_ms: BTreeMap<Box<str>, u64>,
+    /// When the machine last woke up.
+    pub(crate) woke_ms: u64,
     /// The turn that is judged.
     pub(crate) turn: u64,
     pub(crate) addresses: BTreeMap<SocketAddr, usize>,
@@ -244,6 +246,7 @@ impl Oracle {
             away_ms: None,
             cut_off_ms: 0,
             opening_ms: BTreeMap::new(),
+            woke_ms: 0,
             turn: 0,
             addresses: BTreeMap::new(),
             trace: DefaultHasher::new(),
@@ -398,7 +401,12 @@ impl Oracle {
             Some(client) => assert!(client == access.client && is_refusal, "{access:?}"),
             None => assert!(!matches!(status, 401 | 403 | 421), "nobody was told why"),
         }
-        if !client.is_backend() {
+        if client.is_backend() {
+            let open = client.orders.iter_mut().find(|order| order.answered.is_none());
+            if let Some(order) = open {
+                order.answer(now_ms, status, self.is_ordered_elsewhere);
+            }
+        } else {
             self.turned_away(now_ms, climate, client, status);
         }
         // What else it asks is no event stream.
@@ -446,7 +454,7 @@ impl Oracle {
         }
         for person in people {
             if person.hearing.channels().any(|other| other == channel) {
-                person.hearing.parted_ms.get_or_insert(now_ms);
+                person.hearing.parted_ms.entry(channel.into()).or_insert(now_ms);
             }
         }
     }
@@ -495,6 +503,7 @@ impl Oracle {
             is_put_off: false,
             is_lapped: false,
             parted_ms: None,
+            is_lossy: climate.loses(),
             is_over: false,
             is_closed: false,
         });
@@ -574,7 +583,7 @@ impl Oracle {
                 >= limits.sessions_per_address_max()
         };
         let is_asked = limits.connections_per_ip_max.is_some();
-        let channels = || self.channels_now(clients, people);
+        let channels = || self.channels_now(now_ms, clients, people);
         // Rings of a channel: as many as there are dialects here, and one for what is kept.
         let rings = match climate.returns {
             Some(_) => 5 + usize::from(climate.streams > 0),
@@ -598,7 +607,10 @@ impl Oracle {
             }
             NOT_OPENED => {
                 // Whoever it is, its channel is known only by what it asks for.
-                self.opening_ms.values().any(|at_ms| *at_ms + OPENING_MS >= now_ms)
+                let was_opened =
+                    self.opening_ms.values().any(|at_ms| *at_ms + OPENING_MS >= now_ms);
+                // What was being opened when the machine fell asleep is late when it wakes up.
+                was_opened || (!self.opening_ms.is_empty() && self.woke_ms == now_ms)
             }
             // Held against what it was sent when the answer is told.
             // It came before the machine slept.
@@ -611,16 +623,18 @@ impl Oracle {
         assert!(legitimate, "refused: {why}");
     }
 
-    /// Channels with members, or that keep something, as far as their events tell, `default` not
-    /// among them.
-    fn channels_now(&self, clients: &[Client], people: &[Person]) -> usize {
+    /// Channels with members, or that keep something, as far as their events tell, and those that
+    /// are being opened, `default` not among them.
+    fn channels_now(&self, now_ms: u64, clients: &[Client], people: &[Person]) -> usize {
         let open = |session: &&Session| !session.is_closed;
         let sessions = clients.iter().filter_map(|client| client.session.as_ref()).filter(open);
         let plain = sessions.map(|session| &*session.channel);
         let spaces = people.iter().flat_map(|person| person.hearing.channels());
         let living = self.channels.iter().filter(|(_, log)| log.past.is_alive());
         let living = living.map(|(channel, _)| &**channel);
-        let all: BTreeSet<&str> = plain.chain(spaces).chain(living).collect();
+        let opening = self.opening_ms.keys().map(|channel| &**channel);
+        let opening = opening.filter(|channel| self.may_not_be_open(now_ms, channel));
+        let all: BTreeSet<&str> = plain.chain(spaces).chain(living).chain(opening).collect();
         all.iter().filter(|channel| **channel != "default").count()
     }
 

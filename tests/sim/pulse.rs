@@ -235,8 +235,8 @@ impl World {
             let behind = hearing.behind(&self.oracle.channels);
             assert_eq!(behind, 0, "@{number} is not told what there is: {}", person.stand());
             assert!(hearing.acks.is_empty(), "@{number} gets no {:?}", hearing.acks);
-            if let Some(parted_ms) = hearing.parted_ms {
-                let moments_ms = [parted_ms, receptive_ms, self.woke_ms];
+            if let Some(parted_ms) = hearing.parted_ms.values().min() {
+                let moments_ms = [*parted_ms, receptive_ms, self.woke_ms];
                 let due = Due::after(moments_ms, self.told_of_loss_ms());
                 assert!(!due.is_over(served_ms), "@{number} is not told what is lost: {due:?}");
             }

@@ -6,11 +6,11 @@
 //! repeat has the position of the first. When a disconnect is answered, nobody is left of those
 //! who were in the channel when it was put on its way.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use elbow::text::cut_bytes;
 
-use super::client::{Ask, Client, Order, Word};
+use super::client::{Answered, Ask, Client, Order, Word};
 use super::climate::Climate;
 use super::decode::Response;
 use super::oracle::{Oracle, is_swollen_word};
@@ -61,11 +61,12 @@ impl Oracle {
         self.published += 1;
         let (position, is_here) = self.next_place();
         let number = client.number;
+        // Answers are decided in the order of their requests, each behind what was said for it.
         let is_it = |order: &&mut Order| {
             let Ask::Publish(word) = &order.ask else { return false };
-            order.said.is_none() && cut_bytes(&word.report()) == text.as_bytes()
+            let is_open = order.answered != Some(Answered::ForGood);
+            is_open && order.said.is_none() && cut_bytes(&word.report()) == text.as_bytes()
         };
-        // What was answered 503 may still be said, where the order is decided elsewhere.
         let order = client.limbo.iter_mut().chain(&mut client.orders).find(is_it);
         let order = order.unwrap_or_else(|| panic!("#{number} has not ordered {text:?}"));
         let Ask::Publish(word) = &order.ask else { return };
@@ -104,10 +105,7 @@ impl Oracle {
         if response.status == 408 && response.closes {
             return;
         }
-        let mut order = client.orders.pop_front().expect("an answer is that of an order");
-        if response.status == 503 {
-            pass_on(&mut order, &mut client.orders);
-        }
+        let order = client.orders.pop_front().expect("an answer is that of an order");
         match (&order.ask, response.status) {
             (Ask::Wrong, _) => {}
             (Ask::Publish(word), 202) => self.taken(word, &order, &response.body),
@@ -130,7 +128,7 @@ impl Oracle {
                     _ => false,
                 };
                 assert!(may_be, "#{}: {status} for {order:?}", client.number);
-                if self.is_ordered_elsewhere {
+                if order.answered == Some(Answered::ForNow) {
                     client.limbo.push(order);
                 }
             }
@@ -171,19 +169,5 @@ impl Oracle {
             assert!(self.epochs.insert(epoch.into()), "two lives have the epoch {epoch}");
         }
         assert_eq!(Some(position), log.past.position(life, number).as_deref());
-    }
-}
-
-/// What was said counts for the first order of a message; if that was refused, it was the order
-/// that repeats it.
-fn pass_on(refused: &mut Order, others: &mut VecDeque<Order>) {
-    let Ask::Publish(word) = &refused.ask else { return };
-    let repeats = |order: &&mut Order| {
-        let Ask::Publish(other) = &order.ask else { return false };
-        let is_same = (&other.channel, other.key) == (&word.channel, word.key);
-        order.said.is_none() && word.key.is_some() && is_same
-    };
-    if let Some(order) = others.iter_mut().find(repeats) {
-        order.said = refused.said.take();
     }
 }

@@ -57,7 +57,7 @@ const CONNECTIONS_MAX: usize = 1000;
 /// shell does.
 const ACCEPT_AGAIN_MS: u64 = 1000;
 /// How long the order is out of reach before publishers are closed that wait for it.
-const AWAY_MS: u64 = 30_000;
+pub(crate) const AWAY_MS: u64 = 30_000;
 /// Acts of leaving come within so long after the calm.
 const LEAVING_MS: u64 = 3000;
 /// A deadline that was due so many turns ago has been served: 64 are, in each.
@@ -834,6 +834,7 @@ impl World {
                     self.slept_ms = self.turn_times[0].min(served_ms);
                 }
                 self.woke_ms = next_ms;
+                self.oracle.woke_ms = next_ms;
                 self.note(|_| "the machine sleeps".to_owned());
             }
         }

@@ -292,7 +292,8 @@ impl<S: Socket> Server<S> {
 
     /// Tells a client that it is in a namespace, as `id`. Where offsets are told, that is also the
     /// id by which it may come back; one that has not gone on with `id` is told at once where it
-    /// begins, since the next event may be long in coming.
+    /// begins, since the next event may be long in coming. One that was here already and has read
+    /// to where nothing is kept any more of a stream has nowhere to come back to, and is not told.
     ///
     /// The packets are own bytes, so they go in front of every record that has not begun.
     fn confirm(
