@@ -134,6 +134,8 @@ pub(super) struct Found {
     ticket: Option<Ticket>,
     /// What becomes of the message.
     fate: Fate,
+    /// Whether the message counts as said here from then on.
+    is_said: bool,
     bytes: Range<usize>,
     /// Where the next message of the entry begins.
     next_at: usize,
@@ -843,6 +845,7 @@ impl Backplane {
             key,
             ticket,
             fate: fate.unwrap_or(Fate::Placed),
+            is_said: current.use_of != Use::Past(slot, false),
             bytes,
             next_at,
         };
@@ -863,7 +866,8 @@ impl Backplane {
     /// A message is done with: from now on it was read.
     fn finish_message(&mut self, now: Instant, found: &Found) {
         let channel = &mut self.channels[found.slot];
-        channel.memory.note((found.producer, found.number), found.key, found.place);
+        let (number, place) = ((found.producer, found.number), found.place);
+        channel.memory.note(number, found.key, place, found.is_said);
         if found.ticket.is_some() {
             self.finish_sent(found.slot);
         }
