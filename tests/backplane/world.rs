@@ -142,7 +142,7 @@ pub(crate) fn run_with(seed: u64, journal: Option<Journal>) -> Seen {
     });
     let instances = instances.collect();
     let mut world = World {
-        oracle: Oracle::new(climate.instances, climate.channels),
+        oracle: Oracle::new(climate.instances, climate.channels, climate.cuts > 0),
         now,
         redis: Redis::new(1_795_000_000_000),
         replica: State::default(),

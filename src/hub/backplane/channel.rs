@@ -74,10 +74,13 @@ pub(super) struct Window {
     from: EntryId,
     /// Messages from here on are replayed.
     replay_from: Option<EntryId>,
-    /// Entries, messages and bytes that were read.
-    entries: u64,
+    /// Messages and bytes that are replayed.
     messages: u64,
     bytes: u64,
+    /// Entries that were read in front of what is replayed, or of the newest.
+    entries: u64,
+    /// The time in the id of the oldest entry that is replayed, or of the newest.
+    anchor_ms: u64,
     /// Whether older entries may still be replayed.
     replays: bool,
     /// Whether nothing older is wanted.
@@ -96,13 +99,20 @@ pub(super) struct Past {
 }
 
 impl Window {
-    /// A window with the newest entry in it.
+    /// A window in front of the newest entry, which has to be added like the others.
     pub(super) fn new(newest: Place, past: &Past) -> Window {
-        let replays = past.history.is_some();
-        let (entries, messages, bytes) = (0, 0, 0);
-        let (oldest, from, replay_from) = (newest.entry, newest.entry, None);
-        let is_over = false;
-        Window { newest, oldest, from, replay_from, entries, messages, bytes, replays, is_over }
+        Window {
+            newest,
+            oldest: newest.entry,
+            from: newest.entry,
+            replay_from: None,
+            messages: 0,
+            bytes: 0,
+            entries: 0,
+            anchor_ms: newest.entry.ms,
+            replays: past.history.is_some(),
+            is_over: false,
+        }
     }
 
     /// The next older entry is read: so many messages, so many bytes.
@@ -118,13 +128,15 @@ impl Window {
                 .history
                 .is_some_and(|history| now_ms.saturating_sub(id.ms) <= history.age.as_millis());
         if self.replays {
+            // What is replayed is judged by what was in front of it, like everything else.
             self.replay_from = Some(id);
+            (self.entries, self.anchor_ms) = (0, id.ms);
             self.messages += messages;
             self.bytes += bytes;
         }
         let is_remembered =
-            self.entries <= WINDOW_ENTRIES && id.ms.saturating_add(WINDOW_MS) >= newest_ms;
-        if is_remembered || self.replays {
+            self.entries <= WINDOW_ENTRIES && id.ms.saturating_add(WINDOW_MS) >= self.anchor_ms;
+        if is_remembered {
             self.from = id;
         } else {
             self.is_over = true;
