@@ -1,21 +1,26 @@
-//! Which command was given, carried out: run, `check`, `health`, `doctor`, `top`, or printing help.
+//! Which command was given, carried out: run, `check`, `health`, `token`, `doctor`, `top`, or
+//! printing help.
 //!
 //! Deals with what is left once `config` has read the command line: printing, probing a running
 //! server, the exit code. Running the server is the shell's, handed in as a function, so that this
 //! file knows no event loop.
 //!
 //! The surprise: everything is written with its errors ignored. Somebody reads this output through
-//! `head`, or has closed it; neither is a reason to panic or to change the exit code.
+//! `head`, or has closed it; neither is a reason to panic or to change the exit code. Keys of
+//! tokens are read here, too, for `elbow check` and `elbow token`, which run no server.
 
 use core::fmt;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::client::{self, Deadline};
-use crate::config::{self, Command, Config, Endpoint, HealthUrl, Machine};
+use crate::config::{self, Command, Config, Endpoint, HealthUrl, Machine, TokenOrder};
 use crate::doctor;
+use crate::keys::{self, Keys};
 use crate::settings::AdminToken;
 use crate::text::{Composed, Line, shown, shown_text};
 
@@ -30,6 +35,9 @@ const LINE_BYTES_MAX: usize = 2048;
 
 /// The most bytes that are read of the answer to a probe; its status line is at the beginning.
 const ANSWER_BYTES_MAX: usize = 512;
+
+/// The most bytes that are read of a file of keys.
+const KEY_BYTES_MAX: u64 = 64 * 1024;
 
 /// How the token of the admin listener is read; an error is a line for the operator.
 pub type ReadToken = fn(&Config) -> Result<Option<AdminToken>, String>;
@@ -75,6 +83,7 @@ pub fn execute(
                 1
             }
         },
+        Ok(Command::Token(order)) => make_token(&order, out, err),
         Ok(Command::Doctor { asked, json }) => {
             doctor::doctor(&asked, json, out).unwrap_or_else(|why| {
                 complain(err, format_args!("{}", Composed(&why)));
@@ -109,6 +118,12 @@ fn check(
     err: &mut impl Write,
 ) -> u8 {
     say(out, &config.report(machine));
+    let paths = config.key_files.iter().map(|file| (file.kind, &*file.path));
+    if let Err((number, error)) = Keys::load(paths, read_key) {
+        let file = config.key_files[number].to_string();
+        complain(err, format_args!("--token-key {}: {error}", Composed(&file)));
+        return EXIT_CONTRADICTION;
+    }
     if let Err(wrong) = read_token(config) {
         complain(err, format_args!("{}", Composed(&wrong)));
         return EXIT_CONTRADICTION;
@@ -123,6 +138,40 @@ fn check(
         }
         None => 0,
     }
+}
+
+/// Carries out `elbow token`: prints a token, and returns the exit code.
+fn make_token(order: &TokenOrder, out: &mut impl Write, err: &mut impl Write) -> u8 {
+    let secret = read_key(&order.key.path).map_err(|error| error.to_string());
+    let token = secret.and_then(|secret| {
+        let secret = secret.strip_suffix(b"\n").unwrap_or(&secret);
+        keys::token(secret, &order.claims(now_s())).map_err(|error| error.to_string())
+    });
+    match token {
+        Ok(token) => {
+            say(out, &format!("{token}\n"));
+            0
+        }
+        Err(error) => {
+            let file = order.key.to_string();
+            complain(err, format_args!("--key {}: {error}", Composed(&file)));
+            EXIT_CONTRADICTION
+        }
+    }
+}
+
+/// Reads a file of keys, of which no more is wanted than the largest that is taken.
+fn read_key(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(KEY_BYTES_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Seconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "a token is made outside of the core")]
+fn now_s() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_secs())
 }
 
 /// Asks a running server whether it is well. Blocks for at most the limit in `url`, all steps

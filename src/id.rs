@@ -1,6 +1,7 @@
 //! Names for things, as newtypes: two plain numbers can be swapped by mistake, two newtypes cannot.
 
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use core::num::NonZeroU64;
 
 /// A connection: its slot, and how often that slot was used before. So an event that arrives late
 /// meets a dead generation, not a stranger in the same slot.
@@ -49,6 +50,23 @@ impl Client {
     /// The IP address without the port, in its canonical form.
     pub fn ip(self) -> IpAddr {
         IpAddr::V6(Ipv6Addr::from(self.ip)).to_canonical()
+    }
+}
+
+/// Who somebody is by a token: a hash of its subject, with a key of this process. Two subjects that
+/// share one are a matter of 2^64, and nobody outside can look for them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Subject(NonZeroU64);
+
+impl Subject {
+    /// The subject of this hash; `None` for 0, which stands for nobody.
+    pub fn from_bits(bits: u64) -> Option<Subject> {
+        NonZeroU64::new(bits).map(Subject)
+    }
+
+    /// The reverse of [`Subject::from_bits`].
+    pub fn to_bits(self) -> u64 {
+        self.0.get()
     }
 }
 

@@ -28,8 +28,8 @@
 //!   1   wire                            bytes ⇄ values: PROXY, HTTP, origins, WebSocket,
 //!                                       Engine.IO, Socket.IO
 //!          ▼
-//!   0   time limits id reason text      words that everybody shares
-//!       work
+//!   0   time rate lifetime limits id    words that everybody shares
+//!       reason text work
 //! ```
 //!
 //! | module | what it is |
@@ -48,7 +48,9 @@
 //! | [`site`] | the files that are served, in memory, in two generations |
 //! | [`metrics`] | counters, and histograms of how long things took |
 //! | [`settings`] | what the operator decided, as plain data |
+//! | [`keys`], [`visa`] | what tokens are checked with, and what they let somebody do |
 //! | [`wire`] | the codecs |
+//! | [`rate`], [`lifetime`] | how often something may be done, how long somebody may stay |
 //! | [`time`], [`limits`], [`id`], [`reason`] | instants, bounds, names, and every way to end |
 //! | [`work`] | what things cost, counted in test builds |
 //! | [`text`] | text from outside in a line of ours: cut, escaped, bounded |
@@ -164,6 +166,8 @@ pub mod doctor;
 pub mod feed;
 pub mod hub;
 pub mod id;
+pub mod keys;
+pub mod lifetime;
 pub mod limits;
 pub mod membership;
 pub mod metrics;
@@ -171,6 +175,7 @@ pub mod order;
 pub mod outbound;
 pub mod pool;
 pub mod position;
+pub mod rate;
 pub mod reason;
 pub mod server;
 pub mod settings;
@@ -178,6 +183,7 @@ pub mod shell;
 pub mod site;
 pub mod text;
 pub mod time;
+pub mod visa;
 pub mod wheel;
 pub mod wire;
 pub mod work;

@@ -4,6 +4,7 @@
 //! decides. The memory ceiling is computed here, from numbers alone. Relations between constants
 //! are asserted at compile time; relations between flags are checked where the flags are read.
 
+use crate::rate::Rate;
 use crate::time::{Duration, Instant};
 
 /// Connections beyond `connections_max`, kept for probes, pages and refusals, so that a full server
@@ -91,6 +92,11 @@ pub const READ_BYTES_OF_REQUESTS: usize = 4 * 1024;
 /// publisher of nothing but the smallest frames leaves a small rest to be kept until its next turn.
 pub const READ_BYTES_OF_PUBLISHERS: usize = 16 * 1024;
 
+/// Bytes of the first read of a publisher for each thing that it may say at once, where that is
+/// limited: most messages are shorter. Whoever always has more to say keeps so much of our memory,
+/// and the rest waits in its socket.
+pub const READ_BYTES_OF_A_MESSAGE: usize = 256;
+
 /// The most bytes of any read of a publisher, beside what its unfinished message still wants.
 pub const READ_BYTES_OF_PUBLISHERS_MAX: usize = 32 * 1024;
 
@@ -112,6 +118,14 @@ pub const UNITS_PER_TURN: u32 = 1024;
 /// Units of work that entering or leaving a channel counts as: a ring may be mapped or unmapped,
 /// the members are greeted, and two lines of the log are written.
 pub const JOIN_UNITS: u32 = 16;
+
+/// Tries to check a token with a public key in a turn, all together. Each takes some 100 to 200 µs,
+/// so four are about what a turn may take. Whoever finds none left waits.
+pub const CHECKS_PER_TURN: u32 = 4;
+
+/// Units of a try to check a token that comes in a message, so that publishers make as many in a
+/// turn as leave one to those that wait to be let in.
+pub const CHECK_UNITS: u32 = UNITS_PER_TURN.div_ceil(CHECKS_PER_TURN - 1);
 
 /// Bytes that are read or made while a ring is filled for its first reader, for each unit of work
 /// that counts as. What is kept is checked and encoded anew, which costs several times as much as
@@ -190,6 +204,9 @@ pub const LINGER_BYTES_MAX: u32 = 64 * 1024;
 pub const PROXY_LIMIT: Duration = Duration::from_secs(5);
 /// A request head must be whole this long after its first byte.
 pub const HEAD_LIMIT: Duration = Duration::from_secs(10);
+/// The token of a request must have been checked this long after the request came, or it is
+/// answered with 503.
+pub const CHECK_LIMIT: Duration = Duration::from_secs(10);
 /// A request body must be whole this long after its head.
 pub const BODY_LIMIT: Duration = Duration::from_secs(10);
 /// Whoever has said something that waits to be taken in has this long for the rest, which may stand
@@ -291,6 +308,12 @@ pub struct Limits {
     pub drain: Duration,
     /// What each channel keeps for those who come back; `None`: nothing.
     pub history: Option<History>,
+    /// How often a connection or a session may say something; who has said as much is not read
+    /// until it may go on. `None`: as often as it likes.
+    pub message_rate: Option<Rate>,
+    /// How long a WebSocket, an event stream or a session may last, a tenth more or less; then it
+    /// is closed with 1001. `None`: as long as it likes.
+    pub lifetime: Option<Duration>,
 }
 
 /// How much of what was said a channel keeps, within one ring's bytes.

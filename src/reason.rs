@@ -51,6 +51,10 @@ pub enum CloseReason {
 
     /// The ring overtook this reader: 1008.
     TooSlow,
+    /// The token by which the client was let in has expired: 1008.
+    TokenExpired,
+    /// The client said something in a channel in which it may only listen: 1008.
+    MayNotSpeak,
     /// Nothing came back in time after a ping.
     PingTimeout,
     /// The kernel gave up on bytes that the peer did not acknowledge (`TCP_USER_TIMEOUT`).
@@ -65,7 +69,7 @@ pub enum CloseReason {
 
     /// The operator, or a backend, has closed it: 1008.
     Disconnected,
-    /// The server is draining: 1001.
+    /// The server is draining, or whoever was here has stayed for `--max-lifetime`: 1001.
     GoingAway,
     /// The response was a file from before the last reload, and the next reload could wait no
     /// longer.
@@ -76,7 +80,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their numbers, for counters and tests.
-    pub const ALL: [CloseReason; 27] = [
+    pub const ALL: [CloseReason; 29] = [
         CloseReason::Answered,
         CloseReason::ClosedByClient,
         CloseReason::PeerGone,
@@ -95,6 +99,8 @@ impl CloseReason {
         CloseReason::MessageTimeout,
         CloseReason::MessageTooBig,
         CloseReason::TooSlow,
+        CloseReason::TokenExpired,
+        CloseReason::MayNotSpeak,
         CloseReason::PingTimeout,
         CloseReason::TransportTimeout,
         CloseReason::CloseTimeout,
@@ -127,6 +133,8 @@ impl CloseReason {
             CloseReason::MessageTimeout => "message timeout",
             CloseReason::MessageTooBig => "message too big",
             CloseReason::TooSlow => "too slow",
+            CloseReason::TokenExpired => "token expired",
+            CloseReason::MayNotSpeak => "may not speak",
             CloseReason::PingTimeout => "ping timeout",
             CloseReason::TransportTimeout => "transport timeout",
             CloseReason::CloseTimeout => "close timeout",
@@ -161,6 +169,8 @@ impl CloseReason {
             CloseReason::MessageTimeout => Some(b"\x88\x11\x03\xf0message timeout"),
             CloseReason::MessageTooBig => Some(b"\x88\x11\x03\xf1message too big"),
             CloseReason::TooSlow => Some(b"\x88\x0a\x03\xf0too slow"),
+            CloseReason::TokenExpired => Some(b"\x88\x0f\x03\xf0token expired"),
+            CloseReason::MayNotSpeak => Some(b"\x88\x0f\x03\xf0may not speak"),
             CloseReason::NoMemory => Some(b"\x88\x0f\x03\xf5out of memory"),
             CloseReason::GaveWay => Some(b"\x88\x0a\x03\xf5gave way"),
             CloseReason::Disconnected => Some(b"\x88\x0e\x03\xf0disconnected"),

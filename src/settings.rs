@@ -60,6 +60,26 @@ impl Settings {
     }
 }
 
+/// What those may who show no token.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Anonymous {
+    /// Everything: enter every channel, and speak there.
+    All,
+    /// Enter every channel, and listen there.
+    Join,
+    /// Nothing.
+    None,
+}
+
+/// What a token must say of its parties, where keys for tokens are given.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Parties {
+    /// The audience that must be named.
+    pub audience: Option<Box<str>>,
+    /// The issuer that must be named.
+    pub issuer: Option<Box<str>>,
+}
+
 /// Which Socket.IO events are relayed to everyone.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Events {
@@ -167,6 +187,10 @@ pub struct Settings {
     /// Whether clients of Socket.IO 4 are told offsets, and sent what they missed when they come
     /// back with one.
     pub recovery: bool,
+    /// For whom tokens must be, and from whom.
+    pub parties: Parties,
+    /// What those may who show no token.
+    pub anonymous: Anonymous,
     /// How long a kept-alive connection may be without a request.
     pub keep_alive: Duration,
     /// Whether each message is reported as an event, for the log at debug.

@@ -5,6 +5,8 @@
 //! types here can be. Arithmetic saturates: a deadline beyond the end of time is simply never
 //! reached.
 
+use core::num::NonZeroU32;
+
 /// A length of time in milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default, Hash)]
 pub struct Duration(u64);
@@ -80,12 +82,34 @@ impl Instant {
     }
 }
 
+/// An instant in four bytes, an `Option` included: its milliseconds modulo 2^32, with 1 for 0. So
+/// it can be told only from an instant that is near, by less than 24 days.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Moment(NonZeroU32);
+
+impl Moment {
+    /// Forgets all of an instant but its lower half.
+    pub const fn of(instant: Instant) -> Moment {
+        match NonZeroU32::new(instant.0 as u32) {
+            Some(ms) => Moment(ms),
+            None => Moment(NonZeroU32::MIN),
+        }
+    }
+
+    /// The instant itself, which is within 24 days of `other`. Saturates at the clock's beginning.
+    pub const fn near(self, other: Instant) -> Instant {
+        // The difference modulo 2^32, as the nearer of the two numbers that it may be.
+        let distance = self.0.get().wrapping_sub(other.0 as u32) as i32;
+        Instant(other.0.saturating_add_signed(distance as i64))
+    }
+}
+
 /// The time by both clocks, read once at the beginning of a turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Now {
     /// The clock for deadlines; it never goes back.
     pub mono: Instant,
-    /// Seconds since 1970, for the `Date` field alone; it may jump either way.
+    /// Seconds since 1970, for the `Date` field and for when a token holds; it may jump either way.
     pub unix_s: u64,
 }
 
@@ -101,6 +125,18 @@ mod tests {
         assert_eq!(shown(25_000), "25s");
         assert_eq!(shown(120_000), "2m");
         assert_eq!(shown(61_500), "61500ms");
+    }
+
+    #[test]
+    fn a_moment_is_told_from_an_instant_that_is_near() {
+        for base in [1 << 31, (1 << 32) - 5, 1 << 32, (7 << 32) + 3] {
+            for distance in [-2_000_000_000_i64, -60_000, -1, 0, 1, 60_000, 2_000_000_000] {
+                let instant = Instant::from_millis(base + 3_000_000_000);
+                let near = Instant(instant.0.saturating_add_signed(distance));
+                assert_eq!(Moment::of(instant).near(near), instant);
+            }
+        }
+        assert_eq!(Moment::of(Instant(7)).near(Instant(5)), Instant(7));
     }
 
     #[test]

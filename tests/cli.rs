@@ -89,6 +89,105 @@ fn check_looks_for_the_folder() {
     assert_eq!(outcome.err, "elbow: --www \"no/such\\nfolder\": there is no such folder\n");
 }
 
+/// A file with this text, which goes with the value.
+struct TextFile(std::path::PathBuf);
+
+impl TextFile {
+    fn new(name: &str, text: &str) -> TextFile {
+        let name = format!("elbow-cli-{}-{name}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, text).expect("there is room");
+        TextFile(path)
+    }
+
+    fn of_secret(&self) -> String {
+        format!("hs256:{}", self.0.display())
+    }
+}
+
+impl Drop for TextFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+const SECRET: &str = "thirty-two bytes and a line feed\n";
+
+#[test]
+fn check_reads_the_keys_and_shows_nothing_of_them() {
+    let good = TextFile::new("good", SECRET);
+    let short = TextFile::new("short", "a short secret");
+    let outcome = execute(&["check", "--token-key", &good.of_secret()]);
+    assert_eq!((outcome.exit_code, outcome.err.as_str()), (0, ""));
+    let shown = format!("\n--token-key               {} (flag)\n", good.of_secret());
+    assert!(outcome.out.contains(&shown), "{}", outcome.out);
+    assert!(outcome.out.contains("\n--anonymous               none (derived)\n"));
+    let both = format!("{},{}", good.of_secret(), short.of_secret());
+    let outcome = execute(&["check", "--token-key", &both]);
+    assert_eq!(outcome.exit_code, 78);
+    let line = format!("--token-key {}: a secret has at least 32 bytes", short.of_secret());
+    assert_eq!(outcome.err, format!("elbow: {line}\n"));
+    assert!(!outcome.out.contains("short secret"));
+    assert_eq!(execute(&["check", "--token-key", "hs256:/no/such/file"]).exit_code, 78);
+}
+
+/// The claims of a token, as they stand in it.
+fn claims(token: &str) -> String {
+    let claims = token.split('.').nth(1).expect("there are three parts");
+    let bytes = data_encoding::BASE64URL_NOPAD.decode(claims.as_bytes()).expect("base64url");
+    String::from_utf8(bytes).expect("JSON is text")
+}
+
+#[test]
+fn a_token_is_printed_that_the_key_checks() {
+    let file = TextFile::new("token", SECRET);
+    let key = file.of_secret();
+    let args = ["token", "--key", &key, "--subject", "Ann \"A\"", "--join", "news, room/*"];
+    let outcome = execute(&[&args[..], &["--say", "news", "--expires", "2h"]].concat());
+    assert_eq!((outcome.exit_code, outcome.ran, outcome.err.as_str()), (0, false, ""));
+    let token = outcome.out.strip_suffix('\n').expect("a line");
+    let mut keys = elbow::keys::Keys::default();
+    keys.add_file(elbow::keys::KeyKind::Hs256, SECRET.as_bytes()).expect("a secret");
+    let mut scratch = elbow::wire::token::Scratch::default();
+    let presented = elbow::wire::token::Presented::plain(token.as_bytes()).expect("a token");
+    let parsed = elbow::wire::token::Token::parse(presented, &mut scratch).expect("its form");
+    assert_eq!(keys.check(&parsed, 0, &mut 0), elbow::keys::Verdict::Good);
+    let claims = claims(token);
+    assert!(claims.starts_with(r#"{"sub":"Ann \"A\"","iat":"#), "{claims}");
+    assert!(claims.ends_with(r#","join":["news","room/*"],"say":["news"]}"#), "{claims}");
+    let number = |name: &str| -> u64 {
+        let (_, rest) = claims.split_once(&format!("\"{name}\":")).expect("it is there");
+        rest.split(',').next().and_then(|digits| digits.parse().ok()).expect("a number")
+    };
+    assert_eq!(number("exp") - number("iat"), 7200);
+    let args = ["token", "--key", &key, "--audience", "a", "--issuer", "i"];
+    let plain = self::claims(execute(&args).out.trim());
+    assert!(plain.starts_with(r#"{"aud":"a","iss":"i","#), "{plain}");
+    assert!(plain.ends_with(r#","join":[]}"#), "{plain}");
+}
+
+#[test]
+fn a_token_that_cannot_be_made_is_one_line_and_an_exit_code() {
+    let short = TextFile::new("token-short", "a short secret");
+    let long = "x".repeat(129);
+    let key = "hs256:/no/such/file";
+    for (args, exit_code, line) in [
+        (&["--key", &short.of_secret()][..], 78, "a secret has at least 32 bytes"),
+        (&["--key", key], 78, "No such file"),
+        (&["--key", "es256:a"], 2, "allowed is hs256:FILE"),
+        (&["--key", "a"], 2, "allowed are hs256:FILE"),
+        (&["--key", key, "--expires", "0s"], 2, "allowed is a duration"),
+        (&["--key", key, "--join", "a,,b"], 2, "allowed is a text that is not empty"),
+        (&["--key", key, "--subject", &long], 2, "allowed are at most 128 bytes"),
+        (&[], 2, "--key"),
+    ] {
+        let outcome = execute(&[&["token"][..], args].concat());
+        assert_eq!((outcome.exit_code, outcome.out.as_str()), (exit_code, ""), "{args:?}");
+        assert!(outcome.err.contains(line), "{args:?}: {}", outcome.err);
+        assert!(outcome.err.lines().count() == 1 && !outcome.err.contains("short secret"));
+    }
+}
+
 #[test]
 fn a_bad_value_exits_with_2_in_one_line() {
     let outcome = execute(&["--drain", "soon"]);

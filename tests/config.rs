@@ -12,6 +12,7 @@ use elbow::config::{
     self, Command, Config, Endpoint, Failure, Lb, Listen, Machine, OPTIONS, TokenSource,
 };
 use elbow::limits::{CONNECTIONS_ADMIN, History, KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
+use elbow::rate::Rate;
 use elbow::settings::ProxyMode;
 use elbow::time::Duration;
 use log::LevelFilter;
@@ -113,6 +114,26 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
         refused: ("*", GREETING),
     },
     Example {
+        name: "token-key",
+        taken: ("HS256:/a b, jwks:c:d", "hs256:/a b,jwks:c:d"),
+        refused: ("rs256:a", "allowed are hs256:FILE, es256:FILE, ed25519:FILE, jwks:FILE"),
+    },
+    Example {
+        name: "token-audience",
+        taken: ("https://a.example", "https://a.example"),
+        refused: ("a b", "allowed is a text without blanks, such as https://example.org"),
+    },
+    Example {
+        name: "token-issuer",
+        taken: ("a", "a"),
+        refused: ("a b", "allowed is a text without blanks, such as https://example.org"),
+    },
+    Example {
+        name: "anonymous",
+        taken: ("Join", "join"),
+        refused: ("some", "allowed is one of all, join, none"),
+    },
+    Example {
         name: "history",
         taken: ("0500", "500"),
         refused: ("16777217", "allowed is a whole number from 1 to 16777216, or off"),
@@ -126,6 +147,28 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
         name: "recovery",
         taken: ("ON", "on"),
         refused: ("yes", "allowed is one of on, off"),
+    },
+    Example {
+        name: "message-rate",
+        taken: ("05:20", "5:20"),
+        refused: (
+            "5:",
+            "allowed is a number a second such as 5, or with a burst such as 5:20, each from 1 to \
+             1000, or off",
+        ),
+    },
+    Example {
+        name: "max-lifetime",
+        taken: ("3600s", "60m"),
+        refused: (
+            "999ms",
+            "allowed is a duration such as 250ms, 25s or 2m, from 1s to 10080m, or off",
+        ),
+    },
+    Example {
+        name: "accept-rate",
+        taken: ("0", "off"),
+        refused: ("5:20", "allowed is a whole number a second from 1 to 1000, or off"),
     },
     Example { name: "ping-interval", taken: ("10000ms", "10s"), refused: ("25", DURATION) },
     Example { name: "ping-timeout", taken: ("10ms", "10ms"), refused: ("0s", DURATION) },
@@ -254,7 +297,13 @@ fn every_option_is_shown_as_it_holds_whoever_asked_for_it() {
     for (option, Example { name, taken: (text, expected), .. }) in OPTIONS.iter().zip(EXAMPLES) {
         assert_eq!(option.name, name);
         // Recovery needs something that is kept.
-        let needed = if name == "recovery" { ("ELBOW_HISTORY", "1") } else { ("", "") };
+        let needed = match name {
+            "recovery" => ("ELBOW_HISTORY", "1"),
+            // Sets of keys are public.
+            "token-key" => ("ELBOW_TOKEN_AUDIENCE", "a"),
+            "token-audience" | "token-issuer" => ("ELBOW_TOKEN_KEY", "hs256:a"),
+            _ => ("", ""),
+        };
         // A flag without a value has one thing to say.
         if !option.value.is_empty() {
             let by_flag = config(&[&option.flag(), text], &[needed]);
@@ -336,7 +385,9 @@ fn a_flag_that_help_or_a_warning_names_is_there() {
     let args = ["--proxy-protocol", "optional", "--proxy-trust", "::/0", "--listen", "[::]:1"];
     let report = config_on(&machine, &args, &[]).report(&machine);
     let text = format!("{} {report}", config::help());
-    let others = ["--help", "--version", "--url", "--json", "--admin-listen", "--admin-token-file"];
+    let mut others = vec!["--help", "--version", "--url", "--key", "--subject", "--join", "--say"];
+    others.extend(["--expires", "--audience", "--issuer", "--json", "--admin-listen"]);
+    others.push("--admin-token-file");
     let mut seen = 0;
     for word in text.split(|c: char| !c.is_ascii_lowercase() && c != '-') {
         if word.starts_with("--") && word.len() > 2 && !others.contains(&word) {
@@ -393,6 +444,8 @@ fn the_defaults_are_those_that_operators_rely_on() {
         ping_timeout: Duration::from_secs(20),
         drain: Duration::from_secs(5),
         history: None,
+        message_rate: None,
+        lifetime: None,
     };
     assert_eq!(config.settings.limits, limits);
     assert_eq!(config.settings.proxy, ProxyMode::Off);
@@ -573,6 +626,34 @@ fn a_feed_holds_four_messages_and_the_memory_one_channel() {
                 .to_owned()
         )
     );
+}
+
+#[test]
+fn rules_about_tokens_need_a_key_and_public_keys_an_audience() {
+    for (args, line) in [
+        (&["--anonymous", "none"][..], "--anonymous none (flag) contradicts --token-key none"),
+        (&["--token-audience", "a"], "--token-audience a (flag) contradicts --token-key none"),
+        (&["--token-issuer", "a"], "--token-issuer a (flag) contradicts --token-key none"),
+        (&["--token-key", "jwks:a"], "--token-key jwks:a (flag) contradicts --token-audience none"),
+        (
+            &["--token-key", "hs256:a", "--token-key", "es256:b", "--token-issuer", "i"],
+            "--token-key es256:b (flag) contradicts --token-audience none (default): allowed is",
+        ),
+        (&["--token-key", "ed25519:a"], "--token-key ed25519:a (flag) contradicts"),
+    ] {
+        let (exit_code, said) = failure(args, &[]);
+        assert_eq!(exit_code, 78, "{said}");
+        assert!(said.starts_with(line), "{said}");
+    }
+    let anonymous = |args: &[&str]| shown(&config(args, &[]), "anonymous");
+    assert_eq!(anonymous(&[]), "all (default)");
+    assert_eq!(anonymous(&["--anonymous", "join"]), "join (flag)");
+    assert_eq!(anonymous(&["--token-key", "hs256:a"]), "none (derived)");
+    assert_eq!(anonymous(&["--token-key", "hs256:a", "--anonymous", "all"]), "all (flag)");
+    let named = config(&["--token-key", "es256:a", "--token-audience", "b"], &[]);
+    assert_eq!(named.settings.parties.audience.as_deref(), Some("b"));
+    let many = vec!["hs256:a"; 17].join(",");
+    assert_eq!(failure(&["--token-key", &many], &[]).0, 2);
 }
 
 #[test]
@@ -830,6 +911,49 @@ fn history_is_off_unless_it_is_asked_for_and_recovery_needs_it() {
     // A log beside the rings of `default`, and a larger index for each.
     let (exit_code, line) = failure(&["--history", "1", "--memory", "7679KiB"], &[]);
     assert!(exit_code == 78 && line.contains("allowed is 7680KiB or more"), "{line}");
+}
+
+#[test]
+fn limits_for_public_places_are_off_unless_they_are_asked_for() {
+    let limits = |args: &[&str]| {
+        let config = config(args, &[]);
+        let limits = config.settings.limits;
+        (limits.message_rate, limits.lifetime, config.accept_rate)
+    };
+    let off = ["--message-rate", "off", "--max-lifetime", "OFF", "--accept-rate", "off"];
+    assert_eq!([limits(&[]), limits(&off)], [(None, None, None); 2]);
+    let all = ["--message-rate", "5", "--max-lifetime", "10080m", "--accept-rate", "1000"];
+    let week = Duration::from_secs(7 * 86_400);
+    let asked = (Some(Rate::new(5, 5)), Some(week), Some(Rate::new(1000, 1000)));
+    assert_eq!(limits(&all), asked);
+    assert_eq!(limits(&["--message-rate", "1:20"]).0, Some(Rate::new(1, 20)));
+    for text in ["0:5", "5:0", "1001", "5:1001", "-1", "5/s", "many"] {
+        assert_eq!(failure(&["--message-rate", text], &[]).0, 2, "{text}");
+    }
+    for text in ["10081m", "60", "-1s", "0s", "never"] {
+        assert_eq!(failure(&["--max-lifetime", text], &[]).0, 2, "{text}");
+    }
+}
+
+#[test]
+fn an_accept_rate_behind_a_balancer_needs_a_listener_for_its_probes() {
+    for lb in ["clb", "nlb", "alb"] {
+        assert_eq!(
+            failure(&["--accept-rate", "50"], &[("ELBOW_LB", lb)]),
+            (
+                78,
+                format!(
+                    "--accept-rate 50 (flag) contradicts --lb {lb} (env): allowed is \
+                     --health-listen with an address, so that health probes do not wait in the \
+                     backlog"
+                )
+            )
+        );
+        let apart = ["--accept-rate", "50", "--lb", lb, "--health-listen", ":3001"];
+        assert_eq!(config(&apart, &[]).accept_rate, Some(Rate::new(50, 50)));
+    }
+    config(&["--accept-rate", "50"], &[]);
+    config(&["--accept-rate", "off", "--lb", "nlb"], &[]);
 }
 
 #[test]

@@ -454,13 +454,14 @@ fn refusals_say_code_and_message() {
         (400, "Bad handshake method"),
         (400, "Bad request"),
         (403, "Forbidden"),
+        (401, "Unauthorized"),
         (400, "Base64 is for polling: b64 (forceBase64) does without a WebSocket"),
         (400, "JSONP is not offered: forceJSONP, or a browser without CORS, fails"),
     ];
     for (number, (refusal, (status, message))) in Refusal::ALL.into_iter().zip(expected).enumerate()
     {
         assert_eq!((refusal.status(), refusal.message()), (status, message));
-        let code = if number > 4 { 3 } else { number };
+        let code = [0, 1, 2, 3, 4, 4, 3, 3][number];
         assert_eq!(refusal.body(), format!(r#"{{"code":{code},"message":"{message}"}}"#));
     }
     assert_eq!(Refusal::SidUnknown.body().len(), 41);

@@ -106,7 +106,7 @@ mutant "who had a word is first again" \
   's/self\.paused\[usize::from(had_its_say)\]/self.paused[usize::from(false \&\& had_its_say)]/'
 # A deadline that has changed is not armed.
 mutant "arming: a change arms nothing" \
-  's/self.wheel.set(slot, conn.deadline(self.ping_timeout));//'
+  's/            self.wheel.set(slot, self.due(slot));//'
 # Who ends stays in the list of those that are to send.
 mutant "lists: who ends keeps its turn to send" \
   's/^        self.stop_sending(slot);//'
@@ -115,7 +115,7 @@ mutant "door: a place is somebody else's" \
   's/elsewhere.waiting.pop_front().expect("a ticket/elsewhere.waiting.pop_back().expect("a ticket/'
 # A message that comes back with its place does not wait for readers of those before it.
 mutant "door: nobody is waited for" \
-  's/self.hub.channel(channel).holds_messages()/false/'
+  's/channel.is_some_and(|channel| self.hub.channel(channel).holds_messages())/false/'
 # Publishers go on while no further message may wait for its place.
 mutant "door: never closed" \
   's/        self.closed || self.holds_messages()/        self.holds_messages()/'
@@ -152,7 +152,7 @@ mutant "attack: frames for nothing" \
   's/self.reading.budget.spend_units(u32::from(publishing));/let _ = publishing;/'
 # All packets of a POST are taken in at once.
 mutant "attack: packets for nothing" \
-  's/if self.reading.budget.is_read_over() || self.hold_back(id) {/if self.hold_back(id) {/'
+  's/if self.reading.budget.is_read_over() || self.hold_back(now, id) {/if self.hold_back(now, id) {/'
 # Who enters and leaves pays what a ping costs.
 mutant "attack: entering for nothing" \
   's/^        self.reading.budget.spend_units(limits::JOIN_UNITS);/        self.reading.budget.spend_units(0);/'
@@ -210,6 +210,25 @@ mutant "admission: the default channel has nothing set aside" \
 mutant "admission: handshakes keep others out" \
   's/while self.sessions.unentered() > self.settings.limits.unentered_max()/while self.sessions.unentered() > usize::MAX - 1/'
 
+# A backend that asks again says it again.
+mutant "backend: repeats are said twice" \
+  's/(now < entry.at.plus(REPEAT_LIMIT)).then_some(entry.said)/(now < entry.at).then_some(entry.said)/'
+# What a backend is told is where the message before its own stands.
+mutant "backend: a wrong position" \
+  's/^                Ok(position) => Outcome::Published { position },/                Ok(position) => Outcome::Published { position: position.map(|it| Position { seq: it.seq - 1, ..it }) },/'
+# A channel that keeps something is not made for a backend.
+mutant "backend: no channel for what is kept" \
+  's/if found.is_some() || self.history.is_none() {/if found.is_some() || self.feed_bytes > 0 {/'
+# A disconnect passes over those whose place is the first.
+mutant "disconnect: somebody is passed over" \
+  's/^            let place = running.looked;/            let place = running.looked.max(1);/'
+# A disconnect is answered when all were told, not when they are closed.
+mutant "disconnect: answered too early" \
+  's/!any_left || until <= now.mono/any_left || until <= now.mono || true/'
+# Backends take the places of everybody.
+mutant "places: backends have none of their own" \
+  's/Listener::Admin => limits.admin_connections_max,/Listener::Admin => 1,/'
+
 # Who comes back does not get the first message that it missed.
 mutant "history: off by one at the seam" \
   's/if self.message_of(Seq(middle)) > message {/if self.message_of(Seq(middle)) > message + 1 {/'
@@ -255,6 +274,31 @@ mutant "history: a share without end" \
 # A proxy is charged with what all behind it are sent.
 mutant "history: proxies have a share" \
   's/if bytes == 0 || holder.is_proxy || self/if bytes == 0 || self/'
+
+# A token that has expired lets in, for a second.
+mutant "tokens: an expired one is taken" \
+  's/if self.expires_s <= now_s {/if self.expires_s < now_s {/'
+# Whoever shows a token may enter any channel.
+mutant "tokens: another channel" \
+  '/fn admit_by/,/^    }/s/if !claims.rights.may_join(channel) {/if false {/'
+# Whatever stands in the place of the signature is good.
+mutant "tokens: any signature" \
+  's/if key.checker.has_made(token.signature, token.signed) {/if true || key.checker.has_made(token.signature, token.signed) {/'
+# Who may only listen is heard.
+mutant "tokens: everybody may speak" \
+  's/if !self.may_speak(speaker, channel) {/if false {/'
+# Nobody has to leave.
+mutant "tokens: a visa without end" \
+  's/until: u32::try_from(ticks).unwrap_or(u32::MAX),/until: u32::MAX,/'
+# A session stays for longer than its token holds.
+mutant "tokens: sessions stay" \
+  's/let stay = self.stays_until.min(self.visa.until());/let stay = self.stays_until;/'
+# Without a token everybody is let in.
+mutant "tokens: none is needed" \
+  's/Anonymous::None => return Err(Fault::Missing),/Anonymous::None => false,/'
+# Requests that wait for a check are not looked at again.
+mutant "tokens: who waits is forgotten" \
+  's/let Some(id) = self.connections.next_to_check() else { break };/let Some(id) = self.connections.next_to_check().filter(|_| false) else { break };/'
 
 # A stream begins one further than its client is told.
 mutant "stream: an id off by one at the seam" \
@@ -308,6 +352,31 @@ mutant "recovery: beyond its share nothing is gone" \
 # Another id than the one that was named is told to who goes on.
 mutant "recovery: another id" \
   's/self.confirm(now, session, namespace, \&pid, true);/self.confirm(now, session, namespace, \&Sid::new([0; SID_RANDOM_BYTES]), pid.as_str().len() > 0);/'
+# Nobody is held back, whatever --message-rate says.
+mutant "limits: nobody is held back" \
+  's/Some(paid) if rate.left(now.mono, paid) == 0 =>/Some(paid) if false \&\& rate.left(now.mono, paid) == 0 =>/'
+# What a WebSocket says does not count.
+mutant "limits: frames do not count" \
+  's/^                self.charge(now, id.slot);/                let _ = now;/'
+# What a POST brings does not count.
+mutant "limits: packets of a POST do not count" \
+  's/^            self.charge(now, id.slot);/            let _ = now;/'
+# Somebody may say twice as much as the operator allows.
+mutant "limits: twice the rate" \
+  's/(1000 \* PARTS_PER_MS as u32).div_ceil/(500 * PARTS_PER_MS as u32).div_ceil/'
+# Who is held back is not read again when it may go on.
+mutant "limits: held back and forgotten" \
+  's/due.min(self.held_until(slot)).min(self.stays_until(slot))/due.min(self.stays_until(slot))/'
+# Plain WebSockets are sent away too late.
+mutant "limits: a stay that is too long" \
+  's/let least_ms = ms - ms \/ 10;/let least_ms = ms + ms \/ 10;/'
+# Whoever stays is sent away too early.
+mutant "limits: a stay that is too short" \
+  's/let least_ms = ms - ms \/ 10;/let least_ms = ms \/ 2;/'
+# Sessions may stay for ever.
+mutant "limits: sessions stay for ever" \
+  's/if let Some(lifetime) = self.lifetime {/if let Some(lifetime) = self.lifetime.filter(|_| false) {/'
+
 # That Redis has taken a message counts as its place.
 mutant "backplane: placed before it is read back" \
   's/sent.stage = Stage::Taken(now);/{ sent.placed = sent.count - 1; self.finish_sent(slot); }/' backplane

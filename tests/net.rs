@@ -5,8 +5,11 @@
 //! Method: the binary runs, a client connects, and the server's end of that connection is fetched
 //! out of the process (pidfd_getfd(2)) and asked with `getsockopt`. For urgent data the process is
 //! stopped while it is sent, so that all of it is there when the server looks, which is told once.
-//! Unix sockets, and addresses of which one seems to contain the other, are in `net/listen.rs`.
+//! Unix sockets, and addresses of which one seems to contain the other, are in `net/listen.rs`;
+//! how many connections are accepted in a second is in `net/accept.rs`.
 
+#[path = "net/accept.rs"]
+mod accept;
 #[path = "net/listen.rs"]
 mod listen;
 

@@ -21,6 +21,8 @@ mod log;
 mod pages;
 #[path = "regression/places.rs"]
 mod places;
+#[path = "regression/public_places.rs"]
+mod public_places;
 #[path = "regression/recovery.rs"]
 mod recovery;
 #[path = "regression/requests.rs"]
@@ -33,6 +35,8 @@ mod shares;
 mod sizes;
 #[path = "regression/streams.rs"]
 mod streams;
+#[path = "regression/tokens.rs"]
+mod tokens;
 #[path = "regression/turns.rs"]
 mod turns;
 #[path = "regression/upgrades.rs"]

@@ -29,7 +29,9 @@
 //! oracle attend hearing    what must be true of what is said: to all, to sessions, to one session
 //! coming                   where whoever comes begins, and that coming back leaves no seam
 //! past                     what is kept of what was said, and who must be sent it again
+//! pace                     limits for public places: how much is said, how long somebody stays
 //! turns                    whose word it was
+//! backend receipts         what backends ask of the admin listener, and what they are told
 //! rest pulse calm          what must hold after a turn, of who lives, when nobody begins anything
 //! due promise              by how much the server may be late: in time, in turns
 //! tally                    what many runs have come to
@@ -57,10 +59,14 @@ mod hearing;
 mod oracle;
 #[path = "sim/packet.rs"]
 mod packet;
+#[path = "sim/pass.rs"]
+mod pass;
 #[path = "sim/past.rs"]
 mod past;
 #[path = "sim/person.rs"]
 mod person;
+#[path = "sim/receipts.rs"]
+mod receipts;
 #[path = "sim/returning.rs"]
 mod returning;
 #[path = "sim/socket.rs"]
@@ -112,7 +118,7 @@ fn whatever_happens() {
         panic!("seed {seed} failed, and then did not");
     }
     if seeds >= SEEDS {
-        assert_variety(&tally);
+        assert_variety(&tally, seeds);
     }
 }
 
@@ -208,8 +214,11 @@ fn told(seed: u64) {
     }
 }
 
+/// From so many seeds on what is rare happens, too.
+const SEEDS_FOR_RARE: u64 = 1000;
+
 /// A sweep in which some end never happens, or some attack, has not looked everywhere.
-fn assert_variety(tally: &Tally) {
+fn assert_variety(tally: &Tally, seeds: u64) {
     for (attack, count) in Attack::ALL.into_iter().zip(tally.attacked) {
         assert!(count > 0, "no attacker of the kind {attack:?}");
     }
@@ -218,7 +227,8 @@ fn assert_variety(tally: &Tally) {
         assert!(seen, "nothing ended as {reason:?}");
     }
     for (what, count) in Return::ALL.into_iter().zip(tally.returned) {
-        assert!(count > 0, "nobody came back and was {what:?}");
+        let may_lack = what == Return::SessionOutlived && seeds < SEEDS_FOR_RARE;
+        assert!(count > 0 || may_lack, "nobody came back and was {what:?}");
     }
 }
 

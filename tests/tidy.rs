@@ -20,8 +20,10 @@ use std::fs;
 use std::path::Path;
 
 /// A module of the crate's root and the floor it stands on (docs/ARCHITECTURE.md, *The house*).
-const FLOORS: [(&str, u8); 22] = [
+const FLOORS: [(&str, u8); 26] = [
     ("time", 0),
+    ("rate", 0),
+    ("lifetime", 0),
     ("limits", 0),
     ("id", 0),
     ("position", 0),
@@ -38,6 +40,8 @@ const FLOORS: [(&str, u8); 22] = [
     ("metrics", 2),
     ("site", 2),
     ("settings", 2),
+    ("keys", 2),
+    ("visa", 2),
     ("conn", 3),
     ("hub", 4),
     ("server", 5),
@@ -46,8 +50,11 @@ const FLOORS: [(&str, u8); 22] = [
 ];
 
 /// Who may use which neighbour on the same floor.
-const NEIGHBOURS: [(&str, &str); 5] = [
+const NEIGHBOURS: [(&str, &str); 8] = [
     ("limits", "time"),
+    ("limits", "rate"),
+    ("rate", "time"),
+    ("lifetime", "time"),
     ("membership", "feed"),
     ("outbound", "feed"),
     ("outbound", "pool"),
@@ -59,11 +66,22 @@ const NEIGHBOURS: [(&str, &str); 5] = [
 const BESIDE: [(&str, &[&str]); 5] = [
     (
         "config",
-        &["time", "limits", "settings", "text", "wire::base_path", "wire::host", "wire::origin"],
+        &[
+            "time",
+            "rate",
+            "limits",
+            "keys",
+            "settings",
+            "text",
+            "wire::base_path",
+            "wire::host",
+            "wire::origin",
+            "wire::token",
+        ],
     ),
     ("client", &["config"]),
     ("doctor", &["client", "config", "text"]),
-    ("cli", &["client", "config", "doctor", "settings", "text"]),
+    ("cli", &["client", "config", "doctor", "keys", "settings", "text"]),
     ("main", &["cli", "shell"]),
 ];
 
@@ -84,6 +102,9 @@ const HARMLESS: [&str; 2] = ["std::time::Duration", "std::time::UNIX_EPOCH"];
 
 /// The commands that ask a server have a small blocking client; the head of client.rs says so.
 const CLIENT: [&str; 4] = ["socket2", "std::fs", "std::net", "std::time"];
+
+/// `elbow check` and `elbow token` read keys; the head of cli.rs says so.
+const KEY_READER: [&str; 2] = ["std::fs", "std::time"];
 
 /// How a doc comment may not begin: a hover shows it without whatever such words lean on.
 const LEANING: [&str; 11] =
@@ -196,7 +217,11 @@ fn border(source: &Source) -> Vec<String> {
     if source.module().is_none() || source.is_shell() {
         return Vec::new();
     }
-    let granted: &[&str] = if source.path == "src/client.rs" { &CLIENT } else { &[] };
+    let granted: &[&str] = match &*source.path {
+        "src/client.rs" => &CLIENT,
+        "src/cli.rs" => &KEY_READER,
+        _ => &[],
+    };
     let named = |path: &str, list: &[&str]| list.iter().any(|one| is_within(path, one));
     paths(&source.code)
         .into_iter()
@@ -689,6 +714,7 @@ fn sockets_files_and_clocks_below_the_shell_are_found() {
     assert_eq!(lines(border, "src/conn/mod.rs", "use std::time::Duration; use mios::Poll;"), []);
     assert_eq!(lines(border, "src/client.rs", "use std::net::TcpStream;"), []);
     assert_eq!(lines(border, "src/cli.rs", "use std::net::TcpStream;"), [1]);
+    assert_eq!(lines(border, "src/cli.rs", "use std::fs::File;"), []);
 }
 
 #[test]

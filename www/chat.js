@@ -36,7 +36,9 @@ const NAME_STRIPPED = /[<>\p{Cc}\u202a-\u202e\u2066-\u2069]/gu; // and what turn
 
 const CLOSE_WORDS = {
   1001: "server restarting",
-  1008: "too slow to keep up",
+  "too slow": "too slow to keep up",
+  "token expired": "the token has expired",
+  "may not speak": "you may only read here",
   1009: "message too big",
   1012: "server restarting",
   1013: "server full",
@@ -61,8 +63,39 @@ let room;
 // Rows by their element: { own, author, at }, what grouping has to know.
 const rows = new WeakMap();
 
+// Who this is, to a server that lets in nobody without a token. A tab keeps it over a reload.
+let token = keptToken();
+
+function keptToken() {
+  try {
+    return sessionStorage.getItem("token") ?? "";
+  } catch {
+    return ""; // the browser keeps nothing for this page
+  }
+}
+
+/**
+ * Takes the token out of the address, `/#token=…` or `/#news&token=…`. What stands behind a # is
+ * sent to nobody; from here on it is not in the history either.
+ */
+function takeToken() {
+  const parts = location.hash.slice(1).split("&");
+  const found = parts.find((part) => part.startsWith("token="));
+  if (found === undefined) return;
+  token = found.slice("token=".length);
+  try {
+    sessionStorage.setItem("token", token);
+  } catch {
+    // Then it lasts as long as the page.
+  }
+  const channel = parts.filter((part) => part !== found).join("&");
+  const hash = channel === "" ? "" : `#${channel}`;
+  history.replaceState(null, "", location.pathname + location.search + hash);
+}
+
 /** The channel named by the address: `/#news` or `/?channel=news`. */
 function channelFromAddress() {
+  takeToken();
   let name = location.hash.slice(1);
   try {
     name = decodeURIComponent(name);
@@ -123,12 +156,12 @@ function connect(why) {
   // then was said after the position.
   const since = room.position === null ? "" : `since=${room.position}&`;
   const url = `${scheme}//${location.host}${folder}${path}?${since}last=${LAST_WANTED}`;
-  const mine = new WebSocket(url, "elbow.v1");
+  const mine = new WebSocket(url, token === "" ? "elbow.v1" : ["elbow.v1", `token.${token}`]);
   mine.binaryType = "arraybuffer";
   socket = mine;
   startedAt = performance.now();
   mine.onmessage = (event) => mine === socket && heard(event.data);
-  mine.onclose = (event) => mine === socket && closed(event.code);
+  mine.onclose = (event) => mine === socket && closed(event.code, event.reason);
   showState("connecting", "Connecting…");
 }
 
@@ -165,8 +198,9 @@ function closeGap(recovered, missed) {
     + (recovered ? "What was said meanwhile:" : "Some messages may be lost."));
 }
 
-function closed(code) {
-  const words = CLOSE_WORDS[code];
+function closed(code, reason) {
+  // A policy (1008) says which.
+  const words = code === 1008 ? (CLOSE_WORDS[reason] ?? reason) : CLOSE_WORDS[code];
   leave(words ?? "connection lost");
   if (code === 1013) retries = Math.max(retries, 3); // who is full is not to be knocked at
   retryLater(words);

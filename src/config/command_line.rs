@@ -8,6 +8,7 @@ use clap::{Arg, ArgAction, Command};
 
 use super::help::help;
 use super::options::OPTIONS;
+use super::token_order::TokenOrder;
 
 /// The option of `elbow health`, `doctor` and `top`; no variable speaks for it.
 pub(super) const URL: &str = "url";
@@ -31,7 +32,7 @@ pub(super) fn command() -> Command {
         .args(options())
         .args_conflicts_with_subcommands(true)
         .subcommand(check)
-        .subcommands([health, doctor, top])
+        .subcommands([health, doctor, top, TokenOrder::command()])
         .override_help(help())
 }
 

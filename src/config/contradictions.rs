@@ -16,7 +16,7 @@ use super::options::{Asked, TABLE};
 use super::value::size_text;
 use super::words::Lb;
 use crate::limits::{Limits, descriptors_for};
-use crate::settings::ProxyMode;
+use crate::settings::{Anonymous, ProxyMode};
 
 /// Holds all values against each other and against the machine. `has_token` tells whether somebody
 /// has set the token of the admin listener.
@@ -27,8 +27,10 @@ pub(super) fn check(asked: &Asked, machine: &Machine, has_token: bool) -> Result
     check_listeners(asked, machine)?;
     check_admin(asked, has_token)?;
     check_balancer(asked)?;
+    check_accepting(asked)?;
     check_memory(asked)?;
     check_history(asked)?;
+    check_tokens(asked)?;
     check_descriptors(asked, machine)
 }
 
@@ -90,6 +92,20 @@ fn check_balancer(asked: &Asked) -> Result<(), Failure> {
     }
 }
 
+/// A balancer whose probes wait in the backlog behind everybody takes the instance out.
+fn check_accepting(asked: &Asked) -> Result<(), Failure> {
+    let is_apart = asked.health_listen.value.is_some();
+    if asked.accept_rate.value.is_none() || asked.lb.value == Lb::None || is_apart {
+        return Ok(());
+    }
+    Err(Failure::contradiction(format!(
+        "{} contradicts {}: allowed is --health-listen with an address, so that health probes do \
+         not wait in the backlog",
+        asked.accept_rate.named(),
+        asked.lb.named()
+    )))
+}
+
 /// The feed must hold some messages, and the memory at least the channel `default`, which
 /// always has its place.
 fn check_memory(asked: &Asked) -> Result<(), Failure> {
@@ -124,6 +140,34 @@ fn check_history(asked: &Asked) -> Result<(), Failure> {
         asked.recovery.named(),
         asked.history.named()
     )))
+}
+
+/// A server that lets nobody in, keys that let in too many, and rules about tokens where none are
+/// checked.
+fn check_tokens(asked: &Asked) -> Result<(), Failure> {
+    let Some(key_files) = &asked.token_key.value else {
+        let audience = asked.token_audience.value.as_ref().map(|_| asked.token_audience.named());
+        let issuer = asked.token_issuer.value.as_ref().map(|_| asked.token_issuer.named());
+        let nobody = asked.anonymous.value == Anonymous::None;
+        let nobody = nobody.then(|| asked.anonymous.named());
+        return match audience.or(issuer).or(nobody) {
+            Some(named) => Err(Failure::contradiction(format!(
+                "{named} contradicts {}: allowed is --token-key with a key",
+                asked.token_key.named()
+            ))),
+            None => Ok(()),
+        };
+    };
+    let public = key_files.iter().find(|key_file| key_file.kind.is_public());
+    match (public, &asked.token_audience.value) {
+        (Some(key_file), None) => Err(Failure::contradiction(format!(
+            "--token-key {key_file} ({}) contradicts --token-audience none ({}): allowed is an \
+             audience, or each token that is made for others would be taken, too",
+            asked.token_key.source.name(),
+            asked.token_audience.source.name()
+        ))),
+        (Some(_) | None, _) => Ok(()),
+    }
 }
 
 fn check_descriptors(asked: &Asked, machine: &Machine) -> Result<(), Failure> {

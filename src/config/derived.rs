@@ -9,6 +9,7 @@
 use super::machine::Machine;
 use super::options::{Asked, FEED_BOUNDS, MEMORY_BOUNDS, MESSAGE_BOUNDS};
 use crate::limits::{DIALECTS, Limits, descriptors_for};
+use crate::settings::Anonymous;
 
 /// A feed holds at least this many of the largest messages, so that a publisher cannot lap its
 /// readers with one or two.
@@ -33,6 +34,9 @@ pub(super) fn derive(asked: &mut Asked, machine: &Machine) {
     let room = usize::try_from(room).unwrap_or(usize::MAX);
     let connections = asked.max_connections.value.min(room);
     asked.max_connections.adjust(connections);
+    if asked.token_key.value.is_some() {
+        asked.anonymous.adjust(Anonymous::None);
+    }
     let feed = asked.feed.value.max(asked.max_message.value * MESSAGES_PER_FEED);
     asked.feed.adjust(feed);
     // Rounded whoever it comes from; a power of two is what makes an offset a mask.

@@ -86,6 +86,8 @@ Usage:
   elbow check [OPTIONS]       print every effective value with its origin,
                               the memory ceiling and the capacity; exit 0, or 78
   elbow health [--url URL]    probe a running server; exit 0 or 1
+  elbow token --key hs256:FILE …
+                              print a token for tests and scripts
   elbow doctor [--url URL] [--json]
                               say what is wrong with a running server, and what
                               mends it; exit 0, 1 with findings, 2 cannot ask
@@ -95,7 +97,7 @@ Usage:
 Every option is also a variable. A flag wins over its variable, a variable over
 a preset (--lb), a preset over the default; an empty variable is as if unset.
 Lists are separated by commas. Sizes read 4096, 64KiB, 1MiB, 1GiB; durations
-250ms, 25s, 2m.
+250ms, 25s, 2m, 1h.
 ";
 
 const HELP_END: &str = "
@@ -104,6 +106,14 @@ Health:
           http://HOST:PORT/PATH, where HOST is an IP address or localhost.
           Without it ELBOW_HEALTH_LISTEN, then ELBOW_LISTEN, then port 3000 on
           the loopback address is asked for /healthz. It has 2 seconds.
+
+Token:
+  --key hs256:FILE [--subject TEXT] [--join NAME,…] [--say NAME,…]
+  [--expires DUR] [--audience TEXT] [--issuer TEXT]
+          A token that is signed with the secret in FILE, for an hour unless
+          told otherwise. Names are those of channels; a * at the end of one
+          stands for whatever follows. Without --say its bearer may speak
+          where it may join.
 
 Doctor and top:
   --url URL
@@ -121,6 +131,8 @@ Examples:
           Behind a Network Load Balancer with proxy protocol v2.
   elbow --lb alb --proxy-trust 10.20.0.0/16
           Behind an Application Load Balancer of the subnet 10.20.0.0/16.
+  elbow --token-key hs256:/run/secrets/token
+          Only who shows a token that is signed with the secret comes in.
   ELBOW_LB=clb elbow check --max-connections 10000
           What would hold behind a Classic Load Balancer, without running it.
 

@@ -14,6 +14,7 @@
 //! derived              defaults that depend on others
 //! help                 the table for readers
 //! health, asked        whom `elbow health` asks; whom `elbow doctor` and `elbow top` do
+//! token_order          what `elbow token` is to make
 //! options              the table: one row for each option
 //! row                  what a row makes: a value, and who it comes from
 //! value, words         the kinds of values
@@ -51,6 +52,7 @@ mod report;
 mod row;
 mod settled;
 mod token;
+mod token_order;
 mod value;
 mod words;
 
@@ -65,6 +67,8 @@ pub use options::OPTIONS;
 pub use row::{Shown, ValueSource};
 pub use settled::Config;
 pub use token::{CREDENTIALS_VARIABLE, TOKEN_CREDENTIAL, TOKEN_VARIABLE, TokenSource};
+pub use token_order::TokenOrder;
+pub use value::KeyFile;
 pub use words::{IoUring, Lb};
 
 /// Which command was given, ready to be carried out.
@@ -76,6 +80,8 @@ pub enum Command {
     Check(Box<Config>),
     /// Probe a running server.
     Health(HealthUrl),
+    /// Print a token.
+    Token(Box<TokenOrder>),
     /// Ask a running server what is wrong with it.
     Doctor {
         /// Whom to ask.
@@ -110,6 +116,7 @@ pub fn parse(
                 .map_err(|allowed| Failure::bad_value("--url", text, &allowed)),
             None => HealthUrl::derive(env).map(Command::Health),
         },
+        Some(("token", matches)) => Ok(Command::Token(Box::new(TokenOrder::read(matches)?))),
         Some(("doctor", matches)) => Ok(Command::Doctor {
             asked: Asked::read(matches, &env, machine)?,
             json: matches.get_flag(command_line::JSON),

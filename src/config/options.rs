@@ -20,15 +20,19 @@ use super::listen::{Address, FileMode, Listen};
 use super::option::{Opt, dashed, flag_name};
 use super::row::{Found, Row, Shown, Sources, rows};
 use super::value::{
-    Count, EVENT_BYTES_MAX, EventName, FileName, Folder, GIB, HostName, KIB, Length, MIB, Network,
-    OwnEvent, PageOrigin, ServedPath, Size,
+    Count, EVENT_BYTES_MAX, EventName, FileName, Folder, GIB, HostName, KIB, KeyFile, KeyOf,
+    Length, MIB, Network, Often, OwnEvent, PageOrigin, Party, ServedPath, Size, Steadily,
 };
-use super::words::{BALANCERS, IO_URING_MODES, IoUring, LOG_LEVELS, Lb, PROXY_MODES, SWITCH};
+use super::words::{
+    ANONYMOUS, BALANCERS, IO_URING_MODES, IoUring, LOG_LEVELS, Lb, PROXY_MODES, SWITCH,
+};
+use crate::keys::KEYS_MAX;
 use crate::limits::{
     CONNECTIONS_ADMIN, CONNECTIONS_DEFAULT_MAX, ESCAPED_BYTES_MAX, History, Limits,
     RECORD_EXTRA_BYTES_MAX,
 };
-use crate::settings::ProxyMode;
+use crate::rate::Rate;
+use crate::settings::{Anonymous, ProxyMode};
 use crate::time::Duration;
 use crate::wire::base_path::BasePath;
 use crate::wire::host::Host;
@@ -63,6 +67,10 @@ const HISTORY_BOUNDS: RangeInclusive<usize> = 1..=16_777_216;
 /// place.
 const AGE_BOUNDS: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(86_400);
+
+/// The longest is a week: until then a balancer or a release has parted everybody anyway.
+const LIFETIME_BOUNDS: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(7 * 86_400);
 
 /// Below 4 KiB the kernel's own minimum would hold instead of ours.
 const BUFFER_BOUNDS: RangeInclusive<u64> = 4 * KIB..=64 * MIB;
@@ -121,9 +129,9 @@ rows! {
         value: "ADDR",
         default_words: "none",
         help: "A listener of its own for backends and operators: POST /publish/CHANNEL, POST \
-               /disconnect, and health probes. A loopback address or unix:PATH, whose file only \
-               its owner may use (0600); any other address needs a token. It has places of its \
-               own. Pages of other origins are refused.",
+               /disconnect, GET /metrics, GET /status, and health probes. A loopback address or \
+               unix:PATH, whose file only its owner may use (0600); any other address needs a \
+               token. It has places of its own. Pages of other origins are refused.",
     }
 
     admin_token_file: Option<PathBuf> {
@@ -230,6 +238,45 @@ rows! {
                room that reconnects as many events as the square of its clients.",
     }
 
+    token_key: Option<Vec<KeyFile>> {
+        kind: IfGiven(List::of_at_most(KEYS_MAX, KeyOf)),
+        heading: "Who may come in",
+        value: "ALG:FILE",
+        repeatable: true,
+        default_words: "none",
+        help: "A key that tokens (JWT) are checked with: hs256:FILE, a secret of at least 32 \
+               bytes; es256:FILE and ed25519:FILE, a public key in PEM; jwks:FILE, a set of keys. \
+               Files are read at start and on SIGHUP. A token says until when (exp), who (sub), \
+               and which channels its bearer may join and speak in (join, say).",
+    }
+
+    token_audience: Option<String> {
+        kind: IfGiven(Party),
+        heading: "Who may come in",
+        value: "TEXT",
+        default_words: "none",
+        help: "What the audience (aud) of a token must name. Needed with public keys, since \
+               whoever makes these tokens makes others, for other services.",
+    }
+
+    token_issuer: Option<String> {
+        kind: IfGiven(Party),
+        heading: "Who may come in",
+        value: "TEXT",
+        default_words: "none",
+        help: "What the issuer (iss) of a token must be.",
+    }
+
+    anonymous: Anonymous {
+        kind: ANONYMOUS,
+        heading: "Who may come in",
+        value: "all|join|none",
+        default: "all",
+        default_words: "or none with --token-key",
+        help: "What those may who show no token: join every channel and speak there, join and \
+               listen, or nothing. A token that is not taken is refused whatever stands here.",
+    }
+
     history: Option<usize> {
         kind: NoneIfZero(Count(HISTORY_BOUNDS)),
         heading: "Coming back",
@@ -258,6 +305,37 @@ rows! {
         help: "Connection state recovery of Socket.IO, for clients 4.6 and later: who reconnects \
                is sent what was said meanwhile. Handlers of events then see the offset as one \
                more argument. Needs --history.",
+    }
+
+    message_rate: Option<Rate> {
+        kind: NoneIfZero(Often),
+        heading: "Public places",
+        value: "N[:BURST]",
+        default: "off",
+        help: "How many frames of a WebSocket, or packets of a Socket.IO client by whatever \
+               transport, are taken in a second, and how many at once (N, if nothing is said). \
+               Messages, joins, leaves, pings, pongs and acknowledgements count one each. Who says \
+               more is not read until it may go on, and loses nothing.",
+    }
+
+    max_lifetime: Option<Duration> {
+        kind: OrOff(Length(LIFETIME_BOUNDS)),
+        heading: "Public places",
+        value: "DUR",
+        default: "off",
+        help: "WebSockets, event streams and Socket.IO sessions are closed after this long, up to \
+               a tenth more or less, so that they do not come back together: with 1001 going \
+               away, after which clients come back.",
+    }
+
+    accept_rate: Option<Rate> {
+        kind: NoneIfZero(Steadily),
+        heading: "Public places",
+        value: "N",
+        default: "off",
+        help: "How many connections of --listen are accepted in a second, and at once. Others wait \
+               in the kernel's backlog. With --lb it needs --health-listen, whose probes never \
+               wait.",
     }
 
     ping_interval: Duration {

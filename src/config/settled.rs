@@ -20,9 +20,11 @@ use super::machine::Machine;
 use super::options::{Asked, TABLE, Values, admin_connections, kept};
 use super::row::{Shown, Sources};
 use super::token::TokenSource;
+use super::value::KeyFile;
 use super::words::{IoUring, Lb};
 use crate::limits::{KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
-use crate::settings::{Events, Greeting, Settings, Trust};
+use crate::rate::Rate;
+use crate::settings::{Events, Greeting, Parties, Settings, Trust};
 
 /// Everything that was decided, consistent with itself and with the machine.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -41,8 +43,12 @@ pub struct Config {
     /// Where the token of that listener comes from, if there is one. It is read when the server
     /// starts.
     pub admin_token: Option<TokenSource>,
+    /// How often a public connection is accepted; `None`: as often as one comes.
+    pub accept_rate: Option<Rate>,
     /// Files to serve instead of the built-in page; whether they can be read is not known yet.
     pub www: Option<PathBuf>,
+    /// Files with keys that tokens are checked with; whether they can be read is not known yet.
+    pub key_files: Vec<KeyFile>,
     /// Whether many sends are one system call.
     pub io_uring: IoUring,
     /// The least important level that is logged.
@@ -99,6 +105,8 @@ impl Config {
             ping_timeout: values.ping_timeout,
             drain: values.drain,
             history: kept(values.history, values.history_age),
+            message_rate: values.message_rate,
+            lifetime: values.max_lifetime,
         };
         let settings = Settings {
             limits,
@@ -113,6 +121,11 @@ impl Config {
             events: relayed(values.events),
             greeting: values.greeting.as_deref().map(Greeting::named),
             recovery: values.recovery,
+            parties: Parties {
+                audience: values.token_audience.map(String::into_boxed_str),
+                issuer: values.token_issuer.map(String::into_boxed_str),
+            },
+            anonymous: values.anonymous,
             keep_alive: if alb { KEEP_ALIVE_ALB_LIMIT } else { KEEP_ALIVE_LIMIT },
             report_messages: values.log_level >= LevelFilter::Debug,
         };
@@ -127,7 +140,9 @@ impl Config {
                 .or(token)
                 .filter(|_| values.admin_listen.is_some()),
             admin_listen: values.admin_listen,
+            accept_rate: values.accept_rate,
             www: values.www,
+            key_files: values.token_key.unwrap_or_default(),
             io_uring: values.io_uring,
             log_level: values.log_level,
             lb: values.lb,

@@ -6,6 +6,7 @@
 //!
 //! The surprise: a length of time has a unit, always; a size need not have one.
 
+use core::fmt;
 use core::net::IpAddr;
 use core::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -13,6 +14,8 @@ use std::path::PathBuf;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::kind::Kind;
+use crate::keys::KeyKind;
+use crate::rate::Rate;
 use crate::time::Duration;
 use crate::wire::base_path::BasePath;
 use crate::wire::host::Host;
@@ -31,7 +34,7 @@ const TIB: u64 = 1 << 40;
 const SIZE_UNITS: [(&str, u64); 3] = [("GiB", GIB), ("MiB", MIB), ("KiB", KIB)];
 
 /// The units of a duration in milliseconds. `ms` stands before the two whose letters end it.
-const DURATION_UNITS: [(&str, u64); 3] = [("ms", 1), ("s", 1000), ("m", 60_000)];
+const DURATION_UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
 
 /// The longest name of a Socket.IO event, in bytes.
 pub(super) const EVENT_BYTES_MAX: usize = 256;
@@ -98,6 +101,51 @@ impl Kind<usize> for Count {
     }
 }
 
+/// So many times a second, and behind a colon how many at once; as many, if nothing is said.
+pub(super) struct Often;
+
+impl Kind<Rate> for Often {
+    fn parse(&self, text: &str) -> Result<Rate, String> {
+        let (per_second, burst) = text.split_once(':').unwrap_or((text, text));
+        let number = |text| {
+            let number = digits(text).and_then(|number| u32::try_from(number).ok());
+            number.filter(|number| (1..=Rate::MOST).contains(number))
+        };
+        match (number(per_second), number(burst)) {
+            (Some(per_second), Some(burst)) => Ok(Rate::new(per_second, burst)),
+            (None, _) | (_, None) => Err(format!(
+                "allowed is a number a second such as 5, or with a burst such as 5:20, each from 1 \
+                 to {}",
+                Rate::MOST
+            )),
+        }
+    }
+
+    fn text(&self, rate: &Rate) -> String {
+        match (rate.per_second(), rate.burst()) {
+            (per_second, burst) if per_second == burst => per_second.to_string(),
+            (per_second, burst) => format!("{per_second}:{burst}"),
+        }
+    }
+}
+
+/// So many times a second, and as many at once.
+pub(super) struct Steadily;
+
+impl Kind<Rate> for Steadily {
+    fn parse(&self, text: &str) -> Result<Rate, String> {
+        let number = digits(text).and_then(|number| u32::try_from(number).ok());
+        let number = number.filter(|number| (1..=Rate::MOST).contains(number));
+        number
+            .map(|number| Rate::new(number, number))
+            .ok_or_else(|| format!("allowed is a whole number a second from 1 to {}", Rate::MOST))
+    }
+
+    fn text(&self, rate: &Rate) -> String {
+        rate.per_second().to_string()
+    }
+}
+
 /// A network in CIDR notation, or one address. What lies beyond the prefix is cleared, and a
 /// network of IPv4 written as IPv6 (`::ffff:10.0.0.0/104`) is that of IPv4, because addresses are
 /// compared in their canonical form.
@@ -139,6 +187,74 @@ impl Kind<PathBuf> for Folder {
 
     fn text(&self, folder: &PathBuf) -> String {
         folder.to_string_lossy().escape_debug().to_string()
+    }
+}
+
+/// A file with a key that tokens are checked with, or with a set of keys.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyFile {
+    /// What is in the file.
+    pub kind: KeyKind,
+    /// The file, which need not exist.
+    pub path: PathBuf,
+}
+
+impl fmt::Display for KeyFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.kind.word(), self.path.to_string_lossy().escape_debug())
+    }
+}
+
+/// What is in a file with a key, and the name of the file.
+pub(super) struct KeyOf;
+
+impl Kind<KeyFile> for KeyOf {
+    fn parse(&self, text: &str) -> Result<KeyFile, String> {
+        let named = text.split_once(':').filter(|(_, path)| !path.is_empty());
+        let key_file = named.and_then(|(word, path)| {
+            let known =
+                KeyKind::ALL.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(word));
+            known.map(|(_, kind)| KeyFile { kind, path: PathBuf::from(path) })
+        });
+        key_file
+            .ok_or_else(|| "allowed are hs256:FILE, es256:FILE, ed25519:FILE, jwks:FILE".to_owned())
+    }
+
+    fn text(&self, key_file: &KeyFile) -> String {
+        key_file.to_string()
+    }
+}
+
+/// The audience or the issuer of tokens.
+pub(super) struct Party;
+
+impl Kind<String> for Party {
+    fn parse(&self, text: &str) -> Result<String, String> {
+        let is_gap = |point: char| point.is_whitespace() || point.is_control();
+        match text.is_empty() || text.contains(is_gap) {
+            true => Err("allowed is a text without blanks, such as https://example.org".to_owned()),
+            false => Ok(text.to_owned()),
+        }
+    }
+
+    fn text(&self, party: &String) -> String {
+        party.escape_debug().to_string()
+    }
+}
+
+/// Any text that is not empty.
+pub(super) struct AnyText;
+
+impl Kind<String> for AnyText {
+    fn parse(&self, text: &str) -> Result<String, String> {
+        match text {
+            "" => Err("allowed is a text that is not empty".to_owned()),
+            _ => Ok(text.to_owned()),
+        }
+    }
+
+    fn text(&self, text: &String) -> String {
+        text.escape_debug().to_string()
     }
 }
 
@@ -352,9 +468,27 @@ mod tests {
         assert_eq!(any_ms("250ms"), Some(250));
         assert_eq!(any_ms("25s"), Some(25_000));
         assert_eq!(any_ms("2m"), Some(120_000));
+        assert_eq!(any_ms("1h"), Some(3_600_000));
         assert_eq!(any_ms("0s"), Some(0));
-        for bad in ["", "25", "s", "ms", "1h", "1.5s", "-1s", "+1s", "25 s", "1m30s"] {
+        for bad in ["", "25", "s", "ms", "1d", "1.5s", "-1s", "+1s", "25 s", "1m30s"] {
             assert_eq!(any_ms(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_rate_is_a_number_and_perhaps_a_burst() {
+        assert_eq!(Often.parse("5"), Ok(Rate::new(5, 5)));
+        assert_eq!(Often.parse("5:20"), Ok(Rate::new(5, 20)));
+        assert_eq!(Often.parse("1000:1"), Ok(Rate::new(1000, 1)));
+        assert_eq!(Steadily.parse("1000"), Ok(Rate::new(1000, 1000)));
+        let bad = ["", ":", "0", "5:", ":5", "5:0", "0:5", "1001", "5:1001", "1.5", "+5", "5:5:5"];
+        for bad in bad.into_iter().chain(["5 :5", "-1", "4294967297", "off", "5/s"]) {
+            let refused = Often.parse(bad).is_err_and(|allowed| allowed.contains("5:20"));
+            assert!(refused && Steadily.parse(bad).is_err(), "{bad}");
+        }
+        assert!(Steadily.parse("5:20").is_err());
+        for text in ["5", "5:20", "1000:1"] {
+            assert_eq!(Often.parse(text).map(|rate| Often.text(&rate)), Ok(text.to_owned()));
         }
     }
 

@@ -9,7 +9,7 @@
 use log::LevelFilter;
 
 use super::kind::OneOf;
-use crate::settings::ProxyMode;
+use crate::settings::{Anonymous, ProxyMode};
 use crate::time::Duration;
 
 /// The load balancer in front.
@@ -74,6 +74,10 @@ pub enum IoUring {
 /// Whether many sends are one system call, as words.
 pub(super) const IO_URING_MODES: OneOf<IoUring> =
     OneOf(&[("auto", IoUring::Auto), ("off", IoUring::Off), ("require", IoUring::Require)]);
+
+/// What those may who show no token.
+pub(super) const ANONYMOUS: OneOf<Anonymous> =
+    OneOf(&[("all", Anonymous::All), ("join", Anonymous::Join), ("none", Anonymous::None)]);
 
 /// Whether something is done at all.
 pub(super) const SWITCH: OneOf<bool> = OneOf(&[("on", true), ("off", false)]);

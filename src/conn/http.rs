@@ -45,6 +45,8 @@ pub(super) enum Http {
     Request(Request),
     /// A response is sent.
     Response(Response),
+    /// The request stays unanswered until a token in it can be checked.
+    Queued(Queued),
     /// A request body that nothing here wants is discarded, until `by` at the latest.
     Discard { body: Body, by: Instant, requester: Requester },
 }
@@ -59,6 +61,20 @@ pub(super) struct Request {
     fresh: bool,
     /// Whether no request was answered on this connection before.
     first: bool,
+    /// Whether the request has waited for the check of its token, as it may until `by`.
+    was_queued: bool,
+    /// The first key with which the token of the request was not tried.
+    first_key: u8,
+}
+
+/// The wait of a request for the check of its token. The head is kept with what else has come, and
+/// read again when its turn has come.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Queued {
+    by: Instant,
+    requester: Requester,
+    /// The first key with which the token was not tried.
+    first_key: u8,
 }
 
 /// A response under way.
@@ -78,8 +94,8 @@ impl Http {
     /// The wait for a probe without a PROXY header, which must be whole when the header should have
     /// been.
     pub(super) fn probe(by: Instant) -> Http {
-        let (scan, requester) = (HeadScan::default(), Requester::Probe);
-        Http::Request(Request { scan, by, requester, fresh: false, first: true })
+        let request = Request::new(by, Requester::Probe);
+        Http::Request(Request { fresh: false, first: true, ..request })
     }
 
     /// A response under way, with what comes after it.
@@ -90,7 +106,7 @@ impl Http {
     pub(super) fn receive<'b>(&mut self, cx: &Cx<'_>, bytes: &[u8]) -> (usize, Step<'b>) {
         let (body, requester) = match self {
             Http::Request(request) => return request.receive(cx, bytes),
-            Http::Response(_) => return (0, Step::Hold),
+            Http::Response(_) | Http::Queued(_) => return (0, Step::Hold),
             Http::Discard { body, requester, .. } => (body, *requester),
         };
         match body.decode(bytes) {
@@ -113,7 +129,7 @@ impl Http {
             Http::Request(_) | Http::Discard { .. } => Step::End(CloseReason::PeerGone),
             // The peer may have shut down only its writing side, so what it asked for is still
             // sent. The server calls again when that is done.
-            Http::Response(_) => Step::Hold,
+            Http::Response(_) | Http::Queued(_) => Step::Hold,
         }
     }
 
@@ -121,6 +137,7 @@ impl Http {
         match self {
             Http::Request(request) => request.by,
             Http::Response(response) => response.progress_at.plus(limits::RESPONSE_LIMIT),
+            Http::Queued(queued) => queued.by,
             Http::Discard { by, .. } => *by,
         }
     }
@@ -129,13 +146,16 @@ impl Http {
         match self {
             Http::Request(request) => request.handle_timeout(nothing_came),
             Http::Response(_) => Step::Cut(CloseReason::ResponseTimeout),
+            Http::Queued(_) => Step::RefuseUnchecked,
             Http::Discard { .. } => Step::End(CloseReason::BodyTimeout),
         }
     }
 
     pub(super) fn progressed(&mut self, cx: &Cx<'_>, is_pending: bool) -> Progress {
         let response = match self {
-            Http::Request(_) | Http::Discard { .. } => return Progress::Ongoing,
+            Http::Request(_) | Http::Queued(_) | Http::Discard { .. } => {
+                return Progress::Ongoing;
+            }
             Http::Response(response) => response,
         };
         if is_pending {
@@ -158,6 +178,38 @@ impl Http {
         matches!(self, Http::Response(_))
     }
 
+    /// Makes the request whose head was just read wait for the check of its token, which was tried
+    /// with the keys before the one of the number `first_key`.
+    pub(super) fn queue(&mut self, cx: &Cx<'_>, first_key: u8) {
+        let by = match self {
+            Http::Request(request) if request.was_queued => request.by,
+            Http::Request(_) => cx.now.mono.plus(limits::CHECK_LIMIT),
+            Http::Response(_) | Http::Queued(_) | Http::Discard { .. } => return,
+        };
+        *self = Http::Queued(Queued { by, requester: self.requester(), first_key });
+    }
+
+    /// Has the head of a request read again that waits for the check of its token.
+    pub(super) fn unqueue(&mut self) {
+        if let Http::Queued(Queued { by, requester, first_key }) = *self {
+            let request = Request::new(by, requester);
+            *self = Http::Request(Request { fresh: false, was_queued: true, first_key, ..request });
+        }
+    }
+
+    /// The first key with which the token of the request was not tried.
+    pub(super) fn first_key(&self) -> u8 {
+        match self {
+            Http::Request(request) => request.first_key,
+            Http::Queued(queued) => queued.first_key,
+            Http::Response(_) | Http::Discard { .. } => 0,
+        }
+    }
+
+    pub(super) fn is_queued(&self) -> bool {
+        matches!(self, Http::Queued(_))
+    }
+
     pub(super) fn is_request(&self) -> bool {
         matches!(self, Http::Request(_))
     }
@@ -166,6 +218,7 @@ impl Http {
         match self {
             Http::Request(request) => request.requester,
             Http::Response(response) => response.requester,
+            Http::Queued(queued) => queued.requester,
             Http::Discard { requester, .. } => *requester,
         }
     }
@@ -178,6 +231,8 @@ impl Http {
                 (true, false) => None,
                 (false, _) => Some(Waiting::ForTheRest),
             },
+            // Whoever has said all that is wanted and nothing was said to gives way like others.
+            Http::Queued(_) => Some(Waiting::ForTheRest),
             // The rest of a body is waited for, because unread input would destroy what was said
             // last.
             Http::Response(_) | Http::Discard { .. } => None,
@@ -186,10 +241,23 @@ impl Http {
 }
 
 impl Request {
+    /// The wait for a request that must have come by `by`.
+    fn new(by: Instant, requester: Requester) -> Request {
+        Request {
+            scan: HeadScan::default(),
+            by,
+            requester,
+            fresh: true,
+            first: false,
+            was_queued: false,
+            first_key: 0,
+        }
+    }
+
     /// The wait for a further request; the connection is idle until the first byte of it.
     fn next(cx: &Cx<'_>, requester: Requester) -> Request {
         let by = cx.now.mono.plus(cx.settings.keep_alive);
-        Request { scan: HeadScan::default(), by, requester, fresh: true, first: false }
+        Request::new(by, requester)
     }
 
     fn receive<'b>(&mut self, cx: &Cx<'_>, bytes: &[u8]) -> (usize, Step<'b>) {

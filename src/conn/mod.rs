@@ -40,6 +40,7 @@ use crate::reason::CloseReason;
 use crate::settings::{ProxyMode, Settings, UNIX_PEER};
 use crate::site::AssetId;
 use crate::time::{Duration, Instant};
+use crate::visa::Visa;
 use crate::wire::sse;
 use crate::work;
 
@@ -231,15 +232,25 @@ impl Conn {
 
     /// Becomes a WebSocket. The first ping is due `first_ping` after the last byte heard; `None`
     /// for a WebSocket that carries a session, which sends pings of its own.
-    pub fn upgrade(&mut self, cx: &mut Cx<'_>, role: Role, first_ping: Option<Duration>) {
+    pub fn upgrade(
+        &mut self,
+        cx: &mut Cx<'_>,
+        (role, visa): (Role, Visa),
+        first_ping: Option<Duration>,
+    ) {
         self.opened_at = cx.now.mono;
-        self.enter(Phase::WebSocket(WebSocket::new(role, first_ping)));
+        self.enter(Phase::WebSocket(WebSocket::new(role, visa, first_ping)));
     }
 
     /// Becomes an event stream, whose first comment is due after `first_comment`.
-    pub fn begin_stream(&mut self, cx: &mut Cx<'_>, role: Role, first_comment: Duration) {
+    pub fn begin_stream(
+        &mut self,
+        cx: &mut Cx<'_>,
+        (role, visa): (Role, Visa),
+        first_comment: Duration,
+    ) {
         self.opened_at = cx.now.mono;
-        self.enter(Phase::Stream(Stream::new(role, cx.now.mono, first_comment)));
+        self.enter(Phase::Stream(Stream::new(role, visa, cx.now.mono, first_comment)));
     }
 
     /// Begins to follow the feed of `channel` in `dialect` from `mark` on.
@@ -360,7 +371,7 @@ impl Conn {
     /// Whether bytes from the socket are wanted now.
     pub fn wants_input(&self) -> bool {
         match &self.phase {
-            Phase::Http(http) => !http.is_response(),
+            Phase::Http(http) => !http.is_response() && !http.is_queued(),
             Phase::Exchange(exchange) => exchange.wants_input(self.has_input()),
             Phase::Leaving(leaving) => !leaving.is_over(),
             Phase::Proxy(_) | Phase::WebSocket(_) | Phase::Stream(_) => true,
@@ -393,7 +404,7 @@ impl Conn {
     /// when its last word has gone.
     pub fn membership(&self) -> Option<Membership> {
         match self.role() {
-            Some(Role::Member(membership, _)) => Some(membership),
+            Some(Role::Member { membership, .. }) => Some(membership),
             Some(Role::Session(_) | Role::Orphan) | None => None,
         }
     }
@@ -402,14 +413,35 @@ impl Conn {
     /// word has gone.
     pub fn dialect(&self) -> Option<Dialect> {
         match self.role() {
-            Some(Role::Member(_, dialect)) => Some(dialect),
+            Some(Role::Member { dialect, .. }) => Some(dialect),
             Some(Role::Session(_) | Role::Orphan) | None => None,
+        }
+    }
+
+    /// Until when the client may stay, and who it is, if this is a member by itself; for any other
+    /// connection nothing is known.
+    pub fn visa(&self) -> Visa {
+        match &self.phase {
+            Phase::WebSocket(ws) => ws.visa,
+            Phase::Stream(stream) => stream.visa,
+            Phase::Proxy(_) | Phase::Http(_) | Phase::Exchange(_) | Phase::Leaving(_) => {
+                Visa::UNLIMITED
+            }
+        }
+    }
+
+    /// Whether what the client says is published, as far as the connection knows: `false` for a
+    /// member that may only listen.
+    pub fn may_speak(&self) -> bool {
+        match self.role() {
+            Some(Role::Member { may_speak, .. }) => may_speak,
+            Some(Role::Session(_) | Role::Orphan) | None => true,
         }
     }
 
     fn membership_mut(&mut self) -> Option<&mut Membership> {
         match self.role_mut() {
-            Some(Role::Member(membership, _)) => Some(membership),
+            Some(Role::Member { membership, .. }) => Some(membership),
             Some(Role::Session(_) | Role::Orphan) | None => None,
         }
     }
@@ -421,7 +453,7 @@ impl Conn {
             Phase::Exchange(exchange) => exchange.session(),
             Phase::WebSocket(ws) => match ws.role {
                 Role::Session(session) => Some(session),
-                Role::Member(..) | Role::Orphan => None,
+                Role::Member { .. } | Role::Orphan => None,
             },
             Phase::Proxy(_) | Phase::Http(_) | Phase::Stream(_) | Phase::Leaving(_) => None,
         }
@@ -464,6 +496,51 @@ impl Conn {
             Phase::WebSocket(ws) => ws.is_open(),
             Phase::Exchange(exchange) => exchange.has_body(),
             Phase::Proxy(_) | Phase::Http(_) | Phase::Stream(_) | Phase::Leaving(_) => false,
+        }
+    }
+
+    /// Makes the request whose head was just read wait for the check of its token, with all of its
+    /// bytes. The token was tried with the keys before the one of the number `first_key`.
+    pub fn queue(&mut self, cx: &mut Cx<'_>, first_key: u8) {
+        if let Phase::Http(http) = &mut self.phase {
+            http.queue(cx, first_key);
+        }
+    }
+
+    /// Has the head of a request read again that waits for the check of its token: its turn has
+    /// come.
+    pub fn unqueue(&mut self) {
+        if let Phase::Http(http) = &mut self.phase {
+            http.unqueue();
+        }
+    }
+
+    /// Whether a request waits for the check of its token.
+    pub fn is_queued(&self) -> bool {
+        matches!(&self.phase, Phase::Http(http) if http.is_queued())
+    }
+
+    /// The number of the first key with which the token of the request was not tried.
+    pub fn first_key(&self) -> u8 {
+        match &self.phase {
+            Phase::Http(http) => http.first_key(),
+            Phase::Proxy(_)
+            | Phase::Exchange(_)
+            | Phase::WebSocket(_)
+            | Phase::Stream(_)
+            | Phase::Leaving(_) => 0,
+        }
+    }
+
+    /// Whether this is an open WebSocket on which a frame has ended and the next has not begun.
+    pub fn is_between_frames(&self) -> bool {
+        match &self.phase {
+            Phase::WebSocket(ws) => ws.is_between_frames(),
+            Phase::Proxy(_)
+            | Phase::Http(_)
+            | Phase::Exchange(_)
+            | Phase::Stream(_)
+            | Phase::Leaving(_) => false,
         }
     }
 

@@ -45,6 +45,9 @@ pub enum Step<'b> {
     Refuse(HeadError),
     /// Answer with 408 and close: the time for the rest of a request head is over.
     RefuseLate,
+    /// Answer with 503 and close: the time in which the token of the request could have been
+    /// checked is over.
+    RefuseUnchecked,
     /// Take in the request body, which is whole.
     Collected,
     /// Refuse the request, whose body cannot be collected.

@@ -14,6 +14,7 @@ use crate::limits;
 use crate::outbound::{CloseFrame, Outbound};
 use crate::reason::CloseReason;
 use crate::time::{Duration, Instant};
+use crate::visa::Visa;
 use crate::wire::sse;
 
 /// The phase of a connection on which an event stream is sent.
@@ -23,6 +24,7 @@ use crate::wire::sse;
 #[repr(C)]
 pub(super) struct Stream {
     pub(super) role: Role,
+    pub(super) visa: Visa,
     state: State,
 }
 
@@ -37,9 +39,9 @@ enum State {
 
 impl Stream {
     /// A stream whose first comment is due `first_comment` from `now` on.
-    pub(super) fn new(role: Role, now: Instant, first_comment: Duration) -> Stream {
+    pub(super) fn new(role: Role, visa: Visa, now: Instant, first_comment: Duration) -> Stream {
         let state = State::Open { comment_at: now.plus(first_comment), discarded_bytes: 0 };
-        Stream { role, state }
+        Stream { role, visa, state }
     }
 
     pub(super) fn receive<'b>(&mut self, bytes: &[u8]) -> (usize, Step<'b>) {
@@ -68,7 +70,7 @@ impl Stream {
 
     pub(super) fn deadline(&self) -> Instant {
         match self.state {
-            State::Open { comment_at, .. } => comment_at,
+            State::Open { comment_at, .. } => comment_at.min(self.visa.until()),
             State::Ending { by, .. } => by,
         }
     }
@@ -78,6 +80,9 @@ impl Stream {
             State::Open { comment_at, .. } => comment_at,
             State::Ending { reason, .. } => return Step::Cut(*reason),
         };
+        if self.visa.until() <= cx.now.mono {
+            return Step::Close(CloseFrame::LastChunk, CloseReason::TokenExpired);
+        }
         if *comment_at > cx.now.mono {
             return Step::Continue;
         }

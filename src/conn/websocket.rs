@@ -15,7 +15,8 @@ use crate::metrics::Unsaid;
 use crate::outbound::{CloseFrame, Outbound};
 use crate::pool::BufferId;
 use crate::reason::CloseReason;
-use crate::time::{Duration, Instant};
+use crate::time::{Duration, Instant, Moment};
+use crate::visa::Visa;
 use crate::wire::Status;
 use crate::wire::ws::{Deframer, Input, Kind};
 
@@ -25,8 +26,15 @@ const PING: [u8; 2] = [0x89, 0];
 /// What a WebSocket is for, or an event stream, which is always a member or an orphan.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// The connection is a member of a channel by itself, and reads this dialect.
-    Member(Membership, Dialect),
+    /// The connection is a member of a channel by itself.
+    Member {
+        /// The membership.
+        membership: Membership,
+        /// What the connection reads.
+        dialect: Dialect,
+        /// Whether what the client says is published.
+        may_speak: bool,
+    },
     /// The WebSocket carries an Engine.IO session, or is about to take one over.
     Session(SessionId),
     /// The connection has lost its session or its membership: what it carried is over.
@@ -41,6 +49,7 @@ pub enum Role {
 #[repr(C)]
 pub(super) struct WebSocket {
     pub(super) role: Role,
+    pub(super) visa: Visa,
     state: State,
 }
 
@@ -59,28 +68,30 @@ struct Open {
     deframer: Deframer,
     /// The bytes that have arrived of a message in pieces.
     message: Option<BufferId>,
-    /// When the unfinished message began; [`Instant::NEVER`] if there is none.
-    began_at: Instant,
-    /// When the ping was sent that nothing has come back after; [`Instant::NEVER`] if there is
-    /// none.
-    pinged_at: Instant,
+    /// When the unfinished message began, if there is one.
+    began: Option<Moment>,
+    /// When the ping was sent that nothing has come back after, if there is one.
+    pinged: Option<Moment>,
     /// Milliseconds of silence after which the next ping is due.
     wait_ms: u32,
 }
 
+// Each idle connection pays for these.
+const _: () = assert!(size_of::<Open>() == 48 && size_of::<WebSocket>() == 80);
+
 impl WebSocket {
     /// A WebSocket that is first pinged after `first_ping` of silence, then after an interval each
     /// time. With `None` it is never pinged, because its session sends pings of its own.
-    pub(super) fn new(role: Role, first_ping: Option<Duration>) -> WebSocket {
+    pub(super) fn new(role: Role, visa: Visa, first_ping: Option<Duration>) -> WebSocket {
         let wait_ms = first_ping.map_or(u64::MAX, Duration::as_millis);
         let open = Open {
             deframer: Deframer::new(),
             message: None,
-            began_at: Instant::NEVER,
-            pinged_at: Instant::NEVER,
+            began: None,
+            pinged: None,
             wait_ms: u32::try_from(wait_ms).unwrap_or(u32::MAX),
         };
-        WebSocket { role, state: State::Open(open) }
+        WebSocket { role, visa, state: State::Open(open) }
     }
 
     pub(super) fn receive<'b>(
@@ -106,10 +117,8 @@ impl WebSocket {
 
     pub(super) fn heard(&mut self, now: Instant) -> Option<Duration> {
         match &mut self.state {
-            State::Open(open) if open.pinged_at != Instant::NEVER => {
-                Some(now.since(core::mem::replace(&mut open.pinged_at, Instant::NEVER)))
-            }
-            State::Open(_) | State::Closing { .. } => None,
+            State::Open(open) => open.pinged.take().map(|pinged| now.since(pinged.near(now))),
+            State::Closing { .. } => None,
         }
     }
 
@@ -122,7 +131,9 @@ impl WebSocket {
 
     pub(super) fn deadline(&self, ping_timeout: Duration, heard_at: Instant) -> Instant {
         match &self.state {
-            State::Open(open) => open.deadline(self.role, ping_timeout, heard_at),
+            State::Open(open) => {
+                open.deadline(self.role, ping_timeout, heard_at).min(self.visa.until())
+            }
             State::Closing { by, .. } => *by,
         }
     }
@@ -134,6 +145,10 @@ impl WebSocket {
         heard_at: Instant,
     ) -> Step<'static> {
         match &mut self.state {
+            State::Open(_) if self.visa.until() <= cx.now.mono => {
+                let reason = CloseReason::TokenExpired;
+                Step::Close(CloseFrame::Reason(reason), reason)
+            }
             State::Open(open) => open.handle_timeout(self.role, cx, out, heard_at),
             State::Closing { reason, .. } => Step::Cut(*reason),
         }
@@ -171,6 +186,13 @@ impl WebSocket {
 
     pub(super) fn is_open(&self) -> bool {
         matches!(self.state, State::Open(_))
+    }
+
+    pub(super) fn is_between_frames(&self) -> bool {
+        match &self.state {
+            State::Open(open) => open.deframer.is_between_frames(),
+            State::Closing { .. } => false,
+        }
     }
 
     pub(super) fn wanted_bytes(&self) -> u64 {
@@ -228,9 +250,9 @@ impl Open {
             }
         };
         if !self.deframer.mid_message() {
-            self.began_at = Instant::NEVER;
-        } else if self.began_at == Instant::NEVER {
-            self.began_at = cx.now.mono;
+            self.began = None;
+        } else if self.began.is_none() {
+            self.began = Some(Moment::of(cx.now.mono));
         }
         (used, step)
     }
@@ -252,20 +274,21 @@ impl Open {
     }
 
     fn speaks_later(&mut self, now: Instant) {
-        if self.began_at != Instant::NEVER {
+        if let Some(began) = self.began {
             let until_ms = now.plus(limits::WAITED_LIMIT).as_millis();
             let since_ms = until_ms.saturating_sub(limits::MESSAGE_LIMIT.as_millis());
-            self.began_at = self.began_at.max(Instant::from_millis(since_ms));
+            let since = Instant::from_millis(since_ms);
+            self.began = Some(Moment::of(began.near(now).max(since)));
         }
     }
 
     fn deadline(&self, role: Role, ping_timeout: Duration, heard_at: Instant) -> Instant {
         let ping = if matches!(role, Role::Session(_) | Role::Orphan) {
             Instant::NEVER
-        } else if self.pinged_at == Instant::NEVER {
-            heard_at.plus(Duration::from_millis(u64::from(self.wait_ms)))
+        } else if let Some(pinged) = self.pinged {
+            pinged.near(heard_at).plus(ping_timeout)
         } else {
-            self.pinged_at.plus(ping_timeout)
+            heard_at.plus(Duration::from_millis(u64::from(self.wait_ms)))
         };
         ping.min(self.message_deadline(heard_at))
     }
@@ -285,13 +308,13 @@ impl Open {
             let reason = CloseReason::MessageTimeout;
             return Step::Close(CloseFrame::Reason(reason), reason);
         }
-        if self.pinged_at != Instant::NEVER {
+        if self.pinged.is_some() {
             return Step::Cut(CloseReason::PingTimeout);
         }
         if !out.push_own(cx.pool, &PING) {
             return no_memory();
         }
-        self.pinged_at = now;
+        self.pinged = Some(Moment::of(now));
         let interval = cx.settings.limits.ping_interval;
         self.wait_ms = u32::try_from(interval.as_millis()).unwrap_or(u32::MAX);
         cx.metrics.pings += 1;
@@ -299,11 +322,9 @@ impl Open {
     }
 
     fn message_deadline(&self, heard_at: Instant) -> Instant {
-        if self.began_at == Instant::NEVER {
-            return Instant::NEVER;
-        }
+        let Some(began) = self.began else { return Instant::NEVER };
         let stalled = heard_at.plus(limits::MESSAGE_STALL_LIMIT);
-        stalled.min(self.began_at.plus(limits::MESSAGE_LIMIT))
+        stalled.min(began.near(heard_at).plus(limits::MESSAGE_LIMIT))
     }
 }
 

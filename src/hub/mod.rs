@@ -772,6 +772,8 @@ mod tests {
             ping_timeout: Duration::from_secs(20),
             drain: Duration::from_secs(5),
             history: None,
+            message_rate: None,
+            lifetime: None,
         }
     }
 

@@ -25,6 +25,9 @@ use crate::time::{Duration, Instant};
 /// How long it is remembered what became of a request.
 const REPEAT_LIMIT: Duration = Duration::from_secs(120);
 
+/// Time between two looks for requests that are too old. Nobody is told of them meanwhile.
+const EXPIRE_STEP: Duration = Duration::from_secs(10);
+
 /// The most requests of one channel that are remembered.
 const REPEATS_MAX: usize = 1024;
 
@@ -105,7 +108,7 @@ impl Repeats {
         RepeatId { channel: self.key.hash_one(channel), request: [hash.h1, hash.h2] }
     }
 
-    /// What became of a request that has come before, within [`REPEAT_LIMIT`].
+    /// What became of a request that has come before, within the two minutes for which it is kept.
     pub fn find(&self, now: Instant, id: RepeatId) -> Option<Said> {
         let table = self.tables.get(&id.channel)?;
         let entry = &table.entries[table.find(id)?];
@@ -195,7 +198,11 @@ impl Repeats {
             pool.release(table.cost_bytes());
             false
         });
-        self.over_at = over_at;
+        // Memory may wait a little, so that an idle server is seldom woken for it.
+        self.over_at = match over_at {
+            Instant::NEVER => over_at,
+            over_at => over_at.max(now.plus(EXPIRE_STEP)),
+        };
         if self.tables.capacity() > 4 * self.tables.len() {
             self.tables.shrink_to(2 * self.tables.len());
         }
@@ -272,8 +279,8 @@ mod tests {
         assert_eq!(repeats.find(at(1_000), repeats.id("a", b"K")), None);
         assert_eq!(repeats.next_over(), Some(at(121_000)));
         repeats.expire(&mut pool, at(121_000));
-        assert_eq!(repeats.next_over(), Some(at(122_000)));
-        repeats.expire(&mut pool, at(122_000));
+        assert_eq!(repeats.next_over(), Some(at(131_000)));
+        repeats.expire(&mut pool, at(131_000));
         assert_eq!((repeats.next_over(), pool.lent_bytes()), (None, 0));
     }
 

@@ -14,11 +14,14 @@ use slab::Slab;
 
 use super::spaces::{MEMBER_BYTES, OVERHEAD_BYTES, Spaces};
 use super::{HashKey, Holder};
-use crate::id::{Client, ConnId, Dialect, SessionId};
+use crate::id::{ChannelId, Client, ConnId, Dialect, SessionId, Subject};
+use crate::lifetime::Lifetime;
 use crate::limits::{self, CONNECT_LIMIT, Limits};
 use crate::order::{self, Order};
 use crate::pool::{BufferId, Pool};
+use crate::rate::Paid;
 use crate::time::{Duration, Instant};
+use crate::visa::Visa;
 use crate::wheel::{self, Wheel};
 use crate::wire::engine::{Sid, Version};
 use crate::wire::socketio::Decoder;
@@ -135,6 +138,11 @@ pub struct Session {
     pub transport: Transport,
     /// The WebSocket that is about to take over, if there is one.
     pub upgrade: Option<Upgrade>,
+    /// Until when the client may stay, and who it is by the token of its handshake, if there was
+    /// one.
+    visa: Visa,
+    /// The buffer with what the token of the handshake lets the client do, if it showed one.
+    pass: Option<BufferId>,
     /// The session's places in channels.
     pub spaces: Spaces,
     /// The buffer with frames for the client alone, while the session polls.
@@ -145,6 +153,14 @@ pub struct Session {
     pub unfinished: Option<Unfinished>,
     /// Whether the client has ever left a namespace, of which something may have been on its way.
     pub has_left: bool,
+    /// How much the client has said lately, whatever has carried it; means nothing where that is
+    /// not limited.
+    pub paid: Paid,
+    /// Until when the session may last. When that is over, how long a poll is waited for that is
+    /// told the end. [`Instant::NEVER`] without a limit.
+    stays_until: Instant,
+    /// Whether the session has lasted for as long as it may.
+    has_stayed: bool,
     /// Whether the session's WebSocket was told to close: then nothing is said or due any more.
     closing: bool,
     /// Whether the session has ended and waits to be reaped.
@@ -168,8 +184,15 @@ pub enum Due {
     Gone,
     /// The session ends, for it has entered no namespace in time.
     Unconnected,
+    /// The session ends, for its token has expired.
+    Expired,
     /// The upgrade is given up, for it was not finished in time.
     Upgrade,
+    /// The session has lasted for as long as it may. Its WebSocket is told so, or its next poll.
+    Stayed,
+    /// The session ends, for no poll has come that could be told that it has lasted for long
+    /// enough, or what it was to be told before that has no end.
+    Overstayed,
 }
 
 /// How long the pings of a session are apart, and how long an answer may take.
@@ -201,11 +224,16 @@ impl Session {
             holder,
             transport,
             upgrade: None,
+            visa: Visa::UNLIMITED,
+            pass: None,
             spaces: Spaces::default(),
             own: None,
             decoder: Decoder::new(),
             unfinished: None,
             has_left: false,
+            paid: Paid::new(now),
+            stays_until: Instant::NEVER,
+            has_stayed: false,
             generation: 0,
             closing: false,
             over: false,
@@ -222,6 +250,35 @@ impl Session {
             Version::V3 => Dialect::SocketIo3,
             Version::V4 => Dialect::SocketIo4,
         }
+    }
+
+    /// Notes what the client has shown in its handshake: until when it may stay and who it is, and
+    /// a buffer with what it may do.
+    pub fn show(&mut self, visa: Visa, pass: Option<BufferId>) {
+        (self.visa, self.pass) = (visa, pass);
+    }
+
+    /// What the client has shown in its handshake; its stay ends earlier if it has entered a
+    /// channel with a token that expires earlier.
+    pub fn shown(&self) -> (Visa, Option<BufferId>) {
+        (self.visa, self.pass)
+    }
+
+    /// Notes that the client has entered a channel with `visa`: its stay ends with that, too.
+    pub fn limit_stay(&mut self, visa: Visa) {
+        self.visa = self.visa.limited_by(visa);
+    }
+
+    /// Whether the client may speak in a channel that it is in.
+    pub fn may_speak(&self, channel: ChannelId) -> bool {
+        self.spaces.find(channel).is_none_or(|space| self.spaces[space].may_speak)
+    }
+
+    /// Whether the client has shown a token of this subject, for all of its channels or for one in
+    /// which it still is.
+    pub fn is(&self, subject: Subject) -> bool {
+        let own = self.visa.subject();
+        own == Some(subject) || self.spaces.iter().any(|space| space.subject == Some(subject))
     }
 
     /// The connections by which the client may say something: the WebSocket, or that of a POST and
@@ -297,6 +354,11 @@ impl Session {
         false
     }
 
+    /// Whether the session has lasted for as long as it may, so that its next poll is told the end.
+    pub fn has_stayed(&self) -> bool {
+        self.has_stayed
+    }
+
     /// Whether the session's WebSocket was told to close.
     pub fn is_closing(&self) -> bool {
         self.closing
@@ -308,7 +370,8 @@ impl Session {
             return Instant::NEVER;
         }
         let upgrade = self.upgrade.map_or(Instant::NEVER, |upgrade| upgrade.by);
-        self.ping_deadline(pings).min(self.connect_by).min(upgrade)
+        let stay = self.stays_until.min(self.visa.until());
+        self.ping_deadline(pings).min(self.connect_by).min(upgrade).min(stay)
     }
 
     /// Acts on the deadline, if it has been reached. Returns what that was for.
@@ -316,11 +379,19 @@ impl Session {
         if self.closing {
             return Due::Nothing;
         }
+        if self.visa.until() <= now {
+            return Due::Expired;
+        }
         if self.connect_by <= now {
             return Due::Unconnected;
         }
         if self.upgrade.is_some_and(|upgrade| upgrade.by <= now) {
             return Due::Upgrade;
+        }
+        if self.stays_until <= now {
+            self.stays_until = now.plus(limits::POLL_GAP_LIMIT);
+            let is_told = core::mem::replace(&mut self.has_stayed, true);
+            return if is_told { Due::Overstayed } else { Due::Stayed };
         }
         if self.ping_deadline(pings) > now {
             return Due::Nothing;
@@ -372,12 +443,13 @@ impl Session {
     /// Gives the session's buffers back to the pool.
     pub fn release(&mut self, pool: &mut Pool) {
         let unfinished = self.unfinished.take().map(Unfinished::buffer);
-        self.own.take().into_iter().chain(unfinished).for_each(|buffer| pool.give(buffer));
+        let buffers = [self.own.take(), self.pass.take(), unfinished];
+        buffers.into_iter().flatten().for_each(|buffer| pool.give(buffer));
     }
 
     /// All buffers of the session, for the server's account of the pool.
     pub fn buffers(&self) -> impl Iterator<Item = BufferId> {
-        self.own.into_iter().chain(self.unfinished.map(Unfinished::buffer))
+        [self.own, self.pass, self.unfinished.map(Unfinished::buffer)].into_iter().flatten()
     }
 
     /// Bytes that the session has reserved in the pool, for the server's account of it.
@@ -407,6 +479,8 @@ pub struct Sessions {
     generation: u32,
     wheel: Wheel,
     pings: Pings,
+    /// How long each session may last, if that is limited.
+    lifetime: Option<Lifetime>,
     /// Two lists: sessions that must enter a namespace and have not yet, in the order in which they
     /// came; and sessions that have ended.
     order: Order<2>,
@@ -449,13 +523,19 @@ impl Drop for Edit<'_> {
 
 impl Sessions {
     /// No sessions yet. Nothing is set aside: memory for sessions is taken from the pool.
-    pub fn new(now: Instant, key: HashKey, limits: &Limits) -> Sessions {
+    pub fn new(
+        now: Instant,
+        key: HashKey,
+        limits: &Limits,
+        lifetime: Option<Lifetime>,
+    ) -> Sessions {
         Sessions {
             table: Slab::new(),
             sids: HashMap::with_hasher(key),
             generation: 0,
             wheel: Wheel::new(now, 0),
             pings: Pings { interval: limits.ping_interval, timeout: limits.ping_timeout },
+            lifetime,
             order: Order::new(0),
             answers: Order::new(0),
             places: 0,
@@ -487,6 +567,9 @@ impl Sessions {
         }
         self.generation = self.generation.wrapping_add(1);
         session.generation = self.generation;
+        if let Some(lifetime) = self.lifetime {
+            session.stays_until = session.heard_at.plus(lifetime.of(session.generation));
+        }
         let (sid, deadline) = (session.sid, session.deadline(self.pings));
         let enters_unasked = session.version == Version::V3;
         let slot = self.table.insert(Box::new(session)) as u32;
@@ -717,7 +800,7 @@ mod tests {
 
     fn sessions() -> (Pool, Sessions) {
         let limits = limits();
-        (Pool::new(limits.memory_bytes), Sessions::new(at(0), HashKey([7; 16]), &limits))
+        (Pool::new(limits.memory_bytes), Sessions::new(at(0), HashKey([7; 16]), &limits, None))
     }
 
     fn session(number: u8) -> Session {

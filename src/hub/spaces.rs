@@ -16,7 +16,7 @@ use core::ops::{Deref, DerefMut};
 
 use super::{Hub, Session, Transport};
 use crate::feed::{Feed, Mark};
-use crate::id::{ChannelId, ConnId, Dialect, Offset};
+use crate::id::{ChannelId, ConnId, Dialect, Offset, Subject};
 use crate::membership::Membership;
 use crate::pool::Pool;
 use crate::time::Instant;
@@ -44,6 +44,10 @@ pub struct Space {
     pub cursor: Mark,
     /// When the session joined.
     pub opened_at: Instant,
+    /// Whether what the client says there is published.
+    pub may_speak: bool,
+    /// Who the client is by the token that it has shown for this channel.
+    pub subject: Option<Subject>,
     /// Whether the session is counted among the channel's choked members.
     pub choked: bool,
     /// Whether the client has left the namespace while a record is half sent.
@@ -453,6 +457,8 @@ mod tests {
                     membership,
                     cursor: joined.start.mark,
                     opened_at: now,
+                    may_speak: true,
+                    subject: None,
                     choked: false,
                     leaving: false,
                     finished: false,

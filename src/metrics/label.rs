@@ -133,11 +133,15 @@ pub enum Refusal {
     Host,
     /// The request breaks a rule of its protocol.
     Protocol,
+    /// A token is needed, and there is none that is taken.
+    Token,
+    /// Too many tokens wait for their check.
+    TokenChecks,
 }
 
 impl Refusal {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Refusal; 13] = [
+    pub const ALL: [Refusal; 15] = [
         Refusal::Draining,
         Refusal::Sessions,
         Refusal::SessionsOfAddress,
@@ -151,6 +155,8 @@ impl Refusal {
         Refusal::Origin,
         Refusal::Host,
         Refusal::Protocol,
+        Refusal::Token,
+        Refusal::TokenChecks,
     ];
 
     /// The name of the reason.
@@ -169,6 +175,8 @@ impl Refusal {
             Refusal::Origin => "origin",
             Refusal::Host => "host",
             Refusal::Protocol => "protocol",
+            Refusal::Token => "token",
+            Refusal::TokenChecks => "token_checks",
         }
     }
 
@@ -192,6 +200,8 @@ impl Refusal {
             Refusal::Origin => "pages of this origin may not connect",
             Refusal::Host => "the server does not go by this name",
             Refusal::Protocol => "a rule of the protocol is broken",
+            Refusal::Token => "there is no token that is taken",
+            Refusal::TokenChecks => "too many tokens wait for a check",
         }
     }
 }
@@ -205,11 +215,14 @@ pub enum Unsaid {
     NoMemory,
     /// The event is not among those that are relayed.
     NotRelayed,
+    /// Whoever said the message may only listen.
+    MayNotSpeak,
 }
 
 impl Unsaid {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Unsaid; 3] = [Unsaid::TooBig, Unsaid::NoMemory, Unsaid::NotRelayed];
+    pub const ALL: [Unsaid; 4] =
+        [Unsaid::TooBig, Unsaid::NoMemory, Unsaid::NotRelayed, Unsaid::MayNotSpeak];
 
     /// The name of the reason.
     pub const fn name(self) -> &'static str {
@@ -217,6 +230,7 @@ impl Unsaid {
             Unsaid::TooBig => "message_too_big",
             Unsaid::NoMemory => "out_of_memory",
             Unsaid::NotRelayed => "not_relayed",
+            Unsaid::MayNotSpeak => "may_not_speak",
         }
     }
 }

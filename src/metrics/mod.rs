@@ -23,6 +23,7 @@ pub use snapshot::{
 
 use crate::reason::CloseReason;
 use crate::time::Duration;
+use crate::wire::token::Fault;
 
 /// The version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -61,6 +62,8 @@ pub struct Metrics {
     pub pings: u64,
     /// How often reading a publisher was put off for the sake of its channel's readers.
     pub publishers_paused: u64,
+    /// How often reading somebody was put off who had said as much as `--message-rate` allows.
+    pub speakers_held_back: u64,
     /// Greetings that were told to nobody, because memory was short.
     pub greetings_dropped: u64,
     /// Greetings on their way to readers: one for each reader of each greeting.
@@ -70,6 +73,8 @@ pub struct Metrics {
     pub replays: [u64; 3],
     /// Newcomers that were not let in, by the reason.
     refused: [u64; Refusal::ALL.len()],
+    /// Who was not let in for want of a token or of a better one, by the number of the [`Fault`].
+    tokens_refused: [u64; Fault::ALL.len()],
     /// Connections that ended, by the number of their reason.
     pub closed: [u64; CloseReason::ALL.len()],
     /// How long the turns of the loop took, in microseconds, without their waiting.
@@ -158,6 +163,16 @@ impl Metrics {
     /// Counts somebody who was not let in.
     pub fn count_refused(&mut self, reason: Refusal) {
         self.refused[reason as usize] += 1;
+    }
+
+    /// Counts somebody who was not let in by a token.
+    pub fn count_token(&mut self, fault: Fault) {
+        self.tokens_refused[fault as usize] += 1;
+    }
+
+    /// How many were not let in by a token for this fault of it.
+    pub fn tokens_refused(&self, fault: Fault) -> u64 {
+        self.tokens_refused[fault as usize]
     }
 
     /// How many were not let in for this reason.

@@ -19,6 +19,7 @@ use super::{
     By, Command, Histogram, Lags, Metrics, ProbeShape, Refusal, Snapshot, Unsaid, VERSION,
 };
 use crate::reason::CloseReason;
+use crate::wire::token::Fault;
 
 /// What the program was compiled for.
 pub const TARGET: &str = if cfg!(target_arch = "x86_64") {
@@ -406,6 +407,13 @@ impl Writer<'_> {
         self.by(("elbow_upgrades_refused", Type::Counter, help), "reason", reasons);
         let help = "Tokens that were not good, by the reason.";
         self.family("elbow_tokens_refused", Type::Counter, help);
+        for fault in Fault::ALL {
+            self.text(&["elbow_tokens_refused_total{reason=\""]);
+            self.out.extend(fault.label_bytes());
+            self.text(&["\"} "]);
+            self.number(metrics.tokens_refused(fault));
+            self.out.push(b'\n');
+        }
     }
 }
 
@@ -430,6 +438,8 @@ mod tests {
             ping_timeout: Duration::from_secs(20),
             drain: Duration::from_secs(5),
             history: None,
+            message_rate: None,
+            lifetime: None,
         })
     }
 

@@ -20,11 +20,13 @@ use slab::Slab;
 use super::Socket;
 use crate::conn::{Conn, Listener, Waiting};
 use crate::id::ConnId;
+use crate::lifetime::Lifetime;
 use crate::limits::{self, Limits};
 use crate::metrics::Kind;
 use crate::order::{self, Order};
 use crate::outbound::{Outbound, Source};
 use crate::pool::Pool;
+use crate::rate::{Paid, Rate};
 use crate::reason::CloseReason;
 use crate::time::{Duration, Instant};
 use crate::wheel::{self, Wheel};
@@ -82,6 +84,10 @@ enum ToRead {
     Soon,
     /// In the list of a channel that holds its publishers back.
     Paused,
+    /// In the list of those whose request waits for the check of a token.
+    Unchecked,
+    /// In no list, until its account says that it may go on.
+    HeldBack,
 }
 
 /// A connection, its socket, and what the loop must remember of both.
@@ -106,12 +112,14 @@ struct Entry<S> {
 }
 
 // Everything that an idle session takes: its entry in the table, its timer, its links in the three
-// lists, and its place in its channel's list. (The slab's tag fits into the entry.)
+// lists, its place in its channel's list, and what it has said lately where that is limited. (The
+// slab's tag fits into the entry.)
 const _: () = assert!(
     size_of::<Entry<core::ffi::c_int>>()
         + wheel::ENTRY_BYTES
         + 3 * order::LINK_BYTES
         + size_of::<crate::id::Member>()
+        + size_of::<Paid>()
         <= limits::CONNECTION_BYTES
 );
 
@@ -125,8 +133,11 @@ const OVER: usize = Listener::ALL.len() * Waiting::ALL.len();
 /// The list of connections that are to be ended at once.
 const DOOMED: usize = OVER + 1;
 
-/// The only list of connections that are to be read again.
+/// The list of connections that are to be read again.
 const SOON: usize = 0;
+
+/// The list of connections whose request is to be read again when its token can be checked.
+const UNCHECKED: usize = 1;
 
 fn list_of(from: Listener, waiting: Waiting) -> usize {
     from as usize * Waiting::ALL.len() + waiting as usize
@@ -150,15 +161,25 @@ pub(super) struct Connections<S> {
     /// Who is to send soon, by [`ToSend`].
     to_send: Order<{ ToSend::ALL.len() }>,
     /// Who is to be read again.
-    to_read: Order<1>,
+    to_read: Order<2>,
     /// Counts turns, as far as it goes.
     turn: u16,
+    /// How often each may say something, if that is limited.
+    rate: Option<Rate>,
+    /// How much each has said lately, by its slot; nothing if that is not limited. For a connection
+    /// that carries a session and is held back, a copy of the session's account.
+    accounts: Vec<Paid>,
+    /// How long each member may stay, if that is limited.
+    lifetime: Option<Lifetime>,
+    /// The latest time that was told.
+    now: Instant,
 }
 
 impl<S: Socket> Connections<S> {
     /// No connections, with the memory set aside for as many as the limits allow.
-    pub(super) fn new(now: Instant, limits: &Limits) -> Connections<S> {
+    pub(super) fn new(now: Instant, limits: &Limits, lifetime: Option<Lifetime>) -> Connections<S> {
         let slots = limits.slots();
+        let accounts = if limits.message_rate.is_some() { slots } else { 0 };
         Connections {
             entries: Slab::with_capacity(slots),
             generation: 0,
@@ -170,6 +191,10 @@ impl<S: Socket> Connections<S> {
             to_send: Order::new(slots),
             to_read: Order::new(slots),
             turn: 0,
+            rate: limits.message_rate,
+            accounts: Vec::with_capacity(accounts),
+            lifetime,
+            now,
         }
     }
 
@@ -185,6 +210,11 @@ impl<S: Socket> Connections<S> {
         self.generation = id.generation;
         self.taken[conn.listener() as usize] += 1;
         self.kinds[Kind::Http as usize] += 1;
+        if self.rate.is_some() {
+            let accounts = self.accounts.len().max(id.slot as usize + 1);
+            self.accounts.resize(accounts, Paid::default());
+            self.accounts[id.slot as usize] = Paid::new(self.now);
+        }
         self.entries.insert(Entry {
             conn,
             socket,
@@ -283,15 +313,60 @@ impl<S: Socket> Connections<S> {
     /// Puts a connection's deadline into the wheel, and the connection into the list of those that
     /// wait in its way, or out of it.
     fn settle(&mut self, slot: u32) {
+        if self.rate.is_some() {
+            self.let_go_on(slot, self.now);
+        }
         let conn = &self.entries[slot as usize].conn;
         if !conn.is_over() {
-            self.wheel.set(slot, conn.deadline(self.ping_timeout));
             let is_doomed = conn.doom().is_some();
+            self.wheel.set(slot, self.due(slot));
             self.review_waiting(slot);
             if is_doomed && !self.places.contains(slot) {
                 self.places.push(DOOMED, slot);
             }
         }
+    }
+
+    /// When something is due for a connection: in its phase, or because it may be read again, or
+    /// because it has been there for long enough.
+    fn due(&self, slot: u32) -> Instant {
+        let entry = &self.entries[slot as usize];
+        let due = entry.conn.deadline(self.ping_timeout);
+        if self.rate.is_none() && self.lifetime.is_none() {
+            return due;
+        }
+        due.min(self.held_until(slot)).min(self.stays_until(slot))
+    }
+
+    /// Until when a connection is held back; [`Instant::NEVER`] if it is not.
+    fn held_until(&self, slot: u32) -> Instant {
+        match (self.entries[slot as usize].to_read, self.rate) {
+            (ToRead::HeldBack, Some(rate)) => rate.due(self.now, self.accounts[slot as usize]),
+            (
+                ToRead::Nowhere
+                | ToRead::Soon
+                | ToRead::Paused
+                | ToRead::Unchecked
+                | ToRead::HeldBack,
+                _,
+            ) => Instant::NEVER,
+        }
+    }
+
+    /// Until when a member may stay; [`Instant::NEVER`] for others, and without a limit.
+    fn stays_until(&self, slot: u32) -> Instant {
+        let entry = &self.entries[slot as usize];
+        match self.lifetime {
+            Some(lifetime) if entry.conn.is_open() && entry.conn.membership().is_some() => {
+                entry.conn.opened_at().plus(lifetime.of(entry.generation))
+            }
+            Some(_) | None => Instant::NEVER,
+        }
+    }
+
+    /// Whether a member has been there for as long as it may.
+    pub(super) fn has_stayed(&self, slot: u32, now: Instant) -> bool {
+        self.stays_until(slot) <= now
     }
 
     /// A connection that is to be ended at once, and why.
@@ -329,8 +404,10 @@ impl<S: Socket> Connections<S> {
         self.stop_sending(slot);
         let entry = &mut self.entries[slot as usize];
         let from = entry.conn.listener();
-        if entry.to_read == ToRead::Soon {
-            self.to_read.remove(SOON, slot);
+        match entry.to_read {
+            ToRead::Soon => self.to_read.remove(SOON, slot),
+            ToRead::Unchecked => self.to_read.remove(UNCHECKED, slot),
+            ToRead::Nowhere | ToRead::Paused | ToRead::HeldBack => {}
         }
         entry.to_read = ToRead::Nowhere;
         if let Some(waiting) = entry.waits.take() {
@@ -401,6 +478,7 @@ impl<S: Socket> Connections<S> {
 
     /// Tells the wheel the time, before deadlines are set.
     pub(super) fn tell(&mut self, now: Instant) {
+        self.now = now;
         self.wheel.tell(now);
     }
 
@@ -412,6 +490,7 @@ impl<S: Socket> Connections<S> {
     /// A connection whose deadline was reached. It is not in the wheel until it is changed, which
     /// whoever acts on the deadline has to do, be it by changing nothing.
     pub(super) fn expire(&mut self, now: Instant) -> Option<ConnId> {
+        self.now = now;
         let slot = self.wheel.expire(now)?;
         Some(self.id(slot))
     }
@@ -490,6 +569,38 @@ impl<S: Socket> Connections<S> {
         }
     }
 
+    /// Has a connection whose request waits for the check of a token read when its turn has come.
+    pub(super) fn check_later(&mut self, slot: u32) {
+        let entry = &self.entries[slot as usize];
+        if entry.conn.is_over() {
+            return;
+        }
+        if entry.to_read == ToRead::Soon {
+            self.to_read.remove(SOON, slot);
+        }
+        if entry.to_read != ToRead::Unchecked {
+            self.to_read.push(UNCHECKED, slot);
+        }
+        self.set_to_read(slot, ToRead::Unchecked);
+    }
+
+    /// Takes the first connection out of the list of those whose request waits for the check of a
+    /// token.
+    pub(super) fn next_to_check(&mut self) -> Option<ConnId> {
+        let slot = self.to_read.pop(UNCHECKED)?;
+        self.set_to_read(slot, ToRead::Nowhere);
+        Some(self.id(slot))
+    }
+
+    /// Takes a connection out of the list of those whose request waits for the check of a token:
+    /// the wait is over.
+    pub(super) fn stop_checking(&mut self, slot: u32) {
+        if self.entries[slot as usize].to_read == ToRead::Unchecked {
+            self.to_read.remove(UNCHECKED, slot);
+            self.set_to_read(slot, ToRead::Nowhere);
+        }
+    }
+
     /// Has a publisher that stood in the list of a channel read in one of the next turns. Nothing
     /// happens if it has ended meanwhile, or does not wait any more.
     pub(super) fn resume(&mut self, id: ConnId) {
@@ -510,6 +621,49 @@ impl<S: Socket> Connections<S> {
     pub(super) fn unpause(&mut self, slot: u32) {
         if self.entries[slot as usize].to_read == ToRead::Paused {
             self.set_to_read(slot, ToRead::Nowhere);
+        }
+    }
+
+    /// How much a connection has said lately by itself.
+    ///
+    /// # Panics
+    /// If that is not limited.
+    pub(super) fn account(&self, slot: u32) -> Paid {
+        self.accounts[slot as usize]
+    }
+
+    /// Notes how much a connection has said lately by itself.
+    ///
+    /// # Panics
+    /// If that is not limited.
+    pub(super) fn set_account(&mut self, slot: u32, paid: Paid) {
+        self.accounts[slot as usize] = paid;
+    }
+
+    /// Does not have a connection read until the account `paid` allows it, unless it waits for a
+    /// turn already. Whether it did not.
+    ///
+    /// # Panics
+    /// If it is not limited how much is said.
+    pub(super) fn hold_back(&mut self, slot: u32, paid: Paid) -> bool {
+        let entry = &self.entries[slot as usize];
+        let is_new = entry.to_read == ToRead::Nowhere && !entry.conn.is_over();
+        if is_new {
+            self.accounts[slot as usize] = paid;
+            self.set_to_read(slot, ToRead::HeldBack);
+            self.settle(slot);
+        }
+        is_new
+    }
+
+    /// Has a connection read in one of the next turns that was held back, if its time has come or
+    /// it has nothing more to say.
+    pub(super) fn let_go_on(&mut self, slot: u32, now: Instant) {
+        let entry = &self.entries[slot as usize];
+        let may = self.held_until(slot) <= now || !entry.conn.is_publishing();
+        if entry.to_read == ToRead::HeldBack && may {
+            self.to_read.push(SOON, slot);
+            self.set_to_read(slot, ToRead::Soon);
         }
     }
 
@@ -538,6 +692,7 @@ impl<S: Socket> Connections<S> {
     /// Whether anybody is to send or to be read.
     pub(super) fn is_busy(&self) -> bool {
         !self.to_read.is_empty(SOON)
+            || !self.to_read.is_empty(UNCHECKED)
             || ToSend::ALL.into_iter().any(|list| !self.to_send.is_empty(list as usize))
     }
 
@@ -554,14 +709,19 @@ impl<S: Socket> Connections<S> {
             let is_member = entry.conn.membership().is_some();
             let may_be_member = matches!(entry.kind, Kind::WebSocket | Kind::Stream);
             assert!(may_be_member || !is_member, "slot {slot}: {:?}", entry.kind);
-            let due = entry.conn.deadline(self.ping_timeout);
+            let due = self.due(slot);
             assert!(self.wheel.is_set(slot, due), "slot {slot}: its deadline is armed");
             assert_eq!(entry.waits, entry.waits_now(), "slot {slot}");
             assert_eq!(self.places.contains(slot), entry.waits.is_some(), "slot {slot}");
             assert_eq!(self.to_send.contains(slot), entry.to_send.is_some(), "slot {slot}");
-            assert_eq!(self.to_read.contains(slot), entry.to_read == ToRead::Soon, "slot {slot}");
+            let is_listed = matches!(entry.to_read, ToRead::Soon | ToRead::Unchecked);
+            assert_eq!(self.to_read.contains(slot), is_listed, "slot {slot}");
+            let is_unchecked = entry.to_read == ToRead::Unchecked;
+            assert_eq!(entry.conn.is_queued(), is_unchecked, "slot {slot}");
             let paused = is_paused(self.id(slot));
             assert_eq!(paused, entry.to_read == ToRead::Paused, "slot {slot}");
+            let speaks = self.rate.is_some() && entry.conn.is_publishing();
+            assert!(speaks || entry.to_read != ToRead::HeldBack, "slot {slot}");
         }
         assert_eq!((taken, kinds), (self.taken, self.kinds));
         assert!(self.places.is_empty(OVER) && self.places.is_empty(DOOMED));
@@ -590,7 +750,10 @@ impl<S: Socket> Connections<S> {
 impl<S> Entry<S> {
     /// What the connection waits for, if it may give way to others.
     fn waits_now(&self) -> Option<Waiting> {
-        if self.to_read == ToRead::Nowhere { self.conn.waits() } else { None }
+        match self.to_read {
+            ToRead::Nowhere | ToRead::Unchecked => self.conn.waits(),
+            ToRead::Soon | ToRead::Paused | ToRead::HeldBack => None,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use crate::conn::{Conn, Step};
 use crate::hub::{Due, Transport};
 use crate::id::{ConnId, SessionId};
 use crate::limits;
+use crate::outbound::CloseFrame;
 use crate::reason::{CloseReason, Farewell};
 use crate::time::Now;
 
@@ -22,6 +23,7 @@ impl<S: Socket> Server<S> {
         self.repeats.expire(&mut self.pool, now.mono);
         for _ in 0..limits::SENDS_PER_TURN {
             let Some(id) = self.connections.expire(now.mono) else { break };
+            self.connections.let_go_on(id.slot, now.mono);
             if !self.lapped(now, id.slot) {
                 self.attend_to(now, id);
                 self.timeout(now, id);
@@ -36,7 +38,11 @@ impl<S: Socket> Server<S> {
     /// A connection's time has come, as it seemed: what was just done for it, or the bytes of its
     /// peer, may have put the deadline off since it was set.
     fn timeout(&mut self, now: Now, id: ConnId) {
-        let is_read_later = self.is_read_later(id.slot);
+        if self.connections.has_stayed(id.slot, now.mono) {
+            let reason = CloseReason::GoingAway;
+            return self.close(now, id.slot, CloseFrame::Reason(reason), reason);
+        }
+        let is_read_later = self.is_read_later(now, id.slot);
         if is_read_later {
             self.connections.change(id.slot, |conn| conn.speaks_later(now.mono));
         }
@@ -85,7 +91,26 @@ impl<S: Socket> Server<S> {
             Due::Unconnected => {
                 self.close_session(now, session, CloseReason::Silent, Farewell::Close);
             }
+            Due::Expired => {
+                self.close_session(now, session, CloseReason::TokenExpired, Farewell::Close);
+            }
             Due::Upgrade => self.give_up_upgrade(now, session),
+            Due::Stayed => self.part_with(now, session),
+            Due::Overstayed => {
+                self.close_session(now, session, CloseReason::GoingAway, Farewell::Close);
+            }
+        }
+    }
+
+    /// A session has lasted for as long as it may. What carries it is closed, behind what was said
+    /// until now; never a namespace, from which clients would stay away.
+    fn part_with(&mut self, now: Now, session: SessionId) {
+        match self.sessions.get(session).transport {
+            Transport::WebSocket(_) => {
+                self.close_session(now, session, CloseReason::GoingAway, Farewell::Close);
+            }
+            // The poll that is held is told so, or the next.
+            Transport::Polling { .. } => self.sessions.answer_soon(session),
         }
     }
 
@@ -116,7 +141,7 @@ impl<S: Socket> Server<S> {
                 return false;
             }
             // The answer may stand behind what cannot be taken in at once.
-            if self.is_read_later(id.slot) {
+            if self.is_read_later(now, id.slot) {
                 self.sessions.edit(session).heard(now.mono, true);
                 return false;
             }
@@ -129,7 +154,7 @@ impl<S: Socket> Server<S> {
         let Some(upgrade) = self.sessions.get(session).upgrade else { return };
         let id = upgrade.conn;
         self.listen_to(now, id);
-        if self.is_read_later(id.slot) {
+        if self.is_read_later(now, id.slot) {
             return self.sessions.edit(session).put_off_upgrade(now.mono);
         }
         let upgrade = self.sessions.edit(session).upgrade.take();
@@ -139,18 +164,24 @@ impl<S: Socket> Server<S> {
     }
 
     /// Reads what a connection may have to say, unless it must wait. `false` if that is for the
-    /// channel and nothing is known: not its fault, and over before long, so that it may be looked
-    /// at again with the next tick.
+    /// channel, or until it may say more, and nothing is known: over before long, so that it may be
+    /// looked at again with the next tick.
     fn listen_to(&mut self, now: Now, id: ConnId) -> bool {
-        if self.is_read_later(id.slot) {
+        if self.is_read_later(now, id.slot) {
             return true;
         }
-        match self.must_wait(id.slot) {
+        match self.must_wait(now, id.slot) {
             Wait::ForTheChannel(_) => return false,
             Wait::ForItself => {}
             Wait::Not => {
                 self.connections.marks_mut(id.slot).readable = true;
                 self.read(now, id);
+            }
+            Wait::ForItsRate(_) => {
+                // There may be something to read, and then it is heard.
+                self.connections.marks_mut(id.slot).readable = true;
+                self.read_later(now, id, false);
+                return false;
             }
         }
         true
@@ -159,10 +190,10 @@ impl<S: Socket> Server<S> {
     /// Whether a connection has said something that is not taken in yet, be it in its socket or
     /// read already: we chose to wait, or its share of the turn was over. It lives, as far as we
     /// know. If it does not take what we send either, the kernel gives up on it.
-    fn is_read_later(&self, slot: u32) -> bool {
+    fn is_read_later(&self, now: Now, slot: u32) -> bool {
         let marks = self.connections.marks(slot);
         let unread =
             marks.readable || marks.left_off || self.connections.conn(slot).has_body_left();
-        unread && (self.connections.is_to_read(slot) || self.must_wait(slot) != Wait::Not)
+        unread && (self.connections.is_to_read(slot) || self.must_wait(now, slot) != Wait::Not)
     }
 }

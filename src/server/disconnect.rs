@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 
 use super::{Server, Socket};
 use crate::hub::Session;
-use crate::id::{ConnId, SessionId};
+use crate::id::{ConnId, SessionId, Subject};
 use crate::limits;
 use crate::outbound::CloseFrame;
 use crate::reason::{CloseReason, Farewell};
@@ -41,14 +41,21 @@ const TOLD_LIMIT: Duration = limits::CLOSE_LIMIT.plus(Duration::from_secs(1));
 pub(super) struct Whom {
     address: Option<IpAddr>,
     channel: Option<Box<str>>,
-    /// Whether a subject was named. No connection has one, so it matches nobody.
-    subject: bool,
+    /// Who came with a token of this subject, if one was named; nobody if no token was ever taken.
+    subject: Option<Option<Subject>>,
 }
 
 impl Whom {
-    pub(super) fn of(asked: &admin::Whom) -> Whom {
+    /// Whom a request is for. `subject` tells subjects from their texts.
+    pub(super) fn of(asked: &admin::Whom, subject: impl FnOnce(&str) -> Option<Subject>) -> Whom {
         let channel = asked.channel.as_ref().map(|channel| channel.as_str().into());
-        Whom { address: asked.address, channel, subject: asked.subject.is_some() }
+        let subject = asked.subject.as_ref().map(|text| subject(text.as_str()));
+        Whom { address: asked.address, channel, subject }
+    }
+
+    /// Whether a subject was named, and `is` says that it is another's.
+    fn is_of_others(&self, is: impl FnOnce(Subject) -> bool) -> bool {
+        self.subject.is_some_and(|subject| !subject.is_some_and(is))
     }
 }
 
@@ -57,9 +64,8 @@ impl Whom {
 enum Stage {
     /// Whoever matches is told.
     Telling,
-    /// Whoever was told is waited for, until this moment at the latest. Whether one of them
-    /// was still there in this look at all places.
-    Waiting { until: Instant, any_left: bool },
+    /// Whoever was told is waited for, until this moment at the latest.
+    Waiting { until: Instant },
 }
 
 /// One disconnect under way.
@@ -72,6 +78,8 @@ struct Disconnect {
     stage: Stage,
     /// Places below this have been looked at: first those of connections, then of sessions.
     looked: usize,
+    /// Whether somebody who matches was found still to be there in this look at all places.
+    any_left: bool,
     /// How many were told.
     closed: u64,
     /// When to go on.
@@ -96,6 +104,7 @@ impl Disconnects {
             whom,
             stage,
             looked: 0,
+            any_left: false,
             closed: 0,
             again,
         });
@@ -152,11 +161,12 @@ impl<S: Socket> Server<S> {
             }
         }
         running.looked = 0;
-        let (until, any_left) = match running.stage {
-            Stage::Telling => (now.mono.plus(TOLD_LIMIT), running.closed > 0),
-            Stage::Waiting { until, any_left } => (until, any_left),
+        let any_left = core::mem::take(&mut running.any_left);
+        let until = match running.stage {
+            Stage::Telling => now.mono.plus(TOLD_LIMIT),
+            Stage::Waiting { until } => until,
         };
-        running.stage = Stage::Waiting { until, any_left: false };
+        running.stage = Stage::Waiting { until };
         running.again = now.mono.plus(STEP);
         !any_left || until <= now.mono
     }
@@ -175,21 +185,25 @@ impl<S: Socket> Server<S> {
         let Some(membership) = conn.membership() else { return };
         let whom = &running.whom;
         let is_there = |name: &str| self.hub.channel(membership.channel).name() == name;
-        let matches = !whom.subject
+        let is = |subject| conn.visa().subject() == Some(subject);
+        let matches = !whom.is_of_others(is)
             && whom.address.is_none_or(|address| conn.client().ip() == address)
             && whom.channel.as_deref().is_none_or(is_there);
         if !matches {
             return;
         }
-        match (&mut running.stage, conn.is_open()) {
+        match (running.stage, conn.is_open()) {
             (Stage::Telling, true) => {
+                running.any_left = true;
                 running.closed += 1;
                 budget.closes -= 1;
                 let reason = CloseReason::Disconnected;
                 self.close(now, slot, CloseFrame::Reason(reason), reason);
             }
-            (Stage::Waiting { any_left, .. }, false) => *any_left = true,
-            (Stage::Telling, false) | (Stage::Waiting { .. }, true) => {}
+            // Whoever was told before, for whatever reason, is not closed yet.
+            (_, false) => running.any_left = true,
+            // Whoever comes back meanwhile stays.
+            (Stage::Waiting { .. }, true) => {}
         }
     }
 
@@ -204,14 +218,15 @@ impl<S: Socket> Server<S> {
         if !self.matches(session, &running.whom) {
             return;
         }
-        match (&mut running.stage, session.is_closing()) {
+        match (running.stage, session.is_closing()) {
             (Stage::Telling, false) => {
+                running.any_left = true;
                 running.closed += 1;
                 budget.closes -= 1;
                 self.close_session(now, id, CloseReason::Disconnected, Farewell::Close);
             }
-            (Stage::Waiting { any_left, .. }, true) => *any_left = true,
-            (Stage::Telling, true) | (Stage::Waiting { .. }, false) => {}
+            (_, true) => running.any_left = true,
+            (Stage::Waiting { .. }, false) => {}
         }
     }
 
@@ -220,7 +235,7 @@ impl<S: Socket> Server<S> {
     fn matches(&self, session: &Session, whom: &Whom) -> bool {
         let name = |channel| self.hub.channel(channel).name();
         let is_in = |other: &str| session.spaces.iter().any(|it| name(it.channel()) == other);
-        !whom.subject
+        !whom.is_of_others(|subject| session.is(subject))
             && whom.address.is_none_or(|address| session.client.ip() == address)
             && whom.channel.as_deref().is_none_or(is_in)
     }

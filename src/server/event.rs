@@ -17,6 +17,7 @@ use crate::pool::Pool;
 use crate::reason::CloseReason;
 use crate::text::{SHOWN_BYTES_MAX, cut, cut_bytes};
 use crate::time::Duration;
+use crate::wire::token::Fault;
 
 /// Something happened. The shell makes log lines of these; the core prints nothing.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -27,6 +28,8 @@ pub enum Event {
         client: SocketAddr,
         /// The channel it joined.
         channel: Box<str>,
+        /// Who it is, by its token; empty if that is not known.
+        subject: Box<str>,
     },
     /// A session ended.
     Closed {
@@ -120,6 +123,8 @@ pub enum Denial {
     /// The server does not go by this name: the host and port of the request, as much of them as is
     /// shown.
     Host(Box<str>),
+    /// There is no token, or one that is not taken.
+    Token(Fault),
     /// A rule of the protocol, in words.
     Rule(&'static str),
 }
@@ -213,9 +218,10 @@ impl Event {
     fn text_bytes(&self) -> u64 {
         let text = match self {
             Event::Request(_) => return ACCESS_BYTES,
-            Event::Opened { channel, .. }
-            | Event::Closed { channel, .. }
-            | Event::Lapped { channel, .. } => channel,
+            Event::Opened { channel, subject, .. } => {
+                return (channel.len() + subject.len()) as u64 + 2 * ALLOCATION_BYTES;
+            }
+            Event::Closed { channel, .. } | Event::Lapped { channel, .. } => channel,
             Event::Endpoint { vpc_endpoint, .. } => vpc_endpoint,
             Event::Message { text, .. }
             | Event::Denied { denial: Denial::Origin(text) | Denial::Host(text), .. } => text,
@@ -223,7 +229,8 @@ impl Event {
             | Event::Ended { .. }
             | Event::Refused { .. }
             | Event::Denied {
-                denial: Denial::Origins | Denial::NoOrigin | Denial::Rule(_), ..
+                denial: Denial::Origins | Denial::NoOrigin | Denial::Token(_) | Denial::Rule(_),
+                ..
             }
             | Event::Dropped { .. }
             | Event::Drained => return 0,

@@ -43,6 +43,7 @@ pub use survey::LOOKS_PER_TURN;
 use crate::conn::Conn;
 use crate::hub::{HashKey, Hub, Repeats, Sessions};
 use crate::id::{ConnId, Reader};
+use crate::lifetime::Lifetime;
 use crate::membership::Membership;
 use crate::metrics::Metrics;
 use crate::pool::Pool;
@@ -54,6 +55,7 @@ use connections::Connections;
 
 use self::disconnect::Disconnects;
 use self::http::respond::Responder;
+use self::http::token::Checks;
 use self::http::watch::Watchers;
 use self::io::budget::ReadBudget;
 use self::io::read::Reading;
@@ -112,6 +114,8 @@ pub struct Server<S> {
     /// Disconnects under way.
     disconnects: Disconnects,
     events: event::Queue,
+    /// The keys of tokens.
+    checks: Checks,
     responder: Responder,
     random: ChaCha20Rng,
     drain: Option<Drain>,
@@ -133,6 +137,8 @@ impl<S: Socket> Server<S> {
         };
         let (names, addresses, sids, epochs) = (key(), key(), key(), key());
         let limits = &settings.limits;
+        // Drawn only where it is used, so that what else is drawn does not depend on it.
+        let lifetime = limits.lifetime.map(|length| Lifetime::new(length, random.next_u64()));
         assert_eq!(places::places_of_all(limits), limits.slots(), "each place is some listener's");
         let mut pool = Pool::new(limits.memory_bytes);
         let mut hub = Hub::new(&mut pool, limits, [names, addresses, epochs]);
@@ -140,10 +146,10 @@ impl<S: Socket> Server<S> {
             hub.tell_offsets();
         }
         Server {
-            connections: Connections::new(now.mono, limits),
+            connections: Connections::new(now.mono, limits, lifetime),
             pool,
             hub,
-            sessions: Sessions::new(now.mono, sids, limits),
+            sessions: Sessions::new(now.mono, sids, limits, lifetime),
             site,
             metrics: Metrics::default(),
             survey: Survey::new(now),
@@ -155,6 +161,7 @@ impl<S: Socket> Server<S> {
             awaiting: Vec::with_capacity(limits.admin_connections_max),
             disconnects: Disconnects::default(),
             events: event::Queue::default(),
+            checks: Checks::new(),
             responder: Responder::new(&settings.base_path, now),
             random,
             drain: None,
@@ -197,6 +204,7 @@ impl<S: Socket> Server<S> {
         self.run_disconnects(now);
         self.run_watchers(now);
         self.run_resumed(now);
+        self.run_checks(now);
         self.flush_pass(now, batch);
         self.reap(now);
         self.reading.budget = ReadBudget::of_turn();
@@ -291,6 +299,11 @@ impl<S: Socket> Server<S> {
     /// The budget of memory and what is lent of it.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Bytes of the pool that are reserved for requests of backends that may come again.
+    pub fn remembered_bytes(&self) -> u64 {
+        self.repeats.reserved_bytes()
     }
 
     /// Asserts what must hold between calls. Walks everything: for tests.

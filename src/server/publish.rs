@@ -64,6 +64,8 @@ pub(super) enum Outcome {
     },
     /// The message waits for its place in the order, under this ticket.
     Deferred(Ticket),
+    /// The message is said to nobody, because whoever says it may only listen.
+    MayNotSpeak,
     /// The message is said to nobody.
     Refused(PublishError),
 }
@@ -252,7 +254,7 @@ impl<S: Socket> Server<S> {
         let said = match outcome {
             Outcome::Published { position } => Some(Said::At(position)),
             Outcome::Deferred(ticket) => Some(Said::UnderWay(ticket.0)),
-            Outcome::Refused(_) => None,
+            Outcome::Refused(_) | Outcome::MayNotSpeak => None,
         };
         if let Some((id, said)) = repeat.zip(said) {
             self.repeats.remember(now.mono, id, said);
@@ -308,6 +310,10 @@ impl<S: Socket> Server<S> {
             Speaker::Backend(id, _) => self.client(id.slot),
             Speaker::Server => return self.greet(now, channel, message),
         };
+        if !self.may_speak(speaker, channel) {
+            self.metrics.count_unsaid(Unsaid::MayNotSpeak);
+            return Outcome::MayNotSpeak;
+        }
         self.reading.spoke = true;
         if let Some(elsewhere) = &mut self.elsewhere {
             if !self.hub.fits(channel, message) {
@@ -327,6 +333,15 @@ impl<S: Socket> Server<S> {
                 Outcome::Published { position }
             }
             Err(error) => self.refuse_word(error),
+        }
+    }
+
+    /// Whether somebody may speak in a channel that it is in.
+    fn may_speak(&self, speaker: Speaker, channel: ChannelId) -> bool {
+        match speaker {
+            Speaker::Conn(id) => self.connections.conn(id.slot).may_speak(),
+            Speaker::Session(session, _) => self.sessions.get(session).may_speak(channel),
+            Speaker::Backend(..) | Speaker::Server => true,
         }
     }
 

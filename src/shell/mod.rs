@@ -14,6 +14,7 @@
 
 mod clock;
 mod files;
+mod keys;
 mod log;
 mod net;
 mod reload;
@@ -36,6 +37,7 @@ use crate::config::{Config, Lb, Machine};
 use crate::id::ConnId;
 use crate::limits;
 use crate::metrics::{Balancer, Surroundings};
+use crate::rate::Account;
 use crate::server::{Event, Listener, Readiness, Server};
 use crate::settings::ProxyMode;
 use crate::site::Site;
@@ -90,6 +92,8 @@ struct Shell {
     config: Config,
     /// Whether the server has work, so that the next poll must not wait.
     pending: bool,
+    /// How many public connections were accepted lately, where that is limited.
+    accepted: Account,
     /// Until when accepting waits, if the system had run out of something.
     pause: Option<Pause>,
     reload: Reload,
@@ -137,6 +141,7 @@ impl Shell {
             Some(folder) => files::read(folder).map_err(|error| format!("--www: {error}"))?,
             None => files::built_in(),
         };
+        let keys = keys::read(&config.key_files)?;
         let poll = Poll::new().map_err(|error| format!("epoll: {error}"))?;
         let registry = poll.registry();
         let signals = Signals::register(registry, SIGNALS)
@@ -155,6 +160,11 @@ impl Shell {
         let site = Site::new(folder.files, config.www.is_none());
         let now = Clock::now(clock.elapsed_us());
         let mut server = Server::new(config.settings.clone(), site, seed, now);
+        if !config.key_files.is_empty() {
+            let (keys, skipped) = keys;
+            report.keys(&config.key_files, &keys, &skipped);
+            server.set_keys(keys);
+        }
         server.describe(surroundings(&config, &listeners));
         Ok(Shell {
             poll,
@@ -167,6 +177,7 @@ impl Shell {
             sender,
             config,
             pending: false,
+            accepted: Account::new(now.mono),
             pause: None,
             reload,
             draining: false,
@@ -227,15 +238,26 @@ impl Shell {
 
     /// How long the next poll may wait: not at all, until the next deadline, or for ever (`None`).
     fn timeout(&self) -> Option<Duration> {
-        let accepting = self.is_free_again() && self.listeners.is_ready_for(&self.server);
-        if self.pending || accepting || self.reload.is_reading() {
+        let now = Clock::mono(self.clock.elapsed_us());
+        let is_ready = |from| self.is_free_again() && self.listeners.is_ready(from, &self.server);
+        let mut others = Listener::ALL.into_iter().filter(|from| *from != Listener::Public);
+        let (public, other) = (is_ready(Listener::Public), others.any(is_ready));
+        let accept_at = self.accepts_at(now);
+        if self.pending || other || (public && accept_at <= now) || self.reload.is_reading() {
             return Some(Duration::ZERO);
         }
         let pause = self.pause.map(|pause| pause.until);
-        let next = [self.server.poll_timeout(), pause, self.reload.next()];
+        let accept_at = public.then_some(accept_at);
+        let next = [self.server.poll_timeout(), pause, accept_at, self.reload.next()];
         let next = next.into_iter().flatten().min()?;
-        let wait = next.since(Clock::mono(self.clock.elapsed_us()));
+        let wait = next.since(now);
         (next != Instant::NEVER).then(|| Duration::from_millis(wait.as_millis()))
+    }
+
+    /// When `--accept-rate` lets another public connection in, `now` or later. The kernel tells of
+    /// those in the backlog only once, so they have to be asked for then.
+    fn accepts_at(&self, now: Instant) -> Instant {
+        self.config.accept_rate.map_or(now, |rate| self.accepted.next(now, rate))
     }
 
     /// Whether nothing was lacking when somebody was accepted last, or a connection has ended
@@ -251,9 +273,17 @@ impl Shell {
         }
         self.pause = None;
         for _ in 0..limits::ACCEPTS_PER_TURN {
-            match self.listeners.accept(|from| self.server.has_room_for(from)) {
+            let may_accept = self.accepts_at(now.mono) <= now.mono;
+            let has_room = |from| {
+                let may = from != Listener::Public || may_accept;
+                may && self.server.has_room_for(from)
+            };
+            match self.listeners.accept(has_room) {
                 Ok(None) => return,
                 Ok(Some((from, mut stream, peer))) => {
+                    if let (Listener::Public, Some(rate)) = (from, self.config.accept_rate) {
+                        self.accepted.take(now.mono, rate);
+                    }
                     let id = self.server.make_room(now, from);
                     let id = id.expect("it was accepted because there was room");
                     let token = Token(id.to_bits() as usize);
@@ -306,9 +336,19 @@ impl Shell {
     }
 
     fn reload(&mut self, now: Now) {
+        let key_files = &self.config.key_files;
+        if !key_files.is_empty() {
+            match keys::read(key_files) {
+                Ok((keys, skipped)) => {
+                    self.report.keys(key_files, &keys, &skipped);
+                    self.server.set_keys(keys);
+                }
+                Err(error) => self.report.keys_failed(&error),
+            }
+        }
         if self.config.www.is_some() {
             self.reload.ask(now);
-        } else {
+        } else if key_files.is_empty() {
             ::log::info!(target: "elbow", "SIGHUP: nothing to reload, the page is built in");
         }
     }

@@ -206,9 +206,11 @@ impl Listeners {
         }
     }
 
-    /// Whether [`Listeners::accept`] is worth calling although the kernel has told of nothing new.
-    pub(super) fn is_ready_for(&self, server: &Server<Stream>) -> bool {
-        self.open.iter().any(|listener| listener.ready && server.has_room_for(listener.kind))
+    /// Whether [`Listeners::accept`] is worth calling for a kind of listener although the kernel
+    /// has told of nothing new.
+    pub(super) fn is_ready(&self, kind: Listener, server: &Server<Stream>) -> bool {
+        let is_ready = |listener: &Open| listener.ready && listener.kind == kind;
+        self.open.iter().any(is_ready) && server.has_room_for(kind)
     }
 
     /// The next connection of any listener for which there is room. An error says what the system

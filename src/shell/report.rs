@@ -12,7 +12,8 @@ use log::{Level, debug, error, info, log, warn};
 
 use super::files::Folder;
 use super::net::{Listeners, Stream};
-use crate::config::{Config, Machine};
+use crate::config::{Config, KeyFile, Machine};
+use crate::keys::Keys;
 use crate::metrics::Histogram;
 use crate::reason::CloseReason;
 use crate::server::{Access, Denial, Event, Listener, Server};
@@ -21,6 +22,7 @@ use crate::text::{Composed, shown, shown_text};
 use crate::time::{Duration, Instant, Now};
 use crate::wire::host::Host;
 use crate::wire::origin::Origin;
+use crate::wire::token::Fault;
 
 /// The most warnings of one kind that are let through in a window.
 const WARNINGS_MAX: u32 = 5;
@@ -44,6 +46,11 @@ enum Kind {
     Dropped,
 }
 
+impl Kind {
+    /// How many kinds there are.
+    const ALL: usize = Kind::Dropped as usize + 1;
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 struct Window {
     began: Option<Instant>,
@@ -54,7 +61,8 @@ struct Window {
 /// Turns events into log lines.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    windows: [Window; 10],
+    /// One for each kind, and behind these one for each fault of a token.
+    windows: [Window; Kind::ALL + Fault::ALL.len()],
     /// How many events had no room in the server's queue, and were not told of yet.
     dropped: u64,
 }
@@ -206,6 +214,21 @@ impl Report {
         error!(target: TARGET, "SIGHUP: --www: {error}; the files of before stay");
     }
 
+    /// Logs that the files of keys were read, and how many keys of each cannot be used.
+    pub(super) fn keys(&self, files: &[KeyFile], keys: &Keys, skipped: &[usize]) {
+        info!(target: TARGET, "--token-key: {} keys", keys.len());
+        for (file, count) in files.iter().zip(skipped).filter(|(_, count)| **count > 0) {
+            let file = file.to_string();
+            let file = Composed(&file);
+            warn!(target: TARGET, "--token-key {file}: {count} keys of other kinds are not used");
+        }
+    }
+
+    /// Logs that the files of keys could not be read again, and why.
+    pub(super) fn keys_failed(&self, error: &str) {
+        error!(target: TARGET, "SIGHUP: {}; the keys of before stay", Composed(error));
+    }
+
     /// Logs that a drain begins.
     pub(super) fn draining(&mut self, connections: usize, limit: Duration) {
         info!(target: TARGET, "draining {connections} connections over {limit}");
@@ -239,8 +262,12 @@ impl Report {
     /// Logs an event of the server.
     pub(super) fn event(&mut self, now: Now, event: &Event) {
         match *event {
-            Event::Opened { client, ref channel } => {
+            Event::Opened { client, ref channel, ref subject } if subject.is_empty() => {
                 info!(target: TARGET, "open {} channel {channel}", Shown(client));
+            }
+            Event::Opened { client, ref channel, ref subject } => {
+                let (client, subject) = (Shown(client), shown_text(subject));
+                info!(target: TARGET, "open {client} channel {channel} as {subject}");
             }
             Event::Closed { client, ref channel, reason, duration, messages_in, messages_out } => {
                 let ms = duration.as_millis();
@@ -311,8 +338,16 @@ impl Report {
                             links and scripts are";
                 self.ruled(now, &client, rule);
             }
+            Denial::Token(fault) => self.untaken(now, &client, *fault),
             Denial::Rule(rule) => self.ruled(now, &client, rule),
         }
+    }
+
+    /// Logs why a token is not taken. Each reason is limited by itself, so that a flood of the one
+    /// does not hide the other.
+    fn untaken(&mut self, now: Now, client: &Shown, fault: Fault) {
+        let line = format_args!("{client} was refused: token: {fault}");
+        self.say_within(now, Level::Info, Kind::ALL + fault as usize, line);
     }
 
     fn ruled(&mut self, now: Now, client: &Shown, rule: &str) {
@@ -343,11 +378,15 @@ impl Report {
     }
 
     fn say(&mut self, now: Now, level: Level, kind: Kind, line: fmt::Arguments<'_>) {
-        let suppressed = self.windows[kind as usize].suppressed;
-        if !self.admits(now, kind) {
+        self.say_within(now, level, kind as usize, line);
+    }
+
+    fn say_within(&mut self, now: Now, level: Level, window: usize, line: fmt::Arguments<'_>) {
+        let suppressed = self.windows[window].suppressed;
+        if !self.admits_within(now, window) {
             return;
         }
-        if self.windows[kind as usize].suppressed < suppressed {
+        if self.windows[window].suppressed < suppressed {
             let more = format_args!("{suppressed} more of this kind were not logged");
             log!(target: TARGET, level, "{line} ({more})");
         } else {
@@ -358,7 +397,11 @@ impl Report {
     /// Whether one more line of this kind is let through. A new window begins with no line left
     /// out; the line that opens it says how many the last window left out.
     fn admits(&mut self, now: Now, kind: Kind) -> bool {
-        let window = &mut self.windows[kind as usize];
+        self.admits_within(now, kind as usize)
+    }
+
+    fn admits_within(&mut self, now: Now, window: usize) -> bool {
+        let window = &mut self.windows[window];
         if window.began.is_none_or(|began| now.mono.since(began) >= WINDOW) {
             *window = Window { began: Some(now.mono), said: 0, suppressed: 0 };
         }

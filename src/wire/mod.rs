@@ -9,6 +9,8 @@ pub mod base_path;
 pub mod engine;
 pub mod host;
 pub mod http;
+mod json;
+pub mod key_file;
 pub mod origin;
 pub mod proxy;
 mod query;
@@ -16,6 +18,7 @@ pub mod resp;
 pub mod resume;
 pub mod socketio;
 pub mod sse;
+pub mod token;
 pub mod ws;
 
 /// What a parser has made of the bytes so far. Bytes that are bad are never a `Status` but an

@@ -25,7 +25,7 @@ use core::net::SocketAddr;
 use elbow::id::ConnId;
 use elbow::limits::{CONNECTIONS_ADMIN, Limits};
 use elbow::server::{Event, Listener, Readiness, Server};
-use elbow::settings::{Events, Greeting, ProxyMode, Settings, Trust};
+use elbow::settings::{Anonymous, Events, Greeting, Parties, ProxyMode, Settings, Trust};
 use elbow::site::Site;
 use elbow::time::{Duration, Instant, Now};
 use elbow::wire::base_path::BasePath;
@@ -60,6 +60,8 @@ pub(crate) fn settings() -> Settings {
             ping_timeout: Duration::from_secs(20),
             drain: Duration::from_secs(5),
             history: None,
+            message_rate: None,
+            lifetime: None,
         },
         proxy: ProxyMode::Off,
         trust: Trust::default(),
@@ -72,6 +74,8 @@ pub(crate) fn settings() -> Settings {
         events: Events::Named(vec!["chat message".into()]),
         recovery: false,
         greeting: Some(Greeting::named("hi")),
+        parties: Parties::default(),
+        anonymous: Anonymous::All,
         report_messages: false,
     }
 }

@@ -22,7 +22,7 @@ impl World {
         (client, id)
     }
 
-    fn disconnect(&mut self, query: &str) -> Answer {
+    pub(super) fn disconnect(&mut self, query: &str) -> Answer {
         let backend = self.backend();
         backend.ask(self, &post(&format!("/disconnect?{query}"), "", 0), b"")
     }
@@ -42,7 +42,7 @@ impl World {
 }
 
 /// Begins a disconnect whose answer may wait.
-fn begin(world: &mut World, query: &str) -> Backend {
+pub(super) fn begin(world: &mut World, query: &str) -> Backend {
     let backend = world.backend();
     let head = post(&format!("/disconnect?{query}"), "", 0);
     world.say(&backend.client, backend.id, head.as_bytes());
@@ -195,4 +195,20 @@ fn several_disconnects_at_a_time_are_each_answered() {
     assert_eq!(waits[0].answers()[0].body, "{\"closed\":1}");
     assert_eq!(waits[2].answers()[0].body, "{\"closed\":1}");
     assert!(clients.iter().all(|client| client.heard() == CLOSED));
+}
+
+#[test]
+fn who_is_being_closed_already_is_waited_for_too() {
+    let mut world = World::new();
+    let (slow, id) = world.at("192.0.2.7", "/ws/a");
+    slow.stop_reading();
+    let (first, second) = (begin(&mut world, "channel=a"), begin(&mut world, "channel=a"));
+    world.pass(Duration::from_secs(1));
+    assert_eq!((first.client.heard(), second.client.heard()), (Vec::new(), Vec::new()));
+    slow.0.borrow_mut().room = usize::MAX;
+    world.ready(id, super::WRITABLE);
+    world.settle();
+    world.pass(Duration::from_millis(60));
+    assert_eq!(first.answers()[0].body, "{\"closed\":1}");
+    assert_eq!(second.answers()[0].body, "{\"closed\":0}");
 }

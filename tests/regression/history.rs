@@ -368,7 +368,7 @@ fn who_has_just_come_back_is_not_overtaken_however_little_it_has_missed() {
     for missed in 1..=15 {
         let mut world = world(1_000);
         let (publisher, publisher_id) = world.open_plain("/ws/news");
-        // Something under half of a ring, and then half of one and the largest message, in one turn.
+        // Less than half of a ring, and then half of one and the largest message, in one turn.
         for _ in 0..missed {
             world.say(&publisher, publisher_id, &frame(1, &[b'x'; 120]));
         }

@@ -13,12 +13,13 @@ use elbow::server::Event;
 use super::client::{Client, Notice};
 use super::climate::Climate;
 use super::decode::{Response, Unit};
-use super::hearing::{Recovery, Saying};
+use super::hearing::Recovery;
 use super::oracle::{Later, Oracle};
 use super::packet::{self, Packet, Said};
 use super::past::Start;
 use super::person::{Heard, Person, Purpose};
 use super::turns::Speaker;
+use super::world::pace::has_stayed;
 
 impl Oracle {
     pub(crate) fn session_event(
@@ -33,25 +34,7 @@ impl Oracle {
         let hearing = &mut person.hearing;
         match event {
             Event::Opened { channel, .. } => {
-                self.entered = true;
-                let wish = hearing.returning.get(channel).map(|it| it.wish.clone());
-                let reader = (dialect, account);
-                let starts =
-                    self.joined(now_ms, climate, channel, reader, &wish.unwrap_or_default());
-                let goes_on = |start: &&Start| start.recovered == Some(true);
-                let place = starts.iter().find(goes_on).map(|start| start.place);
-                let recovery = match (place, starts.iter().all(|start| goes_on(&start))) {
-                    (Some(place), true) => Recovery::Yes(place),
-                    (Some(place), false) => Recovery::Perhaps(place),
-                    (None, _) => Recovery::No,
-                };
-                let log = self.channels.get_mut(channel).expect("it was joined");
-                // Who goes on never left, and is greeted by nobody.
-                if !matches!(recovery, Recovery::Yes(_)) {
-                    let uncertain = self.greetings_uncertain || recovery != Recovery::No;
-                    log.push_greeting(self.turn, climate, channel, uncertain);
-                }
-                hearing.entered((now_ms, self.turn), channel, log, recovery);
+                self.came_in(now_ms, climate, person, account, channel);
             }
             Event::Message { text, .. } => {
                 self.published += 1;
@@ -59,9 +42,9 @@ impl Oracle {
                 let speaker = Speaker::Person(person.number);
                 let roams = person.hearing.channels().count() > 1;
                 self.turns.spoke(now_ms, &saying.channel, speaker, roams);
+                self.buckets.spoke(now_ms, climate, speaker);
                 let log = self.channels.get_mut(&saying.channel).expect("it was entered");
-                let Saying { args, spoken, plain, .. } = saying;
-                log.push((now_ms, self.turn), Some(&args), spoken, plain);
+                log.push((now_ms, self.turn), Some(&saying.args), saying.spoken, saying.plain);
             }
             Event::Lapped { channel, lag_bytes, .. } => {
                 hearing.is_lapped = true;
@@ -106,6 +89,37 @@ impl Oracle {
         None
     }
 
+    /// A session has entered a channel.
+    fn came_in(
+        &mut self,
+        now_ms: u64,
+        climate: &Climate,
+        person: &mut Person,
+        account: Option<IpAddr>,
+        channel: &str,
+    ) {
+        let dialect = person.dialect();
+        let hearing = &mut person.hearing;
+        self.entered = true;
+        let wish = hearing.returning.get(channel).map(|it| it.wish.clone());
+        let reader = (dialect, account);
+        let starts = self.joined(now_ms, climate, channel, reader, &wish.unwrap_or_default());
+        let goes_on = |start: &&Start| start.recovered == Some(true);
+        let place = starts.iter().find(goes_on).map(|start| start.place);
+        let recovery = match (place, starts.iter().all(|start| goes_on(&start))) {
+            (Some(place), true) => Recovery::Yes(place),
+            (Some(place), false) => Recovery::Perhaps(place),
+            (None, _) => Recovery::No,
+        };
+        let log = self.channels.get_mut(channel).expect("it was joined");
+        // Who goes on never left, and is greeted by nobody.
+        if !matches!(recovery, Recovery::Yes(_)) {
+            let uncertain = self.greetings_uncertain || recovery != Recovery::No;
+            log.push_greeting(self.turn, climate, channel, uncertain);
+        }
+        hearing.entered((now_ms, self.turn), channel, log, recovery);
+    }
+
     /// A stay in a channel is over, and everything that was written before is known.
     pub(crate) fn left(
         &mut self,
@@ -142,8 +156,12 @@ impl Oracle {
             R::NoMemory => self.scarce,
             // Held against who else is there when it was told.
             R::GaveWay => channel.is_empty(),
-            R::GoingAway => self.drain_began_ms.is_some(),
-            R::Disconnected => false,
+            R::GoingAway => {
+                let began_ms = carriers().next().and_then(|client| client.accepted_at_ms);
+                let age_ms = now_ms - began_ms.unwrap_or(now_ms);
+                self.drain_began_ms.is_some() || has_stayed(&climate.settings.limits, age_ms)
+            }
+            R::Disconnected => self.receipts.closes_any(),
             R::Silent => channel.is_empty() && duration_ms >= limits::CONNECT_LIMIT.as_millis(),
             // Its connection's end, which is held against what happened there.
             R::BodyTimeout | R::MessageTimeout => true,
@@ -157,7 +175,9 @@ impl Oracle {
             | R::KeepAliveTimeout
             | R::InvalidText
             | R::CloseTimeout
+            | R::MayNotSpeak
             | R::Replaced => false,
+            R::TokenExpired => person.pass.earliest_end_ms().is_some_and(|end_ms| now_ms >= end_ms),
         };
         let heard_ms = now_ms - hearing.heard_ms();
         let number = person.number;

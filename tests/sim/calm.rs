@@ -17,6 +17,7 @@ impl World {
         for client in self.clients.iter().filter(|client| !client.gone && client.ended.is_none()) {
             // Behind a poll that is held only the beginning of what comes next is read.
             let is_held = client.is_polling() && client.piped;
+            let is_held = is_held || client.awaits_server(self.oracle.is_ordered_elsewhere);
             let is_busy = self.pending || client.link.state.borrow().blocked || is_held;
             if client.accepted_at_ms.is_some() && !client.never_reads() && !is_busy {
                 self.judge_calm_client(client);
@@ -36,7 +37,8 @@ impl World {
     /// A session that reads has been heard and answered.
     fn judge_calm_person(&self, person: &Person) {
         let (number, hearing) = (person.number, &person.hearing);
-        if hearing.unchecked {
+        let held = Due::after([self.calm_ms], self.person_held_ms(number));
+        if hearing.unchecked || !held.is_over(self.now_ms()) || self.is_paced(number) {
             return;
         }
         // The room may keep what was posted from being taken in for a while.
@@ -61,7 +63,7 @@ impl World {
         if !client.outbox.is_empty() || !state.is_quiet() {
             // It has much to say on a slow way, or has just begun.
             let moments_ms = [state.read_at_ms, state.wrote_at_ms, state.sent_at_ms, self.calm_ms];
-            let due = Due::after(moments_ms, SENDING_MS);
+            let due = Due::after(moments_ms, SENDING_MS + self.held_ms(number));
             let waiting = client.outbox.len();
             assert!(!due.is_over(self.now_ms()), "#{number} cannot send: {waiting}, {state:?}");
             return;
@@ -72,7 +74,7 @@ impl World {
         // What was read may still wait for the room, and for the turns of others.
         let speaker = Speaker::of(client);
         let turns = self.oracle.turns.since(&session.channel, state.read_at_ms, speaker);
-        if Due::after([turns.last_ms], WAIT_MS).is_over(self.now_ms()) {
+        if Due::after([turns.last_ms], WAIT_MS + self.held_ms(number)).is_over(self.now_ms()) {
             assert!(client.sent.is_empty(), "#{number}: {} unpublished", client.sent.len());
             assert!(client.pings.is_empty(), "#{number} has no pong");
         }

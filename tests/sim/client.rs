@@ -5,6 +5,8 @@
 //! the oracle holds against what the server does. A client reacts only to what has arrived and what
 //! it has taken: one that does not read answers no ping.
 
+#[path = "backend.rs"]
+mod backend;
 #[path = "flood.rs"]
 mod flood;
 #[path = "speech.rs"]
@@ -23,10 +25,12 @@ use elbow::settings::ProxyMode;
 use super::attack::Attack;
 use super::climate::{Climate, Dice, People};
 use super::decode::Decoder;
+use super::pass::Pass;
 use super::past::Start;
 use super::person::{Heard, Person, Purpose};
 use super::socket::Link;
 use super::wish::{Trail, Wish};
+pub(crate) use backend::{Answered, Ask, Order, TOKEN, Word};
 pub(crate) use speech::payload;
 
 /// What some clients say in a handshake beside what they must; to a server all of it is harmless.
@@ -152,6 +156,8 @@ enum Role {
     Doomed,
     /// It does what a person has it do.
     Carrier,
+    /// It asks the admin listener.
+    Backend,
 }
 
 #[derive(Debug)]
@@ -172,6 +178,8 @@ pub(crate) struct Session {
     pub(crate) own_behind: usize,
     pub(crate) published: u64,
     pub(crate) opened_at_ms: u64,
+    /// When its stay ends.
+    pub(crate) until_ms: Option<u64>,
     /// When it last had something to say that was not taken in.
     pub(crate) unread_at_ms: Option<u64>,
     /// When the server pinged it and has not heard from it since.
@@ -205,6 +213,10 @@ pub(crate) struct Client {
     pub(crate) notices: VecDeque<(u64, Notice)>,
     /// Whole messages that were put into the outbox and not yet reported as published.
     pub(crate) sent: VecDeque<Message>,
+    /// What it has asked of the admin listener, until it is answered.
+    pub(crate) orders: VecDeque<Order>,
+    /// What it was told cannot be said now, and may be said all the same.
+    pub(crate) limbo: Vec<Order>,
     /// Payloads of its pings that may be answered yet.
     pub(crate) pings: VecDeque<Vec<u8>>,
     pub(crate) reasons: Reasons,
@@ -222,6 +234,8 @@ pub(crate) struct Client {
     /// The last answer was that it asks too slowly.
     pub(crate) late: bool,
     pub(crate) outbox: VecDeque<u8>,
+    /// Frames and packets of POSTs that it has ever put into its outbox.
+    pub(crate) frames: u64,
     /// Whose connection it is, and what that person has not taken note of.
     pub(crate) person: Option<usize>,
     pub(crate) heard: Vec<Heard>,
@@ -256,6 +270,8 @@ pub(crate) struct Client {
     pub(crate) refused_for_later: bool,
     /// Where it wants to begin.
     pub(crate) wish: Wish,
+    /// The token that it shows.
+    pub(crate) pass: Pass,
     /// How far it has taken what it was told, on this connection or one before.
     pub(crate) trail: Option<Trail>,
     /// Whether it comes back when it has gone.
@@ -277,9 +293,33 @@ pub(crate) struct Client {
     count: u64,
 }
 
+impl Session {
+    /// Whether its stay is over.
+    pub(crate) fn is_expired(&self, now_ms: u64) -> bool {
+        self.until_ms.is_some_and(|until_ms| now_ms >= until_ms)
+    }
+}
+
 pub(crate) const SESSION_CLOSED: &[u16] = &[101, 503];
 /// What somebody may be answered who wants what was said before.
 const WISH_CLOSED: &[u16] = &[101, 410, 429, 503];
+
+/// What somebody may be answered whose token may have expired, who may be answered so otherwise.
+pub(crate) fn or_expired(statuses: &'static [u16]) -> &'static [u16] {
+    match statuses {
+        [101, 503] => &[101, 401, 503],
+        [101, 410, 429, 503] => &[101, 401, 410, 429, 503],
+        [400] => &[400, 401],
+        [403] => &[401, 403],
+        [200, 503] => &[200, 401, 503],
+        others => panic!("{others:?} and 401"),
+    }
+}
+
+/// A field that some clients send, unless it would be taken for a token.
+fn habit(climate: &Climate, habit: &'static str) -> &'static str {
+    if climate.tokens.is_some() && habit.contains("token.") { "" } else { habit }
+}
 
 /// How somebody ends.
 fn draw_end(dice: &mut Dice, people: &People) -> End {
@@ -354,6 +394,8 @@ impl Client {
             expected: VecDeque::new(),
             notices: VecDeque::new(),
             sent: VecDeque::new(),
+            orders: VecDeque::new(),
+            limbo: Vec::new(),
             pings: VecDeque::new(),
             reasons: Reasons::default(),
             session: None,
@@ -365,6 +407,7 @@ impl Client {
             answered: 0,
             late: false,
             outbox: VecDeque::new(),
+            frames: 0,
             person: None,
             heard: Vec::new(),
             piped: false,
@@ -385,6 +428,7 @@ impl Client {
             is_over_share: false,
             refused_for_later: false,
             wish: Wish::default(),
+            pass: Pass::NONE,
             trail: None,
             returns: false,
             free_turn: 0,
@@ -527,11 +571,14 @@ impl Client {
             self.life = 0;
             return;
         }
+        if self.role == Role::Backend {
+            return;
+        }
         self.introduce(scene);
         match self.role {
             Role::Socket => self.ask_upgrade(scene),
             Role::Stream => self.ask_stream(scene),
-            Role::Silent | Role::Web | Role::Doomed | Role::Carrier => {}
+            Role::Silent | Role::Web | Role::Doomed | Role::Carrier | Role::Backend => {}
         }
     }
 
@@ -713,8 +760,16 @@ impl Client {
         match self.role {
             Role::Doomed | Role::Carrier => {}
             Role::Socket | Role::Stream if !self.open => {}
-            Role::Silent | Role::Web | Role::Socket | Role::Stream if self.life == 0 => {
+            Role::Silent | Role::Web | Role::Socket | Role::Stream | Role::Backend
+                if self.life == 0 =>
+            {
                 self.finish(scene);
+            }
+            // A backend does not ask without end before it is answered.
+            Role::Backend if self.orders.len() > 16 => {}
+            Role::Backend => {
+                self.life -= 1;
+                self.order_some(scene);
             }
             Role::Silent => self.life -= 1,
             Role::Stream => {
@@ -894,7 +949,7 @@ impl Client {
         purpose: Purpose,
     ) {
         self.is_socket = true;
-        let habit = HABITS[self.number % HABITS.len()];
+        let habit = habit(scene.climate, HABITS[self.number % HABITS.len()]);
         let head = format!(
             "GET {path} HTTP/1.1\r\nHost: sim\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              {habit}Sec-WebSocket-Version: 13\r\n\

@@ -6,11 +6,16 @@
 //! so that what a run shows can be told from the rest.
 
 use elbow::limits::{History, Limits};
-use elbow::settings::{Events, Greeting, ProxyMode, Settings, Trust};
+use elbow::rate::Rate;
+use elbow::settings::{
+    AdminToken, Anonymous, Events, Greeting, Parties, ProxyMode, Settings, Trust,
+};
 use elbow::time::Duration;
 use elbow::wire::base_path::BasePath;
 
 use super::attack::Attacks;
+use super::client::TOKEN;
+use super::pass::Tokens;
 
 /// A small generator (splitmix64): the same seed, the same numbers.
 #[derive(Debug)]
@@ -125,9 +130,29 @@ pub(crate) struct Climate {
     /// The order of messages is decided elsewhere, which takes at most so long.
     pub(crate) order_ms_max: Option<u64>,
     pub(crate) returns: Option<Returns>,
+    /// The server has keys.
+    pub(crate) tokens: Option<Tokens>,
     /// Of those that want what was said before they came, the rate that reads event streams.
     pub(crate) streams: u64,
     pub(crate) recovery: Option<Recoveries>,
+    /// How often a public connection is accepted.
+    pub(crate) accept_rate: Option<Rate>,
+    pub(crate) backends: Option<Backends>,
+}
+
+/// Those who ask the admin listener. Rates per mille.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Backends {
+    /// At the same time.
+    pub(crate) most: u64,
+    /// Acts of each.
+    pub(crate) life_max: u64,
+    /// Requests of an act.
+    pub(crate) pipeline: u64,
+    /// Requests that disconnect somebody.
+    pub(crate) disconnects: u64,
+    /// Messages that have a key, and may be repeated.
+    pub(crate) keys: u64,
 }
 
 /// Plain WebSockets and readers of event streams that want what was said before they came, and come
@@ -204,8 +229,11 @@ impl Climate {
             attacks: Attacks::default(),
             order_ms_max: None,
             returns: None,
+            backends: None,
+            tokens: None,
             streams: 0,
             recovery: None,
+            accept_rate: None,
             settings,
         }
     }
@@ -264,6 +292,27 @@ pub(crate) fn draw_history(seed: u64, climate: &mut Climate) {
     });
 }
 
+/// Whether there is an admin listener and who asks it, drawn apart for the same reason.
+pub(crate) fn draw_backends(seed: u64, climate: &mut Climate) {
+    let mut dice = Dice::new(seed ^ 0x6261_636b_656e_6473);
+    if !dice.chance(350) {
+        return;
+    }
+    let settings = &mut climate.settings;
+    settings.limits.admin_connections_max = dice.pick(&[1, 3, 128]);
+    if dice.chance(500) {
+        let token = AdminToken::read(TOKEN.as_bytes());
+        settings.admin_token = Some(token.expect("a token"));
+    }
+    climate.backends = Some(Backends {
+        most: dice.pick(&[1, 2, 6]),
+        life_max: dice.pick(&[3, 20]),
+        pipeline: dice.pick(&[1, 3, 8]),
+        disconnects: dice.pick(&[0, 0, 20, 100]),
+        keys: dice.pick(&[0, 200, 600]),
+    });
+}
+
 /// Who reads event streams, drawn apart for the same reason.
 pub(crate) fn draw_streams(seed: u64, climate: &mut Climate) {
     let mut dice = Dice::new(seed ^ 0x0073_7472_6561_6d73);
@@ -318,6 +367,27 @@ fn keep_much(dice: &mut Dice, climate: &mut Climate) {
     limits.memory_bytes +=
         Limits::default_channel_bytes(limits.feed_bytes, limits.history) - before;
     climate.temper.send_bytes = climate.temper.send_bytes.max(limits.feed_bytes as usize / 64);
+}
+
+/// Limits for public places, drawn apart for the same reason. Where a mob attacks, what it says
+/// would take days at a low rate.
+pub(crate) fn draw_limits(seed: u64, climate: &mut Climate) {
+    let mut dice = Dice::new(seed ^ 0x6c69_6d69_7473);
+    let limits = &mut climate.settings.limits;
+    if dice.chance(250) {
+        let is_calm = climate.attacks.mobs.is_empty();
+        let per_second = if is_calm { dice.pick(&[1, 2, 5, 20, 100]) } else { 1000 };
+        let burst = dice.pick(&[1, 3, per_second, 1000]);
+        limits.message_rate = Some(Rate::new(per_second, burst));
+    }
+    if dice.chance(200) {
+        let length_ms = dice.pick(&[200, 2_000, 10_000, 40_000]);
+        limits.lifetime = Some(Duration::from_millis(length_ms));
+    }
+    if dice.chance(100) {
+        let per_second = dice.pick(&[2, 10, 100]);
+        climate.accept_rate = Some(Rate::new(per_second, per_second));
+    }
 }
 
 fn draw_temper(dice: &mut Dice) -> Temper {
@@ -395,6 +465,8 @@ fn draw_settings(dice: &mut Dice) -> Settings {
             ping_timeout: Duration::from_millis(dice.pick(&[3_000, 5_000, 20_000])),
             drain: Duration::from_millis(dice.pick(&[0, 1_000, 5_000])),
             history: None,
+            message_rate: None,
+            lifetime: None,
         },
         proxy: dice.pick(&[ProxyMode::Off, ProxyMode::Optional, ProxyMode::Required]),
         trust: Trust(vec!["10.0.0.0/8".parse().expect("a network")]),
@@ -411,6 +483,8 @@ fn draw_settings(dice: &mut Dice) -> Settings {
         },
         recovery: false,
         greeting: Some(Greeting::named("hi")),
+        parties: Parties::default(),
+        anonymous: Anonymous::All,
         report_messages: true,
     }
 }

@@ -154,7 +154,7 @@ impl Oracle {
         let starts = log.past.prospects(now_ms, limits, client.dialect(), wish, memory);
         let is_gone = |start: &Start| start.recovered == Some(false);
         if client.asks_for_head && status == 200 {
-            // That a ring which is still to be filled will hold less than what is kept is not known.
+            // That a ring which is still to be filled will hold less than is kept is not known.
             let is_kept = !log.past.has_ring(client.dialect())
                 && wish.since.as_ref().is_some_and(|it| log.past.keeps(now_ms, limits, it));
             let may_read = !wish.strict || is_kept || !starts.iter().all(is_gone);

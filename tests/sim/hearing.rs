@@ -193,14 +193,15 @@ pub(crate) struct Hearing {
 
 impl Log {
     /// Something was said, in the form that it has for plain WebSockets, if it has one. `args` is
-    /// an event's name and arguments; what a plain WebSocket says is no event.
+    /// an event's name and arguments; what a plain WebSocket says is no event. Returns its number
+    /// in the life of the channel, 0 if there is none.
     pub(crate) fn push(
         &mut self,
         (now_ms, turn): (u64, u64),
         args: Option<&str>,
         spoken: Spoken,
         plain: Option<Message>,
-    ) {
+    ) -> u64 {
         let forms = Forms {
             plain: plain.as_ref().map(|message| message.payload.len() as u64),
             streamed: plain.as_ref().map(stream::data_bytes),
@@ -229,6 +230,7 @@ impl Log {
             self.plain_numbers.push(number);
             self.plain_turns.push(turn);
         }
+        number
     }
 
     fn push_spoken(&mut self, turn: u64, spoken: Spoken) {

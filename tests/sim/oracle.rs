@@ -12,18 +12,20 @@ use std::rc::Rc;
 
 use elbow::limits;
 use elbow::reason::CloseReason;
-use elbow::server::{Access, Event};
+use elbow::server::{Access, Denial, Event, Listener};
 use elbow::text::cut_bytes;
 
-use super::client::{Client, Expected, Message, Notice, Page, Session};
+use super::client::{Client, Expected, Message, Notice, Page, Session, Word};
 use super::climate::Climate;
 use super::decode::{Response, Unit};
 use super::hearing::{Log, Spoken};
 use super::packet;
 use super::past::Replays;
 use super::person::{Person, Purpose};
+use super::receipts::Receipts;
 use super::stream;
 use super::turns::{Speaker, Turns};
+use super::world::pace::{Buckets, has_stayed};
 
 /// Why somebody is refused who was sent so much already.
 const OVER_SHARE: &str = "this address was sent a ring of what is kept within a second";
@@ -114,9 +116,11 @@ pub(crate) struct Oracle {
     /// Epochs that readers were told: no two lives of channels have the same.
     pub(crate) epochs: BTreeSet<Rc<str>>,
     pub(crate) replays: Replays,
+    pub(crate) receipts: Receipts,
     /// What became of those who wanted what was said before they came.
     pub(crate) returned: [u64; Return::ALL.len()],
     pub(crate) turns: Turns,
+    pub(crate) buckets: Buckets,
     /// The order of messages is decided elsewhere.
     pub(crate) is_ordered_elsewhere: bool,
     /// When a message last waited for its place in the order: then publishers may have to.
@@ -164,7 +168,7 @@ pub(crate) struct Oracle {
     /// There may be no room for one more channel.
     pub(crate) channels_scarce: bool,
     /// Of each listener: newcomers to whom somebody must have given way, and has not yet.
-    pub(crate) wanted: [u32; 2],
+    pub(crate) wanted: [u32; Listener::ALL.len()],
     /// When there last were more sessions in no channel than may be.
     pub(crate) crowded_ms: u64,
     /// Memory is used up, or nearly: there never was much, or a crowd that speaks has it.
@@ -200,8 +204,10 @@ impl Oracle {
             channels: BTreeMap::new(),
             epochs: BTreeSet::new(),
             replays: Replays::new(limits, birth),
+            receipts: Receipts::default(),
             returned: Default::default(),
             turns: Turns::default(),
+            buckets: Buckets::default(),
             is_ordered_elsewhere: false,
             unplaced_ms: 0,
             turn: 0,
@@ -227,7 +233,7 @@ impl Oracle {
             drained: false,
             replaced: 0,
             cut_readers_at_ms: None,
-            wanted: [0; 2],
+            wanted: [0; Listener::ALL.len()],
             crowded_ms: 0,
             big_file_bytes: climate.big_file_bytes,
             // Attackers make up any number of them.
@@ -276,7 +282,7 @@ impl Oracle {
         let is_line = matches!(event, Event::Request(_));
         assert!(is_line || self.denied.is_none(), "a refusal without a line");
         match event {
-            Event::Opened { client, channel } => {
+            Event::Opened { client, channel, .. } => {
                 let client = of(client);
                 self.opened(now_ms, climate, &mut clients[client], channel);
             }
@@ -311,7 +317,8 @@ impl Oracle {
             Event::Refused { client, why } => {
                 self.refused(climate, why, of(client), clients, people);
             }
-            Event::Denied { client, .. } => {
+            Event::Denied { client, denial } => {
+                self.denied_by(now_ms, climate, &clients[of(client)], people, denial);
                 assert_eq!(self.denied.replace(*client), None, "each has its line");
             }
             Event::Request(access) => {
@@ -325,6 +332,21 @@ impl Oracle {
         None
     }
 
+    /// Somebody is refused by a rule. What is said of its token is held against its pass.
+    fn denied_by(
+        &self,
+        now_ms: u64,
+        climate: &Climate,
+        client: &Client,
+        people: &[Person],
+        denial: &Denial,
+    ) {
+        if let Denial::Token(fault) = denial {
+            let pass = client.person.map_or(&client.pass, |person| &people[person].pass);
+            assert_eq!(pass.fault(climate, now_ms), Some(*fault), "{pass:?}");
+        }
+    }
+
     /// The line of a request and its answer.
     fn line(
         &mut self,
@@ -336,12 +358,19 @@ impl Oracle {
     ) {
         // The rule that has refused a request is said in front of its line.
         let status = access.status;
-        let is_refusal = matches!(status, 400 | 403 | 404 | 405 | 421 | 426);
+        let is_refusal = matches!(status, 400 | 401 | 403 | 404 | 405 | 421 | 426);
         match self.denied.take() {
             Some(client) => assert!(client == access.client && is_refusal, "{access:?}"),
-            None => assert!(!matches!(status, 403 | 421), "nobody was told why"),
+            None => assert!(!matches!(status, 401 | 403 | 421), "nobody was told why"),
         }
-        self.turned_away(now_ms, climate, client, status);
+        if client.is_backend() {
+            let open = client.orders.iter_mut().find(|order| order.answered.is_none());
+            if let Some(order) = open {
+                order.answer(now_ms, status, self.is_ordered_elsewhere);
+            }
+        } else {
+            self.turned_away(now_ms, climate, client, status);
+        }
         // What else it asks is no event stream.
         client.asks_for_head = false;
         answered(now_ms, client, people, access.client);
@@ -369,6 +398,7 @@ impl Oracle {
 
     fn opened(&mut self, now_ms: u64, climate: &Climate, client: &mut Client, channel: &str) {
         assert!(client.session.is_none(), "opened twice");
+        assert!(client.pass.lets_in(climate, now_ms), "let in by {:?}", client.pass);
         self.opened += 1;
         self.entered = true;
         let reader = (client.dialect(), client.account(climate));
@@ -385,6 +415,7 @@ impl Oracle {
             own_behind: joined,
             published: 0,
             opened_at_ms: now_ms,
+            until_ms: client.pass.until_ms(now_ms),
             // Who did not wait for the answer has spoken already, and that may wait for the room.
             unread_at_ms: client.lenient.then_some(now_ms),
             pinged_at_ms: None,
@@ -398,6 +429,9 @@ impl Oracle {
     }
 
     fn message(&mut self, now_ms: u64, climate: &Climate, client: &mut Client, text: &str) {
+        if client.is_backend() {
+            return self.spoken_by_backend(now_ms, climate, client, text);
+        }
         assert!(!is_swollen(climate, client, 1), "#{} was heard with too much", client.number);
         self.published += 1;
         let message = client.sent.pop_front().expect("somebody sent it");
@@ -412,7 +446,9 @@ impl Oracle {
         session.published += u64::from(!session.is_over);
         // It waited for this, though nobody may have touched it meanwhile.
         session.unread_at_ms = Some(now_ms);
-        self.turns.spoke(now_ms, &session.channel, Speaker::Client(client.number), false);
+        let speaker = Speaker::Client(client.number);
+        self.turns.spoke(now_ms, &session.channel, speaker, false);
+        self.buckets.spoke(now_ms, climate, speaker);
         let log = self.channels.get_mut(&session.channel).expect("it was joined");
         let spoken = spoken(&session.channel, &message);
         log.push((now_ms, self.turn), None, spoken, Some(message));
@@ -484,6 +520,10 @@ impl Oracle {
                 channels() * rings >= limits.feeds_per_address_max()
             }
             // Held against what it was sent when the answer is told.
+            // It came before the machine slept.
+            "too many tokens wait for a check" => {
+                client.pass.is_public || client.person.is_some_and(|it| people[it].pass.is_public)
+            }
             OVER_SHARE => client.wish.wants_past(),
             _ => false,
         };
@@ -654,7 +694,8 @@ impl Oracle {
             R::GaveWay => true,
             // It is pinged in the second half of the first interval, and never answers.
             R::PingTimeout => duration_ms >= ping_ms,
-            R::GoingAway => self.drain_began_ms.is_some(),
+            R::GoingAway => self.drain_began_ms.is_some() || has_stayed(settings, duration_ms),
+            // Nobody who is in no channel is closed by an operator here.
             R::Disconnected => false,
             R::NoMemory => self.scarce,
             R::PeerGone | R::PeerReset | R::SocketFailed => state.is_over(),
@@ -675,6 +716,8 @@ impl Oracle {
             | R::InvalidText
             | R::MessageTooBig
             | R::TooSlow
+            | R::TokenExpired
+            | R::MayNotSpeak
             | R::Replaced => false,
         };
         assert!(legitimate, "a session that nobody used: {reason:?} after {duration_ms} ms");
@@ -772,9 +815,12 @@ impl Oracle {
             (CloseReason::InvalidText, 1007),
             (CloseReason::MessageTimeout, 1008),
             (CloseReason::TooSlow, 1008),
+            (CloseReason::TokenExpired, 1008),
+            (CloseReason::MayNotSpeak, 1008),
             (CloseReason::MessageTooBig, 1009),
             (CloseReason::NoMemory, 1013),
             (CloseReason::GoingAway, 1001),
+            (CloseReason::Disconnected, 1008),
         ];
         let code = if reason == CloseReason::ClosedByClient {
             let Some(code) = client.sent_code else { return };
@@ -838,7 +884,6 @@ impl Oracle {
         let keep_alive_ms = settings.keep_alive.as_millis();
         let pong_ms = settings.limits.ping_interval.half().as_millis()
             + settings.limits.ping_timeout.as_millis();
-        let is_lapped = |session: &Session| session.is_lapped;
         match reason {
             R::Answered => client.decoder.is_closed(),
             R::PeerGone | R::ProbeOnly => state.is_over(),
@@ -864,12 +909,15 @@ impl Oracle {
                 silent_ms >= limits::MESSAGE_STALL_LIMIT.as_millis()
                     || accepted_ms >= limits::MESSAGE_LIMIT.as_millis()
             }
-            R::TooSlow => client.session.as_ref().is_some_and(is_lapped),
+            R::TooSlow => client.session.as_ref().is_some_and(|session| session.is_lapped),
             R::TransportTimeout => state.gave_up,
             R::NoMemory => self.scarce,
             R::GaveWay => self.was_idle(client),
-            R::GoingAway => self.drain_began_ms.is_some(),
-            R::Disconnected => false,
+            R::GoingAway => {
+                let age_ms = client.session.as_ref().map_or(0, |s| passed_ms(s.opened_at_ms));
+                self.is_going_away(climate, age_ms)
+            }
+            R::Disconnected => self.receipts.explains(client, is_persons),
             R::Replaced => self.cut_readers_at_ms == Some(now_ms),
             R::ClosedByClient
             | R::ProxyInvalid
@@ -877,7 +925,9 @@ impl Oracle {
             | R::ProxyUntrusted
             | R::ProtocolError
             | R::InvalidText
+            | R::MayNotSpeak
             | R::SocketFailed => client.reasons.allows(reason),
+            R::TokenExpired => client.session.as_ref().is_some_and(|it| it.is_expired(now_ms)),
             R::MessageTooBig => {
                 // What has its place elsewhere stands in front of what the server looks at.
                 let looked_at = if climate.order_ms_max.is_some() { client.sent.len() } else { 1 };
@@ -885,6 +935,11 @@ impl Oracle {
             }
             R::CloseTimeout => client.is_socket && accepted_ms >= UPGRADE_MS,
         }
+    }
+
+    /// Whether somebody who came `age_ms` ago may be sent away with 1001.
+    fn is_going_away(&self, climate: &Climate, age_ms: u64) -> bool {
+        self.drain_began_ms.is_some() || has_stayed(&climate.settings.limits, age_ms)
     }
 
     /// Whether nothing was under way on a connection that gave way: no session, no answer, no held
@@ -931,8 +986,18 @@ fn said_close(client: &mut Client, code: Option<u16>) {
     assert!(fits, "closed before its own messages came back");
 }
 
+/// Whether what a backend says takes more than half a ring as some reader would get it.
+pub(crate) fn is_swollen_word(climate: &Climate, word: &Word) -> bool {
+    let as_event = word.spoken.text.len() + 5 + 67;
+    let streamed = word
+        .plain
+        .as_ref()
+        .map_or(0, |message| stream::chunk_bytes(stream::data_bytes(message), 64) as usize);
+    as_event.max(streamed) > climate.settings.limits.feed_bytes as usize / 2
+}
+
 /// How Socket.IO clients get what a plain one says.
-fn spoken(channel: &str, message: &Message) -> Spoken {
+pub(crate) fn spoken(channel: &str, message: &Message) -> Spoken {
     let space = packet::prefix(channel);
     if message.is_text {
         let text = core::str::from_utf8(&message.payload).expect("text is UTF-8");
@@ -955,7 +1020,11 @@ fn carried_until(
     // ends without a word, and so does its upgrade.
     let explained = person.hearing.explains(reason) || person.is_probe(client.number);
     let silent = reason == CloseReason::PingTimeout && person.hearing.is_silent(now_ms, climate);
-    client.is_socket && (explained || silent)
+    let ends_ms = person.pass.earliest_end_ms().filter(|_| reason == CloseReason::TokenExpired);
+    let expired = ends_ms.is_some_and(|ends_ms| now_ms >= ends_ms);
+    let age_ms = now_ms - person.hearing.accepted_ms.min(now_ms);
+    let stayed = reason == CloseReason::GoingAway && has_stayed(&climate.settings.limits, age_ms);
+    client.is_socket && (explained || silent || expired || stayed)
 }
 
 /// A request was answered, of whoever has this address.

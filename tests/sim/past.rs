@@ -305,20 +305,7 @@ impl Past {
         paid: Allowed,
         with_offset: bool,
     ) {
-        if !self.is_alive {
-            self.is_alive = true;
-            self.lives.push(Life {
-                epoch: None,
-                first: heads.plain,
-                words: Vec::new(),
-                hails: Vec::new(),
-                hails_before: 0,
-                with_offset,
-                members: 0,
-                readers: Default::default(),
-                lacking: Default::default(),
-            });
-        }
+        self.open(heads.plain, with_offset);
         let life = self.lives.last_mut().expect("it was just made");
         life.members += 1;
         let readers = &mut life.readers[dialect as usize];
@@ -333,6 +320,24 @@ impl Past {
                 Allowed::Perhaps => (0, newest),
                 Allowed::Yes => (0, if scarce { newest } else { 0 }),
             };
+        }
+    }
+
+    /// Somebody is about to say something who is no member, and is kept.
+    pub(crate) fn open(&mut self, first: usize, with_offset: bool) {
+        if !self.is_alive {
+            self.is_alive = true;
+            self.lives.push(Life {
+                epoch: None,
+                first,
+                words: Vec::new(),
+                hails: Vec::new(),
+                hails_before: 0,
+                with_offset,
+                members: 0,
+                readers: Default::default(),
+                lacking: Default::default(),
+            });
         }
     }
 

@@ -26,11 +26,14 @@ use super::attack::Attack;
 use super::client::{Client, Message, Reads, Scene, payload};
 use super::hearing::{Hearing, Saying, Sign, Spoken, Told};
 use super::packet::{self, Packet, json, json_escaped, prefix};
+use super::pass::Pass;
 use super::returning::{self, Known};
 
 /// What a request of a carrier is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Purpose {
+    /// A backend's request.
+    Order,
     /// Nothing of a session.
     Own,
     /// A session by polls.
@@ -112,6 +115,8 @@ pub(crate) struct Person {
     pub(crate) reads: Reads,
     pub(crate) carriers: Vec<usize>,
     pub(crate) hearing: Hearing,
+    /// The token that it shows in its handshake.
+    pub(crate) pass: Pass,
     /// When it acts next, as the world has it.
     pub(crate) next_ms: u64,
     /// It says nothing any more.
@@ -194,6 +199,7 @@ impl Person {
             reads: super::client::draw_reads(dice, &people),
             carriers: Vec::new(),
             hearing: Hearing::new(version, scene.climate),
+            pass: Pass::NONE,
             next_ms: u64::MAX,
             over: false,
             lazy: dice.chance(people.slow_readers),
@@ -370,7 +376,7 @@ impl Person {
 
     fn hear(&mut self, scene: &mut Scene<'_>, number: usize, heard: Heard) {
         match heard {
-            Heard::Answer(Purpose::Own | Purpose::Wrong, _) => {}
+            Heard::Answer(Purpose::Own | Purpose::Order | Purpose::Wrong, _) => {}
             Heard::Answer(Purpose::Shake, status) => {
                 self.shake = None;
                 self.over |= status != 200;
@@ -470,16 +476,26 @@ impl Person {
 
     fn shake_hands(&mut self, scene: &mut Scene<'_>, clients: &mut [Client]) -> bool {
         let Some(number) = self.free(clients) else { return true };
-        let named = self.names.0;
+        let Pass { pair, .. } = &self.pass;
+        let named = match pair.is_empty() {
+            true => self.names.0.to_owned(),
+            false => format!("{}{pair}&", self.names.0),
+        };
+        let statuses = |statuses: &'static [u16]| match self.pass.may_expire() {
+            true => super::client::or_expired(statuses),
+            false => statuses,
+        };
         if self.way == Way::Socket {
             self.socket = Some(number);
             let path = format!("/socket.io/?{named}transport=websocket");
-            clients[number].ask_socket(scene, &path, &[101, 503], Purpose::Socket);
+            let statuses = statuses(&[101, 503]);
+            clients[number].ask_socket(scene, &path, statuses, Purpose::Socket);
         } else {
             self.shake = Some(number);
             let head =
                 format!("GET /socket.io/?{named}transport=polling HTTP/1.1\r\nHost: sim\r\n\r\n");
-            clients[number].ask_carrier(scene, head.as_bytes(), &[200, 503], Purpose::Shake);
+            let statuses = statuses(&[200, 503]);
+            clients[number].ask_carrier(scene, head.as_bytes(), statuses, Purpose::Shake);
         }
         false
     }
@@ -600,6 +616,8 @@ impl Person {
         }
         let space = prefix(&channel);
         let extra = match (self.version, scene.dice.below(4)) {
+            // Where tokens are looked at, that of the handshake counts.
+            (4, 0) if scene.climate.tokens.is_some() => format!("{space}{{\"token\":null}}"),
             (4, 0) => format!("{space}{{\"token\":\"{}\"}}", self.count),
             (3, 0) if !space.is_empty() => format!("{}?token=x,", space.trim_end_matches(',')),
             _ => space,
@@ -854,6 +872,7 @@ impl Person {
             packets.extend(self.outgoing.pop_front());
         }
         let is_binary = self.version == 3 && scene.dice.chance(200);
+        client.frames += packets.len() as u64;
         let body = if is_binary {
             packet::binary_body(&packets)
         } else {

@@ -48,6 +48,7 @@ impl World {
     pub(super) fn judge_websocket(&mut self, number: usize, served_ms: u64) {
         let (now_ms, kernel_ms) = (self.now_ms(), self.patience_ms());
         let Patience { ping_ms, pong_ms, close_ms } = self.patience();
+        let held_ms = self.held_ms(number);
         let client = &mut self.clients[number];
         let speaks = speaks(client);
         let state = client.link.state.borrow();
@@ -58,17 +59,22 @@ impl World {
         let heard_ms = heard_ms(session, &state).max(self.woke_ms);
         // Whether a publisher has vanished is not known while it has to wait to be read.
         let known_ms = heard_ms.max(self.oracle.unplaced_ms);
-        let gone = Due::after([known_ms], ping_ms + pong_ms + close_ms);
+        let gone = Due::after([known_ms], ping_ms + pong_ms + close_ms + held_ms);
         // If it does not read either, it is the kernel that gives up.
         let took_ms = state.took_at_ms.max(state.wrote_at_ms);
         let is_held = speaks || state.blocked;
         let gone = if is_held { gone.and_after(took_ms + kernel_ms) } else { gone };
         assert!(!gone.is_over(served_ms), "#{number} vanished and stays: {gone:?}");
+        // Before that, its deadline was that of a ping or that of its stay.
+        let over = session.until_ms.map(|until_ms| Due::after([until_ms], ping_ms + close_ms));
+        let over = over.map(|over| over.and_after(self.woke_ms));
+        let stays = over.is_some_and(|over| over.is_over(served_ms));
+        assert!(!stays, "#{number} stays with a token that has expired: {over:?}");
         if state.blocked || session.close_code.is_some() {
             return;
         }
         if !speaks {
-            let ping = Due::after([heard_ms], ping_ms);
+            let ping = Due::after([heard_ms], ping_ms + held_ms);
             let is_pinged = session.pinged_at_ms.is_some_and(|at_ms| at_ms >= state.read_at_ms);
             let is_missed = ping.is_over(served_ms) && !is_pinged;
             assert!(!is_missed, "#{number} was not pinged in time: {ping:?}");
@@ -159,6 +165,14 @@ impl World {
         self.judge_told(number, served_ms);
         self.judge_upgrade(number);
         self.judge_life(number, opened_ms, served_ms);
+        let Patience { ping_ms, close_ms, .. } = self.patience();
+        let ends_ms = self.people[number].pass.earliest_end_ms();
+        // The server knows no part of a second.
+        let over = ends_ms.map(|ends_ms| Due::after([ends_ms + 1256], ping_ms + close_ms));
+        let over = over.map(|over| over.and_after(self.woke_ms));
+        let stays = over.is_some_and(|over| over.is_over(served_ms));
+        assert!(!stays, "@{number} stays with a token that has expired: {over:?}");
+        self.judge_stay_of_session(number, opened_ms, served_ms);
     }
 
     /// Notes since when a session could be told everything, and up to when its silence proves
@@ -252,7 +266,9 @@ impl World {
         let heard_ms = hearing.heard_ms().max(hearing.saying_ms);
         let moments_ms = [opened_ms, heard_ms, hearing.excused_ms, self.woke_ms];
         // Whether a publisher has vanished is not known while it has to wait to be read.
-        let gone = Due::after(moments_ms, ping_ms + pong_ms).and_after(self.oracle.unplaced_ms);
+        let held_ms = self.person_held_ms(number);
+        let gone =
+            Due::after(moments_ms, ping_ms + pong_ms + held_ms).and_after(self.oracle.unplaced_ms);
         assert!(!gone.is_over(served_ms), "@{number} vanished and stays: {gone:?}");
         // In protocol 3 it is the client that pings.
         if person.version != 4 {
@@ -260,7 +276,7 @@ impl World {
         }
         let Some(receptive_ms) = hearing.receptive_ms else { return };
         let pinged_ms = hearing.pinged_at_ms.unwrap_or(0);
-        let ping = Due::after(moments_ms, ping_ms)
+        let ping = Due::after(moments_ms, ping_ms + held_ms)
             .and_after(receptive_ms)
             .and_after(pinged_ms)
             .and_after(self.turn_before_answer_ms(person, heard_ms));

@@ -26,6 +26,7 @@ use elbow::time::Duration;
 use super::{Action, World};
 use crate::attack::Attack;
 use crate::client::Client;
+use crate::decode::{Response, Unit};
 use crate::due::{Due, TICKS_MS, WAIT_MS, WAKING_MS, late, wait_behind_packets_ms};
 use crate::oracle::{Later, Oracle};
 use crate::person::Person;
@@ -41,7 +42,7 @@ impl World {
         self.listen_for_signs();
         ends.into_iter().for_each(|end| self.judge_end(end));
         // Whoever took leave of a session has had its word, and may have given way without one.
-        self.oracle.wanted = [0; 2];
+        self.oracle.wanted = [0; Listener::ALL.len()];
         let served_ms = self.served_ms();
         for number in 0..self.clients.len() {
             if self.clients[number].is_accepted() {
@@ -114,6 +115,7 @@ impl World {
     /// Decodes what the server wrote to a link, and lets the client know in time.
     fn judge_written(&mut self, number: usize) {
         let now_ms = self.now_ms();
+        let mut receipts = Vec::new();
         let client = &mut self.clients[number];
         let mut state = client.link.state.borrow_mut();
         state.untouch();
@@ -130,15 +132,39 @@ impl World {
                 }
                 let at = written - client.decoder.rest() as u64;
                 let person = client.person.map(|number| &mut self.people[number]);
+                if let (true, Unit::Response(response)) = (client.is_backend(), &unit)
+                    && response.status != 100
+                {
+                    receipts.push(response.clone());
+                }
                 self.oracle.unit(now_ms, client, person, at, unit);
             }
         }
+        self.judge_receipts(number, &receipts);
+        let client = &mut self.clients[number];
         // Who attacks has more to say as soon as something was read.
         let due_ms = if client.attack.is_some() { 0 } else { client.link.client_due_ms() };
         if !client.gone {
             self.plan_act(number, due_ms.max(now_ms));
         }
         self.plan(now_ms, Action::Breathe(number));
+    }
+
+    /// Holds the answers that a backend was given against what it has asked for.
+    fn judge_receipts(&mut self, number: usize, receipts: &[Response]) {
+        for receipt in receipts {
+            let stays = |client: &Client| {
+                let session = client.session.as_ref().filter(|session| {
+                    !session.is_over && session.close_code.is_none() && !session.is_lapped
+                });
+                let state = client.link.state.borrow();
+                let session = session.filter(|_| !state.dropped)?;
+                Some((session.channel.clone(), session.opened_at_ms))
+            };
+            let others: Vec<_> = self.clients.iter().filter_map(stays).collect();
+            let client = &mut self.clients[number];
+            self.oracle.receipt(&self.climate, client, &others, receipt);
+        }
     }
 
     /// Holds an end against everything that was written before it.
@@ -183,6 +209,7 @@ impl World {
         if is_transport && client.decoder.is_upgraded() {
             // Its deadlines are the session's, which `judge_person` looks at.
         } else if client.session.as_ref().is_some_and(|session| !session.is_closed) {
+            self.judge_stay(number, served_ms);
             match client.is_stream {
                 true => self.judge_stream(number, served_ms),
                 false => self.judge_websocket(number, served_ms),
@@ -196,20 +223,22 @@ impl World {
     /// answer, or waits for one, or the server was not told.
     fn judge_reading(&mut self, number: usize, served_ms: u64) {
         let now_ms = self.now_ms();
+        let held_ms = self.held_ms(number);
         let client = &self.clients[number];
         let mut state = client.link.state.borrow_mut();
         let is_untold = state.unaware || (state.edge && state.unread_since_ms.is_none());
-        let must_wait = state.blocked || client.is_polling() || is_untold;
+        let is_held = client.is_polling() || client.awaits_server(self.oracle.is_ordered_elsewhere);
+        let must_wait = state.blocked || is_held || is_untold;
         if state.unread_bytes() == 0 || must_wait {
             state.unread_since_ms = None;
             return;
         }
         let since_ms = *state.unread_since_ms.get_or_insert(now_ms);
         let last_ms = since_ms.max(state.read_at_ms).max(state.refused_at_ms);
-        let turn_ms = last_turn_ms(&self.oracle, &self.people, client, last_ms);
+        let turn_ms = last_turn_ms(&self.oracle, &self.people, client, last_ms, held_ms > 0);
         // While the machine slept nobody was read.
         let unplaced_ms = self.oracle.unplaced_ms;
-        let due = Due::after([last_ms, turn_ms, self.woke_ms, unplaced_ms], WAIT_MS);
+        let due = Due::after([last_ms, turn_ms, self.woke_ms, unplaced_ms], WAIT_MS + held_ms);
         let is_missed = !self.pending && due.is_over(served_ms);
         assert!(!is_missed, "#{number} is not read any more: {due:?}");
     }
@@ -219,7 +248,9 @@ impl World {
         let client = &self.clients[number];
         let state = client.link.state.borrow();
         // Behind a poll with a body nothing is read before its answer, and so neither is the end.
-        let must_wait = state.blocked || (client.is_polling() && client.piped);
+        let is_held = client.is_polling() && client.piped;
+        let is_held = is_held || client.awaits_server(self.oracle.is_ordered_elsewhere);
+        let must_wait = state.blocked || is_held;
         if state.is_over() && !must_wait {
             let wait_ms = match client.attack {
                 Some(Attack::Packets) => wait_behind_packets_ms(
@@ -233,7 +264,7 @@ impl World {
             let unplaced_ms = self.oracle.unplaced_ms;
             let told_ms = state.over_at_ms.max(unplaced_ms);
             let moments_ms = [free_ms, told_ms, state.read_at_ms, state.wrote_at_ms];
-            let due = Due::after(moments_ms, wait_ms);
+            let due = Due::after(moments_ms, wait_ms + self.held_ms(number));
             assert!(!due.is_over(served_ms), "#{number}: its end is not noticed: {due:?}");
         }
         if let Some(shut_at_ms) = state.shut_at_ms {
@@ -271,8 +302,11 @@ impl World {
         let client = &self.clients[number];
         let state = client.link.state.borrow();
         let settings = &self.climate.settings;
-        let has_header =
-            settings.proxy == ProxyMode::Required || client.listener == Listener::Health;
+        let has_header = match client.listener {
+            Listener::Public => settings.proxy == ProxyMode::Required,
+            Listener::Health => true,
+            Listener::Admin => false,
+        };
         let limit_ms = if has_header && state.read_bytes == 0 {
             limits::PROXY_LIMIT.as_millis()
         } else {
@@ -293,21 +327,28 @@ impl World {
             .filter(|person| person.version == 3 && client.is_polling())
             .map_or(0, |person| person.hearing.heard_ms());
         let moments_ms = [state.wrote_at_ms, state.read_at_ms, woke_ms, heard_ms];
-        let due = Due::after(moments_ms, late(limit_ms));
+        let due = Due::after(moments_ms, late(limit_ms) + self.held_ms(number));
         assert!(!due.is_over(served_ms), "#{number} may stay for ever: {due:?}");
     }
 }
 
 /// When one of those that come before `client` last had its turn, since `last_ms`: a room may wait
 /// for its readers between any two of its publishers.
-fn last_turn_ms(oracle: &Oracle, people: &[Person], client: &Client, last_ms: u64) -> u64 {
+fn last_turn_ms(
+    oracle: &Oracle,
+    people: &[Person],
+    client: &Client,
+    last_ms: u64,
+    is_held: bool,
+) -> u64 {
     let waited = |channel: &str| oracle.turns.since(channel, last_ms, Speaker::of(client));
     match (&client.session, client.person) {
         (Some(session), _) => {
             let Waited { most, last_ms } = waited(&session.channel);
             // Who floods has turns in which it says nothing that anybody hears of; and what has its
             // place elsewhere is heard of later than its publisher had its turn.
-            let is_blurred = client.attack.is_some() || oracle.is_ordered_elsewhere;
+            // Who has said too much waits for its own account.
+            let is_blurred = client.attack.is_some() || oracle.is_ordered_elsewhere || is_held;
             let fair = most <= TURNS_MAX || is_blurred;
             assert!(fair, "#{} waits, others have {most} turns", client.number);
             last_ms

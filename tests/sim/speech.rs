@@ -7,8 +7,10 @@ use elbow::server::Listener;
 use elbow::settings::ProxyMode;
 
 use super::{Client, End, Expected, Message, Page, Role, SESSION_CLOSED, Scene, WISH_CLOSED};
+use crate::pass::Pass;
 use crate::person::Purpose;
 use crate::wish::Wish;
+use elbow::wire::token::Fault;
 
 /// How clients offer `elbow.v1`, which is chosen wherever it stands.
 const POSITIONED: [&str; 3] = [
@@ -229,14 +231,21 @@ impl Client {
         };
         let habit = scene.dice.pick(&super::HABITS);
         let habit = match self.is_positioned {
+            true if scene.climate.tokens.is_some() => POSITIONED[self.number % 2],
             true => POSITIONED[self.number % POSITIONED.len()],
-            false => habit,
+            false => super::habit(scene.climate, habit),
         };
-        let query = &self.wish.query;
+        let Pass { pair, field, .. } = &self.pass;
+        let mark = match (self.wish.query.is_empty(), pair.is_empty()) {
+            (_, true) => "",
+            (true, false) => "?",
+            (false, false) => "&",
+        };
+        let query = format!("{}{mark}{pair}", self.wish.query);
         let head = format!(
             "GET {path}{query} HTTP/1.1\r\nHost: sim\r\n\
              Upgrade: websocket\r\nConnection: Upgrade\r\n\
-             {habit}{origin}Sec-WebSocket-Version: {version}\r\n\
+             {habit}{field}{origin}Sec-WebSocket-Version: {version}\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
         self.outbox.extend(head.as_bytes());
@@ -245,6 +254,15 @@ impl Client {
             true if self.wish.is_malformed => &[400],
             true => WISH_CLOSED,
             false => statuses,
+        };
+        // What an upgrade lacks, and from where it comes, is looked at before the token.
+        let statuses = match self.pass.fault(scene.climate, scene.now_ms) {
+            _ if !may_open => statuses,
+            Some(Fault::Channel) if self.pass.may_expire() => super::or_expired(&[403]),
+            Some(Fault::Channel) => &[403],
+            Some(_) => &[401],
+            None if self.pass.may_expire() => super::or_expired(statuses),
+            None => statuses,
         };
         self.expect(scene, statuses, None);
         if may_open && scene.dice.chance(100) {
@@ -348,7 +366,11 @@ impl Client {
                 self.put_ping(scene);
             }
         }
-        self.sent.push_back(Message { is_text, payload: payload.into() });
+        if self.pass.may_speak {
+            self.sent.push_back(Message { is_text, payload: payload.into() });
+        } else {
+            self.reasons.allow(CloseReason::MayNotSpeak);
+        }
     }
 
     pub(super) fn put_message_begun(&mut self, scene: &mut Scene<'_>) {
@@ -408,6 +430,7 @@ impl Client {
 
     pub(crate) fn put_frame(&mut self, first: u8, payload: &[u8]) {
         self.count += 1;
+        self.frames += 1;
         let mask = (self.count as u32).wrapping_mul(0x9e37_79b1).to_be_bytes();
         self.outbox.push_back(first);
         match payload.len() {

@@ -1,5 +1,5 @@
-//! Where a plain WebSocket or the reader of an event stream wants to begin: what it asks for when it
-//! comes, and what it knows when it comes back.
+//! Where a plain WebSocket or the reader of an event stream wants to begin: what it asks for when
+//! it comes, and what it knows when it comes back.
 //!
 //! A client that comes back is a new connection of the same address, with the *trail* of the one
 //! before: how far it had taken what it was told when it went, at whatever byte that was.
@@ -96,7 +96,7 @@ impl Wish {
             // What a browser says when it comes back wins over what stands in the page's URL.
             if is_stream && dice.chance(600) {
                 wish.fields = format!("Last-Event-ID: {since}\r\n");
-                if dice.chance(300) {
+                if dice.chance(600) {
                     pairs.push(format!("since={}", dice.pick(&FOREIGN)));
                 }
             } else {

@@ -11,6 +11,8 @@
 
 #[path = "calm.rs"]
 mod calm;
+#[path = "pace.rs"]
+pub(crate) mod pace;
 #[path = "promise.rs"]
 mod promise;
 #[path = "pulse.rs"]
@@ -28,15 +30,18 @@ use std::rc::Rc;
 
 use elbow::id::ConnId;
 use elbow::limits::{self, Limits};
+use elbow::rate::Account;
 use elbow::server::{Event, Listener, Readiness, Server, Ticket, Unplaced};
+use elbow::settings::Anonymous;
 use elbow::site::{File, Site};
 use elbow::time::{Instant, Now};
 
 use super::attack::{self, Attack};
-use super::client::{Client, Page, Scene};
+use super::client::{Ask, Client, Page, Scene};
 use super::climate::{self, Climate, Dice};
 use super::due::{FAREWELL_MS, RESTLESS_TURNS_MAX, WAKING_MS, wakeups_max};
 use super::oracle::{Oracle, Return, file};
+use super::pass::{self, Pass};
 use super::person::Person;
 use super::socket::{FakeSocket, Link, Net};
 use super::wish::Wish;
@@ -52,6 +57,8 @@ const ACCEPT_AGAIN_MS: u64 = 1000;
 const LEAVING_MS: u64 = 3000;
 /// A deadline that was due so many turns ago has been served: 64 are, in each.
 const TURNS_KEPT: usize = 8;
+/// Turns from one look at everything to the next.
+const TURNS_PER_SURVEY: u64 = 64;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Action {
@@ -110,6 +117,8 @@ pub(crate) struct World {
     /// Clients that have connected and were not accepted.
     backlog: VecDeque<usize>,
     accept_again_ms: u64,
+    /// How many public connections were accepted lately.
+    accepted: Account,
     agenda: BinaryHeap<Reverse<(u64, u64, Action)>>,
     agenda_count: u64,
     /// Links of which epoll has something to say.
@@ -118,6 +127,8 @@ pub(crate) struct World {
     early: Vec<Event>,
     /// What those draw from who want what was said before they came, and come back.
     wishes: Dice,
+    /// What tokens are drawn from.
+    passes: Dice,
     /// Messages on their way to their place in the order and back: when each is there.
     underway: VecDeque<(u64, Ticket, Vec<u8>)>,
     /// The first of those is there, and its channel takes no message.
@@ -158,12 +169,7 @@ impl World {
     fn new(seed: u64, journal: Option<Journal>) -> World {
         let mut dice = Dice::new(seed);
         let mut climate = Climate::draw(&mut dice);
-        attack::draw(seed, &mut climate);
-        climate::draw_order(seed, &mut climate);
-        climate::draw_greeting(seed, &mut climate);
-        climate::draw_history(seed, &mut climate);
-        climate::draw_streams(seed, &mut climate);
-        climate::draw_recovery(seed, &mut climate);
+        draw_apart(seed, &mut climate);
         let net = Net::new(Dice::new(dice.next()), climate.temper);
         let mut birth = [0; 32];
         birth.fill_with(|| dice.next() as u8);
@@ -179,11 +185,13 @@ impl World {
             ids: Vec::new(),
             backlog: VecDeque::new(),
             accept_again_ms: 0,
+            accepted: Account::new(Instant::from_millis(began_ms)),
             agenda: BinaryHeap::new(),
             agenda_count: 0,
             edges: VecDeque::new(),
             early: Vec::new(),
             wishes: Dice::new(climate.returns.map_or(0, |returns| returns.seed)),
+            passes: Dice::new(climate.tokens.map_or(0, |tokens| tokens.seed)),
             underway: VecDeque::new(),
             held: false,
             quiet: false,
@@ -205,6 +213,7 @@ impl World {
             climate,
         };
         world.note(|world| format!("{:?}", world.climate));
+        pass::give_keys(&world.climate, &mut world.server);
         if world.climate.order_ms_max.is_some() && !world.server.order_elsewhere() {
             world.climate.order_ms_max = None;
         }
@@ -288,7 +297,7 @@ impl World {
         let draining = self.oracle.drain_began_ms.is_some();
         // Each that ends wakes the server once, and so does one that has members again by then.
         let channels = self.oracle.channels.len() as u64;
-        let is_seldom = empty <= wakeups_max(idle) + channels;
+        let is_seldom = empty <= wakeups_max(idle) + channels + self.held_frames();
         assert!(draining || is_seldom, "{idle} idle, woken {empty} times for nothing");
     }
 
@@ -341,6 +350,25 @@ impl World {
         )
     }
 
+    /// Looks at the server as whoever watches it does, and at whether its numbers agree.
+    fn survey(&mut self) {
+        let (accepted, connections) =
+            (self.server.metrics().connections_accepted, self.server.connections() as u64);
+        let (used, limit) = (self.server.pool().used_bytes(), self.server.pool().limit_bytes());
+        let at = now(self.now_ms());
+        let snapshot = self.server.survey(at).expect("nobody has 4,096 members here");
+        assert_eq!(snapshot.lags.count(), snapshot.size(), "each member was looked at");
+        let largest: u64 = snapshot.largest.iter().map(|channel| channel.size()).sum();
+        assert_eq!(largest, snapshot.size(), "and each channel");
+        let ended: u64 = snapshot.metrics.closed.iter().sum();
+        assert_eq!(ended + connections, accepted, "who came is here or has ended, once");
+        let now = &snapshot.connections;
+        assert!(now.websocket + now.sse + now.http <= connections, "{now:?}");
+        let memory = &snapshot.memory;
+        let told = memory.rings + memory.buffers + memory.sessions + memory.free;
+        assert_eq!(told, used.max(limit), "{memory:?}");
+    }
+
     /// Everybody has gone: nothing is left, and the server has counted as the oracle has.
     fn finish(&mut self) -> Outcome {
         self.place_the_rest();
@@ -349,7 +377,8 @@ impl World {
         let metrics = self.server.metrics();
         assert_eq!(self.server.connections(), 0);
         assert_eq!(self.server.sessions(), 0);
-        assert_eq!(self.server.pool().lent_bytes(), 0, "memory that nobody holds");
+        let remembered = self.server.remembered_bytes();
+        assert_eq!(self.server.pool().lent_bytes(), remembered, "memory that nobody holds");
         assert_eq!(metrics.connections_accepted, self.oracle.ended, "each has an end");
         // Whose first answer was never written may have had a session all the same.
         let shaking = |person: &&Person| person.hearing.opened_at_ms.is_none();
@@ -407,6 +436,9 @@ impl World {
         self.turn_times.rotate_left(1);
         self.turn_times[TURNS_KEPT - 1] = began_ms;
         self.server.check();
+        if self.turns.is_multiple_of(TURNS_PER_SURVEY) {
+            self.survey();
+        }
         self.advance(until_ms);
         self.empty_turns += u64::from(self.woken && self.work() == work_before);
         let idle = self.work() == work_before && self.now_ms() == began_ms;
@@ -515,7 +547,8 @@ impl World {
         loop {
             let living = self.oracle.channels.iter().filter(|(_, log)| log.past.is_alive());
             let beside = living.clone().filter(|(name, _)| ***name != *"default").count() as u64;
-            assert_eq!(self.server.pool().lent_bytes(), beside * cost, "what is kept is paid for");
+            let lent = self.server.pool().lent_bytes() - self.server.remembered_bytes();
+            assert_eq!(lent, beside * cost, "what is kept is paid for");
             let over_ms = living.filter_map(|(_, log)| log.past.over_ms(&limits)).min();
             let Some(over_ms) = over_ms else { return };
             let due_ms = self.server.poll_timeout().map(Instant::as_millis);
@@ -568,6 +601,9 @@ impl World {
             }
             let client = self.backlog.remove(place).expect("it was found there");
             let listener = self.clients[client].listener;
+            if let (Listener::Public, Some(rate)) = (listener, self.climate.accept_rate) {
+                self.accepted.take(Instant::from_millis(self.net.now_ms.get()), rate);
+            }
             let taken = self.clients.iter().filter(|client| client.is_connected_by(listener));
             let is_full = taken.count() == self.places(listener);
             self.oracle.wanted[listener as usize] += u32::from(is_full);
@@ -603,7 +639,11 @@ impl World {
 
     /// Where in the backlog the first stands whose listener has room.
     fn next_in_backlog(&self) -> Option<usize> {
-        let has_room = |client: &usize| self.server.has_room_for(self.clients[*client].listener);
+        let may_come = self.accepts_at_ms() <= self.now_ms();
+        let has_room = |client: &usize| {
+            let listener = self.clients[*client].listener;
+            (may_come || listener != Listener::Public) && self.server.has_room_for(listener)
+        };
         self.backlog.iter().position(has_room)
     }
 
@@ -616,12 +656,15 @@ impl World {
         if !self.pending && self.edges.is_empty() && !can_accept {
             let agenda = self.agenda.peek().map(|Reverse((at_ms, ..))| *at_ms);
             let deadline = self.server.poll_timeout().map(Instant::as_millis);
-            let accepting = self.next_in_backlog().map(|_| self.accept_again_ms);
+            let may_come_ms = Some(self.accepts_at_ms())
+                .filter(|at_ms| *at_ms > self.now_ms() && !self.backlog.is_empty());
+            let accepting = self.next_in_backlog().map(|_| self.accept_again_ms).or(may_come_ms);
             let ordered = self.underway.front().filter(|_| !self.held).map(|(at_ms, ..)| *at_ms);
             let wake = [agenda, deadline, accepting, ordered].into_iter().flatten().min();
             next_ms = next_ms.max(wake.unwrap_or(u64::MAX).min(until_ms));
             let is_later = |other: Option<u64>| other.is_none_or(|at_ms| at_ms > next_ms);
-            woken = deadline == Some(next_ms) && is_later(agenda) && is_later(ordered);
+            let others = [agenda, ordered, may_come_ms];
+            woken = deadline == Some(next_ms) && others.into_iter().all(is_later);
             if !self.quiet && self.dice.chance(self.climate.jumps) {
                 next_ms += self.dice.below(self.climate.jump_ms_max);
                 if self.woke_ms + WAKING_MS < self.now_ms() {
@@ -655,6 +698,7 @@ impl World {
                 }
             }
         }
+        self.employ();
         let again_ms = self.now_ms() + 1 + self.dice.below(people.arrival_ms * 2);
         if !self.quiet {
             self.plan(again_ms, Action::Arrive);
@@ -667,6 +711,19 @@ impl World {
         let mut scene = self.scene();
         let client = Client::new(number, link, &mut scene);
         self.begin(client);
+    }
+
+    /// A backend comes, as long as there are fewer than the climate has.
+    fn employ(&mut self) {
+        let Some(backends) = self.climate.backends else { return };
+        let counts = |client: &&Client| client.ended.is_none() && client.is_backend();
+        let live = self.clients.iter().filter(counts).count() as u64;
+        if live < backends.most && self.clients.len() < CONNECTIONS_MAX && self.dice.chance(500) {
+            let number = self.clients.len();
+            let link = Link::new(number, &self.net);
+            let client = Client::backend(number, link, &mut self.scene(), backends);
+            self.introduce(client);
+        }
     }
 
     /// A plain WebSocket that has gone comes back, unless everything is over.
@@ -707,6 +764,11 @@ impl World {
             }
             client.trail = client.trail.filter(|_| client.wish.is_own);
         }
+        if let (Some(tokens), true) = (&self.climate.tokens, client.may_wish()) {
+            let channel = client.channel_name(&self.climate);
+            let now_ms = self.net.now_ms.get();
+            client.pass = Pass::draw(&mut self.passes, tokens, now_ms, &channel);
+        }
         client.begin(&mut self.scene());
         self.introduce(client);
     }
@@ -735,7 +797,12 @@ impl World {
     fn welcome(&mut self) {
         let number = self.people.len();
         let mut scene = self.scene();
-        let person = Person::new(number, &mut scene);
+        let mut person = Person::new(number, &mut scene);
+        if let Some(tokens) = &self.climate.tokens {
+            let needs = self.climate.settings.anonymous == Anonymous::None;
+            let now_ms = self.net.now_ms.get();
+            person.pass = Pass::draw_wide(&mut self.passes, tokens, now_ms, needs);
+        }
         self.people.push(person);
         self.act_as(number);
     }
@@ -859,6 +926,12 @@ impl World {
         let was_gone = self.clients[number].gone;
         let (client, mut scene) = self.client_on_stage(number);
         let next = client.act(&mut scene);
+        let now_ms = self.now_ms();
+        for order in &self.clients[number].orders {
+            if let Ask::Disconnect(channel) = &order.ask {
+                self.oracle.receipts.may_close(now_ms, channel);
+            }
+        }
         self.breathe(number);
         if self.clients[number].gone && !was_gone {
             self.plan_return(number);
@@ -935,8 +1008,21 @@ impl World {
     }
 }
 
+/// What each seed draws by dice of its own, so that the rest is what it would be without.
+fn draw_apart(seed: u64, climate: &mut Climate) {
+    attack::draw(seed, climate);
+    climate::draw_order(seed, climate);
+    climate::draw_greeting(seed, climate);
+    climate::draw_history(seed, climate);
+    climate::draw_streams(seed, climate);
+    climate::draw_recovery(seed, climate);
+    climate::draw_limits(seed, climate);
+    climate::draw_backends(seed, climate);
+    pass::draw(seed, climate);
+}
+
 fn now(mono_ms: u64) -> Now {
-    Now { mono: Instant::from_millis(mono_ms), unix_s: 1_700_000_000 + mono_ms / 1000 }
+    Now { mono: Instant::from_millis(mono_ms), unix_s: pass::BEGIN_S + mono_ms / 1000 }
 }
 
 fn files(generation: u64, big_file_bytes: usize) -> Vec<File> {

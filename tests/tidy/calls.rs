@@ -11,7 +11,7 @@ use super::Source;
 use std::collections::BTreeMap;
 
 /// The files of `server/` that have methods of `Server`, each above those that it may call.
-const ORDER: [&str; 34] = [
+const ORDER: [&str; 35] = [
     "mod",
     "drain",
     "disconnect",
@@ -32,6 +32,7 @@ const ORDER: [&str; 34] = [
     "http/backend",
     "http/watch",
     "http/probe",
+    "http/token",
     "admission",
     "places",
     "publish",

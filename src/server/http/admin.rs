@@ -140,7 +140,8 @@ impl<S: Socket> Server<S> {
             return self.refuse_for_now(now, slot, request);
         };
         let id = self.connections.id(slot);
-        let number = self.disconnects.begin(id, Whom::of(&asked));
+        let whom = Whom::of(&asked, |text| self.subject(text));
+        let number = self.disconnects.begin(id, whom);
         self.connections.change(slot, |conn| conn.await_end(number, remembered));
     }
 

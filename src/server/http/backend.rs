@@ -196,7 +196,8 @@ impl<S: Socket> Server<S> {
             Outcome::Published { position } => Ok(Receipt::Said(position)),
             Outcome::Deferred(ticket) => Err(ticket),
             Outcome::Refused(PublishError::TooBig) => Ok(Receipt::TooBig),
-            Outcome::Refused(PublishError::NoMemory) => Ok(Receipt::NotNow),
+            // A backend may say anything.
+            Outcome::Refused(PublishError::NoMemory) | Outcome::MayNotSpeak => Ok(Receipt::NotNow),
         }
     }
 

@@ -16,5 +16,6 @@ mod receipt;
 pub(super) mod respond;
 mod route;
 mod stream;
+pub(super) mod token;
 pub(super) mod upgrade;
 pub(super) mod watch;

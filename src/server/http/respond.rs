@@ -25,6 +25,7 @@ use crate::server::{AGENT_BYTES_MAX, Access, Denial, Event, Server, Socket};
 use crate::site::AssetId;
 use crate::text::SHOWN_BYTES_MAX;
 use crate::time::{Duration, Now};
+use crate::visa::Visa;
 use crate::wire::base_path::BasePath;
 use crate::wire::http::{
     self, Body, Connection, DATE_BYTES, Framing, Method, Request, ResponseHead, Version,
@@ -110,6 +111,8 @@ impl<'a> Answer<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::server) struct Opening<'a> {
     pub(in crate::server) role: Role,
+    /// Until when a member may stay, and who it is. A session has a visa of its own.
+    pub(in crate::server) visa: Visa,
     /// How long after the last byte heard the first ping is due, or from now on the first comment
     /// of an event stream; `None` for a WebSocket that carries a session, which sends pings of its
     /// own.
@@ -123,7 +126,8 @@ pub(in crate::server) struct Opening<'a> {
 impl Opening<'_> {
     /// The beginning of a WebSocket that carries `session`.
     pub(in crate::server) fn of_session(session: SessionId) -> Opening<'static> {
-        Opening { role: Role::Session(session), first_ping: None, own: &[], lags: false }
+        let (role, visa) = (Role::Session(session), Visa::UNLIMITED);
+        Opening { role, visa, first_ping: None, own: &[], lags: false }
     }
 }
 
@@ -340,6 +344,7 @@ impl<S: Socket> Server<S> {
         self.metrics.count_refused(match denial {
             Denial::Origin(_) | Denial::Origins | Denial::NoOrigin => Refusal::Origin,
             Denial::Host(_) => Refusal::Host,
+            Denial::Token(_) => Refusal::Token,
             Denial::Rule(_) => Refusal::Protocol,
         });
         let client = self.client(slot);
@@ -533,13 +538,13 @@ impl<S: Socket> Server<S> {
         let (pool, metrics) = (&mut self.pool, &mut self.metrics);
         let mut cx = Cx { now, pool, metrics, settings: &self.settings };
         let told = self.connections.change(slot, |conn| {
-            conn.upgrade(&mut cx, opening.role, opening.first_ping);
+            conn.upgrade(&mut cx, (opening.role, opening.visa), opening.first_ping);
             conn.out.push_own_parts(cx.pool, &[head, opening.own])
         });
         self.connections.set_kind(
             slot,
             match opening.role {
-                Role::Member(..) => Kind::WebSocket,
+                Role::Member { .. } => Kind::WebSocket,
                 Role::Session(_) | Role::Orphan => Kind::Carrier,
             },
         );
@@ -565,7 +570,7 @@ impl<S: Socket> Server<S> {
         let mut cx = Cx { now, pool, metrics, settings: &self.settings };
         let first_comment = opening.first_ping.unwrap_or(self.settings.limits.ping_interval);
         let told = self.connections.change(slot, |conn| {
-            conn.begin_stream(&mut cx, opening.role, first_comment);
+            conn.begin_stream(&mut cx, (opening.role, opening.visa), first_comment);
             conn.out.push_own_parts(cx.pool, &[head, opening.own])
         });
         self.connections.set_kind(slot, Kind::Stream);

@@ -9,9 +9,10 @@
 
 use super::files::ALLOW_READ;
 use super::probe::Probe;
-use super::respond::Answer;
+use super::respond::{Answer, RETRY_AFTER};
 use super::{stream, upgrade};
 use crate::conn::Requester;
+use crate::metrics::Refusal;
 use crate::reason::CloseReason;
 use crate::server::{Denial, Server, Socket};
 use crate::time::Now;
@@ -155,6 +156,15 @@ impl<S: Socket> Server<S> {
     /// Answers half a request whose time is over.
     pub(in crate::server) fn refuse_late(&mut self, now: Now, slot: u32) {
         self.refuse(now, slot, 408, "the request did not arrive in time");
+    }
+
+    /// Answers a request whose token could not be checked in time, since too many others were to be
+    /// checked, and closes.
+    pub(in crate::server) fn refuse_unchecked(&mut self, now: Now, slot: u32) {
+        self.connections.stop_checking(slot);
+        self.report_refusal(self.client(slot), Refusal::TokenChecks);
+        let answer = Answer::plain(503).with(&[RETRY_AFTER]);
+        self.respond_to_nothing(now, slot, answer);
     }
 
     fn refuse(&mut self, now: Now, slot: u32, status: u16, text: &str) {

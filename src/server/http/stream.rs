@@ -9,6 +9,7 @@
 use super::cors::Lets;
 use super::files::ALLOW_READ;
 use super::respond::{Answer, Content, Field, NO_STORE, Opening};
+use super::token::Admission;
 use super::upgrade::{GONE, wish_of};
 use crate::conn::Role;
 use crate::hub::{DEFAULT_CHANNEL, Recovery, Start, is_channel_name};
@@ -115,6 +116,10 @@ impl<S: Socket> Server<S> {
     /// GET would be, as far as that is known: where a ring is still to be filled, only filling it
     /// shows that it holds less than what is kept.
     fn open_stream(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, channel: &str) {
+        let admission = match self.admit(now, slot, request, false, channel) {
+            Ok(admission) => admission,
+            Err(stop) => return self.stop(now, slot, request, stop),
+        };
         let resume = match resume_of(request) {
             Ok(resume) => resume,
             Err(malformed) => {
@@ -146,9 +151,12 @@ impl<S: Socket> Server<S> {
         write_beginning(&start, &mut beginning);
         let first_comment = self.first_ping();
         let client = self.client(slot);
-        self.events.push(&mut self.pool, Event::Opened { client, channel: channel.into() });
+        let Admission { may_speak, visa, subject } = admission;
+        let opened = Event::Opened { client, channel: channel.into(), subject };
+        self.events.push(&mut self.pool, opened);
         let opening = Opening {
-            role: Role::Member(membership, dialect),
+            role: Role::Member { membership, dialect, may_speak },
+            visa,
             first_ping: Some(first_comment),
             own: &beginning,
             lags: start.missed > 0,

@@ -7,6 +7,7 @@
 //! two apart.
 
 use super::respond::{Answer, Opening};
+use super::token::Admission;
 use crate::conn::Role;
 use crate::hub::{DEFAULT_CHANNEL, Recovery, Since, Start, Wish, is_channel_name, write_header};
 use crate::id::Dialect;
@@ -101,6 +102,10 @@ impl<S: Socket> Server<S> {
             let answer = Answer::plain(403).saying(b"pages of this origin may not connect here");
             return self.respond(now, slot, request, answer);
         }
+        let admission = match self.admit(now, slot, request, true, channel) {
+            Ok(admission) => admission,
+            Err(stop) => return self.stop(now, slot, request, stop),
+        };
         let resume = match Resume::parse(request.query) {
             Ok(resume) => resume,
             Err(malformed) => {
@@ -135,9 +140,12 @@ impl<S: Socket> Server<S> {
         }
         let first_ping = self.first_ping();
         let client = self.client(slot);
-        self.events.push(&mut self.pool, Event::Opened { client, channel: channel.into() });
+        let Admission { may_speak, visa, subject } = admission;
+        let opened = Event::Opened { client, channel: channel.into(), subject };
+        self.events.push(&mut self.pool, opened);
         let opening = Opening {
-            role: Role::Member(membership, dialect),
+            role: Role::Member { membership, dialect, may_speak },
+            visa,
             first_ping: Some(first_ping),
             own: &greeting,
             lags: start.missed > 0,

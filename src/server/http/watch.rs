@@ -59,7 +59,7 @@ struct Watcher {
     view: View,
 }
 
-/// Those who wait for a survey, and what their answers need beside it.
+/// Whoever waits for a survey, and what their answers need beside it.
 #[derive(Debug)]
 pub(in crate::server) struct Watchers {
     waiting: Vec<Watcher>,

@@ -449,8 +449,9 @@ impl<S: Socket> Server<S> {
         self.recover_spaces(now, id);
         let waits = self.connections.is_to_read(id.slot);
         let publishes = self.connections.conn(id.slot).is_publishing();
-        if marks.unread() && !waits && publishes && self.must_wait(id.slot) != Wait::ForItself {
-            self.read_later(id, false);
+        if marks.unread() && !waits && publishes && self.must_wait(now, id.slot) != Wait::ForItself
+        {
+            self.read_later(now, id, false);
         }
     }
 }

@@ -73,7 +73,7 @@ impl<S: Socket> Server<S> {
         if readiness.readable || readiness.more_behind {
             let waits = self.reading.budget.is_spent() || self.connections.count_to_read() > 0;
             if waits && self.connections.conn(id.slot).is_publishing() {
-                self.read_later(id, false);
+                self.read_later(now, id, false);
             } else {
                 self.read(now, id);
             }
@@ -99,7 +99,7 @@ impl<S: Socket> Server<S> {
         }
         self.reading.buffer = buffer;
         if spent {
-            self.read_later(id, self.reading.spoke);
+            self.read_later(now, id, self.reading.spoke);
         }
         if self.connections.conn(id.slot).out.is_pending(None) {
             self.connections.send_soon(id.slot);
@@ -109,13 +109,13 @@ impl<S: Socket> Server<S> {
 
     /// The turn's read of this `number` and what follows from it; whether another is worth while.
     fn read_once(&mut self, now: Now, id: ConnId, buffer: &mut [u8], number: usize) -> bool {
-        if self.hold_back(id) {
+        if self.hold_back(now, id) {
             return false;
         }
         if self.connections.conn(id.slot).has_body_left() {
             // It had to stop in the middle of what a POST had brought.
             self.take_collected(now, id);
-            return self.has_more(id);
+            return self.has_more(now, id);
         }
         // What a client sends behind a request that is being answered waits in its socket: kept
         // here, it would fill the buffer, and a read into no room would look like the end.
@@ -128,7 +128,8 @@ impl<S: Socket> Server<S> {
         } else {
             0
         };
-        let asked = read_bytes(self.connections.conn(id.slot), number);
+        let may_say = self.may_say(now, id.slot);
+        let asked = read_bytes(self.connections.conn(id.slot), number, may_say);
         let (socket, marks) = self.connections.socket_and_marks(id.slot);
         // What was read and not taken in comes first: more behind it would only be kept as well.
         let left_off = core::mem::take(&mut marks.left_off) && kept > 0;
@@ -151,20 +152,20 @@ impl<S: Socket> Server<S> {
         }
         self.receive(now, id, &mut buffer[..kept + arrived]);
         let marks = self.connections.marks(id.slot);
-        let has_its_turn_again = marks.left_off && self.must_wait(id.slot) == Wait::Not;
+        let has_its_turn_again = marks.left_off && self.must_wait(now, id.slot) == Wait::Not;
         if marks.ended && self.connections.conn(id.slot).wants_input() && !has_its_turn_again {
             let step = self.connections.change(id.slot, Conn::receive_end);
             self.apply(now, id, step);
             return false;
         }
-        self.has_more(id)
+        self.has_more(now, id)
     }
 
     /// Whether a connection that need not wait for others has more to say than was taken in.
-    fn has_more(&self, id: ConnId) -> bool {
+    fn has_more(&self, now: Now, id: ConnId) -> bool {
         let (conn, marks) = (self.connections.conn(id.slot), self.connections.marks(id.slot));
         if marks.left_off || conn.has_body_left() {
-            return self.must_wait(id.slot) == Wait::Not;
+            return self.must_wait(now, id.slot) == Wait::Not;
         }
         marks.readable && conn.wants_input()
     }
@@ -179,7 +180,7 @@ impl<S: Socket> Server<S> {
                 self.connections.marks_mut(id.slot).left_off = true;
                 return;
             }
-            held = self.hold_back(id);
+            held = self.hold_back(now, id);
             if held {
                 break;
             }
@@ -192,9 +193,20 @@ impl<S: Socket> Server<S> {
             let rest = &mut bytes[at..];
             let (used, step) = self.change(now, id.slot, |conn, cx| conn.receive(cx, rest));
             at += used;
+            if self.settings.limits.message_rate.is_some()
+                && publishing
+                && used > 0
+                && self.connections.conn(id.slot).is_between_frames()
+            {
+                self.charge(now, id.slot);
+            }
             let holds = matches!(step, Step::Hold);
             let go_on = if let Step::Head = step {
                 self.answer(now, id.slot, &bytes[at - used..at]);
+                if self.connections.conn(id.slot).is_queued() {
+                    // All of it is read again when the token can be checked.
+                    at -= used;
+                }
                 true
             } else {
                 self.apply(now, id, step)
@@ -242,6 +254,10 @@ impl<S: Socket> Server<S> {
             }
             Step::RefuseLate => {
                 self.refuse_late(now, id.slot);
+                true
+            }
+            Step::RefuseUnchecked => {
+                self.refuse_unchecked(now, id.slot);
                 true
             }
             Step::Publish(kind, payload) => {
@@ -338,11 +354,30 @@ impl<S: Socket> Server<S> {
         };
         match self.publish(now, Speaker::Conn(id), channel, &message) {
             Outcome::Published { .. } | Outcome::Deferred(_) => {}
+            Outcome::MayNotSpeak => {
+                let reason = CloseReason::MayNotSpeak;
+                self.close(now, id.slot, CloseFrame::Reason(reason), reason);
+            }
             Outcome::Refused(error) => {
                 let reason = error.reason();
                 self.close(now, id.slot, CloseFrame::Reason(reason), reason);
             }
         }
+    }
+
+    /// Reads requests that have waited for the check of their tokens, as many as may be checked in
+    /// a turn.
+    pub(in crate::server) fn run_checks(&mut self, now: Now) {
+        self.checks.begin();
+        for _ in 0..limits::SENDS_PER_TURN {
+            if !self.checks.are_left() {
+                break;
+            }
+            let Some(id) = self.connections.next_to_check() else { break };
+            self.connections.change(id.slot, Conn::unqueue);
+            self.read(now, id);
+        }
+        self.checks.end();
     }
 
     /// Reads those that were put off. Whoever finds its channel closed again goes back to the
@@ -358,7 +393,7 @@ impl<S: Socket> Server<S> {
             && let Some(id) = self.connections.next_to_read()
         {
             unvisited -= 1;
-            if let Wait::ForTheChannel(channel) = self.must_wait(id.slot) {
+            if let Wait::ForTheChannel(channel) = self.must_wait(now, id.slot) {
                 self.pause(id, channel, false);
                 any_paused = true;
                 continue;
@@ -366,20 +401,25 @@ impl<S: Socket> Server<S> {
             reads_left -= 1;
             self.read(now, id);
             // It may be the one that has closed the channel, and the last that is read.
-            any_paused |= matches!(self.must_wait(id.slot), Wait::ForTheChannel(_));
+            any_paused |= matches!(self.must_wait(now, id.slot), Wait::ForTheChannel(_));
         }
         if any_paused {
-            self.pause_behind(unvisited);
+            self.pause_behind(now, unvisited);
         }
     }
 }
 
 /// How many bytes the turn's read of this `number` asks for. Little at first, since what is not
-/// taken in at once must be kept; what an unfinished message still wants is taken in.
-fn read_bytes(conn: &Conn, number: usize) -> usize {
+/// taken in at once must be kept; what an unfinished message still wants is taken in. Whoever may
+/// say only so many things is read no further than these are likely to reach.
+fn read_bytes(conn: &Conn, number: usize, may_say: Option<u32>) -> usize {
     let bytes = if conn.is_publishing() {
-        let few = limits::READ_BYTES_OF_PUBLISHERS << number;
-        few.min(limits::READ_BYTES_OF_PUBLISHERS_MAX) + conn.wanted_bytes()
+        let few = may_say.map_or(limits::READ_BYTES_OF_PUBLISHERS, |count| {
+            // At most 1000, or one that is held back anyway.
+            let bytes = limits::READ_BYTES_OF_A_MESSAGE * (count.max(1) as usize);
+            bytes.min(limits::READ_BYTES_OF_PUBLISHERS)
+        });
+        (few << number).min(limits::READ_BYTES_OF_PUBLISHERS_MAX) + conn.wanted_bytes()
     } else {
         limits::READ_BYTES_OF_REQUESTS << number
     };

@@ -22,37 +22,44 @@ use crate::hub::{self, OWN_BYTES_MAX, Space};
 use crate::id::{ChannelId, ConnId};
 use crate::membership::Membership;
 use crate::outbound::Source;
+use crate::rate::Paid;
 use crate::server::{Server, Socket};
+use crate::time::Now;
 
 impl<S: Socket> Server<S> {
     /// Moves everybody who is left in the list of those that are to be read, and finds its channel
     /// closed, to the channel's list as well, behind those that stood in front. The first `old` of
     /// the list had come before this turn. The others were read in this turn and have more to say:
     /// left in the list, they would be the first to be read each time the channel is opened.
-    pub(super) fn pause_behind(&mut self, old: usize) {
+    pub(super) fn pause_behind(&mut self, now: Now, old: usize) {
         for number in 0..self.connections.count_to_read() {
             let Some(id) = self.connections.next_to_read() else { break };
-            match self.must_wait(id.slot) {
+            match self.must_wait(now, id.slot) {
                 Wait::ForTheChannel(channel) => self.pause(id, channel, number >= old),
-                Wait::Not | Wait::ForItself => self.connections.read_soon(id.slot),
+                Wait::ForItsRate(_) | Wait::Not | Wait::ForItself => {
+                    self.connections.read_soon(id.slot);
+                }
             }
         }
     }
 
-    /// Puts a publisher on the list of its channel if it must wait for that. Whether it must wait,
-    /// for whatever reason.
-    pub(in crate::server) fn hold_back(&mut self, id: ConnId) -> bool {
-        let wait = self.must_wait(id.slot);
-        if let Wait::ForTheChannel(channel) = wait {
-            self.wait_for(id, channel, self.reading.spoke);
+    /// Puts a publisher on the list of its channel if it must wait for that, or holds it back until
+    /// it may say more. Whether it must wait, for whatever reason.
+    pub(in crate::server) fn hold_back(&mut self, now: Now, id: ConnId) -> bool {
+        let wait = self.must_wait(now, id.slot);
+        match wait {
+            Wait::ForTheChannel(channel) => self.wait_for(id, channel, self.reading.spoke),
+            Wait::ForItsRate(paid) => self.wait_for_rate(id, paid),
+            Wait::Not | Wait::ForItself => {}
         }
         wait != Wait::Not
     }
 
     /// Has a connection read again in one of the next turns, or when its channel is opened.
-    pub(in crate::server) fn read_later(&mut self, id: ConnId, had_its_say: bool) {
-        match self.must_wait(id.slot) {
+    pub(in crate::server) fn read_later(&mut self, now: Now, id: ConnId, had_its_say: bool) {
+        match self.must_wait(now, id.slot) {
             Wait::ForTheChannel(channel) => self.wait_for(id, channel, had_its_say),
+            Wait::ForItsRate(paid) => self.wait_for_rate(id, paid),
             Wait::Not | Wait::ForItself => self.connections.read_soon(id.slot),
         }
     }
@@ -65,14 +72,19 @@ impl<S: Socket> Server<S> {
         }
     }
 
+    /// Holds a publisher back until its account allows it to say more, unless it waits already.
+    fn wait_for_rate(&mut self, id: ConnId, paid: Paid) {
+        self.metrics.speakers_held_back += u64::from(self.connections.hold_back(id.slot, paid));
+    }
+
     pub(super) fn pause(&mut self, id: ConnId, channel: ChannelId, had_its_say: bool) {
         self.connections.pause(id.slot);
         self.hub.channel_mut(channel).pause(id, had_its_say);
     }
 
-    /// Whether what this connection has to say must wait: for the channel, or until it has read
-    /// itself.
-    pub(in crate::server) fn must_wait(&self, slot: u32) -> Wait {
+    /// Whether what this connection has to say must wait: for the channel, until it has read
+    /// itself, or until it may say more.
+    pub(in crate::server) fn must_wait(&self, now: Now, slot: u32) -> Wait {
         let conn = self.connections.conn(slot);
         if !conn.is_publishing() {
             return Wait::Not;
@@ -84,12 +96,50 @@ impl<S: Socket> Server<S> {
             return Wait::ForItself;
         }
         let held = |channel| self.hub.channel(channel).holds_publishers();
-        if let Some(Membership { channel, .. }) = conn.membership() {
-            return if held(channel) { Wait::ForTheChannel(channel) } else { Wait::Not };
+        let channel = if let Some(Membership { channel, .. }) = conn.membership() {
+            Some(channel).filter(|channel| held(*channel))
+        } else if let Some(session) = conn.session() {
+            let mut channels = self.sessions.get(session).spaces.iter().map(Space::channel);
+            channels.find(|channel| held(*channel))
+        } else {
+            return Wait::Not;
+        };
+        if let Some(channel) = channel {
+            return Wait::ForTheChannel(channel);
         }
-        let Some(session) = conn.session() else { return Wait::Not };
-        let mut channels = self.sessions.get(session).spaces.iter().map(Space::channel);
-        channels.find(|channel| held(*channel)).map_or(Wait::Not, Wait::ForTheChannel)
+        let Some(rate) = self.settings.limits.message_rate else { return Wait::Not };
+        match self.account(slot) {
+            Some(paid) if rate.left(now.mono, paid) == 0 => Wait::ForItsRate(paid),
+            Some(_) | None => Wait::Not,
+        }
+    }
+
+    /// How much whoever speaks on this connection has said lately: a session, whatever carries it,
+    /// or the connection by itself. `None` if what is said here is nobody's.
+    fn account(&self, slot: u32) -> Option<Paid> {
+        let conn = self.connections.conn(slot);
+        match conn.session() {
+            Some(session) => Some(self.sessions.get(session).paid),
+            None => conn.membership().map(|_| self.connections.account(slot)),
+        }
+    }
+
+    /// Counts one thing that was said on a connection: a frame, or a packet of a POST.
+    pub(in crate::server) fn charge(&mut self, now: Now, slot: u32) {
+        let Some(rate) = self.settings.limits.message_rate else { return };
+        let Some(mut paid) = self.account(slot) else { return };
+        rate.take(now.mono, &mut paid);
+        match self.connections.conn(slot).session() {
+            Some(session) => self.sessions.edit(session).paid = paid,
+            None => self.connections.set_account(slot, paid),
+        }
+    }
+
+    /// How many things whoever speaks on this connection may say at once. `None` if that is not
+    /// limited.
+    pub(super) fn may_say(&self, now: Now, slot: u32) -> Option<u32> {
+        let rate = self.settings.limits.message_rate?;
+        self.account(slot).map(|paid| rate.left(now.mono, paid))
     }
 
     /// Whether a connection is blocked, and `lags` says of the feed that it sends from that it is
@@ -114,4 +164,6 @@ pub(in crate::server) enum Wait {
     ForItself,
     /// A channel in which the publisher may speak holds its publishers back.
     ForTheChannel(ChannelId),
+    /// The publisher has said as much as `--message-rate` allows, by this account.
+    ForItsRate(Paid),
 }

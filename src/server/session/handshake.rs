@@ -8,12 +8,16 @@
 
 use crate::hub::{Holder, Session, Transport};
 use crate::id::SessionId;
+use crate::metrics::Refusal as Reason;
+use crate::pool::BufferId;
 use crate::reason::CloseReason;
 use crate::server::admission::Entrance;
 use crate::server::http::respond::Opening;
+use crate::server::http::token::Stop;
 use crate::server::http::upgrade;
 use crate::server::{Server, Socket};
 use crate::time::Now;
+use crate::visa::Visa;
 use crate::wire::engine::{self, Open, Query, Refusal, Sid, Version};
 use crate::wire::http::{Method, Request};
 use chacha20::rand_core::Rng;
@@ -42,16 +46,15 @@ impl<S: Socket> Server<S> {
             },
         };
         let holder = self.holder(slot);
-        let entrance = Entrance::Session { polls: offer.is_none() };
-        if let Some(why) = self.lacks_room(Some(holder), entrance) {
-            return self.refuse_session(now, slot, request, why);
-        }
+        let welcome = self.welcome(now, slot, request, holder, offer.is_some());
+        let Some((visa, pass)) = welcome else { return };
         let id = self.connections.id(slot);
         let carrier = match offer {
             Some(_) => Transport::WebSocket(id),
             None => Transport::Polling { held: None, posting: None },
         };
         let session = self.open_session(now, slot, holder, version, carrier);
+        self.sessions.edit(session).show(visa, pass);
         match offer {
             Some(offer) => {
                 if !self.switch_protocols(now, slot, offer, Opening::of_session(session)) {
@@ -74,6 +77,43 @@ impl<S: Socket> Server<S> {
             // Protocol 3 puts everybody into `/` unasked.
             self.enter(now, session, "/", None);
         }
+    }
+
+    /// Whether somebody may begin a session: by its token, if it shows one, and because there is
+    /// room. What the token lets it do, in a buffer that is lent from here on. `None` if it may
+    /// not, or not yet; then the request is dealt with.
+    fn welcome(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+        holder: Holder,
+        upgrades: bool,
+    ) -> Option<(Visa, Option<BufferId>)> {
+        let shown = match self.admit_session(now, slot, request, upgrades) {
+            Ok(shown) => shown,
+            Err(Stop::Later(first_key)) => {
+                self.wait_for_check(now, slot, first_key);
+                return None;
+            }
+            Err(Stop::Refused(fault)) => {
+                self.refuse_token(now, slot, request, fault);
+                return None;
+            }
+        };
+        let entrance = Entrance::Session { polls: !upgrades };
+        let why = match (shown, self.lacks_room(Some(holder), entrance)) {
+            (None, None) => return Some((Visa::UNLIMITED, None)),
+            (Some((visa, Some(pass))), None) => return Some((visa, Some(pass))),
+            (Some((_, Some(pass))), Some(why)) => {
+                self.pool.give(pass);
+                why
+            }
+            (Some((_, None)), None) => Reason::Memory,
+            (Some((_, None)) | None, Some(why)) => why,
+        };
+        self.refuse_session(now, slot, request, why);
+        None
     }
 
     fn open_session(

@@ -21,12 +21,15 @@ use crate::hub::{
     is_channel_name,
 };
 use crate::id::{Member, Reader, SessionId};
+use crate::metrics::Refusal;
 use crate::reason::CloseReason;
 use crate::server::admission::why;
-use crate::server::{Event, Server, Socket};
+use crate::server::http::token::Admission;
+use crate::server::{Denial, Event, Server, Socket};
 use crate::time::Now;
 use crate::wire::engine::{PacketType, SID_RANDOM_BYTES, Sid, Version};
 use crate::wire::socketio;
+use crate::wire::token::Fault;
 use crate::{limits, work};
 use chacha20::rand_core::Rng;
 
@@ -76,8 +79,12 @@ impl<S: Socket> Server<S> {
             // Twice is once; the client that asks again is told again, and stays if it was leaving.
             self.sessions.edit(session).spaces[space].leaving = false;
         } else {
+            let admission = match self.admit_to(now, session, namespace, payload) {
+                Ok(admission) => admission,
+                Err(why) => return self.refuse_namespace(now, session, namespace, why),
+            };
             let returning = self.returning(session, payload);
-            match self.join_space(now, session, namespace, wish_of(returning)) {
+            match self.join_space(now, session, namespace, wish_of(returning), admission) {
                 Ok(Some(Recovery::Whole)) => recovered = returning.map(|it| it.pid),
                 Ok(Some(Recovery::Gone | Recovery::Unknown) | None) => {}
                 Err(why) => return self.refuse_namespace(now, session, namespace, why),
@@ -96,6 +103,28 @@ impl<S: Socket> Server<S> {
                 self.confirm(now, session, namespace, &Sid::new(random), false);
             }
         }
+    }
+
+    /// Whether a session may enter a namespace, and what it may do there.
+    fn admit_to(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        namespace: &str,
+        payload: Option<&str>,
+    ) -> Result<Admission, &'static str> {
+        let channel = channel_of(namespace).ok_or("Invalid namespace")?;
+        let entry = self.sessions.get(session);
+        let (client, shown) = (entry.client.address(), entry.shown());
+        self.admit_to_namespace(now, payload, shown, channel).map_err(|fault| {
+            // Saying no to many costs as much as letting them in.
+            self.reading.budget.spend_units(limits::JOIN_UNITS);
+            self.metrics.count_token(fault);
+            self.metrics.count_refused(Refusal::Token);
+            self.events
+                .push(&mut self.pool, Event::Denied { client, denial: Denial::Token(fault) });
+            if fault == Fault::Channel { "forbidden" } else { "unauthorized" }
+        })
     }
 
     /// What a client says of the session that it had, if it may go on with that.
@@ -172,6 +201,7 @@ impl<S: Socket> Server<S> {
         session: SessionId,
         namespace: &str,
         wish: Wish,
+        admission: Admission,
     ) -> Result<Option<Recovery>, &'static str> {
         let name = channel_of(namespace).ok_or("Invalid namespace")?;
         if self.sessions.get(session).spaces.len() >= SPACES_MAX {
@@ -196,10 +226,14 @@ impl<S: Socket> Server<S> {
         })?;
         self.sessions.entered(session);
         let mut entry = self.sessions.edit(session);
+        let Admission { may_speak, visa, subject } = admission;
+        entry.limit_stay(visa);
         entry.spaces.push(Space {
             membership,
             cursor: start.mark,
             opened_at: now.mono,
+            may_speak,
+            subject: visa.subject(),
             choked: false,
             leaving: false,
             finished: false,
@@ -208,7 +242,7 @@ impl<S: Socket> Server<S> {
             self.connections
                 .change(id.slot, |conn| conn.follow(membership.channel, dialect, start.mark));
         }
-        self.events.push(&mut self.pool, Event::Opened { client, channel: name.into() });
+        self.events.push(&mut self.pool, Event::Opened { client, channel: name.into(), subject });
         Ok(start.recovery)
     }
 

@@ -66,7 +66,7 @@ impl<S: Socket> Server<S> {
             if !self.sessions.contains(session) {
                 return true;
             }
-            if self.reading.budget.is_read_over() || self.hold_back(id) {
+            if self.reading.budget.is_read_over() || self.hold_back(now, id) {
                 return false;
             }
             if body.at == 0 && engine::check(form, bytes).is_err() {
@@ -75,6 +75,7 @@ impl<S: Socket> Server<S> {
             }
             self.reading.budget.spend_units(1);
             work::count(|work| work.packets += 1);
+            self.charge(now, id.slot);
             let mut packets = engine::packets_left(form, &bytes[body.at..]);
             match packets.next() {
                 None => return true,
@@ -266,7 +267,8 @@ impl<S: Socket> Server<S> {
         let channel = self.sessions.get(session).spaces[space].channel();
         let speaker = Speaker::Session(session, packet.id);
         match self.publish_event(now, speaker, channel, &event, attachments) {
-            Outcome::Published { .. } | Outcome::Deferred(_) => {}
+            // Who may only listen is not acknowledged either.
+            Outcome::Published { .. } | Outcome::Deferred(_) | Outcome::MayNotSpeak => {}
             Outcome::Refused(error) => {
                 let reason = error.reason();
                 self.close_session(now, session, reason, Farewell::Close);

@@ -13,8 +13,11 @@ use crate::id::{ChannelId, ConnId, SessionId};
 use crate::reason::{CloseReason, Farewell};
 use crate::server::{Server, Socket};
 use crate::time::Now;
-use crate::wire::engine::{self, Body, BodyLength};
+use crate::wire::engine::{self, Body, BodyLength, Frame};
 use crate::work;
+
+/// The packet by which a session's client is told that it is over.
+const CLOSE: Frame<'static> = Frame::text("1");
 
 /// Records are put into a poll's answer up to this length; one always is.
 const POLL_BYTES_MAX: usize = 64 * 1024;
@@ -65,13 +68,16 @@ impl<S: Socket> Server<S> {
         let is_sent = self.send_poll(now, session, id, &body);
         self.pool.put_back(buffer, body);
         self.pool.give(buffer);
-        if !is_sent {
+        if is_sent && plan.is_last {
+            self.close_session(now, session, CloseReason::GoingAway, Farewell::None);
+        } else if !is_sent {
             // No memory for the answer, and what was in it is not kept.
             self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
         }
     }
 
-    /// What a poll is answered with: own packets and then as many records as fit. An error is the
+    /// What a poll is answered with: own packets and then as many records as fit. Behind the last
+    /// record stands the end of a session that has lasted for as long as it may. An error is the
     /// channel whose ring has overtaken the session.
     fn plan_poll(&self, session: SessionId) -> Result<Plan, ChannelId> {
         let session = self.sessions.get(session);
@@ -79,7 +85,8 @@ impl<S: Socket> Server<S> {
         if let Some(own) = session.own {
             engine::frames(self.pool.bytes(own), &[]).for_each(|frame| length.add(frame));
         }
-        let mut plan = Plan { bytes: 0, records: 0, until: [Mark::default(); SPACES_MAX] };
+        let until = [Mark::default(); SPACES_MAX];
+        let mut plan = Plan { bytes: 0, records: 0, until, is_last: false };
         let mut full = false;
         for (space, until) in session.spaces.iter().zip(&mut plan.until) {
             let feed = self.hub.feed(space.channel(), session.dialect());
@@ -97,6 +104,10 @@ impl<S: Socket> Server<S> {
                     plan.records += 1;
                 }
             }
+        }
+        plan.is_last = session.has_stayed() && !full;
+        if plan.is_last {
+            length.add(CLOSE);
         }
         plan.bytes = length.bytes();
         Ok(plan)
@@ -120,6 +131,9 @@ impl<S: Socket> Server<S> {
                 space.cursor = until;
             }
         }
+        if plan.is_last {
+            body.push(CLOSE);
+        }
     }
 }
 
@@ -131,6 +145,8 @@ struct Plan {
     records: usize,
     /// Up to where each space is sent, in their order.
     until: [Mark; SPACES_MAX],
+    /// Whether the session ends behind it.
+    is_last: bool,
 }
 
 /// What went into the answer of a poll, which is its price.

@@ -12,6 +12,7 @@ use crate::time::Now;
 use crate::wire::base_path::{BASE_PATH_BYTES_MAX, BasePath};
 use crate::wire::engine::{Refusal, SID_BYTES, Sid, Version};
 use crate::wire::http::Request;
+use crate::wire::token::Fault;
 use crate::wire::ws;
 
 /// The media type that the reference gives to the answer of a poll.
@@ -70,6 +71,18 @@ impl<S: Socket> Server<S> {
         }
     }
 
+    /// Refuses a request for a session whose token is not taken.
+    pub(in crate::server) fn refuse_token(
+        &mut self,
+        now: Now,
+        slot: u32,
+        request: &Request<'_, '_>,
+        fault: Fault,
+    ) {
+        self.metrics.count_token(fault);
+        self.deny_engine(now, slot, request, Refusal::Unauthorized, Denial::Token(fault));
+    }
+
     /// Refuses a request for a session, and says in the log which rule it breaks.
     pub(in crate::server) fn refuse_engine(
         &mut self,
@@ -109,7 +122,7 @@ impl<S: Socket> Server<S> {
         denial: Denial,
     ) {
         self.report_denial(slot, denial);
-        let answer = Answer::plain(refusal.status()).letting(Lets::Read);
+        let answer = Answer::plain(refusal.status()).with(refusal.fields()).letting(Lets::Read);
         let answer = if request.has_token("upgrade", "websocket") {
             answer.saying(refusal.message().as_bytes()).and_close()
         } else {

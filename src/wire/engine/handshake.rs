@@ -204,6 +204,8 @@ pub enum Refusal {
     BadRequest,
     /// Policy forbids the request, for instance because of its origin.
     Forbidden,
+    /// The request shows a token that is not taken.
+    Unauthorized,
     /// The request is for a WebSocket to a client that cannot take binary. A channel's records are
     /// sent to each WebSocket as they are, attachments as binary frames.
     Base64,
@@ -213,12 +215,13 @@ pub enum Refusal {
 
 impl Refusal {
     /// All refusals: first those of the reference, in the order of their codes.
-    pub const ALL: [Refusal; 7] = [
+    pub const ALL: [Refusal; 8] = [
         Refusal::TransportUnknown,
         Refusal::SidUnknown,
         Refusal::HandshakeMethod,
         Refusal::BadRequest,
         Refusal::Forbidden,
+        Refusal::Unauthorized,
         Refusal::Base64,
         Refusal::Jsonp,
     ];
@@ -227,12 +230,30 @@ impl Refusal {
     pub const fn status(self) -> u16 {
         match self {
             Refusal::Forbidden => 403,
+            Refusal::Unauthorized => 401,
             Refusal::TransportUnknown
             | Refusal::SidUnknown
             | Refusal::HandshakeMethod
             | Refusal::BadRequest
             | Refusal::Base64
             | Refusal::Jsonp => 400,
+        }
+    }
+
+    /// The fields that the answer needs for its status. With 401 RFC 9110 asks for
+    /// `WWW-Authenticate` (section 15.5.2).
+    pub const fn fields(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Refusal::Unauthorized => {
+                &[("WWW-Authenticate", "Bearer realm=\"elbow\", error=\"invalid_token\"")]
+            }
+            Refusal::Forbidden
+            | Refusal::TransportUnknown
+            | Refusal::SidUnknown
+            | Refusal::HandshakeMethod
+            | Refusal::BadRequest
+            | Refusal::Base64
+            | Refusal::Jsonp => &[],
         }
     }
 
@@ -244,6 +265,7 @@ impl Refusal {
             Refusal::HandshakeMethod => "Bad handshake method",
             Refusal::BadRequest => "Bad request",
             Refusal::Forbidden => "Forbidden",
+            Refusal::Unauthorized => "Unauthorized",
             Refusal::Base64 => "Base64 is for polling: b64 (forceBase64) does without a WebSocket",
             Refusal::Jsonp => "JSONP is not offered: forceJSONP, or a browser without CORS, fails",
         }
@@ -257,6 +279,7 @@ impl Refusal {
             Refusal::HandshakeMethod => r#"{"code":2,"message":"Bad handshake method"}"#,
             Refusal::BadRequest => r#"{"code":3,"message":"Bad request"}"#,
             Refusal::Forbidden => r#"{"code":4,"message":"Forbidden"}"#,
+            Refusal::Unauthorized => r#"{"code":4,"message":"Unauthorized"}"#,
             Refusal::Base64 => concat!(
                 r#"{"code":3,"message":"Base64 is for polling: "#,
                 r#"b64 (forceBase64) does without a WebSocket"}"#

@@ -6,9 +6,9 @@
 //! The surprise: a namespace ends at a comma or not at all, so `2/a["b"]` is an event of the
 //! namespace `/a["b"]` without anything in it. The reference says so, too.
 
-use super::json::{self, Object, Text, Token, Tokens};
 use super::{ACK_ID_MAX, ATTACHMENTS_MAX, Error, PacketType};
 use crate::wire::engine::Version;
+use crate::wire::json::{self, Object, Text, Token, Tokens};
 use crate::work;
 
 /// Names that mean something to the reference's own objects; no event may be called so.

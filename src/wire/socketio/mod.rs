@@ -8,7 +8,6 @@
 //!   2/news,7["chat message","hi"]       event, namespace /news, to be acknowledged as 7
 //!   51-["bin",{"_placeholder":true,"num":0}]   and one binary message behind it
 //!
-//!   json     ─ what of a JSON text must be known, found without building anything
 //!   decode   ─ a client's packet ─► Packet, and the attachments it owes
 //!   encode   ─ the server's packets
 //!   recovery ─ what a client that comes back says of the session that it had
@@ -25,27 +24,23 @@
 
 use std::fmt;
 
+use super::json;
+
 mod decode;
 mod encode;
-mod json;
 mod recovery;
 
+pub use super::json::{DEPTH_MAX, Text};
 pub use decode::{Argument, Decoder, Event, Name, OURS, Packet, decode, event_of, is_ours};
 pub use encode::{
     ANSWER_BYTES_MAX, BINARY_ARGS, CHAT_MESSAGE, OFFSET_EXTRA_BYTES, POSITION_EVENT,
     acknowledgement, args_of_name, connected, event, event_bytes, named_args, named_args_bytes,
     position_event, position_event_bytes, refused, text_event, text_event_bytes,
 };
-pub use json::Text;
 pub use recovery::{Returning, recovery_of};
 
 /// The most attachments of one packet, as in the reference.
 pub const ATTACHMENTS_MAX: usize = 10;
-
-/// How many arrays and objects may be open within each other. The reference has no bound. Ours
-/// keeps what is known about open objects on the stack, and spares clients whose parser is
-/// recursive.
-pub const DEPTH_MAX: usize = 128;
 
 /// The largest ack id: a JavaScript number beyond it would not come back as it was.
 pub const ACK_ID_MAX: u64 = (1 << 53) - 1;
@@ -134,3 +129,12 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+impl From<json::Error> for Error {
+    fn from(error: json::Error) -> Error {
+        match error {
+            json::Error::Grammar => Error::Payload,
+            json::Error::Depth => Error::Depth,
+        }
+    }
+}

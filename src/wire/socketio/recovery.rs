@@ -11,9 +11,9 @@
 //! names too and is merged over them by the client. So whatever has not the shape of ours is the
 //! application's, and means nothing here.
 
-use super::json::{Token, Tokens};
 use crate::position::is_position_text;
 use crate::wire::engine::Sid;
+use crate::wire::json::{Token, Tokens};
 
 /// What a client that comes back knows of the session that it had.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -177,6 +177,11 @@ impl Deframer {
         header_begun || self.message.is_some()
     }
 
+    /// Whether a frame has ended, or none has come, and no byte of the next has been read.
+    pub fn is_between_frames(&self) -> bool {
+        matches!(&self.frame, Frame::Header(kept) if kept.len == 0)
+    }
+
     /// Bytes of the frame under way that have not come: 0 between frames and within a header.
     pub fn wanted_bytes(&self) -> u64 {
         match self.frame {

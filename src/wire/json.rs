@@ -12,19 +12,32 @@ use std::fmt;
 use std::iter::FusedIterator;
 use std::str::Chars;
 
-use super::{DEPTH_MAX, Error};
 use crate::work;
+
+/// How many arrays and objects may be open within each other. The reference of Socket.IO has no
+/// bound. Ours keeps what is known about open objects on the stack, and spares clients whose parser
+/// is recursive.
+pub const DEPTH_MAX: usize = 128;
+
+/// Why a text is not taken for JSON.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Error {
+    /// The text breaks the grammar, or there is more than one value.
+    Grammar,
+    /// Arrays and objects are nested deeper than [`DEPTH_MAX`].
+    Depth,
+}
 
 /// `text` without the white space around it, if it is one JSON value and nothing else. One pass.
 ///
 /// # Errors
 ///
-/// [`Error::Depth`] or [`Error::Payload`], whichever is found first.
+/// [`Error::Depth`] or [`Error::Grammar`], whichever is found first.
 pub(super) fn value(text: &str) -> Result<&str, Error> {
     let text = text.trim_matches(is_space);
     let mut check = Check { rest: text.as_bytes(), objects: 0, depth: 0 };
     check.value()?;
-    if check.rest.is_empty() { Ok(text) } else { Err(Error::Payload) }
+    if check.rest.is_empty() { Ok(text) } else { Err(Error::Grammar) }
 }
 
 /// A check of the grammar, with everything that it knows of the text so far.
@@ -90,7 +103,7 @@ impl Check<'_> {
                 b',' => return Ok(false),
                 b'}' if object => {}
                 b']' if !object => {}
-                _ => return Err(Error::Payload),
+                _ => return Err(Error::Grammar),
             }
             self.depth -= 1;
             self.objects >>= 1;
@@ -117,13 +130,13 @@ impl Check<'_> {
                     b'u' => {
                         for _ in 0..4 {
                             if !self.byte()?.is_ascii_hexdigit() {
-                                return Err(Error::Payload);
+                                return Err(Error::Grammar);
                             }
                         }
                     }
-                    _ => return Err(Error::Payload),
+                    _ => return Err(Error::Grammar),
                 },
-                0..=0x1f => return Err(Error::Payload),
+                0..=0x1f => return Err(Error::Grammar),
                 _ => {}
             }
         }
@@ -134,7 +147,7 @@ impl Check<'_> {
         match first {
             b'0' => {}
             b'1'..=b'9' => self.digits(),
-            _ => return Err(Error::Payload),
+            _ => return Err(Error::Grammar),
         }
         if self.take(b'.') {
             self.digit()?;
@@ -149,7 +162,7 @@ impl Check<'_> {
     }
 
     fn digit(&mut self) -> Result<(), Error> {
-        if self.byte()?.is_ascii_digit() { Ok(()) } else { Err(Error::Payload) }
+        if self.byte()?.is_ascii_digit() { Ok(()) } else { Err(Error::Grammar) }
     }
 
     fn digits(&mut self) {
@@ -159,7 +172,7 @@ impl Check<'_> {
     }
 
     fn word(&mut self, rest_of_it: &[u8]) -> Result<(), Error> {
-        self.rest = self.rest.strip_prefix(rest_of_it).ok_or(Error::Payload)?;
+        self.rest = self.rest.strip_prefix(rest_of_it).ok_or(Error::Grammar)?;
         Ok(())
     }
 
@@ -170,7 +183,7 @@ impl Check<'_> {
     }
 
     fn expect(&mut self, byte: u8) -> Result<(), Error> {
-        if self.take(byte) { Ok(()) } else { Err(Error::Payload) }
+        if self.take(byte) { Ok(()) } else { Err(Error::Grammar) }
     }
 
     /// Goes behind the next byte if that is `byte`. Returns whether it was.
@@ -181,7 +194,7 @@ impl Check<'_> {
     }
 
     fn byte(&mut self) -> Result<u8, Error> {
-        let (first, rest) = self.rest.split_first().ok_or(Error::Payload)?;
+        let (first, rest) = self.rest.split_first().ok_or(Error::Grammar)?;
         self.rest = rest;
         Ok(*first)
     }
@@ -343,6 +356,106 @@ impl<'b> Iterator for Tokens<'b> {
         };
         self.take(1);
         Some(token)
+    }
+}
+
+/// The value of a member or of an array, as far as one step leads.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Value<'b> {
+    /// A string.
+    Text(Text<'b>),
+    /// A number, `true`, `false` or `null`.
+    Scalar(&'b str),
+    /// What stands between the brackets of an array.
+    List(&'b str),
+    /// What stands between the braces of an object.
+    Object(&'b str),
+}
+
+impl<'b> Value<'b> {
+    /// Steps over the value that comes next, with whatever is in it; `None` if none comes.
+    pub(super) fn next(tokens: &mut Tokens<'b>) -> Option<Value<'b>> {
+        let is_list = match tokens.next()? {
+            Token::Text(text) => return Some(Value::Text(text)),
+            Token::Scalar(scalar) => return Some(Value::Scalar(scalar)),
+            Token::Key(_) | Token::End => return None,
+            Token::Array => true,
+            Token::Object => false,
+        };
+        let inside = tokens.rest;
+        let mut depth = 1_usize;
+        while depth > 0 {
+            match tokens.next()? {
+                Token::Array | Token::Object => depth += 1,
+                Token::End => depth -= 1,
+                Token::Key(_) | Token::Text(_) | Token::Scalar(_) => {}
+            }
+        }
+        // Without the bracket that was read last.
+        let inside = &inside[..inside.len() - tokens.rest.len() - 1];
+        Some(if is_list { Value::List(inside) } else { Value::Object(inside) })
+    }
+
+    /// The string, if it is one.
+    pub(super) fn text(self) -> Option<Text<'b>> {
+        match self {
+            Value::Text(text) => Some(text),
+            Value::Scalar(_) | Value::List(_) | Value::Object(_) => None,
+        }
+    }
+}
+
+/// The most members of an object that is read by [`members`]: finding doubles is quadratic in their
+/// number.
+pub(super) const MEMBERS_MAX: usize = 64;
+
+/// Hands each member of the JSON object in `bytes` to `take`, in their order.
+///
+/// # Errors
+/// What `take` says; `fault` if `bytes` are no such object, if that names a member twice, escapes
+/// undone, or if it has more than [`MEMBERS_MAX`].
+pub(super) fn members<'b, E: Copy>(
+    bytes: &'b [u8],
+    fault: E,
+    take: impl FnMut(Text<'b>, Value<'b>) -> Result<(), E>,
+) -> Result<(), E> {
+    let text = core::str::from_utf8(bytes).map_err(|_| fault)?;
+    let mut tokens = Tokens::new(value(text).map_err(|_| fault)?);
+    match Value::next(&mut tokens) {
+        Some(Value::Object(inside)) => members_inside(inside, fault, take),
+        Some(Value::Text(_) | Value::Scalar(_) | Value::List(_)) | None => Err(fault),
+    }
+}
+
+/// Hands each member of an object to `take`, given by what stands between its braces.
+///
+/// # Errors
+/// Those of [`members`].
+pub(super) fn members_inside<'b, E: Copy>(
+    inside: &'b str,
+    fault: E,
+    mut take: impl FnMut(Text<'b>, Value<'b>) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut tokens = Tokens::new(inside);
+    let mut names = [None; MEMBERS_MAX];
+    let mut count = 0;
+    while let Some(Token::Key(name)) = tokens.next() {
+        let is_known = names[..count].iter().flatten().any(|known| is_same(*known, name));
+        if is_known || count == MEMBERS_MAX {
+            return Err(fault);
+        }
+        names[count] = Some(name);
+        count += 1;
+        take(name, Value::next(&mut tokens).ok_or(fault)?)?;
+    }
+    Ok(())
+}
+
+/// Whether two strings are equal, escapes undone.
+fn is_same(one: Text<'_>, other: Text<'_>) -> bool {
+    match other.plain() {
+        Some(plain) => one == *plain,
+        None => one.chars().eq(other.chars()),
     }
 }
 
