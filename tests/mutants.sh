@@ -379,7 +379,7 @@ mutant "limits: sessions stay for ever" \
 
 # That Redis has taken a message counts as its place.
 mutant "backplane: placed before it is read back" \
-  's/sent.stage = Stage::Taken(now);/{ sent.placed = sent.count - 1; self.finish_sent(slot); }/' backplane
+  's/sent.stage = Stage::Taken(now);/(sent.stage, sent.placed) = (Stage::Taken(now), sent.count);/' backplane
 # A reader goes on with whatever comes next.
 mutant "backplane: the last by then" \
   's/resp::bulk(channel.last.entry.text().as_bytes(), out);/resp::bulk(b"$", out);/' backplane
