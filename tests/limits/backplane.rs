@@ -1,5 +1,5 @@
-//! The backplane: once channels are open, nothing is allocated while messages go round, and all that
-//! it takes is within what its settings add up to.
+//! The backplane: once channels are open, nothing is allocated while messages go round, and all
+//! that it takes is within what its settings add up to.
 
 use elbow::hub::HashKey;
 use elbow::hub::backplane::{Action, Backplane, Chance, Event, Line, Settings, Ticket};

@@ -151,8 +151,8 @@ impl Memory {
         }
     }
 
-    /// A message was dealt with, whatever it is. `is_said`: whoever has the channel open here was to
-    /// hear it.
+    /// A message was dealt with, whatever it is. `is_said`: whoever has the channel open here was
+    /// to hear it.
     pub(super) fn note(
         &mut self,
         (producer, number): (u64, u64),
