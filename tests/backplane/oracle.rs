@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use elbow::hub::backplane::entry::{self, HEAD_BYTES, read};
-use elbow::hub::backplane::{EntryId, Event, Place, Ticket, WINDOW_ENTRIES, WINDOW_MS};
+use elbow::hub::backplane::{EntryId, Event, Gap, Place, Ticket, WINDOW_ENTRIES, WINDOW_MS};
 
 use crate::redis::State;
 use crate::world::{key, name};
@@ -162,11 +162,8 @@ impl Oracle {
                 let has_its_key = said.key.is_some() && self.keys.get(&first) == said.key.as_ref();
                 assert!(is_itself || has_its_key, "{first} is no repeat of {}", said.id);
             }
-            Event::Lost { channel, place, .. } => {
-                let listener = &mut self.listeners[number][channel_of(channel)];
-                assert!(listener.is_wanted, "nobody is told who is not there");
-                listener.owed_gap = false;
-                listener.last = place;
+            Event::Lost { channel, place, how } => {
+                self.lost(number, channel_of(channel), place, how)
             }
             Event::Greeted { channel, bytes } => {
                 let channel = channel_of(channel);
@@ -192,6 +189,18 @@ impl Oracle {
         let is_there = |history: &History| history.entries.contains(&place.entry);
         let exists = place == Place::default() || histories.iter().any(is_there);
         assert!(exists, "a channel begins at an entry: {place}");
+    }
+
+    fn lost(&mut self, number: usize, channel: usize, place: Place, how: Gap) {
+        let histories = &self.histories[channel];
+        let listener = &mut self.listeners[number][channel];
+        assert!(listener.is_wanted, "nobody is told who is not there");
+        // One entry that cannot be read is not the gap that lies between two histories.
+        let both = histories
+            .iter()
+            .any(|history| history.has(listener.last.entry) && history.has(place.entry));
+        listener.owed_gap = how == Gap::Unreadable && (listener.owed_gap || !both);
+        listener.last = place;
     }
 
     fn placed(
@@ -230,14 +239,11 @@ impl Oracle {
     fn look_between(&mut self, number: usize, channel: usize, place: Place, id: u64) {
         let listener = &mut self.listeners[number][channel];
         let last = listener.last;
-        let has = |history: &History, entry: EntryId| {
-            entry == EntryId::ZERO || history.entries.contains(&entry)
-        };
         let histories = &self.histories[channel];
         let both = histories
             .iter()
             .rev()
-            .find(|history| has(history, last.entry) && has(history, place.entry));
+            .find(|history| history.has(last.entry) && history.has(place.entry));
         let missing = |history: &History, from: Place, to: Place| {
             let between = history.messages.iter().filter(|m| m.place > from && m.place < to);
             let mut missed = between.filter(|m| m.is_first && !listener.heard.contains(&m.id));
@@ -313,6 +319,11 @@ impl Oracle {
 }
 
 impl History {
+    /// Whether an entry stands in the history. In front of all of them it begins.
+    fn has(&self, entry: EntryId) -> bool {
+        entry == EntryId::ZERO || self.entries.contains(&entry)
+    }
+
     fn add(&mut self, id: EntryId, value: &[u8], keys: &BTreeMap<u64, u64>) {
         let entries = self.entries.len() as u64;
         self.entries.insert(id);
