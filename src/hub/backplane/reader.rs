@@ -147,6 +147,13 @@ impl Found {
         self.slot
     }
 
+    /// The message's channel is closed, if it is this one: nothing is replayed any more.
+    pub(super) fn end_channel(&mut self, slot: usize) {
+        if self.slot == slot && self.fate == Fate::Replayed {
+            self.fate = Fate::Repeated(self.place);
+        }
+    }
+
     /// Whether whoever said the message waits for it here.
     pub(super) fn is_answer(&self) -> bool {
         self.ticket.is_some()
@@ -842,7 +849,7 @@ impl Backplane {
             key,
             ticket,
             fate: fate.unwrap_or(Fate::Placed),
-            is_said: current.use_of != Use::Past(slot, false),
+            is_said: verdict == Verdict::New && current.use_of != Use::Past(slot, false),
             bytes,
             next_at,
         };
