@@ -376,9 +376,10 @@ mutant "limits: a stay that is too short" \
 # Sessions may stay for ever.
 mutant "limits: sessions stay for ever" \
   's/if let Some(lifetime) = self.lifetime {/if let Some(lifetime) = self.lifetime.filter(|_| false) {/'
+
 # That Redis has taken a message counts as its place.
 mutant "backplane: placed before it is read back" \
-  's/sent.stage = Stage::Taken(now);/{ sent.placed = sent.count - 1; self.finish_sent(slot); }/' backplane
+  's/sent.stage = Stage::Taken(now);/(sent.stage, sent.placed) = (Stage::Taken(now), sent.count);/' backplane
 # A reader goes on with whatever comes next.
 mutant "backplane: the last by then" \
   's/resp::bulk(channel.last.entry.text().as_bytes(), out);/resp::bulk(b"$", out);/' backplane
@@ -417,7 +418,7 @@ mutant "backplane: a repeat is no sight of its key" \
   's/if is_fresh { Key { seen_ms, at, ..known } } else { new };/if is_fresh { known } else { new };/' backplane
 # Whoever opens a channel knows nothing of what was said before.
 mutant "backplane: nothing is read back" \
-  's/if is_remembered || self.replays {/if self.entries == 1 || self.replays {/' backplane
+  's/^        if is_remembered {/        if is_remembered \&\& self.entries < 2 {/' backplane
 # Who comes to a channel that is being opened is let in before it is known where that begins.
 mutant "elsewhere: let in early" \
   's/self.find(name).is_some_and(|id| !self.channel(id).is_opening())/self.find(name).is_some()/'

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use elbow::hub::backplane::entry::{self, HEAD_BYTES, read};
-use elbow::hub::backplane::{EntryId, Event, Place, Ticket, WINDOW_ENTRIES, WINDOW_MS};
+use elbow::hub::backplane::{EntryId, Event, Gap, Place, Ticket, WINDOW_ENTRIES, WINDOW_MS};
 
 use crate::redis::State;
 use crate::world::{key, name};
@@ -38,7 +38,8 @@ struct History {
     entries: BTreeSet<EntryId>,
     /// Entries that cannot be read.
     broken: Vec<EntryId>,
-    seen: BTreeSet<(u64, u64)>,
+    /// The highest number of each producer: one that comes late is old, whoever has heard it.
+    seen: BTreeMap<u64, u64>,
     /// For each key: the time and the count of entries when it was last seen.
     keys: BTreeMap<u64, (u64, u64)>,
 }
@@ -66,16 +67,19 @@ pub(crate) struct Oracle {
     placed: Vec<BTreeMap<Place, u64>>,
     keys: BTreeMap<u64, u64>,
     last_id: u64,
+    /// Whether streams lose entries that are not old.
+    is_cut: bool,
 }
 
 impl Oracle {
-    pub(crate) fn new(instances: usize, channels: usize) -> Oracle {
+    pub(crate) fn new(instances: usize, channels: usize, is_cut: bool) -> Oracle {
         Oracle {
             histories: vec![vec![History::default()]; channels],
             listeners: vec![vec![Listener::default(); channels]; instances],
             placed: vec![BTreeMap::new(); channels],
             keys: BTreeMap::new(),
             last_id: 0,
+            is_cut,
         }
     }
 
@@ -158,11 +162,8 @@ impl Oracle {
                 let has_its_key = said.key.is_some() && self.keys.get(&first) == said.key.as_ref();
                 assert!(is_itself || has_its_key, "{first} is no repeat of {}", said.id);
             }
-            Event::Lost { channel, place, .. } => {
-                let listener = &mut self.listeners[number][channel_of(channel)];
-                assert!(listener.is_wanted, "nobody is told who is not there");
-                listener.owed_gap = false;
-                listener.last = place;
+            Event::Lost { channel, place, how } => {
+                self.lost(number, channel_of(channel), place, how)
             }
             Event::Greeted { channel, bytes } => {
                 let channel = channel_of(channel);
@@ -188,6 +189,18 @@ impl Oracle {
         let is_there = |history: &History| history.entries.contains(&place.entry);
         let exists = place == Place::default() || histories.iter().any(is_there);
         assert!(exists, "a channel begins at an entry: {place}");
+    }
+
+    fn lost(&mut self, number: usize, channel: usize, place: Place, how: Gap) {
+        let histories = &self.histories[channel];
+        let listener = &mut self.listeners[number][channel];
+        assert!(listener.is_wanted, "nobody is told who is not there");
+        // One entry that cannot be read is not the gap that lies between two histories.
+        let both = histories
+            .iter()
+            .any(|history| history.has(listener.last.entry) && history.has(place.entry));
+        listener.owed_gap = how == Gap::Unreadable && (listener.owed_gap || !both);
+        listener.last = place;
     }
 
     fn placed(
@@ -226,14 +239,11 @@ impl Oracle {
     fn look_between(&mut self, number: usize, channel: usize, place: Place, id: u64) {
         let listener = &mut self.listeners[number][channel];
         let last = listener.last;
-        let has = |history: &History, entry: EntryId| {
-            entry == EntryId::ZERO || history.entries.contains(&entry)
-        };
         let histories = &self.histories[channel];
         let both = histories
             .iter()
             .rev()
-            .find(|history| has(history, last.entry) && has(history, place.entry));
+            .find(|history| history.has(last.entry) && history.has(place.entry));
         let missing = |history: &History, from: Place, to: Place| {
             let between = history.messages.iter().filter(|m| m.place > from && m.place < to);
             let mut missed = between.filter(|m| m.is_first && !listener.heard.contains(&m.id));
@@ -250,7 +260,8 @@ impl Oracle {
                 assert!(!is_broken, "nobody says that something cannot be read before {place}");
                 let this = history.messages.iter().find(|message| message.place == place);
                 let this = this.expect("it stands in the history");
-                assert!(this.is_first, "{id} was said before");
+                // What was cut off cannot be known by who came later.
+                assert!(this.is_first || self.is_cut, "{id} was said before");
             }
             None => listener.owed_gap = true,
         }
@@ -308,6 +319,11 @@ impl Oracle {
 }
 
 impl History {
+    /// Whether an entry stands in the history. In front of all of them it begins.
+    fn has(&self, entry: EntryId) -> bool {
+        entry == EntryId::ZERO || self.entries.contains(&entry)
+    }
+
     fn add(&mut self, id: EntryId, value: &[u8], keys: &BTreeMap<u64, u64>) {
         let entries = self.entries.len() as u64;
         self.entries.insert(id);
@@ -322,7 +338,10 @@ impl History {
             at = next;
             let number = u64::from_le_bytes(*message.bytes.first_chunk().expect("a number"));
             assert_eq!(keys.get(&number).copied(), message.key, "a key goes with its message");
-            let is_new = self.seen.insert((head.producer, head.first + u64::from(index)));
+            let number_of = head.first + u64::from(index);
+            let seen = self.seen.entry(head.producer).or_default();
+            let is_new = number_of > *seen;
+            *seen = number_of.max(*seen);
             let known = message.key.and_then(|key| self.keys.insert(key, (id.ms, entries)));
             let is_repeat = known
                 .is_some_and(|(ms, at)| id.ms <= ms + WINDOW_MS && entries - at < WINDOW_ENTRIES);

@@ -142,7 +142,7 @@ pub(crate) fn run_with(seed: u64, journal: Option<Journal>) -> Seen {
     });
     let instances = instances.collect();
     let mut world = World {
-        oracle: Oracle::new(climate.instances, climate.channels),
+        oracle: Oracle::new(climate.instances, climate.channels, climate.cuts > 0),
         now,
         redis: Redis::new(1_795_000_000_000),
         replica: State::default(),
@@ -367,7 +367,9 @@ impl World {
                 continue;
             }
             let mut count = link.up.len();
-            if self.chance.in_thousand(100) {
+            // Entries that are cut off between a question and the reading behind it are missed a
+            // second later only.
+            if self.climate.cuts == 0 && self.chance.in_thousand(100) {
                 count = self.chance.index(count + 1);
             }
             let up: Vec<u8> = link.up.drain(..count).collect();

@@ -74,10 +74,13 @@ pub(super) struct Window {
     from: EntryId,
     /// Messages from here on are replayed.
     replay_from: Option<EntryId>,
-    /// Entries, messages and bytes that were read.
-    entries: u64,
+    /// Messages and bytes that are replayed.
     messages: u64,
     bytes: u64,
+    /// Entries that were read in front of what is replayed, or of the newest.
+    entries: u64,
+    /// The time in the id of the oldest entry that is replayed, or of the newest.
+    anchor_ms: u64,
     /// Whether older entries may still be replayed.
     replays: bool,
     /// Whether nothing older is wanted.
@@ -96,13 +99,20 @@ pub(super) struct Past {
 }
 
 impl Window {
-    /// A window with the newest entry in it.
+    /// A window in front of the newest entry, which has to be added like the others.
     pub(super) fn new(newest: Place, past: &Past) -> Window {
-        let replays = past.history.is_some();
-        let (entries, messages, bytes) = (0, 0, 0);
-        let (oldest, from, replay_from) = (newest.entry, newest.entry, None);
-        let is_over = false;
-        Window { newest, oldest, from, replay_from, entries, messages, bytes, replays, is_over }
+        Window {
+            newest,
+            oldest: newest.entry,
+            from: newest.entry,
+            replay_from: None,
+            messages: 0,
+            bytes: 0,
+            entries: 0,
+            anchor_ms: newest.entry.ms,
+            replays: past.history.is_some(),
+            is_over: false,
+        }
     }
 
     /// The next older entry is read: so many messages, so many bytes.
@@ -118,13 +128,15 @@ impl Window {
                 .history
                 .is_some_and(|history| now_ms.saturating_sub(id.ms) <= history.age.as_millis());
         if self.replays {
+            // What is replayed is judged by what was in front of it, like everything else.
             self.replay_from = Some(id);
+            (self.entries, self.anchor_ms) = (0, id.ms);
             self.messages += messages;
             self.bytes += bytes;
         }
         let is_remembered =
-            self.entries <= WINDOW_ENTRIES && id.ms.saturating_add(WINDOW_MS) >= newest_ms;
-        if is_remembered || self.replays {
+            self.entries <= WINDOW_ENTRIES && id.ms.saturating_add(WINDOW_MS) >= self.anchor_ms;
+        if is_remembered {
             self.from = id;
         } else {
             self.is_over = true;
@@ -166,6 +178,13 @@ pub(super) enum Stage {
     Taken(Instant),
 }
 
+/// An entry of a stream, and how many entries had been read by then.
+#[derive(Clone, Copy, Default, Debug)]
+struct Mark {
+    id: EntryId,
+    read: u64,
+}
+
 /// How much is read of a stream.
 #[derive(Clone, Copy, Debug)]
 struct Rate {
@@ -196,14 +215,18 @@ pub(super) struct Channel {
     /// The last message that was read. While entries are read forwards it may be `0-0.0`, since
     /// none was read yet.
     pub(super) last: Place,
+    /// An entry of which some messages were read and not all, or `0-0`.
+    pub(super) begun: EntryId,
     /// Whether it is to be asked if the last entry is still there.
     pub(super) is_doubtful: bool,
     /// When it was asked last whether the last entry is still there.
-    pub(super) tested_at: Instant,
-    /// The entry that was the last then.
-    pub(super) mark: EntryId,
-    /// How many entries were read since.
-    pub(super) since_mark: u64,
+    tested_at: Instant,
+    /// The newest entry that is known to have been there when it was asked about.
+    mark: Mark,
+    /// The entry that it was asked about last.
+    asked: Mark,
+    /// How many entries were read.
+    read: u64,
     pub(super) waiting: Queue,
     pub(super) sent: Option<Sent>,
     /// Whether the channel stands in the list of those that may have something to send.
@@ -226,10 +249,12 @@ impl Channel {
             gap: None,
             is_told_open: false,
             last: Place::default(),
+            begun: EntryId::ZERO,
             is_doubtful: false,
             tested_at: now,
-            mark: EntryId::ZERO,
-            since_mark: 0,
+            mark: Mark::default(),
+            asked: Mark::default(),
+            read: 0,
             waiting: Queue::EMPTY,
             sent: None,
             is_listed: false,
@@ -262,7 +287,7 @@ impl Channel {
         match self.phase {
             Phase::Start => {}
             Phase::Back(_) => self.restart(),
-            Phase::Forward { .. } if self.last.entry == EntryId::ZERO => self.restart(),
+            Phase::Forward { .. } if self.newest_read() == EntryId::ZERO => self.restart(),
             Phase::Forward { .. } | Phase::Open => self.is_doubtful = true,
         }
     }
@@ -271,9 +296,10 @@ impl Channel {
         self.phase = Phase::Start;
         self.life += 1;
         self.last = Place::default();
+        self.begun = EntryId::ZERO;
         self.is_doubtful = false;
-        self.mark = EntryId::ZERO;
-        self.since_mark = 0;
+        self.mark = Mark::default();
+        self.asked = Mark::default();
     }
 
     /// Whether it is to be asked now if entries are missing. Where none was ever read, none can be
@@ -285,23 +311,52 @@ impl Channel {
         };
         let is_due = self.is_doubtful
             || now.since(self.tested_at) > TEST_INTERVAL
-            || self.since_mark >= MARK_ENTRIES;
-        reads && self.last.entry != EntryId::ZERO && is_due
+            || self.read - self.asked.read >= MARK_ENTRIES;
+        reads && self.newest_read() != EntryId::ZERO && is_due
     }
 
-    /// The entry that was the last when it was asked before, if that must still be there: one that
-    /// is not shows that the history is another one, although its successor was read.
+    /// The newest entry of which anything was read: it must still be there. `0-0` if there is none.
+    pub(super) fn newest_read(&self) -> EntryId {
+        self.last.entry.max(self.begun)
+    }
+
+    /// An older entry that must still be there: one that is not shows that the history is another
+    /// one, although its successor was read.
     pub(super) fn mark_to_test(&self) -> Option<EntryId> {
-        let was_read = self.mark != EntryId::ZERO && self.mark != self.last.entry;
-        (was_read && self.since_mark < MARK_ENTRIES_MAX).then_some(self.mark)
+        let Mark { id, read } = self.mark;
+        let is_older = id != EntryId::ZERO && id != self.newest_read();
+        (is_older && self.read - read < MARK_ENTRIES_MAX).then_some(id)
     }
 
     /// Notes that it is asked now whether the last entry is still there.
     pub(super) fn begin_test(&mut self, now: Instant) {
         self.tested_at = now;
         self.is_doubtful = false;
-        self.mark = self.last.entry;
-        self.since_mark = 0;
+        self.asked = Mark { id: self.newest_read(), read: self.read };
+    }
+
+    /// The entry that was asked about is there.
+    pub(super) fn pass_test(&mut self) {
+        self.mark = self.asked;
+    }
+
+    /// An entry was read, or passed over; `place` is that of its last message.
+    pub(super) fn pass(&mut self, place: Place) {
+        self.last = place;
+        self.begun = EntryId::ZERO;
+        self.read += 1;
+        // In a stream that was empty, the first entry is what must still be there.
+        if self.mark.id == EntryId::ZERO {
+            self.mark = Mark { id: place.entry, read: self.read };
+        }
+    }
+
+    /// The channel was read up to its newest entry: what is added from here on follows.
+    pub(super) fn begin_open(&mut self, now: Instant, last: Place) {
+        self.phase = Phase::Open;
+        self.last = last;
+        self.begin_test(now);
+        self.pass_test();
     }
 
     /// Whether nothing is wanted of the channel any more.
@@ -327,7 +382,6 @@ impl Channel {
         }
         self.rate.entries += 1;
         self.rate.bytes += bytes;
-        self.since_mark += 1;
     }
 
     /// How many entries the stream is to keep: what ten seconds had and what history wants, within

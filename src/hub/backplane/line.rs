@@ -347,9 +347,4 @@ impl Wire {
             self.sent = 0;
         }
     }
-
-    /// Whether bytes came that were not read.
-    pub(super) fn has_unread(&self) -> bool {
-        self.parsed < self.end
-    }
 }

@@ -34,8 +34,10 @@ pub const KEYS_MAX: usize = 256;
 #[derive(Clone, Copy, Debug)]
 struct Producer {
     id: u64,
-    /// The highest number that was seen, or 0.
+    /// The highest number that was seen in this history, or said here in any, or 0.
     seen: u64,
+    /// The highest number that was said here, or 0: `said <= seen`.
+    said: u64,
     /// The count of entries when the producer was last seen.
     at: u64,
 }
@@ -93,13 +95,15 @@ impl Memory {
     }
 
     /// Something may be missing: the stream is read from another place on. Which messages were
-    /// said here already is still known, and nothing of what the others cannot know.
+    /// said here already is still known, and nothing else. What was only seen, in a gap or before
+    /// the channel's start, may stand in the other history behind the gap, and is new then.
     pub(super) fn restart(&mut self) {
         self.keys.clear();
         self.entries = 0;
         self.counted = EntryId::ZERO;
         for producer in &mut self.producers {
             producer.at = 0;
+            producer.seen = producer.said;
         }
     }
 
@@ -111,7 +115,7 @@ impl Memory {
             known.at = at;
             return;
         }
-        let new = Producer { id: producer, seen: 0, at };
+        let new = Producer { id: producer, seen: 0, said: 0, at };
         if self.producers.len() == PRODUCERS_MAX {
             let oldest = self.producers.iter_mut().min_by_key(|producer| producer.at);
             *oldest.expect("as many as may be are some") = new;
@@ -147,10 +151,20 @@ impl Memory {
         }
     }
 
-    /// A message was dealt with, whatever it is.
-    pub(super) fn note(&mut self, (producer, number): (u64, u64), key: Option<u64>, place: Place) {
+    /// A message was dealt with, whatever it is. `is_said`: whoever has the channel open here was
+    /// to hear it.
+    pub(super) fn note(
+        &mut self,
+        (producer, number): (u64, u64),
+        key: Option<u64>,
+        place: Place,
+        is_said: bool,
+    ) {
         if let Some(known) = self.producers.iter_mut().find(|known| known.id == producer) {
             known.seen = known.seen.max(number);
+            if is_said {
+                known.said = known.said.max(number);
+            }
         }
         if let Some(hash) = key {
             self.note_key(hash, place);
@@ -195,7 +209,7 @@ mod tests {
     fn read(memory: &mut Memory, ms: u64, message: (u64, u64), key: Option<u64>) -> Verdict {
         memory.enter(at(ms).entry, message.0);
         let verdict = memory.judge(message, key, ms);
-        memory.note(message, key, at(ms));
+        memory.note(message, key, at(ms), true);
         verdict
     }
 
@@ -210,6 +224,18 @@ mod tests {
         // Also behind a gap, where everything else is forgotten.
         memory.restart();
         assert_eq!(read(&mut memory, 6, (7, 5), None), Verdict::Seen);
+    }
+
+    #[test]
+    fn what_was_only_seen_is_new_in_another_history() {
+        let mut memory = Memory::new();
+        assert_eq!(read(&mut memory, 1, (7, 1), None), Verdict::New);
+        memory.enter(at(2).entry, 7);
+        memory.note((7, 2), None, at(2), false);
+        assert_eq!(memory.judge((7, 2), None, 3), Verdict::Seen, "sent twice in one history");
+        memory.restart();
+        assert_eq!(read(&mut memory, 4, (7, 1), None), Verdict::Seen);
+        assert_eq!(read(&mut memory, 5, (7, 2), None), Verdict::New, "nobody has heard it");
     }
 
     #[test]

@@ -370,6 +370,9 @@ impl Backplane {
         let Some(&slot) = self.names.get(name) else { return };
         self.channels[slot].is_wanted = false;
         // Nobody wants what was held, unless somebody waits for an answer.
+        if let Some(Pending::Message(found)) = &mut self.pending {
+            found.end_channel(slot);
+        }
         let is_done = self.pending.as_ref().is_some_and(|pending| {
             pending.slot() == Some(slot) && !(self.again && pending.is_answer())
         });
@@ -442,8 +445,9 @@ impl Backplane {
     pub fn end_turn(&mut self, now: Instant) {
         for line in Line::ALL {
             let Some(trouble) = self.wire(line).overdue(now) else { continue };
-            // Whoever does not read cannot tell whether anything came.
-            if line == Line::Reader && (self.pending.is_some() || self.reader.wire.has_unread()) {
+            // Whoever does not read cannot tell whether anything came. Part of a reply is no
+            // reason to wait for the rest.
+            if line == Line::Reader && self.pending.is_some() {
                 self.reader.wire.heard(now, true);
             } else {
                 self.fail(now, line, (trouble, Words::new(b"")), true);

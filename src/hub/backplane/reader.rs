@@ -48,8 +48,8 @@ pub(super) enum Step {
     Greeting,
     /// The newest entry of the greetings.
     Greetings,
-    /// Whether a channel's last entry is still there.
-    Test { slot: usize, life: u64 },
+    /// Whether an entry of a channel is still there: the newest that was read, or an older one.
+    Test { slot: usize, life: u64, is_newest: bool },
     /// A page of a channel, backwards.
     Back { slot: usize, life: u64 },
     /// A page of a channel, forwards.
@@ -134,6 +134,8 @@ pub(super) struct Found {
     ticket: Option<Ticket>,
     /// What becomes of the message.
     fate: Fate,
+    /// Whether the message counts as said here from then on.
+    is_said: bool,
     bytes: Range<usize>,
     /// Where the next message of the entry begins.
     next_at: usize,
@@ -143,6 +145,13 @@ impl Found {
     /// The message's channel.
     pub(super) fn slot(&self) -> usize {
         self.slot
+    }
+
+    /// The message's channel is closed, if it is this one: nothing is replayed any more.
+    pub(super) fn end_channel(&mut self, slot: usize) {
+        if self.slot == slot && self.fate == Fate::Replayed {
+            self.fate = Fate::Repeated(self.place);
+        }
     }
 
     /// Whether whoever said the message waits for it here.
@@ -304,11 +313,11 @@ impl Backplane {
             let (life, is_tested) = (channel.life, channel.is_to_be_tested(now));
             let (steps, out) = (&mut self.reader.steps, self.reader.wire.output());
             if is_tested {
-                let mark = channel.mark_to_test();
-                for id in mark.into_iter().chain([channel.last.entry]) {
+                let mark = channel.mark_to_test().map(|id| (id, false));
+                for (id, is_newest) in mark.into_iter().chain([(channel.newest_read(), true)]) {
                     let id = id.text();
                     write_range(b"XRANGE", key, [id.as_bytes(), id.as_bytes()], 1, out);
-                    steps.push_back(Step::Test { slot, life });
+                    steps.push_back(Step::Test { slot, life, is_newest });
                 }
             }
             if pages == PAGES_MAX {
@@ -682,8 +691,7 @@ impl Backplane {
         };
         let channel = &mut self.channels[slot];
         channel.memory.count(id);
-        channel.last = Place { entry: id, index: 0 };
-        channel.since_mark += 1;
+        channel.pass(Place { entry: id, index: 0 });
         self.pass_forward(slot, id);
         match fault {
             Fault::Newer(version) => {
@@ -720,10 +728,11 @@ impl Backplane {
         match step {
             Step::Greeting => {}
             Step::Greetings => self.reader.knows_greetings = true,
-            Step::Test { slot, life } => {
-                let is_meant = self.channels.get(slot).is_some_and(|c| c.life == life);
-                if is_meant && entries == 0 {
-                    self.lose(slot, Gap::Vanished);
+            Step::Test { slot, life, is_newest } => {
+                match self.channels.get_mut(slot).filter(|channel| channel.life == life) {
+                    Some(_) if entries == 0 => self.lose(slot, Gap::Vanished),
+                    Some(channel) if is_newest => channel.pass_test(),
+                    Some(_) | None => {}
                 }
             }
             Step::Back { slot, life } => {
@@ -781,10 +790,7 @@ impl Backplane {
     /// A channel was read up to its newest entry: what is added from here on follows.
     fn finish_opening(&mut self, now: Instant, slot: usize, last: Place) {
         let channel = &mut self.channels[slot];
-        channel.phase = Phase::Open;
-        channel.last = last;
-        channel.is_doubtful = false;
-        channel.begin_test(now);
+        channel.begin_open(now, last);
         self.reader.telling.push_back(slot);
         // An entry that was sent and is not among these may have been lost with the others.
         self.send_again(slot);
@@ -843,6 +849,7 @@ impl Backplane {
             key,
             ticket,
             fate: fate.unwrap_or(Fate::Placed),
+            is_said: verdict == Verdict::New && current.use_of != Use::Past(slot, false),
             bytes,
             next_at,
         };
@@ -863,7 +870,8 @@ impl Backplane {
     /// A message is done with: from now on it was read.
     fn finish_message(&mut self, now: Instant, found: &Found) {
         let channel = &mut self.channels[found.slot];
-        channel.memory.note((found.producer, found.number), found.key, found.place);
+        let (number, place) = ((found.producer, found.number), found.place);
+        channel.memory.note(number, found.key, place, found.is_said);
         if found.ticket.is_some() {
             self.finish_sent(found.slot);
         }
@@ -897,6 +905,9 @@ impl Backplane {
         current.index += 1;
         current.at = next_at;
         if current.index < current.head.count {
+            if let Use::Placed(slot) | Use::Past(slot, _) = current.use_of {
+                self.channels[slot].begun = current.id;
+            }
             return;
         }
         let (use_of, id, bytes) = (current.use_of, current.id, current.bytes.len() as u64);
@@ -906,11 +917,7 @@ impl Backplane {
             Use::Greetings => {}
             Use::Placed(slot) | Use::Past(slot, _) => {
                 let channel = &mut self.channels[slot];
-                channel.last = place;
-                // In a stream that was empty, the first entry is what must still be there.
-                if channel.mark == EntryId::ZERO {
-                    channel.mark = id;
-                }
+                channel.pass(place);
                 channel.count_entry(now, bytes);
                 self.pass_forward(slot, id);
             }
