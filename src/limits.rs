@@ -21,7 +21,7 @@ pub const CONNECTIONS_HEALTH: usize = 16;
 pub const CONNECTIONS_ADMIN: usize = 128;
 
 /// Descriptors that no connection has: standard streams, listeners, epoll, the log's pipe and what
-/// the log writes to, the signal pipe, and what a reload of `--www` opens.
+/// the log writes to, the signal pipe, the socket to systemd, and what a reload of `--www` opens.
 pub const DESCRIPTORS_RESERVED: u64 = 32;
 
 /// The most connections that `--max-connections` stands for when the operator leaves it to elbow.

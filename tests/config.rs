@@ -4,12 +4,16 @@
 //! what is allowed and the right exit code. Method: the same entry that the binary uses, with
 //! arguments, variables and the machine as values; a table that must name every option, so that a
 //! new one cannot be added without an example of a good value and of a bad one; a property that
-//! feeds any text to any option. What is done with the outcome is tested in `cli.rs`.
+//! feeds any text to any option. What is done with the outcome is tested in `cli.rs`, what is
+//! derived from the machine in `config/fit.rs`.
+
+#[path = "config/fit.rs"]
+mod fit;
 
 use std::ffi::OsString;
 
 use elbow::config::{
-    self, Command, Config, Endpoint, Failure, Lb, Listen, Machine, OPTIONS, TokenSource,
+    self, Activated, Command, Config, Endpoint, Failure, Lb, Listen, Machine, OPTIONS, TokenSource,
 };
 use elbow::limits::{CONNECTIONS_ADMIN, History, KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
 use elbow::rate::Rate;
@@ -21,9 +25,13 @@ use proptest::prelude::*;
 const MACHINE: Machine = Machine {
     descriptors_hard: 1 << 20,
     memory_bytes: None,
-    activated_sockets: false,
+    memory_is_shared: true,
+    activated: Activated::NONE,
     admin_credential: false,
 };
+
+/// What systemd hands over if nothing has a name.
+const PUBLIC: Activated = Activated { public: true, ..Activated::NONE };
 
 fn at(address: &str) -> Listen {
     Listen::At(Endpoint::Ip(address.parse().expect("an address")))
@@ -197,6 +205,7 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
         taken: ("0s", "0s"),
         refused: ("61m", "allowed is a duration such as 250ms, 25s or 2m, from 0s to 60m"),
     },
+    Example { name: "fit", taken: ("OFF", "off"), refused: ("yes", "allowed is one of on, off") },
     Example {
         name: "max-connections",
         taken: ("7", "7"),
@@ -282,7 +291,11 @@ fn config(args: &[&str], env: &[(&str, &str)]) -> Config {
 }
 
 fn failure(args: &[&str], env: &[(&str, &str)]) -> (u8, String) {
-    match parse_on(&MACHINE, args, env) {
+    failure_on(&MACHINE, args, env)
+}
+
+fn failure_on(machine: &Machine, args: &[&str], env: &[(&str, &str)]) -> (u8, String) {
+    match parse_on(machine, args, env) {
         Err(failure) => (failure.exit_code, failure.line),
         Ok(command) => panic!("{args:?} {env:?}: {command:?}"),
     }
@@ -408,7 +421,7 @@ fn a_synopsis_of_words_names_those_that_are_taken() {
 /// Texts of the program that name a flag were written by hand, each in its sentence.
 #[test]
 fn a_flag_that_help_or_a_warning_names_is_there() {
-    let machine = Machine { memory_bytes: Some(1), activated_sockets: true, ..MACHINE };
+    let machine = Machine { memory_bytes: Some(1), activated: PUBLIC, ..MACHINE };
     let args = ["--proxy-protocol", "optional", "--proxy-trust", "::/0", "--listen", "[::]:1"];
     let report = config_on(&machine, &args, &[]).report(&machine);
     let text = format!("{} {report}", config::help());
@@ -708,8 +721,34 @@ fn listeners_are_not_in_each_others_way() {
         "--health-listen 127.0.0.1:1 is in the way of --listen *:1: allowed are different ports, \
          or different addresses"
     );
-    let activated = Machine { activated_sockets: true, ..MACHINE };
+    let activated = Machine { activated: PUBLIC, ..MACHINE };
     config_on(&activated, &["--health-listen", "127.0.0.1:3000"], &[]);
+}
+
+#[test]
+fn what_is_handed_over_stands_in_the_place_of_its_flag_alone() {
+    let on = |activated| Machine { activated, ..MACHINE };
+    let admin = on(Activated { admin: true, ..Activated::NONE });
+    let health = on(Activated { health: true, ..Activated::NONE });
+    // Places of the admin listener are there although nobody asked for one.
+    let places = |machine| config_on(machine, &[], &[]).settings.limits.admin_connections_max;
+    assert_eq!((places(&MACHINE), places(&admin)), (0, CONNECTIONS_ADMIN));
+    let config = config_on(&admin, &["--admin-token-file", "/a"], &[]);
+    assert_eq!(config.admin_token, Some(TokenSource::File("/a".into())));
+    assert_eq!(config.warnings(&admin), Vec::<String>::new());
+    let line = "admin requests: from who can connect to the socket that was handed over\n";
+    assert!(config_on(&admin, &[], &[]).report(&admin).contains(line));
+    // What is not opened needs no token and is in nobody's way.
+    let args = ["--listen", ":1", "--admin-listen", "0.0.0.0:1"];
+    let unused = "--admin-listen 0.0.0.0:1 is not used: LISTEN_FDS hands over sockets instead";
+    assert_eq!(config_on(&admin, &args, &[]).warnings(&admin), [unused]);
+    assert_eq!(failure_on(&health, &args, &[]).0, 78);
+    let args = ["--listen", ":1", "--health-listen", ":1"];
+    let unused = "--health-listen *:1 is not used: LISTEN_FDS hands over sockets instead";
+    assert_eq!(config_on(&health, &args, &[]).warnings(&health), [unused]);
+    // Probes have a listener of their own.
+    config_on(&health, &["--lb", "nlb", "--accept-rate", "5"], &[]);
+    assert_eq!(failure_on(&admin, &["--lb", "nlb", "--accept-rate", "5"], &[]).0, 78);
 }
 
 #[test]
@@ -722,7 +761,7 @@ fn a_mode_for_no_file_is_told_of() {
     assert_eq!(warnings(&MACHINE, &args), Vec::<String>::new());
     let args = ["--unix-mode", "0600", "--health-listen", "unix:/a"];
     assert_eq!(warnings(&MACHINE, &args), Vec::<String>::new());
-    let activated = Machine { activated_sockets: true, ..MACHINE };
+    let activated = Machine { activated: PUBLIC, ..MACHINE };
     let args = ["--unix-mode", "0600", "--listen", "unix:/a"];
     assert!(warnings(&activated, &args).contains(&unused));
 }
@@ -854,7 +893,8 @@ fn the_report_ends_with_ceiling_capacity_and_warnings() {
     let machine = Machine {
         descriptors_hard: 1112,
         memory_bytes: Some(256 << 20),
-        activated_sockets: true,
+        memory_is_shared: true,
+        activated: PUBLIC,
         admin_credential: false,
     };
     let args = ["--proxy-protocol", "optional", "--proxy-trust", "::/0", "--listen", "[::]:1"];

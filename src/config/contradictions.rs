@@ -26,9 +26,9 @@ use crate::settings::{Anonymous, ProxyMode, SECRET_BYTES_MAX};
 /// The first contradiction that is found.
 pub(super) fn check(asked: &Asked, machine: &Machine, has_token: bool) -> Result<(), Failure> {
     check_listeners(asked, machine)?;
-    check_admin(asked, has_token)?;
+    check_admin(asked, machine, has_token)?;
     check_balancer(asked)?;
-    check_accepting(asked)?;
+    check_accepting(asked, machine)?;
     check_memory(asked)?;
     check_history(asked)?;
     check_tokens(asked)?;
@@ -38,12 +38,13 @@ pub(super) fn check(asked: &Asked, machine: &Machine, has_token: bool) -> Result
 
 /// Two listeners in each other's way would fail to bind, at start and with a worse message.
 fn check_listeners(asked: &Asked, machine: &Machine) -> Result<(), Failure> {
-    let public = if machine.activated_sockets { &[][..] } else { &asked.listen.value };
-    let health = asked.health_listen.value.as_ref();
+    let activated = machine.activated;
+    let public = asked.listen.value.iter().filter(|_| !activated.public);
+    let health = asked.health_listen.value.iter().filter(|_| !activated.health);
     let health = health.map(|address| (&TABLE.health_listen.option, address));
-    let admin = asked.admin_listen.value.as_ref();
+    let admin = asked.admin_listen.value.iter().filter(|_| !activated.admin);
     let admin = admin.map(|address| (&TABLE.admin_listen.option, address));
-    let public = public.iter().map(|address| (&TABLE.listen.option, address));
+    let public = public.map(|address| (&TABLE.listen.option, address));
     let all: Vec<(&Opt, &Listen)> = public.chain(health).chain(admin).collect();
     for (index, (option, address)) in all.iter().enumerate() {
         let before = all[..index].iter().find(|(_, before)| address.is_in_the_way_of(before));
@@ -61,8 +62,8 @@ fn check_listeners(asked: &Asked, machine: &Machine) -> Result<(), Failure> {
 
 /// Whoever reaches the admin listener may do everything there, so who that can be is decided by a
 /// token, or by the machine: on loopback, or by the permissions of a file.
-fn check_admin(asked: &Asked, has_token: bool) -> Result<(), Failure> {
-    match &asked.admin_listen.value {
+fn check_admin(asked: &Asked, machine: &Machine, has_token: bool) -> Result<(), Failure> {
+    match asked.admin_listen.value.as_ref().filter(|_| !machine.activated.admin) {
         Some(listen) if !listen.is_local() && !has_token => Err(Failure::contradiction(format!(
             "{} needs a token: allowed is a loopback address or unix:PATH without one, or \
              --admin-token-file, the variable ELBOW_ADMIN_TOKEN or systemd's credential \
@@ -95,8 +96,8 @@ fn check_balancer(asked: &Asked) -> Result<(), Failure> {
 }
 
 /// A balancer whose probes wait in the backlog behind everybody takes the instance out.
-fn check_accepting(asked: &Asked) -> Result<(), Failure> {
-    let is_apart = asked.health_listen.value.is_some();
+fn check_accepting(asked: &Asked, machine: &Machine) -> Result<(), Failure> {
+    let is_apart = asked.health_listen.value.is_some() || machine.activated.health;
     if asked.accept_rate.value.is_none() || asked.lb.value == Lb::None || is_apart {
         return Ok(());
     }
@@ -216,7 +217,8 @@ fn check_tokens(asked: &Asked) -> Result<(), Failure> {
 
 fn check_descriptors(asked: &Asked, machine: &Machine) -> Result<(), Failure> {
     let (connections, hard) = (asked.max_connections.value, machine.descriptors_hard);
-    let descriptors_for = |connections| descriptors_for(connections, asked.admin_connections());
+    let descriptors_for =
+        |connections| descriptors_for(connections, asked.admin_connections(machine));
     if hard < descriptors_for(1) {
         return Err(Failure::contradiction(format!(
             "the hard limit on descriptors (RLIMIT_NOFILE) is {hard}: allowed is {} or more, \

@@ -12,6 +12,7 @@
 //! settled              from the texts of all options to the whole
 //! contradictions       what cannot hold together
 //! derived              defaults that depend on others
+//! fit                  limits that fit into the machine
 //! help                 the table for readers
 //! health, asked        whom `elbow health` asks; whom `elbow doctor` and `elbow top` do
 //! token_order          what `elbow token` is to make
@@ -42,6 +43,7 @@ mod command_line;
 mod contradictions;
 mod derived;
 mod failure;
+mod fit;
 mod health;
 mod help;
 mod kind;
@@ -63,7 +65,7 @@ pub use failure::Failure;
 pub use health::{HEALTH_LIMIT, HealthUrl};
 pub use help::{flags_table, help};
 pub use listen::{Endpoint, Listen};
-pub use machine::Machine;
+pub use machine::{Activated, Machine};
 pub use option::Opt;
 pub use options::OPTIONS;
 pub use redis::{

@@ -17,6 +17,7 @@ use log::LevelFilter;
 use super::failure::Failure;
 use super::kind::{IfGiven, List, NoneIfZero, OrOff};
 use super::listen::{Address, FileMode, Listen};
+use super::machine::Machine;
 use super::option::{Opt, dashed, flag_name};
 use super::redis::{Prefix, RedisUrl, Url};
 use super::row::{Found, Row, Shown, Sources, rows};
@@ -102,7 +103,8 @@ rows! {
                part two addresses; abstract sockets are not offered). Port 0 picks a free one and \
                logs it. [::] takes IPv4 too, unless an address of IPv4 has the same port. Who \
                connects to a Unix socket is trusted as if by --proxy-trust. Sockets handed over by \
-               systemd (LISTEN_FDS) are used instead.",
+               systemd (LISTEN_FDS) are used instead; those named health and admin stand in the \
+               place of the other two listeners.",
     }
 
     unix_mode: u32 {
@@ -405,6 +407,16 @@ rows! {
                later, whatever clients do; container runtimes kill after 10s.",
     }
 
+    fit: bool {
+        kind: SWITCH,
+        heading: "Limits",
+        default: "off",
+        help: "Derives --max-connections, --memory, --send-buffer and --receive-buffer, as far as \
+               they are not given, from the memory of the machine or its control group and from \
+               RLIMIT_NOFILE, so that the memory ceiling fits: into all but a sixteenth of what a \
+               control group has, or three quarters of a machine that others share.",
+    }
+
     max_connections: usize {
         kind: Count(CONNECTIONS_BOUNDS),
         heading: "Limits",
@@ -509,14 +521,15 @@ impl Asked {
     }
 
     /// How many connections the admin listener has places for.
-    pub(super) fn admin_connections(&self) -> usize {
-        admin_connections(self.admin_listen.value.as_ref())
+    pub(super) fn admin_connections(&self, machine: &Machine) -> usize {
+        admin_connections(self.admin_listen.value.as_ref(), machine)
     }
 }
 
-/// How many connections the admin listener has places for: none where there is no such listener.
-pub(super) fn admin_connections(listen: Option<&Listen>) -> usize {
-    listen.map_or(0, |_| CONNECTIONS_ADMIN)
+/// How many connections the admin listener has places for: none where there is no such listener,
+/// neither asked for nor handed over.
+pub(super) fn admin_connections(listen: Option<&Listen>, machine: &Machine) -> usize {
+    if listen.is_some() || machine.activated.admin { CONNECTIONS_ADMIN } else { 0 }
 }
 
 /// What `--history` and `--history-age` come to together.

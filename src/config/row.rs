@@ -149,6 +149,24 @@ impl<T> Found<T> {
     }
 }
 
+impl<T> Found<T> {
+    /// Whether somebody has asked for the value, be it by a preset.
+    pub(super) fn is_asked(&self) -> bool {
+        match self.source {
+            ValueSource::Flag | ValueSource::Env | ValueSource::Preset => true,
+            ValueSource::Derived | ValueSource::Default => false,
+        }
+    }
+
+    /// Puts `value` in the place of a default, and calls it derived even if it is the default; what
+    /// somebody asked for stays.
+    pub(super) fn derive(&mut self, value: T) {
+        if !self.is_asked() {
+            (self.value, self.source) = (value, ValueSource::Derived);
+        }
+    }
+}
+
 impl<T: PartialEq> Found<T> {
     /// Puts `value` in the place of a default; what somebody asked for stays.
     pub(super) fn adjust(&mut self, value: T) {

@@ -1,9 +1,9 @@
 //! What the operator wants as a whole: from the texts of all options to a [`Config`].
 //!
 //! Four steps, each of which needs the one before to be complete: every text is parsed within its
-//! own bounds; the defaults that depend on others are derived (`derived.rs`); the values are held
-//! against each other (`contradictions.rs`); each is put where it is used. The last is the place
-//! to which a new option's value goes.
+//! own bounds; the defaults that depend on others are derived (`derived.rs`, `fit.rs`); the values
+//! are held against each other (`contradictions.rs`); each is put where it is used. The last is the
+//! place to which a new option's value goes.
 //!
 //! The surprise: the balancer is read twice, first for what it says of other options.
 
@@ -15,6 +15,7 @@ use log::LevelFilter;
 use super::contradictions;
 use super::derived::derive;
 use super::failure::Failure;
+use super::fit::fit;
 use super::listen::Listen;
 use super::machine::Machine;
 use super::options::{Asked, TABLE, Values, admin_connections, kept};
@@ -58,6 +59,8 @@ pub struct Config {
     pub log_level: LevelFilter,
     /// The balancer in front.
     pub lb: Lb,
+    /// Whether the ceiling was made to fit into the machine.
+    pub fit: bool,
     /// Every option with its effective value, in the order of [`OPTIONS`](super::OPTIONS).
     pub values: Vec<Shown>,
 }
@@ -78,11 +81,13 @@ impl Config {
         sources.presets.extend(proxy_protocol);
         let mut asked = Asked::read(&sources)?;
         derive(&mut asked, machine);
+        fit(&mut asked, machine)?;
         let token = TokenSource::beside_file(env, machine);
         let has_token = asked.admin_token_file.value.is_some() || token.is_some();
         contradictions::check(&asked, machine, has_token)?;
         let shown = asked.shown();
-        Config::new(asked.into_values(), shown, (token, env(PASSWORD_VARIABLE)))
+        let sources = (token, env(PASSWORD_VARIABLE));
+        Config::new(asked.into_values(), shown, sources, machine)
     }
 
     /// Puts every value where it is used. `token` is where the token of the admin listener comes
@@ -94,9 +99,10 @@ impl Config {
         values: Values,
         shown: Vec<Shown>,
         (token, password): (Option<TokenSource>, Option<String>),
+        machine: &Machine,
     ) -> Result<Config, Failure> {
         let alb = values.lb == Lb::Alb;
-        let limits = limits_of(&values);
+        let limits = limits(&values, machine);
         let origins = values.allow_origin.unwrap_or_default();
         let redis = values.redis.map(|url| {
             let password = password_of(&url, values.redis_password_file, password)?;
@@ -133,7 +139,7 @@ impl Config {
                 .admin_token_file
                 .map(TokenSource::File)
                 .or(token)
-                .filter(|_| values.admin_listen.is_some()),
+                .filter(|_| values.admin_listen.is_some() || machine.activated.admin),
             admin_listen: values.admin_listen,
             accept_rate: values.accept_rate,
             www: values.www,
@@ -142,13 +148,14 @@ impl Config {
             io_uring: values.io_uring,
             log_level: values.log_level,
             lb: values.lb,
+            fit: values.fit,
             values: shown,
         })
     }
 }
 
-/// The numbers among the values.
-fn limits_of(values: &Values) -> Limits {
+/// The numbers that the server keeps to.
+fn limits(values: &Values, machine: &Machine) -> Limits {
     let buffer = |bytes| u32::try_from(bytes).expect("BUFFER_BOUNDS ends below 2^32");
     Limits {
         connections_max: values.max_connections,
@@ -156,7 +163,7 @@ fn limits_of(values: &Values) -> Limits {
         connections_per_ip_max: values
             .max_connections_per_ip
             .map(|limit| limit.unwrap_or(values.max_connections)),
-        admin_connections_max: admin_connections(values.admin_listen.as_ref()),
+        admin_connections_max: admin_connections(values.admin_listen.as_ref(), machine),
         channels_max: values.max_channels,
         message_bytes_max: values.max_message,
         feed_bytes: values.feed,

@@ -8,17 +8,20 @@
 //! 3. [`Server::run`]: deadlines, reads that were put off, one portion of sends; then what Redis is
 //!    asked for is sent;
 //! 4. a portion of `--www`, while a reload is under way;
-//! 5. events become log lines, and the log is carried to standard output.
+//! 5. events become log lines, and the log is carried to standard output;
+//! 6. systemd is told that the loop turns, if it wants to know.
 //!
 //! No step waits, and each is bounded, so a stranger's request waits for at most one portion of
 //! sends.
 
+mod activation;
 mod backplane;
 mod clock;
 mod files;
 mod keys;
 mod log;
 mod net;
+mod notify;
 mod reload;
 mod report;
 mod resolver;
@@ -52,6 +55,7 @@ use backplane::Lines;
 use clock::Clock;
 use log::Log;
 use net::{Listeners, Stream};
+use notify::{Load, Notifier};
 use reload::Reload;
 use report::Report;
 use ring::Sender;
@@ -117,6 +121,7 @@ struct Shell {
     reload: Reload,
     /// The connections to Redis, if that decides the order of messages.
     lines: Option<Lines>,
+    notifier: Notifier,
     draining: bool,
 }
 
@@ -166,7 +171,7 @@ impl Shell {
         let registry = poll.registry();
         let signals = Signals::register(registry, SIGNALS)
             .map_err(|error| format!("signal handlers: {error}"))?;
-        let listeners = Listeners::open(&config, machine.activated_sockets, registry, LISTENERS)?;
+        let listeners = Listeners::open(&config, machine.activated, registry, LISTENERS)?;
         let (lines, shared) = match &config.redis {
             Some(redis) => {
                 let shared = shared_order(redis)?;
@@ -174,6 +179,10 @@ impl Shell {
             }
             None => (None, None),
         };
+        let now = Clock::now(clock.elapsed_us());
+        let notifier = Notifier::start(now);
+        // Whoever is started by this process, should anybody ever be, was told nothing by them.
+        system::forget(activation::VARIABLES.iter().chain(&notify::VARIABLES));
         let seed = system::seed().map_err(|error| format!("random bytes: {error}"))?;
         // From here on standard output belongs to the log.
         let log = Log::start(config.log_level, registry, STDOUT)
@@ -185,7 +194,6 @@ impl Shell {
         report.sender(sender.is_batched());
         let reload = Reload::new(folder.files.bytes());
         let site = Site::new(folder.files, config.www.is_none());
-        let now = Clock::now(clock.elapsed_us());
         let mut server = Server::new(config.settings.clone(), site, seed, now);
         if let Some(shared) = shared
             && !server.share_order(now, shared)
@@ -213,6 +221,7 @@ impl Shell {
             pause: None,
             reload,
             lines,
+            notifier,
             draining: false,
         })
     }
@@ -220,6 +229,7 @@ impl Shell {
     fn serve(&mut self) -> u8 {
         let mut events = Events::with_capacity(EVENTS_MAX);
         self.log.carry();
+        self.notifier.ready();
         loop {
             let timeout = self.timeout();
             if let Err(error) = self.poll.poll(&mut events, timeout)
@@ -272,6 +282,7 @@ impl Shell {
                 return 0;
             }
             self.log.carry();
+            self.notify(now);
             self.server.end_turn(self.clock.elapsed_us());
         }
     }
@@ -290,7 +301,7 @@ impl Shell {
         let accept_at = public.then_some(accept_at);
         let lines = self.lines.as_ref().and_then(Lines::next);
         let next = [self.server.poll_timeout(), pause, accept_at, self.reload.next(), lines];
-        let next = next.into_iter().flatten().min()?;
+        let next = next.into_iter().chain([self.notifier.next()]).flatten().min()?;
         let wait = next.since(now);
         (next != Instant::NEVER).then(|| Duration::from_millis(wait.as_millis()))
     }
@@ -383,6 +394,7 @@ impl Shell {
         self.draining = true;
         let limit = self.config.settings.limits.drain;
         self.report.draining(self.server.connections(), limit);
+        self.notifier.stopping(limit);
         self.server.drain(now, now.mono.plus(limit));
         // Sockets that systemd lent go back: connections that still queue there are the next
         // process's.
@@ -391,6 +403,7 @@ impl Shell {
     }
 
     fn reload(&mut self, now: Now) {
+        self.notifier.reloading();
         let key_files = &self.config.key_files;
         if !key_files.is_empty() {
             match keys::read(key_files) {
@@ -406,6 +419,19 @@ impl Shell {
         } else if key_files.is_empty() {
             ::log::info!(target: "elbow", "SIGHUP: nothing to reload, the page is built in");
         }
+    }
+
+    /// Tells systemd what there is to tell at the end of a turn.
+    fn notify(&mut self, now: Now) {
+        if !self.notifier.is_on() {
+            return;
+        }
+        if !self.reload.is_under_way() {
+            self.notifier.reloaded();
+        }
+        let connections = self.server.connections();
+        let messages = self.server.metrics().messages_published();
+        self.notifier.go_on(now, Load { connections, messages });
     }
 
     /// Writes what has happened to the log. Returns whether the drain is over.

@@ -254,8 +254,9 @@ export class Server {
 
   /**
    * `listen`: an address other than the system's choice on loopback; `prefix`: a program that
-   * execs the server, with its arguments; `stdout`: a descriptor in the place of our pipe;
-   * `inherit`: listening descriptors to hand over instead of `--listen`; `binary`: another build.
+   * execs the server, with its arguments; `binary`: another than that which everybody tests;
+   * `stdout`: a descriptor in the place of our pipe;
+   * `inherit`: listening descriptors to hand over instead of `--listen`.
    */
   constructor(args, options) {
     const {
