@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use slab::Slab;
 
 use super::spaces::{MEMBER_BYTES, OVERHEAD_BYTES, Spaces};
-use super::{HashKey, Holder};
+use super::{HashKey, Holder, Hub};
 use crate::id::{ChannelId, Client, ConnId, Dialect, SessionId, Subject};
 use crate::lifetime::Lifetime;
 use crate::limits::{self, CONNECT_LIMIT, Limits};
@@ -669,9 +669,14 @@ impl Sessions {
     /// Notes that a session's WebSocket was told to close; from now on only that connection's
     /// deadline counts, and no namespace is waited for. Returns whether it was told for the first
     /// time.
-    pub fn begin_close(&mut self, id: SessionId) -> bool {
+    pub fn begin_close(&mut self, hub: &Hub, id: SessionId) -> bool {
         self.dismiss(id);
-        !core::mem::replace(&mut self.edit(id).closing, true)
+        let mut session = self.edit(id);
+        let is_first = !core::mem::replace(&mut session.closing, true);
+        if is_first {
+            session.begin_close(hub);
+        }
+        is_first
     }
 
     /// How many sessions have yet to enter a namespace, not counting those that enter one unasked.
@@ -955,7 +960,8 @@ mod tests {
         let late = at(27_000);
         assert_eq!(sessions.expire(late), Some((id, Due::Ping)));
         sessions.check();
-        assert!(sessions.begin_close(id) && !sessions.begin_close(id));
+        let hub = Hub::new(&mut pool, &limits(), [7, 8, 9].map(|key| HashKey([key; 16])));
+        assert!(sessions.begin_close(&hub, id) && !sessions.begin_close(&hub, id));
         sessions.check();
         assert_eq!(sessions.expire(at(1_000_000)), None);
     }

@@ -54,6 +54,8 @@ pub struct Space {
     pub leaving: bool,
     /// Whether everything that a close waits for in this space was sent.
     pub finished: bool,
+    /// What a close waits for in this space: everything before this offset of the feed.
+    pub closes_at: Offset,
 }
 
 impl Space {
@@ -346,10 +348,26 @@ impl Session {
         if let (Some(space), Some(cursor)) = (self.spaces.get_mut(current), cursor) {
             (space.cursor, space.finished) = (cursor, true);
         }
-        let is_next =
-            |number: &usize| self.has_something(hub, *number) && !self.spaces[*number].finished;
+        let is_next = |number: &usize| {
+            let space = &self.spaces[*number];
+            self.has_something(hub, *number)
+                && !space.finished
+                && space.cursor.offset < space.closes_at
+        };
         let next = (0..self.spaces.len()).find(is_next)?;
-        Some(self.turn_to(hub, next))
+        let closes_at = self.spaces[next].closes_at;
+        Some(Turn { head: closes_at, ..self.turn_to(hub, next) })
+    }
+
+    /// Notes that the session's WebSocket was told to close: of each space, what is there to be
+    /// sent by now still is.
+    pub(super) fn begin_close(&mut self, hub: &Hub) {
+        let dialect = self.dialect();
+        for number in 0..self.spaces.len() {
+            let space = &mut self.spaces[number];
+            let feed = hub.feed(space.channel(), dialect);
+            space.closes_at = feed.reach(space.cursor.offset).offset;
+        }
     }
 
     /// Whether a space has something to send and was not overtaken.
@@ -463,6 +481,7 @@ mod tests {
                     choked: false,
                     leaving: false,
                     finished: false,
+                    closes_at: Offset::default(),
                 });
             }
             World { pool, hub, session }

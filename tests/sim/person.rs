@@ -409,6 +409,8 @@ impl Person {
             Heard::Ping if self.mute => {}
             Heard::Ping => self.outgoing.push_front(Packet::Text("3".to_owned())),
             Heard::Proved => self.proved = true,
+            // Who has not waited for an answer before it moved on does not know what it was told.
+            Heard::Told(_) if self.hearing.unchecked => {}
             Heard::Told(told) => self.note(told),
             Heard::Connected { channel, pid, goes_on } => {
                 if let Some(pid) = pid {

@@ -573,7 +573,9 @@ impl World {
     /// old, to the millisecond, and then their memory is given back.
     fn outlive(&mut self) {
         let limits = self.climate.settings.limits.clone();
-        let cost = Limits::feed_cost_bytes(limits.feed_bytes, limits.history);
+        // Without history a channel that was opened for somebody may live on, but without a log.
+        let log_bytes = Limits::feed_cost_bytes(limits.feed_bytes, limits.history);
+        let cost = if limits.history.is_some() { log_bytes } else { 0 };
         loop {
             let living = self.oracle.channels.iter().filter(|(_, log)| log.past.is_alive());
             let beside = living.clone().filter(|(name, _)| ***name != *"default").count() as u64;
@@ -835,6 +837,10 @@ impl World {
                 }
                 self.woke_ms = next_ms;
                 self.oracle.woke_ms = next_ms;
+                // Whoever waits for a channel has waited through the sleep.
+                for channel in self.authority.iter().flat_map(Authority::asked) {
+                    self.oracle.opening_ms.insert(channel.into(), next_ms);
+                }
                 self.note(|_| "the machine sleeps".to_owned());
             }
         }

@@ -23,7 +23,7 @@ use crate::hub::{
     DEFAULT_CHANNEL, Entering, JoinError, Newcomer, Recovery, SPACES_MAX, Since, Space, Transport,
     Wish, is_channel_name,
 };
-use crate::id::{Member, Reader, SessionId};
+use crate::id::{Member, Offset, Reader, SessionId};
 use crate::metrics::Refusal;
 use crate::reason::CloseReason;
 use crate::server::admission::why;
@@ -363,6 +363,7 @@ impl<S: Socket> Server<S> {
             choked: false,
             leaving: false,
             finished: false,
+            closes_at: Offset::default(),
         });
         if let (Transport::WebSocket(id), 1) = (entry.transport, entry.spaces.len()) {
             self.connections

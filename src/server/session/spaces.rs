@@ -114,8 +114,8 @@ impl<S: Socket> Server<S> {
         self.hub.channel(channel).position_of(number)
     }
 
-    /// Turns to another space before a close frame that is kept back: what each space has by now is
-    /// sent once, and then the frame goes.
+    /// Turns to another space before a close frame that is kept back: what each space had when that
+    /// was decided is sent, and then the frame goes.
     pub(in crate::server) fn turn_before_close(&mut self, id: ConnId) {
         let conn = self.connections.conn(id.slot);
         let (session, cursor) = (conn.session(), conn.out.cursor());
