@@ -431,6 +431,15 @@ mutant "elsewhere: read on behind a gap" \
 # Nobody whom a gap has parted is told.
 mutant "elsewhere: a gap that is never told" \
   's/if is_open \&\& self.is_session_parted(session) {/if false \&\& is_open \&\& self.is_session_parted(session) {/'
+# Who is closed in several channels is sent what comes behind a gap in one of them.
+mutant "elsewhere: a close that reads on behind a gap" \
+  's/\&\& space.cursor.offset < space.closes_at/\&\& true/'
+# Who publishes is held for as long as nobody decides the order.
+mutant "elsewhere: publishers are held for ever" \
+  's/^            elsewhere.is_refusing = true;/            elsewhere.is_refusing = false;/'
+# Who publishes is refused for ever, once nobody has decided the order for too long.
+mutant "elsewhere: publishers are refused for ever" \
+  's/if core::mem::take(\&mut elsewhere.is_refusing) \&\&/if elsewhere.is_refusing \&\&/'
 # What is kept from before a gap can still be had.
 mutant "elsewhere: kept across a gap" \
   's/^            log.begin_anew(number, position);/            let _ = log;/'
