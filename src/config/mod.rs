@@ -7,6 +7,8 @@
 //! allowed. What comes out is consistent: nothing below checks it again.
 //!
 //! ```text
+//! manual, completions  the manual page; what shells complete
+//! commands             the commands and their flags, for readers
 //! command_line         what may be typed
 //! report               what `elbow check` prints
 //! settled              from the texts of all options to the whole
@@ -40,6 +42,8 @@ use clap::error::ErrorKind;
 
 mod asked;
 mod command_line;
+mod commands;
+mod completions;
 mod contradictions;
 mod derived;
 mod failure;
@@ -49,6 +53,7 @@ mod help;
 mod kind;
 mod listen;
 mod machine;
+mod manual;
 mod option;
 mod options;
 mod redis;
@@ -61,11 +66,13 @@ mod value;
 mod words;
 
 pub use asked::Asked;
+pub use completions::{bash_completions, fish_completions, zsh_completions};
 pub use failure::Failure;
 pub use health::{HEALTH_LIMIT, HealthUrl};
 pub use help::{flags_table, help};
 pub use listen::{Endpoint, Listen};
 pub use machine::{Activated, Machine};
+pub use manual::manual;
 pub use option::Opt;
 pub use options::OPTIONS;
 pub use redis::{

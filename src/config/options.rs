@@ -411,10 +411,10 @@ rows! {
         kind: SWITCH,
         heading: "Limits",
         default: "off",
-        help: "Derives --max-connections, --memory, --send-buffer and --receive-buffer, as far as \
-               they are not given, from the memory of the machine or its control group and from \
-               RLIMIT_NOFILE, so that the memory ceiling fits: into all but a sixteenth of what a \
-               control group has, or three quarters of a machine that others share.",
+        help: "Make the memory ceiling fit into the machine: --max-connections, --memory, \
+               --send-buffer and --receive-buffer, as far as they are not given, are derived from \
+               RLIMIT_NOFILE and from all but a sixteenth of its control group's memory, or three \
+               quarters of a machine's that others share.",
     }
 
     max_connections: usize {
