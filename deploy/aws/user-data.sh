@@ -59,7 +59,7 @@ case $file in
     dpkg --install --force-confold "$file"
     rm -f "$mask"
     ;;
-  *) tar -xzf "$file" --no-same-owner -C / ;;
+  *) tar -xzf "$file" --no-same-owner --no-overwrite-dir -C / ;;
 esac
 
 begin='# What user data set:'

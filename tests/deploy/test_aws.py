@@ -112,11 +112,11 @@ class Templates(unittest.TestCase):
     def test_so_they_do_with_everything_changed(self):
         certificate = "arn:aws:acm:eu-west-1:123456789012:certificate/a"
         both = {"ClientNetwork": "203.0.113.0/24", "CertificateArn": certificate,
-                "InstanceType": "t4g.small", "MaxConnections": 5000,
+                "InstanceType": "t4g.small",
                 "BalancerNetworks": "10.0.0.0/24,10.0.1.0/24",
                 "Settings": "ELBOW_HISTORY=1000;ELBOW_RECOVERY=on"}
         same = {"client_network": "203.0.113.0/24", "certificate": certificate,
-                "instance_type": "t4g.small", "max_connections": 5000,
+                "instance_type": "t4g.small",
                 "balancer_networks": ["10.0.0.0/24", "10.0.1.0/24"],
                 "settings": ["ELBOW_HISTORY=1000", "ELBOW_RECOVERY=on"]}
         colours = {

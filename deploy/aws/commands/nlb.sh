@@ -1,18 +1,18 @@
 #!/bin/sh
-# elbow behind a Network Load Balancer, made by plain aws commands: what cloudformation/nlb.yaml makes
-# with its defaults, the green instances left out. A test runs them and compares. How to use it is said in README.md.
+# elbow behind a Network Load Balancer, made by plain aws commands: what
+# cloudformation/nlb.yaml makes with its defaults, the green instances left out.
+# A test runs them and compares. How to use it is said in README.md.
 #
 #   VPC=vpc-… SUBNETS='subnet-… subnet-…' RELEASE_URL=https://… RELEASE_SHA256=… commands/nlb.sh
 #
-# More that may be set: BALANCER_NETWORKS, CLIENT_NETWORK, INSTANCE_TYPE, IMAGE, MAX_CONNECTIONS,
-# IDLE_TIMEOUT, and NAME, which everything is called after.
+# More that may be set: BALANCER_NETWORKS, CLIENT_NETWORK, INSTANCE_TYPE, IMAGE, IDLE_TIMEOUT,
+# and NAME, which everything is called after.
 set -eu
 : "${VPC:?}" "${SUBNETS:?}" "${RELEASE_URL:?}" "${RELEASE_SHA256:?}"
 NAME=${NAME:-elbow}
 BALANCER_NETWORKS=${BALANCER_NETWORKS:-10.0.0.0/8,172.16.0.0/12,192.168.0.0/16}
 CLIENT_NETWORK=${CLIENT_NETWORK:-0.0.0.0/0}
 INSTANCE_TYPE=${INSTANCE_TYPE:-t4g.nano}
-MAX_CONNECTIONS=${MAX_CONNECTIONS:-1000}
 IDLE_TIMEOUT=${IDLE_TIMEOUT:-350}
 IMAGE=${IMAGE:-$(aws ssm get-parameter --query Parameter.Value --output text \
   --name /aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-arm64)}
@@ -77,7 +77,6 @@ user_data() {
     echo "ELBOW_PROXY_PROTOCOL=$1"
     echo "ELBOW_PROXY_TRUST=$BALANCER_NETWORKS"
     echo "ELBOW_HEALTH_LISTEN=0.0.0.0:3001"
-    echo "ELBOW_MAX_CONNECTIONS=$MAX_CONNECTIONS"
     echo "# ELBOW_REDIS is not set."
     echo
     echo "END-OF-SETTINGS"

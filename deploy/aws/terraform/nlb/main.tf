@@ -63,11 +63,6 @@ variable "instance_profile" {
   default     = ""
 }
 
-variable "max_connections" {
-  description = "Sessions of an instance. 1000 fit into a t4g.nano with every socket buffer full."
-  default     = 1000
-}
-
 variable "settings" {
   description = "More lines for /etc/default/elbow, such as ELBOW_HISTORY=1000."
   type        = list(string)
@@ -244,7 +239,6 @@ resource "aws_launch_template" "fleet" {
       each.value.proxy_protocol ? "ELBOW_PROXY_PROTOCOL=required" : "ELBOW_PROXY_PROTOCOL=off",
       "ELBOW_PROXY_TRUST=${join(",", var.balancer_networks)}",
       "ELBOW_HEALTH_LISTEN=0.0.0.0:3001",
-      "ELBOW_MAX_CONNECTIONS=${var.max_connections}",
       local.redis_setting,
     ],
     var.settings,
