@@ -12,12 +12,14 @@
 //! settled              from the texts of all options to the whole
 //! contradictions       what cannot hold together
 //! derived              defaults that depend on others
+//! fit                  limits that fit into the machine
 //! help                 the table for readers
 //! health, asked        whom `elbow health` asks; whom `elbow doctor` and `elbow top` do
 //! token_order          what `elbow token` is to make
 //! options              the table: one row for each option
 //! row                  what a row makes: a value, and who it comes from
 //! value, words         the kinds of values
+//! redis                the Redis that instances share: its URL, its password
 //! listen               where sockets are, which is a kind of value too
 //! token                where the admin token comes from
 //! kind                 what every kind is
@@ -41,6 +43,7 @@ mod command_line;
 mod contradictions;
 mod derived;
 mod failure;
+mod fit;
 mod health;
 mod help;
 mod kind;
@@ -48,6 +51,7 @@ mod listen;
 mod machine;
 mod option;
 mod options;
+mod redis;
 mod report;
 mod row;
 mod settled;
@@ -61,9 +65,12 @@ pub use failure::Failure;
 pub use health::{HEALTH_LIMIT, HealthUrl};
 pub use help::{flags_table, help};
 pub use listen::{Endpoint, Listen};
-pub use machine::Machine;
+pub use machine::{Activated, Machine};
 pub use option::Opt;
 pub use options::OPTIONS;
+pub use redis::{
+    HAS_TLS, PASSWORD_VARIABLE, PasswordSource, Redis, RedisHost, RedisServer, RedisUrl,
+};
 pub use row::{Shown, ValueSource};
 pub use settled::Config;
 pub use token::{CREDENTIALS_VARIABLE, TOKEN_CREDENTIAL, TOKEN_VARIABLE, TokenSource};

@@ -203,8 +203,9 @@ impl<S: Socket> Server<S> {
             let holds = matches!(step, Step::Hold);
             let go_on = if let Step::Head = step {
                 self.answer(now, id.slot, &bytes[at - used..at]);
-                if self.connections.conn(id.slot).is_queued() {
-                    // All of it is read again when the token can be checked.
+                let conn = self.connections.conn(id.slot);
+                if conn.is_queued() || conn.awaited_channel().is_some() {
+                    // All of it is read again when the wait is over.
                     at -= used;
                 }
                 true
@@ -251,6 +252,10 @@ impl<S: Socket> Server<S> {
             Step::Refuse(error) => {
                 self.refuse_head(now, id.slot, error);
                 true
+            }
+            Step::AnswerAnew => {
+                self.connections.answer_anew(id.slot, now.mono);
+                false
             }
             Step::RefuseLate => {
                 self.refuse_late(now, id.slot);

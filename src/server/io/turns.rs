@@ -39,6 +39,7 @@ impl<S: Socket> Server<S> {
                 Wait::ForItsRate(_) | Wait::Not | Wait::ForItself => {
                     self.connections.read_soon(id.slot);
                 }
+                Wait::ToEnter => {}
             }
         }
     }
@@ -50,7 +51,7 @@ impl<S: Socket> Server<S> {
         match wait {
             Wait::ForTheChannel(channel) => self.wait_for(id, channel, self.reading.spoke),
             Wait::ForItsRate(paid) => self.wait_for_rate(id, paid),
-            Wait::Not | Wait::ForItself => {}
+            Wait::Not | Wait::ForItself | Wait::ToEnter => {}
         }
         wait != Wait::Not
     }
@@ -61,6 +62,8 @@ impl<S: Socket> Server<S> {
             Wait::ForTheChannel(channel) => self.wait_for(id, channel, had_its_say),
             Wait::ForItsRate(paid) => self.wait_for_rate(id, paid),
             Wait::Not | Wait::ForItself => self.connections.read_soon(id.slot),
+            // It is read when the wait is over.
+            Wait::ToEnter => {}
         }
     }
 
@@ -83,7 +86,7 @@ impl<S: Socket> Server<S> {
     }
 
     /// Whether what this connection has to say must wait: for the channel, until it has read
-    /// itself, or until it may say more.
+    /// itself, until it may say more, or until its session has entered where it is about to.
     pub(in crate::server) fn must_wait(&self, now: Now, slot: u32) -> Wait {
         let conn = self.connections.conn(slot);
         if !conn.is_publishing() {
@@ -99,6 +102,9 @@ impl<S: Socket> Server<S> {
         let channel = if let Some(Membership { channel, .. }) = conn.membership() {
             Some(channel).filter(|channel| held(*channel))
         } else if let Some(session) = conn.session() {
+            if self.sessions.get(session).is_entering() {
+                return Wait::ToEnter;
+            }
             let mut channels = self.sessions.get(session).spaces.iter().map(Space::channel);
             channels.find(|channel| held(*channel))
         } else {
@@ -162,6 +168,9 @@ pub(in crate::server) enum Wait {
     Not,
     /// The publisher's own output is blocked with more than a quarter ring of lag.
     ForItself,
+    /// The publisher's session is about to enter a namespace, whose channel is being opened: what
+    /// its client says comes behind that.
+    ToEnter,
     /// A channel in which the publisher may speak holds its publishers back.
     ForTheChannel(ChannelId),
     /// The publisher has said as much as `--message-rate` allows, by this account.
