@@ -92,6 +92,13 @@ pub fn execute(
                 EXIT_CANNOT_ASK
             })
         }
+        Ok(Command::DoctorAws(config)) => doctor::aws(&config, out).map_or_else(
+            |why| {
+                complain(err, format_args!("{}", Composed(&why)));
+                EXIT_CONTRADICTION
+            },
+            |()| 0,
+        ),
         Ok(Command::Top(asked)) => {
             let why = doctor::top(&asked, out);
             why.map_or(0, |why| {
