@@ -6,6 +6,8 @@
 
 #[path = "cli/asked.rs"]
 mod asked;
+#[path = "cli/aws.rs"]
+mod aws;
 #[path = "cli/doctor.rs"]
 mod doctor;
 

@@ -178,6 +178,26 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
         taken: ("0", "off"),
         refused: ("5:20", "allowed is a whole number a second from 1 to 1000, or off"),
     },
+    Example {
+        name: "redis",
+        taken: ("redis://eve:pw@Redis.Example/2", "redis://eve@redis.example:6379/2"),
+        refused: ("redis://:p@w@a", REDIS_USER),
+    },
+    Example {
+        name: "redis-password-file",
+        taken: ("a\tb", "a\\tb"),
+        refused: (" ", "allowed is the name of a file"),
+    },
+    Example {
+        name: "redis-prefix",
+        taken: ("my:room", "my:room"),
+        refused: ("{room}", "allowed are letters, digits and -._: alone, 64 of them at most"),
+    },
+    Example {
+        name: "redis-ca",
+        taken: ("/etc/ca.pem", "/etc/ca.pem"),
+        refused: (" ", "allowed is the name of a file"),
+    },
     Example { name: "ping-interval", taken: ("10000ms", "10s"), refused: ("25", DURATION) },
     Example { name: "ping-timeout", taken: ("10ms", "10ms"), refused: ("0s", DURATION) },
     Example {
@@ -245,6 +265,8 @@ const ORIGIN: &str = "allowed is an origin with its scheme, such as https://exam
 const GREETING: &str = "allowed is the name of an event such as hi or user joined (but not \
                         connect, error, ping and others that mean something to clients of \
                         Socket.IO, nor elbow:…), or off";
+const REDIS_USER: &str = "allowed in front of the @ is USER, USER:PASSWORD or :PASSWORD, where \
+                          all but letters, digits and -._~!$&'()*+,;=: is percent-encoded";
 const DURATION: &str = "allowed is a duration such as 250ms, 25s or 2m, from 10ms to 60m";
 const BUFFER: &str = "allowed is a size such as 4096, 64KiB or 1MiB, from 4KiB to 64MiB";
 
@@ -277,6 +299,10 @@ fn failure_on(machine: &Machine, args: &[&str], env: &[(&str, &str)]) -> (u8, St
         Err(failure) => (failure.exit_code, failure.line),
         Ok(command) => panic!("{args:?} {env:?}: {command:?}"),
     }
+}
+
+fn failure_or_none(args: &[&str]) -> Option<(u8, String)> {
+    parse_on(&MACHINE, args, &[]).err().map(|failure| (failure.exit_code, failure.line))
 }
 
 /// What `check` says of one option: `25s (default)`.
@@ -331,7 +357,8 @@ fn every_option_is_shown_as_it_holds_whoever_asked_for_it() {
 fn every_option_refuses_in_one_line_that_names_it_its_value_and_what_is_allowed() {
     for (option, Example { name, refused: (text, allowed), .. }) in OPTIONS.iter().zip(EXAMPLES) {
         assert_eq!(option.name, name);
-        let repeated = if option.secret { "(not shown)" } else { &format!("\"{text}\"") };
+        let is_told = !option.secret && !option.guarded;
+        let repeated = if !is_told { "(not shown)" } else { &format!("\"{text}\"") };
         let refused = |args: &[&str], env: &[(&str, &str)], source: &str| {
             let (exit_code, line) = failure(args, env);
             assert_eq!(exit_code, 2, "{line}");
@@ -457,6 +484,7 @@ fn the_defaults_are_those_that_operators_rely_on() {
         ping_timeout: Duration::from_secs(20),
         drain: Duration::from_secs(5),
         history: None,
+        shared: false,
         message_rate: None,
         lifetime: None,
     };
@@ -846,8 +874,10 @@ proptest! {
                 let lines = config.report(&MACHINE).lines().count();
                 let warnings = config.warnings(&MACHINE).len();
                 let of_history = usize::from(config.settings.limits.history.is_some());
+                let of_redis = usize::from(config.redis.is_some());
                 let of_admin = usize::from(config.admin_listen.is_some());
-                prop_assert_eq!(lines, OPTIONS.len() + 9 + of_history + of_admin + warnings);
+                let more = of_history + of_redis + of_admin + warnings;
+                prop_assert_eq!(lines, OPTIONS.len() + 9 + more);
             }
             Err(failure) => {
                 prop_assert!(!failure.line.chars().any(char::is_control), "{}", failure.line);
@@ -954,6 +984,36 @@ fn history_is_off_unless_it_is_asked_for_and_recovery_needs_it() {
 }
 
 #[test]
+fn the_password_of_redis_has_one_source_and_is_told_to_nobody() {
+    let redis = ("ELBOW_REDIS", "redis://eve:xyzzy@a/1");
+    let told = config(&[], &[redis]);
+    assert_eq!(shown(&told, "redis"), "redis://eve@a:6379/1 (env)");
+    let report = told.report(&MACHINE);
+    let line = "order of messages: by Redis, in keys {elbow}:…; password: (set), by --redis";
+    assert!(report.lines().any(|shown| shown == line), "{report}");
+    assert!(!report.contains("xyzzy") && !format!("{told:?}").contains("xyzzy"));
+    let password = |args: &[&str], env: &[(&str, &str)]| {
+        let redis = config(args, env).redis.expect("a Redis was named");
+        redis.password.map(|source| source.name())
+    };
+    let variable = ("ELBOW_REDIS_PASSWORD", "abc");
+    let (host, file) = (["--redis", "redis://a"], ["--redis-password-file", "/f"]);
+    assert_eq!(password(&host, &[]), None);
+    assert_eq!(password(&host, &[variable]), Some("ELBOW_REDIS_PASSWORD"));
+    assert_eq!(password(&[host, file].concat(), &[variable]), Some("--redis-password-file"));
+    let twice =
+        "--redis has a password, and ELBOW_REDIS_PASSWORD another: allowed is one of the two";
+    assert_eq!(failure(&[], &[redis, variable]), (78, twice.to_owned()));
+    assert_eq!(failure(&file, &[redis]).0, 78);
+    let (exit_code, line) = failure(&host, &[("ELBOW_REDIS_PASSWORD", "")]);
+    assert!(exit_code == 78 && line.contains("1 to 1024 bytes"), "{line}");
+    for args in [["--redis", "redis://:xyz zy@a"], ["--redis", "redis://:xyzzy@a/b"]] {
+        let (exit_code, line) = failure(&args, &[]);
+        assert!(exit_code == 2 && !line.contains("xyz"), "{line}");
+    }
+}
+
+#[test]
 fn limits_for_public_places_are_off_unless_they_are_asked_for() {
     let limits = |args: &[&str]| {
         let config = config(args, &[]);
@@ -972,6 +1032,31 @@ fn limits_for_public_places_are_off_unless_they_are_asked_for() {
     }
     for text in ["10081m", "60", "-1s", "0s", "never"] {
         assert_eq!(failure(&["--max-lifetime", text], &[]).0, 2, "{text}");
+    }
+}
+
+#[test]
+fn what_redis_cannot_do_here_is_refused() {
+    let encrypted = failure_or_none(&["--redis", "rediss://eve:xyzzy@a"]);
+    let missing = "--redis rediss://eve@a:6379 (flag) needs TLS, which this build of elbow does \
+                   not have: allowed is redis://, or the download elbow-tls, which is built with \
+                   --features tls";
+    let expected = (!config::HAS_TLS).then(|| (78, missing.to_owned()));
+    assert_eq!(encrypted, expected);
+    let (exit_code, line) = failure(&["--redis", "redis://a", "--redis-ca", "/ca"], &[]);
+    assert!(exit_code == 78 && line.contains("rediss:// alone"), "{line}");
+    config(&["--redis", "unix:/a", "--max-channels", "1024"], &[]);
+    config(&["--max-channels", "1025"], &[]);
+    let many = "--max-channels 1025 (flag) contradicts --redis unix:/a (flag): allowed is 1024 or \
+                less, since each request for what is new names them all";
+    let args = ["--redis", "unix:/a", "--max-channels", "1025"];
+    assert_eq!(failure(&args, &[]), (78, many.to_owned()));
+    let unused = config(&["--redis-prefix", "a", "--redis-ca", "/b"], &[]).warnings(&MACHINE);
+    for line in [
+        "--redis-prefix a is not used: there is no --redis",
+        "--redis-ca /b is not used: there is no --redis",
+    ] {
+        assert!(unused.contains(&line.to_owned()), "{unused:?}");
     }
 }
 

@@ -13,10 +13,11 @@ use super::listen::Listen;
 use super::machine::Machine;
 use super::option::Opt;
 use super::options::{Asked, TABLE};
+use super::redis::{HAS_TLS, PASSWORD_VARIABLE, PasswordFault};
 use super::value::size_text;
 use super::words::Lb;
-use crate::limits::{Limits, descriptors_for};
-use crate::settings::{Anonymous, ProxyMode};
+use crate::limits::{CHANNELS_SHARED_MAX, Limits, descriptors_for};
+use crate::settings::{Anonymous, ProxyMode, SECRET_BYTES_MAX};
 
 /// Holds all values against each other and against the machine. `has_token` tells whether somebody
 /// has set the token of the admin listener.
@@ -31,6 +32,7 @@ pub(super) fn check(asked: &Asked, machine: &Machine, has_token: bool) -> Result
     check_memory(asked)?;
     check_history(asked)?;
     check_tokens(asked)?;
+    check_redis(asked)?;
     check_descriptors(asked, machine)
 }
 
@@ -141,6 +143,48 @@ fn check_history(asked: &Asked) -> Result<(), Failure> {
         asked.recovery.named(),
         asked.history.named()
     )))
+}
+
+/// Every request for what is new names all channels, and a file of certificates is for whoever
+/// checks one.
+fn check_redis(asked: &Asked) -> Result<(), Failure> {
+    let Some(url) = &asked.redis.value else { return Ok(()) };
+    let is_encrypted = url.is_encrypted();
+    if is_encrypted && !HAS_TLS {
+        return Err(Failure::contradiction(format!(
+            "{} needs TLS, which this build of elbow does not have: allowed is redis://, or the \
+             download elbow-tls, which is built with --features tls",
+            asked.redis.named()
+        )));
+    }
+    if asked.redis_ca.value.is_some() && !is_encrypted {
+        return Err(Failure::contradiction(format!(
+            "{} contradicts {}: certificates are checked with rediss:// alone",
+            asked.redis_ca.named(),
+            asked.redis.named()
+        )));
+    }
+    if asked.max_channels.value > CHANNELS_SHARED_MAX {
+        return Err(Failure::contradiction(format!(
+            "{} contradicts {}: allowed is {CHANNELS_SHARED_MAX} or less, since each request for \
+             what is new names them all",
+            asked.max_channels.named(),
+            asked.redis.named()
+        )));
+    }
+    Ok(())
+}
+
+/// The refusal of a password that was given twice, or cannot be one.
+pub(super) fn password_failure(fault: PasswordFault) -> Failure {
+    Failure::contradiction(match fault {
+        PasswordFault::Twice(other) => {
+            format!("--redis has a password, and {other} another: allowed is one of the two")
+        }
+        PasswordFault::Unusable => {
+            format!("{PASSWORD_VARIABLE}: allowed is a password of 1 to {SECRET_BYTES_MAX} bytes")
+        }
+    })
 }
 
 /// A server that lets nobody in, keys that let in too many, and rules about tokens where none are

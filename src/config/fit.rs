@@ -173,6 +173,7 @@ impl Room<'_> {
             ping_timeout: asked.ping_timeout.value,
             drain: asked.drain.value,
             history: asked.history(),
+            shared: asked.redis.value.is_some(),
             message_rate: asked.message_rate.value,
             lifetime: asked.max_lifetime.value,
         };

@@ -21,6 +21,7 @@
 //! options              the table: one row for each option
 //! row                  what a row makes: a value, and who it comes from
 //! value, words         the kinds of values
+//! redis                the Redis that instances share: its URL, its password
 //! listen               where sockets are, which is a kind of value too
 //! token                where the admin token comes from
 //! kind                 what every kind is
@@ -55,6 +56,7 @@ mod machine;
 mod manual;
 mod option;
 mod options;
+mod redis;
 mod report;
 mod row;
 mod settled;
@@ -73,6 +75,9 @@ pub use machine::{Activated, Machine};
 pub use manual::manual;
 pub use option::Opt;
 pub use options::OPTIONS;
+pub use redis::{
+    HAS_TLS, PASSWORD_VARIABLE, PasswordSource, Redis, RedisHost, RedisServer, RedisUrl,
+};
 pub use row::{Shown, ValueSource};
 pub use settled::Config;
 pub use token::{CREDENTIALS_VARIABLE, TOKEN_CREDENTIAL, TOKEN_VARIABLE, TokenSource};
@@ -98,6 +103,8 @@ pub enum Command {
         /// Whether to answer in JSON.
         json: bool,
     },
+    /// Print the commands that ask AWS for the balancer's side.
+    DoctorAws(Box<Config>),
     /// Show what goes on in a running server, again and again.
     Top(Asked),
     /// Print this to standard output and exit with 0: help, or the version.
@@ -126,10 +133,16 @@ pub fn parse(
             None => HealthUrl::derive(env).map(Command::Health),
         },
         Some(("token", matches)) => Ok(Command::Token(Box::new(TokenOrder::read(matches)?))),
-        Some(("doctor", matches)) => Ok(Command::Doctor {
-            asked: Asked::read(matches, &env, machine)?,
-            json: matches.get_flag(command_line::JSON),
-        }),
+        Some(("doctor", matches)) if matches.contains_id(command_line::AWS) => {
+            // The server may run on another machine than the one where its balancer is asked about.
+            let machine = Machine { descriptors_hard: u64::MAX, ..*machine };
+            Ok(Command::DoctorAws(Box::new(Config::read(matches, &env, &machine)?)))
+        }
+        Some(("doctor", matches)) => {
+            command_line::refuse_stray_options(matches)?;
+            let asked = Asked::read(matches, &env, machine)?;
+            Ok(Command::Doctor { asked, json: matches.get_flag(command_line::JSON) })
+        }
         Some(("top", matches)) => Asked::read(matches, &env, machine).map(Command::Top),
         Some((_check, matches)) => {
             Ok(Command::Check(Box::new(Config::read(matches, &env, machine)?)))

@@ -19,6 +19,7 @@ use super::kind::{IfGiven, List, NoneIfZero, OrOff};
 use super::listen::{Address, FileMode, Listen};
 use super::machine::Machine;
 use super::option::{Opt, dashed, flag_name};
+use super::redis::{Prefix, RedisUrl, Url};
 use super::row::{Found, Row, Shown, Sources, rows};
 use super::value::{
     Count, EVENT_BYTES_MAX, EventName, FileName, Folder, GIB, HostName, KIB, KeyFile, KeyOf,
@@ -338,6 +339,46 @@ rows! {
         help: "How many connections of --listen are accepted in a second, and at once. Others wait \
                in the kernel's backlog. With --lb it needs --health-listen, whose probes never \
                wait.",
+    }
+
+    redis: Option<RedisUrl> {
+        kind: IfGiven(Url),
+        heading: "Several instances",
+        value: "URL",
+        default_words: "none",
+        guarded: true,
+        help: "The Redis (5 or newer) or Valkey that makes all instances with the same prefix one \
+               room, with one order of messages for everybody: \
+               redis://[USER[:PASSWORD]@]HOST[:PORT][/DB], or unix:PATH; rediss:// in builds with \
+               TLS. The password is never shown; command lines are, so it is better in a file or a \
+               variable. At most 1024 --max-channels.",
+    }
+
+    redis_password_file: Option<PathBuf> {
+        kind: IfGiven(FileName),
+        heading: "Several instances",
+        value: "PATH",
+        default_words: "the variable ELBOW_REDIS_PASSWORD, or none",
+        help: "The file with the password of --redis, in the place of one in the URL; one line \
+               feed at its end is dropped. Read at start.",
+    }
+
+    redis_prefix: Box<str> {
+        kind: Prefix,
+        heading: "Several instances",
+        value: "NAME",
+        default: "elbow",
+        help: "The name of the room that instances share: keys are {NAME}:c:CHANNEL, with the \
+               braces, and expire. Give each of several rooms in one Redis its own.",
+    }
+
+    redis_ca: Option<PathBuf> {
+        kind: IfGiven(FileName),
+        heading: "Several instances",
+        value: "FILE",
+        default_words: "those that the system trusts",
+        help: "The certificates (PEM) of whoever may vouch for the server of a rediss:// URL, in \
+               the place of those that the system trusts.",
     }
 
     ping_interval: Duration {

@@ -25,6 +25,7 @@ impl Config {
         let lines = values.chain([String::new(), self.client_line(), self.idle_line()]);
         let lines = lines.chain(self.admin_line(machine));
         let lines = lines.chain([self.message_line()]).chain(self.history_line());
+        let lines = lines.chain(self.redis_line());
         let lines = lines.chain(self.ceiling_lines()).chain(self.fit_line(machine));
         let lines = lines.chain([self.capacity_line()]);
         let warnings = self.warnings(machine);
@@ -54,7 +55,8 @@ impl Config {
             format!("--proxy-trust {network} believes everybody's word about a client's address")
         });
         let unused = [self.unused_mode(machine), self.unused_age(), self.unused_token(machine)];
-        let unused = self.unused_listeners(machine).chain(unused.into_iter().flatten());
+        let unused = unused.into_iter().chain(self.unused_redis());
+        let unused = self.unused_listeners(machine).chain(unused.flatten());
         [memory, optional, everyone].into_iter().flatten().chain(unused).collect()
     }
 
@@ -95,6 +97,32 @@ impl Config {
         let is_asked = matches!(age.source, ValueSource::Flag | ValueSource::Env);
         (is_asked && self.settings.limits.history.is_none())
             .then(|| format!("--history-age {} is not used: --history is off", age.text))
+    }
+
+    /// Says which options about Redis were given for nothing.
+    fn unused_redis(&self) -> [Option<String>; 3] {
+        let options =
+            [&TABLE.redis_password_file.option, &TABLE.redis_prefix.option, &TABLE.redis_ca.option];
+        options.map(|option| {
+            let given = self.values.iter().find(|shown| shown.option == option)?;
+            let is_asked = matches!(given.source, ValueSource::Flag | ValueSource::Env);
+            (is_asked && self.redis.is_none()).then(|| {
+                let (flag, text) = (option.flag(), shown_text(&given.text));
+                format!("{flag} {text} is not used: there is no --redis")
+            })
+        })
+    }
+
+    /// Who is asked for the order of messages, and with which password; `None` where that is
+    /// decided here.
+    fn redis_line(&self) -> Option<String> {
+        let redis = self.redis.as_ref()?;
+        let password = match &redis.password {
+            Some(source) => format!("(set), by {}", source.name()),
+            None => "none".to_owned(),
+        };
+        let prefix = &redis.prefix;
+        Some(format!("order of messages: by Redis, in keys {{{prefix}}}:…; password: {password}"))
     }
 
     /// Says that `--admin-token-file` was given for nothing.

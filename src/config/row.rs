@@ -102,7 +102,7 @@ impl<T> Row<T> {
                 | ValueSource::Derived
                 | ValueSource::Default => option.flag(),
             };
-            match option.secret {
+            match option.secret || option.guarded {
                 true => Failure::bad_secret(&name, &allowed),
                 false => Failure::bad_value(&name, &text, &allowed),
             }
@@ -215,12 +215,12 @@ impl fmt::Display for Shown {
 /// }
 /// ```
 ///
-/// The flag and the variable are called after the field. Of `default_words`, `repeatable` and
-/// `secret`, and of `value` for a flag without one, a row may leave out what does not apply. What
-/// comes of it, each with all rows in the order of the table: `TABLE`, the rows by their fields;
-/// `OPTIONS`, what readers know of them; `Asked`, the values as they were found; and `Values`, the
-/// values alone. Nothing made here reads a field of `Values`: the compiler warns of an option
-/// whose value nobody uses.
+/// The flag and the variable are called after the field. Of `default_words`, `repeatable`, `secret`
+/// and `guarded`, and of `value` for a flag without one, a row may leave out what does not apply.
+/// What comes of it, each with all rows in the order of the table: `TABLE`, the rows by their
+/// fields; `OPTIONS`, what readers know of them; `Asked`, the values as they were found; and
+/// `Values`, the values alone. Nothing made here reads a field of `Values`: the compiler warns of
+/// an option whose value nobody uses.
 macro_rules! rows {
     ($(
         $field:ident: $value:ty { kind: $kind:expr, $($key:ident: $told:expr),+ $(,)? }

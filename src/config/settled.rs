@@ -19,6 +19,7 @@ use super::fit::fit;
 use super::listen::Listen;
 use super::machine::Machine;
 use super::options::{Asked, TABLE, Values, admin_connections, kept};
+use super::redis::{PASSWORD_VARIABLE, PasswordSource, Redis, RedisUrl, find_password};
 use super::row::{Shown, Sources};
 use super::token::TokenSource;
 use super::value::KeyFile;
@@ -48,6 +49,8 @@ pub struct Config {
     pub accept_rate: Option<Rate>,
     /// Files to serve instead of the built-in page; whether they can be read is not known yet.
     pub www: Option<PathBuf>,
+    /// The Redis that decides the order of messages for several instances.
+    pub redis: Option<Redis>,
     /// Files with keys that tokens are checked with; whether they can be read is not known yet.
     pub key_files: Vec<KeyFile>,
     /// Whether many sends are one system call.
@@ -83,20 +86,29 @@ impl Config {
         let has_token = asked.admin_token_file.value.is_some() || token.is_some();
         contradictions::check(&asked, machine, has_token)?;
         let shown = asked.shown();
-        Ok(Config::new(asked.into_values(), shown, token, machine))
+        let sources = (token, env(PASSWORD_VARIABLE));
+        Config::new(asked.into_values(), shown, sources, machine)
     }
 
     /// Puts every value where it is used. `token` is where the token of the admin listener comes
-    /// from if no file was named.
+    /// from if no file was named, `password` what the variable for that of Redis says.
+    ///
+    /// # Errors
+    /// If there are two passwords of Redis, or one that cannot be.
     fn new(
         values: Values,
         shown: Vec<Shown>,
-        token: Option<TokenSource>,
+        (token, password): (Option<TokenSource>, Option<String>),
         machine: &Machine,
-    ) -> Config {
+    ) -> Result<Config, Failure> {
         let alb = values.lb == Lb::Alb;
         let limits = limits(&values, machine);
         let origins = values.allow_origin.unwrap_or_default();
+        let redis = values.redis.map(|url| {
+            let password = password_of(&url, values.redis_password_file, password)?;
+            Ok(Redis { url, password, prefix: values.redis_prefix, ca: values.redis_ca })
+        });
+        let redis = redis.transpose()?;
         let settings = Settings {
             limits,
             proxy: values.proxy_protocol,
@@ -118,7 +130,7 @@ impl Config {
             keep_alive: if alb { KEEP_ALIVE_ALB_LIMIT } else { KEEP_ALIVE_LIMIT },
             report_messages: values.log_level >= LevelFilter::Debug,
         };
-        Config {
+        Ok(Config {
             settings,
             listen: values.listen,
             unix_mode: values.unix_mode,
@@ -131,13 +143,14 @@ impl Config {
             admin_listen: values.admin_listen,
             accept_rate: values.accept_rate,
             www: values.www,
+            redis,
             key_files: values.token_key.unwrap_or_default(),
             io_uring: values.io_uring,
             log_level: values.log_level,
             lb: values.lb,
             fit: values.fit,
             values: shown,
-        }
+        })
     }
 }
 
@@ -161,9 +174,19 @@ fn limits(values: &Values, machine: &Machine) -> Limits {
         ping_timeout: values.ping_timeout,
         drain: values.drain,
         history: kept(values.history, values.history_age),
+        shared: values.redis.is_some(),
         message_rate: values.message_rate,
         lifetime: values.max_lifetime,
     }
+}
+
+/// The one password of the Redis at `url`, from a file or a variable if one of them has it.
+fn password_of(
+    url: &RedisUrl,
+    file: Option<PathBuf>,
+    variable: Option<String>,
+) -> Result<Option<PasswordSource>, Failure> {
+    find_password(file, variable, url).map_err(contradictions::password_failure)
 }
 
 /// Which events the names stand for: with `*` among them, all.

@@ -4,8 +4,9 @@
 //! before sleeping):
 //!
 //! 1. poll until the server's next deadline, or not at all while work is waiting; read the clock;
-//! 2. accept, and hand readiness to the server;
-//! 3. [`Server::run`]: deadlines, reads that were put off, one portion of sends;
+//! 2. accept, hand readiness to the server, and read what Redis has said;
+//! 3. [`Server::run`]: deadlines, reads that were put off, one portion of sends; then what Redis is
+//!    asked for is sent;
 //! 4. a portion of `--www`, while a reload is under way;
 //! 5. events become log lines, and the log is carried to standard output;
 //! 6. systemd is told that the loop turns, if it wants to know.
@@ -14,6 +15,7 @@
 //! sends.
 
 mod activation;
+mod backplane;
 mod clock;
 mod files;
 mod keys;
@@ -22,11 +24,14 @@ mod net;
 mod notify;
 mod reload;
 mod report;
+mod resolver;
 mod ring;
 mod secret;
 mod signal;
 mod socket_file;
 mod system;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
+mod tls;
 
 use std::io;
 use std::time::Duration;
@@ -36,16 +41,17 @@ use mio::{Events, Interest, Poll, Token};
 pub use secret::admin_token;
 pub use system::machine;
 
-use crate::config::{Config, Lb, Machine};
+use crate::config::{Config, Lb, Machine, Redis};
 use crate::id::ConnId;
 use crate::limits;
 use crate::metrics::{Balancer, Surroundings};
 use crate::rate::Account;
 use crate::server::{Event, Listener, Readiness, Server};
-use crate::settings::ProxyMode;
+use crate::settings::{self, ProxyMode};
 use crate::site::Site;
 use crate::text::{Composed, Line};
 use crate::time::{Instant, Now};
+use backplane::Lines;
 use clock::Clock;
 use log::Log;
 use net::{Listeners, Stream};
@@ -61,6 +67,8 @@ const EVENTS_MAX: usize = 256;
 /// No connection has one of the highest tokens: its generation would have to reach 2^32.
 const SIGNALS: Token = Token(usize::MAX);
 const STDOUT: Token = Token(usize::MAX - 1);
+/// The first of the tokens of what belongs to the connections to Redis.
+const LINES: usize = usize::MAX - 16;
 const LISTENERS: usize = usize::MAX - 64;
 
 /// Exit code for a configuration that contradicts the machine.
@@ -84,6 +92,16 @@ pub fn run(config: Config, machine: Machine) -> u8 {
     }
 }
 
+/// What the server is told about the Redis that the operator has named.
+fn shared_order(redis: &Redis) -> Result<settings::Backplane, String> {
+    Ok(settings::Backplane {
+        name: redis.prefix.clone(),
+        user: redis.url.user.clone(),
+        password: secret::redis_password(redis)?,
+        database: redis.url.database,
+    })
+}
+
 struct Shell {
     poll: Poll,
     clock: Clock,
@@ -101,6 +119,8 @@ struct Shell {
     /// Until when accepting waits, if the system had run out of something.
     pause: Option<Pause>,
     reload: Reload,
+    /// The connections to Redis, if that decides the order of messages.
+    lines: Option<Lines>,
     notifier: Notifier,
     draining: bool,
 }
@@ -152,6 +172,13 @@ impl Shell {
         let signals = Signals::register(registry, SIGNALS)
             .map_err(|error| format!("signal handlers: {error}"))?;
         let listeners = Listeners::open(&config, machine.activated, registry, LISTENERS)?;
+        let (lines, shared) = match &config.redis {
+            Some(redis) => {
+                let shared = shared_order(redis)?;
+                (Some(Lines::new(redis, registry, LINES)?), Some(shared))
+            }
+            None => (None, None),
+        };
         let now = Clock::now(clock.elapsed_us());
         let notifier = Notifier::start(now);
         // Whoever is started by this process, should anybody ever be, was told nothing by them.
@@ -168,6 +195,11 @@ impl Shell {
         let reload = Reload::new(folder.files.bytes());
         let site = Site::new(folder.files, config.www.is_none());
         let mut server = Server::new(config.settings.clone(), site, seed, now);
+        if let Some(shared) = shared
+            && !server.share_order(now, shared)
+        {
+            return Err("--redis needs more --memory".to_owned());
+        }
         if !config.key_files.is_empty() {
             let (keys, skipped) = keys;
             report.keys(&config.key_files, &keys, &skipped);
@@ -188,6 +220,7 @@ impl Shell {
             accepted: Account::new(now.mono),
             pause: None,
             reload,
+            lines,
             notifier,
             draining: false,
         })
@@ -212,6 +245,11 @@ impl Shell {
                 match event.token() {
                     SIGNALS => signalled = true,
                     STDOUT => self.log.writable(),
+                    Token(token) if token >= LINES => {
+                        if let Some(lines) = &mut self.lines {
+                            lines.ready(event);
+                        }
+                    }
                     Token(token) if token >= LISTENERS => self.listeners.ready(token - LISTENERS),
                     Token(token) => {
                         let readiness = Readiness {
@@ -226,10 +264,12 @@ impl Shell {
                 }
             }
             self.accept(now);
+            self.receive_lines(now);
             if self.server.is_watched() {
                 self.server.tell_process(system::process());
             }
             self.pending = self.server.run_with(now, &mut self.sender);
+            self.send_lines(now);
             if signalled && self.handle_signals(now) {
                 self.finish("second signal");
                 return 0;
@@ -259,7 +299,8 @@ impl Shell {
         }
         let pause = self.pause.map(|pause| pause.until);
         let accept_at = public.then_some(accept_at);
-        let next = [self.server.poll_timeout(), pause, accept_at, self.reload.next()];
+        let lines = self.lines.as_ref().and_then(Lines::next);
+        let next = [self.server.poll_timeout(), pause, accept_at, self.reload.next(), lines];
         let next = next.into_iter().chain([self.notifier.next()]).flatten().min()?;
         let wait = next.since(now);
         (next != Instant::NEVER).then(|| Duration::from_millis(wait.as_millis()))
@@ -319,6 +360,20 @@ impl Shell {
                     return;
                 }
             }
+        }
+    }
+
+    /// Takes in what Redis has said.
+    fn receive_lines(&mut self, now: Now) {
+        if let (Some(lines), Some(backplane)) = (&mut self.lines, self.server.backplane()) {
+            lines.receive(now, self.poll.registry(), backplane, &mut self.report);
+        }
+    }
+
+    /// Sends what Redis is asked for.
+    fn send_lines(&mut self, now: Now) {
+        if let (Some(lines), Some(backplane)) = (&mut self.lines, self.server.backplane()) {
+            self.pending |= lines.send(now, self.poll.registry(), backplane);
         }
     }
 

@@ -262,10 +262,10 @@ export class Server {
     const {
       listen = '127.0.0.1:0',
       prefix = [],
-      binary = BINARY,
       stdout = 'pipe',
       inherit = [],
       env = {},
+      binary = BINARY,
     } = options;
     this.args = [...(inherit.length ? [] : ['--listen', listen]), ...args];
     const [command, ...commandArgs] = [...prefix, binary, ...this.args];

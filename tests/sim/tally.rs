@@ -12,7 +12,7 @@ use super::oracle::Return;
 use super::world::Outcome;
 
 /// Numbers that are no attackers.
-const PLAIN: usize = 14;
+const PLAIN: usize = 17;
 const NUMBERS: usize = PLAIN + Attack::ALL.len() + Return::ALL.len();
 
 #[derive(Clone, Debug, Default)]
@@ -35,6 +35,9 @@ pub(crate) struct Tally {
     pub(crate) attacked: [u64; Attack::ALL.len()],
     /// Clients that wanted what was said before they came, by what became of their wish.
     pub(crate) returned: [u64; Return::ALL.len()],
+    /// Where the order is decided elsewhere: channels that were opened with what was kept of them,
+    /// newcomers that waited for one in vain, and gaps.
+    pub(crate) ordered: [u64; 3],
     /// Ends by reason.
     pub(crate) reasons: u64,
     pub(crate) failed: Vec<u64>,
@@ -54,6 +57,7 @@ impl Tally {
         self.told += outcome.told;
         self.attacked.iter_mut().zip(outcome.attacked).for_each(|(sum, number)| *sum += number);
         self.returned.iter_mut().zip(outcome.returned).for_each(|(sum, number)| *sum += number);
+        self.ordered.iter_mut().zip(outcome.ordered).for_each(|(sum, number)| *sum += number);
         self.reasons |= u64::from(outcome.reasons);
     }
 
@@ -119,6 +123,7 @@ impl Tally {
     }
 
     fn numbers_mut(&mut self) -> [(&'static str, &mut u64); NUMBERS] {
+        let [brought, unopened, gaps] = &mut self.ordered;
         let plain: [_; PLAIN] = [
             ("seeds", &mut self.seeds),
             ("next_seed", &mut self.next_seed),
@@ -133,6 +138,9 @@ impl Tally {
             ("published", &mut self.published),
             ("delivered", &mut self.delivered),
             ("told", &mut self.told),
+            ("brought", brought),
+            ("unopened", unopened),
+            ("gaps", gaps),
             ("reasons", &mut self.reasons),
         ];
         let names = Attack::ALL.map(Attack::name);
@@ -163,7 +171,8 @@ impl fmt::Display for Tally {
         for (what, count) in Return::ALL.into_iter().zip(self.returned) {
             write!(f, " {what:?} {count}")?;
         }
-        Ok(())
+        let [brought, unopened, gaps] = self.ordered;
+        write!(f, "; channels brought {brought}, waited for in vain {unopened}, gaps {gaps}")
     }
 }
 
