@@ -427,7 +427,7 @@ fn a_flag_that_help_or_a_warning_names_is_there() {
     let text = format!("{} {report}", config::help());
     let mut others = vec!["--help", "--version", "--url", "--key", "--subject", "--join", "--say"];
     others.extend(["--expires", "--audience", "--issuer", "--json", "--admin-listen"]);
-    others.push("--admin-token-file");
+    others.extend(["--admin-token-file", "--aws"]);
     let mut seen = 0;
     for word in text.split(|c: char| !c.is_ascii_lowercase() && c != '-') {
         if word.starts_with("--") && word.len() > 2 && !others.contains(&word) {

@@ -20,8 +20,8 @@ pub(super) const AWS: &str = "aws";
 /// The option of `elbow doctor` and `top` for a file with the token.
 pub(super) const TOKEN_FILE: &str = "admin-token-file";
 
-/// Looks for an option of the server that was given to `elbow doctor` without `--aws`. The file with
-/// the token alone has a meaning there.
+/// Looks for an option of the server that was given to `elbow doctor` without `--aws`. The file
+/// with the token alone has a meaning there.
 ///
 /// # Errors
 /// The first such option.

@@ -1,8 +1,8 @@
 //! What `elbow doctor --aws` prints: commands that ask AWS how the balancer in front is set up, and
 //! what each of them has to answer for the flags in use.
 //!
-//! The print-out is a script of the shell whose comments say what is expected. Nothing here speaks to
-//! AWS: the operator has the rights to ask, elbow needs none. Names of resources are variables
+//! The print-out is a script of the shell whose comments say what is expected. Nothing here speaks
+//! to AWS: the operator has the rights to ask, elbow needs none. Names of resources are variables
 //! (`BALANCER`, `LISTENER`, `GROUP`, `INSTANCES`), since elbow cannot know them.
 //!
 //! The surprise: a check for health may ask another port than clients do, so the two ports are told
@@ -87,8 +87,10 @@ pub(super) fn script(config: &Config) -> Result<String, String> {
     Ok(text)
 }
 
+/// The variables of the print-out, and what each stands for: behind a CLB.
 const CLB_NAMES: [(&str, &str); 2] = [("BALANCER", "the name of the balancer"), INSTANCES];
 
+/// The variables behind an NLB.
 const NLB_NAMES: [(&str, &str); 4] = [
     ("BALANCER", "the ARN of the balancer"),
     ("LISTENER", "the ARN of its listener"),
@@ -96,9 +98,11 @@ const NLB_NAMES: [(&str, &str); 4] = [
     INSTANCES,
 ];
 
+/// The variables behind an ALB.
 const ALB_NAMES: [(&str, &str); 3] =
     [("BALANCER", "the ARN of the balancer"), ("GROUP", "the ARN of the target group"), INSTANCES];
 
+/// The variable that every balancer's print-out has.
 const INSTANCES: (&str, &str) = ("INSTANCES", "the id of the security group of the instances");
 
 /// The port of a listener; `None` for a Unix socket, and for a port of the system's choice.
@@ -342,27 +346,37 @@ impl Flags<'_> {
     }
 }
 
+/// Why the idle timeout is looked at.
 const IDLE: &str = "Pings have to come twice as often: twice --ping-interval.";
+/// Why the time of leaving is looked at.
 const DRAIN: &str = "Time for elbow to take leave of its clients: --drain, and 3 s.";
+/// Why balancing across zones is looked at.
 const ZONES: &str = "Otherwise one instance takes the whole load of its zone.";
-const ZONE_SUBNETS: &str = "$(aws elbv2 describe-load-balancers --load-balancer-arns \"$BALANCER\" --output text \
-     --query 'LoadBalancers[0].AvailabilityZones[].SubnetId')";
+/// The subnets of an NLB or ALB, as the shell finds them.
+const ZONE_SUBNETS: &str = concat!(
+    "$(aws elbv2 describe-load-balancers --load-balancer-arns \"$BALANCER\" ",
+    "--output text --query 'LoadBalancers[0].AvailabilityZones[].SubnetId')"
+);
 
+/// A check of what an NLB or ALB is.
 fn balancer(query: &str, expected: &str, about: &[&str]) -> Check {
     let command = "elbv2 describe-load-balancers --load-balancer-arns \"$BALANCER\"";
     Check::new(command, &format!("LoadBalancers[0].{query}"), expected, about)
 }
 
+/// A check of an attribute of an NLB or ALB.
 fn balancer_attribute(key: &str, expected: &str, about: &[&str]) -> Check {
     let command = "elbv2 describe-load-balancer-attributes --load-balancer-arn \"$BALANCER\"";
     Check::new(command, &format!("Attributes[?Key==`\"{key}\"`].Value"), expected, about)
 }
 
+/// A check of what a target group is.
 fn group(query: &str, expected: &str, about: &[&str]) -> Check {
     let command = "elbv2 describe-target-groups --target-group-arns \"$GROUP\"";
     Check::new(command, &format!("TargetGroups[0].{query}"), expected, about)
 }
 
+/// A check of an attribute of a target group.
 fn group_attribute(key: &str, expected: &str, about: &[&str]) -> Check {
     let command = "elbv2 describe-target-group-attributes --target-group-arn \"$GROUP\"";
     Check::new(command, &format!("Attributes[?Key==`\"{key}\"`].Value"), expected, about)

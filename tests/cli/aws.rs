@@ -1,6 +1,6 @@
 //! `elbow doctor --aws`: which commands are printed for which flags, and what they have to answer.
-//! Whether AWS' program takes them, and what a balancer that is set up rightly answers, is tested in
-//! `tests/deploy`.
+//! Whether AWS' program takes them, and what a balancer that is set up rightly answers, is tested
+//! in `tests/deploy`.
 
 use super::{Outcome, execute, execute_with};
 
