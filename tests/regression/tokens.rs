@@ -386,6 +386,47 @@ fn a_stay_of_a_session_ends_with_the_token_that_expires_first() {
 }
 
 #[test]
+fn a_session_whose_stay_is_over_enters_nothing_more() {
+    let wide = token(600, r#","join":["*"]"#);
+    let brief = token(30, r#","join":["*"]"#);
+    let own = |token: &str| format!(r#",{{"token":"{token}"}}"#);
+    for (handshake, first, second) in [
+        (&brief, ",".to_owned(), ",".to_owned()),
+        (&brief, ",".to_owned(), own(&wide)),
+        (&wide, own(&brief), ",".to_owned()),
+    ] {
+        let mut world = guarded(none);
+        let target = format!("{SOCKET}&token={handshake}");
+        let (client, id, heard) = world.enters(&target, &format!("40/a{first}"));
+        assert!(heard.contains("\"sid\""), "{heard}");
+        // The machine sleeps, and what has come meanwhile is read before deadlines are served.
+        world.now.mono = world.now.mono.plus(Duration::from_secs(31));
+        world.now.unix_s += 31;
+        world.say(&client, id, &frame(1, format!("40/b{second}").as_bytes()));
+        world.settle();
+        let heard = String::from_utf8_lossy(&client.heard()).into_owned();
+        assert!(heard.contains("44/b,{\"message\":\"unauthorized\"}"), "{heard}");
+        assert!(!heard.contains("\"sid\"") && heard.ends_with("token expired"), "{heard}");
+        assert_eq!(world.faults(), [Fault::Expired]);
+    }
+}
+
+#[test]
+fn a_token_that_never_expires_lets_in_for_as_long_as_clocks_count() {
+    for exp in ["1e300", "18446744073709551615", "1.8e19", "9223372036854775808"] {
+        let claims = format!(r#"{{"exp":{exp},"join":["*"]}}"#);
+        let token = keys::token(SECRET, &claims).expect("the secret is long enough");
+        let mut world = guarded(none);
+        let (client, _) = world.bearer("/ws", &token);
+        let (session, _, _) = world.enters(&format!("{SOCKET}&token={token}"), "40");
+        world.pass(Duration::from_secs(8));
+        assert_eq!(world.ends(), [], "{exp}");
+        client.heard();
+        session.heard();
+    }
+}
+
+#[test]
 fn clients_of_socket_io_2_show_a_token_in_their_handshake() {
     let good = token(60, r#","join":["default","news"]"#);
     let third = "/socket.io/?EIO=3&transport=websocket";

@@ -187,7 +187,8 @@ impl<S: Socket> Server<S> {
     }
 
     /// Whether a session may enter `channel` by the token in the payload of its CONNECT. What the
-    /// session has begun with counts where there is none.
+    /// session has begun with counts where there is none. `visa` says how long the session may
+    /// stay: behind that it enters nothing more, whatever its CONNECT shows.
     ///
     /// # Errors
     /// Why it may not.
@@ -198,6 +199,10 @@ impl<S: Socket> Server<S> {
         (visa, pass): (Visa, Option<BufferId>),
         channel: &str,
     ) -> Result<Admission, Fault> {
+        // Deadlines are served behind what was read, which is much when the machine has slept.
+        if now.mono >= visa.until() {
+            return Err(Fault::Expired);
+        }
         let payload = payload.filter(|_| !self.checks.keys.is_empty());
         if let Some(presented) = in_auth(payload)? {
             let mut scratch = Scratch::default();
