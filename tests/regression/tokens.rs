@@ -458,6 +458,40 @@ fn clients_of_socket_io_2_show_a_token_in_their_handshake() {
 }
 
 #[test]
+fn sessions_of_protocol_3_that_were_let_into_nothing_are_an_eighth_at_most() {
+    let mut world = guarded(|settings| {
+        none(settings);
+        settings.limits.connections_max = 16;
+    });
+    let third = "/socket.io/?EIO=3&transport=websocket";
+    let good = token(600, r#","join":["default"]"#);
+    let narrow = token(600, r#","join":["news"]"#);
+    let ends = |world: &World| world.ends().len();
+    let (member, _, _) = world.visit(&format!("{third}&token={good}"), "");
+    let [first, second, third_one, fourth] = ["", "", "&token=", ""].map(|how| {
+        let shown = if how.is_empty() { "" } else { &narrow };
+        let (client, id, status) = world.visit(&format!("{third}{how}{shown}"), "");
+        assert_eq!(status, "101");
+        (client, id)
+    });
+    // Those that have waited for longest give way, and nobody else.
+    for (client, gave_way) in
+        [(&member, false), (&first.0, true), (&second.0, true), (&third_one.0, false)]
+    {
+        let heard = client.heard();
+        assert_eq!(heard.ends_with(b"gave way"), gave_way, "{}", heard.escape_ascii());
+    }
+    assert!(!fourth.0.heard().ends_with(b"gave way"));
+    // Whoever enters at once or later takes nobody's place.
+    let before = ends(&world);
+    world.say(&third_one.0, third_one.1, &frame(1, b"40/news,"));
+    assert_eq!(third_one.0.heard(), b"\x81\x0840/news,");
+    let (other, _, _) = world.visit(&format!("{third}&token={good}"), "");
+    assert!(other.heard().is_empty());
+    assert_eq!(ends(&world), before);
+}
+
+#[test]
 fn what_a_session_keeps_of_its_token_is_short_and_given_back() {
     let mut world = guarded(none);
     let lent = world.server.pool().lent_bytes();

@@ -77,6 +77,8 @@ impl<S: Socket> Server<S> {
             // Protocol 3 puts everybody into `/` unasked.
             self.enter(now, session, "/", None);
         }
+        // Not before it is known whether the newcomer is one of them.
+        self.bound_unentered(now);
     }
 
     /// Whether somebody may begin a session: by its token, if it shows one, and because there is
@@ -133,7 +135,6 @@ impl<S: Socket> Server<S> {
         let id = self.sessions.open(&mut self.pool, session);
         let id = id.expect("can_open has seen that there is room");
         self.count_session(holder);
-        self.bound_unentered(now);
         id
     }
 }
