@@ -666,6 +666,40 @@ fn a_key_that_is_taken_away_lets_nobody_in_and_ends_nobody() {
 }
 
 #[test]
+fn who_waits_while_keys_change_is_checked_with_the_new_ones() {
+    let mut world = guarded(none);
+    let good = public_token(r#","join":["*"]"#, false);
+    let other = |number: u8| {
+        let key = p256::ecdsa::SigningKey::from_slice(&[number; 32]).expect("below the order");
+        let point = key.verifying_key().to_sec1_point(false);
+        let [x, y] = [&point.as_bytes()[1..33], &point.as_bytes()[33..]];
+        let [x, y] = [x, y].map(|bytes| BASE64URL_NOPAD.encode(bytes));
+        format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}"#)
+    };
+    let set = |numbers: &[u8]| {
+        let mut keys = Keys::default();
+        let all: Vec<String> = numbers.iter().map(|number| other(*number)).collect();
+        let text = format!(r#"{{"keys":[{}]}}"#, all.join(","));
+        keys.add_file(KeyKind::Jwks, text.as_bytes()).expect("a set");
+        keys
+    };
+    // Whoever signs is none of the first four, and the only one later.
+    for (later, status) in [(&[7][..], "101"), (&[7, 8, 9], "101"), (&[8, 9], "401")] {
+        world.server.set_keys(set(&[1, 2, 3, 4, 5]));
+        let (client, id) = world.connect();
+        let head = request("GET", &format!("/ws?token={good}"), UPGRADE);
+        client.0.borrow_mut().to_server.extend(head.as_bytes());
+        world.ready(id, READABLE);
+        world.turn();
+        assert!(client.heard().is_empty(), "four of five keys were tried");
+        world.server.set_keys(set(later));
+        world.settle();
+        let heard = String::from_utf8_lossy(&client.heard()).into_owned();
+        assert!(heard.starts_with(&format!("HTTP/1.1 {status} ")), "{heard}");
+    }
+}
+
+#[test]
 fn a_subject_is_known_by_its_hash() {
     let mut world = World::new();
     assert_eq!(world.server.subject("ann"), None, "there were no keys");

@@ -20,6 +20,7 @@ use chacha20::rand_core::Rng;
 
 use super::cors::Lets;
 use super::respond::{Answer, Field};
+use crate::conn::Conn;
 use crate::hub::HashKey;
 use crate::id::Subject;
 use crate::keys::{Keys, Verdict};
@@ -119,6 +120,11 @@ impl<S: Socket> Server<S> {
     /// is a token.
     pub fn set_keys(&mut self, keys: Keys) {
         self.checks.keys = keys;
+        // Those that wait were tried with some of the keys that are gone.
+        let waiting: Vec<u32> = self.connections.iter_unchecked().collect();
+        for slot in waiting {
+            self.connections.change(slot, Conn::forget_tries);
+        }
         if self.checks.subjects.is_none() {
             let mut key = [0; 16];
             self.random.fill_bytes(&mut key);
