@@ -445,6 +445,33 @@ fn clients_of_socket_io_2_show_a_token_in_their_handshake() {
         let heard = String::from_utf8_lossy(&client.heard()).into_owned();
         assert!(heard.contains(answer), "{heard}");
     }
+    // Behind the name of a namespace stands what a client says of that one alone.
+    let news = token(60, r#","join":["news"],"sub":"ann""#);
+    let both = format!(r#"40/news?token={news},{{"token":"{news}"}}"#);
+    for (handshake, connect, answer) in [
+        ("", format!("40/news?token={news},"), "40/news,"),
+        ("", format!("40/news?a=b&%74oken={news}&c"), "40/news,"),
+        ("", format!("40/others?token={news},"), r#"44/others,"forbidden""#),
+        ("", "40/news?token=,".to_owned(), r#"44/news,"unauthorized""#),
+        (&*good, "40/news?token=,".to_owned(), "40/news,"),
+        (&good, format!("40/news?token={news},"), "40/news,"),
+        // One that is not taken never counts as none.
+        (&good, "40/news?token=x,".to_owned(), r#"44/news,"unauthorized""#),
+        (&good, format!("40/news?token={news}&token={news},"), r#"44/news,"unauthorized""#),
+        (&good, both, r#"44/news,"unauthorized""#),
+    ] {
+        let mut world = guarded(none);
+        let shown = if handshake.is_empty() { "" } else { "&token=" };
+        let (client, id) = world.connect();
+        let head = request("GET", &format!("{third}{shown}{handshake}"), UPGRADE);
+        world.say(&client, id, head.as_bytes());
+        client.heard();
+        world.say(&client, id, &frame(1, connect.as_bytes()));
+        let heard = String::from_utf8_lossy(&client.heard()).into_owned();
+        assert!(heard.contains(answer), "{connect}: {heard}");
+        let told = format!("{:?}", world.events);
+        assert!(!told.contains(&news[..30]) && !told.contains("token="), "{told}");
+    }
     let mut world = guarded(all);
     for target in [third, "/socket.io/?EIO=3&transport=polling", POLLING, SOCKET] {
         let fields = if target.ends_with("polling") { "" } else { UPGRADE };

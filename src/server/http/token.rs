@@ -100,6 +100,30 @@ pub(in crate::server) struct Admission {
     pub(in crate::server) subject: Box<str>,
 }
 
+/// What a CONNECT says beside the name of the namespace, which may show a token.
+#[derive(Clone, Copy, Default)]
+pub(in crate::server) struct Said<'b> {
+    /// Valid JSON; what clients of 4.x call `auth`, if it is an object.
+    pub(in crate::server) payload: Option<&'b str>,
+    /// What a client of 2.x has put behind the name.
+    pub(in crate::server) query: Option<&'b str>,
+}
+
+impl<'b> Said<'b> {
+    /// The token that it shows; `None` if there is none.
+    ///
+    /// # Errors
+    /// There are several, or what stands in the place of one can be none.
+    fn token(self) -> Result<Option<Presented<'b>>, Fault> {
+        let nothing = core::iter::empty;
+        let in_query = Presented::find(nothing(), nothing(), self.query)?;
+        match (in_auth(self.payload)?, in_query) {
+            (Some(_), Some(_)) => Err(Fault::Several),
+            (found, None) | (None, found) => Ok(found),
+        }
+    }
+}
+
 /// Why a request is not served now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::server) enum Stop {
@@ -192,8 +216,7 @@ impl<S: Socket> Server<S> {
         Ok(Some((visa, buffer)))
     }
 
-    /// Whether a session may enter `channel` by the token in the payload of its CONNECT. What the
-    /// session has begun with counts where there is none. `visa` says how long the session may
+    /// Whether a session may enter `channel` by the token in its CONNECT. What the session has begun with counts where there is none. `visa` says how long the session may
     /// stay: behind that it enters nothing more, whatever its CONNECT shows.
     ///
     /// # Errors
@@ -201,7 +224,7 @@ impl<S: Socket> Server<S> {
     pub(in crate::server) fn admit_to_namespace(
         &mut self,
         now: Now,
-        payload: Option<&str>,
+        said: Said<'_>,
         (visa, pass): (Visa, Option<BufferId>),
         channel: &str,
     ) -> Result<Admission, Fault> {
@@ -209,8 +232,8 @@ impl<S: Socket> Server<S> {
         if now.mono >= visa.until() {
             return Err(Fault::Expired);
         }
-        let payload = payload.filter(|_| !self.checks.keys.is_empty());
-        if let Some(presented) = in_auth(payload)? {
+        let said = if self.checks.keys.is_empty() { Said::default() } else { said };
+        if let Some(presented) = said.token()? {
             let mut scratch = Scratch::default();
             let token = self.read_token(now, presented, &mut scratch)?;
             // It is here already and cannot wait; but for what it costs, the others are not read.

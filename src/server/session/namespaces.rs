@@ -24,7 +24,7 @@ use crate::id::{Member, Reader, SessionId};
 use crate::metrics::Refusal;
 use crate::reason::CloseReason;
 use crate::server::admission::why;
-use crate::server::http::token::Admission;
+use crate::server::http::token::{Admission, Said};
 use crate::server::{Denial, Event, Server, Socket};
 use crate::time::Now;
 use crate::wire::engine::{PacketType, SID_RANDOM_BYTES, Sid, Version};
@@ -69,7 +69,7 @@ impl<S: Socket> Server<S> {
         now: Now,
         session: SessionId,
         namespace: &str,
-        payload: Option<&str>,
+        said: Said<'_>,
     ) {
         if !self.sessions.contains(session) {
             return;
@@ -79,11 +79,11 @@ impl<S: Socket> Server<S> {
             // Twice is once; the client that asks again is told again, and stays if it was leaving.
             self.sessions.edit(session).spaces[space].leaving = false;
         } else {
-            let admission = match self.admit_to(now, session, namespace, payload) {
+            let admission = match self.admit_to(now, session, namespace, said) {
                 Ok(admission) => admission,
                 Err(why) => return self.refuse_namespace(now, session, namespace, why),
             };
-            let returning = self.returning(session, payload);
+            let returning = self.returning(session, said.payload);
             match self.join_space(now, session, namespace, wish_of(returning), admission) {
                 Ok(Some(Recovery::Whole)) => recovered = returning.map(|it| it.pid),
                 Ok(Some(Recovery::Gone | Recovery::Unknown) | None) => {}
@@ -111,12 +111,12 @@ impl<S: Socket> Server<S> {
         now: Now,
         session: SessionId,
         namespace: &str,
-        payload: Option<&str>,
+        said: Said<'_>,
     ) -> Result<Admission, &'static str> {
         let channel = channel_of(namespace).ok_or("Invalid namespace")?;
         let entry = self.sessions.get(session);
         let (client, shown) = (entry.client.address(), entry.shown());
-        self.admit_to_namespace(now, payload, shown, channel).map_err(|fault| {
+        self.admit_to_namespace(now, said, shown, channel).map_err(|fault| {
             // Saying no to many costs as much as letting them in.
             self.reading.budget.spend_units(limits::JOIN_UNITS);
             self.metrics.count_token(fault);
