@@ -1,7 +1,7 @@
 //! Who may come in, and who may speak: every way in which a token comes, what it lets its bearer
 //! do and until when, what others are told, and what many wrong ones cost.
 
-use super::harness::{READABLE, settings};
+use super::harness::{READABLE, WRITABLE, settings};
 use super::requests::UPGRADE;
 use super::sessions::request;
 use super::{Client, World, frame, sid_of};
@@ -312,6 +312,60 @@ fn a_stay_ends_when_the_token_expires() {
     world.now.unix_s += 31;
     assert_eq!(world.visit(&format!("/ws?token={good}"), "").2, "401");
     assert_eq!(world.faults(), [Fault::Expired]);
+}
+
+#[test]
+fn whoever_is_still_sent_what_it_missed_gets_that_before_its_stay_ends() {
+    for (target, fields) in [("/ws/news", UPGRADE), ("/sse/news", "")] {
+        let mut world = guarded(|settings| *settings = super::history::keeping(50));
+        let long = token(600, r#","join":["news"]"#);
+        let (speaker, id) = world.bearer("/ws/news", &long);
+        for number in 0..20 {
+            let text = format!("{number:02} {}", "x".repeat(100));
+            world.say(&speaker, id, &frame(1, text.as_bytes()));
+        }
+        let brief = token(20, r#","join":["news"]"#);
+        let (reader, id) = world.connect();
+        // Of what it has missed it takes a part, until its stay is over.
+        reader.0.borrow_mut().room = 900;
+        let head = request("GET", &format!("{target}?last=20&token={brief}"), fields);
+        world.say(&reader, id, head.as_bytes());
+        world.pass(Duration::from_secs(21));
+        assert_eq!(reader.0.borrow().room, 0, "it takes no more");
+        assert_eq!(world.ends(), []);
+        reader.0.borrow_mut().room = usize::MAX;
+        world.ready(id, WRITABLE);
+        world.settle();
+        let heard = String::from_utf8_lossy(&reader.heard()).into_owned();
+        let places = (0..20).map(|number| heard.find(&format!("{number:02} xxx")));
+        let places: Vec<usize> = places.map(|place| place.expect("it is sent all")).collect();
+        assert!(places.is_sorted());
+        let last = if fields.is_empty() { "0\r\n\r\n" } else { "token expired" };
+        assert!(heard.ends_with(last), "{heard}");
+        world.pass(Duration::from_secs(10));
+        assert_eq!(world.ends(), [CloseReason::TokenExpired]);
+        world.server.check();
+    }
+}
+
+#[test]
+fn what_is_said_behind_a_token_that_waits_is_said_once_it_is_in_or_never() {
+    for (forged, answered) in [(false, "101"), (true, "401")] {
+        let mut world = guarded(none);
+        let (other, _) = world.bearer("/ws/news", &token(600, r#","join":["news"]"#));
+        other.heard();
+        let (client, id) = world.connect();
+        let shown = public_token(r#","join":["news"]"#, forged);
+        let head = request("GET", &format!("/ws/news?token={shown}"), UPGRADE);
+        client.0.borrow_mut().to_server.extend(head.as_bytes());
+        client.0.borrow_mut().to_server.extend(frame(1, b"hasty"));
+        world.ready(id, READABLE);
+        assert!(other.heard().is_empty(), "nothing is said before the check");
+        world.settle();
+        assert_eq!(other.heard(), if forged { &b""[..] } else { b"\x81\x05hasty" });
+        let heard = String::from_utf8_lossy(&client.heard()).into_owned();
+        assert!(heard.starts_with(&format!("HTTP/1.1 {answered} ")), "{heard}");
+    }
 }
 
 #[test]
