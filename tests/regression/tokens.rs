@@ -349,6 +349,47 @@ fn whoever_is_still_sent_what_it_missed_gets_that_before_its_stay_ends() {
 }
 
 #[test]
+fn what_somebody_knows_of_its_last_visit_lets_nobody_in() {
+    let mut world = guarded(|settings| {
+        *settings = super::history::keeping(50);
+        (settings.recovery, settings.anonymous) = (true, Anonymous::None);
+    });
+    let good = token(600, r#","join":["news"]"#);
+    let own = |more: &str| format!(r#"40/news,{{"token":"{good}"{more}}}"#);
+    let (client, id, heard) = world.enters(SOCKET, &own(""));
+    let (_, pid) = heard.split_once(r#""pid":""#).expect("an id by which to come back");
+    let (_, offset) = heard.split_once(r#""elbow:position",""#).expect("an offset");
+    let member = |name: &str, rest: &str| {
+        let (text, _) = rest.split_once('"').expect("it ends");
+        format!(r#","{name}":"{text}""#)
+    };
+    let back = member("pid", pid) + &member("offset", offset);
+    world.say(&client, id, &frame(1, br#"42/news,["chat message","kept"]"#));
+    world.say(&client, id, &frame(8, b""));
+    let narrow = token(600, r#","join":["others"]"#);
+    for (connect, answer) in [
+        (format!("40/news,{{{}}}", &back[1..]), "unauthorized"),
+        (format!(r#"40/news,{{"token":"x"{back}}}"#), "unauthorized"),
+        (format!(r#"40/news,{{"token":"{narrow}"{back}}}"#), "forbidden"),
+        (own(&back), &format!(r#""pid":"{}""#, &pid[..20])),
+    ] {
+        let (_, _, heard) = world.enters(SOCKET, &connect);
+        assert!(heard.contains(answer), "{heard}");
+        assert_eq!(
+            heard.contains("\"sid\":\"") && heard.contains("40/news"),
+            answer.contains("pid")
+        );
+    }
+    let (position, _) = offset.split_once('"').expect("it ends");
+    assert_eq!(world.visit(&format!("/ws/news?since={position}"), "").2, "401");
+    assert_eq!(world.status("/sse/news", &format!("Last-Event-ID: {position}\r\n")), "401");
+    let target = format!("/ws/news?since={position}&strict&token={narrow}");
+    assert_eq!(world.visit(&target, "").2, "403");
+    let target = format!("/ws/news?since={position}&strict&token={good}");
+    assert_eq!(world.visit(&target, "").2, "101");
+}
+
+#[test]
 fn what_is_said_behind_a_token_that_waits_is_said_once_it_is_in_or_never() {
     for (forged, answered) in [(false, "101"), (true, "401")] {
         let mut world = guarded(none);
