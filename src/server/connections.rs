@@ -592,7 +592,7 @@ impl<S: Socket> Connections<S> {
         Some(self.id(slot))
     }
 
-    /// Those whose request waits for the check of a token, in their order.
+    /// The slots of connections whose request waits for the check of a token, in their order.
     pub(super) fn iter_unchecked(&self) -> impl Iterator<Item = u32> {
         self.to_read.iter(UNCHECKED)
     }
