@@ -341,10 +341,13 @@ fn last_turn_ms(
     last_ms: u64,
     is_held: bool,
 ) -> u64 {
-    let waited = |channel: &str| oracle.turns.since(channel, last_ms, Speaker::of(client));
+    let waited =
+        |channel: &str, since_ms: u64| oracle.turns.since(channel, since_ms, Speaker::of(client));
     match (&client.session, client.person) {
         (Some(session), _) => {
-            let Waited { most, last_ms } = waited(&session.channel);
+            // Whose token had to wait may have spoken long before it came in.
+            let since_ms = last_ms.max(session.opened_at_ms);
+            let Waited { most, last_ms } = waited(&session.channel, since_ms);
             // Who floods has turns in which it says nothing that anybody hears of; and what has its
             // place elsewhere is heard of later than its publisher had its turn.
             // Who has said too much waits for its own account.
@@ -355,7 +358,7 @@ fn last_turn_ms(
         }
         (None, Some(person)) => {
             let channels = people[person].hearing.channels();
-            channels.map(|channel| waited(channel).last_ms).max().unwrap_or(0)
+            channels.map(|channel| waited(channel, last_ms).last_ms).max().unwrap_or(0)
         }
         (None, None) => 0,
     }

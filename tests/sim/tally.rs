@@ -9,11 +9,12 @@ use std::path::PathBuf;
 
 use super::attack::Attack;
 use super::oracle::Return;
+use super::pass::Expiry;
 use super::world::Outcome;
 
 /// Numbers that are no attackers.
 const PLAIN: usize = 14;
-const NUMBERS: usize = PLAIN + Attack::ALL.len() + Return::ALL.len();
+const NUMBERS: usize = PLAIN + Attack::ALL.len() + Return::ALL.len() + Expiry::ALL.len();
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
@@ -35,6 +36,8 @@ pub(crate) struct Tally {
     pub(crate) attacked: [u64; Attack::ALL.len()],
     /// Clients that wanted what was said before they came, by what became of their wish.
     pub(crate) returned: [u64; Return::ALL.len()],
+    /// Tokens that have expired, by the phase of what they had let in.
+    pub(crate) expired: [u64; Expiry::ALL.len()],
     /// Ends by reason.
     pub(crate) reasons: u64,
     pub(crate) failed: Vec<u64>,
@@ -54,6 +57,7 @@ impl Tally {
         self.told += outcome.told;
         self.attacked.iter_mut().zip(outcome.attacked).for_each(|(sum, number)| *sum += number);
         self.returned.iter_mut().zip(outcome.returned).for_each(|(sum, number)| *sum += number);
+        self.expired.iter_mut().zip(outcome.expired).for_each(|(sum, number)| *sum += number);
         self.reasons |= u64::from(outcome.reasons);
     }
 
@@ -138,7 +142,8 @@ impl Tally {
         let names = Attack::ALL.map(Attack::name);
         let attacked = names.into_iter().zip(&mut self.attacked);
         let returned = Return::ALL.map(Return::name).into_iter().zip(&mut self.returned);
-        let mut all = plain.into_iter().chain(attacked).chain(returned);
+        let expired = Expiry::ALL.map(Expiry::name).into_iter().zip(&mut self.expired);
+        let mut all = plain.into_iter().chain(attacked).chain(returned).chain(expired);
         std::array::from_fn(|_| all.next().expect("there are so many"))
     }
 }
@@ -162,6 +167,10 @@ impl fmt::Display for Tally {
         f.write_str("; those who wanted what was said before:")?;
         for (what, count) in Return::ALL.into_iter().zip(self.returned) {
             write!(f, " {what:?} {count}")?;
+        }
+        f.write_str("; tokens that have expired:")?;
+        for (phase, count) in Expiry::ALL.into_iter().zip(self.expired) {
+            write!(f, " {phase:?} {count}")?;
         }
         Ok(())
     }
