@@ -32,6 +32,7 @@
 //! past                     what is kept of what was said, and who must be sent it again
 //! pace                     limits for public places: how much is said, how long somebody stays
 //! turns                    whose word it was
+//! pass entry               tokens: who shows which, and what a session is let in by
 //! backend receipts         what backends ask of the admin listener, and what they are told
 //! rest pulse calm          what must hold after a turn, of who lives, when nobody begins anything
 //! due promise              by how much the server may be late: in time, in turns
@@ -56,6 +57,8 @@ mod contract;
 mod decode;
 #[path = "sim/due.rs"]
 mod due;
+#[path = "sim/entry.rs"]
+mod entry;
 #[path = "sim/hearing.rs"]
 mod hearing;
 #[path = "sim/oracle.rs"]
@@ -93,6 +96,7 @@ use std::thread;
 use attack::Attack;
 use elbow::reason::CloseReason;
 use oracle::Return;
+use pass::Expiry;
 use tally::Tally;
 use world::Journal;
 
@@ -235,6 +239,9 @@ fn assert_variety(tally: &Tally, seeds: u64) {
     for (what, count) in Return::ALL.into_iter().zip(tally.returned) {
         let may_lack = what == Return::SessionOutlived && seeds < SEEDS_FOR_RARE;
         assert!(count > 0 || may_lack, "nobody came back and was {what:?}");
+    }
+    for (phase, count) in Expiry::ALL.into_iter().zip(tally.expired) {
+        assert!(count > 0 || seeds < SEEDS_FOR_RARE, "no token has expired in {phase:?}");
     }
 }
 

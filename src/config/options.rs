@@ -248,9 +248,10 @@ rows! {
         repeatable: true,
         default_words: "none",
         help: "A key that tokens (JWT) are checked with: hs256:FILE, a secret of at least 32 \
-               bytes; es256:FILE and ed25519:FILE, a public key in PEM; jwks:FILE, a set of keys. \
-               Files are read at start and on SIGHUP. A token says until when (exp), who (sub), \
-               and which channels its bearer may join and speak in (join, say).",
+               bytes; es256:FILE and ed25519:FILE, a public key in PEM; jwks:FILE, a set of keys, \
+               the only ones with names (kid). Files are read at start and on SIGHUP. A token \
+               says until when (exp), who (sub), and which channels its bearer may join and speak \
+               in (join, say).",
     }
 
     token_audience: Option<String> {

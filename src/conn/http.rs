@@ -225,6 +225,13 @@ impl Http {
         }
     }
 
+    /// Has the token of a request that waits for its check tried with all keys.
+    pub(super) fn forget_tries(&mut self) {
+        if let Http::Queued(queued) = self {
+            queued.first_key = 0;
+        }
+    }
+
     /// The first key with which the token of the request was not tried.
     pub(super) fn first_key(&self) -> u8 {
         match self {

@@ -515,6 +515,14 @@ impl Conn {
         }
     }
 
+    /// Has the token of a request that waits for its check tried with all keys: those with which it
+    /// was tried are gone.
+    pub fn forget_tries(&mut self) {
+        if let Phase::Http(http) = &mut self.phase {
+            http.forget_tries();
+        }
+    }
+
     /// Whether a request waits for the check of its token.
     pub fn is_queued(&self) -> bool {
         matches!(&self.phase, Phase::Http(http) if http.is_queued())

@@ -614,13 +614,10 @@ impl Sessions {
             session.stays_until = session.heard_at.plus(lifetime.of(session.generation));
         }
         let (sid, deadline) = (session.sid, session.deadline(self.pings));
-        let enters_unasked = session.version == Version::V3;
         let slot = self.table.insert(Box::new(session)) as u32;
         self.sids.insert(sid, slot);
         self.wheel.set(slot, deadline);
-        if !enters_unasked {
-            self.order.push(UNENTERED, slot);
-        }
+        self.order.push(UNENTERED, slot);
         Some(SessionId { slot, generation: self.generation })
     }
 
@@ -679,7 +676,7 @@ impl Sessions {
         is_first
     }
 
-    /// How many sessions have yet to enter a namespace, not counting those that enter one unasked.
+    /// How many sessions have yet to enter a namespace.
     pub fn unentered(&self) -> usize {
         self.order.len(UNENTERED)
     }
@@ -766,9 +763,8 @@ impl Sessions {
             let SessionId { slot, .. } = id;
             let waits = self.order.contains(slot);
             let is_unentered = session.connect_by != Instant::NEVER;
-            let may_wait = is_unentered && session.version == Version::V4;
             // A session was waited for until its WebSocket was told to close.
-            assert_eq!(waits, may_wait && !session.closing, "session {slot}");
+            assert_eq!(waits, is_unentered && !session.closing, "session {slot}");
             let due = session.deadline(self.pings);
             assert!(self.wheel.is_set(slot, due), "session {slot}: its deadline is armed");
             assert_eq!(self.find(&session.sid), Some(id));

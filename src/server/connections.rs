@@ -636,6 +636,11 @@ impl<S: Socket> Connections<S> {
         Some(self.id(slot))
     }
 
+    /// The slots of connections whose request waits for the check of a token, in their order.
+    pub(super) fn iter_unchecked(&self) -> impl Iterator<Item = u32> {
+        self.to_read.iter(UNCHECKED)
+    }
+
     /// Takes a connection out of the list of those whose request waits for the check of a token:
     /// the wait is over.
     pub(super) fn stop_checking(&mut self, slot: u32) {

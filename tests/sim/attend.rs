@@ -16,6 +16,7 @@ use super::decode::{Response, Unit};
 use super::hearing::Recovery;
 use super::oracle::{Later, Oracle};
 use super::packet::{self, Packet, Said};
+use super::pass::Expiry;
 use super::past::Start;
 use super::person::{Heard, Person, Purpose};
 use super::turns::Speaker;
@@ -112,6 +113,8 @@ impl Oracle {
         let dialect = person.dialect();
         let hearing = &mut person.hearing;
         self.entered = true;
+        let at = (now_ms, climate);
+        hearing.entries.opened(at, &person.pass, channel, hearing.unchecked);
         let wish = hearing.returning.get(channel).map(|it| it.wish.clone());
         let reader = (dialect, account);
         let starts = self.joined(now_ms, climate, channel, reader, &wish.unwrap_or_default());
@@ -188,13 +191,17 @@ impl Oracle {
             | R::CloseTimeout
             | R::MayNotSpeak
             | R::Replaced => false,
-            R::TokenExpired => person.pass.earliest_end_ms().is_some_and(|end_ms| now_ms >= end_ms),
+            R::TokenExpired => hearing.entries.may_end(&person.pass, now_ms),
             R::MessagesLost => !hearing.parted_ms.is_empty(),
             R::BackplaneAway => self.was_away(now_ms),
         };
         let heard_ms = now_ms - hearing.heard_ms();
         let number = person.number;
         assert!(legitimate, "@{number} left {channel}: {reason:?}, heard {heard_ms} ms ago");
+        if reason == R::TokenExpired {
+            let is_upgrading = hearing.is_upgrading();
+            self.count_expired(if is_upgrading { Expiry::Upgrade } else { Expiry::Session });
+        }
         if !channel.is_empty() {
             hearing.judge_end(&channel, now_ms, duration_ms, counts, exact);
         }
@@ -275,6 +282,9 @@ impl Oracle {
             self.most_polled = self.most_polled.max(self.told - told);
             person.hearing.told_close |= told_close;
         }
+        if matches!(purpose, Purpose::Shake | Purpose::Socket) && status == 401 {
+            person.hearing.entries.is_refused = true;
+        }
         client.notices.push_back((at, Notice::Carried(Heard::Answer(purpose, status))));
         if response.closes {
             client.notices.push_back((at, Notice::LastAnswer));
@@ -322,6 +332,8 @@ impl Oracle {
             Some(Said::Refused(channel, why)) => {
                 let is_name = !channel.contains(' ');
                 let legitimate = match why.as_str() {
+                    // Held against what was reported of the token.
+                    "unauthorized" | "forbidden" => true,
                     "Invalid namespace" => !is_name,
                     "Too many namespaces" => true,
                     "The channel is not open yet" => self.may_not_be_open(now_ms, &channel),

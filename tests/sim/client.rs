@@ -21,6 +21,7 @@ use elbow::id::Dialect;
 use elbow::reason::CloseReason;
 use elbow::server::Listener;
 use elbow::settings::ProxyMode;
+use elbow::wire::token::Fault;
 
 use super::attack::Attack;
 use super::climate::{Climate, Dice, People};
@@ -278,6 +279,8 @@ pub(crate) struct Client {
     pub(crate) wish: Wish,
     /// The token that it shows.
     pub(crate) pass: Pass,
+    /// For what each of the tokens is refused that it shows in vain, one behind the other.
+    pub(crate) shown: VecDeque<Fault>,
     /// How far it has taken what it was told, on this connection or one before.
     pub(crate) trail: Option<Trail>,
     /// Whether it comes back when it has gone.
@@ -322,6 +325,8 @@ pub(crate) fn or_expired(statuses: &'static [u16]) -> &'static [u16] {
         [101, 410, 429, 503] => &[101, 401, 410, 429, 503],
         [400] => &[400, 401],
         [403] => &[401, 403],
+        [200] => &[200, 401],
+        [200, 410] => &[200, 401, 410],
         [200, 503] => &[200, 401, 503],
         others => panic!("{others:?} and 401"),
     }
@@ -440,6 +445,7 @@ impl Client {
             refused_for_later: false,
             wish: Wish::default(),
             pass: Pass::NONE,
+            shown: VecDeque::new(),
             trail: None,
             returns: false,
             free_turn: 0,

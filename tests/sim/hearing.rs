@@ -15,6 +15,7 @@ use elbow::text::cut;
 
 use super::client::{Message, Reasons};
 use super::climate::Climate;
+use super::entry::Entries;
 use super::packet::{self, Packet, Said, said};
 use super::past::{Forms, Heads, Past, framed};
 use super::returning::{At, Returning};
@@ -149,6 +150,8 @@ pub(crate) struct Hearing {
     owed: Option<Owed>,
     /// Channels that it wants to enter, in the order of the answers to come.
     pub(crate) asked: VecDeque<Box<str>>,
+    /// What it shows to enter them.
+    pub(crate) entries: Entries,
     /// What it has said and what is not published yet.
     pub(crate) sent: VecDeque<Saying>,
     /// Acknowledgements of what was published, to come in this order.
@@ -352,6 +355,10 @@ impl Spoken {
 
 impl Hearing {
     pub(crate) fn new(version: u8, climate: &Climate) -> Hearing {
+        let mut entries = Entries::default();
+        if version == 3 {
+            entries.ask("default".into(), None);
+        }
         Hearing {
             version,
             offsets: version == 4 && climate.settings.recovers(),
@@ -364,6 +371,7 @@ impl Hearing {
             owed: None,
             // Protocol 3 puts everybody into the default channel unasked.
             asked: (version == 3).then(|| "default".into()).into_iter().collect(),
+            entries,
             sent: VecDeque::new(),
             acks: VecDeque::new(),
             pings: VecDeque::new(),
@@ -390,6 +398,11 @@ impl Hearing {
             receptive_ms: None,
             receptive_turn: 0,
         }
+    }
+
+    /// Whether it was told that its WebSocket may take over, and has heard nothing there yet.
+    pub(crate) fn is_upgrading(&self) -> bool {
+        self.proved_on.is_some() && !self.on_socket
     }
 
     /// Whether it is in a channel, as the server has reported.
@@ -567,10 +580,12 @@ impl Hearing {
             }
             Said::Connected(channel, pid) => {
                 answer(&mut self.asked, channel, self.unchecked);
+                self.entries.answered(channel, None, self.unchecked);
                 self.hear_entry(channel, pid.as_deref());
             }
-            Said::Refused(channel, _) => {
+            Said::Refused(channel, why) => {
                 answer(&mut self.asked, channel, self.unchecked);
+                self.entries.answered(channel, Some(why), self.unchecked);
             }
             Said::Ack(channel, id) => {
                 let ack = (channel.clone(), *id);

@@ -14,12 +14,15 @@ use elbow::limits;
 use elbow::reason::CloseReason;
 use elbow::server::{Access, Denial, Event, Listener};
 use elbow::text::cut_bytes;
+use elbow::wire::token::Fault;
 
+use super::attack::Attack;
 use super::client::{Client, Expected, Message, Notice, Page, Session, Word};
 use super::climate::Climate;
 use super::decode::{Response, Unit};
-use super::hearing::{Log, Spoken};
+use super::hearing::{Hearing, Log, Spoken};
 use super::packet;
+use super::pass::Expiry;
 use super::past::Replays;
 use super::person::{Person, Purpose};
 use super::receipts::Receipts;
@@ -128,6 +131,8 @@ pub(crate) struct Oracle {
     pub(crate) receipts: Receipts,
     /// What became of those who wanted what was said before they came.
     pub(crate) returned: [u64; Return::ALL.len()],
+    /// Tokens that have expired, by the phase of what they had let in.
+    pub(crate) expired: [u64; Expiry::ALL.len()],
     pub(crate) turns: Turns,
     pub(crate) buckets: Buckets,
     /// The order of messages is decided elsewhere.
@@ -233,6 +238,7 @@ impl Oracle {
             replays: Replays::new(limits, birth),
             receipts: Receipts::default(),
             returned: Default::default(),
+            expired: Default::default(),
             turns: Turns::default(),
             buckets: Buckets::default(),
             is_ordered_elsewhere: false,
@@ -354,8 +360,8 @@ impl Oracle {
                 self.refused(now_ms, climate, why, of(client), clients, people);
             }
             Event::Denied { client, denial } => {
-                self.denied_by(now_ms, climate, &clients[of(client)], people, denial);
-                assert_eq!(self.denied.replace(*client), None, "each has its line");
+                let number = of(client);
+                self.denied_by(now_ms, climate, (&mut clients[number], *client), people, denial);
             }
             Event::Request(access) => {
                 let client = of(&access.client);
@@ -370,19 +376,74 @@ impl Oracle {
         None
     }
 
-    /// Somebody is refused by a rule. What is said of its token is held against its pass.
+    /// Somebody is refused by a rule, and is told so in a line of its own unless it is a namespace
+    /// that it was to be let into. What is said of its token is held against its pass.
     fn denied_by(
-        &self,
+        &mut self,
         now_ms: u64,
         climate: &Climate,
-        client: &Client,
-        people: &[Person],
+        (client, address): (&mut Client, SocketAddr),
+        people: &mut [Person],
         denial: &Denial,
     ) {
-        if let Denial::Token(fault) = denial {
-            let pass = client.person.map_or(&client.pass, |person| &people[person].pass);
-            assert_eq!(pass.fault(climate, now_ms), Some(*fault), "{pass:?}");
+        let is_request = match *denial {
+            Denial::Token(fault) => self.denied_token(now_ms, climate, client, people, fault),
+            Denial::Origin(_)
+            | Denial::Origins
+            | Denial::NoOrigin
+            | Denial::Host(_)
+            | Denial::Rule(_) => true,
+        };
+        if is_request {
+            assert_eq!(self.denied.replace(address), None, "each has its line");
         }
+    }
+
+    /// A token is not taken, or missing. Whether that was shown by a request.
+    fn denied_token(
+        &mut self,
+        now_ms: u64,
+        climate: &Climate,
+        client: &mut Client,
+        people: &mut [Person],
+        fault: Fault,
+    ) -> bool {
+        let mut pass = &client.pass;
+        if let Some(number) = client.person {
+            let Person { pass: handshake, hearing, .. } = &mut people[number];
+            // A handshake without a token is let in, and says no channel.
+            let no_handshake = matches!(fault, Fault::Missing | Fault::Channel);
+            if hearing.opened_at_ms.is_some() || no_handshake {
+                let is_own = hearing.entries.denied((now_ms, climate), handshake, fault);
+                if fault == Fault::Expired {
+                    self.count_expired(if is_own { Expiry::Connect } else { Expiry::Entered });
+                }
+                return false;
+            }
+            pass = handshake;
+        }
+        if client.attack == Some(Attack::Tokens) {
+            assert_eq!(client.shown.pop_front(), Some(fault), "each for its fault, in order");
+            return true;
+        }
+        assert_eq!(pass.fault(climate, now_ms), Some(fault), "{pass:?}");
+        if fault == Fault::Expired && pass.may_expire() {
+            let read_at_ms = client.link.state.borrow().read_at_ms;
+            let waited = pass.fault(climate, read_at_ms) != Some(fault);
+            self.count_expired(match (waited, client.wish.wants_past()) {
+                (true, _) => Expiry::Waiting,
+                (false, true) => Expiry::Return,
+                (false, false) => Expiry::Handshake,
+            });
+        }
+        true
+    }
+
+    /// A token has expired in this phase of what it had let in, or should.
+    pub(crate) fn count_expired(&mut self, phase: Expiry) {
+        self.expired[phase as usize] += 1;
+        let is_draining = self.drain_began_ms.is_some();
+        self.expired[Expiry::Drain as usize] += u64::from(is_draining);
     }
 
     /// The line of a request and its answer.
@@ -616,7 +677,8 @@ impl Oracle {
             // Held against what it was sent when the answer is told.
             // It came before the machine slept.
             "too many tokens wait for a check" => {
-                client.pass.is_public || client.person.is_some_and(|it| people[it].pass.is_public)
+                let is_public = client.pass.is_public || client.attack == Some(Attack::Tokens);
+                is_public || client.person.is_some_and(|it| people[it].pass.is_public)
             }
             OVER_SHARE => client.wish.wants_past(),
             _ => false,
@@ -748,8 +810,7 @@ impl Oracle {
         } else if response.closes {
             Notice::LastAnswer
         } else if statuses.contains(&101)
-            || statuses == [403]
-            || statuses == [426]
+            || matches!(status, 401 | 403 | 426)
             || asked && (!is_put_off || expected.to_head)
             || client.wish.is_malformed && statuses == [400]
         {
@@ -876,6 +937,10 @@ impl Oracle {
                 assert_eq!(now_ms - session.opened_at_ms, duration_ms);
                 assert_eq!((session.published, session.got as u64), counts);
                 self.counted += counts.1;
+                if reason == CloseReason::TokenExpired {
+                    let phase = if client.is_stream { Expiry::Stream } else { Expiry::WebSocket };
+                    self.count_expired(phase);
+                }
                 self.close_code(client, reason);
                 client.session_end = Some(reason);
                 reason
@@ -1120,8 +1185,8 @@ fn carried_until(
     // ends without a word, and so does its upgrade.
     let explained = person.hearing.explains(reason) || person.is_probe(client.number);
     let silent = reason == CloseReason::PingTimeout && person.hearing.is_silent(now_ms, climate);
-    let ends_ms = person.pass.earliest_end_ms().filter(|_| reason == CloseReason::TokenExpired);
-    let expired = ends_ms.is_some_and(|ends_ms| now_ms >= ends_ms);
+    let is_over = person.hearing.entries.may_end(&person.pass, now_ms);
+    let expired = reason == CloseReason::TokenExpired && is_over;
     let age_ms = now_ms - person.hearing.accepted_ms.min(now_ms);
     let stayed = reason == CloseReason::GoingAway && has_stayed(&climate.settings.limits, age_ms);
     client.is_socket && (explained || silent || expired || stayed)
@@ -1153,7 +1218,9 @@ fn stray_ended(climate: &Climate, client: &mut Client, reason: CloseReason, unen
 
 /// Whether somebody has, or may have, a session that was in no channel yet.
 fn is_unentered(person: &&Person) -> bool {
-    person.version == 4 && !person.hearing.was_in_any() && person.hearing.end.is_none()
+    let hearing = &person.hearing;
+    // Protocol 3 puts everybody into a channel unasked, but there may be something against it.
+    !hearing.was_in_any() && hearing.end.is_none() && !hearing.entries.is_refused
 }
 
 /// Sessions that there may be in no channel.
@@ -1168,8 +1235,8 @@ fn sessions_max(clients: &[Client], people: &[Person], is_of: impl Fn(&Client) -
     let plain = |client: &&Client| client.session.as_ref().is_some_and(open) && is_of(client);
     // It is on the account of the address from which it shook hands.
     let shook = |person: &Person| person.carriers.first().map(|number| &clients[*number]);
-    let lives =
-        |person: &&Person| person.hearing.end.is_none() && shook(person).is_some_and(&is_of);
+    let has_begun = |hearing: &Hearing| hearing.end.is_none() && !hearing.entries.is_refused;
+    let lives = |person: &&Person| has_begun(&person.hearing) && shook(person).is_some_and(&is_of);
     let strays = clients.iter().filter(|client| is_of(client)).map(Client::strays_max);
     let plain = clients.iter().filter(plain).count();
     plain + people.iter().filter(lives).count() + strays.sum::<usize>()

@@ -177,9 +177,9 @@ impl World {
         self.judge_upgrade(number);
         self.judge_life(number, opened_ms, served_ms);
         let Patience { ping_ms, close_ms, .. } = self.patience();
-        let ends_ms = self.people[number].pass.earliest_end_ms();
-        // The server knows no part of a second.
-        let over = ends_ms.map(|ends_ms| Due::after([ends_ms + 1256], ping_ms + close_ms));
+        let person = &self.people[number];
+        let over_ms = person.hearing.entries.over_ms(&person.pass);
+        let over = over_ms.map(|over_ms| Due::after([over_ms], ping_ms + close_ms));
         let over = over.map(|over| over.and_after(self.woke_ms));
         let stays = over.is_some_and(|over| over.is_over(served_ms));
         assert!(!stays, "@{number} stays with a token that has expired: {over:?}");

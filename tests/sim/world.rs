@@ -44,7 +44,7 @@ use super::client::{Ask, Client, Message, Page, Scene};
 use super::climate::{self, Climate, Dice};
 use super::due::{FAREWELL_MS, RESTLESS_TURNS_MAX, TICKS_MS, WAKING_MS, wakeups_max};
 use super::oracle::{Oracle, Return, file, spoken};
-use super::pass::{self, Pass};
+use super::pass::{self, Expiry, Pass};
 use super::person::Person;
 use super::socket::{FakeSocket, Link, Net};
 use super::wish::Wish;
@@ -105,6 +105,8 @@ pub(crate) struct Outcome {
     /// Where the order is decided elsewhere: channels that were opened with what was kept of them,
     /// newcomers that waited for one in vain, and gaps.
     pub(crate) ordered: [u64; 3],
+    /// Tokens that have expired, by the phase of what they had let in.
+    pub(crate) expired: [u64; Expiry::ALL.len()],
     /// Ends by reason.
     pub(crate) reasons: u32,
     /// Of every byte written and of every event.
@@ -436,6 +438,7 @@ impl World {
             attacked: self.attacked(),
             returned: self.oracle.returned,
             ordered: [self.oracle.brought, self.oracle.unopened, self.oracle.gaps],
+            expired: self.oracle.expired,
             reasons,
             hash: hash.finish(),
         }
@@ -911,7 +914,8 @@ impl World {
     /// A client says its first words, a plain WebSocket or the reader of an event stream among them
     /// where it wants to begin.
     fn begin(&mut self, mut client: Client) {
-        if let (Some(returns), true) = (self.climate.returns, client.may_wish()) {
+        let may_wish = client.may_wish();
+        if let (Some(returns), true) = (self.climate.returns, may_wish) {
             let dice = &mut self.wishes;
             client.is_positioned = dice.chance(returns.positioned);
             if dice.chance(self.climate.streams) {
@@ -933,10 +937,11 @@ impl World {
             }
             client.trail = client.trail.filter(|_| client.wish.is_own);
         }
-        if let (Some(tokens), true) = (&self.climate.tokens, client.may_wish()) {
+        if let (Some(tokens), true) = (&self.climate.tokens, may_wish) {
             let channel = client.channel_name(&self.climate);
             let now_ms = self.net.now_ms.get();
-            client.pass = Pass::draw(&mut self.passes, tokens, now_ms, &channel);
+            let asked = (&*channel, client.is_stream);
+            client.pass = Pass::draw(&mut self.passes, tokens, now_ms, asked);
         }
         client.begin(&mut self.scene());
         self.introduce(client);
@@ -967,13 +972,29 @@ impl World {
         let number = self.people.len();
         let mut scene = self.scene();
         let mut person = Person::new(number, &mut scene);
-        if let Some(tokens) = &self.climate.tokens {
-            let needs = self.climate.settings.anonymous == Anonymous::None;
-            let now_ms = self.net.now_ms.get();
-            person.pass = Pass::draw_wide(&mut self.passes, tokens, now_ms, needs);
-        }
+        self.give_pass(&mut person);
         self.people.push(person);
         self.act_as(number);
+    }
+
+    /// A Socket.IO client gets what it shows in its handshake, if anything is a token here.
+    fn give_pass(&mut self, person: &mut Person) {
+        let Some(tokens) = &self.climate.tokens else { return };
+        person.listens = self.passes.chance(tokens.listeners);
+        let is_asked = self.climate.settings.anonymous == Anonymous::None;
+        let must_show = person.listens || (is_asked && self.passes.chance(900));
+        // Who shows a token later, in CONNECT, may come with any or none.
+        let needs = must_show && !person.shows_later(&self.climate);
+        let now_ms = self.net.now_ms.get();
+        person.pass =
+            Pass::draw_of_person(&mut self.passes, tokens, now_ms, (needs, !person.listens));
+    }
+
+    /// What an attacker shows that has to be let in.
+    fn pass_of_attacker(&mut self) -> Pass {
+        let Some(tokens) = &self.climate.tokens else { return Pass::NONE };
+        let needs = self.climate.settings.anonymous == Anonymous::None;
+        Pass::draw_wide(&mut self.passes, tokens, self.net.now_ms.get(), (needs, true))
     }
 
     /// A Socket.IO client that has gone comes back, unless everything is over.
@@ -983,7 +1004,8 @@ impl World {
         }
         let number = self.people.len();
         let (people, clients, mut scene) = self.stage();
-        let person = people[before].come_back_as(number, &mut scene, clients);
+        let mut person = people[before].come_back_as(number, &mut scene, clients);
+        self.give_pass(&mut person);
         self.note(|_| format!("@{before} comes back as @{number}: {:?}", person.known));
         self.people.push(person);
         self.act_as(number);

@@ -27,7 +27,7 @@ use crate::id::{Member, Offset, Reader, SessionId};
 use crate::metrics::Refusal;
 use crate::reason::CloseReason;
 use crate::server::admission::why;
-use crate::server::http::token::Admission;
+use crate::server::http::token::{Admission, Said};
 use crate::server::{Denial, Event, Server, Socket};
 use crate::time::{Instant, Now};
 use crate::wire::engine::{PacketType, SID_RANDOM_BYTES, Sid, Version};
@@ -58,27 +58,46 @@ fn refusal(error: JoinError) -> &'static str {
     }
 }
 
+/// Bytes of a length in what is remembered of a CONNECT.
+const LENGTH_BYTES: usize = 4;
+/// A bit in what is remembered of a CONNECT: it has a query.
+const HAS_QUERY: u8 = 1;
+/// A bit in what is remembered of a CONNECT: it has a payload.
+const HAS_PAYLOAD: u8 = 2;
+
 /// How many bytes it takes to remember what a CONNECT has asked for.
-fn asked_bytes(namespace: &str, payload: Option<&str>) -> usize {
-    2 + namespace.len() + payload.map_or(0, str::len)
+fn asked_bytes(namespace: &str, said: Said<'_>) -> usize {
+    let text_bytes = |text: Option<&str>| text.map_or(0, str::len);
+    1 + namespace.len() + 1 + LENGTH_BYTES + text_bytes(said.query) + text_bytes(said.payload)
 }
 
-/// Appends what a CONNECT has asked for: the length of the namespace, that, whether there is a
-/// payload, and that.
-fn write_asked(namespace: &str, payload: Option<&str>, out: &mut Vec<u8>) {
+/// Appends what a CONNECT has asked for: the length of the namespace, that, which of query and
+/// payload there are, the length of the query, that, the payload.
+fn write_asked(namespace: &str, said: Said<'_>, out: &mut Vec<u8>) {
     out.push(u8::try_from(namespace.len()).expect("the name of a channel is short"));
     out.extend_from_slice(namespace.as_bytes());
-    out.push(u8::from(payload.is_some()));
-    out.extend_from_slice(payload.unwrap_or_default().as_bytes());
+    let (query, payload) = (said.query.unwrap_or_default(), said.payload.unwrap_or_default());
+    let has = |text: Option<&str>, bit| if text.is_some() { bit } else { 0 };
+    out.push(has(said.query, HAS_QUERY) | has(said.payload, HAS_PAYLOAD));
+    let length = u32::try_from(query.len()).expect("no packet is longer than 256 MiB");
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(query.as_bytes());
+    out.extend_from_slice(payload.as_bytes());
 }
 
 /// Reads what [`write_asked`] has written.
-fn asked(bytes: &[u8]) -> Option<(&str, Option<&str>)> {
+fn asked(bytes: &[u8]) -> Option<(&str, Said<'_>)> {
     let (length, rest) = bytes.split_first()?;
     let (namespace, rest) = rest.split_at_checked(usize::from(*length))?;
-    let (has_payload, payload) = rest.split_first()?;
+    let (has, rest) = rest.split_first()?;
+    let (length, rest) = rest.split_first_chunk::<LENGTH_BYTES>()?;
+    let (query, payload) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
     let text = |bytes| core::str::from_utf8(bytes).ok();
-    Some((text(namespace)?, text(payload).filter(|_| *has_payload == 1)))
+    let said = Said {
+        payload: text(payload).filter(|_| has & HAS_PAYLOAD != 0),
+        query: text(query).filter(|_| has & HAS_QUERY != 0),
+    };
+    Some((text(namespace)?, said))
 }
 
 /// Where a client wants to begin that comes back: behind its offset, if it names one.
@@ -108,20 +127,20 @@ impl<S: Socket> Server<S> {
         now: Now,
         session: SessionId,
         namespace: &str,
-        payload: Option<&str>,
+        said: Said<'_>,
     ) {
         if !self.sessions.contains(session) {
             return;
         }
         match channel_of(namespace).filter(|name| !self.hub.is_open(name)) {
-            None => self.enter_open(now, session, namespace, payload),
+            None => self.enter_open(now, session, namespace, said),
             Some(name) => {
                 // Nobody has a channel opened who may not enter it.
-                if let Err(why) = self.admit_to(now, session, namespace, payload) {
+                if let Err(why) = self.admit_to(now, session, namespace, said) {
                     return self.refuse_namespace(now, session, namespace, why);
                 }
                 let by = now.mono.plus(limits::OPENING_LIMIT);
-                self.await_namespace(now, session, (namespace, name), payload, by);
+                self.await_namespace(now, session, (namespace, name), said, by);
             }
         }
     }
@@ -132,11 +151,11 @@ impl<S: Socket> Server<S> {
         let Some(entering) = self.sessions.stop_awaiting(session) else { return };
         let bytes = self.pool.borrow_out(entering.asked);
         if !self.sessions.get(session).is_closing()
-            && let Some((namespace, payload)) = asked(&bytes)
+            && let Some((namespace, said)) = asked(&bytes)
         {
             work::count(|work| work.entered_late += 1);
             match channel_of(namespace).filter(|name| !self.hub.is_open(name)) {
-                None => self.enter_open(now, session, namespace, payload),
+                None => self.enter_open(now, session, namespace, said),
                 Some(_) if entering.by <= now.mono => {
                     let client = self.sessions.get(session).client.address();
                     self.report_refusal(client, Refusal::NotOpened);
@@ -144,7 +163,7 @@ impl<S: Socket> Server<S> {
                 }
                 Some(name) => {
                     let by = entering.by;
-                    self.await_namespace(now, session, (namespace, name), payload, by);
+                    self.await_namespace(now, session, (namespace, name), said, by);
                 }
             }
         }
@@ -176,20 +195,20 @@ impl<S: Socket> Server<S> {
         now: Now,
         session: SessionId,
         (namespace, name): (&str, &str),
-        payload: Option<&str>,
+        said: Said<'_>,
         by: Instant,
     ) {
         let entry = self.sessions.get(session);
         let (dialect, holder, client) = (entry.dialect(), entry.holder, entry.client.address());
         let opened = self.hub.begin_opening(&mut self.pool, name, (dialect, holder), by);
         let asked = opened.and_then(|channel| {
-            let asked = self.pool.take(asked_bytes(namespace, payload));
+            let asked = self.pool.take(asked_bytes(namespace, said));
             Ok((channel, asked.ok_or(JoinError::NoMemory)?))
         });
         match asked {
             Ok((channel, mut asked)) => {
-                let bytes_max = asked_bytes(namespace, payload);
-                let write = |out: &mut Vec<u8>| write_asked(namespace, payload, out);
+                let bytes_max = asked_bytes(namespace, said);
+                let write = |out: &mut Vec<u8>| write_asked(namespace, said, out);
                 let written = self.pool.write(&mut asked, bytes_max, write);
                 assert!(written.is_some(), "a buffer has the room that was asked for");
                 let entering = Entering { asked, channel, by, is_due: false };
@@ -203,17 +222,17 @@ impl<S: Socket> Server<S> {
     }
 
     /// Enters a namespace whose channel is open, or says why not.
-    fn enter_open(&mut self, now: Now, session: SessionId, namespace: &str, payload: Option<&str>) {
+    fn enter_open(&mut self, now: Now, session: SessionId, namespace: &str, said: Said<'_>) {
         let mut recovered = None;
         if let Some(space) = self.space_left_or_not(session, namespace) {
             // Twice is once; the client that asks again is told again, and stays if it was leaving.
             self.sessions.edit(session).spaces[space].leaving = false;
         } else {
-            let admission = match self.admit_to(now, session, namespace, payload) {
+            let admission = match self.admit_to(now, session, namespace, said) {
                 Ok(admission) => admission,
                 Err(why) => return self.refuse_namespace(now, session, namespace, why),
             };
-            let returning = self.returning(session, payload);
+            let returning = self.returning(session, said.payload);
             match self.join_space(now, session, namespace, wish_of(returning), admission) {
                 Ok(Some(Recovery::Whole)) => recovered = returning.map(|it| it.pid),
                 Ok(Some(Recovery::Gone | Recovery::Unknown) | None) => {}
@@ -241,12 +260,12 @@ impl<S: Socket> Server<S> {
         now: Now,
         session: SessionId,
         namespace: &str,
-        payload: Option<&str>,
+        said: Said<'_>,
     ) -> Result<Admission, &'static str> {
         let channel = channel_of(namespace).ok_or("Invalid namespace")?;
         let entry = self.sessions.get(session);
         let (client, shown) = (entry.client.address(), entry.shown());
-        self.admit_to_namespace(now, payload, shown, channel).map_err(|fault| {
+        self.admit_to_namespace(now, said, shown, channel).map_err(|fault| {
             // Saying no to many costs as much as letting them in.
             self.reading.budget.spend_units(limits::JOIN_UNITS);
             self.metrics.count_token(fault);
@@ -387,5 +406,22 @@ impl<S: Socket> Server<S> {
             }
         }
         self.end_space(now, session, space, CloseReason::ClosedByClient);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_connect_has_asked_for_is_remembered_whole() {
+        let texts = [None, Some(""), Some("token=x&é=1"), Some("{\"token\":\"y\"}")];
+        for (payload, query) in texts.iter().flat_map(|one| texts.map(|other| (*one, other))) {
+            let (said, mut bytes) = (Said { payload, query }, Vec::new());
+            write_asked("/room/é", said, &mut bytes);
+            assert_eq!(bytes.len(), asked_bytes("/room/é", said));
+            let (namespace, read) = asked(&bytes).expect("it was written so");
+            assert_eq!((namespace, read.payload, read.query), ("/room/é", payload, query));
+        }
     }
 }
