@@ -9,6 +9,7 @@
 //! cargo bench --bench broadcast                        the table, then criterion
 //! cargo bench --bench broadcast -- table               the table
 //! cargo bench --bench broadcast -- ratio 1000 64 1     one case (readers, bytes, window) in 10 s
+//! cargo bench --bench broadcast -- watched 1000 64 1   the same case, with /metrics asked each second
 //! ELBOW_BIN=a ELBOW_BIN_B=b cargo bench …              another build of elbow, and one beside it
 //! ELBOW_ARGS_B="--flag value" cargo bench …            the same build with other flags beside it
 //! ```
@@ -17,13 +18,17 @@
 mod support;
 
 use std::fmt::Write as _;
+use std::io::{Read, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use criterion::{Criterion, SamplingMode, Throughput};
 
 use support::contest::{self, Case, Contestant, Turn, contestants, median, ratio};
 use support::load::{Pace, Run};
-use support::{roles, say};
+use support::process::{Process, free_address};
+use support::{clock, roles, say};
 
 const READERS: [usize; 4] = [10, 100, 1_000, 10_000];
 const BYTES: [usize; 2] = [64, 1024];
@@ -33,6 +38,10 @@ const WINDOWS: [usize; 2] = [1, 32];
 const ROUNDS: usize = 7;
 /// … and of a case that is asked for alone.
 const ROUNDS_QUICK: usize = 21;
+
+/// The length of a turn in which a server is watched: one scrape each second is what Prometheus asks
+/// at most, and the status page.
+const WATCHED_TURN: Duration = Duration::from_secs(1);
 
 /// The length of a turn: long enough for several passes over all readers.
 fn turn_ms(readers: usize) -> u64 {
@@ -44,7 +53,10 @@ fn main() {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["ratio", readers, bytes, window] => quick(readers, bytes, window),
+        ["watched", readers, bytes, window] => watched(readers, bytes, window, "/metrics"),
+        ["watched", readers, bytes, window, path] => watched(readers, bytes, window, path),
         ["ratio", ..] => say::fail("ratio READERS BYTES WINDOW"),
+        ["watched", ..] => say::fail("watched READERS BYTES WINDOW [/metrics or /status]"),
         ["table"] => table(),
         _ => {
             table();
@@ -53,12 +65,73 @@ fn main() {
     }
 }
 
-/// One case, for whoever works on it.
-fn quick(readers: &str, bytes: &str, window: &str) {
+fn case_of(readers: &str, bytes: &str, window: &str) -> Case {
     let number = |word: &str| -> usize {
         word.parse().unwrap_or_else(|_| say::fail(&format!("{word} is not a number")))
     };
-    let case = Case { readers: number(readers), bytes: number(bytes), window: number(window) };
+    Case { readers: number(readers), bytes: number(bytes), window: number(window) }
+}
+
+/// Two servers of this build, one of which is asked for `path` once in each of its turns, which
+/// take a second. What the scrape costs is in the CPU time per delivery.
+fn watched(readers: &str, bytes: &str, window: &str, path: &str) {
+    let case = case_of(readers, bytes, window);
+    let join = |name| {
+        let admin = free_address();
+        let flags = ["--admin-listen", &admin.to_string()];
+        let server = Process::elbow(&contest::elbow_path(), &flags);
+        (Contestant::new(name, server, case.readers), admin)
+    };
+    let (mut all, admins): (Vec<_>, Vec<_>) =
+        ["elbow, watched", "elbow"].map(join).into_iter().unzip();
+    let pace = Pace::Window(case.window);
+    let limit_ms = WATCHED_TURN.as_millis() as u64;
+    let run = Run { bytes: case.bytes, pace, messages_max: u64::MAX, limit_ms, nap_us: 100 };
+    let (mut turns, mut waited, mut answer_bytes) = (vec![Vec::new(); 2], Vec::new(), 0);
+    for round in 0..=ROUNDS_QUICK {
+        for at in [round % 2, 1 - round % 2] {
+            let watcher = (at == 0).then(|| {
+                let (admin, path) = (admins[at], path.to_owned());
+                thread::spawn(move || {
+                    thread::sleep(WATCHED_TURN / 2);
+                    scrape(admin, &path)
+                })
+            });
+            let turn = all[at].turn(run);
+            let answer = watcher.map(|watcher| watcher.join());
+            if round > 0 {
+                turns[at].push(turn);
+            }
+            if let Some(answer) = answer {
+                let answer = answer.unwrap_or_else(|_| say::fail("the scrape has failed"));
+                waited.push(answer.0 as f64 / 1e6);
+                answer_bytes = answer.1;
+            }
+        }
+    }
+    say::say(&lines(case, &all, &turns));
+    let waited = median(waited);
+    say::say(&format!("  {path} took {waited:.1} ms (median) and has {answer_bytes} bytes"));
+}
+
+/// Asks an admin listener for `path`: how long the whole answer took, and its bytes.
+fn scrape(admin: SocketAddr, path: &str) -> (u64, usize) {
+    let begun_ns = clock::now_ns();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    let mut answer = Vec::new();
+    let asked = TcpStream::connect(admin).and_then(|mut stream| {
+        stream.write_all(request.as_bytes())?;
+        stream.read_to_end(&mut answer)
+    });
+    if asked.is_err() || !answer.starts_with(b"HTTP/1.1 200 ") {
+        say::fail(&format!("{admin} does not answer {path}"));
+    }
+    (clock::now_ns() - begun_ns, answer.len())
+}
+
+/// One case, for whoever works on it.
+fn quick(readers: &str, bytes: &str, window: &str) {
+    let case = case_of(readers, bytes, window);
     let mut all = contestants(case.readers);
     let turns = contest::rounds(&mut all, case, ROUNDS_QUICK, turn_ms(case.readers));
     say::say(&lines(case, &all, &turns));

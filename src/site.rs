@@ -44,7 +44,8 @@ pub struct AssetId {
 }
 
 impl AssetId {
-    /// Which of the two generations the asset belongs to: 0 or 1.
+    /// Which of the two generations the asset belongs to: 0 or 1. A file of the admin listener
+    /// belongs to neither, and has 2.
     pub fn generation(self) -> u8 {
         self.generation
     }
@@ -91,7 +92,12 @@ pub struct Site {
     /// Whether these are the files that come with the program, which have a content policy of their
     /// own.
     built_in: bool,
+    /// The files of the admin listener, which are the program's own and are never replaced.
+    admin: Generation,
 }
+
+/// In place of the number of a generation: a file of the admin listener.
+const ADMIN: u8 = 2;
 
 /// The most files of a site; the shell refuses more when it reads them.
 pub const FILES_MAX: usize = u16::MAX as usize;
@@ -102,7 +108,16 @@ impl Site {
     /// # Panics
     /// With more than [`FILES_MAX`] files.
     pub fn new(files: impl Into<Generation>, built_in: bool) -> Site {
-        Site { generations: [Some(files.into()), None], current: 0, built_in }
+        let generations = [Some(files.into()), None];
+        Site { generations, current: 0, built_in, admin: Generation::default() }
+    }
+
+    /// Has these files for the admin listener, for as long as the server runs.
+    ///
+    /// # Panics
+    /// With more than [`FILES_MAX`] files.
+    pub fn with_admin(self, files: impl Into<Generation>) -> Site {
+        Site { admin: files.into(), ..self }
     }
 
     /// The number of the generation before the current one, until it is released.
@@ -137,12 +152,23 @@ impl Site {
         }
     }
 
+    /// The file of the admin listener at `path`; nothing is served in folders there.
+    pub fn find_admin(&self, path: &str) -> Option<AssetId> {
+        match *self.admin.paths.get(path)? {
+            Entry::Asset(index) => Some(AssetId { generation: ADMIN, index }),
+            Entry::Folder => None,
+        }
+    }
+
     /// The file with this number.
     ///
     /// # Panics
     /// If the generation of the file was released.
     pub fn asset(&self, id: AssetId) -> &Asset {
-        let generation = self.generations[usize::from(id.generation)].as_ref();
+        let generation = match id.generation {
+            ADMIN => Some(&self.admin),
+            number => self.generations[usize::from(number)].as_ref(),
+        };
         &generation.expect("its readers were ended before").assets[usize::from(id.index)]
     }
 
@@ -306,6 +332,26 @@ mod tests {
         site.replace(vec![file("/index.html", b"newer")]);
         assert_eq!(&*site.asset(new).bytes, b"new");
         assert_eq!(site.before(), Some(new.generation()));
+    }
+
+    #[test]
+    fn files_of_the_admin_listener_are_others_and_stay() {
+        let mut site = Site::new(vec![file("/index.html", b"public")], false)
+            .with_admin(vec![file("/index.html", b"admin"), file("/a/index.html", b"deep")]);
+        let page = site.find_admin("/").expect("a page");
+        let Some(Found::Asset(public)) = site.find("/") else { panic!() };
+        assert_eq!((&*site.asset(page).bytes, page.generation()), (b"admin".as_slice(), 2));
+        assert_eq!(&*site.asset(public).bytes, b"public");
+        assert_eq!(
+            (site.find_admin("/a"), site.find_admin("/b"), site.find("/a/")),
+            (None, None, None)
+        );
+        for _ in 0..2 {
+            site.replace(vec![file("/index.html", b"new")]);
+            assert_eq!(&*site.asset(page).bytes, b"admin");
+            site.release();
+        }
+        assert_eq!(Site::new(Vec::new(), true).find_admin("/"), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Small breakages of the server, each of which the simulation must notice: that of whole servers, or
-# that of backplanes (tests/backplane.rs).
+# Small breakages of the server, each of which the simulation must notice: that of whole servers,
+# that of backplanes (tests/backplane.rs), or the test that is named.
 #
 # Works on copies in cargo's target folder; the tree is not touched, and may change meanwhile. A
 # mutant is one line of src changed by sed, wherever that line stands by now; one that is not found,
@@ -24,15 +24,15 @@ all=0 caught=0
 mkdir -p "$target"
 rm -rf "$whole"
 mkdir "$whole"
-cp -Rp Cargo.toml Cargo.lock src tests benches examples www "$whole"
+cp -Rp Cargo.toml Cargo.lock build.rs src tests benches examples www "$whole"
 # Twenty builds of the same with a line changed: quick to build is better than fast.
 export CARGO_PROFILE_SWEEP_OPT_LEVEL=1 CARGO_PROFILE_SWEEP_DEBUG=0 CARGO_INCREMENTAL=1
 # A backtrace for each failing seed tells nothing here.
 export CARGO_TARGET_DIR="$target" RUST_BACKTRACE=0 SEEDS="$seeds" LINES=1
 
-# mutant NAME SED-EXPRESSION [TEST]: TEST is the simulation that must fail, sim if not said.
+# mutant NAME SED-EXPRESSION [TESTS]: TESTS are words for cargo test, or the name of a simulation that
+# is not sim.
 mutant() {
-  test=${3:-sim}
   case $1 in *"$only"*) ;; *) return ;; esac
   all=$((all + 1))
   rm -rf "$copy"
@@ -55,13 +55,19 @@ mutant() {
     return
   fi
   cd "$copy"
-  if ! cargo test --profile sweep --test "$test" --no-run >"$log" 2>&1; then
+  case ${3:-sim} in
+    --*) tests=$3 ;;
+    *) tests="--test ${3:-sim} whatever_happens" ;;
+  esac
+  # shellcheck disable=SC2086
+  if ! cargo test --profile sweep $tests --no-run >"$log" 2>&1; then
     cat "$log"
     echo "$1: does not build"
     exit 1
   fi
   status=0
-  timeout 300 cargo test --profile sweep --test "$test" whatever_happens >"$log" 2>&1 || status=$?
+  # shellcheck disable=SC2086
+  timeout 300 cargo test --profile sweep $tests >"$log" 2>&1 || status=$?
   cd "$target"
   if [ "$status" -eq 0 ]; then
     echo "SURVIVED  $1"
@@ -72,8 +78,12 @@ mutant() {
     echo "caught    $1: it does not come to an end"
     return
   fi
-  failed=$(sed -n 's/^failed: \[\(.*\)\]$/\1/p' "$log" | tr ',' '\n' | grep -c . || true)
   check=$(grep -A1 'panicked at' "$log" | sed -n 2p | cut -c1-70)
+  if [ $# -gt 2 ]; then
+    echo "caught    $1: by $check"
+    return
+  fi
+  failed=$(sed -n 's/^failed: \[\(.*\)\]$/\1/p' "$log" | tr ',' '\n' | grep -c . || true)
   echo "caught    $1: $failed of $seeds, the first by: $check"
 }
 
@@ -455,6 +465,53 @@ mutant "elsewhere: what was taken is dropped" \
 # What was brought before a channel is open has the wrong place.
 mutant "elsewhere: brought to the wrong place" \
   's/log.append_aged(self.number, position, said, message);/log.append_aged(self.number, position, (said.0, Duration::from_millis(0)), message);/'
+# What is told of a snapshot: the simulation looks at snapshots, not at what is made of them.
+told='--lib metrics::exported'
+# One counter is told twice, the other time under another's name.
+mutant "told: a counter twice" \
+  's/("elbow_readers_lapped", help, metrics.readers_lapped)/("elbow_readers_lapped", help, metrics.publishers_paused)/' "$told"
+# A kind of connection is not told.
+mutant "told: a gauge forgotten" \
+  's/^            ("sse", now.sse),$//' "$told"
+# A counter is not told.
+mutant "told: a counter forgotten" \
+  's/^        self.counter("elbow_speakers_held_back", help, metrics.speakers_held_back);$/        let _ = help;/' "$told"
+# The status tells what was read as what was sent.
+mutant "told: the status confuses two counters" \
+  's/json.number("sent_bytes", metrics.sent_bytes);/json.number("sent_bytes", metrics.received_bytes);/' "$told"
+# Memory that is free is not told by the status.
+mutant "told: the status forgets a gauge" \
+  's/^            json.number("free", memory.free);$//' "$told"
+# A reason for an end is told as its neighbour's.
+mutant "told: a reason for another" \
+  's/^        self.closed\[reason as usize\]$/        self.closed[(reason as usize + 1) % self.closed.len()]/' "$told"
+# The members of a dialect are told under the name of another.
+mutant "told: dialects out of order" \
+  's/^    \["plain", "elbow_v1", "sse", "socketio4", "socketio3"\];/    ["plain", "sse", "elbow_v1", "socketio4", "socketio3"];/' "$told"
+
+# What a survey finds.
+found='--test metrics'
+# Event streams are not among the connections that are told.
+mutant "survey: a kind that is another" \
+  's/sse: count(Kind::Stream),/sse: count(Kind::Carrier),/' "$found"
+# How far readers were behind at the last look is counted again.
+mutant "survey: lags of the look before" \
+  's/^        snapshot.lags = Lags::default();$//' "$found"
+# Bytes in rings are added to those of the last look.
+mutant "survey: rings of the look before" \
+  's/^        snapshot.feed_bytes = 0;$//' "$found"
+# Members are counted again by each look.
+mutant "survey: members of the look before" \
+  's/^        snapshot.members = \[0; Dialect::ALL.len()\];$//' "$found"
+# A finding is told for ever, since what was counted never becomes the past.
+mutant "survey: nothing becomes the past" \
+  's/^            core::mem::swap(&mut past.older, &mut past.newer);$/            let _ = \&mut past.older;/' "$found"
+# What the system says of the process does not reach whoever watches.
+mutant "survey: the process forgotten" \
+  's/^        snapshot.process = process;$/        let _ = process;/' "$found"
+# A crowd of watchers takes all of the reserve in a turn.
+mutant "survey: all are answered without memory" \
+  's/if answered > 0 \&\& self.pool.is_strained() {/if answered > 0 \&\& false {/' "$found"
 
 echo "$caught of $all caught"
 [ "$caught" -eq "$all" ]

@@ -31,14 +31,37 @@ pub struct Remembered {
     pub origin_bytes: u16,
     /// How many bytes behind those are the `User-Agent`.
     pub agent_bytes: u16,
-    /// How many bytes behind those are the path, for the log; 0 for the path of all sessions.
+    /// How many bytes behind those are the path, for the log; 0 if the path is a known one.
     pub path_bytes: u16,
+    /// Which path it was, if none is noted.
+    pub known_path: KnownPath,
     /// Whether the request had a query.
     pub has_query: bool,
     /// The buffer with what is noted of the request: its origin, its `User-Agent`, its path, and
     /// whatever words its purpose needs. The connection gives it back. `None` if there is nothing
     /// of that, or there was no memory.
     pub noted: Option<BufferId>,
+}
+
+/// A path that need not be noted, since it is the same for many requests.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum KnownPath {
+    /// The path of all sessions.
+    Sessions,
+    /// `/metrics` on the admin listener.
+    Metrics,
+    /// `/status` on the admin listener.
+    Status,
+}
+
+impl KnownPath {
+    /// Whether requests for this path come all day, from programs that watch the server.
+    pub fn is_routine(self) -> bool {
+        match self {
+            KnownPath::Sessions => false,
+            KnownPath::Metrics | KnownPath::Status => true,
+        }
+    }
 }
 
 /// What a request to publish says beside its body. Its words are noted: the channel's name, behind
@@ -66,7 +89,7 @@ impl Remembered {
         self.noted(pool)[1]
     }
 
-    /// The path, as much of it as was noted; empty for the path of all sessions.
+    /// The path, as much of it as was noted; empty for a known one.
     pub fn path<'p>(&self, pool: &'p Pool) -> &'p [u8] {
         self.noted(pool)[2]
     }

@@ -48,7 +48,7 @@ pub use client::Listener;
 use client::Standing;
 pub use collect::CollectError;
 use exchange::Exchange;
-pub use exchange::{Draft, Purpose, Remembered, TakenBody};
+pub use exchange::{Draft, KnownPath, Purpose, Remembered, TakenBody};
 use http::Http;
 pub use http::{Next, Requester};
 use leaving::Leaving;

@@ -6,6 +6,8 @@
 //! asks.
 
 mod codes;
+#[cfg(test)]
+mod exported;
 pub mod findings;
 mod histogram;
 mod label;

@@ -323,6 +323,8 @@ impl Writer<'_> {
         self.counter("elbow_readers_lapped", help, metrics.readers_lapped);
         let help = "How often a publisher had to wait for readers.";
         self.counter("elbow_publishers_paused", help, metrics.publishers_paused);
+        let help = "How often somebody had to wait who had said what --message-rate allows.";
+        self.counter("elbow_speakers_held_back", help, metrics.speakers_held_back);
         let help = "Newcomers that came back with a position, by what has become of it.";
         let results = ["whole", "partial_refused", "unknown"].into_iter().zip(metrics.replays);
         self.by(("elbow_replays", Type::Counter, help), "result", results);

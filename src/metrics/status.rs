@@ -165,6 +165,8 @@ fn fan_out(json: &mut Json<'_>, snapshot: &Snapshot) {
             json.number("received_bytes", metrics.received_bytes);
             json.number("sent_bytes", metrics.sent_bytes);
             json.number("lapped", metrics.readers_lapped);
+            json.number("publishers_paused", metrics.publishers_paused);
+            json.number("speakers_held_back", metrics.speakers_held_back);
             json.named("lag", |json| json.lag(&snapshot.lags));
         });
     });

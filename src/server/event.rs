@@ -172,8 +172,8 @@ pub struct Access {
     pub body_bytes: u64,
     /// `User-Agent`, as it was sent, at most [`AGENT_BYTES_MAX`] bytes of it.
     pub agent: Vec<u8>,
-    /// Whether it was a health probe.
-    pub is_probe: bool,
+    /// Whether requests like this come all day: a health probe, or metrics or status that were told.
+    pub is_routine: bool,
 }
 
 /// Bytes of a `User-Agent` that are kept until a poll or a POST is answered, and for the log.
@@ -200,7 +200,7 @@ impl Access {
             status: 0,
             body_bytes: 0,
             agent: Vec::with_capacity(AGENT_BYTES_MAX),
-            is_probe: false,
+            is_routine: false,
         }
     }
 
@@ -371,7 +371,7 @@ impl Spare {
         access.line.clear();
         access.agent.clear();
         (access.client, access.status, access.body_bytes) = (client, status, body_bytes);
-        access.is_probe = false;
+        access.is_routine = false;
         access
     }
 

@@ -15,6 +15,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use miniz_oxide::inflate;
 use rustix::fs::OFlags;
 
 use crate::site::{Content, FILES_MAX, Generation};
@@ -34,16 +35,43 @@ const ENTRY_BYTES: usize = 16 * 1024;
 /// What noting a name counts as, in bytes.
 const NAME_BYTES: usize = 512;
 
-/// The paths at which Socket.IO pages expect their client, and what they get there: a script, or
-/// the same script with the exports of a module.
-const CLIENTS: [(&str, &str); 3] = [
-    ("/socket.io/socket.io.js", CLIENT),
-    ("/socket.io/socket.io.min.js", CLIENT),
-    ("/socket.io/socket.io.esm.min.js", MODULE),
+/// The paths at which Socket.IO pages expect their client, and the files that they get there: a
+/// script, or the same script with the exports of a module.
+const CLIENTS: [(&str, &[&str]); 3] = [
+    ("/socket.io/socket.io.js", &["socket.io.js"]),
+    ("/socket.io/socket.io.min.js", &["socket.io.js"]),
+    ("/socket.io/socket.io.esm.min.js", &["socket.io.js", "socket.io.export.js"]),
 ];
-const CLIENT: &str = include_str!("../../www/socket.io.js");
-const MODULE: &str =
-    concat!(include_str!("../../www/socket.io.js"), include_str!("../../www/socket.io.export.js"));
+
+/// All files of the program's own pages, packed by build.rs.
+const PACKED: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/pages"));
+
+/// The names and the lengths of these files, in their order.
+const PAGES: &[(&str, usize)] = include!(concat!(env!("OUT_DIR"), "/pages.rs"));
+
+/// The files of the program's own pages, for as long as they are copied from.
+struct Pages(Vec<u8>);
+
+impl Pages {
+    /// Unpacks all files: some 100 KB, which takes less than a millisecond.
+    fn unpack() -> Pages {
+        let length = PAGES.iter().map(|(_, length)| length).sum();
+        let pages = inflate::decompress_to_vec_with_limit(PACKED, length);
+        Pages(pages.expect("build.rs has packed it and tried"))
+    }
+
+    /// The bytes of the file with this name in `www`.
+    fn file(&self, wanted: &str) -> &[u8] {
+        let mut at = 0;
+        for (name, length) in PAGES {
+            if *name == wanted {
+                return &self.0[at..at + length];
+            }
+            at += length;
+        }
+        panic!("build.rs does not pack {wanted}")
+    }
+}
 
 /// What a walk has found in a folder.
 #[derive(Debug, Default)]
@@ -58,13 +86,22 @@ pub(super) struct Folder {
 
 /// The page that comes with the program, with all files that belong to it.
 pub(super) fn built_in() -> Folder {
-    let mut folder = Folder::default();
-    folder.add("/index.html", include_bytes!("../../www/index.html"));
-    folder.add("/style.css", include_bytes!("../../www/style.css"));
-    folder.add("/chat.js", include_bytes!("../../www/chat.js"));
-    folder.add("/favicon.svg", include_bytes!("../../www/favicon.svg"));
-    folder.add_socket_io();
+    let (mut folder, pages) = (Folder::default(), Pages::unpack());
+    for name in ["index.html", "style.css", "chat.js", "favicon.svg"] {
+        folder.add(&format!("/{name}"), &[pages.file(name)]);
+    }
+    folder.add_socket_io(&pages);
     folder
+}
+
+/// The status page, which comes with the program and is served by the admin listener alone.
+pub(super) fn status_page() -> Generation {
+    let (mut folder, pages) = (Folder::default(), Pages::unpack());
+    for name in ["index.html", "status.css", "status.js"] {
+        folder.add(&format!("/{name}"), &[pages.file(&format!("status/{name}"))]);
+    }
+    folder.add("/favicon.svg", &[pages.file("favicon.svg")]);
+    folder.files
 }
 
 /// Reads a folder as a whole, at start, when nobody waits for anything else. Errors name the file.
@@ -75,18 +112,22 @@ pub(super) fn read(folder: &Path) -> io::Result<Folder> {
 }
 
 impl Folder {
-    fn add(&mut self, path: &str, bytes: &[u8]) {
-        let mut content = Content::with_capacity(bytes.len());
-        content.extend_with(|content| content.extend_from_slice(bytes));
+    /// Adds a file that has these parts.
+    fn add(&mut self, path: &str, parts: &[&[u8]]) {
+        let mut content = Content::with_capacity(parts.iter().map(|part| part.len()).sum());
+        for part in parts {
+            content.extend_with(|content| content.extend_from_slice(part));
+        }
         self.files.add(path.to_owned(), content);
     }
 
     /// Adds the client for pages that ask their server for one, at each of its paths at which the
     /// folder has no file.
-    fn add_socket_io(&mut self) {
-        for (path, script) in CLIENTS {
+    fn add_socket_io(&mut self, pages: &Pages) {
+        for (path, names) in CLIENTS {
             if !self.files.contains(path) {
-                self.add(path, script.as_bytes());
+                let parts: Vec<&[u8]> = names.iter().map(|name| pages.file(name)).collect();
+                self.add(path, &parts);
             }
         }
     }
@@ -158,7 +199,7 @@ impl Reading {
 
     /// Ends the walk and returns what was found.
     pub(super) fn finish(mut self) -> Folder {
-        self.found.add_socket_io();
+        self.found.add_socket_io(&Pages::unpack());
         self.found
     }
 
@@ -329,8 +370,7 @@ mod tests {
         let (count, folder) = portions(&place).expect("it is there");
         let least = (5 << 20) / PORTION_BYTES;
         assert!((least..=least + 1).contains(&count), "{count} portions");
-        let clients: usize = CLIENTS.iter().map(|(_, script)| script.len()).sum();
-        assert_eq!(folder.files.bytes(), (5 << 20) + clients as u64);
+        assert_eq!(folder.files.bytes(), (5 << 20) + CLIENTS.map(bytes_of).iter().sum::<u64>());
     }
 
     #[test]
@@ -339,9 +379,30 @@ mod tests {
         place.put("socket.io/socket.io.min.js", b"own");
         let (_, folder) = portions(&place).expect("it is there");
         assert!(CLIENTS.iter().all(|(path, _)| folder.files.contains(path)));
-        let others: usize = CLIENTS.iter().map(|(_, script)| script.len()).sum();
-        assert_eq!(folder.files.bytes(), (3 + others - CLIENT.len()) as u64, "its own stays");
-        assert!(MODULE.starts_with(CLIENT) && !CLIENT.contains("\nexport "));
+        let [script, minified, module] = CLIENTS.map(bytes_of);
+        assert_eq!(folder.files.bytes(), 3 + script + module, "its own stays");
+        assert!(script == minified && script < module);
+        let pages = Pages::unpack();
+        let text = |name| String::from_utf8(pages.file(name).to_vec()).expect("it is text");
+        assert!(!text("socket.io.js").contains("\nexport "));
+        assert!(text("socket.io.export.js").contains("\nexport "));
+    }
+
+    /// How many bytes are served at a path of [`CLIENTS`].
+    fn bytes_of((_, names): (&str, &[&str])) -> u64 {
+        let pages = Pages::unpack();
+        names.iter().map(|name| pages.file(name).len() as u64).sum()
+    }
+
+    #[test]
+    fn the_files_of_the_pages_are_those_of_the_repository() {
+        let pages = Pages::unpack();
+        let www = Path::new(env!("CARGO_MANIFEST_DIR")).join("www");
+        for (name, _) in PAGES {
+            assert_eq!(fs::read(www.join(name)).ok().as_deref(), Some(pages.file(name)), "{name}");
+        }
+        assert!(PACKED.len() * 5 / 2 < pages.0.len(), "{} bytes", PACKED.len());
+        assert_eq!((built_in().files.files(), status_page().files()), (7, 4));
     }
 
     #[test]

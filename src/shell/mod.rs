@@ -193,7 +193,10 @@ impl Shell {
         report.start(&config, &machine, &listeners, &folder);
         report.sender(sender.is_batched());
         let reload = Reload::new(folder.files.bytes());
-        let site = Site::new(folder.files, config.www.is_none());
+        let mut site = Site::new(folder.files, config.www.is_none());
+        if config.settings.limits.admin_connections_max > 0 {
+            site = site.with_admin(files::status_page());
+        }
         let mut server = Server::new(config.settings.clone(), site, seed, now);
         if let Some(shared) = shared
             && !server.share_order(now, shared)

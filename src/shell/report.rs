@@ -515,10 +515,10 @@ fn advice(reason: CloseReason) -> Option<&'static str> {
     }
 }
 
-/// Logs a request. Probes come every few seconds from every node of a balancer, so they are logged
-/// for those who look closely, at debug.
+/// Logs a request. Probes come every few seconds from every node of a balancer, and a status page
+/// looks each second, so they are logged for those who look closely, at debug.
 fn access_line(access: &Access) {
-    let level = if access.is_probe { Level::Debug } else { Level::Info };
+    let level = if access.is_routine { Level::Debug } else { Level::Info };
     log!(
         target: TARGET,
         level,

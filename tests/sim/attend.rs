@@ -195,8 +195,7 @@ impl Oracle {
             R::MessagesLost => !hearing.parted_ms.is_empty(),
             R::BackplaneAway => self.was_away(now_ms),
         };
-        let heard_ms = now_ms - hearing.heard_ms();
-        let number = person.number;
+        let (number, heard_ms) = (person.number, now_ms - hearing.heard_ms());
         assert!(legitimate, "@{number} left {channel}: {reason:?}, heard {heard_ms} ms ago");
         if reason == R::TokenExpired {
             let is_upgrading = hearing.is_upgrading();

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!   a page's?  ─► 403        /healthz, /readyz   ─► a probe's answer, to anybody else
+//!                            / and its files     ─► the status page, to anybody else
 //!   no token?  ─► 401        /publish/CHANNEL    ─► `backend`
 //!                            /disconnect         ─► `disconnect`
 //!                            /metrics, /status   ─► `watch`
@@ -65,6 +66,9 @@ impl<S: Socket> Server<S> {
             None if is_check => return self.answer_options(now, slot, request, ALLOW_READ),
             None => {}
         }
+        if let Some(asset) = self.site.find_admin(request.path) {
+            return self.answer_status_page(now, slot, request, asset);
+        }
         if self.settings.admin_token.is_some() && !is_shown {
             let rule = "no token, or a wrong one, was shown to the admin listener";
             self.report_denial(slot, Denial::Rule(rule));
@@ -87,7 +91,7 @@ impl<S: Socket> Server<S> {
         let channel = path.and_then(|path| path.strip_prefix("/publish/"));
         if let Some(view) = View::at(request) {
             return match request.method {
-                Method::Get | Method::Head => self.answer_watcher(now, slot, request, view),
+                Method::Get | Method::Head => self.answer_watcher(slot, request, view),
                 Method::Options => self.answer_options(now, slot, request, ALLOW_READ),
                 Method::Post | Method::Put | Method::Delete | Method::Trace | Method::Patch => {
                     self.respond(now, slot, request, Answer::plain(405).with(&[ALLOW_READ]));

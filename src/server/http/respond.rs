@@ -15,7 +15,7 @@
 
 use super::cors::{Grant, Lets};
 use super::probe::Probe;
-use crate::conn::{Cx, Next, Remembered, Requester, Role};
+use crate::conn::{Cx, KnownPath, Next, Remembered, Requester, Role};
 use crate::id::SessionId;
 use crate::limits;
 use crate::metrics::{Kind, Refusal};
@@ -208,15 +208,18 @@ impl Responder {
                 let (method, version) = (request.method.as_str(), request.version.as_str());
                 access.set_request(method, request.path, request.query.is_some(), version);
                 access.set_agent(request.field("user-agent").unwrap_or_default());
-                access.is_probe = Probe::at(&self.base_path, request.path).is_some();
+                access.is_routine = Probe::at(&self.base_path, request.path).is_some();
             }
             Subject::Remembered(request) => {
                 let (method, version) = (request.method.as_str(), request.version.as_str());
                 // Which session a request was for stood in its query.
-                let path = match request.path(pool) {
-                    b"" => &*self.sessions_path,
-                    path => core::str::from_utf8(path).expect("a path is visible ASCII"),
+                let path = match (request.path(pool), request.known_path) {
+                    (b"", KnownPath::Sessions) => &*self.sessions_path,
+                    (b"", KnownPath::Metrics) => "/metrics",
+                    (b"", KnownPath::Status) => "/status",
+                    (path, _) => core::str::from_utf8(path).expect("a path is visible ASCII"),
                 };
+                access.is_routine = request.known_path.is_routine();
                 access.set_request(method, path, request.has_query, version);
                 access.set_agent(request.agent(pool));
             }
@@ -390,6 +393,7 @@ impl<S: Socket> Server<S> {
             origin_bytes: noted.map_or(0, |_| origin.len() as u16),
             agent_bytes: noted.map_or(0, |_| agent.len() as u16),
             path_bytes: 0,
+            known_path: KnownPath::Sessions,
             has_query: true,
             noted,
         }
@@ -416,9 +420,35 @@ impl<S: Socket> Server<S> {
             // At most AGENT_BYTES_MAX, and SHOWN_BYTES_MAX.
             agent_bytes: agent.len() as u16,
             path_bytes: path.len() as u16,
+            known_path: KnownPath::Sessions,
             has_query: request.query.is_some(),
             noted: Some(noted),
         })
+    }
+
+    /// What has to be known of a request for a known path of the admin listener when its answer is
+    /// decided, which is later. That needs no memory: without any, the log lacks the `User-Agent`.
+    pub(super) fn remember_known(
+        &mut self,
+        slot: u32,
+        request: &Request<'_, '_>,
+        known_path: KnownPath,
+    ) -> Remembered {
+        let agent = request.field("user-agent").unwrap_or_default();
+        let agent = &agent[..agent.len().min(AGENT_BYTES_MAX)];
+        let noted = note(&mut self.pool, &[agent]);
+        Remembered {
+            method: request.method,
+            version: request.version,
+            is_persistent: self.is_persistent(slot, request),
+            origin_bytes: 0,
+            // At most AGENT_BYTES_MAX.
+            agent_bytes: noted.map_or(0, |_| agent.len() as u16),
+            path_bytes: 0,
+            known_path,
+            has_query: request.query.is_some(),
+            noted,
+        }
     }
 
     /// Whether the connection goes on behind a request that is answered later, and whose body
@@ -680,7 +710,7 @@ mod tests {
         let subject = Subject::Request(&request);
         let access = logged(subject, &pool);
         assert_eq!(access.line, "HEAD /healthz? HTTP/1.0");
-        assert_eq!((&*access.agent, access.is_probe), (b"a".as_slice(), true));
+        assert_eq!((&*access.agent, access.is_routine), (b"a".as_slice(), true));
         assert!(subject.is_http10() && subject.wants_no_body());
 
         let mut noted = pool.take(4).expect("memory");
@@ -692,13 +722,14 @@ mod tests {
             origin_bytes: 4,
             agent_bytes: 1,
             path_bytes: 0,
+            known_path: KnownPath::Sessions,
             has_query: true,
             noted: Some(noted),
         };
         let subject = Subject::Remembered(remembered);
         let access = logged(subject, &pool);
         assert_eq!(access.line, "POST /socket.io/? HTTP/1.1");
-        assert_eq!((&*access.agent, access.is_probe), (b"b".as_slice(), false));
+        assert_eq!((&*access.agent, access.is_routine), (b"b".as_slice(), false));
         assert!(!subject.is_http10() && !subject.wants_no_body());
 
         let mut noted = pool.take(20).expect("memory");

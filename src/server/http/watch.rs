@@ -8,10 +8,15 @@
 //! Leaves to others: who may ask (`admin`), what is found (`survey`), how it is written down
 //! (`metrics/prometheus.rs`, `metrics/status.rs`).
 //!
+//! Whoever watches is answered although all of `--memory` is used up, which is when it matters: what
+//! is remembered of the request needs none, the answer is written into memory of the program's own,
+//! and leaves through the pool's reserve. While that is in use one is answered in a turn.
+//!
 //! The surprise: no answer is given in the call that reads its request. What the system says of the
 //! process has to be read first, and the shell does that between the two.
 
 use super::respond::{Answer, NO_STORE};
+use crate::conn::KnownPath;
 use crate::id::ConnId;
 use crate::metrics::prometheus::{self, Format};
 use crate::metrics::{Process, Surroundings, status};
@@ -40,6 +45,13 @@ impl View {
             "/metrics" => Some(View::Metrics(Format::accepted(request.fields("accept")))),
             "/status" => Some(View::Status),
             _ => None,
+        }
+    }
+
+    fn path(self) -> KnownPath {
+        match self {
+            View::Metrics(_) => KnownPath::Metrics,
+            View::Status => KnownPath::Status,
         }
     }
 
@@ -107,16 +119,8 @@ impl<S: Socket> Server<S> {
     }
 
     /// Has a request answered as soon as a survey is over.
-    pub(super) fn answer_watcher(
-        &mut self,
-        now: Now,
-        slot: u32,
-        request: &Request<'_, '_>,
-        view: View,
-    ) {
-        let Some(remembered) = self.remember_with(slot, request, [&[]; 3]) else {
-            return self.refuse_for_now(now, slot, request);
-        };
+    pub(super) fn answer_watcher(&mut self, slot: u32, request: &Request<'_, '_>, view: View) {
+        let remembered = self.remember_known(slot, request, view.path());
         if !self.watchers.are_there() {
             self.survey.start_over();
         }
@@ -127,7 +131,8 @@ impl<S: Socket> Server<S> {
         self.connections.change(slot, |conn| conn.await_end(ticket, remembered));
     }
 
-    /// Goes on with the survey, if anybody waits for it. When it is over, all are answered.
+    /// Goes on with the survey, if anybody waits for it. When it is over, all are answered; or the
+    /// first alone while `--memory` is used up, and the others after the next survey.
     pub(in crate::server) fn run_watchers(&mut self, now: Now) {
         if !self.watchers.are_there() {
             return;
@@ -140,8 +145,13 @@ impl<S: Socket> Server<S> {
         let Some(snapshot) = self.survey(now) else { return };
         snapshot.process = process;
         let mut scratch = core::mem::take(&mut self.watchers.scratch);
-        for number in 0..self.watchers.waiting.len() {
-            let Watcher { id, view, .. } = self.watchers.waiting[number];
+        let mut answered = 0;
+        while let Some(&Watcher { id, view, .. }) = self.watchers.waiting.get(answered) {
+            // What is taken of the reserve goes out in this turn, before more is taken.
+            if answered > 0 && self.pool.is_strained() {
+                break;
+            }
+            answered += 1;
             scratch.clear();
             let surroundings = &self.watchers.surroundings;
             if let Some(snapshot) = self.survey.snapshot() {
@@ -153,7 +163,7 @@ impl<S: Socket> Server<S> {
             let answer = Answer::plain(200).of_type(Some(view.media_type())).with(&[NO_STORE]);
             self.respond_later(now, id.slot, answer.saying(&scratch));
         }
-        self.watchers.waiting.clear();
+        self.watchers.waiting.drain(..answered);
         scratch.clear();
         scratch.shrink_to(ROOM_KEPT);
         self.watchers.scratch = scratch;
