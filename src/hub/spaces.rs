@@ -528,9 +528,11 @@ mod tests {
         }
         assert_eq!(turns, [1, 2]);
         assert_eq!(world.session.spaces[0].cursor, world.head(0), "what was lent was given back");
-        // Behind a close each has one more turn, with what it has by then.
+        // Before a close each has one more turn, with what it had when that was decided.
         world.say(0);
         world.say(2);
+        world.session.begin_close(&world.hub);
+        world.say(1);
         let next = world.session.turn_before_close(&world.hub, Some(cursor));
         assert_eq!(next.map(|turn| turn.channel), Some(world.channel(0)));
         world.say(2);

@@ -6,8 +6,6 @@
 //! asks.
 
 mod codes;
-#[cfg(test)]
-mod exported;
 pub mod findings;
 mod histogram;
 mod label;
@@ -189,3 +187,6 @@ impl Metrics {
 fn micros(time: Duration) -> u64 {
     time.as_millis().saturating_mul(1000)
 }
+
+#[cfg(test)]
+mod exported;

@@ -172,7 +172,7 @@ pub struct Access {
     pub body_bytes: u64,
     /// `User-Agent`, as it was sent, at most [`AGENT_BYTES_MAX`] bytes of it.
     pub agent: Vec<u8>,
-    /// Whether requests like this come all day: a health probe, or metrics or status that were told.
+    /// Whether requests like this come all day: a health probe, metrics or status that were told.
     pub is_routine: bool,
 }
 

@@ -48,7 +48,7 @@ use crate::metrics::{Balancer, Surroundings};
 use crate::rate::Account;
 use crate::server::{Event, Listener, Readiness, Server};
 use crate::settings::{self, ProxyMode};
-use crate::site::Site;
+use crate::site::{Generation, Site};
 use crate::text::{Composed, Line};
 use crate::time::{Instant, Now};
 use backplane::Lines;
@@ -154,6 +154,16 @@ struct Pause {
     connections: usize,
 }
 
+/// What is served: the files of the public listener, and the status page where there is an admin
+/// listener.
+fn site(files: Generation, config: &Config) -> Site {
+    let site = Site::new(files, config.www.is_none());
+    if config.settings.limits.admin_connections_max == 0 {
+        return site;
+    }
+    site.with_admin(files::status_page())
+}
+
 impl Shell {
     fn start(mut config: Config, machine: Machine) -> Result<Shell, String> {
         config.settings.admin_token = secret::admin_token(&config)?;
@@ -193,10 +203,7 @@ impl Shell {
         report.start(&config, &machine, &listeners, &folder);
         report.sender(sender.is_batched());
         let reload = Reload::new(folder.files.bytes());
-        let mut site = Site::new(folder.files, config.www.is_none());
-        if config.settings.limits.admin_connections_max > 0 {
-            site = site.with_admin(files::status_page());
-        }
+        let site = site(folder.files, &config);
         let mut server = Server::new(config.settings.clone(), site, seed, now);
         if let Some(shared) = shared
             && !server.share_order(now, shared)
