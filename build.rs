@@ -2,13 +2,10 @@
 //!
 //! What it leaves for `src/shell/files.rs`: the packed bytes, and a list of names and lengths.
 
-// The lints are about a library, whose floors and docs this program has not.
-#[path = "src/wire/packed.rs"]
-#[expect(unreachable_pub, reason = "the library has this module as well, where others use it")]
-mod packed;
-
 use std::path::Path;
 use std::{env, fs, io};
+
+use miniz_oxide::{deflate, inflate};
 
 /// The files, in folders of `www`.
 const FILES: [&str; 9] = [
@@ -23,11 +20,13 @@ const FILES: [&str; 9] = [
     "status/status.js",
 ];
 
+/// The level of deflate that takes longest and packs best.
+const BEST: u8 = 10;
+
 #[expect(clippy::disallowed_methods, reason = "cargo tells a build script where to write so")]
 #[expect(clippy::disallowed_macros, reason = "a build script speaks to cargo by printing")]
 fn main() -> io::Result<()> {
     println!("cargo::rerun-if-changed=www");
-    println!("cargo::rerun-if-changed=src/wire/packed.rs");
     let folder = env::var_os("OUT_DIR").ok_or(io::ErrorKind::NotFound)?;
     let (mut bytes, mut lengths) = (Vec::new(), String::new());
     for name in FILES {
@@ -38,8 +37,8 @@ fn main() -> io::Result<()> {
         lengths += &format!("({name:?}, {}), ", file.len());
         bytes.extend(file);
     }
-    let packed = packed::pack(&bytes);
-    assert_eq!(packed::unpack(&packed, bytes.len()), Some(bytes));
+    let packed = deflate::compress_to_vec(&bytes, BEST);
+    assert_eq!(inflate::decompress_to_vec(&packed).ok(), Some(bytes));
     fs::write(Path::new(&folder).join("pages"), packed)?;
     fs::write(Path::new(&folder).join("pages.rs"), format!("&[{lengths}]"))
 }

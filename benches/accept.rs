@@ -6,18 +6,25 @@
 //! turns. The client makes 32 at a time, from many addresses. One member stays in the channel all
 //! the time, as there is one in a server that is in use: an empty channel gives its ring back.
 //!
-//! `cargo bench --bench accept`, or `cargo bench --bench accept -- ratio` for the table alone.
+//! With `-- tokens` the same is asked of two elbows, one with keys, by clients that show tokens:
+//! what a check costs, and whether a flood of wrong ones costs less than one of good ones.
+//!
+//! `cargo bench --bench accept`, or `cargo bench --bench accept -- ratio` for the table alone, or
+//! `cargo bench --bench accept -- tokens` for that of tokens.
 
 #[expect(dead_code, reason = "each bench uses a part of what they share")]
 mod support;
 
 use std::fmt::Write as _;
+use std::fs;
+use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
 use criterion::{Criterion, SamplingMode, Throughput};
 
 use support::contest::{self, median};
+use support::load::shown::{AUDIENCE, SECRET, Shown, pem_files};
 use support::load::{Driver, Setup, join};
 use support::process::Process;
 use support::{roles, say};
@@ -31,6 +38,9 @@ const SETTLE: Duration = Duration::from_millis(20);
 
 fn main() {
     let Some(arguments) = roles::play() else { return };
+    if arguments.iter().any(|argument| argument == "tokens") {
+        return tokens();
+    }
     let mut servers = vec![
         ("elbow", Process::elbow(&contest::elbow_path(), &[])),
         ("floor", Process::floor(false)),
@@ -75,6 +85,55 @@ fn table(load: &mut Driver, servers: &[(&str, Process)]) {
     }
     say::say(&text);
     contest::leave("accept.txt", &text);
+}
+
+/// Two elbows, of which one has keys, and clients that show what they may.
+fn tokens() {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let [es256, ed25519] = pem_files();
+    let files = [("hs256", SECRET), ("es256", es256.as_bytes()), ("ed25519", ed25519.as_bytes())];
+    let mut flags = vec!["--token-audience".to_owned(), AUDIENCE.to_owned()];
+    flags.extend(["--anonymous".to_owned(), "all".to_owned()]);
+    for (kind, bytes) in files {
+        let path = folder.join(format!("bench-key-{kind}"));
+        fs::write(&path, bytes).unwrap_or_else(|why| say::fail(&format!("{path:?}: {why}")));
+        flags.extend(["--token-key".to_owned(), format!("{kind}:{}", path.display())]);
+    }
+    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+    let bare = Process::elbow(&contest::elbow_path(), &[]);
+    let keyed = Process::elbow(&contest::elbow_path(), &flags);
+    let residents = [&bare, &keyed].map(|server| {
+        join(&Setup::plain(server.address, 1), [0].into_iter())
+            .unwrap_or_else(|why| say::fail(&why))
+    });
+    let mut load = Driver::start();
+    let contests: Vec<(&Process, Shown)> = core::iter::once((&bare, Shown::Nothing))
+        .chain(Shown::ALL.map(|shown| (&keyed, shown)))
+        .collect();
+    let mut costs = vec![Vec::with_capacity(ROUNDS); contests.len()];
+    for round in 0..=ROUNDS {
+        for step in 0..contests.len() {
+            let at = if round % 2 == 0 { step } else { contests.len() - 1 - step };
+            let (server, shown) = contests[at];
+            let before_ns = server.cpu_ns();
+            load.handshakes(&Setup { shown, ..Setup::plain(server.address, 0) }, TURN, TOGETHER);
+            sleep(SETTLE);
+            if round > 0 {
+                costs[at].push((server.cpu_ns() - before_ns) as f64 / TURN as f64);
+            }
+        }
+    }
+    drop(residents);
+    let mut text = String::from("handshakes that show tokens, against a server without keys\n");
+    for (at, (_, shown)) in contests.iter().enumerate() {
+        let middle = median(costs[at].iter().copied());
+        let quotients = costs[at].iter().zip(&costs[0]).map(|(one, bare)| one / bare);
+        let name = if at == 0 { "without keys" } else { shown.name() };
+        let ratio = median(quotients);
+        let _ = writeln!(text, "  {name:<16}{middle:>8.0} ns CPU/handshake  {ratio:.3}");
+    }
+    say::say(&text);
+    contest::leave("accept-tokens.txt", &text);
 }
 
 fn plots(load: &mut Driver, servers: &[(&str, Process)]) {

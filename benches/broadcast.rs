@@ -9,7 +9,7 @@
 //! cargo bench --bench broadcast                        the table, then criterion
 //! cargo bench --bench broadcast -- table               the table
 //! cargo bench --bench broadcast -- ratio 1000 64 1     one case (readers, bytes, window) in 10 s
-//! cargo bench --bench broadcast -- watched 1000 64 1   the same case, with /metrics asked each second
+//! cargo bench --bench broadcast -- watched 1000 64 1   that case, /metrics asked each second
 //! ELBOW_BIN=a ELBOW_BIN_B=b cargo bench …              another build of elbow, and one beside it
 //! ELBOW_ARGS_B="--flag value" cargo bench …            the same build with other flags beside it
 //! ```
@@ -39,8 +39,8 @@ const ROUNDS: usize = 7;
 /// … and of a case that is asked for alone.
 const ROUNDS_QUICK: usize = 21;
 
-/// The length of a turn in which a server is watched: one scrape each second is what Prometheus asks
-/// at most, and the status page.
+/// The length of a turn in which a server is watched: one scrape each second is what Prometheus
+/// asks at most, and the status page.
 const WATCHED_TURN: Duration = Duration::from_secs(1);
 
 /// The length of a turn: long enough for several passes over all readers.

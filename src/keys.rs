@@ -174,8 +174,9 @@ impl Keys {
         self.keys.len()
     }
 
-    /// Whether a key of the right algorithm may have made the signature of a token: one of the name
-    /// that it asks for, or else one without a name. A token that asks for none may be of any.
+    /// Whether a key of the right algorithm may have made the signature of a token: one that has
+    /// the name that the token asks for (`kid`). A token that asks for none may be of any. A key
+    /// without a name, as all are but those of a set, is never the one that a token asks for.
     ///
     /// # Errors
     /// [`Fault::UnknownKey`] if there is no such key.
@@ -207,18 +208,15 @@ impl Keys {
         Verdict::Bad(fault)
     }
 
+    /// The keys of the token's algorithm, with their numbers: those of the name that it asks for,
+    /// or all if it asks for none.
     fn candidates<'k>(&'k self, token: &Token<'k>) -> impl Iterator<Item = (usize, &'k Key)> {
         let (algorithm, key_id) = (token.algorithm, token.key_id);
-        let is_named = move |key: &Key| {
-            key.id.as_deref().is_some_and(|id| key_id.is_some_and(|key_id| key_id == *id))
-        };
         let all = self.keys.iter().enumerate();
-        let all = all.filter(move |(_, key)| key.checker.algorithm() == algorithm);
-        let any_named = all.clone().any(|(_, key)| is_named(key));
-        all.filter(move |(_, key)| match (key_id, any_named) {
-            (None, _) => true,
-            (Some(_), true) => is_named(key),
-            (Some(_), false) => key.id.is_none(),
+        all.filter(move |(_, key)| {
+            let is_meant =
+                key_id.is_none_or(|asked| key.id.as_deref().is_some_and(|id| asked == *id));
+            is_meant && key.checker.algorithm() == algorithm
         })
     }
 }

@@ -128,7 +128,7 @@ impl<const LISTS: usize> Order<LISTS> {
         }
     }
 
-    /// The numbers of `list` from the first to the last. For checks.
+    /// The numbers of `list` from the first to the last. The work is bounded by their count.
     pub fn iter(&self, list: usize) -> impl Iterator<Item = u32> {
         let next = |number: u32| Some(self.links[number as usize].next).filter(|at| *at != NONE);
         core::iter::successors(self.first(list), move |number| next(*number))

@@ -28,9 +28,11 @@
 //! world siege              what happens when; when attackers come
 //! oracle attend hearing    what must be true of what is said: to all, to sessions, to one session
 //! coming                   where whoever comes begins, and that coming back leaves no seam
+//! authority                whoever decides the order elsewhere
 //! past                     what is kept of what was said, and who must be sent it again
 //! pace                     limits for public places: how much is said, how long somebody stays
 //! turns                    whose word it was
+//! pass entry               tokens: who shows which, and what a session is let in by
 //! backend receipts         what backends ask of the admin listener, and what they are told
 //! rest pulse calm          what must hold after a turn, of who lives, when nobody begins anything
 //! due promise              by how much the server may be late: in time, in turns
@@ -41,6 +43,8 @@
 mod attack;
 #[path = "sim/attend.rs"]
 mod attend;
+#[path = "sim/authority.rs"]
+mod authority;
 #[path = "sim/client.rs"]
 mod client;
 #[path = "sim/climate.rs"]
@@ -53,6 +57,8 @@ mod contract;
 mod decode;
 #[path = "sim/due.rs"]
 mod due;
+#[path = "sim/entry.rs"]
+mod entry;
 #[path = "sim/hearing.rs"]
 mod hearing;
 #[path = "sim/oracle.rs"]
@@ -90,6 +96,7 @@ use std::thread;
 use attack::Attack;
 use elbow::reason::CloseReason;
 use oracle::Return;
+use pass::Expiry;
 use tally::Tally;
 use world::Journal;
 
@@ -226,9 +233,15 @@ fn assert_variety(tally: &Tally, seeds: u64) {
         let seen = tally.reasons & 1 << reason as u32 != 0;
         assert!(seen, "nothing ended as {reason:?}");
     }
+    for (what, count) in ["opened late", "waited for", "lost"].into_iter().zip(tally.ordered) {
+        assert!(count > 0, "no channel was {what}");
+    }
     for (what, count) in Return::ALL.into_iter().zip(tally.returned) {
         let may_lack = what == Return::SessionOutlived && seeds < SEEDS_FOR_RARE;
         assert!(count > 0 || may_lack, "nobody came back and was {what:?}");
+    }
+    for (phase, count) in Expiry::ALL.into_iter().zip(tally.expired) {
+        assert!(count > 0 || seeds < SEEDS_FOR_RARE, "no token has expired in {phase:?}");
     }
 }
 

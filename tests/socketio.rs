@@ -20,7 +20,7 @@ use serde_json::Value;
 
 fn packet<'b>(kind: PacketType, namespace: &'b str, payload: &'b str) -> Packet<'b> {
     let payload = Some(payload).filter(|payload| !payload.is_empty());
-    Packet { kind, attachments: 0, namespace, id: None, payload }
+    Packet { kind, attachments: 0, namespace, query: None, id: None, payload }
 }
 
 fn event_of(text: &str) -> Event<'_> {
@@ -205,6 +205,12 @@ fn a_query_behind_a_namespace_is_dropped_in_protocol_4_only() {
     assert_eq!(namespace(V3, "0/priv?token=no"), "/priv");
     assert_eq!(namespace(V3, "0/?a=b,"), "/");
     assert_eq!(namespace(V4, "0/priv?token=no,"), "/priv?token=no");
+    let query = |version, text| decode(version, text).expect("a packet").query;
+    assert_eq!(query(V3, "0/priv?token=no,"), Some("token=no"));
+    assert_eq!(query(V3, "0/priv?token=a?b"), Some("token=a?b"));
+    assert_eq!(query(V3, "0/?,"), Some(""));
+    assert_eq!((query(V3, "0/priv,"), query(V3, "0")), (None, None));
+    assert_eq!(query(V4, "0/priv?token=no,"), None);
 }
 
 #[test]

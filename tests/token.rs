@@ -598,6 +598,45 @@ fn a_set_has_keys_of_many_kinds() {
 }
 
 #[test]
+fn only_the_key_that_a_token_names_is_tried_and_a_key_without_a_name_is_not() {
+    let (first, point) = es256(1);
+    let (second, other_point) = es256(2);
+    let (third, third_point) = es256(3);
+    let set = |keys: &[String]| format!(r#"{{"keys":[{}]}}"#, keys.join(","));
+    let unnamed = set(&[jwk_es256(&point, ""), jwk_es256(&other_point, r#","kid":"two""#)]);
+    // Two files may give one name to two keys.
+    let twice = set(&[jwk_es256(&third_point, r#","kid":"two""#)]);
+    let mut keys = Keys::default();
+    for (kind, file) in [
+        (KeyKind::Hs256, SECRET),
+        (KeyKind::Es256, pem(P256_HEAD, &point).as_bytes()),
+        (KeyKind::Jwks, unnamed.as_bytes()),
+        (KeyKind::Jwks, twice.as_bytes()),
+    ] {
+        assert_eq!(keys.add_file(kind, file), Ok(0));
+    }
+    let claims = r#"{"exp":2000}"#;
+    for (token, verdict) in [
+        // Without a name every key of the algorithm is tried.
+        (signed(r#"{"alg":"HS256"}"#, claims), Ok(())),
+        (by_es256(&first, r#"{"alg":"ES256"}"#), Ok(())),
+        (by_es256(&second, r#"{"alg":"ES256"}"#), Ok(())),
+        (by_es256(&third, r#"{"alg":"ES256"}"#), Ok(())),
+        (by_es256(&second, r#"{"alg":"ES256","kid":"two"}"#), Ok(())),
+        (by_es256(&third, r#"{"alg":"ES256","kid":"two"}"#), Ok(())),
+        (by_es256(&first, r#"{"alg":"ES256","kid":"two"}"#), Err(Fault::Signature)),
+        (by_es256(&first, r#"{"alg":"ES256","kid":"one"}"#), Err(Fault::UnknownKey)),
+        (by_es256(&first, r#"{"alg":"ES256","kid":""}"#), Err(Fault::UnknownKey)),
+        (by_es256(&second, r#"{"alg":"ES256","kid":"two "}"#), Err(Fault::UnknownKey)),
+        (by_es256(&second, r#"{"alg":"ES256","kid":"tw\u006f"}"#), Ok(())),
+        (signed(r#"{"alg":"HS256","kid":"two"}"#, claims), Err(Fault::UnknownKey)),
+        (signed(r#"{"alg":"HS256","kid":""}"#, claims), Err(Fault::UnknownKey)),
+    ] {
+        assert_eq!(judged(&keys, token.as_bytes()), verdict, "{token}");
+    }
+}
+
+#[test]
 fn a_public_key_is_no_secret() {
     // Whoever has the public key signs with it, as if its file were a secret.
     let (_, point) = es256(7);

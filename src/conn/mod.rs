@@ -371,7 +371,7 @@ impl Conn {
     /// Whether bytes from the socket are wanted now.
     pub fn wants_input(&self) -> bool {
         match &self.phase {
-            Phase::Http(http) => !http.is_response() && !http.is_queued(),
+            Phase::Http(http) => http.wants_input(),
             Phase::Exchange(exchange) => exchange.wants_input(self.has_input()),
             Phase::Leaving(leaving) => !leaving.is_over(),
             Phase::Proxy(_) | Phase::WebSocket(_) | Phase::Stream(_) => true,
@@ -512,6 +512,14 @@ impl Conn {
     pub fn unqueue(&mut self) {
         if let Phase::Http(http) = &mut self.phase {
             http.unqueue();
+        }
+    }
+
+    /// Has the token of a request that waits for its check tried with all keys: those with which it
+    /// was tried are gone.
+    pub fn forget_tries(&mut self) {
+        if let Phase::Http(http) = &mut self.phase {
+            http.forget_tries();
         }
     }
 

@@ -68,6 +68,7 @@ fn limits() -> Limits {
         ping_timeout: Duration::from_secs(20),
         drain: Duration::from_secs(5),
         history: Some(History { messages_max: 9, age: Duration::from_secs(60) }),
+        shared: true,
         message_rate: None,
         lifetime: None,
     }
@@ -97,6 +98,8 @@ fn metrics(numbers: &mut Numbers) -> Metrics {
         greetings_dropped: numbers.one(),
         greetings_sent: numbers.one(),
         replays: numbers.some(),
+        // Told as the backplane's, which has them from here.
+        gaps: numbers.one(),
         refused: numbers.some(),
         tokens_refused: numbers.some(),
         closed: numbers.some(),
@@ -205,12 +208,8 @@ fn assert_told<T: Debug + PartialEq>(told: &BTreeMap<String, T>, expected: &BTre
     assert_eq!(more, Vec::<&String>::new(), "nothing else is told");
 }
 
-#[test]
-fn metrics_tell_every_number_once_under_its_own_name() {
-    let snapshot = snapshot();
-    let metrics = &snapshot.metrics;
-    let mut expected = plain(&snapshot);
-    let told = &mut expected;
+/// Notes what metrics say of what there is now, by its kind.
+fn by_kind(snapshot: &Snapshot, told: &mut Told) {
     let now = snapshot.connections;
     let kinds = [
         ("websocket", now.websocket),
@@ -237,6 +236,10 @@ fn metrics_tell_every_number_once_under_its_own_name() {
         ("free", used.free),
     ];
     by(told, ("elbow_memory_bytes{part=\"", "\"}"), parts, |it| it.0, |it| it.1);
+}
+
+/// Notes what metrics say of what has happened, by reason or result.
+fn by_reason(metrics: &Metrics, told: &mut Told) {
     let published = ("elbow_messages_published_total{by=\"", "\"}");
     by(told, published, By::ALL, By::name, |it| metrics.published[it as usize]);
     let unsaid = ("elbow_messages_refused_total{reason=\"", "\"}");
@@ -271,6 +274,14 @@ fn metrics_tell_every_number_once_under_its_own_name() {
         let name = format!("elbow_tokens_refused_total{{reason=\"{fault}\"}}");
         told.insert(name, metrics.tokens_refused[number]);
     }
+}
+
+#[test]
+fn metrics_tell_every_number_once_under_its_own_name() {
+    let snapshot = snapshot();
+    let mut expected = plain(&snapshot);
+    by_kind(&snapshot, &mut expected);
+    by_reason(&snapshot.metrics, &mut expected);
     for format in [Format::Prometheus, Format::OpenMetrics] {
         let mut out = Vec::new();
         prometheus::render(&snapshot, format, &mut out);

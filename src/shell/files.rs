@@ -15,11 +15,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use miniz_oxide::inflate;
 use rustix::fs::OFlags;
 
 use crate::site::{Content, FILES_MAX, Generation};
 use crate::text::{Composed, shown_text};
-use crate::wire::packed;
 
 /// The most bytes of all files together.
 const SITE_BYTES_MAX: u64 = 64 * 1024 * 1024;
@@ -56,7 +56,8 @@ impl Pages {
     /// Unpacks all files: some 100 KB, which takes less than a millisecond.
     fn unpack() -> Pages {
         let length = PAGES.iter().map(|(_, length)| length).sum();
-        Pages(packed::unpack(PACKED, length).expect("build.rs has packed it and tried"))
+        let pages = inflate::decompress_to_vec_with_limit(PACKED, length);
+        Pages(pages.expect("build.rs has packed it and tried"))
     }
 
     /// The bytes of the file with this name in `www`.

@@ -12,7 +12,6 @@ pub mod http;
 mod json;
 pub mod key_file;
 pub mod origin;
-pub mod packed;
 pub mod proxy;
 mod query;
 pub mod resp;

@@ -60,6 +60,23 @@ async function guarded(context, args = []) {
   return { server, folder };
 }
 
+/** The pieces of code in what the document says of tokens, by their language. */
+function examples(language) {
+  const text = fs.readFileSync(path.join(ROOT, 'docs', 'CLIENTS.md'), 'utf8');
+  const [section] = text.split('\n## Tokens\n')[1].split('\n## ');
+  const pieces = [...section.matchAll(/```(\w+)\n([^]*?)```/g)];
+  return pieces.filter(([, name]) => name === language).map(([, , code]) => code);
+}
+
+/** A tab in which scripts of the server's own origin run, with elbow's small client. */
+async function tabAt(context, server) {
+  const tab = await browser.newPage();
+  context.defer(() => tab.close());
+  await tab.goto(`http://127.0.0.1:${server.port}/socket.io/`).catch(() => {});
+  await tab.addScriptTag({ url: `http://127.0.0.1:${server.port}/socket.io/socket.io.js` });
+  return tab;
+}
+
 /** What a handshake comes to: the status, or an open socket. */
 function open(url, protocols, headers = {}) {
   return new Promise((resolve) => {
@@ -183,6 +200,26 @@ describe('tokens', { concurrency: 4 }, () => {
     assert.equal(await connect({}), 'unauthorized');
   });
 
+  test('socket.io-client 2: a namespace on a shared connection shows its own', async (context) => {
+    const { server } = await guarded(context);
+    const url = `http://127.0.0.1:${server.port}`;
+    const news = token({ join: ['news'], sub: 'ann' });
+    const enter = (namespace, query) =>
+      new Promise((resolve) => {
+        const socket = io2(`${url}${namespace}`, { query, reconnection: false });
+        context.defer(() => socket.disconnect());
+        socket.on('connect', () => resolve(socket));
+        socket.on('error', resolve);
+      });
+    assert.equal(await enter('/'), 'unauthorized');
+    const socket = await enter('/news', { token: news });
+    assert.equal(socket.connected, true);
+    assert.equal(await enter('/others', { token: news }), 'forbidden');
+    assert.equal(await enter('/more', { token: 'x' }), 'unauthorized');
+    await server.logged(/open 127\.0\.0\.1:\d+ channel news as ann/);
+    assert.doesNotMatch(server.lines.join('\n'), /eyJ|token=/);
+  });
+
   test('curl: an event stream', async (context) => {
     const { server } = await guarded(context);
     const url = `http://127.0.0.1:${server.port}/sse/news`;
@@ -201,14 +238,137 @@ describe('tokens', { concurrency: 4 }, () => {
     const good = token({ join: ['news'] });
     const tab = await browser.newPage();
     context.defer(() => tab.close());
+    const asked = [];
+    tab.on('request', (request) => asked.push(`${request.url()} ${request.headers().referer}`));
     await tab.goto(`http://127.0.0.1:${server.port}/#news&token=${good}`);
     await tab.waitForFunction(() => document.body.textContent.includes('Connected'));
     assert.equal(new URL(tab.url()).hash, '#news');
+    // Neither where the tab goes back to nor what it asks for has it.
+    await tab.goBack();
+    assert.doesNotMatch(tab.url(), /token/);
+    await tab.goForward();
+    assert.doesNotMatch(tab.url(), /token/);
+    await tab.waitForFunction(() => document.body.textContent.includes('Connected'));
+    assert.ok(asked.length > 2);
+    assert.doesNotMatch(asked.slice(1).join('\n'), /token|eyJ/);
     const shown = await tab.evaluate(() => document.documentElement.outerHTML);
     assert.doesNotMatch(shown, /eyJ/);
     await tab.reload();
     await tab.waitForFunction(() => document.body.textContent.includes('Connected'));
     assert.doesNotMatch(server.lines.join('\n'), /eyJ/);
+  });
+
+  test('the examples of the document: JavaScript, Socket.IO, curl', async (context) => {
+    const { server, folder } = await guarded(context);
+    const origin = `127.0.0.1:${server.port}`;
+    const [plain, socketio] = examples('js');
+    const [curl, make] = examples('sh');
+    const tab = await tabAt(context, server);
+    const jwt = token({ join: ['news'], sub: 'ann' });
+
+    assert.match(plain, /new WebSocket\('wss:\/\/chat\.example\//);
+    const script = plain.replace('wss://chat.example', `ws://${origin}`);
+    const greeting = await tab.evaluate(`new Promise((heard, refused) => {
+      const jwt = ${JSON.stringify(jwt)};
+      ${script}
+      socket.onmessage = ({ data }) => heard([socket.protocol, data]);
+      socket.onerror = refused;
+    })`);
+    assert.equal(greeting[0], 'elbow.v1');
+    assert.match(greeting[1], /^\n\{"channel":"news"/);
+
+    // Asked at every connection: the first token expires, the second comes back with it.
+    const tokens = [token({ join: ['news'] }, { seconds: 2 }), jwt];
+    const asked = await tab.evaluate(`new Promise((done) => {
+      const tokens = ${JSON.stringify(tokens)};
+      let asked = 0;
+      const fetchToken = async () => tokens[asked++];
+      ${socketio}
+      socket.on('connect', () => { if (asked === 2) done(asked); });
+      socket.on('connect_error', (error) => done(error.message));
+    })`);
+    assert.equal(asked, 2);
+    const same = socketio.replace("io('/news'", `io('http://${origin}/news'`).replace('const ', '');
+    const connected = new Function('io', 'fetchToken', `let socket; ${same}; return socket;`);
+    const socket = connected(io4, async () => jwt);
+    context.defer(() => socket.disconnect());
+    await eventually('socket.io-client is in', () => socket.connected);
+
+    const shell = (code, variables) =>
+      run('sh', ['-c', code], { env: { ...process.env, ...variables } });
+    const line = curl.trim().replace('https://chat.example', `http://${origin}`);
+    assert.notEqual(line, curl.trim());
+    const heard = await shell(`${line} -s -m 2; true`, { JWT: jwt });
+    assert.match(heard.stdout, /^id: /);
+
+    const bin = `${path.dirname(BINARY)}:${process.env.PATH}`;
+    const made = await shell(`cd '${folder}' && ${make.trim()} --audience chat`, { PATH: bin });
+    const { status, socket: other } = await open(`ws://${origin}/ws/room/7?token=${made.stdout.trim()}`);
+    assert.equal(status, 101);
+    other.close();
+  });
+
+  test('Chromium: an EventSource shows its token in the query', async (context) => {
+    const { server } = await guarded(context);
+    const tab = await tabAt(context, server);
+    const read = (text) =>
+      tab.evaluate(`new Promise((done) => {
+        const source = new EventSource('/sse/news?token=${text}');
+        source.onopen = () => { done('open'); source.close(); };
+        source.onerror = () => done(source.readyState === 2 ? 'refused' : 'cut');
+      })`);
+    assert.equal(await read(token({ join: ['news'] })), 'open');
+    assert.equal(await read(token({ join: ['others'] })), 'refused');
+    assert.equal(await read('x'), 'refused');
+  });
+
+  test('nothing of a token is seen: lines of every level, metrics, status', async (context) => {
+    const args = ['--admin-listen', '127.0.0.1:0', '--log-level', 'trace', '--greeting', 'off'];
+    const { server } = await guarded(context, args);
+    const [, admin] = await server.logged(/admin requests on \S*:(\d+)/);
+    const url = `ws://127.0.0.1:${server.port}/ws/news`;
+    const good = token({ join: ['news', 'default'], sub: 'ann' });
+    const bad = [
+      good.slice(0, -3), `${good}A`, token({ join: ['news'] }, { seconds: -1 }),
+      token({ join: ['news'], aud: 'else' }), token({ join: ['none'] }, { alg: 'ES256' }),
+      token({}, { alg: 'EdDSA', kid: 'two' }),
+    ];
+    for (const text of [good, ...bad]) {
+      for (const [target, protocols, headers] of [
+        [`${url}?token=${text}`],
+        [url, undefined, { Authorization: `Bearer ${text}` }],
+        [url, ['chat', `token.${text}`]],
+        [`${url}?token=${text}`, [`token.${text}`]],
+      ]) {
+        const { socket } = await open(target, protocols, headers);
+        socket?.terminate();
+      }
+      const polling = `/socket.io/?EIO=4&transport=polling&token=${text}`;
+      for (const path of [`/sse/news?token=${text}`, `/none?token=${text}`, polling]) {
+        await run('curl', ['-s', '-m', '1', `http://127.0.0.1:${server.port}${path}`]);
+      }
+      const socket = io4(`http://127.0.0.1:${server.port}`, {
+        auth: { token: text }, forceNew: true, reconnection: false, transports: ['websocket'],
+      });
+      await new Promise((done) => {
+        socket.on('connect', done);
+        socket.on('connect_error', done);
+      });
+      const figures = await Promise.all(
+        ['/status', '/metrics'].map((path) => fetch(`http://127.0.0.1:${admin}${path}`)),
+      );
+      for (const answer of figures) {
+        assert.equal(answer.status, 200);
+        const shown = await answer.text();
+        for (const part of text.split('.')) assert.ok(!shown.includes(part.slice(0, 12)));
+      }
+      socket.disconnect();
+    }
+    await server.logged(/was refused: token: unknown key/);
+    const lines = server.lines.join('\n');
+    for (const text of [good, ...bad]) {
+      for (const part of text.split('.')) assert.ok(!lines.includes(part.slice(0, 12)), part);
+    }
   });
 
   test('SIGHUP: keys are read again, or those of before stay', async (context) => {

@@ -1,7 +1,6 @@
 //! Where the real binary listens: Unix sockets and their files, every address, two families at one
 //! port.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
@@ -9,15 +8,17 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::{fs, iter};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-const ELBOW: &str = env!("CARGO_BIN_EXE_elbow");
+pub(super) const ELBOW: &str = env!("CARGO_BIN_EXE_elbow");
 const PROBE: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
 
 /// A running server whose log is read.
-struct Logged {
-    child: Child,
+pub(super) struct Logged {
+    pub(super) child: Child,
     log: BufReader<ChildStdout>,
 }
 
@@ -29,14 +30,14 @@ impl Drop for Logged {
 }
 
 impl Logged {
-    fn start(command: &mut Command) -> Logged {
+    pub(super) fn start(command: &mut Command) -> Logged {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary is there");
         let log = BufReader::new(child.stdout.take().expect("it is piped"));
         Logged { child, log }
     }
 
     /// What stands behind `begin` in the next line of the log that has it.
-    fn told(&mut self, begin: &str) -> String {
+    pub(super) fn told(&mut self, begin: &str) -> String {
         loop {
             let mut line = String::new();
             assert_ne!(self.log.read_line(&mut line).expect("the log is text"), 0, "{begin}");
@@ -46,7 +47,7 @@ impl Logged {
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(super) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("it runs");
     }
 }
@@ -57,7 +58,7 @@ fn path(name: &str) -> PathBuf {
 }
 
 /// Asks `stream` for `/healthz`; the whole answer.
-fn ask(mut stream: impl Read + Write) -> String {
+pub(super) fn ask(mut stream: impl Read + Write) -> String {
     stream.write_all(PROBE).expect("the server reads");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("the server answers and closes");
@@ -171,10 +172,17 @@ fn a_unix_socket_that_was_handed_over_is_served_and_stays() {
     fs::remove_file(&socket).expect("it is there");
 }
 
-/// Ports that nobody listens on: taken from the system, and given back.
+/// A port that nobody listens on, below those that the system gives to whoever asks for any: one of
+/// these could be another test's a moment later.
 fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
-    listener.local_addr().expect("it is bound").port()
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let ports = iter::repeat_with(|| {
+        let number =
+            std::process::id().wrapping_mul(31).wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed));
+        u16::try_from(20_000 + number % 10_000).expect("it is less than 2^16")
+    });
+    let is_free = |port: &u16| std::net::TcpListener::bind(("0.0.0.0", *port)).is_ok();
+    ports.take(10_000).find(is_free).expect("one of ten thousand is free")
 }
 
 fn has_ipv6() -> bool {

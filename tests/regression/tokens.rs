@@ -1,7 +1,7 @@
 //! Who may come in, and who may speak: every way in which a token comes, what it lets its bearer
 //! do and until when, what others are told, and what many wrong ones cost.
 
-use super::harness::{READABLE, settings};
+use super::harness::{READABLE, WRITABLE, settings};
 use super::requests::UPGRADE;
 use super::sessions::request;
 use super::{Client, World, frame, sid_of};
@@ -315,6 +315,101 @@ fn a_stay_ends_when_the_token_expires() {
 }
 
 #[test]
+fn whoever_is_still_sent_what_it_missed_gets_that_before_its_stay_ends() {
+    for (target, fields) in [("/ws/news", UPGRADE), ("/sse/news", "")] {
+        let mut world = guarded(|settings| *settings = super::history::keeping(50));
+        let long = token(600, r#","join":["news"]"#);
+        let (speaker, id) = world.bearer("/ws/news", &long);
+        for number in 0..20 {
+            let text = format!("{number:02} {}", "x".repeat(100));
+            world.say(&speaker, id, &frame(1, text.as_bytes()));
+        }
+        let brief = token(20, r#","join":["news"]"#);
+        let (reader, id) = world.connect();
+        // Of what it has missed it takes a part, until its stay is over.
+        reader.0.borrow_mut().room = 900;
+        let head = request("GET", &format!("{target}?last=20&token={brief}"), fields);
+        world.say(&reader, id, head.as_bytes());
+        world.pass(Duration::from_secs(21));
+        assert_eq!(reader.0.borrow().room, 0, "it takes no more");
+        assert_eq!(world.ends(), []);
+        reader.0.borrow_mut().room = usize::MAX;
+        world.ready(id, WRITABLE);
+        world.settle();
+        let heard = String::from_utf8_lossy(&reader.heard()).into_owned();
+        let places = (0..20).map(|number| heard.find(&format!("{number:02} xxx")));
+        let places: Vec<usize> = places.map(|place| place.expect("it is sent all")).collect();
+        assert!(places.is_sorted());
+        let last = if fields.is_empty() { "0\r\n\r\n" } else { "token expired" };
+        assert!(heard.ends_with(last), "{heard}");
+        world.pass(Duration::from_secs(10));
+        assert_eq!(world.ends(), [CloseReason::TokenExpired]);
+        world.server.check();
+    }
+}
+
+#[test]
+fn what_somebody_knows_of_its_last_visit_lets_nobody_in() {
+    let mut world = guarded(|settings| {
+        *settings = super::history::keeping(50);
+        (settings.recovery, settings.anonymous) = (true, Anonymous::None);
+    });
+    let good = token(600, r#","join":["news"]"#);
+    let own = |more: &str| format!(r#"40/news,{{"token":"{good}"{more}}}"#);
+    let (client, id, heard) = world.enters(SOCKET, &own(""));
+    let (_, pid) = heard.split_once(r#""pid":""#).expect("an id by which to come back");
+    let (_, offset) = heard.split_once(r#""elbow:position",""#).expect("an offset");
+    let member = |name: &str, rest: &str| {
+        let (text, _) = rest.split_once('"').expect("it ends");
+        format!(r#","{name}":"{text}""#)
+    };
+    let back = member("pid", pid) + &member("offset", offset);
+    world.say(&client, id, &frame(1, br#"42/news,["chat message","kept"]"#));
+    world.say(&client, id, &frame(8, b""));
+    let narrow = token(600, r#","join":["others"]"#);
+    for (connect, answer) in [
+        (format!("40/news,{{{}}}", &back[1..]), "unauthorized"),
+        (format!(r#"40/news,{{"token":"x"{back}}}"#), "unauthorized"),
+        (format!(r#"40/news,{{"token":"{narrow}"{back}}}"#), "forbidden"),
+        (own(&back), &format!(r#""pid":"{}""#, &pid[..20])),
+    ] {
+        let (_, _, heard) = world.enters(SOCKET, &connect);
+        assert!(heard.contains(answer), "{heard}");
+        assert_eq!(
+            heard.contains("\"sid\":\"") && heard.contains("40/news"),
+            answer.contains("pid")
+        );
+    }
+    let (position, _) = offset.split_once('"').expect("it ends");
+    assert_eq!(world.visit(&format!("/ws/news?since={position}"), "").2, "401");
+    assert_eq!(world.status("/sse/news", &format!("Last-Event-ID: {position}\r\n")), "401");
+    let target = format!("/ws/news?since={position}&strict&token={narrow}");
+    assert_eq!(world.visit(&target, "").2, "403");
+    let target = format!("/ws/news?since={position}&strict&token={good}");
+    assert_eq!(world.visit(&target, "").2, "101");
+}
+
+#[test]
+fn what_is_said_behind_a_token_that_waits_is_said_once_it_is_in_or_never() {
+    for (forged, answered) in [(false, "101"), (true, "401")] {
+        let mut world = guarded(none);
+        let (other, _) = world.bearer("/ws/news", &token(600, r#","join":["news"]"#));
+        other.heard();
+        let (client, id) = world.connect();
+        let shown = public_token(r#","join":["news"]"#, forged);
+        let head = request("GET", &format!("/ws/news?token={shown}"), UPGRADE);
+        client.0.borrow_mut().to_server.extend(head.as_bytes());
+        client.0.borrow_mut().to_server.extend(frame(1, b"hasty"));
+        world.ready(id, READABLE);
+        assert!(other.heard().is_empty(), "nothing is said before the check");
+        world.settle();
+        assert_eq!(other.heard(), if forged { &b""[..] } else { b"\x81\x05hasty" });
+        let heard = String::from_utf8_lossy(&client.heard()).into_owned();
+        assert!(heard.starts_with(&format!("HTTP/1.1 {answered} ")), "{heard}");
+    }
+}
+
+#[test]
 fn a_namespace_has_a_token_of_its_own_or_that_of_the_handshake() {
     let wide = token(600, r#","sub":"ann","join":["*"],"say":["news"]"#);
     let news = token(60, r#","sub":"bob","join":["news"]"#);
@@ -386,6 +481,47 @@ fn a_stay_of_a_session_ends_with_the_token_that_expires_first() {
 }
 
 #[test]
+fn a_session_whose_stay_is_over_enters_nothing_more() {
+    let wide = token(600, r#","join":["*"]"#);
+    let brief = token(30, r#","join":["*"]"#);
+    let own = |token: &str| format!(r#",{{"token":"{token}"}}"#);
+    for (handshake, first, second) in [
+        (&brief, ",".to_owned(), ",".to_owned()),
+        (&brief, ",".to_owned(), own(&wide)),
+        (&wide, own(&brief), ",".to_owned()),
+    ] {
+        let mut world = guarded(none);
+        let target = format!("{SOCKET}&token={handshake}");
+        let (client, id, heard) = world.enters(&target, &format!("40/a{first}"));
+        assert!(heard.contains("\"sid\""), "{heard}");
+        // The machine sleeps, and what has come meanwhile is read before deadlines are served.
+        world.now.mono = world.now.mono.plus(Duration::from_secs(31));
+        world.now.unix_s += 31;
+        world.say(&client, id, &frame(1, format!("40/b{second}").as_bytes()));
+        world.settle();
+        let heard = String::from_utf8_lossy(&client.heard()).into_owned();
+        assert!(heard.contains("44/b,{\"message\":\"unauthorized\"}"), "{heard}");
+        assert!(!heard.contains("\"sid\"") && heard.ends_with("token expired"), "{heard}");
+        assert_eq!(world.faults(), [Fault::Expired]);
+    }
+}
+
+#[test]
+fn a_token_that_never_expires_lets_in_for_as_long_as_clocks_count() {
+    for exp in ["1e300", "18446744073709551615", "1.8e19", "9223372036854775808"] {
+        let claims = format!(r#"{{"exp":{exp},"join":["*"]}}"#);
+        let token = keys::token(SECRET, &claims).expect("the secret is long enough");
+        let mut world = guarded(none);
+        let (client, _) = world.bearer("/ws", &token);
+        let (session, _, _) = world.enters(&format!("{SOCKET}&token={token}"), "40");
+        world.pass(Duration::from_secs(8));
+        assert_eq!(world.ends(), [], "{exp}");
+        client.heard();
+        session.heard();
+    }
+}
+
+#[test]
 fn clients_of_socket_io_2_show_a_token_in_their_handshake() {
     let good = token(60, r#","join":["default","news"]"#);
     let third = "/socket.io/?EIO=3&transport=websocket";
@@ -404,6 +540,33 @@ fn clients_of_socket_io_2_show_a_token_in_their_handshake() {
         let heard = String::from_utf8_lossy(&client.heard()).into_owned();
         assert!(heard.contains(answer), "{heard}");
     }
+    // Behind the name of a namespace stands what a client says of that one alone.
+    let news = token(60, r#","join":["news"],"sub":"ann""#);
+    let both = format!(r#"40/news?token={news},{{"token":"{news}"}}"#);
+    for (handshake, connect, answer) in [
+        ("", format!("40/news?token={news},"), "40/news,"),
+        ("", format!("40/news?a=b&%74oken={news}&c"), "40/news,"),
+        ("", format!("40/others?token={news},"), r#"44/others,"forbidden""#),
+        ("", "40/news?token=,".to_owned(), r#"44/news,"unauthorized""#),
+        (&*good, "40/news?token=,".to_owned(), "40/news,"),
+        (&good, format!("40/news?token={news},"), "40/news,"),
+        // One that is not taken never counts as none.
+        (&good, "40/news?token=x,".to_owned(), r#"44/news,"unauthorized""#),
+        (&good, format!("40/news?token={news}&token={news},"), r#"44/news,"unauthorized""#),
+        (&good, both, r#"44/news,"unauthorized""#),
+    ] {
+        let mut world = guarded(none);
+        let shown = if handshake.is_empty() { "" } else { "&token=" };
+        let (client, id) = world.connect();
+        let head = request("GET", &format!("{third}{shown}{handshake}"), UPGRADE);
+        world.say(&client, id, head.as_bytes());
+        client.heard();
+        world.say(&client, id, &frame(1, connect.as_bytes()));
+        let heard = String::from_utf8_lossy(&client.heard()).into_owned();
+        assert!(heard.contains(answer), "{connect}: {heard}");
+        let told = format!("{:?}", world.events);
+        assert!(!told.contains(&news[..30]) && !told.contains("token="), "{told}");
+    }
     let mut world = guarded(all);
     for target in [third, "/socket.io/?EIO=3&transport=polling", POLLING, SOCKET] {
         let fields = if target.ends_with("polling") { "" } else { UPGRADE };
@@ -414,6 +577,40 @@ fn clients_of_socket_io_2_show_a_token_in_their_handshake() {
         assert!(heard.contains("WWW-Authenticate: Bearer"), "{heard}");
     }
     assert_eq!(world.server.sessions(), 0);
+}
+
+#[test]
+fn sessions_of_protocol_3_that_were_let_into_nothing_are_an_eighth_at_most() {
+    let mut world = guarded(|settings| {
+        none(settings);
+        settings.limits.connections_max = 16;
+    });
+    let third = "/socket.io/?EIO=3&transport=websocket";
+    let good = token(600, r#","join":["default"]"#);
+    let narrow = token(600, r#","join":["news"]"#);
+    let ends = |world: &World| world.ends().len();
+    let (member, _, _) = world.visit(&format!("{third}&token={good}"), "");
+    let [first, second, third_one, fourth] = ["", "", "&token=", ""].map(|how| {
+        let shown = if how.is_empty() { "" } else { &narrow };
+        let (client, id, status) = world.visit(&format!("{third}{how}{shown}"), "");
+        assert_eq!(status, "101");
+        (client, id)
+    });
+    // Those that have waited for longest give way, and nobody else.
+    for (client, gave_way) in
+        [(&member, false), (&first.0, true), (&second.0, true), (&third_one.0, false)]
+    {
+        let heard = client.heard();
+        assert_eq!(heard.ends_with(b"gave way"), gave_way, "{}", heard.escape_ascii());
+    }
+    assert!(!fourth.0.heard().ends_with(b"gave way"));
+    // Whoever enters at once or later takes nobody's place.
+    let before = ends(&world);
+    world.say(&third_one.0, third_one.1, &frame(1, b"40/news,"));
+    assert_eq!(third_one.0.heard(), b"\x81\x0840/news,");
+    let (other, _, _) = world.visit(&format!("{third}&token={good}"), "");
+    assert!(other.heard().is_empty());
+    assert_eq!(ends(&world), before);
 }
 
 #[test]
@@ -588,6 +785,40 @@ fn a_key_that_is_taken_away_lets_nobody_in_and_ends_nobody() {
     assert_eq!(world.visit(&format!("/ws?token={good}"), "").2, "401");
     world.say(&client, id, &frame(1, b"still here"));
     assert_eq!(client.heard(), b"\x81\x0astill here");
+}
+
+#[test]
+fn who_waits_while_keys_change_is_checked_with_the_new_ones() {
+    let mut world = guarded(none);
+    let good = public_token(r#","join":["*"]"#, false);
+    let other = |number: u8| {
+        let key = p256::ecdsa::SigningKey::from_slice(&[number; 32]).expect("below the order");
+        let point = key.verifying_key().to_sec1_point(false);
+        let [x, y] = [&point.as_bytes()[1..33], &point.as_bytes()[33..]];
+        let [x, y] = [x, y].map(|bytes| BASE64URL_NOPAD.encode(bytes));
+        format!(r#"{{"kty":"EC","crv":"P-256","x":"{x}","y":"{y}"}}"#)
+    };
+    let set = |numbers: &[u8]| {
+        let mut keys = Keys::default();
+        let all: Vec<String> = numbers.iter().map(|number| other(*number)).collect();
+        let text = format!(r#"{{"keys":[{}]}}"#, all.join(","));
+        keys.add_file(KeyKind::Jwks, text.as_bytes()).expect("a set");
+        keys
+    };
+    // Whoever signs is none of the first four, and the only one later.
+    for (later, status) in [(&[7][..], "101"), (&[7, 8, 9], "101"), (&[8, 9], "401")] {
+        world.server.set_keys(set(&[1, 2, 3, 4, 5]));
+        let (client, id) = world.connect();
+        let head = request("GET", &format!("/ws?token={good}"), UPGRADE);
+        client.0.borrow_mut().to_server.extend(head.as_bytes());
+        world.ready(id, READABLE);
+        world.turn();
+        assert!(client.heard().is_empty(), "four of five keys were tried");
+        world.server.set_keys(set(later));
+        world.settle();
+        let heard = String::from_utf8_lossy(&client.heard()).into_owned();
+        assert!(heard.starts_with(&format!("HTTP/1.1 {status} ")), "{heard}");
+    }
 }
 
 #[test]

@@ -31,10 +31,12 @@ pub(crate) enum Attack {
     Rooms,
     /// Asks just often enough to stay, in every place that is left.
     Stayers,
+    /// Shows tokens that are not taken, many at once, where the server has keys.
+    Tokens,
 }
 
 impl Attack {
-    pub(crate) const ALL: [Attack; 9] = [
+    pub(crate) const ALL: [Attack; 10] = [
         Attack::Pipelines,
         Attack::Packets,
         Attack::Frames,
@@ -44,7 +46,11 @@ impl Attack {
         Attack::LongHeads,
         Attack::Rooms,
         Attack::Stayers,
+        Attack::Tokens,
     ];
+
+    /// What may be attacked in any climate.
+    const EVERYWHERE: &[Attack] = Attack::ALL.split_last().expect("there are some").1;
 
     /// As the tally calls it.
     pub(crate) fn name(self) -> &'static str {
@@ -58,6 +64,7 @@ impl Attack {
             Attack::LongHeads => "attack_long_heads",
             Attack::Rooms => "attack_rooms",
             Attack::Stayers => "attack_stayers",
+            Attack::Tokens => "attack_tokens",
         }
     }
 
@@ -70,7 +77,8 @@ impl Attack {
             | Attack::Handshakes
             | Attack::LongHeads
             | Attack::Rooms
-            | Attack::Stayers => false,
+            | Attack::Stayers
+            | Attack::Tokens => false,
         }
     }
 }
@@ -119,7 +127,7 @@ pub(crate) fn draw(seed: u64, climate: &mut Climate) {
     let kinds = dice.pick(&[1, 1, 2, 3]);
     let mobs = &mut climate.attacks.mobs;
     while mobs.len() < kinds {
-        let attack = dice.pick(&Attack::ALL);
+        let attack = dice.pick(Attack::EVERYWHERE);
         if mobs.iter().all(|mob| mob.attack != attack) {
             let size = draw_size(dice, attack, connections_max);
             mobs.push(Mob { attack, size });
@@ -156,7 +164,7 @@ pub(crate) fn draw(seed: u64, climate: &mut Climate) {
 
 /// How many there are of a kind: enough to take all of a turn, and no more than leaves the others a
 /// place; but those that want every place.
-fn draw_size(dice: &mut Dice, attack: Attack, connections_max: u64) -> u64 {
+pub(crate) fn draw_size(dice: &mut Dice, attack: Attack, connections_max: u64) -> u64 {
     let sizes: &[u64] = match attack {
         Attack::Pipelines => &[8, 70, 100, 130],
         Attack::Packets => &[1, 4, 12],
@@ -168,9 +176,12 @@ fn draw_size(dice: &mut Dice, attack: Attack, connections_max: u64) -> u64 {
         // With a few less than a pass has, what is left of it is little.
         Attack::Rooms => &[10, 23, 62, 63],
         Attack::Stayers => return connections_max + 64,
+        Attack::Tokens => &[2, 8, 40],
     };
     let most = match attack {
-        Attack::Pipelines | Attack::LongHeads | Attack::Handshakes => connections_max / 2 + 40,
+        Attack::Pipelines | Attack::LongHeads | Attack::Handshakes | Attack::Tokens => {
+            connections_max / 2 + 40
+        }
         Attack::Packets
         | Attack::Frames
         | Attack::Joins

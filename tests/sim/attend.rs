@@ -16,6 +16,7 @@ use super::decode::{Response, Unit};
 use super::hearing::Recovery;
 use super::oracle::{Later, Oracle};
 use super::packet::{self, Packet, Said};
+use super::pass::Expiry;
 use super::past::Start;
 use super::person::{Heard, Person, Purpose};
 use super::turns::Speaker;
@@ -36,16 +37,7 @@ impl Oracle {
             Event::Opened { channel, .. } => {
                 self.came_in(now_ms, climate, person, account, channel);
             }
-            Event::Message { text, .. } => {
-                self.published += 1;
-                let saying = hearing.published(now_ms, text, climate.order_ms_max.is_some());
-                let speaker = Speaker::Person(person.number);
-                let roams = person.hearing.channels().count() > 1;
-                self.turns.spoke(now_ms, &saying.channel, speaker, roams);
-                self.buckets.spoke(now_ms, climate, speaker);
-                let log = self.channels.get_mut(&saying.channel).expect("it was entered");
-                log.push((now_ms, self.turn), Some(&saying.args), saying.spoken, saying.plain);
-            }
+            Event::Message { text, .. } => self.session_said(now_ms, climate, person, text),
             Event::Lapped { channel, lag_bytes, .. } => {
                 hearing.is_lapped = true;
                 let feed = climate.settings.limits.feed_bytes;
@@ -83,10 +75,30 @@ impl Oracle {
             | Event::Endpoint { .. }
             | Event::Refused { .. }
             | Event::Denied { .. }
+            | Event::Lost { .. }
+            | Event::OrderAway
+            | Event::OrderBack { .. }
+            | Event::OrderTrouble(_)
             | Event::Dropped { .. }
             | Event::Drained => unreachable!("the caller has looked"),
         }
         None
+    }
+
+    /// A session's event was published.
+    fn session_said(&mut self, now_ms: u64, climate: &Climate, person: &mut Person, text: &str) {
+        self.published += 1;
+        let saying = person.hearing.published(now_ms, text, climate.order_ms_max.is_some());
+        let speaker = Speaker::Person(person.number);
+        let roams = person.hearing.channels().count() > 1;
+        self.turns.spoke(now_ms, &saying.channel, speaker, roams);
+        self.buckets.spoke(now_ms, climate, speaker);
+        let (position, is_here) = self.next_place();
+        let log = self.channels.get_mut(&saying.channel).expect("it was entered");
+        if is_here {
+            let spoken = (saying.spoken, position);
+            log.push((now_ms, self.turn), Some(&saying.args), spoken, saying.plain);
+        }
     }
 
     /// A session has entered a channel.
@@ -101,6 +113,8 @@ impl Oracle {
         let dialect = person.dialect();
         let hearing = &mut person.hearing;
         self.entered = true;
+        let at = (now_ms, climate);
+        hearing.entries.opened(at, &person.pass, channel, hearing.unchecked);
         let wish = hearing.returning.get(channel).map(|it| it.wish.clone());
         let reader = (dialect, account);
         let starts = self.joined(now_ms, climate, channel, reader, &wish.unwrap_or_default());
@@ -177,11 +191,16 @@ impl Oracle {
             | R::CloseTimeout
             | R::MayNotSpeak
             | R::Replaced => false,
-            R::TokenExpired => person.pass.earliest_end_ms().is_some_and(|end_ms| now_ms >= end_ms),
+            R::TokenExpired => hearing.entries.may_end(&person.pass, now_ms),
+            R::MessagesLost => !hearing.parted_ms.is_empty(),
+            R::BackplaneAway => self.was_away(now_ms),
         };
-        let heard_ms = now_ms - hearing.heard_ms();
-        let number = person.number;
+        let (number, heard_ms) = (person.number, now_ms - hearing.heard_ms());
         assert!(legitimate, "@{number} left {channel}: {reason:?}, heard {heard_ms} ms ago");
+        if reason == R::TokenExpired {
+            let is_upgrading = hearing.is_upgrading();
+            self.count_expired(if is_upgrading { Expiry::Upgrade } else { Expiry::Session });
+        }
         if !channel.is_empty() {
             hearing.judge_end(&channel, now_ms, duration_ms, counts, exact);
         }
@@ -262,6 +281,9 @@ impl Oracle {
             self.most_polled = self.most_polled.max(self.told - told);
             person.hearing.told_close |= told_close;
         }
+        if matches!(purpose, Purpose::Shake | Purpose::Socket) && status == 401 {
+            person.hearing.entries.is_refused = true;
+        }
         client.notices.push_back((at, Notice::Carried(Heard::Answer(purpose, status))));
         if response.closes {
             client.notices.push_back((at, Notice::LastAnswer));
@@ -309,8 +331,11 @@ impl Oracle {
             Some(Said::Refused(channel, why)) => {
                 let is_name = !channel.contains(' ');
                 let legitimate = match why.as_str() {
+                    // Held against what was reported of the token.
+                    "unauthorized" | "forbidden" => true,
                     "Invalid namespace" => !is_name,
                     "Too many namespaces" => true,
+                    "The channel is not open yet" => self.may_not_be_open(now_ms, &channel),
                     "Too many channels" => self.channels_scarce,
                     // What the default channel needs is set aside, and a second space is not. Its
                     // stay in the first may be over by now.
@@ -339,10 +364,10 @@ impl Oracle {
             return;
         };
         let offset = text.strip_suffix("\"]").and_then(|rest| rest.rsplit_once(",\""));
-        if let Some((epoch, _)) = offset.and_then(|(_, offset)| offset.split_once('.'))
+        if let Some((_, offset)) = offset.filter(|(_, offset)| offset.contains('.'))
             && text.contains("[\"elbow:position\",")
         {
-            self.told_epoch(channel, person.hearing.life(channel), epoch);
+            self.told_position(channel, person.hearing.life(channel), offset);
         }
     }
 

@@ -21,6 +21,7 @@ use elbow::id::Dialect;
 use elbow::reason::CloseReason;
 use elbow::server::Listener;
 use elbow::settings::ProxyMode;
+use elbow::wire::token::Fault;
 
 use super::attack::Attack;
 use super::climate::{Climate, Dice, People};
@@ -173,6 +174,8 @@ pub(crate) struct Session {
     pub(crate) got_turn: u64,
     /// The first message that it is to get, by its place in the channel's log.
     pub(crate) joined: usize,
+    /// The places at which it may have begun, by what it has been given.
+    pub(crate) may_have_joined: Vec<usize>,
     pub(crate) got: usize,
     /// Behind its own latest message, by its place in the log.
     pub(crate) own_behind: usize,
@@ -189,6 +192,10 @@ pub(crate) struct Session {
     /// It was told when to come back.
     pub(crate) is_put_off: bool,
     pub(crate) is_lapped: bool,
+    /// When something of its channel was lost, behind which it is to be sent nothing.
+    pub(crate) parted_ms: Option<u64>,
+    /// A message may stand where one stood that was lost.
+    pub(crate) is_lossy: bool,
     /// Its end was reported.
     pub(crate) is_over: bool,
     /// The end was judged, once everything was looked at that had been written before.
@@ -272,6 +279,8 @@ pub(crate) struct Client {
     pub(crate) wish: Wish,
     /// The token that it shows.
     pub(crate) pass: Pass,
+    /// For what each of the tokens is refused that it shows in vain, one behind the other.
+    pub(crate) shown: VecDeque<Fault>,
     /// How far it has taken what it was told, on this connection or one before.
     pub(crate) trail: Option<Trail>,
     /// Whether it comes back when it has gone.
@@ -294,6 +303,11 @@ pub(crate) struct Client {
 }
 
 impl Session {
+    /// Whether something that it was to read is lost, and it is sent away.
+    pub(crate) fn has_parted(&self) -> bool {
+        self.parted_ms.is_some()
+    }
+
     /// Whether its stay is over.
     pub(crate) fn is_expired(&self, now_ms: u64) -> bool {
         self.until_ms.is_some_and(|until_ms| now_ms >= until_ms)
@@ -311,6 +325,8 @@ pub(crate) fn or_expired(statuses: &'static [u16]) -> &'static [u16] {
         [101, 410, 429, 503] => &[101, 401, 410, 429, 503],
         [400] => &[400, 401],
         [403] => &[401, 403],
+        [200] => &[200, 401],
+        [200, 410] => &[200, 401, 410],
         [200, 503] => &[200, 401, 503],
         others => panic!("{others:?} and 401"),
     }
@@ -429,6 +445,7 @@ impl Client {
             refused_for_later: false,
             wish: Wish::default(),
             pass: Pass::NONE,
+            shown: VecDeque::new(),
             trail: None,
             returns: false,
             free_turn: 0,

@@ -12,6 +12,7 @@ use elbow::settings::ProxyMode;
 
 use super::{Client, End, Message, Reads, Role, Scene};
 use crate::attack::Attack;
+use crate::pass::{self, Pass};
 use crate::person::Purpose;
 use crate::socket::Link;
 
@@ -32,7 +33,7 @@ impl Client {
         number: usize,
         link: Rc<Link>,
         scene: &mut Scene<'_>,
-        attack: Attack,
+        (attack, pass): (Attack, Pass),
     ) -> Client {
         let can_be_probe =
             matches!(attack, Attack::Pipelines | Attack::LongHeads | Attack::Stayers);
@@ -46,6 +47,7 @@ impl Client {
             listener: if probes { Listener::Health } else { Listener::Public },
             end: End::Stays,
             mute: false,
+            pass,
             ..Client::new(number, link, scene)
         };
         if client.reads == Reads::InPeriods {
@@ -111,6 +113,7 @@ impl Client {
                 Attack::Pipelines => self.ask_health(scene),
                 Attack::Handshakes => self.ask_session(scene),
                 Attack::LongHeads => self.ask_at_length(scene),
+                Attack::Tokens => self.show_in_vain(scene),
                 Attack::Frames if self.open && self.sent_code.is_none() => self.put_noise(scene),
                 Attack::Rooms if self.open && self.sent_code.is_none() => {
                     // One word of each at a time is enough for the room never to be through.
@@ -163,6 +166,18 @@ impl Client {
             format!("GET /none/{target} HTTP/1.1\r\nHost: sim\r\nUser-Agent: {agent}\r\n\r\n");
         self.outbox.extend(head.as_bytes());
         self.expect(scene, &[404], None);
+    }
+
+    /// A request with a token that is not taken.
+    fn show_in_vain(&mut self, scene: &mut Scene<'_>) {
+        self.count += 1;
+        let (fault, token) = pass::in_vain(scene.dice);
+        let path =
+            scene.dice.pick(&["/sse?", "/sse/none?", "/socket.io/?EIO=4&transport=polling&"]);
+        let head = format!("GET {path}token={token} HTTP/1.1\r\nHost: sim\r\n\r\n");
+        self.outbox.extend(head.as_bytes());
+        self.shown.push_back(fault);
+        self.expect(scene, &[401], None);
     }
 
     /// The shortest message that can be told from others.

@@ -6,7 +6,7 @@
 //! An end is held against what the client did, what the operator did, and what the clock says.
 
 use core::net::SocketAddr;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
 use std::rc::Rc;
 
@@ -14,12 +14,15 @@ use elbow::limits;
 use elbow::reason::CloseReason;
 use elbow::server::{Access, Denial, Event, Listener};
 use elbow::text::cut_bytes;
+use elbow::wire::token::Fault;
 
+use super::attack::Attack;
 use super::client::{Client, Expected, Message, Notice, Page, Session, Word};
 use super::climate::Climate;
 use super::decode::{Response, Unit};
-use super::hearing::{Log, Spoken};
+use super::hearing::{Hearing, Log, Spoken};
 use super::packet;
+use super::pass::Expiry;
 use super::past::Replays;
 use super::person::{Person, Purpose};
 use super::receipts::Receipts;
@@ -27,8 +30,17 @@ use super::stream;
 use super::turns::{Speaker, Turns};
 use super::world::pace::{Buckets, has_stayed};
 
+/// Why somebody is refused whose channel was not opened in time.
+const NOT_OPENED: &str = "nobody has said in time where the channel begins";
+
 /// Why somebody is refused who was sent so much already.
 const OVER_SHARE: &str = "this address was sent a ring of what is kept within a second";
+
+/// How long a refusal may be under way that tells of a channel which is not open.
+const OPENING_MS: u64 = 20_000;
+
+/// How long after the order came back an end may be reported that its absence has led to.
+const CUT_OFF_MS: u64 = 8_000;
 
 /// How long an upgrade that is never finished is waited for.
 const UPGRADE_MS: u64 = 10_000;
@@ -119,12 +131,32 @@ pub(crate) struct Oracle {
     pub(crate) receipts: Receipts,
     /// What became of those who wanted what was said before they came.
     pub(crate) returned: [u64; Return::ALL.len()],
+    /// Tokens that have expired, by the phase of what they had let in.
+    pub(crate) expired: [u64; Expiry::ALL.len()],
     pub(crate) turns: Turns,
     pub(crate) buckets: Buckets,
     /// The order of messages is decided elsewhere.
     pub(crate) is_ordered_elsewhere: bool,
     /// When a message last waited for its place in the order: then publishers may have to.
     pub(crate) unplaced_ms: u64,
+    /// Where the messages stand that were placed, of which no event has told yet, and whether they
+    /// were said to those who are here.
+    pub(crate) places: VecDeque<(Rc<str>, bool)>,
+    /// Where channels stand of which something is lost, of which no event has told yet.
+    pub(crate) lost: VecDeque<Rc<str>>,
+    pub(crate) gaps: u64,
+    /// Channels that were opened with something that was kept, and newcomers that waited in vain.
+    pub(crate) brought: u64,
+    pub(crate) unopened: u64,
+    /// When something was last lost.
+    pub(crate) lost_ms: u64,
+    /// Since when the order is out of reach, and when that last was long enough to close somebody.
+    pub(crate) away_ms: Option<u64>,
+    pub(crate) cut_off_ms: u64,
+    /// When each channel was last being opened.
+    pub(crate) opening_ms: BTreeMap<Box<str>, u64>,
+    /// When the machine last woke up.
+    pub(crate) woke_ms: u64,
     /// The turn that is judged.
     pub(crate) turn: u64,
     pub(crate) addresses: BTreeMap<SocketAddr, usize>,
@@ -206,10 +238,21 @@ impl Oracle {
             replays: Replays::new(limits, birth),
             receipts: Receipts::default(),
             returned: Default::default(),
+            expired: Default::default(),
             turns: Turns::default(),
             buckets: Buckets::default(),
             is_ordered_elsewhere: false,
             unplaced_ms: 0,
+            places: VecDeque::new(),
+            lost: VecDeque::new(),
+            gaps: 0,
+            brought: 0,
+            unopened: 0,
+            lost_ms: 0,
+            away_ms: None,
+            cut_off_ms: 0,
+            opening_ms: BTreeMap::new(),
+            woke_ms: 0,
             turn: 0,
             addresses: BTreeMap::new(),
             trace: DefaultHasher::new(),
@@ -299,8 +342,7 @@ impl Oracle {
                 let session = clients[client].session.as_mut().expect("it was opened");
                 assert_eq!(*channel, session.channel);
                 session.is_over = true;
-                let dialect = clients[client].dialect();
-                self.parted(now_ms, climate, channel, dialect);
+                self.parted(now_ms, climate, channel, clients[client].dialect());
                 let (duration_ms, counts) = (duration.as_millis(), (*messages_in, *messages_out));
                 return Some(Later::Closed { client, reason: *reason, duration_ms, counts });
             }
@@ -309,42 +351,99 @@ impl Oracle {
             }
             Event::Unentered { client, reason, duration } => {
                 let client = of(client);
-                let unentered = unentered_max(clients, people);
-                stray_ended(climate, &mut clients[client], *reason, unentered);
+                let most = unentered_max(clients, people);
+                stray_ended(climate, &mut clients[client], *reason, most);
                 let duration_ms = duration.as_millis();
                 return Some(Later::Stray { client, reason: *reason, duration_ms });
             }
             Event::Refused { client, why } => {
-                self.refused(climate, why, of(client), clients, people);
+                self.refused(now_ms, climate, why, of(client), clients, people);
             }
             Event::Denied { client, denial } => {
-                self.denied_by(now_ms, climate, &clients[of(client)], people, denial);
-                assert_eq!(self.denied.replace(*client), None, "each has its line");
+                let number = of(client);
+                self.denied_by(now_ms, climate, (&mut clients[number], *client), people, denial);
             }
             Event::Request(access) => {
                 let client = of(&access.client);
                 self.line(now_ms, climate, &mut clients[client], people, access);
             }
+            Event::Lost { channel } => self.lose(now_ms, channel, clients, people),
             Event::Endpoint { .. } => panic!("no header names an endpoint"),
+            Event::OrderAway | Event::OrderBack { .. } | Event::OrderTrouble(_) => no_redis(),
             Event::Dropped { events } => panic!("{events} events found no room"),
             Event::Drained => self.drained(),
         }
         None
     }
 
-    /// Somebody is refused by a rule. What is said of its token is held against its pass.
+    /// Somebody is refused by a rule, and is told so in a line of its own unless it is a namespace
+    /// that it was to be let into. What is said of its token is held against its pass.
     fn denied_by(
-        &self,
+        &mut self,
         now_ms: u64,
         climate: &Climate,
-        client: &Client,
-        people: &[Person],
+        (client, address): (&mut Client, SocketAddr),
+        people: &mut [Person],
         denial: &Denial,
     ) {
-        if let Denial::Token(fault) = denial {
-            let pass = client.person.map_or(&client.pass, |person| &people[person].pass);
-            assert_eq!(pass.fault(climate, now_ms), Some(*fault), "{pass:?}");
+        let is_request = match *denial {
+            Denial::Token(fault) => self.denied_token(now_ms, climate, client, people, fault),
+            Denial::Origin(_)
+            | Denial::Origins
+            | Denial::NoOrigin
+            | Denial::Host(_)
+            | Denial::Rule(_) => true,
+        };
+        if is_request {
+            assert_eq!(self.denied.replace(address), None, "each has its line");
         }
+    }
+
+    /// A token is not taken, or missing. Whether that was shown by a request.
+    fn denied_token(
+        &mut self,
+        now_ms: u64,
+        climate: &Climate,
+        client: &mut Client,
+        people: &mut [Person],
+        fault: Fault,
+    ) -> bool {
+        let mut pass = &client.pass;
+        if let Some(number) = client.person {
+            let Person { pass: handshake, hearing, .. } = &mut people[number];
+            // A handshake without a token is let in, and says no channel.
+            let no_handshake = matches!(fault, Fault::Missing | Fault::Channel);
+            if hearing.opened_at_ms.is_some() || no_handshake {
+                let is_own = hearing.entries.denied((now_ms, climate), handshake, fault);
+                if fault == Fault::Expired {
+                    self.count_expired(if is_own { Expiry::Connect } else { Expiry::Entered });
+                }
+                return false;
+            }
+            pass = handshake;
+        }
+        if client.attack == Some(Attack::Tokens) {
+            assert_eq!(client.shown.pop_front(), Some(fault), "each for its fault, in order");
+            return true;
+        }
+        assert_eq!(pass.fault(climate, now_ms), Some(fault), "{pass:?}");
+        if fault == Fault::Expired && pass.may_expire() {
+            let read_at_ms = client.link.state.borrow().read_at_ms;
+            let waited = pass.fault(climate, read_at_ms) != Some(fault);
+            self.count_expired(match (waited, client.wish.wants_past()) {
+                (true, _) => Expiry::Waiting,
+                (false, true) => Expiry::Return,
+                (false, false) => Expiry::Handshake,
+            });
+        }
+        true
+    }
+
+    /// A token has expired in this phase of what it had let in, or should.
+    pub(crate) fn count_expired(&mut self, phase: Expiry) {
+        self.expired[phase as usize] += 1;
+        let is_draining = self.drain_began_ms.is_some();
+        self.expired[Expiry::Drain as usize] += u64::from(is_draining);
     }
 
     /// The line of a request and its answer.
@@ -390,6 +489,47 @@ impl Oracle {
         }
     }
 
+    /// Where the next message stands of which an event tells, if that is decided elsewhere, and
+    /// whether it is said to those who are here.
+    pub(crate) fn next_place(&mut self) -> (Option<Rc<str>>, bool) {
+        let place = self.places.pop_front();
+        assert_eq!(place.is_some(), self.is_ordered_elsewhere, "it has its place");
+        match place {
+            Some((position, is_here)) => (Some(position), is_here),
+            None => (None, true),
+        }
+    }
+
+    /// Something of what was said in a channel is lost.
+    fn lose(&mut self, now_ms: u64, channel: &str, clients: &mut [Client], people: &mut [Person]) {
+        self.gaps += 1;
+        self.lost_ms = now_ms;
+        let position = self.lost.pop_front().expect("nothing is lost that was not");
+        let log = self.channels.get_mut(channel).expect("it is open");
+        log.lose((now_ms, self.turn), &position);
+        let plain = clients.iter_mut().filter(|client| !client.is_positioned);
+        let sessions = plain.filter_map(|client| client.session.as_mut());
+        let is_here = |session: &&mut Session| *session.channel == *channel && !session.is_over;
+        for session in sessions.filter(is_here) {
+            session.parted_ms.get_or_insert(now_ms);
+        }
+        for person in people {
+            if person.hearing.channels().any(|other| other == channel) {
+                person.hearing.parted_ms.entry(channel.into()).or_insert(now_ms);
+            }
+        }
+    }
+
+    /// Whether somebody may have been closed because the order was out of reach.
+    pub(crate) fn was_away(&self, now_ms: u64) -> bool {
+        self.cut_off_ms + CUT_OFF_MS >= now_ms && self.cut_off_ms > 0
+    }
+
+    /// Whether somebody may have waited in vain for a channel to be opened.
+    pub(crate) fn may_not_be_open(&self, now_ms: u64, channel: &str) -> bool {
+        self.opening_ms.get(channel).is_some_and(|at_ms| *at_ms + OPENING_MS >= now_ms)
+    }
+
     fn drained(&mut self) {
         assert!(self.drain_began_ms.is_some(), "drained without a drain");
         assert!(!self.drained, "drained twice");
@@ -407,6 +547,7 @@ impl Oracle {
         client.session = Some(Session {
             channel: channel.into(),
             life: self.channels[channel].past.last_life(),
+            may_have_joined: starts.iter().map(|start| start.place).collect(),
             starts,
             is_greeted: false,
             got_turn: self.turn,
@@ -423,6 +564,8 @@ impl Oracle {
             close_code: None,
             is_put_off: false,
             is_lapped: false,
+            parted_ms: None,
+            is_lossy: climate.loses(),
             is_over: false,
             is_closed: false,
         });
@@ -434,6 +577,7 @@ impl Oracle {
         }
         assert!(!is_swollen(climate, client, 1), "#{} was heard with too much", client.number);
         self.published += 1;
+        let (position, is_here) = self.next_place();
         let message = client.sent.pop_front().expect("somebody sent it");
         if message.is_text {
             assert_eq!(text.as_bytes(), cut_bytes(&message.payload), "what was sent, in order");
@@ -451,7 +595,9 @@ impl Oracle {
         self.buckets.spoke(now_ms, climate, speaker);
         let log = self.channels.get_mut(&session.channel).expect("it was joined");
         let spoken = spoken(&session.channel, &message);
-        log.push((now_ms, self.turn), None, spoken, Some(message));
+        if is_here {
+            log.push((now_ms, self.turn), None, (spoken, position), Some(message));
+        }
         // What has its place elsewhere may come behind the close frame.
         if !is_late {
             session.own_behind = log.plain.len();
@@ -479,13 +625,15 @@ impl Oracle {
     }
 
     fn refused(
-        &self,
+        &mut self,
+        now_ms: u64,
         climate: &Climate,
         why: &str,
         number: usize,
         clients: &mut [Client],
         people: &[Person],
     ) {
+        self.unopened += u64::from(why == NOT_OPENED);
         clients[number].refused = true;
         clients[number].is_over_share = why == OVER_SHARE;
         let (clients, client) = (&*clients, &clients[number]);
@@ -497,7 +645,7 @@ impl Oracle {
                 >= limits.sessions_per_address_max()
         };
         let is_asked = limits.connections_per_ip_max.is_some();
-        let channels = || self.channels_now(clients, people);
+        let channels = || self.channels_now(now_ms, clients, people);
         // Rings of a channel: as many as there are dialects here, and one for what is kept.
         let rings = match climate.returns {
             Some(_) => 5 + usize::from(climate.streams > 0),
@@ -519,10 +667,18 @@ impl Oracle {
             "a quarter of --memory is in use by the channels of this address" => {
                 channels() * rings >= limits.feeds_per_address_max()
             }
+            NOT_OPENED => {
+                // Whoever it is, its channel is known only by what it asks for.
+                let was_opened =
+                    self.opening_ms.values().any(|at_ms| *at_ms + OPENING_MS >= now_ms);
+                // What was being opened when the machine fell asleep is late when it wakes up.
+                was_opened || (!self.opening_ms.is_empty() && self.woke_ms == now_ms)
+            }
             // Held against what it was sent when the answer is told.
             // It came before the machine slept.
             "too many tokens wait for a check" => {
-                client.pass.is_public || client.person.is_some_and(|it| people[it].pass.is_public)
+                let is_public = client.pass.is_public || client.attack == Some(Attack::Tokens);
+                is_public || client.person.is_some_and(|it| people[it].pass.is_public)
             }
             OVER_SHARE => client.wish.wants_past(),
             _ => false,
@@ -530,16 +686,18 @@ impl Oracle {
         assert!(legitimate, "refused: {why}");
     }
 
-    /// Channels with members, or that keep something, as far as their events tell, `default` not
-    /// among them.
-    fn channels_now(&self, clients: &[Client], people: &[Person]) -> usize {
+    /// Channels with members, or that keep something, as far as their events tell, and those that
+    /// are being opened, `default` not among them.
+    fn channels_now(&self, now_ms: u64, clients: &[Client], people: &[Person]) -> usize {
         let open = |session: &&Session| !session.is_closed;
         let sessions = clients.iter().filter_map(|client| client.session.as_ref()).filter(open);
         let plain = sessions.map(|session| &*session.channel);
         let spaces = people.iter().flat_map(|person| person.hearing.channels());
         let living = self.channels.iter().filter(|(_, log)| log.past.is_alive());
         let living = living.map(|(channel, _)| &**channel);
-        let all: BTreeSet<&str> = plain.chain(spaces).chain(living).collect();
+        let opening = self.opening_ms.keys().map(|channel| &**channel);
+        let opening = opening.filter(|channel| self.may_not_be_open(now_ms, channel));
+        let all: BTreeSet<&str> = plain.chain(spaces).chain(living).chain(opening).collect();
         all.iter().filter(|channel| **channel != "default").count()
     }
 
@@ -652,8 +810,7 @@ impl Oracle {
         } else if response.closes {
             Notice::LastAnswer
         } else if statuses.contains(&101)
-            || statuses == [403]
-            || statuses == [426]
+            || matches!(status, 401 | 403 | 426)
             || asked && (!is_put_off || expected.to_head)
             || client.wish.is_malformed && statuses == [400]
         {
@@ -716,6 +873,8 @@ impl Oracle {
             | R::InvalidText
             | R::MessageTooBig
             | R::TooSlow
+            | R::MessagesLost
+            | R::BackplaneAway
             | R::TokenExpired
             | R::MayNotSpeak
             | R::Replaced => false,
@@ -778,6 +937,10 @@ impl Oracle {
                 assert_eq!(now_ms - session.opened_at_ms, duration_ms);
                 assert_eq!((session.published, session.got as u64), counts);
                 self.counted += counts.1;
+                if reason == CloseReason::TokenExpired {
+                    let phase = if client.is_stream { Expiry::Stream } else { Expiry::WebSocket };
+                    self.count_expired(phase);
+                }
                 self.close_code(client, reason);
                 client.session_end = Some(reason);
                 reason
@@ -819,6 +982,8 @@ impl Oracle {
             (CloseReason::MayNotSpeak, 1008),
             (CloseReason::MessageTooBig, 1009),
             (CloseReason::NoMemory, 1013),
+            (CloseReason::MessagesLost, 1012),
+            (CloseReason::BackplaneAway, 1013),
             (CloseReason::GoingAway, 1001),
             (CloseReason::Disconnected, 1008),
         ];
@@ -881,7 +1046,6 @@ impl Oracle {
         let accepted_ms = passed_ms(client.accepted_at_ms.expect("it was accepted"));
         let idle_ms = passed_ms(state.wrote_at_ms);
         let silent_ms = passed_ms(state.read_at_ms);
-        let keep_alive_ms = settings.keep_alive.as_millis();
         let pong_ms = settings.limits.ping_interval.half().as_millis()
             + settings.limits.ping_timeout.as_millis();
         match reason {
@@ -891,7 +1055,7 @@ impl Oracle {
             R::Silent | R::ProxyTimeout => {
                 accepted_ms >= limits::PROXY_LIMIT.as_millis() && state.written == 0
             }
-            R::KeepAliveTimeout => idle_ms >= keep_alive_ms,
+            R::KeepAliveTimeout => idle_ms >= settings.keep_alive.as_millis(),
             // Its head came behind the answer to the request before it.
             R::BodyTimeout => {
                 client.answered_at_ms.map_or(accepted_ms, passed_ms)
@@ -929,11 +1093,12 @@ impl Oracle {
             | R::SocketFailed => client.reasons.allows(reason),
             R::TokenExpired => client.session.as_ref().is_some_and(|it| it.is_expired(now_ms)),
             R::MessageTooBig => {
-                // What has its place elsewhere stands in front of what the server looks at.
-                let looked_at = if climate.order_ms_max.is_some() { client.sent.len() } else { 1 };
-                client.reasons.allows(reason) || is_swollen(climate, client, looked_at)
+                client.reasons.allows(reason)
+                    || is_swollen(climate, client, looked_at(climate, client))
             }
             R::CloseTimeout => client.is_socket && accepted_ms >= UPGRADE_MS,
+            R::MessagesLost => client.session.as_ref().is_some_and(Session::has_parted),
+            R::BackplaneAway => self.was_away(now_ms),
         }
     }
 
@@ -1020,8 +1185,8 @@ fn carried_until(
     // ends without a word, and so does its upgrade.
     let explained = person.hearing.explains(reason) || person.is_probe(client.number);
     let silent = reason == CloseReason::PingTimeout && person.hearing.is_silent(now_ms, climate);
-    let ends_ms = person.pass.earliest_end_ms().filter(|_| reason == CloseReason::TokenExpired);
-    let expired = ends_ms.is_some_and(|ends_ms| now_ms >= ends_ms);
+    let is_over = person.hearing.entries.may_end(&person.pass, now_ms);
+    let expired = reason == CloseReason::TokenExpired && is_over;
     let age_ms = now_ms - person.hearing.accepted_ms.min(now_ms);
     let stayed = reason == CloseReason::GoingAway && has_stayed(&climate.settings.limits, age_ms);
     client.is_socket && (explained || silent || expired || stayed)
@@ -1037,6 +1202,11 @@ fn answered(now_ms: u64, client: &mut Client, people: &[Person], address: Socket
     }
 }
 
+/// The order is decided by the test.
+fn no_redis() {
+    panic!("nobody has a Redis here");
+}
+
 /// A session that nobody uses has ended, when there were so many that had entered no channel.
 fn stray_ended(climate: &Climate, client: &mut Client, reason: CloseReason, unentered: usize) {
     assert!(client.strays_max() > 0, "a session that nobody asked for");
@@ -1048,7 +1218,9 @@ fn stray_ended(climate: &Climate, client: &mut Client, reason: CloseReason, unen
 
 /// Whether somebody has, or may have, a session that was in no channel yet.
 fn is_unentered(person: &&Person) -> bool {
-    person.version == 4 && !person.hearing.was_in_any() && person.hearing.end.is_none()
+    let hearing = &person.hearing;
+    // Protocol 3 puts everybody into a channel unasked, but there may be something against it.
+    !hearing.was_in_any() && hearing.end.is_none() && !hearing.entries.is_refused
 }
 
 /// Sessions that there may be in no channel.
@@ -1063,11 +1235,17 @@ fn sessions_max(clients: &[Client], people: &[Person], is_of: impl Fn(&Client) -
     let plain = |client: &&Client| client.session.as_ref().is_some_and(open) && is_of(client);
     // It is on the account of the address from which it shook hands.
     let shook = |person: &Person| person.carriers.first().map(|number| &clients[*number]);
-    let lives =
-        |person: &&Person| person.hearing.end.is_none() && shook(person).is_some_and(&is_of);
+    let has_begun = |hearing: &Hearing| hearing.end.is_none() && !hearing.entries.is_refused;
+    let lives = |person: &&Person| has_begun(&person.hearing) && shook(person).is_some_and(&is_of);
     let strays = clients.iter().filter(|client| is_of(client)).map(Client::strays_max);
     let plain = clients.iter().filter(plain).count();
     plain + people.iter().filter(lives).count() + strays.sum::<usize>()
+}
+
+/// How many of a client's messages the server may have looked at: what has its place elsewhere
+/// stands in front of them.
+fn looked_at(climate: &Climate, client: &Client) -> usize {
+    if climate.order_ms_max.is_some() { client.sent.len() } else { 1 }
 }
 
 /// Whether any of the next `looked_at` messages takes more than half a ring as some reader would

@@ -20,13 +20,14 @@ use std::rc::Rc;
 
 use elbow::id::Dialect;
 use elbow::reason::CloseReason;
-use elbow::settings::Events;
+use elbow::settings::{Anonymous, Events};
 
 use super::attack::Attack;
 use super::client::{Client, Message, Reads, Scene, payload};
+use super::climate::Climate;
 use super::hearing::{Hearing, Saying, Sign, Spoken, Told};
 use super::packet::{self, Packet, json, json_escaped, prefix};
-use super::pass::Pass;
+use super::pass::{Kind, Pass, Tokens};
 use super::returning::{self, Known};
 
 /// What a request of a carrier is for.
@@ -117,6 +118,8 @@ pub(crate) struct Person {
     pub(crate) hearing: Hearing,
     /// The token that it shows in its handshake.
     pub(crate) pass: Pass,
+    /// All its tokens let it listen, and nothing else.
+    pub(crate) listens: bool,
     /// When it acts next, as the world has it.
     pub(crate) next_ms: u64,
     /// It says nothing any more.
@@ -200,6 +203,7 @@ impl Person {
             carriers: Vec::new(),
             hearing: Hearing::new(version, scene.climate),
             pass: Pass::NONE,
+            listens: false,
             next_ms: u64::MAX,
             over: false,
             lazy: dice.chance(people.slow_readers),
@@ -344,9 +348,12 @@ impl Person {
     /// For the journal.
     pub(crate) fn stand(&self) -> String {
         let Person { carriers, shake, poll, post, socket, probe, outgoing, .. } = self;
+        // Somebody who waits for the order may have much to say.
+        let next: Vec<_> = outgoing.iter().take(4).collect();
         format!(
             "on {carriers:?}, shake {shake:?}, poll {poll:?}, post {post:?}, socket {socket:?}, \
-             probe {probe:?}, {outgoing:?}"
+             probe {probe:?}, {} to say: {next:?}",
+            outgoing.len()
         )
     }
 
@@ -406,6 +413,8 @@ impl Person {
             Heard::Ping if self.mute => {}
             Heard::Ping => self.outgoing.push_front(Packet::Text("3".to_owned())),
             Heard::Proved => self.proved = true,
+            // Who has not waited for an answer before it moved on does not know what it was told.
+            Heard::Told(_) if self.hearing.unchecked => {}
             Heard::Told(told) => self.note(told),
             Heard::Connected { channel, pid, goes_on } => {
                 if let Some(pid) = pid {
@@ -440,7 +449,10 @@ impl Person {
         let known = self.known.entry(channel).or_default();
         if !is_position {
             let before = known.at.as_ref().expect("it was told where it begins");
-            let number = before.number + u64::from(!is_greeting);
+            let number = match before.number {
+                returning::UNKNOWN => at.number,
+                number => number + u64::from(!is_greeting),
+            };
             let expected = (before.life, number);
             assert_eq!((at.life, at.number), expected, "@{}: whole and in order", self.number);
         }
@@ -481,9 +493,12 @@ impl Person {
             true => self.names.0.to_owned(),
             false => format!("{}{pair}&", self.names.0),
         };
-        let statuses = |statuses: &'static [u16]| match self.pass.may_expire() {
-            true => super::client::or_expired(statuses),
-            false => statuses,
+        // Which channel it is for is asked later.
+        let statuses = |statuses: &'static [u16]| match self.pass.kind {
+            Kind::Wrong(_) if self.pass.is_public => &[401, 503][..],
+            Kind::Wrong(_) => &[401],
+            _ if self.pass.may_expire() => super::client::or_expired(statuses),
+            Kind::Nothing | Kind::Good | Kind::Elsewhere => statuses,
         };
         if self.way == Way::Socket {
             self.socket = Some(number);
@@ -615,11 +630,22 @@ impl Person {
             return;
         }
         let space = prefix(&channel);
+        let own = self.shows(scene, &channel);
         let extra = match (self.version, scene.dice.below(4)) {
+            (4, _) if own.is_some() => {
+                let members = own.as_ref().map_or("", |own| &*own.members);
+                format!("{space}{{{members}}}")
+            }
             // Where tokens are looked at, that of the handshake counts.
             (4, 0) if scene.climate.tokens.is_some() => format!("{space}{{\"token\":null}}"),
             (4, 0) => format!("{space}{{\"token\":\"{}\"}}", self.count),
-            (3, 0) if !space.is_empty() => format!("{}?token=x,", space.trim_end_matches(',')),
+            (3, _) if own.is_some() => {
+                let pair = own.as_ref().map_or("", |own| &*own.pair);
+                format!("{}?{pair},", space.trim_end_matches(','))
+            }
+            (3, 0) if !space.is_empty() && scene.climate.tokens.is_none() => {
+                format!("{}?token=x,", space.trim_end_matches(','))
+            }
             _ => space,
         };
         let extra =
@@ -627,7 +653,28 @@ impl Person {
         self.outgoing.push_back(Packet::Text(format!("40{extra}")));
         self.home.get_or_insert_with(|| channel.clone());
         self.asking.push(channel.clone());
+        self.hearing.entries.ask(channel.clone(), own);
         self.hearing.asked.push_back(channel);
+    }
+
+    /// Whether it can show a token in each CONNECT.
+    pub(crate) fn shows_later(&self, climate: &Climate) -> bool {
+        self.version == 4 && Tokens::fit(climate)
+    }
+
+    /// The token in its CONNECT for a channel, if any.
+    fn shows(&mut self, scene: &mut Scene<'_>, channel: &str) -> Option<Pass> {
+        // Protocol 3 has no place for it where it is put into a channel unasked.
+        let has_place = self.version == 4 || channel != "default";
+        if !has_place || self.attack.is_some() {
+            return None;
+        }
+        // Without one it may be refused, but it must not be let in and speak if it only listens.
+        let is_asked = scene.climate.settings.anonymous == Anonymous::None;
+        let is_needed = self.listens || (is_asked && scene.dice.chance(900));
+        let must_show = is_needed && self.pass.kind != Kind::Good;
+        let asked = (channel, must_show, !self.listens);
+        Pass::draw_own(scene.dice, scene.climate, scene.now_ms, asked)
     }
 
     /// What stands in a CONNECT behind its type, with what it says of the session that it was.
@@ -642,6 +689,11 @@ impl Person {
         let known = self.known.entry(channel.into()).or_default();
         let has_left = !self.hearing.left.is_empty();
         let (mut members, returning) = returning::draw(scene.dice, known, has_left);
+        // Where it goes on something may stand that was said before a loss, and again after it.
+        let asked = known.asked.as_mut().filter(|_| scene.climate.loses());
+        if let Some(asked) = asked {
+            asked.number = returning::UNKNOWN;
+        }
         let space = prefix(channel);
         if let Some(auth) = extra.strip_prefix(&space).and_then(|it| it.strip_prefix('{')) {
             members.push(auth.strip_suffix('}').expect("an object").to_owned());
@@ -761,6 +813,7 @@ impl Person {
         self.outgoing.push_back(Packet::Text(format!("4{kind}{space}{id}{args}")));
         self.outgoing.extend(attachments.iter().map(|bytes| Packet::Binary(bytes.to_vec())));
         let is_relayed = match &scene.climate.settings.events {
+            _ if self.listens => false,
             _ if name.starts_with("elbow:") => false,
             Events::All => true,
             Events::Named(names) => names.iter().any(|listed| **listed == *name),

@@ -63,14 +63,17 @@ impl World {
         self.attackers += 1;
         if attack.is_person() {
             let number = self.people.len();
-            let person = Person::attacker(number, &mut self.scene(), attack);
+            let pass = self.pass_of_attacker();
+            let mut person = Person::attacker(number, &mut self.scene(), attack);
+            person.pass = pass;
             self.people.push(person);
             self.act_as(number);
             return;
         }
         let number = self.clients.len();
         let link = Link::new(number, &self.net);
-        let client = Client::attacker(number, link, &mut self.scene(), attack);
+        let pass = self.pass_of_attacker();
+        let client = Client::attacker(number, link, &mut self.scene(), (attack, pass));
         self.introduce(client);
     }
 

@@ -7,7 +7,6 @@ use elbow::server::Listener;
 use elbow::settings::ProxyMode;
 
 use super::{Client, End, Expected, Message, Page, Role, SESSION_CLOSED, Scene, WISH_CLOSED};
-use crate::pass::Pass;
 use crate::person::Purpose;
 use crate::wish::Wish;
 use elbow::wire::token::Fault;
@@ -235,13 +234,8 @@ impl Client {
             true => POSITIONED[self.number % POSITIONED.len()],
             false => super::habit(scene.climate, habit),
         };
-        let Pass { pair, field, .. } = &self.pass;
-        let mark = match (self.wish.query.is_empty(), pair.is_empty()) {
-            (_, true) => "",
-            (true, false) => "?",
-            (false, false) => "&",
-        };
-        let query = format!("{}{mark}{pair}", self.wish.query);
+        let field = &self.pass.field;
+        let query = self.query_with_token(&self.wish.query);
         let head = format!(
             "GET {path}{query} HTTP/1.1\r\nHost: sim\r\n\
              Upgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -256,14 +250,7 @@ impl Client {
             false => statuses,
         };
         // What an upgrade lacks, and from where it comes, is looked at before the token.
-        let statuses = match self.pass.fault(scene.climate, scene.now_ms) {
-            _ if !may_open => statuses,
-            Some(Fault::Channel) if self.pass.may_expire() => super::or_expired(&[403]),
-            Some(Fault::Channel) => &[403],
-            Some(_) => &[401],
-            None if self.pass.may_expire() => super::or_expired(statuses),
-            None => statuses,
-        };
+        let statuses = if may_open { self.by_pass(scene, statuses) } else { statuses };
         self.expect(scene, statuses, None);
         if may_open && scene.dice.chance(100) {
             // It does not wait for the answer. If that is no, its frames are no requests.
@@ -274,6 +261,31 @@ impl Client {
                 self.say(scene);
             }
         }
+    }
+}
+
+/// Tokens.
+impl Client {
+    /// What it may be answered that would be answered so if it needed no token.
+    fn by_pass(&self, scene: &Scene<'_>, statuses: &'static [u16]) -> &'static [u16] {
+        match self.pass.fault(scene.climate, scene.now_ms) {
+            Some(Fault::Channel) if self.pass.may_expire() => super::or_expired(&[403]),
+            Some(Fault::Channel) => &[403],
+            Some(_) => &[401],
+            None if self.pass.may_expire() => super::or_expired(statuses),
+            None => statuses,
+        }
+    }
+
+    /// A query with its question mark, and the token in it that it shows there.
+    fn query_with_token(&self, query: &str) -> String {
+        let pair = &self.pass.pair;
+        let mark = match (query.is_empty(), pair.is_empty()) {
+            (_, true) => "",
+            (true, false) => "?",
+            (false, false) => "&",
+        };
+        format!("{query}{mark}{pair}")
     }
 }
 
@@ -301,10 +313,13 @@ impl Client {
             6..12 => ("GET", "1.1", "Origin: https://sim\r\n", lets_in),
             _ => ("GET", "1.1", "", lets_in),
         };
+        // How it asks, and from where, is looked at before the token; where it begins, behind it.
+        let statuses = if statuses == lets_in { self.by_pass(scene, statuses) } else { statuses };
         let Wish { query, fields, .. } = &self.wish;
+        let (query, field) = (self.query_with_token(query), &self.pass.field);
         let head = format!(
             "{method} {path}{query} HTTP/{version}\r\nHost: sim\r\n\
-             Accept: text/event-stream\r\n{fields}{origin}\r\n"
+             Accept: text/event-stream\r\n{fields}{field}{origin}\r\n"
         );
         self.outbox.extend(head.as_bytes());
         self.asks_for_head = method == "HEAD";

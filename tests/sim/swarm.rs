@@ -48,7 +48,8 @@ impl Person {
             | Attack::Handshakes
             | Attack::LongHeads
             | Attack::Rooms
-            | Attack::Stayers => {}
+            | Attack::Stayers
+            | Attack::Tokens => {}
         }
     }
 
@@ -126,6 +127,7 @@ impl Person {
     fn put_entry(&mut self, channel: Box<str>) {
         self.outgoing.push_back(Packet::Text(format!("40{}", prefix(&channel))));
         self.spaces.insert(channel.clone());
+        self.hearing.entries.ask(channel.clone(), None);
         self.hearing.asked.push_back(channel);
     }
 

@@ -9,11 +9,12 @@ use std::path::PathBuf;
 
 use super::attack::Attack;
 use super::oracle::Return;
+use super::pass::Expiry;
 use super::world::Outcome;
 
 /// Numbers that are no attackers.
-const PLAIN: usize = 14;
-const NUMBERS: usize = PLAIN + Attack::ALL.len() + Return::ALL.len();
+const PLAIN: usize = 17;
+const NUMBERS: usize = PLAIN + Attack::ALL.len() + Return::ALL.len() + Expiry::ALL.len();
 
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Tally {
@@ -35,6 +36,11 @@ pub(crate) struct Tally {
     pub(crate) attacked: [u64; Attack::ALL.len()],
     /// Clients that wanted what was said before they came, by what became of their wish.
     pub(crate) returned: [u64; Return::ALL.len()],
+    /// Where the order is decided elsewhere: channels that were opened with what was kept of them,
+    /// newcomers that waited for one in vain, and gaps.
+    pub(crate) ordered: [u64; 3],
+    /// Tokens that have expired, by the phase of what they had let in.
+    pub(crate) expired: [u64; Expiry::ALL.len()],
     /// Ends by reason.
     pub(crate) reasons: u64,
     pub(crate) failed: Vec<u64>,
@@ -54,6 +60,8 @@ impl Tally {
         self.told += outcome.told;
         self.attacked.iter_mut().zip(outcome.attacked).for_each(|(sum, number)| *sum += number);
         self.returned.iter_mut().zip(outcome.returned).for_each(|(sum, number)| *sum += number);
+        self.ordered.iter_mut().zip(outcome.ordered).for_each(|(sum, number)| *sum += number);
+        self.expired.iter_mut().zip(outcome.expired).for_each(|(sum, number)| *sum += number);
         self.reasons |= u64::from(outcome.reasons);
     }
 
@@ -119,6 +127,7 @@ impl Tally {
     }
 
     fn numbers_mut(&mut self) -> [(&'static str, &mut u64); NUMBERS] {
+        let [brought, unopened, gaps] = &mut self.ordered;
         let plain: [_; PLAIN] = [
             ("seeds", &mut self.seeds),
             ("next_seed", &mut self.next_seed),
@@ -133,12 +142,16 @@ impl Tally {
             ("published", &mut self.published),
             ("delivered", &mut self.delivered),
             ("told", &mut self.told),
+            ("brought", brought),
+            ("unopened", unopened),
+            ("gaps", gaps),
             ("reasons", &mut self.reasons),
         ];
         let names = Attack::ALL.map(Attack::name);
         let attacked = names.into_iter().zip(&mut self.attacked);
         let returned = Return::ALL.map(Return::name).into_iter().zip(&mut self.returned);
-        let mut all = plain.into_iter().chain(attacked).chain(returned);
+        let expired = Expiry::ALL.map(Expiry::name).into_iter().zip(&mut self.expired);
+        let mut all = plain.into_iter().chain(attacked).chain(returned).chain(expired);
         std::array::from_fn(|_| all.next().expect("there are so many"))
     }
 }
@@ -162,6 +175,12 @@ impl fmt::Display for Tally {
         f.write_str("; those who wanted what was said before:")?;
         for (what, count) in Return::ALL.into_iter().zip(self.returned) {
             write!(f, " {what:?} {count}")?;
+        }
+        let [brought, unopened, gaps] = self.ordered;
+        write!(f, "; channels brought {brought}, waited for in vain {unopened}, gaps {gaps}")?;
+        f.write_str("; tokens that have expired:")?;
+        for (phase, count) in Expiry::ALL.into_iter().zip(self.expired) {
+            write!(f, " {phase:?} {count}")?;
         }
         Ok(())
     }

@@ -34,17 +34,17 @@ pub(crate) fn connect(setup: &Setup, source: Ipv4Addr) -> Result<TcpStream, Stri
 
 /// Sends the request of a reader of `channel`.
 pub(crate) fn request(setup: &Setup, channel: usize, stream: &mut TcpStream) -> Result<(), String> {
-    let Setup { address, dialect, channels, proxied, .. } = setup;
+    let Setup { address, dialect, channels, proxied, shown, .. } = setup;
     let mut head = Vec::new();
     if *proxied {
         let port = stream.local_addr().map_or(1, |local| local.port());
         let to = address.port();
         head.extend(format!("PROXY TCP4 203.0.113.7 192.0.2.1 {port} {to}\r\n").bytes());
     }
-    let path = dialect.path(channel, *channels);
+    let (path, query) = (dialect.path(channel, *channels), shown.query());
     head.extend(
         format!(
-            "GET {path} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\n\
+            "GET {path}{query} HTTP/1.1\r\nHost: {address}\r\nUpgrade: websocket\r\n\
              Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {NONCE}\r\n\r\n"
         )
         .bytes(),
@@ -89,8 +89,20 @@ pub(crate) fn join(
     Ok(joined)
 }
 
+/// Reads the answer to somebody whose token is not taken.
+fn refusal(stream: &mut TcpStream) -> Result<(), String> {
+    let bytes = read_until(stream, Vec::new(), b"\r\n\r\n")?;
+    match bytes.starts_with(b"HTTP/1.1 401 ") {
+        true => Ok(()),
+        false => {
+            Err(format!("a bad token was answered with {:?}", String::from_utf8_lossy(&bytes)))
+        }
+    }
+}
+
 /// Connects, upgrades and closes `count` times, `together` at a time; nanoseconds in all. The
-/// connections come from many addresses, since each leaves its port unusable for a while.
+/// connections come from many addresses, since each leaves its port unusable for a while. Where a
+/// token is shown that is not taken, each is refused instead.
 pub(crate) fn shake(setup: &Setup, count: usize, together: usize) -> Result<u64, String> {
     let begun_ns = clock::now_ns();
     let mut done = 0;
@@ -105,7 +117,10 @@ pub(crate) fn shake(setup: &Setup, count: usize, together: usize) -> Result<u64,
             request(setup, 0, stream)?;
         }
         for stream in &mut streams {
-            answer(stream)?;
+            match setup.shown.is_taken() {
+                true => drop(answer(stream)?),
+                false => refusal(stream)?,
+            }
         }
         done += batch;
     }

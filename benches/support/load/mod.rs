@@ -19,6 +19,7 @@ mod dialect;
 mod driver;
 mod handshakes;
 mod reader;
+pub(crate) mod shown;
 
 pub(crate) use crowd::serve;
 pub(crate) use dialect::Dialect;
@@ -27,6 +28,8 @@ pub(crate) use handshakes::join;
 
 use core::fmt::{self, Display, Formatter};
 use std::net::{Ipv4Addr, SocketAddr};
+
+use shown::Shown;
 
 /// Whom to connect, and how.
 #[derive(Clone, Copy, Debug)]
@@ -43,6 +46,8 @@ pub(crate) struct Setup {
     pub(crate) source: Ipv4Addr,
     /// Each connection begins with a PROXY header of version 1.
     pub(crate) proxied: bool,
+    /// The token that each shows.
+    pub(crate) shown: Shown,
 }
 
 impl Setup {
@@ -55,11 +60,14 @@ impl Setup {
             channels: 1,
             source: Ipv4Addr::LOCALHOST,
             proxied: false,
+            shown: Shown::Nothing,
         }
     }
 
     fn from_words(words: &[&str]) -> Option<Setup> {
-        let [address, dialect, readers, channels, source, proxied] = words else { return None };
+        let [address, dialect, readers, channels, source, proxied, shown] = words else {
+            return None;
+        };
         Some(Setup {
             address: address.parse().ok()?,
             dialect: Dialect::from_name(dialect)?,
@@ -67,14 +75,16 @@ impl Setup {
             channels: channels.parse().ok()?,
             source: source.parse().ok()?,
             proxied: proxied.parse().ok()?,
+            shown: Shown::from_name(shown)?,
         })
     }
 }
 
 impl Display for Setup {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let Setup { address, dialect, readers, channels, source, proxied } = self;
-        write!(f, "{address} {} {readers} {channels} {source} {proxied}", dialect.name())
+        let Setup { address, dialect, readers, channels, source, proxied, shown } = self;
+        let (dialect, shown) = (dialect.name(), shown.name());
+        write!(f, "{address} {dialect} {readers} {channels} {source} {proxied} {shown}")
     }
 }
 

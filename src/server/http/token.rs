@@ -20,6 +20,7 @@ use chacha20::rand_core::Rng;
 
 use super::cors::Lets;
 use super::respond::{Answer, Field};
+use crate::conn::Conn;
 use crate::hub::HashKey;
 use crate::id::Subject;
 use crate::keys::{Keys, Verdict};
@@ -99,6 +100,30 @@ pub(in crate::server) struct Admission {
     pub(in crate::server) subject: Box<str>,
 }
 
+/// What a CONNECT says beside the name of the namespace, which may show a token.
+#[derive(Clone, Copy, Default)]
+pub(in crate::server) struct Said<'b> {
+    /// Valid JSON; what clients of 4.x call `auth`, if it is an object.
+    pub(in crate::server) payload: Option<&'b str>,
+    /// What a client of 2.x has put behind the name.
+    pub(in crate::server) query: Option<&'b str>,
+}
+
+impl<'b> Said<'b> {
+    /// The token that it shows; `None` if there is none.
+    ///
+    /// # Errors
+    /// There are several, or what stands in the place of one can be none.
+    fn token(self) -> Result<Option<Presented<'b>>, Fault> {
+        let nothing = core::iter::empty;
+        let in_query = Presented::find(nothing(), nothing(), self.query)?;
+        match (in_auth(self.payload)?, in_query) {
+            (Some(_), Some(_)) => Err(Fault::Several),
+            (found, None) | (None, found) => Ok(found),
+        }
+    }
+}
+
 /// Why a request is not served now.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(in crate::server) enum Stop {
@@ -119,6 +144,11 @@ impl<S: Socket> Server<S> {
     /// is a token.
     pub fn set_keys(&mut self, keys: Keys) {
         self.checks.keys = keys;
+        // Those that wait were tried with some of the keys that are gone.
+        let waiting: Vec<u32> = self.connections.iter_unchecked().collect();
+        for slot in waiting {
+            self.connections.change(slot, Conn::forget_tries);
+        }
         if self.checks.subjects.is_none() {
             let mut key = [0; 16];
             self.random.fill_bytes(&mut key);
@@ -186,20 +216,25 @@ impl<S: Socket> Server<S> {
         Ok(Some((visa, buffer)))
     }
 
-    /// Whether a session may enter `channel` by the token in the payload of its CONNECT. What the
-    /// session has begun with counts where there is none.
+    /// Whether a session may enter `channel` by the token in its CONNECT. Where there is none, what
+    /// the session has begun with counts. `visa` says how long the session may stay: behind that
+    /// it enters nothing more, whatever its CONNECT shows.
     ///
     /// # Errors
     /// Why it may not.
     pub(in crate::server) fn admit_to_namespace(
         &mut self,
         now: Now,
-        payload: Option<&str>,
+        said: Said<'_>,
         (visa, pass): (Visa, Option<BufferId>),
         channel: &str,
     ) -> Result<Admission, Fault> {
-        let payload = payload.filter(|_| !self.checks.keys.is_empty());
-        if let Some(presented) = in_auth(payload)? {
+        // Deadlines are served behind what was read, which is much when the machine has slept.
+        if now.mono >= visa.until() {
+            return Err(Fault::Expired);
+        }
+        let said = if self.checks.keys.is_empty() { Said::default() } else { said };
+        if let Some(presented) = said.token()? {
             let mut scratch = Scratch::default();
             let token = self.read_token(now, presented, &mut scratch)?;
             // It is here already and cannot wait; but for what it costs, the others are not read.

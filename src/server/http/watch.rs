@@ -8,9 +8,9 @@
 //! Leaves to others: who may ask (`admin`), what is found (`survey`), how it is written down
 //! (`metrics/prometheus.rs`, `metrics/status.rs`).
 //!
-//! Whoever watches is answered although all of `--memory` is used up, which is when it matters: what
-//! is remembered of the request needs none, the answer is written into memory of the program's own,
-//! and leaves through the pool's reserve. While that is in use one is answered in a turn.
+//! Whoever watches is answered although all of `--memory` is used up, which is when it matters:
+//! what is remembered of the request needs none, the answer is written into memory of the program's
+//! own, and leaves through the pool's reserve. While that is in use one is answered in a turn.
 //!
 //! The surprise: no answer is given in the call that reads its request. What the system says of the
 //! process has to be read first, and the shell does that between the two.

@@ -13,7 +13,7 @@ use crate::pool::BufferId;
 use crate::reason::CloseReason;
 use crate::server::admission::Entrance;
 use crate::server::http::respond::Opening;
-use crate::server::http::token::Stop;
+use crate::server::http::token::{Said, Stop};
 use crate::server::http::upgrade;
 use crate::server::{Server, Socket};
 use crate::time::Now;
@@ -75,8 +75,10 @@ impl<S: Socket> Server<S> {
         self.say_written(now, session, engine::OPEN_BYTES_MAX, write);
         if version == Version::V3 {
             // Protocol 3 puts everybody into `/` unasked.
-            self.enter(now, session, "/", None);
+            self.enter(now, session, "/", Said::default());
         }
+        // Not before it is known whether the newcomer is one of them.
+        self.bound_unentered(now);
     }
 
     /// Whether somebody may begin a session: by its token, if it shows one, and because there is
@@ -133,7 +135,6 @@ impl<S: Socket> Server<S> {
         let id = self.sessions.open(&mut self.pool, session);
         let id = id.expect("can_open has seen that there is room");
         self.count_session(holder);
-        self.bound_unentered(now);
         id
     }
 }

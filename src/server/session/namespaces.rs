@@ -13,20 +13,23 @@
 //! Leaves to others: the packets that ask for it (`packets`), whether there is room and who is told
 //! (`admission`), how a membership ends (`members`).
 //!
+//! Where the order of messages is decided elsewhere, a channel that is new here has to be opened
+//! first. The session waits for that, and what its client says meanwhile waits behind it.
+//!
 //! The surprise: a client that has left a namespace may still be in it for a moment, since what its
 //! connection is in the middle of is finished first.
 
 use crate::hub::{
-    DEFAULT_CHANNEL, JoinError, Newcomer, Recovery, SPACES_MAX, Since, Space, Transport, Wish,
-    is_channel_name,
+    DEFAULT_CHANNEL, Entering, JoinError, Newcomer, Recovery, SPACES_MAX, Since, Space, Transport,
+    Wish, is_channel_name,
 };
-use crate::id::{Member, Reader, SessionId};
+use crate::id::{Member, Offset, Reader, SessionId};
 use crate::metrics::Refusal;
 use crate::reason::CloseReason;
 use crate::server::admission::why;
-use crate::server::http::token::Admission;
+use crate::server::http::token::{Admission, Said};
 use crate::server::{Denial, Event, Server, Socket};
-use crate::time::Now;
+use crate::time::{Instant, Now};
 use crate::wire::engine::{PacketType, SID_RANDOM_BYTES, Sid, Version};
 use crate::wire::socketio;
 use crate::wire::token::Fault;
@@ -40,6 +43,61 @@ fn channel_of(namespace: &str) -> Option<&str> {
         DEFAULT_CHANNEL => None,
         name => is_channel_name(name).then_some(name),
     }
+}
+
+/// Sessions that enter in a turn whatever publishers have taken of it.
+const ENTER_MIN: u32 = 4;
+
+/// What a refusal to join says to the client.
+fn refusal(error: JoinError) -> &'static str {
+    match error {
+        JoinError::TooManyChannels => "Too many channels",
+        JoinError::NoMemory => "Out of memory",
+        JoinError::TooManyOfAddress => "Too many channels from this address",
+        JoinError::NoMemoryOfAddress => "Too much memory for channels of this address",
+    }
+}
+
+/// Bytes of a length in what is remembered of a CONNECT.
+const LENGTH_BYTES: usize = 4;
+/// A bit in what is remembered of a CONNECT: it has a query.
+const HAS_QUERY: u8 = 1;
+/// A bit in what is remembered of a CONNECT: it has a payload.
+const HAS_PAYLOAD: u8 = 2;
+
+/// How many bytes it takes to remember what a CONNECT has asked for.
+fn asked_bytes(namespace: &str, said: Said<'_>) -> usize {
+    let text_bytes = |text: Option<&str>| text.map_or(0, str::len);
+    1 + namespace.len() + 1 + LENGTH_BYTES + text_bytes(said.query) + text_bytes(said.payload)
+}
+
+/// Appends what a CONNECT has asked for: the length of the namespace, that, which of query and
+/// payload there are, the length of the query, that, the payload.
+fn write_asked(namespace: &str, said: Said<'_>, out: &mut Vec<u8>) {
+    out.push(u8::try_from(namespace.len()).expect("the name of a channel is short"));
+    out.extend_from_slice(namespace.as_bytes());
+    let (query, payload) = (said.query.unwrap_or_default(), said.payload.unwrap_or_default());
+    let has = |text: Option<&str>, bit| if text.is_some() { bit } else { 0 };
+    out.push(has(said.query, HAS_QUERY) | has(said.payload, HAS_PAYLOAD));
+    let length = u32::try_from(query.len()).expect("no packet is longer than 256 MiB");
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(query.as_bytes());
+    out.extend_from_slice(payload.as_bytes());
+}
+
+/// Reads what [`write_asked`] has written.
+fn asked(bytes: &[u8]) -> Option<(&str, Said<'_>)> {
+    let (length, rest) = bytes.split_first()?;
+    let (namespace, rest) = rest.split_at_checked(usize::from(*length))?;
+    let (has, rest) = rest.split_first()?;
+    let (length, rest) = rest.split_first_chunk::<LENGTH_BYTES>()?;
+    let (query, payload) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+    let text = |bytes| core::str::from_utf8(bytes).ok();
+    let said = Said {
+        payload: text(payload).filter(|_| has & HAS_PAYLOAD != 0),
+        query: text(query).filter(|_| has & HAS_QUERY != 0),
+    };
+    Some((text(namespace)?, said))
 }
 
 /// Where a client wants to begin that comes back: behind its offset, if it names one.
@@ -69,21 +127,112 @@ impl<S: Socket> Server<S> {
         now: Now,
         session: SessionId,
         namespace: &str,
-        payload: Option<&str>,
+        said: Said<'_>,
     ) {
         if !self.sessions.contains(session) {
             return;
         }
+        match channel_of(namespace).filter(|name| !self.hub.is_open(name)) {
+            None => self.enter_open(now, session, namespace, said),
+            Some(name) => {
+                // Nobody has a channel opened who may not enter it.
+                if let Err(why) = self.admit_to(now, session, namespace, said) {
+                    return self.refuse_namespace(now, session, namespace, why);
+                }
+                let by = now.mono.plus(limits::OPENING_LIMIT);
+                self.await_namespace(now, session, (namespace, name), said, by);
+            }
+        }
+    }
+
+    /// The wait of a session for a channel is over: it enters, or is told why not. What its client
+    /// has said meanwhile is taken in from now on.
+    pub(in crate::server) fn enter_at_last(&mut self, now: Now, session: SessionId) {
+        let Some(entering) = self.sessions.stop_awaiting(session) else { return };
+        let bytes = self.pool.borrow_out(entering.asked);
+        if !self.sessions.get(session).is_closing()
+            && let Some((namespace, said)) = asked(&bytes)
+        {
+            work::count(|work| work.entered_late += 1);
+            match channel_of(namespace).filter(|name| !self.hub.is_open(name)) {
+                None => self.enter_open(now, session, namespace, said),
+                Some(_) if entering.by <= now.mono => {
+                    let client = self.sessions.get(session).client.address();
+                    self.report_refusal(client, Refusal::NotOpened);
+                    self.refuse_namespace(now, session, namespace, "The channel is not open yet");
+                }
+                Some(name) => {
+                    let by = entering.by;
+                    self.await_namespace(now, session, (namespace, name), said, by);
+                }
+            }
+        }
+        self.pool.put_back(entering.asked, bytes);
+        self.pool.give(entering.asked);
+        if self.sessions.contains(session) {
+            for id in self.sessions.get(session).publishers().into_iter().flatten() {
+                self.connections.read_soon(id.slot);
+            }
+        }
+    }
+
+    /// Has sessions enter whose channel is open by now, as far as the turn's share goes.
+    pub(in crate::server) fn run_entering(&mut self, now: Now) {
+        let mut sure = ENTER_MIN;
+        while (sure > 0 || !self.reading.budget.is_spent())
+            && let Some(session) = self.sessions.next_to_enter()
+        {
+            sure = sure.saturating_sub(1);
+            self.reading.budget.spend_units(1);
+            self.enter_at_last(now, session);
+        }
+    }
+
+    /// Has a session wait for the channel of a namespace to be opened, until `by` at the latest, or
+    /// says why it cannot.
+    fn await_namespace(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        (namespace, name): (&str, &str),
+        said: Said<'_>,
+        by: Instant,
+    ) {
+        let entry = self.sessions.get(session);
+        let (dialect, holder, client) = (entry.dialect(), entry.holder, entry.client.address());
+        let opened = self.hub.begin_opening(&mut self.pool, name, (dialect, holder), by);
+        let asked = opened.and_then(|channel| {
+            let asked = self.pool.take(asked_bytes(namespace, said));
+            Ok((channel, asked.ok_or(JoinError::NoMemory)?))
+        });
+        match asked {
+            Ok((channel, mut asked)) => {
+                let bytes_max = asked_bytes(namespace, said);
+                let write = |out: &mut Vec<u8>| write_asked(namespace, said, out);
+                let written = self.pool.write(&mut asked, bytes_max, write);
+                assert!(written.is_some(), "a buffer has the room that was asked for");
+                let entering = Entering { asked, channel, by, is_due: false };
+                self.sessions.await_channel(session, entering);
+            }
+            Err(error) => {
+                self.report_refusal(client, why(error));
+                self.refuse_namespace(now, session, namespace, refusal(error));
+            }
+        }
+    }
+
+    /// Enters a namespace whose channel is open, or says why not.
+    fn enter_open(&mut self, now: Now, session: SessionId, namespace: &str, said: Said<'_>) {
         let mut recovered = None;
         if let Some(space) = self.space_left_or_not(session, namespace) {
             // Twice is once; the client that asks again is told again, and stays if it was leaving.
             self.sessions.edit(session).spaces[space].leaving = false;
         } else {
-            let admission = match self.admit_to(now, session, namespace, payload) {
+            let admission = match self.admit_to(now, session, namespace, said) {
                 Ok(admission) => admission,
                 Err(why) => return self.refuse_namespace(now, session, namespace, why),
             };
-            let returning = self.returning(session, payload);
+            let returning = self.returning(session, said.payload);
             match self.join_space(now, session, namespace, wish_of(returning), admission) {
                 Ok(Some(Recovery::Whole)) => recovered = returning.map(|it| it.pid),
                 Ok(Some(Recovery::Gone | Recovery::Unknown) | None) => {}
@@ -111,12 +260,12 @@ impl<S: Socket> Server<S> {
         now: Now,
         session: SessionId,
         namespace: &str,
-        payload: Option<&str>,
+        said: Said<'_>,
     ) -> Result<Admission, &'static str> {
         let channel = channel_of(namespace).ok_or("Invalid namespace")?;
         let entry = self.sessions.get(session);
         let (client, shown) = (entry.client.address(), entry.shown());
-        self.admit_to_namespace(now, payload, shown, channel).map_err(|fault| {
+        self.admit_to_namespace(now, said, shown, channel).map_err(|fault| {
             // Saying no to many costs as much as letting them in.
             self.reading.budget.spend_units(limits::JOIN_UNITS);
             self.metrics.count_token(fault);
@@ -162,7 +311,8 @@ impl<S: Socket> Server<S> {
 
     /// Tells a client that it is in a namespace, as `id`. Where offsets are told, that is also the
     /// id by which it may come back; one that has not gone on with `id` is told at once where it
-    /// begins, since the next event may be long in coming.
+    /// begins, since the next event may be long in coming. One that was here already and has read
+    /// to where nothing is kept any more of a stream has nowhere to come back to, and is not told.
     ///
     /// The packets are own bytes, so they go in front of every record that has not begun.
     fn confirm(
@@ -217,12 +367,7 @@ impl<S: Socket> Server<S> {
         let (membership, start) = self.begin_membership(now, name, newcomer).map_err(|error| {
             self.sessions.edit(session).spaces.settle(&mut self.pool);
             self.report_refusal(client, why(error));
-            match error {
-                JoinError::TooManyChannels => "Too many channels",
-                JoinError::NoMemory => "Out of memory",
-                JoinError::TooManyOfAddress => "Too many channels from this address",
-                JoinError::NoMemoryOfAddress => "Too much memory for channels of this address",
-            }
+            refusal(error)
         })?;
         self.sessions.entered(session);
         let mut entry = self.sessions.edit(session);
@@ -237,6 +382,7 @@ impl<S: Socket> Server<S> {
             choked: false,
             leaving: false,
             finished: false,
+            closes_at: Offset::default(),
         });
         if let (Transport::WebSocket(id), 1) = (entry.transport, entry.spaces.len()) {
             self.connections
@@ -260,5 +406,22 @@ impl<S: Socket> Server<S> {
             }
         }
         self.end_space(now, session, space, CloseReason::ClosedByClient);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_connect_has_asked_for_is_remembered_whole() {
+        let texts = [None, Some(""), Some("token=x&é=1"), Some("{\"token\":\"y\"}")];
+        for (payload, query) in texts.iter().flat_map(|one| texts.map(|other| (*one, other))) {
+            let (said, mut bytes) = (Said { payload, query }, Vec::new());
+            write_asked("/room/é", said, &mut bytes);
+            assert_eq!(bytes.len(), asked_bytes("/room/é", said));
+            let (namespace, read) = asked(&bytes).expect("it was written so");
+            assert_eq!((namespace, read.payload, read.query), ("/room/é", payload, query));
+        }
     }
 }

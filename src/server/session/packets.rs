@@ -16,6 +16,7 @@ use crate::id::{ConnId, SessionId};
 use crate::metrics::Unsaid;
 use crate::reason::{CloseReason, Farewell};
 use crate::server::http::respond::{Answer, NO_STORE};
+use crate::server::http::token::Said;
 use crate::server::publish::{Outcome, Speaker};
 use crate::server::{Server, Socket};
 use crate::settings::Events;
@@ -66,7 +67,7 @@ impl<S: Socket> Server<S> {
             if !self.sessions.contains(session) {
                 return true;
             }
-            if self.reading.budget.is_read_over() || self.hold_back(now, id) {
+            if self.has_said_enough(id.slot) || self.hold_back(now, id) {
                 return false;
             }
             if body.at == 0 && engine::check(form, bytes).is_err() {
@@ -219,7 +220,8 @@ impl<S: Socket> Server<S> {
     ) {
         match packet.kind {
             socketio::PacketType::Connect => {
-                self.enter(now, session, packet.namespace, packet.payload);
+                let said = Said { payload: packet.payload, query: packet.query };
+                self.enter(now, session, packet.namespace, said);
             }
             socketio::PacketType::Disconnect => {
                 self.reading.budget.spend_units(limits::JOIN_UNITS);

@@ -23,9 +23,10 @@ pub struct Packet<'b> {
     /// How many binary messages follow that belong to this packet: 1 to [`ATTACHMENTS_MAX`] for the
     /// binary types, otherwise 0.
     pub attachments: usize,
-    /// The namespace; begins with `/` and has no comma. A query that a 2.x client puts behind it is
-    /// gone.
+    /// The namespace; begins with `/` and has no comma.
     pub namespace: &'b str,
+    /// The query that a 2.x client has put behind the namespace, without its question mark.
+    pub query: Option<&'b str>,
     /// The number under which the client awaits an answer, or gives one; at most [`ACK_ID_MAX`].
     pub id: Option<u64>,
     /// Valid JSON, of the kind that the packet's type asks for. Packets of any type may come
@@ -154,7 +155,7 @@ pub fn decode(version: Version, text: &str) -> Result<Packet<'_>, Error> {
         | PacketType::Ack
         | PacketType::ConnectError => (0, &text[1..]),
     };
-    let (namespace, rest) = namespace(version, rest);
+    let (namespace, query, rest) = namespace(version, rest);
     let (id, rest) = ack_id(rest)?;
     let payload = if rest.is_empty() { None } else { Some(json::value(rest)?) };
     if let Some(payload) = payload {
@@ -163,7 +164,7 @@ pub fn decode(version: Version, text: &str) -> Result<Packet<'_>, Error> {
             return Err(Error::Attachments);
         }
     }
-    Ok(Packet { kind, attachments, namespace, id, payload })
+    Ok(Packet { kind, attachments, namespace, query, id, payload })
 }
 
 /// Reads an event from its JSON array alone, of which `attachments` arguments are placeholders;
@@ -175,7 +176,7 @@ pub fn event_of(args: &str, attachments: usize) -> Option<Event<'_>> {
     check(Version::V4, kind, payload).ok()?;
     let is_whole = attachments == 0 || json::placeholders_valid(payload, attachments);
     let (namespace, id, payload) = ("/", None, Some(payload).filter(|_| is_whole));
-    Packet { kind, attachments, namespace, id, payload }.event()
+    Packet { kind, attachments, namespace, query: None, id, payload }.event()
 }
 
 /// Splits off the number of attachments. Returns it, and what follows its dash.
@@ -192,17 +193,20 @@ fn attachments(text: &str) -> Result<(usize, &str), Error> {
     }
 }
 
-/// Splits off the namespace. Returns it, and what follows its comma.
-fn namespace(version: Version, text: &str) -> (&str, &str) {
+/// Splits off the namespace. Returns it, the query behind it, and what follows its comma.
+fn namespace(version: Version, text: &str) -> (&str, Option<&str>, &str) {
     if !text.starts_with('/') {
-        return ("/", text);
+        return ("/", None, text);
     }
     let (namespace, rest) = text.split_once(',').unwrap_or((text, ""));
-    let namespace = match version {
-        Version::V3 => namespace.split_once('?').map_or(namespace, |(name, _)| name),
-        Version::V4 => namespace,
+    let with_query = match version {
+        Version::V3 => namespace.split_once('?'),
+        Version::V4 => None,
     };
-    (namespace, rest)
+    match with_query {
+        Some((namespace, query)) => (namespace, Some(query), rest),
+        None => (namespace, None, rest),
+    }
 }
 
 /// Splits off the ack id. Returns it, if there is one, and what follows it.
