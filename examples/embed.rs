@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::rc::Rc;
 
-use elbow::config::{self, Command, Machine};
+use elbow::config::{self, Activated, Command, Machine};
 use elbow::id::ConnId;
 use elbow::server::{Event, Listener, Readiness, Server, Socket};
 use elbow::site::Site;
@@ -62,7 +62,8 @@ impl World {
         let machine = Machine {
             descriptors_hard: 1024,
             memory_bytes: None,
-            activated_sockets: false,
+            memory_is_shared: true,
+            activated: Activated::NONE,
             admin_credential: false,
         };
         let command = config::parse(["elbow".into()], |_| None, &machine);

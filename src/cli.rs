@@ -18,7 +18,9 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use crate::client::{self, Deadline};
-use crate::config::{self, Command, Config, Endpoint, HealthUrl, Machine, TokenOrder};
+use crate::config::{
+    self, Command, Config, Endpoint, HealthUrl, Machine, PasswordSource, TokenOrder,
+};
 use crate::doctor;
 use crate::keys::{self, Keys};
 use crate::settings::AdminToken;
@@ -90,6 +92,13 @@ pub fn execute(
                 EXIT_CANNOT_ASK
             })
         }
+        Ok(Command::DoctorAws(config)) => doctor::aws(&config, out).map_or_else(
+            |why| {
+                complain(err, format_args!("{}", Composed(&why)));
+                EXIT_CONTRADICTION
+            },
+            |()| 0,
+        ),
         Ok(Command::Top(asked)) => {
             let why = doctor::top(&asked, out);
             why.map_or(0, |why| {
@@ -108,9 +117,9 @@ pub fn execute(
     }
 }
 
-/// Carries out `elbow check`: prints the values that hold, and returns the exit code. A folder of
-/// `--www` that does not exist, and a token that cannot be read, are found only here, for reading
-/// the command line opens no file.
+/// Carries out `elbow check`: prints the values that hold, and returns the exit code. A folder or a
+/// file that does not exist, and a token that cannot be read, are found only here, for reading the
+/// command line opens no file.
 fn check(
     config: &Config,
     (machine, read_token): (&Machine, ReadToken),
@@ -128,16 +137,37 @@ fn check(
         complain(err, format_args!("{}", Composed(&wrong)));
         return EXIT_CONTRADICTION;
     }
-    let missing = config.www.as_ref().filter(|folder| !folder.is_dir());
-    match missing {
-        Some(folder) => {
-            let folder = folder.display().to_string();
-            let folder = shown_text(&folder);
-            complain(err, format_args!("--www \"{folder}\": there is no such folder"));
+    match missing(config) {
+        Some((flag, path, what)) => {
+            let path = path.display().to_string();
+            let path = shown_text(&path);
+            complain(err, format_args!("{flag} \"{path}\": there is no such {what}"));
             EXIT_CONTRADICTION
         }
         None => 0,
     }
+}
+
+/// The first folder or file that an option names and that is not there: the option's flag, the
+/// path, and what it should be.
+fn missing(config: &Config) -> Option<(&'static str, &Path, &'static str)> {
+    let folder = config.www.as_deref().filter(|folder| !folder.is_dir());
+    let redis = config.redis.as_ref();
+    let password =
+        redis.and_then(|redis| redis.password.as_ref()).and_then(|source| match source {
+            PasswordSource::File(path) => Some(path.as_path()),
+            PasswordSource::Variable(_) | PasswordSource::Url(_) => None,
+        });
+    let ca = redis.and_then(|redis| redis.ca.as_deref());
+    // A password may come through a pipe, as from a shell's <(…).
+    let file = |path: Option<&'_ Path>| path.is_some_and(|path| path.exists() && !path.is_dir());
+    let absent = |flag, path| {
+        Some(path).filter(|path| !file(*path)).flatten().map(|path| (flag, path, "file"))
+    };
+    folder
+        .map(|folder| ("--www", folder, "folder"))
+        .or_else(|| absent("--redis-password-file", password))
+        .or_else(|| absent("--redis-ca", ca))
 }
 
 /// Carries out `elbow token`: prints a token, and returns the exit code.

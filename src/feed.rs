@@ -55,6 +55,8 @@ pub struct Feed {
     tail: u64,
     oldest: u64,
     next: u64,
+    /// Readers that stand here or before are sent nothing of what is behind.
+    gap: Option<Mark>,
 }
 
 impl Feed {
@@ -74,6 +76,7 @@ impl Feed {
             tail: 0,
             oldest: 0,
             next: 0,
+            gap: None,
         }
     }
 
@@ -96,10 +99,7 @@ impl Feed {
     pub fn append(&mut self, message: u64, parts: &[&[u8]]) {
         let length: usize = parts.iter().map(|part| part.len()).sum();
         assert!(length > 0 && self.fits(length), "a record takes at most half a ring");
-        let capacity = self.ring.len() as u64;
-        while self.head + length as u64 - self.tail > capacity
-            || self.next - self.oldest == self.ends.len() as u64
-        {
+        while !self.has_room_for(length) {
             self.evict();
         }
         for part in parts {
@@ -111,6 +111,55 @@ impl Feed {
             *number = message;
         }
         self.next += 1;
+    }
+
+    /// Parts those that read until now from what is appended from now on: they are sent everything
+    /// up to here, and nothing behind it. What parts them is of the message with the number
+    /// `message`, and is sent to nobody.
+    pub fn part(&mut self, message: u64) {
+        let gap = self.mark();
+        self.append(message, &[b"\0"]);
+        self.gap = Some(gap);
+    }
+
+    /// Whether readers were parted, and may not all have gone.
+    pub fn is_parted(&self) -> bool {
+        self.gap.is_some()
+    }
+
+    /// Forgets that readers were parted; those that came before have gone, or have their own end.
+    pub fn join_up(&mut self) {
+        self.gap = None;
+    }
+
+    /// Whether a reader at `at` is one of those that are sent nothing of what comes now.
+    pub fn is_parted_at(&self, at: Offset) -> bool {
+        self.gap.is_some_and(|gap| at <= gap.offset)
+    }
+
+    /// Up to where a reader at `at` is sent what there is: the head, unless readers were parted
+    /// behind it.
+    pub fn reach(&self, at: Offset) -> Mark {
+        match self.gap {
+            Some(gap) if at <= gap.offset => gap,
+            Some(_) | None => self.mark(),
+        }
+    }
+
+    /// Whether the ring has overtaken a reader at `at` that is still to be sent something of it.
+    pub fn has_overtaken(&self, at: Offset) -> bool {
+        at.0 < self.tail && at < self.reach(at).offset
+    }
+
+    /// How many bytes a reader at `at` is still to be sent; `None` if the ring has overtaken it.
+    pub fn owed_bytes(&self, at: Offset) -> Option<u64> {
+        (!self.has_overtaken(at)).then(|| self.reach(at).offset.since(at))
+    }
+
+    /// Whether a record of `length` bytes can be appended without evicting another.
+    pub fn has_room_for(&self, length: usize) -> bool {
+        self.head + length as u64 - self.tail <= self.ring.len() as u64
+            && self.next - self.oldest < self.ends.len() as u64
     }
 
     /// Evicts the oldest record.
@@ -280,11 +329,15 @@ impl Feed {
         Mark { offset: Offset(boundary), seq: Seq(low) }
     }
 
-    /// The boundary behind the record that begins at `place`; `None` if `place` is the head.
+    /// The boundary behind the record that begins at `place`; `None` if `place` is the head, or
+    /// where readers were parted.
     ///
     /// # Panics
     /// If that record was evicted.
     pub fn next(&self, place: Mark) -> Option<Mark> {
+        if self.gap == Some(place) {
+            return None;
+        }
         assert!(self.oldest <= place.seq.0 && place.seq.0 <= self.next);
         (place.seq.0 < self.next)
             .then(|| Mark { offset: Offset(self.end_of(place.seq.0)), seq: Seq(place.seq.0 + 1) })

@@ -87,7 +87,7 @@
 //! use std::io::{self, Read};
 //! use std::rc::Rc;
 //!
-//! use elbow::config::{self, Command, Machine};
+//! use elbow::config::{self, Activated, Command, Machine};
 //! use elbow::server::{Listener, Readiness, Server, Socket};
 //! use elbow::site::Site;
 //! use elbow::time::{Instant, Now};
@@ -123,7 +123,8 @@
 //! let machine = Machine {
 //!     descriptors_hard: 1024,
 //!     memory_bytes: None,
-//!     activated_sockets: false,
+//!     memory_is_shared: true,
+//!     activated: Activated::NONE,
 //!     admin_credential: false,
 //! };
 //! let command = config::parse(["elbow".into()], |_| None, &machine).expect("the defaults hold");

@@ -21,7 +21,7 @@ pub const CONNECTIONS_HEALTH: usize = 16;
 pub const CONNECTIONS_ADMIN: usize = 128;
 
 /// Descriptors that no connection has: standard streams, listeners, epoll, the log's pipe and what
-/// the log writes to, the signal pipe, and what a reload of `--www` opens.
+/// the log writes to, the signal pipe, the socket to systemd, and what a reload of `--www` opens.
 pub const DESCRIPTORS_RESERVED: u64 = 32;
 
 /// The most connections that `--max-connections` stands for when the operator leaves it to elbow.
@@ -57,7 +57,10 @@ pub const CONNECTION_KERNEL_BYTES: u64 = 4096;
 
 /// Bytes by which a socket's buffer may exceed its size: the kernel compares before it adds a
 /// segment, not after, and a segment may have 64 KiB and its bookkeeping. Seen on a full send
-/// buffer of 128 KiB: 177 KiB; on a full receive buffer of 64 KiB: 126 KiB.
+/// buffer of 128 KiB: 177 KiB; on a full receive buffer of 64 KiB: 126 KiB. What comes in while the
+/// server is in a call on the socket is joined first and compared then: on a busy machine one of
+/// some thousand receive buffers of 16 KiB was seen to hold 233 KiB, while all together held a
+/// sixth of their shares.
 pub const SEGMENT_KERNEL_BYTES: u64 = 68 * 1024;
 
 /// Memory that does not vary with load: the program's own pages, its stack, the read buffer, the
@@ -158,6 +161,24 @@ pub const RETURNING_SENDS_MIN: usize = 12;
 /// under way: no flood of requests can silence a channel.
 pub const SWEEP_SENDS_MIN: usize = 24;
 
+/// The most channels of a server whose order of messages is decided by Redis: each request for what
+/// is new names them all.
+pub const CHANNELS_SHARED_MAX: usize = 1024;
+
+/// The most bytes of an envelope beside its message: the channel's name, and lengths.
+pub const ENVELOPE_EXTRA_BYTES: u64 = 256;
+
+/// Bytes of a backplane, beside what depends on the number of channels and on the largest message:
+/// messages that wait, the buffers of both lines, the thread that resolves names, and 512 KiB for
+/// encryption. Asserted against the real sizes in `server/backplane.rs`.
+pub const BACKPLANE_BYTES: u64 = 2048 * 1024;
+
+/// Bytes of a backplane for each channel: who has said how much lately, and the requests about it.
+pub const BACKPLANE_CHANNEL_BYTES: u64 = 24 * 1024;
+
+/// How many of the largest messages the buffers of a backplane hold.
+const BACKPLANE_MESSAGES: u64 = 8;
+
 /// The most connections accepted in a turn. Others wait in the kernel's backlog for the next.
 pub const ACCEPTS_PER_TURN: usize = 64;
 
@@ -247,6 +268,9 @@ pub const MESSAGE_LIMIT: Duration = Duration::from_secs(60);
 /// An Engine.IO session must have entered a namespace this long after it began. The reference gives
 /// 45 s; a client that means to stay enters with its first packet.
 pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// A newcomer waits so long for a channel whose order is decided elsewhere until it is known where
+/// the channel begins; then it is refused.
+pub const OPENING_LIMIT: Duration = Duration::from_secs(1);
 /// How long the publishers of a channel whose readers do not read are held back, for each half ring
 /// that is appended.
 pub const GRACE_LIMIT: Duration = Duration::from_secs(1);
@@ -308,6 +332,8 @@ pub struct Limits {
     pub drain: Duration,
     /// What each channel keeps for those who come back; `None`: nothing.
     pub history: Option<History>,
+    /// Whether the order of messages is decided by Redis, which takes memory of its own.
+    pub shared: bool,
     /// How often a connection or a session may say something; who has said as much is not read
     /// until it may go on. `None`: as often as it likes.
     pub message_rate: Option<Rate>,
@@ -404,6 +430,16 @@ impl Limits {
         (memory_bytes / 16).min(RESERVE_BYTES_MAX)
     }
 
+    /// Bytes of the tables and buffers between the server and Redis; none where there is no Redis.
+    pub fn backplane_bytes(&self) -> u64 {
+        if !self.shared {
+            return 0;
+        }
+        BACKPLANE_BYTES
+            + BACKPLANE_MESSAGES * (self.message_bytes_max + ENVELOPE_EXTRA_BYTES)
+            + self.channels_max as u64 * BACKPLANE_CHANNEL_BYTES
+    }
+
     /// The memory that these limits add up to at the worst.
     pub fn ceiling(&self) -> Ceiling {
         // Every session may come from another address, and so may every feed have done.
@@ -412,6 +448,7 @@ impl Limits {
         let tables_bytes = (self.slots() * CONNECTION_BYTES) as u64
             + self.channels_max as u64 * CHANNEL_BYTES
             + addresses * ADDRESS_BYTES
+            + self.backplane_bytes()
             + self.history.map_or(0, |_| REPLAY_BUCKETS as u64 * size_of::<Instant>() as u64);
         let kernel_connection_bytes = CONNECTION_KERNEL_BYTES
             + 2 * (u64::from(self.send_buffer_bytes) + u64::from(self.receive_buffer_bytes))
@@ -451,8 +488,8 @@ pub struct Ceiling {
     /// `--memory`.
     pub memory_bytes: u64,
     /// Tables: [`CONNECTION_BYTES`] for each slot, [`CHANNEL_BYTES`] for each channel,
-    /// [`ADDRESS_BYTES`] for each address that may hold anything, and a word for each of
-    /// [`REPLAY_BUCKETS`] if anything is kept.
+    /// [`ADDRESS_BYTES`] for each address that may hold anything, a word for each of
+    /// [`REPLAY_BUCKETS`] if anything is kept, and what lies between the server and Redis.
     pub tables_bytes: u64,
     /// Bytes that the kernel may hold for one connection.
     pub kernel_connection_bytes: u64,

@@ -313,7 +313,12 @@ impl Outbound {
     ) -> Transmit<'a> {
         if let (Some((_, cursor)), Some(feed)) = (self.follows(), feed) {
             // Nearly every call is one of these, and nothing of what follows could matter to it.
-            let (first, second) = feed.slices(cursor.offset, feed.head());
+            let reach = feed.reach(cursor.offset).offset;
+            // Whoever was parted from what comes now may stand where nothing is kept any more.
+            let (first, second) = match reach == cursor.offset {
+                true => (&[][..], &[][..]),
+                false => feed.slices(cursor.offset, reach),
+            };
             return Transmit { slices: [first, second, &[], &[]] };
         }
         let own = self.own.map_or(&[][..], |own| &pool.bytes(own)[self.own_sent as usize..]);
@@ -476,10 +481,13 @@ impl Outbound {
         }
     }
 
-    /// The offset up to which the feed is sent: its head, or the barrier of a close, but never less
-    /// than the cursor.
+    /// The offset up to which the feed is sent: as far as that reaches, or the barrier of a close,
+    /// but never less than the cursor.
     fn limit(&self, feed: &Feed, cursor: Mark) -> Offset {
-        self.close.map_or(feed.head(), |close| close.barrier.max(cursor.offset))
+        match self.close {
+            Some(close) => close.barrier.max(cursor.offset),
+            None => feed.reach(cursor.offset).offset,
+        }
     }
 
     fn feed_slices<'a>(&self, feed: &'a Feed, cursor: Mark) -> (&'a [u8], &'a [u8]) {

@@ -63,6 +63,12 @@ pub enum CloseReason {
     CloseTimeout,
     /// The pool was empty: 1013.
     NoMemory,
+    /// Messages of the channel were lost, of which a reader that is told no positions is told so:
+    /// 1012.
+    MessagesLost,
+    /// The order of messages is decided elsewhere, and that has been out of reach for longer than
+    /// what somebody says may wait: 1013.
+    BackplaneAway,
     /// Others wanted the place of a connection that was idle, or of a session in no namespace:
     /// 1013.
     GaveWay,
@@ -80,7 +86,7 @@ pub enum CloseReason {
 
 impl CloseReason {
     /// All reasons, in the order of their numbers, for counters and tests.
-    pub const ALL: [CloseReason; 29] = [
+    pub const ALL: [CloseReason; 31] = [
         CloseReason::Answered,
         CloseReason::ClosedByClient,
         CloseReason::PeerGone,
@@ -105,6 +111,8 @@ impl CloseReason {
         CloseReason::TransportTimeout,
         CloseReason::CloseTimeout,
         CloseReason::NoMemory,
+        CloseReason::MessagesLost,
+        CloseReason::BackplaneAway,
         CloseReason::GaveWay,
         CloseReason::Disconnected,
         CloseReason::GoingAway,
@@ -139,6 +147,8 @@ impl CloseReason {
             CloseReason::TransportTimeout => "transport timeout",
             CloseReason::CloseTimeout => "close timeout",
             CloseReason::NoMemory => "out of memory",
+            CloseReason::MessagesLost => "messages lost",
+            CloseReason::BackplaneAway => "backplane away",
             CloseReason::GaveWay => "gave way",
             CloseReason::Disconnected => "disconnected",
             CloseReason::GoingAway => "going away",
@@ -172,6 +182,8 @@ impl CloseReason {
             CloseReason::TokenExpired => Some(b"\x88\x0f\x03\xf0token expired"),
             CloseReason::MayNotSpeak => Some(b"\x88\x0f\x03\xf0may not speak"),
             CloseReason::NoMemory => Some(b"\x88\x0f\x03\xf5out of memory"),
+            CloseReason::MessagesLost => Some(b"\x88\x0f\x03\xf4messages lost"),
+            CloseReason::BackplaneAway => Some(b"\x88\x10\x03\xf5backplane away"),
             CloseReason::GaveWay => Some(b"\x88\x0a\x03\xf5gave way"),
             CloseReason::Disconnected => Some(b"\x88\x0e\x03\xf0disconnected"),
             CloseReason::GoingAway => Some(b"\x88\x0c\x03\xe9going away"),

@@ -107,6 +107,31 @@ impl Greeting {
     }
 }
 
+/// A password of the operator's, which is shown to nobody.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<[u8]>);
+
+/// The most bytes of a [`Secret`].
+pub const SECRET_BYTES_MAX: usize = 1024;
+
+impl Secret {
+    /// A secret of 1 to [`SECRET_BYTES_MAX`] bytes, of whatever value; `None` for any other length.
+    pub fn new(bytes: &[u8]) -> Option<Secret> {
+        (1..=SECRET_BYTES_MAX).contains(&bytes.len()).then(|| Secret(bytes.into()))
+    }
+
+    /// The secret itself, for whoever asks for it.
+    pub fn reveal(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("(set)")
+    }
+}
+
 /// The token that requests to the admin listener must show. It is shown to nobody, and comparing it
 /// takes as long for a token of the right length that is nearly right as for any other.
 #[derive(Clone)]
@@ -158,6 +183,20 @@ impl fmt::Debug for AdminToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("(set)")
     }
+}
+
+/// The Redis that decides the order of messages, as far as the core is concerned: where it is
+/// belongs to the shell.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Backplane {
+    /// The name that all keys begin with, in braces.
+    pub name: Box<str>,
+    /// The user to be, if it is another than `default`.
+    pub user: Option<Box<str>>,
+    /// The password, if there is one.
+    pub password: Option<Secret>,
+    /// The number of the database.
+    pub database: u16,
 }
 
 /// Everything that the server is told at birth.

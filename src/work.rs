@@ -34,6 +34,8 @@ pub struct Work {
     pub filled_bytes: u64,
     /// Channels that were entered, or left because a client asked for it.
     pub joins: u64,
+    /// Namespaces that were entered, or refused, when the wait for their channel was over.
+    pub entered_late: u64,
     /// Requests that were answered, or held until there is an answer.
     pub requests: u64,
     /// Writes to sockets.
@@ -56,6 +58,7 @@ impl Work {
         packets: 0,
         filled_bytes: 0,
         joins: 0,
+        entered_late: 0,
         requests: 0,
         sends: 0,
         forced: 0,

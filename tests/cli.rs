@@ -6,6 +6,8 @@
 
 #[path = "cli/asked.rs"]
 mod asked;
+#[path = "cli/aws.rs"]
+mod aws;
 #[path = "cli/doctor.rs"]
 mod doctor;
 
@@ -17,7 +19,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 
 use elbow::cli;
-use elbow::config::{self, Command, Endpoint, Failure, HealthUrl, Machine};
+use elbow::config::{self, Activated, Command, Endpoint, Failure, HealthUrl, Machine};
 use elbow::settings::AdminToken;
 use elbow::time::Duration;
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -25,7 +27,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 const MACHINE: Machine = Machine {
     descriptors_hard: 1 << 20,
     memory_bytes: None,
-    activated_sockets: false,
+    memory_is_shared: true,
+    activated: Activated::NONE,
     admin_credential: false,
 };
 

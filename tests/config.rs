@@ -4,12 +4,16 @@
 //! what is allowed and the right exit code. Method: the same entry that the binary uses, with
 //! arguments, variables and the machine as values; a table that must name every option, so that a
 //! new one cannot be added without an example of a good value and of a bad one; a property that
-//! feeds any text to any option. What is done with the outcome is tested in `cli.rs`.
+//! feeds any text to any option. What is done with the outcome is tested in `cli.rs`, what is
+//! derived from the machine in `config/fit.rs`.
+
+#[path = "config/fit.rs"]
+mod fit;
 
 use std::ffi::OsString;
 
 use elbow::config::{
-    self, Command, Config, Endpoint, Failure, Lb, Listen, Machine, OPTIONS, TokenSource,
+    self, Activated, Command, Config, Endpoint, Failure, Lb, Listen, Machine, OPTIONS, TokenSource,
 };
 use elbow::limits::{CONNECTIONS_ADMIN, History, KEEP_ALIVE_ALB_LIMIT, KEEP_ALIVE_LIMIT, Limits};
 use elbow::rate::Rate;
@@ -21,9 +25,13 @@ use proptest::prelude::*;
 const MACHINE: Machine = Machine {
     descriptors_hard: 1 << 20,
     memory_bytes: None,
-    activated_sockets: false,
+    memory_is_shared: true,
+    activated: Activated::NONE,
     admin_credential: false,
 };
+
+/// What systemd hands over if nothing has a name.
+const PUBLIC: Activated = Activated { public: true, ..Activated::NONE };
 
 fn at(address: &str) -> Listen {
     Listen::At(Endpoint::Ip(address.parse().expect("an address")))
@@ -170,6 +178,26 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
         taken: ("0", "off"),
         refused: ("5:20", "allowed is a whole number a second from 1 to 1000, or off"),
     },
+    Example {
+        name: "redis",
+        taken: ("redis://eve:pw@Redis.Example/2", "redis://eve@redis.example:6379/2"),
+        refused: ("redis://:p@w@a", REDIS_USER),
+    },
+    Example {
+        name: "redis-password-file",
+        taken: ("a\tb", "a\\tb"),
+        refused: (" ", "allowed is the name of a file"),
+    },
+    Example {
+        name: "redis-prefix",
+        taken: ("my:room", "my:room"),
+        refused: ("{room}", "allowed are letters, digits and -._: alone, 64 of them at most"),
+    },
+    Example {
+        name: "redis-ca",
+        taken: ("/etc/ca.pem", "/etc/ca.pem"),
+        refused: (" ", "allowed is the name of a file"),
+    },
     Example { name: "ping-interval", taken: ("10000ms", "10s"), refused: ("25", DURATION) },
     Example { name: "ping-timeout", taken: ("10ms", "10ms"), refused: ("0s", DURATION) },
     Example {
@@ -177,6 +205,7 @@ const EXAMPLES: [Example; OPTIONS.len()] = [
         taken: ("0s", "0s"),
         refused: ("61m", "allowed is a duration such as 250ms, 25s or 2m, from 0s to 60m"),
     },
+    Example { name: "fit", taken: ("OFF", "off"), refused: ("yes", "allowed is one of on, off") },
     Example {
         name: "max-connections",
         taken: ("7", "7"),
@@ -236,6 +265,8 @@ const ORIGIN: &str = "allowed is an origin with its scheme, such as https://exam
 const GREETING: &str = "allowed is the name of an event such as hi or user joined (but not \
                         connect, error, ping and others that mean something to clients of \
                         Socket.IO, nor elbow:…), or off";
+const REDIS_USER: &str = "allowed in front of the @ is USER, USER:PASSWORD or :PASSWORD, where \
+                          all but letters, digits and -._~!$&'()*+,;=: is percent-encoded";
 const DURATION: &str = "allowed is a duration such as 250ms, 25s or 2m, from 10ms to 60m";
 const BUFFER: &str = "allowed is a size such as 4096, 64KiB or 1MiB, from 4KiB to 64MiB";
 
@@ -260,10 +291,18 @@ fn config(args: &[&str], env: &[(&str, &str)]) -> Config {
 }
 
 fn failure(args: &[&str], env: &[(&str, &str)]) -> (u8, String) {
-    match parse_on(&MACHINE, args, env) {
+    failure_on(&MACHINE, args, env)
+}
+
+fn failure_on(machine: &Machine, args: &[&str], env: &[(&str, &str)]) -> (u8, String) {
+    match parse_on(machine, args, env) {
         Err(failure) => (failure.exit_code, failure.line),
         Ok(command) => panic!("{args:?} {env:?}: {command:?}"),
     }
+}
+
+fn failure_or_none(args: &[&str]) -> Option<(u8, String)> {
+    parse_on(&MACHINE, args, &[]).err().map(|failure| (failure.exit_code, failure.line))
 }
 
 /// What `check` says of one option: `25s (default)`.
@@ -318,7 +357,8 @@ fn every_option_is_shown_as_it_holds_whoever_asked_for_it() {
 fn every_option_refuses_in_one_line_that_names_it_its_value_and_what_is_allowed() {
     for (option, Example { name, refused: (text, allowed), .. }) in OPTIONS.iter().zip(EXAMPLES) {
         assert_eq!(option.name, name);
-        let repeated = if option.secret { "(not shown)" } else { &format!("\"{text}\"") };
+        let is_told = !option.secret && !option.guarded;
+        let repeated = if !is_told { "(not shown)" } else { &format!("\"{text}\"") };
         let refused = |args: &[&str], env: &[(&str, &str)], source: &str| {
             let (exit_code, line) = failure(args, env);
             assert_eq!(exit_code, 2, "{line}");
@@ -381,7 +421,7 @@ fn a_synopsis_of_words_names_those_that_are_taken() {
 /// Texts of the program that name a flag were written by hand, each in its sentence.
 #[test]
 fn a_flag_that_help_or_a_warning_names_is_there() {
-    let machine = Machine { memory_bytes: Some(1), activated_sockets: true, ..MACHINE };
+    let machine = Machine { memory_bytes: Some(1), activated: PUBLIC, ..MACHINE };
     let args = ["--proxy-protocol", "optional", "--proxy-trust", "::/0", "--listen", "[::]:1"];
     let report = config_on(&machine, &args, &[]).report(&machine);
     let text = format!("{} {report}", config::help());
@@ -444,6 +484,7 @@ fn the_defaults_are_those_that_operators_rely_on() {
         ping_timeout: Duration::from_secs(20),
         drain: Duration::from_secs(5),
         history: None,
+        shared: false,
         message_rate: None,
         lifetime: None,
     };
@@ -680,8 +721,34 @@ fn listeners_are_not_in_each_others_way() {
         "--health-listen 127.0.0.1:1 is in the way of --listen *:1: allowed are different ports, \
          or different addresses"
     );
-    let activated = Machine { activated_sockets: true, ..MACHINE };
+    let activated = Machine { activated: PUBLIC, ..MACHINE };
     config_on(&activated, &["--health-listen", "127.0.0.1:3000"], &[]);
+}
+
+#[test]
+fn what_is_handed_over_stands_in_the_place_of_its_flag_alone() {
+    let on = |activated| Machine { activated, ..MACHINE };
+    let admin = on(Activated { admin: true, ..Activated::NONE });
+    let health = on(Activated { health: true, ..Activated::NONE });
+    // Places of the admin listener are there although nobody asked for one.
+    let places = |machine| config_on(machine, &[], &[]).settings.limits.admin_connections_max;
+    assert_eq!((places(&MACHINE), places(&admin)), (0, CONNECTIONS_ADMIN));
+    let config = config_on(&admin, &["--admin-token-file", "/a"], &[]);
+    assert_eq!(config.admin_token, Some(TokenSource::File("/a".into())));
+    assert_eq!(config.warnings(&admin), Vec::<String>::new());
+    let line = "admin requests: from who can connect to the socket that was handed over\n";
+    assert!(config_on(&admin, &[], &[]).report(&admin).contains(line));
+    // What is not opened needs no token and is in nobody's way.
+    let args = ["--listen", ":1", "--admin-listen", "0.0.0.0:1"];
+    let unused = "--admin-listen 0.0.0.0:1 is not used: LISTEN_FDS hands over sockets instead";
+    assert_eq!(config_on(&admin, &args, &[]).warnings(&admin), [unused]);
+    assert_eq!(failure_on(&health, &args, &[]).0, 78);
+    let args = ["--listen", ":1", "--health-listen", ":1"];
+    let unused = "--health-listen *:1 is not used: LISTEN_FDS hands over sockets instead";
+    assert_eq!(config_on(&health, &args, &[]).warnings(&health), [unused]);
+    // Probes have a listener of their own.
+    config_on(&health, &["--lb", "nlb", "--accept-rate", "5"], &[]);
+    assert_eq!(failure_on(&admin, &["--lb", "nlb", "--accept-rate", "5"], &[]).0, 78);
 }
 
 #[test]
@@ -694,7 +761,7 @@ fn a_mode_for_no_file_is_told_of() {
     assert_eq!(warnings(&MACHINE, &args), Vec::<String>::new());
     let args = ["--unix-mode", "0600", "--health-listen", "unix:/a"];
     assert_eq!(warnings(&MACHINE, &args), Vec::<String>::new());
-    let activated = Machine { activated_sockets: true, ..MACHINE };
+    let activated = Machine { activated: PUBLIC, ..MACHINE };
     let args = ["--unix-mode", "0600", "--listen", "unix:/a"];
     assert!(warnings(&activated, &args).contains(&unused));
 }
@@ -807,8 +874,10 @@ proptest! {
                 let lines = config.report(&MACHINE).lines().count();
                 let warnings = config.warnings(&MACHINE).len();
                 let of_history = usize::from(config.settings.limits.history.is_some());
+                let of_redis = usize::from(config.redis.is_some());
                 let of_admin = usize::from(config.admin_listen.is_some());
-                prop_assert_eq!(lines, OPTIONS.len() + 9 + of_history + of_admin + warnings);
+                let more = of_history + of_redis + of_admin + warnings;
+                prop_assert_eq!(lines, OPTIONS.len() + 9 + more);
             }
             Err(failure) => {
                 prop_assert!(!failure.line.chars().any(char::is_control), "{}", failure.line);
@@ -824,7 +893,8 @@ fn the_report_ends_with_ceiling_capacity_and_warnings() {
     let machine = Machine {
         descriptors_hard: 1112,
         memory_bytes: Some(256 << 20),
-        activated_sockets: true,
+        memory_is_shared: true,
+        activated: PUBLIC,
         admin_credential: false,
     };
     let args = ["--proxy-protocol", "optional", "--proxy-trust", "::/0", "--listen", "[::]:1"];
@@ -914,6 +984,36 @@ fn history_is_off_unless_it_is_asked_for_and_recovery_needs_it() {
 }
 
 #[test]
+fn the_password_of_redis_has_one_source_and_is_told_to_nobody() {
+    let redis = ("ELBOW_REDIS", "redis://eve:xyzzy@a/1");
+    let told = config(&[], &[redis]);
+    assert_eq!(shown(&told, "redis"), "redis://eve@a:6379/1 (env)");
+    let report = told.report(&MACHINE);
+    let line = "order of messages: by Redis, in keys {elbow}:…; password: (set), by --redis";
+    assert!(report.lines().any(|shown| shown == line), "{report}");
+    assert!(!report.contains("xyzzy") && !format!("{told:?}").contains("xyzzy"));
+    let password = |args: &[&str], env: &[(&str, &str)]| {
+        let redis = config(args, env).redis.expect("a Redis was named");
+        redis.password.map(|source| source.name())
+    };
+    let variable = ("ELBOW_REDIS_PASSWORD", "abc");
+    let (host, file) = (["--redis", "redis://a"], ["--redis-password-file", "/f"]);
+    assert_eq!(password(&host, &[]), None);
+    assert_eq!(password(&host, &[variable]), Some("ELBOW_REDIS_PASSWORD"));
+    assert_eq!(password(&[host, file].concat(), &[variable]), Some("--redis-password-file"));
+    let twice =
+        "--redis has a password, and ELBOW_REDIS_PASSWORD another: allowed is one of the two";
+    assert_eq!(failure(&[], &[redis, variable]), (78, twice.to_owned()));
+    assert_eq!(failure(&file, &[redis]).0, 78);
+    let (exit_code, line) = failure(&host, &[("ELBOW_REDIS_PASSWORD", "")]);
+    assert!(exit_code == 78 && line.contains("1 to 1024 bytes"), "{line}");
+    for args in [["--redis", "redis://:xyz zy@a"], ["--redis", "redis://:xyzzy@a/b"]] {
+        let (exit_code, line) = failure(&args, &[]);
+        assert!(exit_code == 2 && !line.contains("xyz"), "{line}");
+    }
+}
+
+#[test]
 fn limits_for_public_places_are_off_unless_they_are_asked_for() {
     let limits = |args: &[&str]| {
         let config = config(args, &[]);
@@ -932,6 +1032,31 @@ fn limits_for_public_places_are_off_unless_they_are_asked_for() {
     }
     for text in ["10081m", "60", "-1s", "0s", "never"] {
         assert_eq!(failure(&["--max-lifetime", text], &[]).0, 2, "{text}");
+    }
+}
+
+#[test]
+fn what_redis_cannot_do_here_is_refused() {
+    let encrypted = failure_or_none(&["--redis", "rediss://eve:xyzzy@a"]);
+    let missing = "--redis rediss://eve@a:6379 (flag) needs TLS, which this build of elbow does \
+                   not have: allowed is redis://, or the download elbow-tls, which is built with \
+                   --features tls";
+    let expected = (!config::HAS_TLS).then(|| (78, missing.to_owned()));
+    assert_eq!(encrypted, expected);
+    let (exit_code, line) = failure(&["--redis", "redis://a", "--redis-ca", "/ca"], &[]);
+    assert!(exit_code == 78 && line.contains("rediss:// alone"), "{line}");
+    config(&["--redis", "unix:/a", "--max-channels", "1024"], &[]);
+    config(&["--max-channels", "1025"], &[]);
+    let many = "--max-channels 1025 (flag) contradicts --redis unix:/a (flag): allowed is 1024 or \
+                less, since each request for what is new names them all";
+    let args = ["--redis", "unix:/a", "--max-channels", "1025"];
+    assert_eq!(failure(&args, &[]), (78, many.to_owned()));
+    let unused = config(&["--redis-prefix", "a", "--redis-ca", "/b"], &[]).warnings(&MACHINE);
+    for line in [
+        "--redis-prefix a is not used: there is no --redis",
+        "--redis-ca /b is not used: there is no --redis",
+    ] {
+        assert!(unused.contains(&line.to_owned()), "{unused:?}");
     }
 }
 

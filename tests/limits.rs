@@ -10,12 +10,15 @@
 //! does nothing allocates nothing.
 //!
 //! Plain WebSockets are here, the sessions of Socket.IO in `tests/limits/sessions.rs`, and event
-//! streams in `tests/limits/streams.rs`.
+//! streams in `tests/limits/streams.rs`. The backplane, in `tests/limits/backplane.rs`, is counted
+//! by itself.
 //!
 //! ```text
 //! cargo test --test limits -- --nocapture     prints what an idle connection and session take
 //! ```
 
+#[path = "limits/backplane.rs"]
+mod backplane;
 #[path = "limits/sessions.rs"]
 mod sessions;
 #[path = "limits/streams.rs"]
@@ -23,6 +26,9 @@ mod streams;
 
 #[expect(dead_code, reason = "the harness is for other tests, too")]
 mod harness;
+#[expect(dead_code, reason = "the model is for other tests, too")]
+#[path = "harness/redis.rs"]
+mod redis;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefMut};

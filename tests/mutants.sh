@@ -1,5 +1,6 @@
 #!/bin/sh
-# Small breakages of the server, each of which the simulation must notice.
+# Small breakages of the server, each of which the simulation must notice: that of whole servers, or
+# that of backplanes (tests/backplane.rs).
 #
 # Works on copies in cargo's target folder; the tree is not touched, and may change meanwhile. A
 # mutant is one line of src changed by sed, wherever that line stands by now; one that is not found,
@@ -29,8 +30,9 @@ export CARGO_PROFILE_SWEEP_OPT_LEVEL=1 CARGO_PROFILE_SWEEP_DEBUG=0 CARGO_INCREME
 # A backtrace for each failing seed tells nothing here.
 export CARGO_TARGET_DIR="$target" RUST_BACKTRACE=0 SEEDS="$seeds" LINES=1
 
-# mutant NAME SED-EXPRESSION
+# mutant NAME SED-EXPRESSION [TEST]: TEST is the simulation that must fail, sim if not said.
 mutant() {
+  test=${3:-sim}
   case $1 in *"$only"*) ;; *) return ;; esac
   all=$((all + 1))
   rm -rf "$copy"
@@ -53,13 +55,13 @@ mutant() {
     return
   fi
   cd "$copy"
-  if ! cargo test --profile sweep --test sim --no-run >"$log" 2>&1; then
+  if ! cargo test --profile sweep --test "$test" --no-run >"$log" 2>&1; then
     cat "$log"
     echo "$1: does not build"
     exit 1
   fi
   status=0
-  timeout 300 cargo test --profile sweep --test sim whatever_happens >"$log" 2>&1 || status=$?
+  timeout 300 cargo test --profile sweep --test "$test" whatever_happens >"$log" 2>&1 || status=$?
   cd "$target"
   if [ "$status" -eq 0 ]; then
     echo "SURVIVED  $1"
@@ -80,7 +82,7 @@ mutant "own bytes inside a record" \
   's/cursor.offset < boundary && (own_left > 0 || self.close.is_some())/false/'
 # A close frame does not wait for what was published before it.
 mutant "a close before its barrier" \
-  's/\(Source::Feed { channel\), dialect, .. } => self.hub.feed(channel, dialect).head(),/\1: _, .. } => Offset::default(),/'
+  's/self.hub.feed(channel, dialect).reach(cursor.offset).offset/Offset::default()/'
 # Members that were appended for behind a sweep are not visited again.
 mutant "a sweep without a second one" \
   's/sweep.again = Some(Again { stop: sweep.index, since_us });/let _ = since_us;/'
@@ -98,7 +100,7 @@ mutant "publishers never resumed" \
   's/self.grace_until = None;/self.grace_until = Some(Instant::NEVER);/'
 # A channel forgets to count what is said in it.
 mutant "a message without a number" \
-  's/self.position.seq = number;/let _ = number;/'
+  's/(self.number, self.position) = (number, newest);/self.position = newest;/'
 # Publishers of a room that was waited for do not take turns.
 mutant "who had a word is first again" \
   's/self\.paused\[usize::from(had_its_say)\]/self.paused[usize::from(false \&\& had_its_say)]/'
@@ -113,7 +115,7 @@ mutant "door: a place is somebody else's" \
   's/elsewhere.waiting.pop_front().expect("a ticket/elsewhere.waiting.pop_back().expect("a ticket/'
 # A message that comes back with its place does not wait for readers of those before it.
 mutant "door: nobody is waited for" \
-  's/channel.is_some_and(|channel| self.hub.channel(channel).holds_messages())/false/'
+  '/pub fn place(/,/^    }/s/self.hub.channel(channel).holds_messages()/false/'
 # Publishers go on while no further message may wait for its place.
 mutant "door: never closed" \
   's/        self.closed || self.holds_messages()/        self.holds_messages()/'
@@ -150,7 +152,7 @@ mutant "attack: frames for nothing" \
   's/self.reading.budget.spend_units(u32::from(publishing));/let _ = publishing;/'
 # All packets of a POST are taken in at once.
 mutant "attack: packets for nothing" \
-  's/if self.reading.budget.is_read_over() || self.hold_back(now, id) {/if self.hold_back(now, id) {/'
+  's/if self.has_said_enough(id.slot) || self.hold_back(now, id) {/if self.hold_back(now, id) {/'
 # Who enters and leaves pays what a ping costs.
 mutant "attack: entering for nothing" \
   's/^        self.reading.budget.spend_units(limits::JOIN_UNITS);/        self.reading.budget.spend_units(0);/'
@@ -232,10 +234,10 @@ mutant "history: off by one at the seam" \
   's/if self.message_of(Seq(middle)) > message {/if self.message_of(Seq(middle)) > message + 1 {/'
 # Who comes back gets the last message that it had again.
 mutant "history: a record twice" \
-  's/} else { feed.after(since.seq) }, since)/} else { feed.after(since.seq.saturating_sub(1)) }, since)/'
+  's/} else { feed.after(number) }, since)/} else { feed.after(number.saturating_sub(1)) }, since)/'
 # A number is taken for one of the channel's, whatever life it is from.
 mutant "history: a position of another epoch believed" \
-  's/since.epoch != newest.epoch || since.seq > newest.seq/since.seq > newest.seq/'
+  's/(epoch == ours \&\& seq <= self.number).then_some(seq)/(epoch == ours || seq <= self.number).then_some(seq)/'
 # What a ring has dropped is not known to be missing.
 mutant "history: missing forgotten at eviction" \
   's/^            self.missing = \*message;/            let _ = message;/'
@@ -253,7 +255,7 @@ mutant "history: a filled ring loses its first record" \
   's/let mut place = self.fill_start();/let mut place = self.feed.next(self.fill_start()).unwrap_or(self.fill_start());/'
 # A ring that was not filled counts as having everything.
 mutant "history: what is not filled in counts as there" \
-  's/Some(_) => (Feed::numbered(feed_bytes, self.position.seq), 0),/Some(_) => (Feed::numbered(feed_bytes, 0), 0),/'
+  's/Some(_) => (Feed::numbered(feed_bytes, self.number), 0),/Some(_) => (Feed::numbered(feed_bytes, 0), 0),/'
 # Age is looked at when a channel ends, and not when somebody wants what is kept.
 mutant "history: expired messages are served" \
   '/pub fn prospect(/,/^    }/s/channel.expire_log(now);//'
@@ -262,10 +264,10 @@ mutant "history: one of the newest too few" \
   's/self.next.saturating_sub(count)/self.next.saturating_sub(count.saturating_sub(1))/'
 # A channel ends with its last member, whatever it keeps.
 mutant "history: nothing outlives the last member" \
-  's/if let Some(over_at) = channel.over_at() {/if let Some(over_at) = channel.over_at().filter(|_| false) {/'
+  '/fn end_if_over(/,/^    }/s/if !channel.is_over(now) {/if !channel.is_empty() {/'
 # A channel without members goes on for as long again as it should.
 mutant "history: a channel lives too long" \
-  's/self.said_at(newest).plus(self.history.age))/self.said_at(newest).plus(self.history.age).plus(self.history.age))/'
+  's/self.record_over_at(newest))/self.record_over_at(newest).plus(self.history.age))/'
 # An address is sent what is kept as often as it likes.
 mutant "history: a share without end" \
   's/if until <= latest { Ok/if true || until <= latest { Ok/'
@@ -300,7 +302,7 @@ mutant "tokens: who waits is forgotten" \
 
 # A stream begins one further than its client is told.
 mutant "stream: an id off by one at the seam" \
-  's/    let position = start.position.text();/    let position = crate::position::Position { seq: start.position.seq + 1, ..start.position }.text();/'
+  's/    let position = start.position.text();/    let position = match start.position { crate::position::Position::Local { epoch, seq } => crate::position::Position::Local { epoch, seq: seq + 1 }, other => other }.text();/'
 # Who comes back to a stream is not told that something is lost.
 mutant "stream: no reset" \
   's/=> sse::reset(position.as_str(), out),/=> sse::opening(position.as_str(), out),/'
@@ -374,6 +376,85 @@ mutant "limits: a stay that is too short" \
 # Sessions may stay for ever.
 mutant "limits: sessions stay for ever" \
   's/if let Some(lifetime) = self.lifetime {/if let Some(lifetime) = self.lifetime.filter(|_| false) {/'
+
+# That Redis has taken a message counts as its place.
+mutant "backplane: placed before it is read back" \
+  's/sent.stage = Stage::Taken(now);/(sent.stage, sent.placed) = (Stage::Taken(now), sent.count);/' backplane
+# A reader goes on with whatever comes next.
+mutant "backplane: the last by then" \
+  's/resp::bulk(channel.last.entry.text().as_bytes(), out);/resp::bulk(b"$", out);/' backplane
+# Messages that were sent twice are said twice.
+mutant "backplane: nothing is known of producers" \
+  's/if seen.is_some_and(|known| number <= known.seen) {/if seen.is_some_and(|_| false) {/' backplane
+# What is said now goes out before what has to be sent again.
+mutant "backplane: sent again in another order" \
+  's/let sent = match channel.sent {/let sent = match channel.sent.filter(|_| channel.waiting.is_empty()) {/' backplane
+# Nothing is sent again: what was under way when a line broke is forgotten.
+mutant "backplane: not sent again" \
+  's/sent.stage = Stage::Unsent;/sent.stage = Stage::Owed;/' backplane
+# A gap is found, and nobody is told.
+mutant "backplane: a gap that is kept silent" \
+  's/channel.gap = channel.gap.or(is_missed.then_some(gap));/let _ = (gap, is_missed);/' backplane
+# On a new connection nobody asks whether the last entry is still there.
+mutant "backplane: a new connection believed" \
+  's/Phase::Forward { .. } | Phase::Open => self.is_doubtful = true,/Phase::Forward { .. } | Phase::Open => self.is_doubtful = false,/' backplane
+# A history that was exchanged between two questions is not found.
+mutant "backplane: an older entry not asked for" \
+  's/(was_read && self.since_mark < MARK_ENTRIES_MAX).then_some(self.mark)/(was_read \&\& self.since_mark > MARK_ENTRIES_MAX).then_some(self.mark)/' backplane
+# A reader at a server that nobody writes to is kept.
+mutant "backplane: a deaf reader kept" \
+  's/if self.reader.own_last < self.reader.expected {/if false {/' backplane
+# A line that says nothing is kept.
+mutant "backplane: a silent line kept" \
+  's/State::Up { .. } if self.silent_at <= now => Some/State::Up { .. } if self.silent_at < Instant::default() => Some/' backplane
+# An event that cannot be used at the moment is gone.
+mutant "backplane: nothing is held" \
+  's/^        self.again = self.pending.is_some();/        self.again = false;/' backplane
+# Repeats are said again.
+mutant "backplane: keys are not looked at" \
+  's/Some(known) => Verdict::Repeat(known.first),/Some(_) => Verdict::New,/' backplane
+# Whoever opens a channel between a message and its repeat takes the repeat for the first.
+mutant "backplane: a repeat is no sight of its key" \
+  's/if is_fresh { Key { seen_ms, at, ..known } } else { new };/if is_fresh { known } else { new };/' backplane
+# Whoever opens a channel knows nothing of what was said before.
+mutant "backplane: nothing is read back" \
+  's/^        if is_remembered {/        if is_remembered \&\& self.entries < 2 {/' backplane
+# Who comes to a channel that is being opened is let in before it is known where that begins.
+mutant "elsewhere: let in early" \
+  's/self.find(name).is_some_and(|id| !self.channel(id).is_opening())/self.find(name).is_some()/'
+# Plain readers are not parted from what comes behind a gap.
+mutant "elsewhere: a gap that plain readers are not told of" \
+  's/Dialect::Plain | Dialect::SocketIo4 | Dialect::SocketIo3 => feed.part(number),/Dialect::SocketIo4 | Dialect::SocketIo3 => feed.part(number), Dialect::Plain => {}/'
+# Who has read everything before a gap is sent what comes behind it.
+mutant "elsewhere: read on behind a gap" \
+  's/Some(gap) if at <= gap.offset => gap,/Some(gap) if at < gap.offset => gap,/'
+# Nobody whom a gap has parted is told.
+mutant "elsewhere: a gap that is never told" \
+  's/if is_open \&\& self.is_session_parted(session) {/if false \&\& is_open \&\& self.is_session_parted(session) {/'
+# Who is closed in several channels is sent what comes behind a gap in one of them.
+mutant "elsewhere: a close that reads on behind a gap" \
+  's/\&\& space.cursor.offset < space.closes_at/\&\& true/'
+# Who publishes is held for as long as nobody decides the order.
+mutant "elsewhere: publishers are held for ever" \
+  's/^            elsewhere.is_refusing = true;/            elsewhere.is_refusing = false;/'
+# Who publishes is refused for ever, once nobody has decided the order for too long.
+mutant "elsewhere: publishers are refused for ever" \
+  's/if core::mem::take(\&mut elsewhere.is_refusing) \&\&/if elsewhere.is_refusing \&\&/'
+# What is kept from before a gap can still be had.
+mutant "elsewhere: kept across a gap" \
+  's/^            log.begin_anew(number, position);/            let _ = log;/'
+# A newcomer whose channel is not opened in time is forgotten.
+mutant "elsewhere: a newcomer forgotten" \
+  's/Http::Awaiting(_) => Step::AnswerAnew,/Http::Awaiting(_) => Step::Continue,/'
+# So is a session that waits for a namespace.
+mutant "elsewhere: a session forgotten" \
+  's/Due::Entering => self.enter_at_last(now, session),/Due::Entering => drop(self.sessions.edit(session).spaces.len()),/'
+# What has waited for the order to come back is said to nobody.
+mutant "elsewhere: what was taken is dropped" \
+  's/let published = place.channel.map(|channel| {/let published = place.channel.filter(|_| !self.hub.is_closed()).map(|channel| {/'
+# What was brought before a channel is open has the wrong place.
+mutant "elsewhere: brought to the wrong place" \
+  's/log.append_aged(self.number, position, said, message);/log.append_aged(self.number, position, (said.0, Duration::from_millis(0)), message);/'
 
 echo "$caught of $all caught"
 [ "$caught" -eq "$all" ]

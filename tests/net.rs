@@ -6,12 +6,15 @@
 //! out of the process (pidfd_getfd(2)) and asked with `getsockopt`. For urgent data the process is
 //! stopped while it is sent, so that all of it is there when the server looks, which is told once.
 //! Unix sockets, and addresses of which one seems to contain the other, are in `net/listen.rs`;
-//! how many connections are accepted in a second is in `net/accept.rs`.
+//! how many connections are accepted in a second is in `net/accept.rs`; what is said to systemd and
+//! taken from it is in `net/systemd.rs`.
 
 #[path = "net/accept.rs"]
 mod accept;
 #[path = "net/listen.rs"]
 mod listen;
+#[path = "net/systemd.rs"]
+mod systemd;
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};

@@ -13,6 +13,8 @@ mod base_path;
 mod clients;
 #[path = "regression/disconnect.rs"]
 mod disconnect;
+#[path = "regression/elsewhere.rs"]
+mod elsewhere;
 #[path = "regression/history.rs"]
 mod history;
 #[path = "regression/log.rs"]

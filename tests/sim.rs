@@ -28,6 +28,7 @@
 //! world siege              what happens when; when attackers come
 //! oracle attend hearing    what must be true of what is said: to all, to sessions, to one session
 //! coming                   where whoever comes begins, and that coming back leaves no seam
+//! authority                whoever decides the order elsewhere
 //! past                     what is kept of what was said, and who must be sent it again
 //! pace                     limits for public places: how much is said, how long somebody stays
 //! turns                    whose word it was
@@ -42,6 +43,8 @@
 mod attack;
 #[path = "sim/attend.rs"]
 mod attend;
+#[path = "sim/authority.rs"]
+mod authority;
 #[path = "sim/client.rs"]
 mod client;
 #[path = "sim/climate.rs"]
@@ -229,6 +232,9 @@ fn assert_variety(tally: &Tally, seeds: u64) {
     for reason in CloseReason::ALL {
         let seen = tally.reasons & 1 << reason as u32 != 0;
         assert!(seen, "nothing ended as {reason:?}");
+    }
+    for (what, count) in ["opened late", "waited for", "lost"].into_iter().zip(tally.ordered) {
+        assert!(count > 0, "no channel was {what}");
     }
     for (what, count) in Return::ALL.into_iter().zip(tally.returned) {
         let may_lack = what == Return::SessionOutlived && seeds < SEEDS_FOR_RARE;

@@ -80,7 +80,7 @@ const BESIDE: [(&str, &[&str]); 5] = [
         ],
     ),
     ("client", &["config"]),
-    ("doctor", &["client", "config", "text"]),
+    ("doctor", &["client", "config", "settings", "text"]),
     ("cli", &["client", "config", "doctor", "keys", "settings", "text"]),
     ("main", &["cli", "shell"]),
 ];

@@ -5,7 +5,7 @@
 #![no_main]
 
 use elbow::hub::Message;
-use elbow::hub::envelope::{Content, decode, encode, length};
+use elbow::hub::envelope::{Content, channel_of, decode, encode, length};
 use elbow::work;
 use libfuzzer_sys::fuzz_target;
 
@@ -13,7 +13,9 @@ fuzz_target!(|bytes: &[u8]| {
     work::take();
     let decoded = decode(bytes);
     work::take().assert_linear(bytes.len(), 8);
+    let named = channel_of(bytes);
     let Some((name, content)) = decoded else { return };
+    assert_eq!(named, Some(name));
     match content {
         Content::Text(text) => {
             assert!(str::from_utf8(text).is_ok());
@@ -28,6 +30,12 @@ fuzz_target!(|bytes: &[u8]| {
             assert!(sealed.len() <= bytes.len());
             assert_eq!(decode(&sealed), Some((name, content)));
         }
+        Content::Greeting(args) => {
+            let mut sealed = Vec::new();
+            encode(name, &Message::Greeting(args), &mut sealed);
+            assert!(sealed.len() <= bytes.len());
+            assert_eq!(decode(&sealed), Some((name, content)));
+        }
     }
 });
 
@@ -36,5 +44,5 @@ fn seal(name: &str, message: &Message<'_>, bytes: &[u8]) {
     let mut sealed = Vec::new();
     encode(name, message, &mut sealed);
     assert_eq!(sealed, bytes);
-    assert_eq!(length(name, message), Some(bytes.len()));
+    assert_eq!(length(name, message), bytes.len());
 }

@@ -27,16 +27,34 @@ fuzz_target!(|bytes: &[u8]| {
         && let Some((seq, _)) = rest.split_first_chunk()
     {
         let (epoch, seq) = (Epoch(u64::from_le_bytes(*epoch)), u64::from_le_bytes(*seq));
-        let position = Position { epoch, seq };
-        assert_eq!(Position::parse(position.text().as_bytes()), Some(position));
+        let local = Position::Local { epoch, seq };
+        let stream = Position::Stream { ms: epoch.0, seq, index: bytes[0].into() };
+        for position in [local, stream] {
+            assert_eq!(Position::parse(position.text().as_bytes()), Some(position));
+        }
+        let before = stream.before_in_stream();
+        assert!(before.is_none_or(|before| before < stream));
     }
 });
 
 /// The position that the standard library reads, if it would be written in this way.
 fn expected(bytes: &[u8]) -> Option<Position> {
     let text = str::from_utf8(bytes).ok()?;
-    let (epoch, seq) = text.split_once('.')?;
-    let epoch = Epoch(u64::from_str_radix(epoch, 36).ok()?);
-    let position = Position { epoch, seq: seq.parse().ok()? };
-    (format!("{epoch}.{}", position.seq) == text).then_some(position)
+    let (front, last) = text.split_once('.')?;
+    let position = match front.split_once('-') {
+        Some((ms, seq)) => Position::Stream {
+            ms: ms.parse().ok()?,
+            seq: seq.parse().ok()?,
+            index: last.parse().ok()?,
+        },
+        None => Position::Local {
+            epoch: Epoch(u64::from_str_radix(front, 36).ok()?),
+            seq: last.parse().ok()?,
+        },
+    };
+    let written = match position {
+        Position::Local { epoch, seq } => format!("{epoch}.{seq}"),
+        Position::Stream { ms, seq, index } => format!("{ms}-{seq}.{index}"),
+    };
+    (written == text).then_some(position)
 }

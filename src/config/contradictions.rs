@@ -13,10 +13,11 @@ use super::listen::Listen;
 use super::machine::Machine;
 use super::option::Opt;
 use super::options::{Asked, TABLE};
+use super::redis::{HAS_TLS, PASSWORD_VARIABLE, PasswordFault};
 use super::value::size_text;
 use super::words::Lb;
-use crate::limits::{Limits, descriptors_for};
-use crate::settings::{Anonymous, ProxyMode};
+use crate::limits::{CHANNELS_SHARED_MAX, Limits, descriptors_for};
+use crate::settings::{Anonymous, ProxyMode, SECRET_BYTES_MAX};
 
 /// Holds all values against each other and against the machine. `has_token` tells whether somebody
 /// has set the token of the admin listener.
@@ -25,23 +26,25 @@ use crate::settings::{Anonymous, ProxyMode};
 /// The first contradiction that is found.
 pub(super) fn check(asked: &Asked, machine: &Machine, has_token: bool) -> Result<(), Failure> {
     check_listeners(asked, machine)?;
-    check_admin(asked, has_token)?;
+    check_admin(asked, machine, has_token)?;
     check_balancer(asked)?;
-    check_accepting(asked)?;
+    check_accepting(asked, machine)?;
     check_memory(asked)?;
     check_history(asked)?;
     check_tokens(asked)?;
+    check_redis(asked)?;
     check_descriptors(asked, machine)
 }
 
 /// Two listeners in each other's way would fail to bind, at start and with a worse message.
 fn check_listeners(asked: &Asked, machine: &Machine) -> Result<(), Failure> {
-    let public = if machine.activated_sockets { &[][..] } else { &asked.listen.value };
-    let health = asked.health_listen.value.as_ref();
+    let activated = machine.activated;
+    let public = asked.listen.value.iter().filter(|_| !activated.public);
+    let health = asked.health_listen.value.iter().filter(|_| !activated.health);
     let health = health.map(|address| (&TABLE.health_listen.option, address));
-    let admin = asked.admin_listen.value.as_ref();
+    let admin = asked.admin_listen.value.iter().filter(|_| !activated.admin);
     let admin = admin.map(|address| (&TABLE.admin_listen.option, address));
-    let public = public.iter().map(|address| (&TABLE.listen.option, address));
+    let public = public.map(|address| (&TABLE.listen.option, address));
     let all: Vec<(&Opt, &Listen)> = public.chain(health).chain(admin).collect();
     for (index, (option, address)) in all.iter().enumerate() {
         let before = all[..index].iter().find(|(_, before)| address.is_in_the_way_of(before));
@@ -59,8 +62,8 @@ fn check_listeners(asked: &Asked, machine: &Machine) -> Result<(), Failure> {
 
 /// Whoever reaches the admin listener may do everything there, so who that can be is decided by a
 /// token, or by the machine: on loopback, or by the permissions of a file.
-fn check_admin(asked: &Asked, has_token: bool) -> Result<(), Failure> {
-    match &asked.admin_listen.value {
+fn check_admin(asked: &Asked, machine: &Machine, has_token: bool) -> Result<(), Failure> {
+    match asked.admin_listen.value.as_ref().filter(|_| !machine.activated.admin) {
         Some(listen) if !listen.is_local() && !has_token => Err(Failure::contradiction(format!(
             "{} needs a token: allowed is a loopback address or unix:PATH without one, or \
              --admin-token-file, the variable ELBOW_ADMIN_TOKEN or systemd's credential \
@@ -93,8 +96,8 @@ fn check_balancer(asked: &Asked) -> Result<(), Failure> {
 }
 
 /// A balancer whose probes wait in the backlog behind everybody takes the instance out.
-fn check_accepting(asked: &Asked) -> Result<(), Failure> {
-    let is_apart = asked.health_listen.value.is_some();
+fn check_accepting(asked: &Asked, machine: &Machine) -> Result<(), Failure> {
+    let is_apart = asked.health_listen.value.is_some() || machine.activated.health;
     if asked.accept_rate.value.is_none() || asked.lb.value == Lb::None || is_apart {
         return Ok(());
     }
@@ -142,6 +145,48 @@ fn check_history(asked: &Asked) -> Result<(), Failure> {
     )))
 }
 
+/// Every request for what is new names all channels, and a file of certificates is for whoever
+/// checks one.
+fn check_redis(asked: &Asked) -> Result<(), Failure> {
+    let Some(url) = &asked.redis.value else { return Ok(()) };
+    let is_encrypted = url.is_encrypted();
+    if is_encrypted && !HAS_TLS {
+        return Err(Failure::contradiction(format!(
+            "{} needs TLS, which this build of elbow does not have: allowed is redis://, or the \
+             download elbow-tls, which is built with --features tls",
+            asked.redis.named()
+        )));
+    }
+    if asked.redis_ca.value.is_some() && !is_encrypted {
+        return Err(Failure::contradiction(format!(
+            "{} contradicts {}: certificates are checked with rediss:// alone",
+            asked.redis_ca.named(),
+            asked.redis.named()
+        )));
+    }
+    if asked.max_channels.value > CHANNELS_SHARED_MAX {
+        return Err(Failure::contradiction(format!(
+            "{} contradicts {}: allowed is {CHANNELS_SHARED_MAX} or less, since each request for \
+             what is new names them all",
+            asked.max_channels.named(),
+            asked.redis.named()
+        )));
+    }
+    Ok(())
+}
+
+/// The refusal of a password that was given twice, or cannot be one.
+pub(super) fn password_failure(fault: PasswordFault) -> Failure {
+    Failure::contradiction(match fault {
+        PasswordFault::Twice(other) => {
+            format!("--redis has a password, and {other} another: allowed is one of the two")
+        }
+        PasswordFault::Unusable => {
+            format!("{PASSWORD_VARIABLE}: allowed is a password of 1 to {SECRET_BYTES_MAX} bytes")
+        }
+    })
+}
+
 /// A server that lets nobody in, keys that let in too many, and rules about tokens where none are
 /// checked.
 fn check_tokens(asked: &Asked) -> Result<(), Failure> {
@@ -172,7 +217,8 @@ fn check_tokens(asked: &Asked) -> Result<(), Failure> {
 
 fn check_descriptors(asked: &Asked, machine: &Machine) -> Result<(), Failure> {
     let (connections, hard) = (asked.max_connections.value, machine.descriptors_hard);
-    let descriptors_for = |connections| descriptors_for(connections, asked.admin_connections());
+    let descriptors_for =
+        |connections| descriptors_for(connections, asked.admin_connections(machine));
     if hard < descriptors_for(1) {
         return Err(Failure::contradiction(format!(
             "the hard limit on descriptors (RLIMIT_NOFILE) is {hard}: allowed is {} or more, \

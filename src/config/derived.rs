@@ -29,8 +29,9 @@ const _: () = {
 
 /// Moves defaults to where they agree with what was asked for, and rounds what must be round.
 pub(super) fn derive(asked: &mut Asked, machine: &Machine) {
-    let room =
-        machine.descriptors_hard.saturating_sub(descriptors_for(0, asked.admin_connections()));
+    let room = machine
+        .descriptors_hard
+        .saturating_sub(descriptors_for(0, asked.admin_connections(machine)));
     let room = usize::try_from(room).unwrap_or(usize::MAX);
     let connections = asked.max_connections.value.min(room);
     asked.max_connections.adjust(connections);

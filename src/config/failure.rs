@@ -31,6 +31,11 @@ impl Failure {
         Failure::unreadable(format!("{option}: bad value (not shown): {allowed}"))
     }
 
+    /// An option that has a meaning only beside another one, which is not there.
+    pub(super) fn stray(option: &str, other: &str) -> Failure {
+        Failure::unreadable(format!("{option} has a meaning only with {other}"))
+    }
+
     /// Values that cannot hold together, or not on this machine.
     pub(super) fn contradiction(line: String) -> Failure {
         Failure { exit_code: 78, line }

@@ -91,6 +91,9 @@ Usage:
   elbow doctor [--url URL] [--json]
                               say what is wrong with a running server, and what
                               mends it; exit 0, 1 with findings, 2 cannot ask
+  elbow doctor --aws [OPTIONS]
+                              print the aws commands that ask the balancer, and
+                              what they have to answer for these options
   elbow top [--url URL]       show what goes on in a running server, each second
   elbow --help | --version
 
@@ -123,6 +126,9 @@ Doctor and top:
           The token, if the listener wants one. Without it
           ELBOW_ADMIN_TOKEN_FILE, then ELBOW_ADMIN_TOKEN, then systemd's
           credential admin-token.
+  --aws
+          Asks nobody: it prints commands for a CLB, NLB or ALB by --lb. The
+          options and variables are those of the server.
 
 Examples:
   elbow

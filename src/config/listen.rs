@@ -62,7 +62,7 @@ impl Listen {
     }
 
     /// Whether only this machine can connect: a loopback address, or a Unix socket.
-    pub(super) fn is_local(&self) -> bool {
+    pub fn is_local(&self) -> bool {
         match self {
             Listen::At(Endpoint::Ip(address)) => address.ip().to_canonical().is_loopback(),
             Listen::At(Endpoint::Unix(_)) => true,

@@ -7,17 +7,21 @@
 //! allowed. What comes out is consistent: nothing below checks it again.
 //!
 //! ```text
+//! manual, completions  the manual page; what shells complete
+//! commands             the commands and their flags, for readers
 //! command_line         what may be typed
 //! report               what `elbow check` prints
 //! settled              from the texts of all options to the whole
 //! contradictions       what cannot hold together
 //! derived              defaults that depend on others
+//! fit                  limits that fit into the machine
 //! help                 the table for readers
 //! health, asked        whom `elbow health` asks; whom `elbow doctor` and `elbow top` do
 //! token_order          what `elbow token` is to make
 //! options              the table: one row for each option
 //! row                  what a row makes: a value, and who it comes from
 //! value, words         the kinds of values
+//! redis                the Redis that instances share: its URL, its password
 //! listen               where sockets are, which is a kind of value too
 //! token                where the admin token comes from
 //! kind                 what every kind is
@@ -38,16 +42,21 @@ use clap::error::ErrorKind;
 
 mod asked;
 mod command_line;
+mod commands;
+mod completions;
 mod contradictions;
 mod derived;
 mod failure;
+mod fit;
 mod health;
 mod help;
 mod kind;
 mod listen;
 mod machine;
+mod manual;
 mod option;
 mod options;
+mod redis;
 mod report;
 mod row;
 mod settled;
@@ -57,13 +66,18 @@ mod value;
 mod words;
 
 pub use asked::Asked;
+pub use completions::{bash_completions, fish_completions, zsh_completions};
 pub use failure::Failure;
 pub use health::{HEALTH_LIMIT, HealthUrl};
 pub use help::{flags_table, help};
 pub use listen::{Endpoint, Listen};
-pub use machine::Machine;
+pub use machine::{Activated, Machine};
+pub use manual::manual;
 pub use option::Opt;
 pub use options::OPTIONS;
+pub use redis::{
+    HAS_TLS, PASSWORD_VARIABLE, PasswordSource, Redis, RedisHost, RedisServer, RedisUrl,
+};
 pub use row::{Shown, ValueSource};
 pub use settled::Config;
 pub use token::{CREDENTIALS_VARIABLE, TOKEN_CREDENTIAL, TOKEN_VARIABLE, TokenSource};
@@ -89,6 +103,8 @@ pub enum Command {
         /// Whether to answer in JSON.
         json: bool,
     },
+    /// Print the commands that ask AWS for the balancer's side.
+    DoctorAws(Box<Config>),
     /// Show what goes on in a running server, again and again.
     Top(Asked),
     /// Print this to standard output and exit with 0: help, or the version.
@@ -117,10 +133,16 @@ pub fn parse(
             None => HealthUrl::derive(env).map(Command::Health),
         },
         Some(("token", matches)) => Ok(Command::Token(Box::new(TokenOrder::read(matches)?))),
-        Some(("doctor", matches)) => Ok(Command::Doctor {
-            asked: Asked::read(matches, &env, machine)?,
-            json: matches.get_flag(command_line::JSON),
-        }),
+        Some(("doctor", matches)) if matches.contains_id(command_line::AWS) => {
+            // The server may run on another machine than the one where its balancer is asked about.
+            let machine = Machine { descriptors_hard: u64::MAX, ..*machine };
+            Ok(Command::DoctorAws(Box::new(Config::read(matches, &env, &machine)?)))
+        }
+        Some(("doctor", matches)) => {
+            command_line::refuse_stray_options(matches)?;
+            let asked = Asked::read(matches, &env, machine)?;
+            Ok(Command::Doctor { asked, json: matches.get_flag(command_line::JSON) })
+        }
         Some(("top", matches)) => Asked::read(matches, &env, machine).map(Command::Top),
         Some((_check, matches)) => {
             Ok(Command::Check(Box::new(Config::read(matches, &env, machine)?)))

@@ -28,6 +28,9 @@ pub struct Opt {
     pub repeatable: bool,
     /// The value is told to nobody: `elbow check` shows `(set)`, and no refusal repeats it.
     pub secret: bool,
+    /// The text may hold a secret, so no refusal repeats it. The kind leaves the secret out of what
+    /// `elbow check` shows.
+    pub guarded: bool,
     /// The heading under which `--help` shows the option.
     pub heading: &'static str,
     /// What the option means, in whole sentences without line breaks.
@@ -43,6 +46,7 @@ impl Opt {
         default_words: "",
         repeatable: false,
         secret: false,
+        guarded: false,
         heading: "",
         help: "",
     };
@@ -54,7 +58,8 @@ impl Opt {
         let told = !self.default.is_empty() || !self.default_words.is_empty();
         assert!(told, "a default has a text, or is put in words");
         assert!(!self.value.is_empty() || !self.repeatable, "a flag without a value is given once");
-        assert!(!self.secret || !self.repeatable, "a list repeats its wrong item");
+        let is_told = !self.secret && !self.guarded;
+        assert!(is_told || !self.repeatable, "a list repeats its wrong item");
         self
     }
 

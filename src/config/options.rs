@@ -17,7 +17,9 @@ use log::LevelFilter;
 use super::failure::Failure;
 use super::kind::{IfGiven, List, NoneIfZero, OrOff};
 use super::listen::{Address, FileMode, Listen};
+use super::machine::Machine;
 use super::option::{Opt, dashed, flag_name};
+use super::redis::{Prefix, RedisUrl, Url};
 use super::row::{Found, Row, Shown, Sources, rows};
 use super::value::{
     Count, EVENT_BYTES_MAX, EventName, FileName, Folder, GIB, HostName, KIB, KeyFile, KeyOf,
@@ -101,7 +103,8 @@ rows! {
                part two addresses; abstract sockets are not offered). Port 0 picks a free one and \
                logs it. [::] takes IPv4 too, unless an address of IPv4 has the same port. Who \
                connects to a Unix socket is trusted as if by --proxy-trust. Sockets handed over by \
-               systemd (LISTEN_FDS) are used instead.",
+               systemd (LISTEN_FDS) are used instead; those named health and admin stand in the \
+               place of the other two listeners.",
     }
 
     unix_mode: u32 {
@@ -339,6 +342,46 @@ rows! {
                wait.",
     }
 
+    redis: Option<RedisUrl> {
+        kind: IfGiven(Url),
+        heading: "Several instances",
+        value: "URL",
+        default_words: "none",
+        guarded: true,
+        help: "The Redis (5 or newer) or Valkey that makes all instances with the same prefix one \
+               room, with one order of messages for everybody: \
+               redis://[USER[:PASSWORD]@]HOST[:PORT][/DB], or unix:PATH; rediss:// in builds with \
+               TLS. The password is never shown; command lines are, so it is better in a file or a \
+               variable. At most 1024 --max-channels.",
+    }
+
+    redis_password_file: Option<PathBuf> {
+        kind: IfGiven(FileName),
+        heading: "Several instances",
+        value: "PATH",
+        default_words: "the variable ELBOW_REDIS_PASSWORD, or none",
+        help: "The file with the password of --redis, in the place of one in the URL; one line \
+               feed at its end is dropped. Read at start.",
+    }
+
+    redis_prefix: Box<str> {
+        kind: Prefix,
+        heading: "Several instances",
+        value: "NAME",
+        default: "elbow",
+        help: "The name of the room that instances share: keys are {NAME}:c:CHANNEL, with the \
+               braces, and expire. Give each of several rooms in one Redis its own.",
+    }
+
+    redis_ca: Option<PathBuf> {
+        kind: IfGiven(FileName),
+        heading: "Several instances",
+        value: "FILE",
+        default_words: "those that the system trusts",
+        help: "The certificates (PEM) of whoever may vouch for the server of a rediss:// URL, in \
+               the place of those that the system trusts.",
+    }
+
     ping_interval: Duration {
         kind: Length(PING_BOUNDS),
         heading: "Keep-alive and closing",
@@ -363,6 +406,16 @@ rows! {
         default: "5s",
         help: "How long SIGTERM spreads the closing of connections. The process is gone at most 3s \
                later, whatever clients do; container runtimes kill after 10s.",
+    }
+
+    fit: bool {
+        kind: SWITCH,
+        heading: "Limits",
+        default: "off",
+        help: "Make the memory ceiling fit into the machine: --max-connections, --memory, \
+               --send-buffer and --receive-buffer, as far as they are not given, are derived from \
+               RLIMIT_NOFILE and from all but a sixteenth of its control group's memory, or three \
+               quarters of a machine's that others share.",
     }
 
     max_connections: usize {
@@ -469,14 +522,15 @@ impl Asked {
     }
 
     /// How many connections the admin listener has places for.
-    pub(super) fn admin_connections(&self) -> usize {
-        admin_connections(self.admin_listen.value.as_ref())
+    pub(super) fn admin_connections(&self, machine: &Machine) -> usize {
+        admin_connections(self.admin_listen.value.as_ref(), machine)
     }
 }
 
-/// How many connections the admin listener has places for: none where there is no such listener.
-pub(super) fn admin_connections(listen: Option<&Listen>) -> usize {
-    listen.map_or(0, |_| CONNECTIONS_ADMIN)
+/// How many connections the admin listener has places for: none where there is no such listener,
+/// neither asked for nor handed over.
+pub(super) fn admin_connections(listen: Option<&Listen>, machine: &Machine) -> usize {
+    if listen.is_some() || machine.activated.admin { CONNECTIONS_ADMIN } else { 0 }
 }
 
 /// What `--history` and `--history-age` come to together.

@@ -6,6 +6,7 @@
 //! The surprise: the ceiling counts every socket buffer as full, which no healthy day comes near.
 //! It is what an attacker can bring about, and therefore what a container's limit has to hold.
 
+use super::fit::room_bytes;
 use super::listen::{Endpoint, Listen};
 use super::machine::Machine;
 use super::options::TABLE;
@@ -22,9 +23,10 @@ impl Config {
     pub fn report(&self, machine: &Machine) -> String {
         let values = self.values.iter().map(Shown::to_string);
         let lines = values.chain([String::new(), self.client_line(), self.idle_line()]);
-        let lines = lines.chain(self.admin_line());
+        let lines = lines.chain(self.admin_line(machine));
         let lines = lines.chain([self.message_line()]).chain(self.history_line());
-        let lines = lines.chain(self.ceiling_lines());
+        let lines = lines.chain(self.redis_line());
+        let lines = lines.chain(self.ceiling_lines()).chain(self.fit_line(machine));
         let lines = lines.chain([self.capacity_line()]);
         let warnings = self.warnings(machine);
         let warnings = warnings.iter().map(|warning| format!("warning: {warning}"));
@@ -52,24 +54,36 @@ impl Config {
         let everyone = everyone.filter(|_| believing).map(|network| {
             format!("--proxy-trust {network} believes everybody's word about a client's address")
         });
-        let listen = self.values.iter().find(|shown| *shown.option == TABLE.listen.option);
-        let unused = listen.filter(|shown| {
-            machine.activated_sockets
+        let unused = [self.unused_mode(machine), self.unused_age(), self.unused_token(machine)];
+        let unused = unused.into_iter().chain(self.unused_redis());
+        let unused = self.unused_listeners(machine).chain(unused.flatten());
+        [memory, optional, everyone].into_iter().flatten().chain(unused).collect()
+    }
+
+    /// Says which listeners were asked for, while systemd hands over others for the same.
+    fn unused_listeners(&self, machine: &Machine) -> impl Iterator<Item = String> {
+        let activated = machine.activated;
+        let replaced = [
+            (&TABLE.listen.option, activated.public),
+            (&TABLE.health_listen.option, activated.health),
+            (&TABLE.admin_listen.option, activated.admin),
+        ];
+        let asked = self.values.iter().filter(move |shown| {
+            replaced.iter().any(|(option, is_replaced)| *is_replaced && shown.option == *option)
                 && matches!(shown.source, ValueSource::Flag | ValueSource::Env)
         });
-        let unused = unused.map(|shown| {
-            let addresses = shown_text(&shown.text);
-            format!("--listen {addresses} is not used: LISTEN_FDS hands over sockets instead")
-        });
-        let unused = [unused, self.unused_mode(machine), self.unused_age(), self.unused_token()];
-        [memory, optional, everyone].into_iter().chain(unused).flatten().collect()
+        asked.map(|shown| {
+            let (flag, addresses) = (shown.option.flag(), shown_text(&shown.text));
+            format!("{flag} {addresses} is not used: LISTEN_FDS hands over sockets instead")
+        })
     }
 
     /// Says that `--unix-mode` was given for nothing.
     fn unused_mode(&self, machine: &Machine) -> Option<String> {
-        let public = if machine.activated_sockets { &[][..] } else { &self.listen };
+        let public = self.listen.iter().filter(|_| !machine.activated.public);
+        let health = self.health_listen.iter().filter(|_| !machine.activated.health);
         let is_unix = |listen: &Listen| matches!(listen, Listen::At(Endpoint::Unix(_)));
-        if public.iter().chain(&self.health_listen).any(is_unix) {
+        if public.chain(health).any(is_unix) {
             return None;
         }
         let mode = self.values.iter().find(|shown| *shown.option == TABLE.unix_mode.option)?;
@@ -85,24 +99,56 @@ impl Config {
             .then(|| format!("--history-age {} is not used: --history is off", age.text))
     }
 
+    /// Says which options about Redis were given for nothing.
+    fn unused_redis(&self) -> [Option<String>; 3] {
+        let options =
+            [&TABLE.redis_password_file.option, &TABLE.redis_prefix.option, &TABLE.redis_ca.option];
+        options.map(|option| {
+            let given = self.values.iter().find(|shown| shown.option == option)?;
+            let is_asked = matches!(given.source, ValueSource::Flag | ValueSource::Env);
+            (is_asked && self.redis.is_none()).then(|| {
+                let (flag, text) = (option.flag(), shown_text(&given.text));
+                format!("{flag} {text} is not used: there is no --redis")
+            })
+        })
+    }
+
+    /// Who is asked for the order of messages, and with which password; `None` where that is
+    /// decided here.
+    fn redis_line(&self) -> Option<String> {
+        let redis = self.redis.as_ref()?;
+        let password = match &redis.password {
+            Some(source) => format!("(set), by {}", source.name()),
+            None => "none".to_owned(),
+        };
+        let prefix = &redis.prefix;
+        Some(format!("order of messages: by Redis, in keys {{{prefix}}}:…; password: {password}"))
+    }
+
     /// Says that `--admin-token-file` was given for nothing.
-    fn unused_token(&self) -> Option<String> {
+    fn unused_token(&self, machine: &Machine) -> Option<String> {
         let option = &TABLE.admin_token_file.option;
         let file = self.values.iter().find(|shown| shown.option == option)?;
         let is_asked = matches!(file.source, ValueSource::Flag | ValueSource::Env);
-        (is_asked && self.admin_listen.is_none()).then(|| {
+        let is_there = self.admin_listen.is_some() || machine.activated.admin;
+        (is_asked && !is_there).then(|| {
             let path = shown_text(&file.text);
             format!("--admin-token-file {path} is not used: there is no --admin-listen")
         })
     }
 
     /// Who may speak to the admin listener; `None` where there is none.
-    fn admin_line(&self) -> Option<String> {
-        let listen = self.admin_listen.as_ref()?;
+    fn admin_line(&self, machine: &Machine) -> Option<String> {
+        let is_handed_over = machine.activated.admin;
+        let listen = self.admin_listen.as_ref().filter(|_| !is_handed_over);
         let who = match (&self.admin_token, listen) {
+            (None | Some(_), None) if !is_handed_over => return None,
             (Some(source), _) => format!("who shows the token ((set), {})", source.name()),
-            (None, Listen::At(Endpoint::Unix(_))) => "the owner of the socket's file".to_owned(),
-            (None, Listen::Any(_) | Listen::At(Endpoint::Ip(_))) => {
+            (None, None) => "who can connect to the socket that was handed over".to_owned(),
+            (None, Some(Listen::At(Endpoint::Unix(_)))) => {
+                "the owner of the socket's file".to_owned()
+            }
+            (None, Some(Listen::Any(_) | Listen::At(Endpoint::Ip(_)))) => {
                 "every program on this machine, without a token".to_owned()
             }
         };
@@ -182,6 +228,17 @@ impl Config {
             format!("memory ceiling, kernel share in all: {}", both(ceiling.kernel_bytes)),
             format!("memory ceiling, total: {}", both(ceiling.total_bytes())),
         ]
+    }
+
+    /// Into what the ceiling was made to fit; `None` without `--fit`.
+    fn fit_line(&self, machine: &Machine) -> Option<String> {
+        let (room, bytes) = (room_bytes(machine)?, machine.memory_bytes?);
+        let whose = match machine.memory_is_shared {
+            true => "the machine's memory; the rest is for other programs",
+            false => "its control group's memory; the rest is for what the kernel counts there",
+        };
+        let (room, bytes) = (size_rounded(room), size_rounded(bytes));
+        self.fit.then(|| format!("fit: the total stays within {room} of {bytes}, {whose}"))
     }
 
     fn capacity_line(&self) -> String {

@@ -102,7 +102,7 @@ impl<T> Row<T> {
                 | ValueSource::Derived
                 | ValueSource::Default => option.flag(),
             };
-            match option.secret {
+            match option.secret || option.guarded {
                 true => Failure::bad_secret(&name, &allowed),
                 false => Failure::bad_value(&name, &text, &allowed),
             }
@@ -145,6 +145,24 @@ impl<T> Found<T> {
             text if text.is_empty() => self.row.option.default_words.to_owned(),
             _ if self.row.option.secret => "(set)".to_owned(),
             text => text,
+        }
+    }
+}
+
+impl<T> Found<T> {
+    /// Whether somebody has asked for the value, be it by a preset.
+    pub(super) fn is_asked(&self) -> bool {
+        match self.source {
+            ValueSource::Flag | ValueSource::Env | ValueSource::Preset => true,
+            ValueSource::Derived | ValueSource::Default => false,
+        }
+    }
+
+    /// Puts `value` in the place of a default, and calls it derived even if it is the default; what
+    /// somebody asked for stays.
+    pub(super) fn derive(&mut self, value: T) {
+        if !self.is_asked() {
+            (self.value, self.source) = (value, ValueSource::Derived);
         }
     }
 }
@@ -197,12 +215,12 @@ impl fmt::Display for Shown {
 /// }
 /// ```
 ///
-/// The flag and the variable are called after the field. Of `default_words`, `repeatable` and
-/// `secret`, and of `value` for a flag without one, a row may leave out what does not apply. What
-/// comes of it, each with all rows in the order of the table: `TABLE`, the rows by their fields;
-/// `OPTIONS`, what readers know of them; `Asked`, the values as they were found; and `Values`, the
-/// values alone. Nothing made here reads a field of `Values`: the compiler warns of an option
-/// whose value nobody uses.
+/// The flag and the variable are called after the field. Of `default_words`, `repeatable`, `secret`
+/// and `guarded`, and of `value` for a flag without one, a row may leave out what does not apply.
+/// What comes of it, each with all rows in the order of the table: `TABLE`, the rows by their
+/// fields; `OPTIONS`, what readers know of them; `Asked`, the values as they were found; and
+/// `Values`, the values alone. Nothing made here reads a field of `Values`: the compiler warns of
+/// an option whose value nobody uses.
 macro_rules! rows {
     ($(
         $field:ident: $value:ty { kind: $kind:expr, $($key:ident: $told:expr),+ $(,)? }

@@ -1,9 +1,9 @@
 //! What the operator wants as a whole: from the texts of all options to a [`Config`].
 //!
 //! Four steps, each of which needs the one before to be complete: every text is parsed within its
-//! own bounds; the defaults that depend on others are derived (`derived.rs`); the values are held
-//! against each other (`contradictions.rs`); each is put where it is used. The last is the place
-//! to which a new option's value goes.
+//! own bounds; the defaults that depend on others are derived (`derived.rs`, `fit.rs`); the values
+//! are held against each other (`contradictions.rs`); each is put where it is used. The last is the
+//! place to which a new option's value goes.
 //!
 //! The surprise: the balancer is read twice, first for what it says of other options.
 
@@ -15,9 +15,11 @@ use log::LevelFilter;
 use super::contradictions;
 use super::derived::derive;
 use super::failure::Failure;
+use super::fit::fit;
 use super::listen::Listen;
 use super::machine::Machine;
 use super::options::{Asked, TABLE, Values, admin_connections, kept};
+use super::redis::{PASSWORD_VARIABLE, PasswordSource, Redis, RedisUrl, find_password};
 use super::row::{Shown, Sources};
 use super::token::TokenSource;
 use super::value::KeyFile;
@@ -47,6 +49,8 @@ pub struct Config {
     pub accept_rate: Option<Rate>,
     /// Files to serve instead of the built-in page; whether they can be read is not known yet.
     pub www: Option<PathBuf>,
+    /// The Redis that decides the order of messages for several instances.
+    pub redis: Option<Redis>,
     /// Files with keys that tokens are checked with; whether they can be read is not known yet.
     pub key_files: Vec<KeyFile>,
     /// Whether many sends are one system call.
@@ -55,6 +59,8 @@ pub struct Config {
     pub log_level: LevelFilter,
     /// The balancer in front.
     pub lb: Lb,
+    /// Whether the ceiling was made to fit into the machine.
+    pub fit: bool,
     /// Every option with its effective value, in the order of [`OPTIONS`](super::OPTIONS).
     pub values: Vec<Shown>,
 }
@@ -75,39 +81,34 @@ impl Config {
         sources.presets.extend(proxy_protocol);
         let mut asked = Asked::read(&sources)?;
         derive(&mut asked, machine);
+        fit(&mut asked, machine)?;
         let token = TokenSource::beside_file(env, machine);
         let has_token = asked.admin_token_file.value.is_some() || token.is_some();
         contradictions::check(&asked, machine, has_token)?;
         let shown = asked.shown();
-        Ok(Config::new(asked.into_values(), shown, token))
+        let sources = (token, env(PASSWORD_VARIABLE));
+        Config::new(asked.into_values(), shown, sources, machine)
     }
 
     /// Puts every value where it is used. `token` is where the token of the admin listener comes
-    /// from if no file was named.
-    fn new(values: Values, shown: Vec<Shown>, token: Option<TokenSource>) -> Config {
+    /// from if no file was named, `password` what the variable for that of Redis says.
+    ///
+    /// # Errors
+    /// If there are two passwords of Redis, or one that cannot be.
+    fn new(
+        values: Values,
+        shown: Vec<Shown>,
+        (token, password): (Option<TokenSource>, Option<String>),
+        machine: &Machine,
+    ) -> Result<Config, Failure> {
         let alb = values.lb == Lb::Alb;
-        let buffer = |bytes| u32::try_from(bytes).expect("BUFFER_BOUNDS ends below 2^32");
+        let limits = limits(&values, machine);
         let origins = values.allow_origin.unwrap_or_default();
-        let limits = Limits {
-            connections_max: values.max_connections,
-            // Without the limit one address may have them all.
-            connections_per_ip_max: values
-                .max_connections_per_ip
-                .map(|limit| limit.unwrap_or(values.max_connections)),
-            admin_connections_max: admin_connections(values.admin_listen.as_ref()),
-            channels_max: values.max_channels,
-            message_bytes_max: values.max_message,
-            feed_bytes: values.feed,
-            memory_bytes: values.memory,
-            send_buffer_bytes: buffer(values.send_buffer),
-            receive_buffer_bytes: buffer(values.receive_buffer),
-            ping_interval: values.ping_interval,
-            ping_timeout: values.ping_timeout,
-            drain: values.drain,
-            history: kept(values.history, values.history_age),
-            message_rate: values.message_rate,
-            lifetime: values.max_lifetime,
-        };
+        let redis = values.redis.map(|url| {
+            let password = password_of(&url, values.redis_password_file, password)?;
+            Ok(Redis { url, password, prefix: values.redis_prefix, ca: values.redis_ca })
+        });
+        let redis = redis.transpose()?;
         let settings = Settings {
             limits,
             proxy: values.proxy_protocol,
@@ -129,7 +130,7 @@ impl Config {
             keep_alive: if alb { KEEP_ALIVE_ALB_LIMIT } else { KEEP_ALIVE_LIMIT },
             report_messages: values.log_level >= LevelFilter::Debug,
         };
-        Config {
+        Ok(Config {
             settings,
             listen: values.listen,
             unix_mode: values.unix_mode,
@@ -138,17 +139,54 @@ impl Config {
                 .admin_token_file
                 .map(TokenSource::File)
                 .or(token)
-                .filter(|_| values.admin_listen.is_some()),
+                .filter(|_| values.admin_listen.is_some() || machine.activated.admin),
             admin_listen: values.admin_listen,
             accept_rate: values.accept_rate,
             www: values.www,
+            redis,
             key_files: values.token_key.unwrap_or_default(),
             io_uring: values.io_uring,
             log_level: values.log_level,
             lb: values.lb,
+            fit: values.fit,
             values: shown,
-        }
+        })
     }
+}
+
+/// The numbers that the server keeps to.
+fn limits(values: &Values, machine: &Machine) -> Limits {
+    let buffer = |bytes| u32::try_from(bytes).expect("BUFFER_BOUNDS ends below 2^32");
+    Limits {
+        connections_max: values.max_connections,
+        // Without the limit one address may have them all.
+        connections_per_ip_max: values
+            .max_connections_per_ip
+            .map(|limit| limit.unwrap_or(values.max_connections)),
+        admin_connections_max: admin_connections(values.admin_listen.as_ref(), machine),
+        channels_max: values.max_channels,
+        message_bytes_max: values.max_message,
+        feed_bytes: values.feed,
+        memory_bytes: values.memory,
+        send_buffer_bytes: buffer(values.send_buffer),
+        receive_buffer_bytes: buffer(values.receive_buffer),
+        ping_interval: values.ping_interval,
+        ping_timeout: values.ping_timeout,
+        drain: values.drain,
+        history: kept(values.history, values.history_age),
+        shared: values.redis.is_some(),
+        message_rate: values.message_rate,
+        lifetime: values.max_lifetime,
+    }
+}
+
+/// The one password of the Redis at `url`, from a file or a variable if one of them has it.
+fn password_of(
+    url: &RedisUrl,
+    file: Option<PathBuf>,
+    variable: Option<String>,
+) -> Result<Option<PasswordSource>, Failure> {
+    find_password(file, variable, url).map_err(contradictions::password_failure)
 }
 
 /// Which events the names stand for: with `*` among them, all.

@@ -63,13 +63,15 @@ impl core::fmt::Debug for TokenSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::machine::Activated;
 
     #[test]
     fn the_variable_comes_before_the_credential() {
         let machine = |admin_credential| Machine {
             descriptors_hard: 0,
             memory_bytes: None,
-            activated_sockets: false,
+            memory_is_shared: true,
+            activated: Activated::NONE,
             admin_credential,
         };
         let both = |name: &str| match name {

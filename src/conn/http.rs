@@ -6,7 +6,8 @@
 //! The surprise: requests of a pipeline are answered strictly in order by the simplest means. While
 //! a response is under way, nothing is read.
 
-use super::{Cx, Progress, Step, Waiting};
+use super::{Conn, Cx, Phase, Progress, Step, Waiting};
+use crate::id::ChannelId;
 use crate::limits;
 use crate::reason::CloseReason;
 use crate::time::Instant;
@@ -45,6 +46,8 @@ pub(super) enum Http {
     Request(Request),
     /// A response is sent.
     Response(Response),
+    /// The request whose head is what was not consumed is for a channel that is being opened.
+    Awaiting(Awaiting),
     /// The request stays unanswered until a token in it can be checked.
     Queued(Queued),
     /// A request body that nothing here wants is discarded, until `by` at the latest.
@@ -65,6 +68,17 @@ pub(super) struct Request {
     was_queued: bool,
     /// The first key with which the token of the request was not tried.
     first_key: u8,
+    /// Until when the request may wait for its channel; [`Instant::NEVER`] if it has not yet.
+    await_by: Instant,
+}
+
+/// The wait of a request for a channel. Its head waits where it came from, and is answered anew
+/// when the wait is over: so nothing need be remembered of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Awaiting {
+    channel: ChannelId,
+    by: Instant,
+    requester: Requester,
 }
 
 /// The wait of a request for the check of its token. The head is kept with what else has come, and
@@ -75,6 +89,8 @@ pub(super) struct Queued {
     requester: Requester,
     /// The first key with which the token was not tried.
     first_key: u8,
+    /// Until when the request may wait for its channel, as far as that is decided.
+    await_by: Instant,
 }
 
 /// A response under way.
@@ -106,7 +122,7 @@ impl Http {
     pub(super) fn receive<'b>(&mut self, cx: &Cx<'_>, bytes: &[u8]) -> (usize, Step<'b>) {
         let (body, requester) = match self {
             Http::Request(request) => return request.receive(cx, bytes),
-            Http::Response(_) | Http::Queued(_) => return (0, Step::Hold),
+            Http::Response(_) | Http::Queued(_) | Http::Awaiting(_) => return (0, Step::Hold),
             Http::Discard { body, requester, .. } => (body, *requester),
         };
         match body.decode(bytes) {
@@ -129,13 +145,14 @@ impl Http {
             Http::Request(_) | Http::Discard { .. } => Step::End(CloseReason::PeerGone),
             // The peer may have shut down only its writing side, so what it asked for is still
             // sent. The server calls again when that is done.
-            Http::Response(_) | Http::Queued(_) => Step::Hold,
+            Http::Response(_) | Http::Queued(_) | Http::Awaiting(_) => Step::Hold,
         }
     }
 
     pub(super) fn deadline(&self) -> Instant {
         match self {
             Http::Request(request) => request.by,
+            Http::Awaiting(awaiting) => awaiting.by,
             Http::Response(response) => response.progress_at.plus(limits::RESPONSE_LIMIT),
             Http::Queued(queued) => queued.by,
             Http::Discard { by, .. } => *by,
@@ -145,6 +162,7 @@ impl Http {
     pub(super) fn handle_timeout(&self, nothing_came: bool) -> Step<'static> {
         match self {
             Http::Request(request) => request.handle_timeout(nothing_came),
+            Http::Awaiting(_) => Step::AnswerAnew,
             Http::Response(_) => Step::Cut(CloseReason::ResponseTimeout),
             Http::Queued(_) => Step::RefuseUnchecked,
             Http::Discard { .. } => Step::End(CloseReason::BodyTimeout),
@@ -153,7 +171,7 @@ impl Http {
 
     pub(super) fn progressed(&mut self, cx: &Cx<'_>, is_pending: bool) -> Progress {
         let response = match self {
-            Http::Request(_) | Http::Queued(_) | Http::Discard { .. } => {
+            Http::Request(_) | Http::Queued(_) | Http::Awaiting(_) | Http::Discard { .. } => {
                 return Progress::Ongoing;
             }
             Http::Response(response) => response,
@@ -178,22 +196,32 @@ impl Http {
         matches!(self, Http::Response(_))
     }
 
+    /// Whether the next bytes are wanted now.
+    pub(super) fn wants_input(&self) -> bool {
+        match self {
+            Http::Request(_) | Http::Discard { .. } => true,
+            Http::Response(_) | Http::Queued(_) | Http::Awaiting(_) => false,
+        }
+    }
+
     /// Makes the request whose head was just read wait for the check of its token, which was tried
     /// with the keys before the one of the number `first_key`.
     pub(super) fn queue(&mut self, cx: &Cx<'_>, first_key: u8) {
-        let by = match self {
-            Http::Request(request) if request.was_queued => request.by,
-            Http::Request(_) => cx.now.mono.plus(limits::CHECK_LIMIT),
-            Http::Response(_) | Http::Queued(_) | Http::Discard { .. } => return,
+        let (by, await_by) = match self {
+            Http::Request(request) if request.was_queued => (request.by, request.await_by),
+            Http::Request(request) => (cx.now.mono.plus(limits::CHECK_LIMIT), request.await_by),
+            Http::Response(_) | Http::Queued(_) | Http::Awaiting(_) | Http::Discard { .. } => {
+                return;
+            }
         };
-        *self = Http::Queued(Queued { by, requester: self.requester(), first_key });
+        *self = Http::Queued(Queued { by, requester: self.requester(), first_key, await_by });
     }
 
     /// Has the head of a request read again that waits for the check of its token.
     pub(super) fn unqueue(&mut self) {
-        if let Http::Queued(Queued { by, requester, first_key }) = *self {
-            let request = Request::new(by, requester);
-            *self = Http::Request(Request { fresh: false, was_queued: true, first_key, ..request });
+        if let Http::Queued(Queued { by, requester, first_key, await_by }) = *self {
+            let request = Request { fresh: false, await_by, ..Request::new(by, requester) };
+            *self = Http::Request(Request { was_queued: true, first_key, ..request });
         }
     }
 
@@ -209,7 +237,7 @@ impl Http {
         match self {
             Http::Request(request) => request.first_key,
             Http::Queued(queued) => queued.first_key,
-            Http::Response(_) | Http::Discard { .. } => 0,
+            Http::Response(_) | Http::Awaiting(_) | Http::Discard { .. } => 0,
         }
     }
 
@@ -224,6 +252,7 @@ impl Http {
     pub(super) fn requester(&self) -> Requester {
         match self {
             Http::Request(request) => request.requester,
+            Http::Awaiting(awaiting) => awaiting.requester,
             Http::Response(response) => response.requester,
             Http::Queued(queued) => queued.requester,
             Http::Discard { requester, .. } => *requester,
@@ -242,7 +271,7 @@ impl Http {
             Http::Queued(_) => Some(Waiting::ForTheRest),
             // The rest of a body is waited for, because unread input would destroy what was said
             // last.
-            Http::Response(_) | Http::Discard { .. } => None,
+            Http::Response(_) | Http::Awaiting(_) | Http::Discard { .. } => None,
         }
     }
 }
@@ -258,6 +287,7 @@ impl Request {
             first: false,
             was_queued: false,
             first_key: 0,
+            await_by: Instant::NEVER,
         }
     }
 
@@ -288,6 +318,56 @@ impl Request {
             (false, _, Requester::Client | Requester::Health | Requester::Admin) => {
                 Step::RefuseLate
             }
+        }
+    }
+}
+
+impl Conn {
+    /// Has the request whose head was just read wait until `channel` is open, or until `by`. Its
+    /// head is not consumed. Nothing happens if no request is being answered.
+    pub fn await_channel(&mut self, channel: ChannelId, by: Instant) {
+        if let Phase::Http(Http::Request(request)) = &self.phase {
+            let requester = request.requester;
+            self.enter(Phase::Http(Http::Awaiting(Awaiting { channel, by, requester })));
+        }
+    }
+
+    /// The channel that a request waits for.
+    pub fn awaited_channel(&self) -> Option<ChannelId> {
+        match &self.phase {
+            Phase::Http(Http::Awaiting(awaiting)) => Some(awaiting.channel),
+            Phase::Proxy(_)
+            | Phase::Http(_)
+            | Phase::Exchange(_)
+            | Phase::WebSocket(_)
+            | Phase::Stream(_)
+            | Phase::Leaving(_) => None,
+        }
+    }
+
+    /// Until when the request that is being answered may wait for its channel; `None` if it has not
+    /// waited yet.
+    pub fn may_await_by(&self) -> Option<Instant> {
+        match &self.phase {
+            Phase::Http(Http::Request(request)) => {
+                Some(request.await_by).filter(|by| *by != Instant::NEVER)
+            }
+            Phase::Proxy(_)
+            | Phase::Http(_)
+            | Phase::Exchange(_)
+            | Phase::WebSocket(_)
+            | Phase::Stream(_)
+            | Phase::Leaving(_) => None,
+        }
+    }
+
+    /// Has the request that waits for a channel answered anew, once its head is read again.
+    pub fn answer_anew(&mut self, now: Instant) {
+        if let Phase::Http(Http::Awaiting(awaiting)) = &self.phase {
+            let Awaiting { by: await_by, requester, .. } = *awaiting;
+            let request = Request::new(now.plus(limits::HEAD_LIMIT), requester);
+            let request = Request { fresh: false, await_by, ..request };
+            self.enter(Phase::Http(Http::Request(request)));
         }
     }
 }

@@ -371,7 +371,7 @@ impl Conn {
     /// Whether bytes from the socket are wanted now.
     pub fn wants_input(&self) -> bool {
         match &self.phase {
-            Phase::Http(http) => !http.is_response() && !http.is_queued(),
+            Phase::Http(http) => http.wants_input(),
             Phase::Exchange(exchange) => exchange.wants_input(self.has_input()),
             Phase::Leaving(leaving) => !leaving.is_over(),
             Phase::Proxy(_) | Phase::WebSocket(_) | Phase::Stream(_) => true,

@@ -41,6 +41,9 @@ pub enum Step<'b> {
     },
     /// Answer the request whose head is the bytes just consumed.
     Head,
+    /// Read the head again that was not consumed, and answer its request: it has waited for its
+    /// channel for as long as it may.
+    AnswerAnew,
     /// Answer with an error, for there is no valid head, and close.
     Refuse(HeadError),
     /// Answer with 408 and close: the time for the rest of a request head is over.

@@ -1,5 +1,5 @@
 //! What is told of a running server to whoever asks on a terminal: `elbow doctor` says what is
-//! wrong, `elbow top` shows what goes on.
+//! wrong, `elbow top` shows what goes on; and, by `elbow doctor --aws`, how to ask the balancer.
 //!
 //! Both ask the admin listener for its status and put that into words. What is wrong is judged by
 //! the server itself (`metrics/findings.rs`), since it knows what has changed lately.
@@ -7,6 +7,7 @@
 //! The surprise: an answer is believed in nothing but its form. Whatever stands in it is escaped
 //! before it gets to a terminal, for the URL may have been a wrong one.
 
+mod aws;
 mod status;
 mod top;
 
@@ -16,7 +17,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use crate::client::{self, Answer};
-use crate::config::Asked;
+use crate::config::{Asked, Config};
 use crate::text::visible;
 use status::Status;
 
@@ -55,6 +56,17 @@ pub fn doctor(asked: &Asked, json: bool, out: &mut impl Write) -> Result<u8, Str
     // A reader that is gone is no reason to fail.
     let _ignored = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     Ok(if findings.is_empty() { 0 } else { EXIT_FINDINGS })
+}
+
+/// Writes the commands that ask AWS for the balancer's side of `config` to `out`.
+///
+/// # Errors
+/// A line that says which flag is missing.
+pub fn aws(config: &Config, out: &mut impl Write) -> Result<(), String> {
+    let script = aws::script(config)?;
+    // A reader that is gone is no reason to fail.
+    let _ignored = out.write_all(script.as_bytes()).and_then(|()| out.flush());
+    Ok(())
 }
 
 /// Asks a server for its status.

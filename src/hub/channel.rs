@@ -16,7 +16,7 @@
 //! catch up, but no more: who does not read cannot silence the others.
 
 use super::log::Log;
-use super::message::Form;
+use super::message::{self, Form};
 use super::{
     Address, DEFAULT_CHANNEL, Message, Moved, Prospect, PublishError, Recovery, Since, Start, Wish,
 };
@@ -25,8 +25,8 @@ use crate::id::{ConnId, Dialect, Member};
 use crate::limits::GRACE_LIMIT;
 use crate::pool::Pool;
 use crate::position::{Epoch, Position, PositionText};
-use crate::time::Instant;
-use crate::wire::ws;
+use crate::time::{Duration, Instant};
+use crate::wire::{sse, ws};
 use crate::work;
 
 /// Entries for which the lists of a channel keep their memory, however few members there are.
@@ -35,7 +35,8 @@ const ROOM_KEPT: usize = 16;
 /// A moment of a channel: one mark per dialect.
 type Marks = [Mark; Dialect::ALL.len()];
 
-/// A channel with at least one member, or one that still keeps what was said in it.
+/// A channel with at least one member, one that still keeps what was said in it, or one that is
+/// being opened.
 #[derive(Debug)]
 pub struct Channel {
     name: Box<str>,
@@ -46,7 +47,9 @@ pub struct Channel {
     brought_by: Option<Address>,
     /// The addresses on whose account the feeds were brought into being, by dialect.
     feeds_brought_by: [Option<Address>; Dialect::ALL.len()],
-    /// Where the newest message stands, whoever reads it; greetings are not counted.
+    /// How many messages there were, whoever reads them; greetings are not counted.
+    number: u64,
+    /// Where the newest message stands, or where the channel began.
     position: Position,
     /// How many greetings there were.
     greetings: u64,
@@ -71,11 +74,25 @@ pub struct Channel {
     grace_ended: Marks,
     /// Whether publishers of all channels are held back.
     closed: bool,
+    standing: Standing,
+    /// Until when somebody may wait for the channel to be opened, or to be let in.
+    awaited_until: Instant,
+    /// Whether the channel stands among those that are to be closed.
+    to_close: bool,
     /// Publishers with something to say that are not read. The first list is of those that
     /// published nothing when they were last read, the second of those that did. All of the first
     /// are resumed before the second, so whoever says much does not stand in front of the others
     /// each time.
     paused: [Vec<ConnId>; 2],
+}
+
+/// How far a channel is from being read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Standing {
+    /// Where the channel begins is known.
+    Open,
+    /// Where the channel begins is decided elsewhere, and whoever decides that was asked or not.
+    Opening { was_asked: bool },
 }
 
 /// A visit of members from the end of the list to its beginning.
@@ -102,14 +119,32 @@ struct Again {
 }
 
 impl Channel {
+    /// A channel without members, whose order is decided here.
     pub(super) fn new(name: &str, brought_by: Option<Address>, epoch: Epoch) -> Channel {
+        let begin = Position::Local { epoch, seq: 0 };
+        Channel::beginning(name, brought_by, begin, Standing::Open)
+    }
+
+    /// A channel whose order is decided elsewhere, before it is known where it begins.
+    pub(super) fn opening(name: &str, brought_by: Option<Address>) -> Channel {
+        let standing = Standing::Opening { was_asked: false };
+        Channel::beginning(name, brought_by, Position::STREAM_START, standing)
+    }
+
+    fn beginning(
+        name: &str,
+        brought_by: Option<Address>,
+        position: Position,
+        standing: Standing,
+    ) -> Channel {
         let space = if name == DEFAULT_CHANNEL { "" } else { name };
         Channel {
             name: name.into(),
             namespace: format!("/{space}").into(),
             brought_by,
             feeds_brought_by: [None; Dialect::ALL.len()],
-            position: Position { epoch, seq: 0 },
+            number: 0,
+            position,
             greetings: 0,
             log: None,
             log_brought_by: None,
@@ -123,8 +158,139 @@ impl Channel {
             grace_until: None,
             grace_ended: Marks::default(),
             closed: false,
+            standing,
+            awaited_until: Instant::default(),
+            to_close: false,
             paused: [const { Vec::new() }; 2],
         }
+    }
+
+    /// Whether it is not known yet where the channel begins.
+    pub(super) fn is_opening(&self) -> bool {
+        match self.standing {
+            Standing::Open => false,
+            Standing::Opening { .. } => true,
+        }
+    }
+
+    /// Whether whoever decides the order knows that the channel is read here.
+    pub(super) fn was_asked(&self) -> bool {
+        match self.standing {
+            Standing::Open => true,
+            Standing::Opening { was_asked } => was_asked,
+        }
+    }
+
+    /// Notes that whoever decides where the channel begins is asked. Returns the name.
+    pub(super) fn ask(&mut self) -> &str {
+        self.standing = Standing::Opening { was_asked: true };
+        &self.name
+    }
+
+    /// Has the channel stay until `until` at least.
+    pub(super) fn await_until(&mut self, until: Instant) {
+        self.awaited_until = self.awaited_until.max(until);
+    }
+
+    /// Notes whether the channel stands among those that are to be closed. Returns whether that is
+    /// new.
+    pub(super) fn set_to_close(&mut self, to_close: bool) -> bool {
+        core::mem::replace(&mut self.to_close, to_close) != to_close
+    }
+
+    /// Whether the channel stands among those that are to be closed.
+    pub(super) fn is_to_close(&self) -> bool {
+        self.to_close
+    }
+
+    /// Keeps a message from before the channel is open, behind all that were kept so far; `said` is
+    /// now, and how long ago that was. Without a message there is a gap, and nothing of before is
+    /// kept.
+    ///
+    /// # Panics
+    /// If the channel is open.
+    pub(super) fn replay(
+        &mut self,
+        said: (Instant, Duration),
+        position: Position,
+        message: Option<&Message<'_>>,
+    ) {
+        assert!(self.is_opening(), "what comes later is said");
+        let is_first = self.number == 0;
+        self.number += 1;
+        self.position = position;
+        let Some(log) = &mut self.log else { return };
+        match message {
+            Some(message) => {
+                if is_first {
+                    let before = position.before_in_stream().unwrap_or(Position::STREAM_START);
+                    log.begin_anew(0, before);
+                }
+                log.append_aged(self.number, position, said, message);
+            }
+            None => log.begin_anew(self.number, position),
+        }
+    }
+
+    /// Opens the channel: what is said from now on comes behind `position`, and behind all that was
+    /// kept.
+    ///
+    /// # Panics
+    /// If the channel is open.
+    pub(super) fn begin(&mut self, position: Position) {
+        assert!(self.is_opening(), "a channel is opened once");
+        self.standing = Standing::Open;
+        if self.position < position {
+            self.position = position;
+        }
+        if let Some(log) = &mut self.log
+            && log.is_empty()
+        {
+            log.begin_anew(self.number, position);
+        }
+    }
+
+    /// Notes that what was said before `position` is lost. Those who are told where messages stand
+    /// are told so in their place; the others are parted from what comes behind. Returns whether
+    /// that begins a sweep.
+    pub(super) fn lose(&mut self, position: Position, read_us: u64) -> bool {
+        // A gap has a number, so that nobody who stands before it stands behind it as well.
+        self.number += 1;
+        self.position = position;
+        let (number, text) = (self.number, position.text());
+        if let Some(log) = &mut self.log {
+            log.begin_anew(number, position);
+        }
+        let mut told = false;
+        for (dialect, feed) in Dialect::ALL.into_iter().zip(&mut self.feeds) {
+            let Some(feed) = feed else { continue };
+            match dialect {
+                Dialect::ElbowV1 => {
+                    let mut frame = Vec::with_capacity(message::LOST_BYTES_MAX);
+                    message::lost(text.as_str(), &mut frame);
+                    feed.append(number, &[&frame]);
+                    told = true;
+                }
+                Dialect::EventStream => {
+                    let mut chunk = Vec::with_capacity(sse::reset_bytes(text.as_str()));
+                    sse::reset(text.as_str(), &mut chunk);
+                    feed.append(number, &[&chunk]);
+                    told = true;
+                }
+                Dialect::Plain | Dialect::SocketIo4 | Dialect::SocketIo3 => feed.part(number),
+            }
+        }
+        told && self.appended(read_us)
+    }
+
+    /// Whether readers were parted from what is said now, and may not all have been told.
+    pub fn is_parted(&self) -> bool {
+        self.feeds.iter().flatten().any(Feed::is_parted)
+    }
+
+    /// Notes that all readers that were parted have been told, or have gone.
+    pub(super) fn join_up(&mut self) {
+        self.feeds.iter_mut().flatten().for_each(Feed::join_up);
     }
 
     /// Has the channel keep what is said in it, on the account of `brought_by`; with `with_offset`,
@@ -155,7 +321,7 @@ impl Channel {
                 let cost_bytes = log.fill_bytes() + feed.head().0;
                 (feed, cost_bytes)
             }
-            Some(_) => (Feed::numbered(feed_bytes, self.position.seq), 0),
+            Some(_) => (Feed::numbered(feed_bytes, self.number), 0),
         };
         work::count(|work| work.filled_bytes += cost_bytes);
         // Where the marks of a new feed begin: everything up to here was said before.
@@ -174,7 +340,7 @@ impl Channel {
     fn filled(&self, pool: &mut Pool, dialect: Dialect, mut feed: Feed) -> Feed {
         let Some(log) = &self.log else { return feed };
         log.replay(pool, |pool, number, message| {
-            let position = Position { seq: number, ..self.position }.text();
+            let position = self.position_of(number).expect("what is kept has a position").text();
             let (namespace, with_offset) = (&*self.namespace, self.with_offset);
             let form = Form { dialect, namespace, position: position.as_str(), with_offset };
             let is_there = message.is_some_and(|message| {
@@ -215,7 +381,7 @@ impl Channel {
         let feed = self.feeds[dialect as usize].as_ref().expect("the dialect has a feed");
         let missing = match &self.log {
             Some(log) => log.missing().max(feed.missing()),
-            None => self.position.seq,
+            None => self.number,
         };
         let recovery = wish.since.map(|since| self.recovery(since, missing));
         let begin = |mark: Mark, position| {
@@ -225,16 +391,18 @@ impl Channel {
         match wish.since {
             Some(Since::Position(since)) if recovery == Some(Recovery::Whole) => {
                 let is_newest = since == self.position;
-                begin(if is_newest { feed.mark() } else { feed.after(since.seq) }, since)
+                let number = self.number_of(since).expect("it was found");
+                begin(if is_newest { feed.mark() } else { feed.after(number) }, since)
             }
             Some(_) | None if wish.last > 0 && self.log.is_some() => {
                 let mark = feed.newest(wish.last, feed.after(missing));
                 let before = match mark == feed.mark() {
-                    true => self.position.seq,
+                    true => self.number,
                     // Nothing that has a form in the dialect stands between the two.
                     false => feed.message_of(mark.seq) - 1,
                 };
-                begin(mark, Position { seq: before, ..self.position })
+                let position = self.position_of(before).expect("it stands among what is kept");
+                begin(mark, position)
             }
             Some(_) | None => begin(feed.mark(), self.position),
         }
@@ -250,7 +418,7 @@ impl Channel {
             None => {
                 let (missing, cost_bytes) = match &self.log {
                     Some(log) => (log.missing_when_filled(), log.fill_cost_bytes()),
-                    None => (self.position.seq, 0),
+                    None => (self.number, 0),
                 };
                 let recovery = wish.since.map(|since| self.recovery(since, missing));
                 // A new feed is filled, whoever comes.
@@ -261,14 +429,56 @@ impl Channel {
 
     /// Whether everything can be had that was said behind a position.
     fn recovery(&self, since: Since, missing: u64) -> Recovery {
-        let newest = self.position;
-        match since {
-            Since::Position(since) if since.epoch != newest.epoch || since.seq > newest.seq => {
-                Recovery::Unknown
+        let Since::Position(since) = since else { return Recovery::Unknown };
+        match self.number_of(since) {
+            Some(number) if number >= missing => Recovery::Whole,
+            Some(_) => Recovery::Gone,
+            None if self.stands_before(since) => Recovery::Gone,
+            None => Recovery::Unknown,
+        }
+    }
+
+    /// The number of the message that stands at `position`. Of a stream, `None` also for one that
+    /// is neither kept nor the newest.
+    fn number_of(&self, position: Position) -> Option<u64> {
+        match (position, self.position) {
+            (Position::Local { epoch, seq }, Position::Local { epoch: ours, .. }) => {
+                (epoch == ours && seq <= self.number).then_some(seq)
             }
-            Since::Position(since) if since.seq >= missing => Recovery::Whole,
-            Since::Position(_) => Recovery::Gone,
-            Since::Unknown => Recovery::Unknown,
+            (Position::Stream { .. }, Position::Stream { .. }) if position == self.position => {
+                Some(self.number)
+            }
+            (Position::Stream { .. }, Position::Stream { .. }) => {
+                self.log.as_ref()?.number_of(position)
+            }
+            (Position::Local { .. }, Position::Stream { .. })
+            | (Position::Stream { .. }, Position::Local { .. }) => None,
+        }
+    }
+
+    /// Whether a position of a stream stands before everything that could be had.
+    fn stands_before(&self, position: Position) -> bool {
+        match &self.log {
+            Some(log) => log.stands_before(position),
+            None => self.is_of_stream() && position < self.position,
+        }
+    }
+
+    /// Where the message of this number stands. Of a stream, `None` for one that is neither kept,
+    /// nor the newest that is not, nor the newest of all.
+    pub fn position_of(&self, number: u64) -> Option<Position> {
+        match self.position {
+            Position::Local { epoch, .. } => Some(Position::Local { epoch, seq: number }),
+            Position::Stream { .. } if number == self.number => Some(self.position),
+            Position::Stream { .. } => self.log.as_ref()?.position_of(number),
+        }
+    }
+
+    /// Whether the order of the channel's messages is decided in a stream.
+    fn is_of_stream(&self) -> bool {
+        match self.position {
+            Position::Local { .. } => false,
+            Position::Stream { .. } => true,
         }
     }
 
@@ -333,20 +543,30 @@ impl Channel {
 
     /// Appends a message that fits to every feed in which it has a form, keeps it in the log, and
     /// counts it, also if it has no form for anybody. It was read at `read_us` of the turns' clock,
-    /// and is said at `now`. Returns whether that begins a sweep. On an error nothing is appended
-    /// or counted.
+    /// and is said at `now`. It stands at `placed` if the order is decided in a stream. Returns
+    /// whether that begins a sweep. On an error nothing is appended or counted.
+    ///
+    /// # Panics
+    /// If only one of the channel and `placed` is of a stream, unless the message is a greeting.
     pub(super) fn publish(
         &mut self,
         pool: &mut Pool,
-        now: Instant,
-        read_us: u64,
+        (now, read_us): (Instant, u64),
+        placed: Option<Position>,
         message: &Message<'_>,
     ) -> Result<bool, PublishError> {
         // A greeting has the position of the message before it.
-        let number = self.position.seq + u64::from(!message.is_greeting());
-        let position = Position { seq: number, ..self.position };
+        let number = self.number + u64::from(!message.is_greeting());
+        let newest = match self.position {
+            Position::Local { epoch, .. } => {
+                assert_eq!(placed, None, "the order is decided here");
+                Position::Local { epoch, seq: number }
+            }
+            Position::Stream { .. } if message.is_greeting() => self.position,
+            Position::Stream { .. } => placed.expect("the order is decided in a stream"),
+        };
         // Nothing but the records of some dialects has the position as text.
-        let position = self.tells_positions().then(|| position.text());
+        let position = self.tells_positions().then(|| newest.text());
         let position = position.as_ref().map_or("", PositionText::as_str);
         let (namespace, with_offset) = (&*self.namespace, self.with_offset);
         let form = |dialect| Form { dialect, namespace, position, with_offset };
@@ -378,12 +598,12 @@ impl Channel {
             }
         }
         if let Some(log) = &mut self.log {
-            log.append(number, now, message);
+            log.append(number, newest, now, message);
         }
         if message.is_greeting() {
             self.greetings += 1;
         }
-        self.position.seq = number;
+        (self.number, self.position) = (number, newest);
         Ok(told && self.appended(read_us))
     }
 
@@ -588,9 +808,21 @@ impl Channel {
         }
     }
 
-    /// When the channel ends; `None` while it has members, or if it keeps nothing.
+    /// When the channel ends, since nobody waits for it and nothing is kept any more; `None` while
+    /// it has members.
     pub(super) fn over_at(&self) -> Option<Instant> {
-        self.log.as_ref().filter(|_| self.members.is_empty())?.over_at()
+        let kept_until = self.log.as_ref().and_then(Log::over_at).unwrap_or_default();
+        self.members.is_empty().then(|| kept_until.max(self.awaited_until))
+    }
+
+    /// Whether the channel has ended at `now`. What is too old was dropped.
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.over_at().is_some_and(|over_at| over_at <= now)
+    }
+
+    /// The channel's name; the channel has ended.
+    pub(super) fn into_name(self) -> Box<str> {
+        self.name
     }
 
     /// The address on whose account the log was brought into being.
@@ -618,7 +850,7 @@ impl Channel {
         &self.namespace
     }
 
-    /// Where the newest message stands; number 0 before the first.
+    /// Where the newest message stands; before the first, where the channel began.
     pub fn position(&self) -> Position {
         self.position
     }
@@ -656,9 +888,12 @@ impl Channel {
     /// Asserts what must hold between two calls, for the hub's check.
     pub fn check(&self) {
         let keeps_something = self.log.as_ref().is_some_and(|log| !log.is_empty());
-        assert!(!self.members.is_empty() || keeps_something, "a channel has a reason to be there");
+        let is_awaited = self.awaited_until != Instant::default() || self.to_close;
+        let has_reason = !self.members.is_empty() || keeps_something || is_awaited;
+        assert!(has_reason, "a channel has a reason to be there");
+        assert!(self.members.is_empty() || !self.is_opening(), "who comes early waits");
         if let Some(log) = &self.log {
-            log.check(self.position.seq);
+            log.check(self.number);
         }
         if self.members.is_empty() {
             let lists =
@@ -678,7 +913,7 @@ impl Channel {
             // Only readers of Socket.IO are told of greetings.
             let greetings = if dialect.is_socketio() { self.greetings } else { 0 };
             let records = feed.as_ref().map_or(0, |feed| feed.mark().seq.0);
-            assert!(records <= self.position.seq + greetings, "a record that nobody counted");
+            assert!(records <= self.number + greetings, "a record that nobody counted");
         }
         if let Some(sweep) = &self.sweep {
             assert!(sweep.stop <= sweep.index && sweep.index <= self.members.len());
@@ -736,7 +971,6 @@ mod tests {
     use super::*;
     use crate::id::Reader;
     use crate::limits::History;
-    use crate::time::Duration;
     use std::collections::HashMap;
 
     const PLAIN: Dialect = Dialect::Plain;
@@ -821,7 +1055,7 @@ mod tests {
                         }
                     }
                     3 => {
-                        channel.publish(&mut pool, NOW, 0, &Message::Text(b"x")).unwrap();
+                        channel.publish(&mut pool, (NOW, 0), None, &Message::Text(b"x")).unwrap();
                     }
                     _ => visit(&mut channel, &mut model, 1 + dice.below(3)),
                 }
@@ -858,7 +1092,7 @@ mod tests {
         }
         let publish = |channel: &mut Channel, now| {
             let message = Message::Binary(&[0; 198]);
-            channel.publish(&mut Pool::new(0), NOW, 0, &message).unwrap();
+            channel.publish(&mut Pool::new(0), (NOW, 0), None, &message).unwrap();
             while channel.visit().is_some() {}
             channel.finish_sweep(now, |_| panic!("nobody waits"));
         };
@@ -886,13 +1120,13 @@ mod tests {
         let mut channel = Channel::new("test", None, Epoch(7));
         let mut pool = Pool::new(4096);
         let mut say = |channel: &mut Channel, message: &Message<'_>| {
-            channel.publish(&mut pool, NOW, 0, message).unwrap();
+            channel.publish(&mut pool, (NOW, 0), None, message).unwrap();
             channel.check();
-            channel.position().seq
+            channel.number
         };
         let args = Message::Event { args: "[\"typing\"]", attachments: &[], plain: None };
         enter(&mut channel, conn(0), PLAIN, 1024);
-        assert_eq!(channel.position(), Position { epoch: Epoch(7), seq: 0 });
+        assert_eq!(channel.position(), Position::Local { epoch: Epoch(7), seq: 0 });
         assert_eq!(say(&mut channel, &Message::Text(b"x")), 1);
         assert_eq!(
             say(&mut channel, &Message::Greeting(r#"["hi"]"#)),
@@ -911,8 +1145,8 @@ mod tests {
         assert_eq!(channel.feed(Dialect::SocketIo4).unwrap().mark().seq.0, 1);
         assert_eq!(channel.feed(PLAIN).unwrap().mark().seq.0, 2);
         // What is appended nowhere has no number.
-        let refused = channel.publish(&mut Pool::new(0), NOW, 0, &Message::Text(b"z"));
-        assert_eq!((refused, channel.position().seq), (Err(PublishError::NoMemory), 4));
+        let refused = channel.publish(&mut Pool::new(0), (NOW, 0), None, &Message::Text(b"z"));
+        assert_eq!((refused, channel.number), (Err(PublishError::NoMemory), 4));
     }
 
     #[test]
@@ -941,7 +1175,7 @@ mod tests {
                 }
                 for number in 0..count {
                     let message = &messages[number % messages.len()];
-                    channel.publish(&mut pool, NOW, 0, message).unwrap();
+                    channel.publish(&mut pool, (NOW, 0), None, message).unwrap();
                     channel.check();
                 }
                 let log = channel.log().unwrap();
@@ -972,17 +1206,18 @@ mod tests {
         enter(&mut channel, conn(0), Dialect::ElbowV1, 1024);
         let typing = Message::Event { args: r#"["typing"]"#, attachments: &[], plain: None };
         for message in [Message::Text(b"1"), Message::Text(b"2"), typing, Message::Text(b"4")] {
-            channel.publish(&mut pool, NOW, 0, &message).unwrap();
+            channel.publish(&mut pool, (NOW, 0), None, &message).unwrap();
         }
         for message in [typing, Message::Text(b"6")] {
-            channel.publish(&mut pool, NOW, 0, &message).unwrap();
+            channel.publish(&mut pool, (NOW, 0), None, &message).unwrap();
         }
-        let position = |epoch, seq| Position { epoch: Epoch(epoch), seq };
+        let position = |epoch, seq| Position::Local { epoch: Epoch(epoch), seq };
         let since = |epoch, seq| Some(Since::Position(position(epoch, seq)));
         let begun = |since, last| {
             let Start { position, recovery, missed, .. } =
                 channel.start(Dialect::ElbowV1, Wish { since, last });
-            (position.seq, recovery, missed)
+            let Position::Local { seq, .. } = position else { panic!("{position}") };
+            (seq, recovery, missed)
         };
         // Kept are 3 to 6, of which 4 and 6 have a form.
         assert_eq!(begun(None, 0), (6, None, 0));
@@ -1006,7 +1241,7 @@ mod tests {
         enter(&mut channel, conn(0), PLAIN, 1024);
         let index = enter(&mut channel, conn(1), Dialect::SocketIo4, 1024);
         assert_eq!(channel.feeds(), 2);
-        channel.publish(&mut Pool::new(1024), NOW, 0, &Message::Text(b"x")).unwrap();
+        channel.publish(&mut Pool::new(1024), (NOW, 0), None, &Message::Text(b"x")).unwrap();
         assert_eq!(channel.feed(Dialect::SocketIo4).unwrap().mark().seq.0, 1);
         assert_eq!(channel.leave(index, Dialect::SocketIo4), (true, None));
         assert_eq!(channel.feeds(), 1);

@@ -8,9 +8,9 @@
 //!   kind 1   name length 1   name   body length 4   body   ( attachment length 4   attachment )*
 //! ```
 //!
-//! Numbers are little-endian. The body is a text, a binary payload, or an event's JSON array; only
-//! an event has attachments. The form that an event has for plain WebSockets is not in it: that
-//! follows from the event.
+//! Numbers are little-endian. The body is a text, a binary payload, or the JSON array of an event
+//! or a greeting; only an event has attachments. The form that an event has for plain WebSockets is
+//! not in it: that follows from the event.
 
 use super::is_channel_name;
 use super::message::Message;
@@ -19,6 +19,7 @@ use crate::wire::socketio::{ATTACHMENTS_MAX, Event, event_of};
 const TEXT: u8 = 0;
 const BINARY: u8 = 1;
 const EVENT: u8 = 2;
+const GREETING: u8 = 3;
 
 /// What an envelope holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,24 +38,24 @@ pub enum Content<'a> {
         /// How many binary arguments there are.
         count: usize,
     },
+    /// The event that tells of a newcomer, as a JSON array. It stands outside of the order.
+    Greeting(&'a str),
 }
 
-/// Bytes of the envelope of a message for the channel called `name`; `None` for a greeting, which
-/// is put into none.
-pub fn length(name: &str, message: &Message<'_>) -> Option<usize> {
+/// Bytes of the envelope of a message for the channel called `name`.
+pub fn length(name: &str, message: &Message<'_>) -> usize {
     let content = match *message {
         Message::Text(body) | Message::Binary(body) => 4 + body.len(),
         Message::Event { args, attachments, .. } => {
             let attached = attachments.iter().map(|attachment| 4 + attachment.len());
             4 + args.len() + attached.sum::<usize>()
         }
-        Message::Greeting(_) => return None,
+        Message::Greeting(args) => 4 + args.len(),
     };
-    Some(2 + name.len() + content)
+    2 + name.len() + content
 }
 
 /// Appends the envelope of a message for the channel called `name`: exactly [`length`] bytes.
-/// Appends nothing for a greeting.
 ///
 /// # Panics
 /// If the name is longer than that of any channel, or a part of the message than 4 GiB.
@@ -63,7 +64,7 @@ pub fn encode(name: &str, message: &Message<'_>, out: &mut Vec<u8>) {
         Message::Text(body) => (TEXT, body, &[]),
         Message::Binary(body) => (BINARY, body, &[]),
         Message::Event { args, attachments, .. } => (EVENT, args.as_bytes(), attachments),
-        Message::Greeting(_) => return,
+        Message::Greeting(args) => (GREETING, args.as_bytes(), &[]),
     };
     out.push(kind);
     out.push(u8::try_from(name.len()).expect("a channel's name is short"));
@@ -73,6 +74,13 @@ pub fn encode(name: &str, message: &Message<'_>, out: &mut Vec<u8>) {
         out.extend_from_slice(&length.to_le_bytes());
         out.extend_from_slice(part);
     }
+}
+
+/// The name of the channel that an envelope is for; `None` if it is no envelope.
+pub fn channel_of(bytes: &[u8]) -> Option<&str> {
+    let (&[_, length], rest) = bytes.split_first_chunk()?;
+    let name = core::str::from_utf8(rest.get(..usize::from(length))?).ok()?;
+    is_channel_name(name).then_some(name)
 }
 
 /// Reads an envelope; `None` if it is none, or holds what no client could have said. Returns the
@@ -95,6 +103,10 @@ pub fn decode(bytes: &[u8]) -> Option<(&str, Content<'_>)> {
             }
             Content::Event { event: event_of(args, count)?, attachments, count }
         }
+        GREETING => {
+            let args = core::str::from_utf8(body).ok()?;
+            Content::Greeting(event_of(args, 0)?.args)
+        }
         _ => return None,
     };
     rest.is_empty().then_some((name, content))
@@ -115,7 +127,8 @@ mod tests {
     fn sealed(name: &str, message: &Message<'_>) -> Vec<u8> {
         let mut bytes = Vec::new();
         encode(name, message, &mut bytes);
-        assert_eq!(Some(bytes.len()), length(name, message));
+        assert_eq!(bytes.len(), length(name, message));
+        assert_eq!(channel_of(&bytes), Some(name));
         bytes
     }
 
@@ -141,15 +154,12 @@ mod tests {
     }
 
     #[test]
-    fn greetings_are_put_into_none() {
-        assert_eq!(length("news", &Message::Greeting(r#"["hi"]"#)), None);
-        assert!(sealed_bytes_of_greeting().is_empty());
-    }
-
-    fn sealed_bytes_of_greeting() -> Vec<u8> {
-        let mut bytes = Vec::new();
-        encode("news", &Message::Greeting(r#"["hi"]"#), &mut bytes);
-        bytes
+    fn a_greeting_is_put_in_as_an_event_and_is_none() {
+        let bytes = sealed("news", &Message::Greeting(r#"["hi"]"#));
+        assert_eq!(decode(&bytes), Some(("news", Content::Greeting(r#"["hi"]"#))));
+        for args in ["", "[]", "[true]", "{}"] {
+            assert_eq!(decode(&sealed("news", &Message::Greeting(args))), None, "{args:?}");
+        }
     }
 
     #[test]
@@ -173,7 +183,7 @@ mod tests {
         assert_eq!(decode(&sealed("news", &event)), None, "a placeholder for no attachment");
         let text = sealed("news", &Message::Text(b"x"));
         assert_eq!(decode(&[&text[..], b"x"].concat()), None, "more behind it");
-        assert_eq!(decode(b"\x03\x01a\0\0\0\0"), None, "an unknown kind");
+        assert_eq!(decode(b"\x04\x01a\0\0\0\0"), None, "an unknown kind");
         assert_eq!(decode(b"\x00\x01/\0\0\0\0"), None, "no name of a channel");
         assert_eq!(decode(b"\x00\x01a\x01\0\0\0\xff"), None, "no UTF-8");
         let many = [b"\x02\x01a\x05\0\0\0[\"a\"]".to_vec(), [0; 44].to_vec()].concat();

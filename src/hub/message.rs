@@ -275,6 +275,20 @@ fn utf8(text: &[u8]) -> &str {
     core::str::from_utf8(text).expect("a text message is UTF-8")
 }
 
+/// What tells a reader of `elbow.v1` of a gap, around the position.
+const LOST: [&[u8]; 2] = [b"\n{\"lost\":true,\"position\":\"", b"\"}"];
+
+/// The most bytes of the frame that tells of a gap.
+pub(super) const LOST_BYTES_MAX: usize =
+    ws::HEADER_BYTES_MAX + LOST[0].len() + POSITION_BYTES_MAX + LOST[1].len();
+
+/// Appends the frame of `elbow.v1` that tells of messages that are lost, which were said before
+/// `position`.
+pub(super) fn lost(position: &str, out: &mut Vec<u8>) {
+    write_header(Kind::Text, LOST[0].len() + position.len() + LOST[1].len(), out);
+    [LOST[0], position.as_bytes(), LOST[1]].iter().for_each(|part| out.extend_from_slice(part));
+}
+
 /// Appends the header of an unmasked frame to `out`.
 pub fn write_header(kind: Kind, payload_bytes: usize, out: &mut Vec<u8>) {
     let mut header = [0; ws::HEADER_BYTES_MAX];

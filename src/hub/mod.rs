@@ -5,10 +5,12 @@
 //! server drives, visits the members and lets each be sent to from its own cursor. The hub knows
 //! members only by their number and never touches a connection.
 
+pub mod backplane;
 mod channel;
 pub mod envelope;
 mod log;
 mod message;
+mod opening;
 mod repeats;
 mod replays;
 mod session;
@@ -24,11 +26,12 @@ use slab::Slab;
 pub use channel::Channel;
 pub use log::Log;
 pub use message::{Form, Message, PlainForm, plain_form, write_header};
+pub use opening::StillParted;
 pub use repeats::{RepeatId, Repeats, Said};
 pub use replays::Replays;
 pub use session::{
-    Due, Edit, OWN_BYTES_MAX, Pings, SESSION_BYTES, SESSION_TABLES_BYTES, Session, Sessions,
-    Transport, Unfinished, pieces,
+    Due, Edit, Entering, OWN_BYTES_MAX, Pings, SESSION_BYTES, SESSION_TABLES_BYTES, Session,
+    Sessions, Transport, Unfinished, pieces,
 };
 pub use shares::{Address, Holder, Shares};
 pub use spaces::{
@@ -43,6 +46,7 @@ use crate::pool::Pool;
 use crate::position::{Epoch, Position};
 use crate::reason::CloseReason;
 use crate::time::Instant;
+use opening::Openings;
 
 /// The channel of clients that name none; there is always a place for it.
 pub const DEFAULT_CHANNEL: &str = "default";
@@ -138,13 +142,13 @@ pub struct Prospect {
 
 // A channel counts as itself, its two names with the allocator's overhead, its place in the table
 // of names, which doubles when it grows, and its places in the lists of active channels, of those
-// without members and of those whose sweep has ended.
+// without members, of those whose sweep has ended, and of those of which something is to be told.
 const _: () = assert!(
     size_of::<Channel>()
         + 8
         + 2 * (CHANNEL_NAME_BYTES_MAX + 1 + 16)
         + ((size_of::<(Box<str>, ChannelId)>() + 1) * 16).div_ceil(7)
-        + 2 * size_of::<ChannelId>()
+        + 4 * size_of::<ChannelId>()
         + 2 * size_of::<u64>()
         <= CHANNEL_BYTES as usize
 );
@@ -159,6 +163,8 @@ pub enum PublishError {
     TooBig,
     /// The pool had no buffer in which to encode the record.
     NoMemory,
+    /// Whoever decides the order of messages has been out of reach for too long.
+    Away,
 }
 
 impl PublishError {
@@ -167,6 +173,7 @@ impl PublishError {
         match self {
             PublishError::TooBig => CloseReason::MessageTooBig,
             PublishError::NoMemory => CloseReason::NoMemory,
+            PublishError::Away => CloseReason::BackplaneAway,
         }
     }
 }
@@ -236,6 +243,9 @@ pub struct Hub {
     turn_us: u64,
     /// Whether the publishers of all channels are held back.
     closed: bool,
+    /// Of which channels whoever decides their order is to be told something; `None` if it is
+    /// decided here.
+    openings: Option<Openings>,
 }
 
 /// Whether `name` can be the name of a channel: 1 to 128 of `A-Z a-z 0-9 . _ ~ : @ = , + - /`.
@@ -282,6 +292,7 @@ impl Hub {
             shares: Shares::new(limits, addresses),
             turn_us: 0,
             closed: false,
+            openings: None,
         }
     }
 
@@ -301,7 +312,9 @@ impl Hub {
         self.turn_us
     }
 
-    /// Makes a newcomer a member of the channel `name`, which is made if it is not there.
+    /// Makes a newcomer a member of the channel `name`, which is made if it is not there. If its
+    /// order is decided elsewhere, it must be open ([`Hub::is_open`]).
+    ///
     /// Publishers of the channel that need not wait any more, since there is one more member that
     /// is not choked, go to `resume`.
     ///
@@ -367,9 +380,14 @@ impl Hub {
         let is_default = name == DEFAULT_CHANNEL;
         let holder = holder.filter(|_| !is_default);
         let brought_by = holder.and_then(|holder| self.shares.add_channel(holder));
-        let epoch = Epoch(self.epochs.hash_one(self.born));
-        self.born += 1;
-        let mut channel = Channel::new(name, brought_by, epoch);
+        let mut channel = match self.openings {
+            None => {
+                let epoch = Epoch(self.epochs.hash_one(self.born));
+                self.born += 1;
+                Channel::new(name, brought_by, epoch)
+            }
+            Some(_) => Channel::opening(name, brought_by),
+        };
         if let Some(history) = self.history {
             let mut log_brought_by = None;
             if !is_default {
@@ -377,7 +395,11 @@ impl Hub {
                 assert!(reserved, "the caller has seen that there is room");
                 log_brought_by = holder.and_then(|holder| self.shares.add_feed(holder));
             }
-            let log = Log::new(history, self.feed_bytes as usize);
+            let ring_bytes = self.feed_bytes as usize;
+            let log = match self.openings {
+                None => Log::new(history, ring_bytes),
+                Some(_) => Log::of_stream(history, ring_bytes),
+            };
             channel.keep(log, log_brought_by, self.with_offset);
         }
         channel.close(self.closed, resume);
@@ -495,17 +517,23 @@ impl Hub {
         moved
     }
 
-    /// Ends a channel without members if it keeps nothing that is not too old.
+    /// Ends a channel without members if it keeps nothing that is not too old. If its order is
+    /// decided elsewhere, that is to be told first.
     ///
     /// # Panics
     /// If the channel has members.
     pub fn end_if_over(&mut self, pool: &mut Pool, now: Instant, id: ChannelId) {
         let channel = &mut self.channels[id.0 as usize];
         channel.expire_log(now);
-        if let Some(over_at) = channel.over_at() {
-            self.over_at = self.over_at.min(over_at);
-            return;
+        if !channel.is_over(now) {
+            self.over_at = channel.over_at().map_or(self.over_at, |at| self.over_at.min(at));
+        } else if !self.close_later(id) {
+            self.remove_channel(pool, id);
         }
+    }
+
+    /// Takes a channel away that is over. Returns its name.
+    fn remove_channel(&mut self, pool: &mut Pool, id: ChannelId) -> Box<str> {
         let channel = self.channels.remove(id.0 as usize);
         self.names.remove(channel.name());
         self.shares.remove_channel(channel.brought_by());
@@ -513,6 +541,7 @@ impl Hub {
             pool.release(self.feed_cost_bytes);
             self.shares.remove_feed(channel.log_brought_by());
         }
+        channel.into_name()
     }
 
     /// Ends the channels without members whose last message is too old at `now`.
@@ -523,8 +552,10 @@ impl Hub {
             return;
         }
         self.over_at = Instant::NEVER;
-        let is_left =
-            |(key, channel): (usize, &Channel)| channel.is_empty().then_some(ChannelId(key as u32));
+        let is_left = |(key, channel): (usize, &Channel)| {
+            let is_left = channel.is_empty() && !channel.is_to_close();
+            is_left.then_some(ChannelId(key as u32))
+        };
         let mut left = core::mem::take(&mut self.left);
         left.extend(self.channels.iter().filter_map(is_left));
         left.drain(..).for_each(|id| self.end_if_over(pool, now, id));
@@ -592,6 +623,9 @@ impl Hub {
     ///
     /// # Errors
     /// Why the message was appended nowhere.
+    ///
+    /// # Panics
+    /// If the order of messages is decided elsewhere, and this is no greeting.
     pub fn publish(
         &mut self,
         pool: &mut Pool,
@@ -599,14 +633,24 @@ impl Hub {
         id: ChannelId,
         message: &Message<'_>,
     ) -> Result<Option<Position>, PublishError> {
+        self.append(pool, now, (id, None), message)?;
+        Ok((!message.is_greeting()).then(|| self.channel(id).position()))
+    }
+
+    fn append(
+        &mut self,
+        pool: &mut Pool,
+        now: Instant,
+        (id, placed): (ChannelId, Option<Position>),
+        message: &Message<'_>,
+    ) -> Result<(), PublishError> {
         if !self.fits(id, message) {
             return Err(PublishError::TooBig);
         }
-        let channel = &mut self.channels[id.0 as usize];
-        if channel.publish(pool, now, self.turn_us, message)? {
+        if self.channels[id.0 as usize].publish(pool, (now, self.turn_us), placed, message)? {
             self.active.push_back(id);
         }
-        Ok((!message.is_greeting()).then(|| channel.position()))
+        Ok(())
     }
 
     /// Holds the publishers of all channels back, or does so no longer; those that need not wait
@@ -744,6 +788,7 @@ impl Hub {
         }
         let swept = self.channels.iter().filter(|(_, channel)| channel.is_swept());
         let swept = swept.map(|(key, _)| ChannelId(key as u32));
+        self.check_openings();
         assert!(swept.clone().all(|id| self.active.contains(&id)), "each sweep has its turn");
         assert_eq!(self.active.len(), swept.count(), "only a sweep has turns");
         self.shares.check(channels, feeds);
@@ -771,6 +816,7 @@ mod tests {
             ping_timeout: Duration::from_secs(20),
             drain: Duration::from_secs(5),
             history: None,
+            shared: false,
             message_rate: None,
             lifetime: None,
         }
@@ -1037,22 +1083,24 @@ mod tests {
         for _ in 0..100 {
             let Joined { channel, index, .. } = join(&mut pool, &mut hub, "a", 0, PLAIN).unwrap();
             let said = hub.publish(&mut pool, NOW, channel, &Message::Text(b"x")).unwrap().unwrap();
-            assert_eq!((said.seq, said), (1, hub.channel(channel).position()));
+            let Position::Local { epoch, seq: 1 } = said else { panic!("{said}") };
+            assert_eq!(said, hub.channel(channel).position());
             assert_eq!(
                 hub.publish(&mut pool, NOW, channel, &Message::Greeting(r#"["hi"]"#)),
                 Ok(None)
             );
             let next = hub.publish(&mut pool, NOW, channel, &Message::Binary(b"y")).unwrap();
-            assert_eq!(next, Some(Position { seq: 2, ..said }));
+            assert_eq!(next, Some(Position::Local { epoch, seq: 2 }));
             hub.check();
             hub.leave(&mut pool, NOW, (channel, index), PLAIN, |_| {});
-            assert!(!epochs.contains(&said.epoch), "two lives are told apart");
-            epochs.push(said.epoch);
+            assert!(!epochs.contains(&epoch), "two lives are told apart");
+            epochs.push(epoch);
         }
         // The epochs follow from the key alone.
         let (mut pool, mut hub) = world(100);
         let first = join(&mut pool, &mut hub, "b", 0, PLAIN).unwrap().channel;
-        assert_eq!(hub.channel(first).position(), Position { epoch: epochs[0], seq: 0 });
+        let begin = Position::Local { epoch: epochs[0], seq: 0 };
+        assert_eq!(hub.channel(first).position(), begin);
     }
 
     #[test]

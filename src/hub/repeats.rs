@@ -52,6 +52,9 @@ pub struct RepeatId {
     channel: u64,
     /// The channel and the key.
     request: [u64; 2],
+    /// The key alone, by a hash that is the same in every process: instances that share an order
+    /// know a request by it. Only backends choose keys, so nobody gains by two that collide.
+    pub shared: u64,
 }
 
 /// What became of a request.
@@ -105,7 +108,10 @@ impl Repeats {
         hasher.write_u8(0xff);
         hasher.write(key);
         let hash = hasher.finish128();
-        RepeatId { channel: self.key.hash_one(channel), request: [hash.h1, hash.h2] }
+        let mut hasher = SipHasher13::new();
+        hasher.write(key);
+        let shared = hasher.finish128().h1;
+        RepeatId { channel: self.key.hash_one(channel), request: [hash.h1, hash.h2], shared }
     }
 
     /// What became of a request that has come before, within the two minutes for which it is kept.
@@ -252,7 +258,7 @@ mod tests {
     }
 
     fn said(seq: u64) -> Said {
-        Said::At(Some(Position { epoch: Epoch(7), seq }))
+        Said::At(Some(Position::Local { epoch: Epoch(7), seq }))
     }
 
     fn begin() -> (Pool, Repeats) {

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use slab::Slab;
 
 use super::spaces::{MEMBER_BYTES, OVERHEAD_BYTES, Spaces};
-use super::{HashKey, Holder};
+use super::{HashKey, Holder, Hub};
 use crate::id::{ChannelId, Client, ConnId, Dialect, SessionId, Subject};
 use crate::lifetime::Lifetime;
 use crate::limits::{self, CONNECT_LIMIT, Limits};
@@ -36,9 +36,12 @@ pub const SESSION_BYTES: u64 = size_of::<Session>() as u64 + OVERHEAD_BYTES + ME
 pub const SESSION_TABLES_BYTES: u64 = {
     let key_bytes = size_of::<(Sid, u32)>() + 1;
     let lists_bytes =
-        size_of::<(usize, Box<Session>)>() + wheel::ENTRY_BYTES + 2 * order::LINK_BYTES;
+        size_of::<(usize, Box<Session>)>() + wheel::ENTRY_BYTES + 3 * order::LINK_BYTES;
     (2 * lists_bytes + (key_bytes * 24).div_ceil(7)) as u64
 };
+
+/// Bytes of the answer that tells of a session, with its head.
+const FIRST_ANSWER_BYTES: usize = 512;
 
 /// The most own bytes that may wait. A session that polls and needs more ends, since a client that
 /// makes us say more without ever asking for it is not a client. A publisher with more of them on a
@@ -69,6 +72,20 @@ pub struct Upgrade {
     pub probed: bool,
     /// When the upgrade is given up.
     pub by: Instant,
+}
+
+/// A namespace that a session is about to enter, whose channel is being opened. What the client
+/// says meanwhile is not taken in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Entering {
+    /// The buffer with the namespace, and what the client's CONNECT carried.
+    pub asked: BufferId,
+    /// The channel.
+    pub channel: ChannelId,
+    /// When the session is told that it does not enter.
+    pub by: Instant,
+    /// Whether the session is to enter when its turn comes: the wait is over.
+    pub is_due: bool,
 }
 
 /// An event whose binary arguments have not all come. The text and the arguments that have come lie
@@ -151,6 +168,8 @@ pub struct Session {
     pub decoder: Decoder,
     /// A binary event whose arguments have not all come.
     pub unfinished: Option<Unfinished>,
+    /// The namespace that the session is about to enter, while its channel is being opened.
+    entering: Option<Entering>,
     /// Whether the client has ever left a namespace, of which something may have been on its way.
     pub has_left: bool,
     /// How much the client has said lately, whatever has carried it; means nothing where that is
@@ -188,6 +207,8 @@ pub enum Due {
     Expired,
     /// The upgrade is given up, for it was not finished in time.
     Upgrade,
+    /// The session is told that it cannot enter a namespace: its channel was not opened in time.
+    Entering,
     /// The session has lasted for as long as it may. Its WebSocket is told so, or its next poll.
     Stayed,
     /// The session ends, for no poll has come that could be told that it has lasted for long
@@ -230,6 +251,7 @@ impl Session {
             own: None,
             decoder: Decoder::new(),
             unfinished: None,
+            entering: None,
             has_left: false,
             paid: Paid::new(now),
             stays_until: Instant::NEVER,
@@ -370,8 +392,11 @@ impl Session {
             return Instant::NEVER;
         }
         let upgrade = self.upgrade.map_or(Instant::NEVER, |upgrade| upgrade.by);
+        let entering = self.entering.filter(|entering| !entering.is_due);
+        let entering = entering.map_or(Instant::NEVER, |entering| entering.by);
         let stay = self.stays_until.min(self.visa.until());
-        self.ping_deadline(pings).min(self.connect_by).min(upgrade).min(stay)
+        let ping = self.ping_deadline(pings);
+        ping.min(self.connect_by).min(upgrade).min(stay).min(entering)
     }
 
     /// Acts on the deadline, if it has been reached. Returns what that was for.
@@ -387,6 +412,9 @@ impl Session {
         }
         if self.upgrade.is_some_and(|upgrade| upgrade.by <= now) {
             return Due::Upgrade;
+        }
+        if self.entering.is_some_and(|entering| !entering.is_due && entering.by <= now) {
+            return Due::Entering;
         }
         if self.stays_until <= now {
             self.stays_until = now.plus(limits::POLL_GAP_LIMIT);
@@ -404,6 +432,11 @@ impl Session {
         self.heard_at = now;
         self.wait = pings.interval;
         Due::Ping
+    }
+
+    /// Whether the session is about to enter a namespace, and what its client says waits for that.
+    pub fn is_entering(&self) -> bool {
+        self.entering.is_some()
     }
 
     /// Whether the client's silence has lasted too long.
@@ -443,13 +476,16 @@ impl Session {
     /// Gives the session's buffers back to the pool.
     pub fn release(&mut self, pool: &mut Pool) {
         let unfinished = self.unfinished.take().map(Unfinished::buffer);
-        let buffers = [self.own.take(), self.pass.take(), unfinished];
+        let entering = self.entering.take().map(|entering| entering.asked);
+        let buffers = [self.own.take(), self.pass.take(), unfinished, entering];
         buffers.into_iter().flatten().for_each(|buffer| pool.give(buffer));
     }
 
     /// All buffers of the session, for the server's account of the pool.
     pub fn buffers(&self) -> impl Iterator<Item = BufferId> {
-        [self.own, self.pass, self.unfinished.map(Unfinished::buffer)].into_iter().flatten()
+        let entering = self.entering.map(|entering| entering.asked);
+        let unfinished = self.unfinished.map(Unfinished::buffer);
+        [self.own, self.pass, unfinished, entering].into_iter().flatten()
     }
 
     /// Bytes that the session has reserved in the pool, for the server's account of it.
@@ -464,6 +500,10 @@ const UNENTERED: usize = 0;
 const OVER: usize = 1;
 /// The only list of sessions whose polls are to be answered.
 const ANSWERS: usize = 0;
+/// The number of the list of sessions that wait for a channel to be opened.
+const AWAITING: usize = 0;
+/// The number of the list of sessions that are to enter, since their wait is over.
+const TO_ENTER: usize = 1;
 
 /// All sessions, by number and by id, with their deadlines and the lists in which they stand.
 ///
@@ -486,6 +526,8 @@ pub struct Sessions {
     order: Order<2>,
     /// Sessions whose polls are to be answered, in the order of their turns.
     answers: Order<1>,
+    /// Two lists: sessions that wait for a channel to be opened; and those whose wait is over.
+    entering: Order<2>,
     /// Places in the tables for which the pool was charged: `len() <= places`.
     places: usize,
 }
@@ -538,6 +580,7 @@ impl Sessions {
             lifetime,
             order: Order::new(0),
             answers: Order::new(0),
+            entering: Order::new(0),
             places: 0,
         }
     }
@@ -587,6 +630,9 @@ impl Sessions {
         assert!(self.contains(id), "a session ends once");
         let session = &mut self.table[id.slot as usize];
         assert!(session.spaces.is_empty(), "it has left its channels");
+        if let Some(entering) = session.entering {
+            self.entering.remove(list_of(&entering), id.slot);
+        }
         session.release(pool);
         session.over = true;
         self.sids.remove(&session.sid);
@@ -620,9 +666,14 @@ impl Sessions {
     /// Notes that a session's WebSocket was told to close; from now on only that connection's
     /// deadline counts, and no namespace is waited for. Returns whether it was told for the first
     /// time.
-    pub fn begin_close(&mut self, id: SessionId) -> bool {
+    pub fn begin_close(&mut self, hub: &Hub, id: SessionId) -> bool {
         self.dismiss(id);
-        !core::mem::replace(&mut self.edit(id).closing, true)
+        let mut session = self.edit(id);
+        let is_first = !core::mem::replace(&mut session.closing, true);
+        if is_first {
+            session.begin_close(hub);
+        }
+        is_first
     }
 
     /// How many sessions have yet to enter a namespace.
@@ -633,6 +684,44 @@ impl Sessions {
     /// The session that has waited for longest to enter a namespace.
     pub fn first_unentered(&self) -> Option<SessionId> {
         self.order.first(UNENTERED).map(|slot| self.id(slot))
+    }
+
+    /// Has a session wait for a channel that is being opened.
+    ///
+    /// # Panics
+    /// If the session waits for one already, or does not live.
+    pub fn await_channel(&mut self, id: SessionId, entering: Entering) {
+        assert!(self.contains(id) && !self.get(id).is_entering(), "one after the other");
+        self.edit(id).entering = Some(entering);
+        self.entering.push(list_of(&entering), id.slot);
+    }
+
+    /// Has all sessions enter in their turn that wait for `channel`. Work: a look at each that
+    /// waits for any.
+    pub fn answer_awaiting(&mut self, channel: ChannelId) {
+        for _ in 0..self.entering.len(AWAITING) {
+            let slot = self.entering.pop(AWAITING).expect("the list was counted");
+            let id = self.id(slot);
+            let mut entry = self.edit(id);
+            let list = entry.entering.as_mut().map_or(AWAITING, |entering| {
+                entering.is_due = entering.channel == channel;
+                list_of(entering)
+            });
+            drop(entry);
+            self.entering.push(list, slot);
+        }
+    }
+
+    /// The next session that is to enter, since the wait for its channel is over.
+    pub fn next_to_enter(&self) -> Option<SessionId> {
+        self.entering.first(TO_ENTER).map(|slot| self.id(slot))
+    }
+
+    /// Ends a session's wait for a channel. Returns what it has waited with, if it has.
+    pub fn stop_awaiting(&mut self, id: SessionId) -> Option<Entering> {
+        let entering = self.edit(id).entering.take()?;
+        self.entering.remove(list_of(&entering), id.slot);
+        Some(entering)
     }
 
     /// Has the poll of a session answered soon, if the session lives.
@@ -652,10 +741,14 @@ impl Sessions {
         !self.answers.is_empty(ANSWERS)
     }
 
-    /// Whether [`Sessions::open`] would find the memory that it needs.
+    /// Whether [`Sessions::open`] would find the memory that it needs, and after it the answer to
+    /// the poll that opens the session.
     pub fn can_open(&self, pool: &Pool, polls: bool) -> bool {
         let place_bytes = if self.table.len() == self.places { SESSION_TABLES_BYTES } else { 0 };
-        let buffer_bytes = if polls { pool.taking_bytes(0) } else { 0 };
+        let buffer_bytes = match polls {
+            true => pool.taking_bytes(0) + pool.taking_bytes(FIRST_ANSWER_BYTES),
+            false => 0,
+        };
         place_bytes + SESSION_BYTES + buffer_bytes <= pool.free_bytes()
     }
 
@@ -665,6 +758,7 @@ impl Sessions {
         assert!(self.order.is_empty(OVER), "the ended were reaped");
         self.order.check();
         self.answers.check();
+        self.entering.check();
         for (id, session) in self.iter() {
             let SessionId { slot, .. } = id;
             let waits = self.order.contains(slot);
@@ -674,6 +768,7 @@ impl Sessions {
             let due = session.deadline(self.pings);
             assert!(self.wheel.is_set(slot, due), "session {slot}: its deadline is armed");
             assert_eq!(self.find(&session.sid), Some(id));
+            assert_eq!(session.is_entering(), self.entering.contains(slot), "session {slot}");
         }
         assert_eq!(self.sids.len(), self.len());
         assert!(self.len() <= self.places);
@@ -783,6 +878,11 @@ impl Sessions {
     }
 }
 
+/// The list in which a session stands that is about to enter.
+fn list_of(entering: &Entering) -> usize {
+    if entering.is_due { TO_ENTER } else { AWAITING }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -856,7 +956,8 @@ mod tests {
         let late = at(27_000);
         assert_eq!(sessions.expire(late), Some((id, Due::Ping)));
         sessions.check();
-        assert!(sessions.begin_close(id) && !sessions.begin_close(id));
+        let hub = Hub::new(&mut pool, &limits(), [7, 8, 9].map(|key| HashKey([key; 16])));
+        assert!(sessions.begin_close(&hub, id) && !sessions.begin_close(&hub, id));
         sessions.check();
         assert_eq!(sessions.expire(at(1_000_000)), None);
     }

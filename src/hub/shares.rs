@@ -216,6 +216,7 @@ mod tests {
             ping_timeout: Duration::from_secs(20),
             drain: Duration::from_secs(5),
             history: None,
+            shared: false,
             message_rate: None,
             lifetime: None,
         };

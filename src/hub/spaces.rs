@@ -54,6 +54,8 @@ pub struct Space {
     pub leaving: bool,
     /// Whether everything that a close waits for in this space was sent.
     pub finished: bool,
+    /// What a close waits for in this space: everything before this offset of the feed.
+    pub closes_at: Offset,
 }
 
 impl Space {
@@ -207,7 +209,7 @@ pub struct Turn {
     pub dialect: Dialect,
     /// The first byte to send, which begins a record.
     pub cursor: Mark,
-    /// The head of the feed now.
+    /// Up to where the session is sent the feed now.
     pub head: Offset,
 }
 
@@ -270,9 +272,9 @@ pub fn visit(feed: &Feed, socket: SocketState) -> Visit {
 }
 
 /// Whether a reader at `cursor` that cannot be sent to counts as choked: it lags by more than half
-/// of what the ring can hold.
+/// of what the ring can hold. Nobody waits for one that is sent nothing of what comes now.
 pub fn chokes(feed: &Feed, cursor: Mark) -> bool {
-    feed.lags_more_than(cursor, 2)
+    !feed.is_parted_at(cursor.offset) && feed.lags_more_than(cursor, 2)
 }
 
 /// Whether a publisher whose socket is full has to read before it is heard: it lags by more than a
@@ -288,7 +290,7 @@ impl Session {
         let Some(number) = self.spaces.find(channel) else { return Visit::Nothing };
         let space = &self.spaces[number];
         let feed = hub.feed(channel, self.dialect());
-        let is_overtaken = space.cursor.offset < feed.tail();
+        let is_overtaken = feed.has_overtaken(space.cursor.offset);
         match (self.transport, socket) {
             (Transport::WebSocket(_), Some(socket)) if self.spaces.current == number => {
                 visit(feed, SocketState { is_choked: space.choked, ..socket })
@@ -346,24 +348,41 @@ impl Session {
         if let (Some(space), Some(cursor)) = (self.spaces.get_mut(current), cursor) {
             (space.cursor, space.finished) = (cursor, true);
         }
-        let is_next =
-            |number: &usize| self.has_something(hub, *number) && !self.spaces[*number].finished;
+        let is_next = |number: &usize| {
+            let space = &self.spaces[*number];
+            self.has_something(hub, *number)
+                && !space.finished
+                && space.cursor.offset < space.closes_at
+        };
         let next = (0..self.spaces.len()).find(is_next)?;
-        Some(self.turn_to(hub, next))
+        let closes_at = self.spaces[next].closes_at;
+        Some(Turn { head: closes_at, ..self.turn_to(hub, next) })
+    }
+
+    /// Notes that the session's WebSocket was told to close: of each space, what is there to be
+    /// sent by now still is.
+    pub(super) fn begin_close(&mut self, hub: &Hub) {
+        let dialect = self.dialect();
+        for number in 0..self.spaces.len() {
+            let space = &mut self.spaces[number];
+            let feed = hub.feed(space.channel(), dialect);
+            space.closes_at = feed.reach(space.cursor.offset).offset;
+        }
     }
 
     /// Whether a space has something to send and was not overtaken.
     fn has_something(&self, hub: &Hub, number: usize) -> bool {
         let space = &self.spaces[number];
         let feed = hub.feed(space.channel(), self.dialect());
-        feed.tail() <= space.cursor.offset && space.cursor.offset < feed.head()
+        feed.owed_bytes(space.cursor.offset).is_some_and(|owed| owed > 0)
     }
 
     fn turn_to(&mut self, hub: &Hub, next: usize) -> Turn {
         self.spaces.current = next;
         let (channel, cursor) = (self.spaces[next].channel(), self.spaces[next].cursor);
         let dialect = self.dialect();
-        Turn { channel, dialect, cursor, head: hub.feed(channel, dialect).head() }
+        let head = hub.feed(channel, dialect).reach(cursor.offset).offset;
+        Turn { channel, dialect, cursor, head }
     }
 
     /// The number of a space that the client has left, and that can be given up: not the one whose
@@ -462,6 +481,7 @@ mod tests {
                     choked: false,
                     leaving: false,
                     finished: false,
+                    closes_at: Offset::default(),
                 });
             }
             World { pool, hub, session }

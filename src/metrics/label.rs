@@ -137,11 +137,13 @@ pub enum Refusal {
     Token,
     /// Too many tokens wait for their check.
     TokenChecks,
+    /// Nobody has said in time where the channel begins, whose order is decided elsewhere.
+    NotOpened,
 }
 
 impl Refusal {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Refusal; 15] = [
+    pub const ALL: [Refusal; 16] = [
         Refusal::Draining,
         Refusal::Sessions,
         Refusal::SessionsOfAddress,
@@ -157,6 +159,7 @@ impl Refusal {
         Refusal::Protocol,
         Refusal::Token,
         Refusal::TokenChecks,
+        Refusal::NotOpened,
     ];
 
     /// The name of the reason.
@@ -177,6 +180,7 @@ impl Refusal {
             Refusal::Protocol => "protocol",
             Refusal::Token => "token",
             Refusal::TokenChecks => "token_checks",
+            Refusal::NotOpened => "not_opened",
         }
     }
 
@@ -202,6 +206,7 @@ impl Refusal {
             Refusal::Protocol => "a rule of the protocol is broken",
             Refusal::Token => "there is no token that is taken",
             Refusal::TokenChecks => "too many tokens wait for a check",
+            Refusal::NotOpened => "nobody has said in time where the channel begins",
         }
     }
 }
@@ -217,12 +222,14 @@ pub enum Unsaid {
     NotRelayed,
     /// Whoever said the message may only listen.
     MayNotSpeak,
+    /// Whoever decides the order of messages has been out of reach for too long.
+    Away,
 }
 
 impl Unsaid {
     /// All reasons, in the order of their numbers.
-    pub const ALL: [Unsaid; 4] =
-        [Unsaid::TooBig, Unsaid::NoMemory, Unsaid::NotRelayed, Unsaid::MayNotSpeak];
+    pub const ALL: [Unsaid; 5] =
+        [Unsaid::TooBig, Unsaid::NoMemory, Unsaid::NotRelayed, Unsaid::MayNotSpeak, Unsaid::Away];
 
     /// The name of the reason.
     pub const fn name(self) -> &'static str {
@@ -231,6 +238,7 @@ impl Unsaid {
             Unsaid::NoMemory => "out_of_memory",
             Unsaid::NotRelayed => "not_relayed",
             Unsaid::MayNotSpeak => "may_not_speak",
+            Unsaid::Away => "backplane_away",
         }
     }
 }

@@ -66,6 +66,8 @@ pub struct Metrics {
     pub speakers_held_back: u64,
     /// Greetings that were told to nobody, because memory was short.
     pub greetings_dropped: u64,
+    /// Gaps in channels whose order is decided elsewhere; readers were told of each.
+    pub gaps: u64,
     /// Greetings on their way to readers: one for each reader of each greeting.
     pub greetings_sent: u64,
     /// Newcomers that came back with a position, by the number of what has become of it

@@ -33,6 +33,8 @@ pub(super) enum Entrance<'a> {
 pub(super) enum Turned {
     /// There is no room, as the operator is told.
     NoRoom(Refusal),
+    /// Where the channel begins is not known yet: the request waits, and is answered anew.
+    Later,
     /// Whoever wants everything that was said since then, or nothing, gets nothing.
     Gone,
     /// The address was just sent its share of what is kept.
@@ -183,6 +185,9 @@ impl<S: Socket> Server<S> {
         if let Some(why) = self.lacks_room(Some(holder), Entrance::Channel(channel, dialect)) {
             return Err(Turned::NoRoom(why));
         }
+        if !self.hub.is_open(channel) {
+            return Err(self.await_channel(now, slot, (channel, dialect), holder));
+        }
         let falls_short = |recovery| strict && !matches!(recovery, None | Some(Recovery::Whole));
         // Whoever asks for nothing that is kept is let in, if need be to a feed that is not filled.
         if wish != Wish::default() {
@@ -202,6 +207,29 @@ impl<S: Socket> Server<S> {
             return Err(Turned::Gone);
         }
         Ok((membership, start))
+    }
+
+    /// Has a request wait for a channel that is being opened. Returns what that means to whoever
+    /// answers it: it is answered later, or has waited for long enough.
+    fn await_channel(
+        &mut self,
+        now: Now,
+        slot: u32,
+        (channel, dialect): (&str, Dialect),
+        holder: Holder,
+    ) -> Turned {
+        let by = self.connections.conn(slot).may_await_by();
+        let by = by.unwrap_or(now.mono.plus(limits::OPENING_LIMIT));
+        if by <= now.mono {
+            return Turned::NoRoom(Refusal::NotOpened);
+        }
+        match self.hub.begin_opening(&mut self.pool, channel, (dialect, holder), by) {
+            Ok(channel) => {
+                self.connections.await_channel(slot, channel, by);
+                Turned::Later
+            }
+            Err(error) => Turned::NoRoom(why(error)),
+        }
     }
 
     /// Takes back what [`Server::join`] has done, for a connection that was told nothing yet.

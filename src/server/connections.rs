@@ -19,7 +19,7 @@ use slab::Slab;
 
 use super::Socket;
 use crate::conn::{Conn, Listener, Waiting};
-use crate::id::ConnId;
+use crate::id::{ChannelId, ConnId};
 use crate::lifetime::Lifetime;
 use crate::limits::{self, Limits};
 use crate::metrics::Kind;
@@ -86,6 +86,8 @@ enum ToRead {
     Paused,
     /// In the list of those whose request waits for the check of a token.
     Unchecked,
+    /// In the list of those whose request waits for a channel to be opened.
+    Awaiting,
     /// In no list, until its account says that it may go on.
     HeldBack,
 }
@@ -139,6 +141,9 @@ const SOON: usize = 0;
 /// The list of connections whose request is to be read again when its token can be checked.
 const UNCHECKED: usize = 1;
 
+/// The list of connections whose request waits for a channel to be opened.
+const AWAITING: usize = 2;
+
 fn list_of(from: Listener, waiting: Waiting) -> usize {
     from as usize * Waiting::ALL.len() + waiting as usize
 }
@@ -161,7 +166,7 @@ pub(super) struct Connections<S> {
     /// Who is to send soon, by [`ToSend`].
     to_send: Order<{ ToSend::ALL.len() }>,
     /// Who is to be read again.
-    to_read: Order<2>,
+    to_read: Order<3>,
     /// Counts turns, as far as it goes.
     turn: u16,
     /// How often each may say something, if that is limited.
@@ -347,6 +352,7 @@ impl<S: Socket> Connections<S> {
                 | ToRead::Soon
                 | ToRead::Paused
                 | ToRead::Unchecked
+                | ToRead::Awaiting
                 | ToRead::HeldBack,
                 _,
             ) => Instant::NEVER,
@@ -394,6 +400,43 @@ impl<S: Socket> Connections<S> {
         }
     }
 
+    /// Has the request that was just read wait until `channel` is open, or until `by`.
+    pub(super) fn await_channel(&mut self, slot: u32, channel: ChannelId, by: Instant) {
+        self.change(slot, |conn| conn.await_channel(channel, by));
+        let entry = &self.entries[slot as usize];
+        if entry.conn.awaited_channel().is_none() {
+            return;
+        }
+        if entry.to_read == ToRead::Soon {
+            self.to_read.remove(SOON, slot);
+        }
+        self.to_read.push(AWAITING, slot);
+        self.set_to_read(slot, ToRead::Awaiting);
+    }
+
+    /// Has a request answered anew that waits for a channel, when its turn to be read comes.
+    pub(super) fn answer_anew(&mut self, slot: u32, now: Instant) {
+        if self.entries[slot as usize].to_read == ToRead::Awaiting {
+            self.to_read.remove(AWAITING, slot);
+            self.set_to_read(slot, ToRead::Nowhere);
+            self.change(slot, |conn| conn.answer_anew(now));
+            self.entries[slot as usize].marks.left_off = true;
+            self.read_soon(slot);
+        }
+    }
+
+    /// Has all requests answered anew that wait for `channel`. Work: a look at each that waits for
+    /// any.
+    pub(super) fn answer_awaiting(&mut self, channel: ChannelId, now: Instant) {
+        for _ in 0..self.to_read.len(AWAITING) {
+            let slot = self.to_read.pop(AWAITING).expect("the list was counted");
+            self.to_read.push(AWAITING, slot);
+            if self.entries[slot as usize].conn.awaited_channel() == Some(channel) {
+                self.answer_anew(slot, now);
+            }
+        }
+    }
+
     /// Ends a connection: its buffers go back to the pool, it leaves all lists, and nothing that is
     /// done with it has an effect any more.
     ///
@@ -407,6 +450,7 @@ impl<S: Socket> Connections<S> {
         match entry.to_read {
             ToRead::Soon => self.to_read.remove(SOON, slot),
             ToRead::Unchecked => self.to_read.remove(UNCHECKED, slot),
+            ToRead::Awaiting => self.to_read.remove(AWAITING, slot),
             ToRead::Nowhere | ToRead::Paused | ToRead::HeldBack => {}
         }
         entry.to_read = ToRead::Nowhere;
@@ -719,10 +763,13 @@ impl<S: Socket> Connections<S> {
             assert_eq!(entry.waits, entry.waits_now(), "slot {slot}");
             assert_eq!(self.places.contains(slot), entry.waits.is_some(), "slot {slot}");
             assert_eq!(self.to_send.contains(slot), entry.to_send.is_some(), "slot {slot}");
-            let is_listed = matches!(entry.to_read, ToRead::Soon | ToRead::Unchecked);
+            let is_listed =
+                matches!(entry.to_read, ToRead::Soon | ToRead::Unchecked | ToRead::Awaiting);
             assert_eq!(self.to_read.contains(slot), is_listed, "slot {slot}");
             let is_unchecked = entry.to_read == ToRead::Unchecked;
             assert_eq!(entry.conn.is_queued(), is_unchecked, "slot {slot}");
+            let awaits = entry.to_read == ToRead::Awaiting;
+            assert_eq!(entry.conn.awaited_channel().is_some(), awaits, "slot {slot}");
             let paused = is_paused(self.id(slot));
             assert_eq!(paused, entry.to_read == ToRead::Paused, "slot {slot}");
             let speaks = self.rate.is_some() && entry.conn.is_publishing();
@@ -757,7 +804,7 @@ impl<S> Entry<S> {
     fn waits_now(&self) -> Option<Waiting> {
         match self.to_read {
             ToRead::Nowhere | ToRead::Unchecked => self.conn.waits(),
-            ToRead::Soon | ToRead::Paused | ToRead::HeldBack => None,
+            ToRead::Soon | ToRead::Paused | ToRead::Awaiting | ToRead::HeldBack => None,
         }
     }
 }

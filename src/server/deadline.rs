@@ -20,6 +20,7 @@ impl<S: Socket> Server<S> {
         let connections = &mut self.connections;
         self.hub.expire_graces(now.mono, |id| connections.resume(id));
         self.hub.expire_channels(&mut self.pool, now.mono);
+        self.give_publishers_up(now);
         self.repeats.expire(&mut self.pool, now.mono);
         for _ in 0..limits::SENDS_PER_TURN {
             let Some(id) = self.connections.expire(now.mono) else { break };
@@ -95,6 +96,7 @@ impl<S: Socket> Server<S> {
                 self.close_session(now, session, CloseReason::TokenExpired, Farewell::Close);
             }
             Due::Upgrade => self.give_up_upgrade(now, session),
+            Due::Entering => self.enter_at_last(now, session),
             Due::Stayed => self.part_with(now, session),
             Due::Overstayed => {
                 self.close_session(now, session, CloseReason::GoingAway, Farewell::Close);
@@ -172,10 +174,10 @@ impl<S: Socket> Server<S> {
         }
         match self.must_wait(now, id.slot) {
             Wait::ForTheChannel(_) => return false,
-            Wait::ForItself => {}
+            Wait::ForItself | Wait::ToEnter => {}
             Wait::Not => {
                 self.connections.marks_mut(id.slot).readable = true;
-                self.read(now, id);
+                self.read_first(now, id);
             }
             Wait::ForItsRate(_) => {
                 // There may be something to read, and then it is heard.

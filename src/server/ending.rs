@@ -38,7 +38,9 @@ impl<S: Socket> Server<S> {
         reason: CloseReason,
     ) {
         let barrier = match self.connections.conn(slot).out.source() {
-            Source::Feed { channel, dialect, .. } => self.hub.feed(channel, dialect).head(),
+            Source::Feed { channel, dialect, cursor, .. } => {
+                self.hub.feed(channel, dialect).reach(cursor.offset).offset
+            }
             Source::Nothing | Source::Body { .. } => Offset::default(),
         };
         if self.connections.conn(slot).is_stream() {
@@ -153,7 +155,9 @@ impl<S: Socket> Server<S> {
         let entry = self.sessions.get(session);
         // What was published in the other namespaces comes before the frame, too.
         let several = entry.spaces.len() > 1;
-        if entry.transport == Transport::WebSocket(id) && self.sessions.begin_close(session) {
+        if entry.transport == Transport::WebSocket(id)
+            && self.sessions.begin_close(&self.hub, session)
+        {
             self.connections.out_mut(slot).keep_close_back(several);
         }
     }

@@ -12,6 +12,7 @@
 use core::net::SocketAddr;
 use std::collections::VecDeque;
 
+use crate::hub::backplane;
 use crate::limits;
 use crate::pool::Pool;
 use crate::reason::CloseReason;
@@ -64,6 +65,11 @@ pub enum Event {
         /// How far behind it was.
         lag_bytes: u64,
     },
+    /// Messages of a channel were lost, whose order is decided elsewhere; its readers are told.
+    Lost {
+        /// The channel.
+        channel: Box<str>,
+    },
     /// A request was answered.
     Request(Box<Access>),
     /// A connection that was not, or no longer, a session ended.
@@ -101,6 +107,15 @@ pub enum Event {
         /// Which rule.
         denial: Denial,
     },
+    /// Redis, which decides the order of messages, cannot be used from now on.
+    OrderAway,
+    /// Redis can be used, for the first time or again.
+    OrderBack {
+        /// How long it could not be used.
+        away: Duration,
+    },
+    /// Something about Redis that the operator should know.
+    OrderTrouble(Box<backplane::Report>),
     /// There was no room for some of the events before this one.
     Dropped {
         /// How many.
@@ -171,6 +186,9 @@ const ALLOCATION_BYTES: u64 = 32;
 const ACCESS_BYTES: u64 =
     (size_of::<Access>() + SHOWN_BYTES_MAX + AGENT_BYTES_MAX) as u64 + 3 * ALLOCATION_BYTES;
 
+/// What a trouble with Redis takes beside its entry.
+const ORDER_TROUBLE_BYTES: u64 = size_of::<backplane::Report>() as u64 + ALLOCATION_BYTES;
+
 /// What an entry of the queue takes beside its texts.
 const EVENT_BYTES: u64 = size_of::<Event>() as u64;
 
@@ -221,11 +239,16 @@ impl Event {
             Event::Opened { channel, subject, .. } => {
                 return (channel.len() + subject.len()) as u64 + 2 * ALLOCATION_BYTES;
             }
-            Event::Closed { channel, .. } | Event::Lapped { channel, .. } => channel,
+            Event::Closed { channel, .. }
+            | Event::Lapped { channel, .. }
+            | Event::Lost { channel } => channel,
             Event::Endpoint { vpc_endpoint, .. } => vpc_endpoint,
             Event::Message { text, .. }
             | Event::Denied { denial: Denial::Origin(text) | Denial::Host(text), .. } => text,
-            Event::Unentered { .. }
+            Event::OrderTrouble(_) => return ORDER_TROUBLE_BYTES,
+            Event::OrderAway
+            | Event::OrderBack { .. }
+            | Event::Unentered { .. }
             | Event::Ended { .. }
             | Event::Refused { .. }
             | Event::Denied {

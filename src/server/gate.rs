@@ -80,15 +80,17 @@ fn judge_call(work: &work::Work, limits: &Limits) {
     let fill = (1 + bounds::TEXT_GROWTH_MAX as u64) * limits.feed_bytes
         + Limits::feed_records(limits.feed_bytes) * bounds::RECORD_EXTRA_BYTES_MAX as u64;
     // Packets fill rings until the units of the turn are spent, the last of them whatever it costs.
-    let fills = 1 + work.requests + work.forced;
+    let fills = 1 + work.requests + work.forced + work.entered_late;
     let of_units = u64::from(bounds::UNITS_PER_TURN) * bounds::FILL_BYTES_PER_UNIT;
     assert!(work.filled_bytes <= fills * fill + of_units, "filled too much: {work:?}");
     let units = u64::from(bounds::UNITS_PER_READ) + 1;
     assert!(work.packets <= units * work.reads + work.forced, "too many packets: {work:?}");
     let joins = u64::from(bounds::UNITS_PER_READ / bounds::JOIN_UNITS) + 1;
-    let joins_max = joins * work.reads + work.requests + work.forced;
+    let joins_max = joins * work.reads + work.requests + work.forced + work.entered_late;
     assert!(work.joins <= joins_max, "too many joins: {work:?}");
     assert!(work.requests <= work.reads, "too many requests: {work:?}");
+    let late_max = u64::from(bounds::UNITS_PER_TURN) + bounds::SENDS_PER_TURN as u64;
+    assert!(work.entered_late <= late_max, "too many entered late: {work:?}");
     // Deadlines, the pass, and what leaves at once because memory is short.
     let flushes = 3 * bounds::SENDS_PER_TURN as u64 + work.reads + work.reliefs;
     assert!(work.sends <= SENDS_PER_FLUSH * flushes, "too many sends: {work:?}");

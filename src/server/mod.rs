@@ -15,6 +15,9 @@
 //! or wait for longer than one, have a generation and are looked up again.
 
 mod admission;
+mod awaiting;
+mod away;
+mod backplane;
 mod connections;
 mod deadline;
 mod disconnect;
@@ -24,6 +27,7 @@ mod event;
 mod gate;
 mod http;
 mod io;
+mod losing;
 mod members;
 mod places;
 mod publish;
@@ -41,6 +45,7 @@ pub use publish::{DEFERRED_MAX, Ticket, Unplaced};
 pub use survey::LOOKS_PER_TURN;
 
 use crate::conn::Conn;
+use crate::hub::backplane::Backplane;
 use crate::hub::{HashKey, Hub, Repeats, Sessions};
 use crate::id::{ConnId, Reader};
 use crate::lifetime::Lifetime;
@@ -61,6 +66,7 @@ use self::io::budget::ReadBudget;
 use self::io::read::Reading;
 use drain::Drain;
 use gate::Gate;
+use losing::Losing;
 use publish::Elsewhere;
 use survey::Survey;
 
@@ -106,6 +112,8 @@ pub struct Server<S> {
     reading: Reading,
     /// Messages whose order is decided elsewhere; `None` as long as it is decided here.
     elsewhere: Option<Elsewhere>,
+    /// Who decides that order, if it is Redis.
+    backplane: Option<Box<Backplane>>,
     /// Requests of backends that may come again, and what became of them.
     repeats: Repeats,
     /// Connections of the admin listener whose request waits for the message of a ticket. Some may
@@ -119,6 +127,8 @@ pub struct Server<S> {
     responder: Responder,
     random: ChaCha20Rng,
     drain: Option<Drain>,
+    /// The round in which those are told of gaps who are not told by a feed, while there are such.
+    losing: Option<Losing>,
     gate: Gate,
     /// Since when those messages were under way that everybody has been sent in this turn. A
     /// channel ends two sweeps in a turn at most: what begins the next is read before the pass.
@@ -157,6 +167,7 @@ impl<S: Socket> Server<S> {
             session_count: 0,
             reading: Reading::new(),
             elsewhere: None,
+            backplane: None,
             repeats: Repeats::new(names),
             awaiting: Vec::with_capacity(limits.admin_connections_max),
             disconnects: Disconnects::default(),
@@ -165,6 +176,7 @@ impl<S: Socket> Server<S> {
             responder: Responder::new(&settings.base_path, now),
             random,
             drain: None,
+            losing: None,
             gate: Gate::default(),
             flushed_us: Vec::with_capacity(2 * limits.channels_max),
             settings,
@@ -197,10 +209,13 @@ impl<S: Socket> Server<S> {
 
     /// Does what [`Server::run`] does, with `batch` as the way to do many sends at once.
     pub fn run_with(&mut self, now: Now, batch: &mut impl Batch<S>) -> bool {
+        let is_left = self.take_in_order(now);
         self.gate.begin();
         self.flushed_us.clear();
         self.expire(now);
         self.run_drain(now);
+        self.run_losing(now);
+        self.run_entering(now);
         self.run_disconnects(now);
         self.run_watchers(now);
         self.run_resumed(now);
@@ -211,8 +226,11 @@ impl<S: Socket> Server<S> {
         self.connections.next_turn();
         self.survey.keep_past(now.mono, &self.metrics);
         self.gate.judge(&self.settings.limits);
+        self.hand_to_backplane(now);
         let is_told = self.disconnects.is_telling() || self.watchers.are_there();
-        is_told || self.connections.is_busy() || self.sessions.has_answers() || self.hub.is_active()
+        let is_entered = self.sessions.next_to_enter().is_some();
+        let is_busy = self.connections.is_busy() || self.sessions.has_answers();
+        is_told || is_entered || is_busy || is_left || self.hub.is_active()
     }
 
     /// A turn of the loop begins, at `now_us` microseconds of a clock that never goes back. Only
@@ -245,9 +263,11 @@ impl<S: Socket> Server<S> {
     /// When [`Server::run`] is worth calling although nothing has happened.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let drain = self.drain.as_ref().map(Drain::next);
+        let losing = self.losing.as_ref().map(Losing::next);
         let (grace, over) = (self.hub.next_grace(), self.hub.next_over());
         let (repeats, again) = (self.repeats.next_over(), self.disconnects.next());
-        let own = [drain, grace, over, repeats, again];
+        let (give_up, backplane) = (self.next_give_up(), self.next_of_backplane());
+        let own = [drain, grace, over, repeats, again, losing, give_up, backplane];
         [self.connections.next_deadline(), self.sessions.next()]
             .into_iter()
             .chain(own)

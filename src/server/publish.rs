@@ -13,28 +13,39 @@
 //!   backend ─────────┘
 //! ```
 //!
+//! Leaves to others: which channels are open (`awaiting`), what was lost of an order (`losing`),
+//! that whoever decides it is out of reach (`away`).
+//!
 //! The surprise: by the time a message comes back, whoever said it may be gone, and the channel
-//! too. The message is said all the same, to whoever is there.
+//! too. The message is said all the same, to whoever is there. Greetings stand outside of the
+//! order: they are told here at once, and elsewhere when they get there.
 
 use std::collections::VecDeque;
 
 use super::{Event, Server, Socket};
 use crate::conn::Conn;
 use crate::hub::envelope::{self, Content};
-use crate::hub::{JoinError, Message, PlainForm, PublishError, RepeatId, Said, plain_form};
+use crate::hub::{
+    JoinError, Message, PlainForm, PublishError, RepeatId, Said, StillParted, plain_form,
+};
 use crate::id::{ChannelId, ConnId, SessionId};
-use crate::metrics::{By, Unsaid};
-use crate::outbound::CloseFrame;
+use crate::metrics::{By, Histogram, Unsaid};
 use crate::pool::{BufferId, Pool};
 use crate::position::Position;
-use crate::reason::{CloseReason, Farewell};
-use crate::time::Now;
+use crate::time::{Instant, Now};
 use crate::wire::socketio;
 use crate::wire::ws::Kind;
 use core::net::SocketAddr;
 
 /// The most messages that wait for their place in the order at one time.
 pub const DEFERRED_MAX: usize = 1024;
+
+/// The part of `--memory` that messages which wait for their place may take before publishers are
+/// held back: one in so many bytes.
+const DEFERRED_SHARE: u64 = 8;
+
+/// The most greetings that wait to be taken along. For one more there is none.
+const GREETINGS_MAX: usize = 64;
 
 /// The number of a message whose place in the order is decided elsewhere; rises by one with each.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -74,10 +85,21 @@ pub(super) enum Outcome {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Unplaced {
     /// The channel takes no message at the moment: its readers have not been sent what was said
-    /// before.
+    /// before, or not been told of an earlier gap. What was brought has to be brought again, before
+    /// anything else of this channel.
     Held,
     /// The envelope holds no message.
     Unreadable,
+}
+
+/// Where a message has its place, and whose it is.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// The channel, if it is open here.
+    channel: Option<ChannelId>,
+    position: Position,
+    /// The message's number, if it was said here.
+    ticket: Option<Ticket>,
 }
 
 /// A message that waits for its place in the order.
@@ -86,7 +108,10 @@ struct Waiting {
     speaker: Speaker,
     /// The client's address, for the report.
     client: SocketAddr,
-    envelope: BufferId,
+    /// The message; `None` once it has its place, and its ticket waits for older ones only.
+    envelope: Option<BufferId>,
+    /// In which turn it was said, by the clock that measures turns.
+    said_us: u64,
 }
 
 /// Messages whose order is decided elsewhere, in the order of their tickets.
@@ -97,17 +122,49 @@ pub(super) struct Elsewhere {
     first: Ticket,
     /// How many of those that wait were handed out.
     handed_out: usize,
+    /// Bytes of all envelopes of messages that wait.
+    bytes: u64,
+    /// Bytes of envelopes beyond which publishers are held back.
+    bytes_max: u64,
+    /// Envelopes of greetings that are to be taken along.
+    greetings: VecDeque<BufferId>,
+    /// The envelope of the greeting that was handed out last.
+    handed_greeting: Option<BufferId>,
+    /// Since when whoever decides the order has been out of reach.
+    pub(super) away_since: Option<Instant>,
+    /// Whether that has been so for too long, so that nothing more is taken.
+    pub(super) is_refusing: bool,
+    /// How long it was from saying a message to its place.
+    round_trips: Box<Histogram>,
 }
 
 impl Elsewhere {
     /// All buffers of envelopes, for the server's account of the pool.
     pub(super) fn buffers(&self) -> impl Iterator<Item = BufferId> {
-        self.waiting.iter().map(|waiting| waiting.envelope)
+        let greetings = self.greetings.iter().copied().chain(self.handed_greeting);
+        self.waiting.iter().filter_map(|waiting| waiting.envelope).chain(greetings)
     }
 
-    /// Whether no other message may wait.
-    fn is_full(&self) -> bool {
-        self.waiting.len() >= DEFERRED_MAX
+    /// Whether so many waiting messages are enough, if `parts` of them were as many as there may
+    /// be.
+    pub(super) fn has_filled(&self, parts: u64) -> bool {
+        self.waiting.len() as u64 * parts >= DEFERRED_MAX as u64
+            || self.bytes * parts >= self.bytes_max
+    }
+
+    /// How long it was from saying messages to their places, and how many bytes wait for theirs.
+    pub(super) fn deferral(&self) -> (Histogram, u64) {
+        ((*self.round_trips).clone(), self.bytes)
+    }
+
+    /// Where the message of a ticket stands among those that wait.
+    ///
+    /// # Panics
+    /// If it does not wait, or was not handed out.
+    fn index(&self, ticket: Ticket) -> usize {
+        let index = ticket.0.checked_sub(self.first.0).map(usize::try_from);
+        let index = index.and_then(Result::ok).filter(|index| *index < self.handed_out);
+        index.expect("a ticket is that of one that waits and was handed out")
     }
 
     /// Whether a message waits to be handed out.
@@ -122,32 +179,58 @@ impl Elsewhere {
         name: &str,
         message: &Message<'_>,
         (speaker, client): (Speaker, SocketAddr),
+        said_us: u64,
     ) -> Outcome {
-        let length = envelope::length(name, message).expect("greetings are not deferred");
-        let taken = Some(length).filter(|_| !self.is_full()).and_then(|bytes| pool.take(bytes));
-        let Some(mut envelope) = taken else {
+        let is_full = self.waiting.len() >= DEFERRED_MAX;
+        let sealed = if is_full { None } else { seal(pool, name, message) };
+        let Some(envelope) = sealed else {
             return Outcome::Refused(PublishError::NoMemory);
         };
-        let write = |bytes: &mut Vec<u8>| envelope::encode(name, message, bytes);
-        let written = pool.write(&mut envelope, length, write);
-        assert!(written.is_some(), "a buffer has the room that was asked for");
+        self.bytes += pool.capacity(envelope) as u64;
         let ticket = Ticket(self.first.0 + self.waiting.len() as u64);
-        self.waiting.push_back(Waiting { speaker, client, envelope });
+        let envelope = Some(envelope);
+        self.waiting.push_back(Waiting { speaker, client, envelope, said_us });
         Outcome::Deferred(ticket)
     }
+}
+
+/// A message in an envelope for the channel called `name`; `None` if there is no memory.
+fn seal(pool: &mut Pool, name: &str, message: &Message<'_>) -> Option<BufferId> {
+    let length = envelope::length(name, message);
+    let mut envelope = pool.take(length)?;
+    let write = |bytes: &mut Vec<u8>| envelope::encode(name, message, bytes);
+    let written = pool.write(&mut envelope, length, write);
+    assert!(written.is_some(), "a buffer has the room that was asked for");
+    Some(envelope)
 }
 
 impl<S: Socket> Server<S> {
     /// Lets the order of messages be decided elsewhere from now on. `false` if there is no memory
     /// for those that wait; then nothing changes.
+    ///
+    /// # Panics
+    /// If there is a channel.
     #[must_use]
     pub fn order_elsewhere(&mut self) -> bool {
         if self.elsewhere.is_none() {
-            if !self.pool.spend((DEFERRED_MAX * size_of::<Waiting>()) as u64) {
+            let waiting_bytes = DEFERRED_MAX * size_of::<Waiting>();
+            let greetings_bytes = GREETINGS_MAX * size_of::<BufferId>();
+            if !self.pool.spend((waiting_bytes + greetings_bytes) as u64) {
                 return false;
             }
-            let (waiting, first) = (VecDeque::with_capacity(DEFERRED_MAX), Ticket(0));
-            self.elsewhere = Some(Elsewhere { waiting, first, handed_out: 0 });
+            self.hub.order_elsewhere();
+            self.elsewhere = Some(Elsewhere {
+                waiting: VecDeque::with_capacity(DEFERRED_MAX),
+                first: Ticket(0),
+                handed_out: 0,
+                bytes: 0,
+                bytes_max: self.pool.limit_bytes() / DEFERRED_SHARE,
+                greetings: VecDeque::with_capacity(GREETINGS_MAX),
+                handed_greeting: None,
+                away_since: None,
+                is_refusing: false,
+                round_trips: Box::default(),
+            });
         }
         true
     }
@@ -158,58 +241,120 @@ impl<S: Socket> Server<S> {
         let number = elsewhere.handed_out;
         elsewhere.handed_out += 1;
         let ticket = Ticket(elsewhere.first.0 + number as u64);
-        Some((ticket, self.pool.bytes(elsewhere.waiting[number].envelope)))
+        let envelope = elsewhere.waiting[number].envelope.expect("it has no place yet");
+        Some((ticket, self.pool.bytes(envelope)))
     }
 
-    /// A message has its place in the order: behind everything that was said so far. `ticket` is
-    /// the message's own if it was said here; these come back in their order.
+    /// What [`Server::poll_deferred`] would hand out next: its envelope, and the hash of the key
+    /// that makes its repeats one message.
+    pub(super) fn next_deferred(&self) -> Option<(&[u8], Option<u64>)> {
+        let elsewhere = self.elsewhere.as_ref()?;
+        let waiting = elsewhere.waiting.get(elsewhere.handed_out)?;
+        let key = match waiting.speaker {
+            Speaker::Backend(_, repeat) => repeat.map(|repeat| repeat.shared),
+            Speaker::Conn(_) | Speaker::Session(..) | Speaker::Server => None,
+        };
+        Some((self.pool.bytes(waiting.envelope?), key))
+    }
+
+    /// The envelope of the next greeting that is to be told elsewhere, outside of the order. One
+    /// that is told nobody is no loss.
+    pub fn poll_greeting(&mut self) -> Option<&[u8]> {
+        let elsewhere = self.elsewhere.as_mut()?;
+        if let Some(told) = elsewhere.handed_greeting.take() {
+            self.pool.give(told);
+        }
+        let greeting = elsewhere.greetings.pop_front()?;
+        elsewhere.handed_greeting = Some(greeting);
+        Some(self.pool.bytes(greeting))
+    }
+
+    /// Somebody has come to a channel elsewhere: members who read Socket.IO are told, unless there
+    /// are to be no greetings here. Greetings of this server must not come back.
+    ///
+    /// # Errors
+    /// If the envelope holds no greeting. One for which there is no room is dropped.
+    pub fn greeted(&mut self, now: Now, envelope: &[u8]) -> Result<(), Unplaced> {
+        let Some((name, Content::Greeting(args))) = envelope::decode(envelope) else {
+            return Err(Unplaced::Unreadable);
+        };
+        let channel = self.hub.find(name).filter(|_| self.settings.greeting.is_some());
+        let Some(channel) = channel.filter(|id| !self.hub.channel(*id).is_empty()) else {
+            return Ok(());
+        };
+        self.tell_time(now);
+        if self.hub.channel(channel).holds_messages() {
+            self.metrics.greetings_dropped += 1;
+        } else {
+            self.greet(now, channel, &Message::Greeting(args));
+        }
+        Ok(())
+    }
+
+    /// A message has its place in the order, at `position`: behind everything that was said so far.
+    /// `ticket` is the message's own if it was said here; those of one channel come back in their
+    /// order. What stands where something was said already is not said again. A message for which
+    /// there is no room here is a gap for those who read the channel.
     ///
     /// # Errors
     /// Why the message is not said. If its channel takes no message at the moment, it has to be
-    /// brought again, before any other.
+    /// brought again, before any other of this channel. One that cannot be read is a gap, which is
+    /// to be told by [`Server::lost`].
     ///
     /// # Panics
-    /// If the ticket is not that of the first message that waits.
+    /// If the ticket is not that of a message that waits and was handed out.
     pub fn place(
         &mut self,
         now: Now,
         ticket: Option<Ticket>,
+        position: Position,
         envelope: &[u8],
     ) -> Result<(), Unplaced> {
         let (name, content) = envelope::decode(envelope).ok_or(Unplaced::Unreadable)?;
-        let channel = self.hub.find(name);
+        let is_open = self.hub.is_open(name);
+        let channel = self.hub.find(name).filter(|_| is_open);
         if channel.is_some_and(|channel| self.hub.channel(channel).holds_messages()) {
             return Err(Unplaced::Held);
         }
         self.tell_time(now);
-        let speaker = ticket.map(|ticket| self.take_back(ticket));
-        let channel = match speaker {
-            Some((Speaker::Backend(..), _)) => {
-                self.open_channel(now, name).map_err(|_| PublishError::NoMemory)
-            }
-            Some((Speaker::Conn(_) | Speaker::Session(..) | Speaker::Server, _)) | None => {
-                Ok(channel)
-            }
-        };
-        let say = |server: &mut Server<S>, message: &Message<'_>| {
-            server.say_placed(now, channel?, speaker, message)
-        };
+        let place = Place { channel, position, ticket };
+        let was_said = channel.is_some_and(|id| position <= self.hub.channel(id).position());
+        if was_said {
+            self.settle_ticket(now, place);
+            return Ok(());
+        }
+        let say =
+            |server: &mut Server<S>, message: &Message<'_>| server.say_placed(now, place, message);
         let said = match content {
             Content::Text(text) => say(self, &Message::Text(text)),
             Content::Binary(bytes) => say(self, &Message::Binary(bytes)),
-            Content::Event { event, attachments, count } => self
-                .in_plain_form(&event, &attachments[..count], say)
-                .unwrap_or(Err(PublishError::NoMemory)),
+            Content::Event { event, attachments, count } => {
+                let attachments = &attachments[..count];
+                let said = self.in_plain_form(&event, attachments, say);
+                said.unwrap_or_else(|| {
+                    let message = Message::Event { args: event.args, attachments, plain: None };
+                    self.fall_short(now, place, &message)
+                })
+            }
+            Content::Greeting(_) => Err(Unplaced::Unreadable),
         };
-        if let Err(error) = said {
-            self.refuse_word(error);
-            self.refuse_late_word(now, speaker, error.reason());
-        }
-        if let Some((ticket, (Speaker::Backend(_, repeat), _))) = ticket.zip(speaker) {
-            self.settle(now, ticket, repeat, said);
-        }
         self.reap(now);
-        Ok(())
+        said
+    }
+
+    /// The message of a ticket was said before, at `position`, and is not said again: whoever said
+    /// it again is answered as if it were.
+    ///
+    /// # Panics
+    /// If the ticket is not that of a message that waits and was handed out.
+    pub fn repeated(&mut self, now: Now, ticket: Ticket, position: Position) {
+        self.tell_time(now);
+        let elsewhere = self.elsewhere.as_ref().expect("only then there are tickets");
+        let waiting = &elsewhere.waiting[elsewhere.index(ticket)];
+        let name = waiting.envelope.and_then(|kept| envelope::channel_of(self.pool.bytes(kept)));
+        let channel = name.and_then(|name| self.hub.find(name));
+        self.settle_ticket(now, Place { channel, position, ticket: Some(ticket) });
+        self.reap(now);
     }
 
     /// The channel `name`, for a backend that is about to say something there. Where history is
@@ -238,15 +383,20 @@ impl<S: Socket> Server<S> {
         if !self.hub.fits_in(name, message) {
             return Outcome::Refused(PublishError::TooBig);
         }
+        let turn_us = self.hub.turn_us();
         let outcome = if let Some(elsewhere) = &mut self.elsewhere {
-            let outcome = elsewhere.defer(&mut self.pool, name, message, (speaker, client));
+            if elsewhere.is_refusing {
+                return Outcome::Refused(PublishError::Away);
+            }
+            let outcome =
+                elsewhere.defer(&mut self.pool, name, message, (speaker, client), turn_us);
             self.close_if_full();
             outcome
         } else {
             let Ok(channel) = self.open_channel(now, name) else {
                 return Outcome::Refused(PublishError::NoMemory);
             };
-            match self.say_placed(now, channel, Some((speaker, client)), message) {
+            match self.say_to(now, channel, Some((speaker, client)), message) {
                 Ok(position) => Outcome::Published { position },
                 Err(error) => Outcome::Refused(error),
             }
@@ -308,19 +458,24 @@ impl<S: Socket> Server<S> {
             Speaker::Conn(id) => self.client(id.slot),
             Speaker::Session(session, _) => self.sessions.get(session).client.address(),
             Speaker::Backend(id, _) => self.client(id.slot),
-            Speaker::Server => return self.greet(now, channel, message),
+            Speaker::Server => return self.greet_all(now, channel, message),
         };
         if !self.may_speak(speaker, channel) {
             self.metrics.count_unsaid(Unsaid::MayNotSpeak);
             return Outcome::MayNotSpeak;
         }
         self.reading.spoke = true;
+        let turn_us = self.hub.turn_us();
         if let Some(elsewhere) = &mut self.elsewhere {
+            if elsewhere.is_refusing {
+                return self.refuse_word(PublishError::Away);
+            }
             if !self.hub.fits(channel, message) {
                 return self.refuse_word(PublishError::TooBig);
             }
             let name = self.hub.channel(channel).name();
-            let outcome = elsewhere.defer(&mut self.pool, name, message, (speaker, client));
+            let outcome =
+                elsewhere.defer(&mut self.pool, name, message, (speaker, client), turn_us);
             self.close_if_full();
             if let Outcome::Refused(error) = outcome {
                 return self.refuse_word(error);
@@ -350,6 +505,7 @@ impl<S: Socket> Server<S> {
         self.metrics.count_unsaid(match error {
             PublishError::TooBig => Unsaid::TooBig,
             PublishError::NoMemory => Unsaid::NoMemory,
+            PublishError::Away => Unsaid::Away,
         });
         Outcome::Refused(error)
     }
@@ -367,6 +523,20 @@ impl<S: Socket> Server<S> {
             server.publish(now, speaker, channel, message)
         });
         outcome.unwrap_or_else(|| self.refuse_word(PublishError::NoMemory))
+    }
+
+    /// Tells a newcomer's greeting, here and elsewhere.
+    fn greet_all(&mut self, now: Now, channel: ChannelId, message: &Message<'_>) -> Outcome {
+        if let Some(elsewhere) = &mut self.elsewhere {
+            let has_room = elsewhere.greetings.len() < GREETINGS_MAX;
+            let name = self.hub.channel(channel).name();
+            let sealed = if has_room { seal(&mut self.pool, name, message) } else { None };
+            match sealed {
+                Some(greeting) => elsewhere.greetings.push_back(greeting),
+                None => self.metrics.greetings_dropped += 1,
+            }
+        }
+        self.greet(now, channel, message)
     }
 
     /// A channel that has no memory for a greeting does without.
@@ -387,15 +557,35 @@ impl<S: Socket> Server<S> {
 
     /// Holds the publishers of all channels back if no other message may wait for its place.
     fn close_if_full(&mut self) {
-        if self.elsewhere.as_ref().is_some_and(Elsewhere::is_full) {
+        if self.elsewhere.as_ref().is_some_and(|elsewhere| elsewhere.has_filled(1)) {
             let connections = &mut self.connections;
             self.hub.close(true, |id| connections.resume(id));
         }
     }
 
-    /// Says a message that has its place in the order; where nobody is, to nobody. Returns where
-    /// it stands.
+    /// Says a message that has its place in the order; where nobody is, to nobody.
     fn say_placed(
+        &mut self,
+        now: Now,
+        place: Place,
+        message: &Message<'_>,
+    ) -> Result<(), Unplaced> {
+        let published = place.channel.map(|channel| {
+            let at = (channel, place.position);
+            self.hub.publish_at(&mut self.pool, now.mono, at, message)
+        });
+        match published {
+            Some(Err(_)) => self.fall_short(now, place, message),
+            Some(Ok(())) | None => {
+                self.let_end(now, place.channel);
+                self.take_up(now, place, message);
+                Ok(())
+            }
+        }
+    }
+
+    /// Says a backend's message, where the order is decided here; where nobody is, to nobody.
+    fn say_to(
         &mut self,
         now: Now,
         channel: Option<ChannelId>,
@@ -409,30 +599,53 @@ impl<S: Socket> Server<S> {
         if published.is_ok() {
             self.said(now, channel, speaker, message);
         }
-        // A channel without members ends when its newest message is too old, which this may be.
-        if let Some(channel) = channel.filter(|channel| self.hub.channel(*channel).is_empty()) {
-            self.hub.end_if_over(&mut self.pool, now.mono, channel);
-        }
+        self.let_end(now, channel);
         published
     }
 
-    /// A message that was let in finds no memory when its turn has come: whoever said it is closed
-    /// as if it had been refused at once.
-    fn refuse_late_word(
+    /// A channel without members ends when its newest message is too old, which one may be that was
+    /// just said.
+    fn let_end(&mut self, now: Now, channel: Option<ChannelId>) {
+        if let Some(channel) = channel.filter(|channel| self.hub.channel(*channel).is_empty()) {
+            self.hub.end_if_over(&mut self.pool, now.mono, channel);
+        }
+    }
+
+    /// There is no room here for a message that others have heard: a gap for those who are here.
+    /// To whoever said it the message is said.
+    fn fall_short(
         &mut self,
         now: Now,
-        speaker: Option<(Speaker, SocketAddr)>,
-        reason: CloseReason,
-    ) {
-        match speaker {
-            Some((Speaker::Conn(id), _)) if self.connections.lives(id) => {
-                self.close(now, id.slot, CloseFrame::Reason(reason), reason);
-            }
-            Some((Speaker::Session(session, _), _)) => {
-                self.close_session(now, session, reason, Farewell::Close);
-            }
-            // A backend is told by the answer to its request.
-            Some((Speaker::Conn(_) | Speaker::Backend(..) | Speaker::Server, _)) | None => {}
+        place: Place,
+        message: &Message<'_>,
+    ) -> Result<(), Unplaced> {
+        if let Some(channel) = place.channel {
+            self.lose(now, channel, place.position).map_err(|StillParted| Unplaced::Held)?;
+        }
+        self.take_up(now, place, message);
+        Ok(())
+    }
+
+    /// A message has its place: that is counted and reported, and whoever said it is answered.
+    fn take_up(&mut self, now: Now, place: Place, message: &Message<'_>) {
+        let speaker = place.ticket.map(|ticket| self.take_back(ticket));
+        self.said(now, place.channel, speaker, message);
+        self.answer_backend(now, place, speaker);
+    }
+
+    /// Answers whoever said a message that is said to nobody here.
+    fn settle_ticket(&mut self, now: Now, place: Place) {
+        let speaker = place.ticket.map(|ticket| self.take_back(ticket));
+        if let Some((speaker, _)) = speaker {
+            self.acknowledge_speaker(now, place.channel, speaker);
+        }
+        self.answer_backend(now, place, speaker);
+    }
+
+    /// Answers a backend whose message has its place.
+    fn answer_backend(&mut self, now: Now, place: Place, speaker: Option<(Speaker, SocketAddr)>) {
+        if let Some((ticket, (Speaker::Backend(_, repeat), _))) = place.ticket.zip(speaker) {
+            self.settle(now, ticket, repeat, Ok(Some(place.position)));
         }
     }
 
@@ -453,6 +666,11 @@ impl<S: Socket> Server<S> {
         });
         let Some((speaker, client)) = speaker else { return };
         self.report(client, message);
+        self.acknowledge_speaker(now, channel, speaker);
+    }
+
+    /// A message has its place: it is counted for whoever said it, and acknowledged.
+    fn acknowledge_speaker(&mut self, now: Now, channel: Option<ChannelId>, speaker: Speaker) {
         let Some(channel) = channel else { return };
         match speaker {
             Speaker::Conn(id) if self.connections.lives(id) => {
@@ -502,7 +720,7 @@ impl<S: Socket> Server<S> {
     /// Hands `then` an event with the form that it has for plain WebSockets: a `chat message` with
     /// one text or one attachment has one. `None` if there is no memory to undo the escapes of a
     /// text.
-    fn in_plain_form<R>(
+    pub(super) fn in_plain_form<R>(
         &mut self,
         event: &socketio::Event<'_>,
         attachments: &[&[u8]],
@@ -534,16 +752,23 @@ impl<S: Socket> Server<S> {
     /// Takes the first message that waits out of those that do.
     fn take_back(&mut self, ticket: Ticket) -> (Speaker, SocketAddr) {
         let elsewhere = self.elsewhere.as_mut().expect("only then there are tickets");
-        assert_eq!(ticket, elsewhere.first, "messages come back in their order");
-        let waiting = elsewhere.waiting.pop_front().expect("a ticket is that of one that waits");
-        elsewhere.first = Ticket(ticket.0 + 1);
-        elsewhere.handed_out -= 1;
-        self.pool.give(waiting.envelope);
+        let index = elsewhere.index(ticket);
+        let waiting = &mut elsewhere.waiting[index];
+        let (speaker, client) = (waiting.speaker, waiting.client);
+        elsewhere.round_trips.record(self.hub.turn_us().saturating_sub(waiting.said_us));
+        let envelope = waiting.envelope.take().expect("a ticket comes back once");
+        elsewhere.bytes -= self.pool.capacity(envelope) as u64;
+        self.pool.give(envelope);
+        while elsewhere.waiting.front().is_some_and(|waiting| waiting.envelope.is_none()) {
+            elsewhere.waiting.pop_front();
+            elsewhere.first = Ticket(elsewhere.first.0 + 1);
+            elsewhere.handed_out -= 1;
+        }
         // Those that waited for this come back together, not one for each message.
-        if self.hub.is_closed() && elsewhere.waiting.len() <= DEFERRED_MAX / 2 {
+        if self.hub.is_closed() && !elsewhere.has_filled(2) {
             let connections = &mut self.connections;
             self.hub.close(false, |id| connections.resume(id));
         }
-        (waiting.speaker, waiting.client)
+        (speaker, client)
     }
 }

@@ -17,7 +17,7 @@ use crate::hub::{Channel, Log, Transport};
 use crate::id::{ChannelId, Dialect, Member, Reader};
 use crate::limits::{BASE_BYTES, CHANNEL_NAME_BYTES_MAX, Limits};
 use crate::metrics::{
-    CHANNELS_SHOWN, ChannelView, Connections, Kind, Lags, Memory, Metrics, Snapshot,
+    self, CHANNELS_SHOWN, ChannelView, Connections, Kind, Lags, Memory, Metrics, Snapshot,
 };
 use crate::outbound::Source;
 use crate::position::POSITION_BYTES_MAX;
@@ -235,6 +235,20 @@ impl<S: Socket> Server<S> {
         };
         snapshot.channels = self.hub.len() as u64;
         snapshot.memory = self.memory();
+        snapshot.backplane = self.view_of_backplane();
+    }
+
+    /// What there is to know of the line to the other instances; `None` where there is none.
+    fn view_of_backplane(&self) -> Option<metrics::Backplane> {
+        let (backplane, elsewhere) = (self.backplane.as_ref()?, self.elsewhere.as_ref()?);
+        let (round_trips, pending_bytes) = elsewhere.deferral();
+        Some(metrics::Backplane {
+            is_connected: !backplane.is_away(),
+            round_trips,
+            pending_bytes,
+            resent: backplane.counts().entries_resent,
+            gaps: self.metrics.gaps,
+        })
     }
 
     /// What the memory of `--memory` is used for.

@@ -2,6 +2,8 @@
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
+
 use crate::time::{self, Now};
 
 /// The monotonic clock, counted from the start of the program.
@@ -37,4 +39,11 @@ impl Clock {
             unix_s: since_1970.map_or(0, |length| length.as_secs()),
         }
     }
+}
+
+/// Microseconds of `CLOCK_MONOTONIC`, which other processes read as well.
+pub(super) fn monotonic_us() -> u64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    let us = |count: i64, each: u64| u64::try_from(count).unwrap_or(0).saturating_mul(each);
+    us(time.tv_sec, 1_000_000).saturating_add(us(time.tv_nsec, 1) / 1000)
 }

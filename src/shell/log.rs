@@ -18,6 +18,9 @@
 //! which there is no room then is dropped. Another line says how many were. A regular file takes
 //! everything.
 //!
+//! Where standard output is systemd's journal, each line begins with its priority, such as `<4>`
+//! for a warning (sd-daemon(3)), which the journal takes off again.
+//!
 //! Nothing here panics: no index comes from outside, no lock can be poisoned in a process that ends
 //! with its first panic, and no time confuses simple_logger, for the kernel knows none before 1970
 //! or after 2262.
@@ -26,7 +29,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use log::{LevelFilter, Metadata, Record};
+use log::{Level, LevelFilter, Metadata, Record};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -35,6 +38,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use simple_logger::SimpleLogger;
 
+use crate::config;
 use crate::text::Line;
 
 /// Bytes that an empty pipe takes at once, and a writable one without waiting (`PIPE_BUF`): a page.
@@ -59,7 +63,10 @@ const BUFFER_BYTES: usize = 64 * 1024;
 /// How long the end of the process waits for standard output to take what is left.
 const FINISH: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
 
-const _: () = assert!(LINE_BYTES_MAX + TARGET_BYTES_MAX + LAYOUT_BYTES_MAX < PIECE_BYTES);
+const _: () = {
+    let priority_bytes = 3;
+    assert!(priority_bytes + LINE_BYTES_MAX + TARGET_BYTES_MAX + LAYOUT_BYTES_MAX < PIECE_BYTES);
+};
 const _: () = assert!(BUFFER_BYTES >= 2 * PIECE_BYTES);
 
 /// The logger that the `log` crate hands lines to, those of dependencies too.
@@ -89,7 +96,7 @@ impl log::Log for Gate {
                     .args(format_args!("{}", line.as_str()))
                     .build(),
             );
-            carrier.take_line();
+            carrier.take_line(priority(record.level()));
         } else {
             carrier.dropped += 1;
         }
@@ -107,6 +114,7 @@ impl Log {
     /// Takes standard output over and begins to log at `level`.
     pub(super) fn start(level: LevelFilter, registry: &Registry, token: Token) -> io::Result<Log> {
         let stdout = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 3)?;
+        let is_journal = is_journal(&stdout, config::environment("JOURNAL_STREAM").as_deref());
         let (stdout, way) = own_description(stdout);
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
         rustix::stdio::dup2_stdout(&writer)?;
@@ -119,7 +127,8 @@ impl Log {
             .with_module_level("elbow", level)
             .with_utc_timestamps();
         log::set_max_level(level.max(LevelFilter::Warn));
-        let carrier = Carrier::new(reader, stdout, way, wakes);
+        let mut carrier = Carrier::new(reader, stdout, way, wakes);
+        carrier.is_journal = is_journal;
         let carrier = Arc::new(Mutex::new(carrier));
         let gate = Gate { lines, carrier: Arc::clone(&carrier) };
         log::set_boxed_logger(Box::new(gate)).map_err(io::Error::other)?;
@@ -158,6 +167,26 @@ impl Log {
 /// panicked is as good as any other, since only whole lines are put in.
 fn lock(carrier: &Mutex<Carrier>) -> MutexGuard<'_, Carrier> {
     carrier.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether `stdout` is the stream to systemd's journal that the variable `JOURNAL_STREAM` names by
+/// device and inode (systemd.exec(5)).
+fn is_journal(stdout: &OwnedFd, named: Option<&str>) -> bool {
+    let number = |text: &str| text.parse::<u64>().ok();
+    let named = named.and_then(|named| named.split_once(':'));
+    let named = named.and_then(|(device, inode)| Some((number(device)?, number(inode)?)));
+    let status = rustix::fs::fstat(stdout).ok().map(|status| (status.st_dev, status.st_ino));
+    named.is_some() && named == status
+}
+
+/// The priority of a line, as the journal has it at the line's beginning (sd-daemon(3)).
+fn priority(level: Level) -> &'static [u8] {
+    match level {
+        Level::Error => b"<3>",
+        Level::Warn => b"<4>",
+        Level::Info => b"<6>",
+        Level::Debug | Level::Trace => b"<7>",
+    }
 }
 
 /// How standard output can be written to without waiting for a reader.
@@ -204,6 +233,8 @@ struct Carrier {
     way: Way,
     /// Whether epoll says when standard output takes more.
     wakes: bool,
+    /// Whether standard output is systemd's journal.
+    is_journal: bool,
     buffer: Box<[u8]>,
     /// Where the bytes that wait begin: `buffer[start..end]`, `start <= end`.
     start: usize,
@@ -234,6 +265,7 @@ impl Carrier {
             stdout,
             way,
             wakes,
+            is_journal: false,
             buffer: vec![0; BUFFER_BYTES].into_boxed_slice(),
             start: 0,
             end: 0,
@@ -260,7 +292,7 @@ impl Carrier {
             self.start = 0;
         }
         if self.unread && self.room() >= PIECE_BYTES {
-            self.take_line();
+            self.take_line(b"");
         }
         self.room() >= PIECE_BYTES && !self.unread
     }
@@ -269,13 +301,16 @@ impl Carrier {
         self.buffer.len() - self.end
     }
 
-    /// Takes what was printed out of our pipe.
-    fn take_line(&mut self) {
-        let room = self.room();
-        match rustix::io::read(&self.pipe, &mut self.buffer[self.end..]) {
+    /// Takes what was printed out of our pipe, behind its `priority` if that is of use.
+    fn take_line(&mut self, priority: &[u8]) {
+        let priority = if self.is_journal { priority } else { b"" };
+        let begin = (self.end + priority.len()).min(self.buffer.len());
+        let room = self.buffer.len() - begin;
+        match rustix::io::read(&self.pipe, &mut self.buffer[begin..]) {
             Ok(taken) => {
                 self.unread = taken == room;
-                self.end += taken;
+                self.buffer[self.end..begin].copy_from_slice(&priority[..begin - self.end]);
+                self.end = begin + taken;
             }
             Err(error) => self.unread = error != Errno::AGAIN,
         }
@@ -391,7 +426,7 @@ mod tests {
             for part in [line.as_bytes(), b"\n"] {
                 assert_eq!(rustix::io::write(writer, part), Ok(part.len()), "it never fails");
             }
-            carrier.take_line();
+            carrier.take_line(b"<4>");
             assert!(!carrier.unread, "the pipe is empty again");
         } else {
             carrier.dropped += 1;
@@ -425,6 +460,51 @@ mod tests {
             carrier.carry(&NOW);
             assert_eq!(drain(&mut reader), format!("{long}\n"));
         }
+    }
+
+    #[test]
+    fn a_line_for_the_journal_begins_with_its_priority() {
+        let long = "x".repeat(PIECE_BYTES - 5);
+        for before in [0, 15, 16, 40] {
+            let (mut reader, stdout) = pipe();
+            let (mut carrier, writer) = carrier(stdout, Way::Plainly);
+            carrier.is_journal = true;
+            let printed = (0..before).filter(|_| print(&mut carrier, &writer, &long)).count();
+            let mut heard = String::new();
+            loop {
+                carrier.blocked = false;
+                carrier.carry(&NOW);
+                let more = drain(&mut reader);
+                heard += &more;
+                if more.is_empty() {
+                    break;
+                }
+            }
+            assert_eq!(heard, format!("<4>{long}\n").repeat(printed));
+        }
+    }
+
+    #[test]
+    fn standard_output_is_the_journal_if_both_numbers_are_its_own() {
+        let (_reader, stdout) = pipe();
+        let status = rustix::fs::fstat(&stdout).expect("it is open");
+        let (device, inode) = (status.st_dev, status.st_ino);
+        let named = format!("{device}:{inode}");
+        assert!(is_journal(&stdout, Some(&named)));
+        let others = [format!("{device}:{}", inode + 1), format!("{}:{inode}", device + 1)];
+        let broken = ["", ":", "1", "a:b", &named[1..], &format!("{named}:"), &format!(" {named}")];
+        for other in others.iter().map(String::as_str).chain(broken) {
+            let is_it = is_journal(&stdout, Some(other));
+            assert!(!is_it || other == named, "{other}");
+        }
+        assert!(!is_journal(&stdout, None));
+    }
+
+    #[test]
+    fn every_level_has_the_priority_that_syslog_gives_it() {
+        let levels = [Level::Error, Level::Warn, Level::Info, Level::Debug, Level::Trace];
+        let priorities = levels.map(priority);
+        assert_eq!(priorities, [b"<3>", b"<4>", b"<6>", b"<7>", b"<7>"].map(|p| &p[..]));
     }
 
     #[test]

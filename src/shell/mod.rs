@@ -4,26 +4,34 @@
 //! before sleeping):
 //!
 //! 1. poll until the server's next deadline, or not at all while work is waiting; read the clock;
-//! 2. accept, and hand readiness to the server;
-//! 3. [`Server::run`]: deadlines, reads that were put off, one portion of sends;
+//! 2. accept, hand readiness to the server, and read what Redis has said;
+//! 3. [`Server::run`]: deadlines, reads that were put off, one portion of sends; then what Redis is
+//!    asked for is sent;
 //! 4. a portion of `--www`, while a reload is under way;
-//! 5. events become log lines, and the log is carried to standard output.
+//! 5. events become log lines, and the log is carried to standard output;
+//! 6. systemd is told that the loop turns, if it wants to know.
 //!
 //! No step waits, and each is bounded, so a stranger's request waits for at most one portion of
 //! sends.
 
+mod activation;
+mod backplane;
 mod clock;
 mod files;
 mod keys;
 mod log;
 mod net;
+mod notify;
 mod reload;
 mod report;
+mod resolver;
 mod ring;
 mod secret;
 mod signal;
 mod socket_file;
 mod system;
+#[cfg_attr(not(feature = "tls"), path = "no_tls.rs")]
+mod tls;
 
 use std::io;
 use std::time::Duration;
@@ -33,19 +41,21 @@ use mio::{Events, Interest, Poll, Token};
 pub use secret::admin_token;
 pub use system::machine;
 
-use crate::config::{Config, Lb, Machine};
+use crate::config::{Config, Lb, Machine, Redis};
 use crate::id::ConnId;
 use crate::limits;
 use crate::metrics::{Balancer, Surroundings};
 use crate::rate::Account;
 use crate::server::{Event, Listener, Readiness, Server};
-use crate::settings::ProxyMode;
+use crate::settings::{self, ProxyMode};
 use crate::site::Site;
 use crate::text::{Composed, Line};
 use crate::time::{Instant, Now};
+use backplane::Lines;
 use clock::Clock;
 use log::Log;
 use net::{Listeners, Stream};
+use notify::{Load, Notifier};
 use reload::Reload;
 use report::Report;
 use ring::Sender;
@@ -57,6 +67,8 @@ const EVENTS_MAX: usize = 256;
 /// No connection has one of the highest tokens: its generation would have to reach 2^32.
 const SIGNALS: Token = Token(usize::MAX);
 const STDOUT: Token = Token(usize::MAX - 1);
+/// The first of the tokens of what belongs to the connections to Redis.
+const LINES: usize = usize::MAX - 16;
 const LISTENERS: usize = usize::MAX - 64;
 
 /// Exit code for a configuration that contradicts the machine.
@@ -80,6 +92,16 @@ pub fn run(config: Config, machine: Machine) -> u8 {
     }
 }
 
+/// What the server is told about the Redis that the operator has named.
+fn shared_order(redis: &Redis) -> Result<settings::Backplane, String> {
+    Ok(settings::Backplane {
+        name: redis.prefix.clone(),
+        user: redis.url.user.clone(),
+        password: secret::redis_password(redis)?,
+        database: redis.url.database,
+    })
+}
+
 struct Shell {
     poll: Poll,
     clock: Clock,
@@ -97,6 +119,9 @@ struct Shell {
     /// Until when accepting waits, if the system had run out of something.
     pause: Option<Pause>,
     reload: Reload,
+    /// The connections to Redis, if that decides the order of messages.
+    lines: Option<Lines>,
+    notifier: Notifier,
     draining: bool,
 }
 
@@ -146,7 +171,18 @@ impl Shell {
         let registry = poll.registry();
         let signals = Signals::register(registry, SIGNALS)
             .map_err(|error| format!("signal handlers: {error}"))?;
-        let listeners = Listeners::open(&config, machine.activated_sockets, registry, LISTENERS)?;
+        let listeners = Listeners::open(&config, machine.activated, registry, LISTENERS)?;
+        let (lines, shared) = match &config.redis {
+            Some(redis) => {
+                let shared = shared_order(redis)?;
+                (Some(Lines::new(redis, registry, LINES)?), Some(shared))
+            }
+            None => (None, None),
+        };
+        let now = Clock::now(clock.elapsed_us());
+        let notifier = Notifier::start(now);
+        // Whoever is started by this process, should anybody ever be, was told nothing by them.
+        system::forget(activation::VARIABLES.iter().chain(&notify::VARIABLES));
         let seed = system::seed().map_err(|error| format!("random bytes: {error}"))?;
         // From here on standard output belongs to the log.
         let log = Log::start(config.log_level, registry, STDOUT)
@@ -158,8 +194,12 @@ impl Shell {
         report.sender(sender.is_batched());
         let reload = Reload::new(folder.files.bytes());
         let site = Site::new(folder.files, config.www.is_none());
-        let now = Clock::now(clock.elapsed_us());
         let mut server = Server::new(config.settings.clone(), site, seed, now);
+        if let Some(shared) = shared
+            && !server.share_order(now, shared)
+        {
+            return Err("--redis needs more --memory".to_owned());
+        }
         if !config.key_files.is_empty() {
             let (keys, skipped) = keys;
             report.keys(&config.key_files, &keys, &skipped);
@@ -180,6 +220,8 @@ impl Shell {
             accepted: Account::new(now.mono),
             pause: None,
             reload,
+            lines,
+            notifier,
             draining: false,
         })
     }
@@ -187,6 +229,7 @@ impl Shell {
     fn serve(&mut self) -> u8 {
         let mut events = Events::with_capacity(EVENTS_MAX);
         self.log.carry();
+        self.notifier.ready();
         loop {
             let timeout = self.timeout();
             if let Err(error) = self.poll.poll(&mut events, timeout)
@@ -202,6 +245,11 @@ impl Shell {
                 match event.token() {
                     SIGNALS => signalled = true,
                     STDOUT => self.log.writable(),
+                    Token(token) if token >= LINES => {
+                        if let Some(lines) = &mut self.lines {
+                            lines.ready(event);
+                        }
+                    }
                     Token(token) if token >= LISTENERS => self.listeners.ready(token - LISTENERS),
                     Token(token) => {
                         let readiness = Readiness {
@@ -216,10 +264,12 @@ impl Shell {
                 }
             }
             self.accept(now);
+            self.receive_lines(now);
             if self.server.is_watched() {
                 self.server.tell_process(system::process());
             }
             self.pending = self.server.run_with(now, &mut self.sender);
+            self.send_lines(now);
             if signalled && self.handle_signals(now) {
                 self.finish("second signal");
                 return 0;
@@ -232,6 +282,7 @@ impl Shell {
                 return 0;
             }
             self.log.carry();
+            self.notify(now);
             self.server.end_turn(self.clock.elapsed_us());
         }
     }
@@ -248,8 +299,9 @@ impl Shell {
         }
         let pause = self.pause.map(|pause| pause.until);
         let accept_at = public.then_some(accept_at);
-        let next = [self.server.poll_timeout(), pause, accept_at, self.reload.next()];
-        let next = next.into_iter().flatten().min()?;
+        let lines = self.lines.as_ref().and_then(Lines::next);
+        let next = [self.server.poll_timeout(), pause, accept_at, self.reload.next(), lines];
+        let next = next.into_iter().chain([self.notifier.next()]).flatten().min()?;
         let wait = next.since(now);
         (next != Instant::NEVER).then(|| Duration::from_millis(wait.as_millis()))
     }
@@ -311,6 +363,20 @@ impl Shell {
         }
     }
 
+    /// Takes in what Redis has said.
+    fn receive_lines(&mut self, now: Now) {
+        if let (Some(lines), Some(backplane)) = (&mut self.lines, self.server.backplane()) {
+            lines.receive(now, self.poll.registry(), backplane, &mut self.report);
+        }
+    }
+
+    /// Sends what Redis is asked for.
+    fn send_lines(&mut self, now: Now) {
+        if let (Some(lines), Some(backplane)) = (&mut self.lines, self.server.backplane()) {
+            self.pending |= lines.send(now, self.poll.registry(), backplane);
+        }
+    }
+
     /// Acts on the signals that have arrived. Returns whether the process is to end at once.
     fn handle_signals(&mut self, now: Now) -> bool {
         let signals: Vec<Signal> = self.signals.pending().collect();
@@ -328,6 +394,7 @@ impl Shell {
         self.draining = true;
         let limit = self.config.settings.limits.drain;
         self.report.draining(self.server.connections(), limit);
+        self.notifier.stopping(limit);
         self.server.drain(now, now.mono.plus(limit));
         // Sockets that systemd lent go back: connections that still queue there are the next
         // process's.
@@ -336,6 +403,7 @@ impl Shell {
     }
 
     fn reload(&mut self, now: Now) {
+        self.notifier.reloading();
         let key_files = &self.config.key_files;
         if !key_files.is_empty() {
             match keys::read(key_files) {
@@ -351,6 +419,19 @@ impl Shell {
         } else if key_files.is_empty() {
             ::log::info!(target: "elbow", "SIGHUP: nothing to reload, the page is built in");
         }
+    }
+
+    /// Tells systemd what there is to tell at the end of a turn.
+    fn notify(&mut self, now: Now) {
+        if !self.notifier.is_on() {
+            return;
+        }
+        if !self.reload.is_under_way() {
+            self.notifier.reloaded();
+        }
+        let connections = self.server.connections();
+        let messages = self.server.metrics().messages_published();
+        self.notifier.go_on(now, Load { connections, messages });
     }
 
     /// Writes what has happened to the log. Returns whether the drain is over.

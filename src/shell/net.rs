@@ -9,7 +9,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use mio::event::Source;
@@ -17,12 +17,12 @@ use mio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use mio::{Interest, Registry, Token};
 use socket2::{Domain, Protocol, SockRef, TcpKeepalive, Type};
 
+use super::activation;
 use super::socket_file::SocketFile;
-use crate::config::{self, Config, Endpoint, Listen};
+use crate::config::{Activated, Config, Endpoint, Listen};
 use crate::limits::{self, Limits};
 use crate::server::{Listener, Server, Socket};
 use crate::settings::UNIX_PEER;
-use crate::text::shown_text;
 
 /// Unsent bytes that the kernel may keep of a connection before the socket stops being writable.
 /// All others stay in the feed, where everybody shares them.
@@ -31,9 +31,6 @@ const NOT_SENT_BYTES: u32 = 16 * 1024;
 /// The permissions of the admin listener's file: whoever may write to it may do everything, so that
 /// is its owner alone, whatever `--unix-mode` says.
 const ADMIN_UNIX_MODE: u32 = 0o600;
-
-/// The first descriptor that systemd hands over (`SD_LISTEN_FDS_START`).
-const ACTIVATED_FIRST: RawFd = 3;
 
 /// A connection's socket.
 #[derive(Debug)]
@@ -163,24 +160,26 @@ impl Listeners {
     /// the operator.
     pub(super) fn open(
         config: &Config,
-        activated: bool,
+        activated: Activated,
         registry: &Registry,
         first_token: usize,
     ) -> Result<Listeners, String> {
         let limits = &config.settings.limits;
         let mut open = Vec::new();
-        let mut asked = Vec::new();
-        if activated {
-            for socket in activated_sockets()? {
-                open.push(adopt(socket, limits, Listener::Public, true, None)?);
+        if activated.any() {
+            for (kind, socket) in activation::sockets()? {
+                let socket = adopt(socket, limits, kind, true, None)?;
+                check_admin(config, &socket)?;
+                open.push(socket);
             }
-        } else {
-            asked.extend(config.listen.iter().map(|listen| (Listener::Public, "--listen", listen)));
         }
-        let health = config.health_listen.iter();
-        asked.extend(health.map(|listen| (Listener::Health, "--health-listen", listen)));
-        let admin = config.admin_listen.iter();
-        asked.extend(admin.map(|listen| (Listener::Admin, "--admin-listen", listen)));
+        let public = config.listen.iter().filter(|_| !activated.public);
+        let health = config.health_listen.iter().filter(|_| !activated.health);
+        let admin = config.admin_listen.iter().filter(|_| !activated.admin);
+        let public = public.map(|listen| (Listener::Public, "--listen", listen));
+        let health = health.map(|listen| (Listener::Health, "--health-listen", listen));
+        let admin = admin.map(|listen| (Listener::Admin, "--admin-listen", listen));
+        let asked: Vec<_> = public.chain(health).chain(admin).collect();
         for (kind, flag, listen) in &asked {
             let only_v6 = asked.iter().any(|(_, _, other)| listen.leaves_ipv4_to(other));
             let unix_mode = match kind {
@@ -258,6 +257,20 @@ impl Listeners {
     pub(super) fn addresses(&self) -> impl Iterator<Item = (Listener, &Endpoint)> {
         self.open.iter().map(|listener| (listener.kind, &listener.address))
     }
+}
+
+/// Refuses a socket for the admin listener that others than this machine can reach, unless there is
+/// a token. Of sockets that are not handed over the configuration has asked that already.
+fn check_admin(config: &Config, open: &Open) -> Result<(), String> {
+    let is_local = Listen::At(open.address.clone()).is_local();
+    if open.kind != Listener::Admin || is_local || config.admin_token.is_some() {
+        return Ok(());
+    }
+    Err(format!(
+        "the socket admin of LISTEN_FDNAMES, {}, needs a token: allowed is a loopback address or a \
+         Unix socket without one, or --admin-token-file",
+        open.address
+    ))
 }
 
 /// Whether `accept4(2)` passes an error on from the connection that it would have returned.
@@ -369,37 +382,6 @@ fn set_options(socket: &socket2::Socket, limits: &Limits) -> io::Result<()> {
             .with_interval(Duration::from_secs(15))
             .with_retries(4),
     )
-}
-
-/// The sockets that `LISTEN_FDS` announces (sd_listen_fds(3)). The variables are not unset, since
-/// we start no other program that could take the sockets for its own.
-fn activated_sockets() -> Result<Vec<socket2::Socket>, String> {
-    let text = config::environment("LISTEN_FDS").unwrap_or_default();
-    let count: RawFd =
-        text.parse().ok().filter(|count| (1..=8).contains(count)).ok_or_else(|| {
-            format!("LISTEN_FDS is \"{}\": 1 to 8 sockets are allowed", shown_text(&text))
-        })?;
-    (ACTIVATED_FIRST..ACTIVATED_FIRST + count).map(activated_socket).collect()
-}
-
-fn activated_socket(descriptor: RawFd) -> Result<socket2::Socket, String> {
-    // The number is looked up first, so that a descriptor that was never opened is an error, not a
-    // guess.
-    let place = format!("/proc/self/fd/{descriptor}");
-    let target = std::fs::read_link(place).unwrap_or_default();
-    if !target.to_string_lossy().starts_with("socket:") {
-        return Err(format!("LISTEN_FDS: descriptor {descriptor} is not a socket"));
-    }
-    // SAFETY: the descriptor is open, as was just seen, and nobody else in this process owns it: it
-    // was opened before the process began, and each number is taken once, at start.
-    #[expect(unsafe_code, reason = "a descriptor handed over by number has no safe owner yet")]
-    let socket = unsafe { socket2::Socket::from_raw_fd(descriptor) };
-    match socket.is_listener() {
-        Ok(true) => Ok(socket),
-        Ok(false) | Err(_) => {
-            Err(format!("LISTEN_FDS: descriptor {descriptor} does not listen (Accept=no?)"))
-        }
-    }
 }
 
 #[cfg(test)]

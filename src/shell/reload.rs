@@ -78,6 +78,11 @@ impl Reload {
         matches!(self.state, State::Reading(_))
     }
 
+    /// Whether files that were asked for are not served yet.
+    pub(super) fn is_under_way(&self) -> bool {
+        matches!(self.state, State::Waiting { .. } | State::Reading(_))
+    }
+
     /// When [`Reload::go_on`] is worth calling next although nothing is left to be read.
     pub(super) fn next(&self) -> Option<Instant> {
         match self.state {
@@ -156,7 +161,7 @@ mod tests {
     use std::fs;
     use std::path::PathBuf;
 
-    use crate::config::{self, Command, Machine};
+    use crate::config::{self, Activated, Command, Machine};
     use crate::site::Site;
 
     /// A server, and a folder with a file that takes a reload some portions.
@@ -177,7 +182,8 @@ mod tests {
             let machine = Machine {
                 descriptors_hard: 1024,
                 memory_bytes: None,
-                activated_sockets: false,
+                memory_is_shared: true,
+                activated: Activated::NONE,
                 admin_credential: false,
             };
             let command = config::parse(["elbow".into()], |_| None, &machine);

@@ -13,6 +13,7 @@ use log::{Level, debug, error, info, log, warn};
 use super::files::Folder;
 use super::net::{Listeners, Stream};
 use crate::config::{Config, KeyFile, Machine};
+use crate::hub::backplane::{self, Line};
 use crate::keys::Keys;
 use crate::metrics::Histogram;
 use crate::reason::CloseReason;
@@ -36,6 +37,7 @@ const TARGET: &str = "elbow";
 enum Kind {
     Accept,
     Lapped,
+    Lost,
     Refused,
     Foreign,
     Misnamed,
@@ -44,11 +46,15 @@ enum Kind {
     Memory,
     Endpoint,
     Dropped,
+    Connected,
+    Away,
+    Back,
+    Redis,
 }
 
 impl Kind {
     /// How many kinds there are.
-    const ALL: usize = Kind::Dropped as usize + 1;
+    const ALL: usize = Kind::Redis as usize + 1;
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -59,12 +65,19 @@ struct Window {
 }
 
 /// Turns events into log lines.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Report {
     /// One for each kind, and behind these one for each fault of a token.
     windows: [Window; Kind::ALL + Fault::ALL.len()],
     /// How many events had no room in the server's queue, and were not told of yet.
     dropped: u64,
+}
+
+impl Default for Report {
+    /// Nothing was said yet.
+    fn default() -> Report {
+        Report { windows: [Window::default(); _], dropped: 0 }
+    }
 }
 
 /// An address as the log has it: without the port where none is known, and `unix:` for whoever came
@@ -259,6 +272,13 @@ impl Report {
         self.warn(now, Kind::Accept, format_args!("accepting pauses: {error}"));
     }
 
+    /// Logs that a connection to Redis stands.
+    pub(super) fn line_connected(&mut self, now: Now, line: Line, whom: &str) {
+        let (line, whom) = (line_name(line), shown_text(whom));
+        let line = format_args!("Redis: {line} connected to {whom}");
+        self.say(now, Level::Info, Kind::Connected, line);
+    }
+
     /// Logs an event of the server.
     pub(super) fn event(&mut self, now: Now, event: &Event) {
         match *event {
@@ -298,6 +318,11 @@ impl Report {
                 );
                 self.warn(now, Kind::Lapped, line);
             }
+            Event::Lost { ref channel } => {
+                let line =
+                    format_args!("messages of channel {channel} were lost; readers are told");
+                self.warn(now, Kind::Lost, line);
+            }
             Event::Request(ref access) => access_line(access),
             Event::Ended { client, reason } => self.ended(now, client, reason),
             Event::Endpoint { client, ref vpc_endpoint } => {
@@ -314,8 +339,50 @@ impl Report {
                 self.warn(now, Kind::Refused, format_args!("{client} was refused: {why}"));
             }
             Event::Denied { client, ref denial } => self.denied(now, client, denial),
+            Event::OrderAway => self.order_away(now),
+            Event::OrderBack { away } => self.order_back(now, away),
+            Event::OrderTrouble(ref report) => self.order_trouble(now, report),
             Event::Dropped { events } => self.dropped(now, events),
             Event::Drained => {}
+        }
+    }
+
+    /// Logs that Redis cannot be used.
+    fn order_away(&mut self, now: Now) {
+        let line = format_args!("Redis: away: what is said waits, and readers stay");
+        self.warn(now, Kind::Away, line);
+    }
+
+    /// Logs that Redis can be used, after so long.
+    fn order_back(&mut self, now: Now, away: Duration) {
+        let ms = away.as_millis();
+        let line = format_args!("Redis: everything works, after {}.{:03}s", ms / 1000, ms % 1000);
+        self.say(now, Level::Info, Kind::Back, line);
+    }
+
+    /// Logs what is wrong with Redis, or with what stands in it.
+    fn order_trouble(&mut self, now: Now, report: &backplane::Report) {
+        match report {
+            backplane::Report::Trouble(line, trouble, words) => {
+                let (line, words) = (line_name(*line), Quoted(words));
+                let line = format_args!("Redis: the {line}'s server {trouble}{words}");
+                self.warn(now, Kind::Redis, line);
+            }
+            backplane::Report::NoExpiry(trouble, words) => {
+                let words = Quoted(words);
+                let line = format_args!(
+                    "Redis: keys cannot be given a time to live, so that they stay for ever: it \
+                     {trouble}{words}"
+                );
+                self.warn(now, Kind::Redis, line);
+            }
+            backplane::Report::Newer(version) => {
+                let line = format_args!(
+                    "Redis: messages of version {version} are skipped: a newer elbow has the same \
+                     --redis-prefix"
+                );
+                self.warn(now, Kind::Redis, line);
+            }
         }
     }
 
@@ -409,6 +476,26 @@ impl Report {
         let admitted = window.said <= WARNINGS_MAX;
         window.suppressed += u64::from(!admitted);
         admitted
+    }
+}
+
+/// What Redis or the system has said, behind what it means; nothing if neither has said anything.
+struct Quoted<'a>(&'a backplane::Words);
+
+impl Display for Quoted<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_bytes() {
+            [] => Ok(()),
+            words => write!(f, ": {}", shown(words)),
+        }
+    }
+}
+
+/// A connection to Redis as the log names it.
+fn line_name(line: Line) -> &'static str {
+    match line {
+        Line::Writer => "writer",
+        Line::Reader => "reader",
     }
 }
 

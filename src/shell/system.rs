@@ -6,19 +6,20 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::secret;
-use crate::config::{self, Machine};
+use super::{activation, secret};
+use crate::config::Machine;
 use crate::metrics::Process;
 
 /// Reads what the configuration must fit into: descriptors, memory, sockets from systemd.
 pub fn machine() -> Machine {
     let hard = getrlimit(Resource::Nofile).maximum;
+    let (group_bytes, machine_bytes) = (cgroup_bytes(), machine_bytes());
     Machine {
         descriptors_hard: hard.unwrap_or(u64::MAX),
-        memory_bytes: [cgroup_bytes(), machine_bytes()].into_iter().flatten().min(),
-        activated_sockets: config::environment("LISTEN_FDS").is_some()
-            && config::environment("LISTEN_PID")
-                .is_none_or(|pid| pid == std::process::id().to_string()),
+        memory_bytes: [group_bytes, machine_bytes].into_iter().flatten().min(),
+        memory_is_shared: group_bytes
+            .is_none_or(|group| machine_bytes.is_some_and(|machine| group >= machine)),
+        activated: activation::activated(),
         admin_credential: secret::has_admin_credential(),
     }
 }
@@ -65,6 +66,23 @@ pub(super) fn seed() -> io::Result<[u8; 32]> {
     Ok(seed)
 }
 
+/// Removes variables from the environment, so that no program which this process starts takes them
+/// for its own. Leaves them where other threads might be reading the environment.
+pub(super) fn forget<'a>(names: impl Iterator<Item = &'a &'a str>) {
+    let threads = fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+    if threads != 1 {
+        return;
+    }
+    for name in names {
+        // SAFETY: this process has one thread, as was just seen, which is here and not in the
+        // middle of reading the environment.
+        #[expect(unsafe_code, reason = "removing a variable is safe only in a single thread")]
+        unsafe {
+            std::env::remove_var(name);
+        }
+    }
+}
+
 /// What the system says of this process; `None` where there is no `/proc`.
 pub(super) fn process() -> Option<Process> {
     let pages = fs::read_to_string("/proc/self/statm").ok()?;
@@ -89,20 +107,41 @@ fn descriptors() -> Option<u64> {
     Some(fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1) as u64)
 }
 
-/// The memory limit of this process's cgroup (version 2), if there is one.
+/// The memory limit of this process's control group, of either version, if there is one.
 fn cgroup_bytes() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let mut limit = None;
-    // A group further up may have a lower limit.
-    let mut folder = format!("/sys/fs/cgroup{path}");
-    while folder.len() >= "/sys/fs/cgroup".len() {
-        let text = fs::read_to_string(format!("{folder}/memory.max")).unwrap_or_default();
-        let bytes = text.trim().parse::<u64>().ok();
-        limit = [limit, bytes].into_iter().flatten().min();
-        folder.truncate(folder.rfind('/').unwrap_or(0));
+    let lowest = |(root, path, file): (&str, &str, &str)| {
+        let read = |folder: &str| fs::read_to_string(format!("{root}{folder}/{file}")).ok();
+        lowest_limit(path, read)
+    };
+    groups.lines().filter_map(memory_group).filter_map(lowest).min()
+}
+
+/// Where the memory limits are of the group that a line of `/proc/self/cgroup` (cgroups(7)) names:
+/// the folder of all groups, the path below it, the file with the limit. `None` for a group that
+/// limits no memory.
+fn memory_group(line: &str) -> Option<(&'static str, &str, &'static str)> {
+    let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+    match controllers {
+        "" => Some(("/sys/fs/cgroup", path, "memory.max")),
+        _ if controllers.split(',').any(|name| name == "memory") => {
+            Some(("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes"))
+        }
+        _ => None,
     }
-    limit
+}
+
+/// The lowest limit of the group at `path` and of those that it is in, which hold for it as well.
+/// `read` returns the text of a limit; one that is no number stands for none.
+fn lowest_limit(path: &str, read: impl Fn(&str) -> Option<String>) -> Option<u64> {
+    let mut folder = path.trim_end_matches('/');
+    let mut lowest = None;
+    loop {
+        let limit = read(folder).and_then(|text| text.trim().parse::<u64>().ok());
+        lowest = [lowest, limit].into_iter().flatten().min();
+        let Some((above, _)) = folder.rsplit_once('/') else { return lowest };
+        folder = above;
+    }
 }
 
 /// The memory of the machine, in bytes; `None` if `/proc/meminfo` does not tell.
@@ -111,4 +150,37 @@ fn machine_bytes() -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_either_version_names_the_group_that_limits_memory() {
+        let v2 = Some(("/sys/fs/cgroup", "/system.slice/elbow.service", "memory.max"));
+        assert_eq!(memory_group("0::/system.slice/elbow.service"), v2);
+        let v1 = Some(("/sys/fs/cgroup/memory", "/a:b", "memory.limit_in_bytes"));
+        assert_eq!(memory_group("4:memory:/a:b"), v1);
+        assert_eq!(memory_group("4:cpu,memory:/a:b"), v1);
+        for other in ["", "4", "4:memory", "9:name=systemd:/", "1:cpu,cpuacct:/", "2:mem:/"] {
+            assert_eq!(memory_group(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn the_lowest_limit_of_all_groups_above_holds() {
+        let limit = |path: &str, limits: &[(&str, &str)]| {
+            lowest_limit(path, |folder| {
+                let found = limits.iter().find(|(group, _)| *group == folder);
+                found.map(|(_, text)| (*text).to_owned())
+            })
+        };
+        assert_eq!(limit("/a/b", &[("/a/b", "3\n"), ("/a", "2\n"), ("", "max\n")]), Some(2));
+        assert_eq!(limit("/a/b", &[("/a/b", "max\n"), ("/a", "max\n")]), None);
+        assert_eq!(limit("/a/b", &[("", "5")]), Some(5), "a container sees the root alone");
+        assert_eq!(limit("/", &[("", "5")]), Some(5));
+        assert_eq!(limit("/../..", &[("", "5")]), Some(5), "a group above the namespace");
+        assert_eq!(limit("/a", &[("/a", "-1"), ("", "")]), None);
+    }
 }

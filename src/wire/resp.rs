@@ -17,7 +17,6 @@
 //! differs between servers, and nothing in it is needed.
 
 use core::fmt;
-use std::io::Write;
 
 use super::Status;
 
@@ -155,7 +154,7 @@ impl Decoder {
                     let (more, status) = self.pass_over(passing, &bytes[used..]);
                     return (used + more, status);
                 }
-                Ok(Some(bytes_all)) => return self.bulk(bytes, used, bytes_all),
+                Ok(Some(bytes_all)) => return self.take_bulk(bytes, used, bytes_all),
                 Ok(None) => Ok(Token::Null),
                 Err(error) => Err(error),
             },
@@ -168,7 +167,7 @@ impl Decoder {
     }
 
     /// A bulk string whose line was read: nothing of it is done with until it is whole.
-    fn bulk<'b>(
+    fn take_bulk<'b>(
         &mut self,
         bytes: &'b [u8],
         begin: usize,
@@ -242,11 +241,55 @@ impl Decoder {
 
 /// Appends a request: a command and its arguments, which may hold any bytes.
 pub fn request(parts: &[&[u8]], out: &mut Vec<u8>) {
-    write!(out, "*{}\r\n", parts.len()).expect("writing to a vector does not fail");
+    request_of(parts.len(), out);
     for part in parts {
-        write!(out, "${}\r\n", part.len()).expect("writing to a vector does not fail");
-        out.extend_from_slice(part);
-        out.extend_from_slice(b"\r\n");
+        bulk(part, out);
+    }
+}
+
+/// Appends the beginning of a request of so many parts. Each of them has to follow, by [`bulk`] or
+/// by [`bulk_of`].
+pub fn request_of(parts: usize, out: &mut Vec<u8>) {
+    length_line(b'*', parts as u64, out);
+}
+
+/// Appends a part of a request.
+pub fn bulk(part: &[u8], out: &mut Vec<u8>) {
+    bulk_of(part.len(), out);
+    out.extend_from_slice(part);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the beginning of a part of a request. Exactly so many bytes have to follow, and CRLF.
+pub fn bulk_of(bytes: usize, out: &mut Vec<u8>) {
+    length_line(b'$', bytes as u64, out);
+}
+
+/// Appends a part of a request that is a number in decimal.
+pub fn bulk_number(number: u64, out: &mut Vec<u8>) {
+    let (digits, begin) = decimal(number);
+    bulk(&digits[begin..], out);
+}
+
+/// Requests are written for each message that is said, so nothing of `core::fmt` is used.
+fn length_line(kind: u8, length: u64, out: &mut Vec<u8>) {
+    let (digits, begin) = decimal(length);
+    out.push(kind);
+    out.extend_from_slice(&digits[begin..]);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// A number in decimal at the end of an array, and where it begins there.
+fn decimal(number: u64) -> ([u8; 20], usize) {
+    let (mut digits, mut begin, mut left) = ([0; 20], 20, number);
+    loop {
+        begin -= 1;
+        // A digit is below ten.
+        digits[begin] = b'0' + (left % 10) as u8;
+        left /= 10;
+        if left == 0 {
+            return (digits, begin);
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-// A process full of attackers, for attack.test.mjs: as many connections as it is told to open, each
+// A process full of attackers, for attack.mjs: as many connections as it is told to open, each
 // of a kind that wants to cost the server memory or time. None keeps the rules for long.
 //
 // It is forked with the server's port and the source address of its connections (addresses differ

@@ -254,7 +254,8 @@ export class Server {
 
   /**
    * `listen`: an address other than the system's choice on loopback; `prefix`: a program that
-   * execs the server, with its arguments; `stdout`: a descriptor in the place of our pipe;
+   * execs the server, with its arguments; `binary`: another than that which everybody tests;
+   * `stdout`: a descriptor in the place of our pipe;
    * `inherit`: listening descriptors to hand over instead of `--listen`.
    */
   constructor(args, options) {
@@ -264,9 +265,10 @@ export class Server {
       stdout = 'pipe',
       inherit = [],
       env = {},
+      binary = BINARY,
     } = options;
     this.args = [...(inherit.length ? [] : ['--listen', listen]), ...args];
-    const [command, ...commandArgs] = [...prefix, BINARY, ...this.args];
+    const [command, ...commandArgs] = [...prefix, binary, ...this.args];
     this.host = listen.slice(0, listen.lastIndexOf(':'));
     this.port = Number(listen.slice(listen.lastIndexOf(':') + 1));
     this.child = spawnTracked(command, commandArgs, {

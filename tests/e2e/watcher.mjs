@@ -1,4 +1,4 @@
-// A process that watches the server of attack.test.mjs from outside while it is attacked: resident
+// A process that watches the server of attack.mjs from outside while it is attacked: resident
 // memory and the kernel's socket buffers in short intervals, and `/healthz` by a new connection
 // each time. It is one of its own so that nothing that the test does puts off a sample.
 //

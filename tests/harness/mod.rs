@@ -60,6 +60,7 @@ pub(crate) fn settings() -> Settings {
             ping_timeout: Duration::from_secs(20),
             drain: Duration::from_secs(5),
             history: None,
+            shared: false,
             message_rate: None,
             lifetime: None,
         },

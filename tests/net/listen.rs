@@ -12,12 +12,12 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-const ELBOW: &str = env!("CARGO_BIN_EXE_elbow");
+pub(super) const ELBOW: &str = env!("CARGO_BIN_EXE_elbow");
 const PROBE: &[u8] = b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
 
 /// A running server whose log is read.
-struct Logged {
-    child: Child,
+pub(super) struct Logged {
+    pub(super) child: Child,
     log: BufReader<ChildStdout>,
 }
 
@@ -29,14 +29,14 @@ impl Drop for Logged {
 }
 
 impl Logged {
-    fn start(command: &mut Command) -> Logged {
+    pub(super) fn start(command: &mut Command) -> Logged {
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary is there");
         let log = BufReader::new(child.stdout.take().expect("it is piped"));
         Logged { child, log }
     }
 
     /// What stands behind `begin` in the next line of the log that has it.
-    fn told(&mut self, begin: &str) -> String {
+    pub(super) fn told(&mut self, begin: &str) -> String {
         loop {
             let mut line = String::new();
             assert_ne!(self.log.read_line(&mut line).expect("the log is text"), 0, "{begin}");
@@ -46,7 +46,7 @@ impl Logged {
         }
     }
 
-    fn signal(&self, signal: Signal) {
+    pub(super) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).expect("it runs");
     }
 }
@@ -57,7 +57,7 @@ fn path(name: &str) -> PathBuf {
 }
 
 /// Asks `stream` for `/healthz`; the whole answer.
-fn ask(mut stream: impl Read + Write) -> String {
+pub(super) fn ask(mut stream: impl Read + Write) -> String {
     stream.write_all(PROBE).expect("the server reads");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("the server answers and closes");

@@ -531,7 +531,7 @@ fn a_repeat_is_known_though_its_channel_was_gone_for_a_moment() {
 fn where_the_order_is_decided_elsewhere_the_answer_waits_for_it() {
     let mut world = World::new();
     assert!(world.server.order_elsewhere());
-    let (plain, _) = world.session();
+    let plain = world.opened();
     let key = "Idempotency-Key: k\r\n";
     let (first, again, other) = (world.backend(), world.backend(), world.backend());
     let head = post("/publish/default", key, 2);
@@ -547,14 +547,14 @@ fn where_the_order_is_decided_elsewhere_the_answer_waits_for_it() {
         envelopes.push((ticket, envelope.to_vec()));
     }
     assert_eq!(envelopes.len(), 2, "a repeat is under way already");
-    for (ticket, envelope) in &envelopes {
-        assert_eq!(world.server.place(world.now, Some(*ticket), envelope), Ok(()));
+    for ((ticket, envelope), ms) in envelopes.iter().zip(1..) {
+        assert_eq!(world.place_at(*ticket, ms, envelope), Ok(()));
         world.settle();
     }
     assert_eq!(plain.heard(), b"\x81\x02hi");
     let bodies = [&first, &again, &other].map(|it| it.answers().remove(0).body);
     assert_eq!(bodies[0], bodies[1]);
-    assert_eq!(bodies[2], "{\"position\":null}");
+    assert_eq!(bodies[2], "{\"position\":\"2-0.1\"}", "nobody here need read it");
     let later = world.asked(&head, b"hi");
     assert_eq!(later.body, bodies[0]);
 }
@@ -563,7 +563,7 @@ fn where_the_order_is_decided_elsewhere_the_answer_waits_for_it() {
 fn who_waits_too_long_for_the_order_is_told_and_may_ask_again() {
     let mut world = World::new();
     assert!(world.server.order_elsewhere());
-    let (plain, _) = world.session();
+    let plain = world.opened();
     let backend = world.backend();
     let request =
         [post("/publish/default", "Idempotency-Key: k\r\n", 2).as_bytes(), b"hi"].concat();
@@ -577,7 +577,7 @@ fn who_waits_too_long_for_the_order_is_told_and_may_ask_again() {
     // It asks again on the same connection, and hears what has become of the first.
     world.say(&backend.client, backend.id, &request);
     assert_eq!(backend.client.heard(), b"");
-    assert_eq!(world.server.place(world.now, Some(ticket), &envelope), Ok(()));
+    assert_eq!(world.place_at(ticket, 1, &envelope), Ok(()));
     world.settle();
     assert_eq!(backend.answers().remove(0).status, 202);
     assert_eq!(plain.heard(), b"\x81\x02hi");
@@ -594,7 +594,7 @@ fn who_waits_too_long_for_the_order_is_told_and_may_ask_again() {
     backend.client.0.borrow_mut().ended = true;
     world.say(&backend.client, backend.id, b"");
     let stranger = world.backend();
-    assert_eq!(world.server.place(world.now, Some(ticket), &envelope), Ok(()));
+    assert_eq!(world.place_at(ticket, 2, &envelope), Ok(()));
     world.settle();
     assert_eq!(stranger.client.heard(), b"");
     assert_eq!(plain.heard(), b"\x81\x02ho");
@@ -610,7 +610,7 @@ fn a_backend_that_has_shut_down_its_side_is_still_answered() {
     world.say(&backend.client, backend.id, &request);
     let (ticket, envelope) = world.server.poll_deferred().expect("it was said");
     let envelope = envelope.to_vec();
-    assert_eq!(world.server.place(world.now, Some(ticket), &envelope), Ok(()));
+    assert_eq!(world.place_at(ticket, 3, &envelope), Ok(()));
     world.settle();
     assert_eq!(backend.answers().remove(0).status, 202);
 }

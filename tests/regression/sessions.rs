@@ -2,6 +2,7 @@
 
 use super::{Client, World, frame, sid_of};
 use elbow::id::ConnId;
+use elbow::position::Position;
 use elbow::reason::CloseReason;
 use elbow::server::Event;
 use elbow::time::Duration;
@@ -306,6 +307,7 @@ fn an_acknowledgement_that_comes_late_is_not_for_the_next_session_in_that_slot()
     let mut world = World::new();
     assert!(world.server.order_elsewhere());
     let (listener, _) = world.socket(&[""]);
+    world.open_all(Position::STREAM_START);
     let (speaker, id) = world.socket(&[""]);
     world.say(&speaker, id, &frame(1, b"427[\"chat message\",\"late\"]"));
     let (ticket, envelope) = world.server.poll_deferred().expect("the word waits for its place");
@@ -314,7 +316,8 @@ fn an_acknowledgement_that_comes_late_is_not_for_the_next_session_in_that_slot()
     world.say(&speaker, id, &frame(8, b""));
     let (stranger, _) = world.socket(&[""]);
     listener.heard();
-    assert_eq!(world.server.place(world.now, Some(ticket), &envelope), Ok(()));
+    let position = Position::Stream { ms: 7, seq: 0, index: 1 };
+    assert_eq!(world.server.place(world.now, Some(ticket), position, &envelope), Ok(()));
     world.settle();
     for client in [&listener, &stranger] {
         let heard = String::from_utf8_lossy(&client.heard()).into_owned();

@@ -1,6 +1,7 @@
 //! What once went wrong with the turns of publishers whose room is waited for.
 
-use super::{Client, READABLE, World, frame};
+use super::sessions::request;
+use super::{Client, READABLE, UPGRADE, World, frame};
 use elbow::id::ConnId;
 use elbow::time::Duration;
 
@@ -21,21 +22,26 @@ fn publishers(world: &mut World, count: u8, words: usize) -> Vec<(Client, ConnId
     publishers
 }
 
-/// Whose words they were that a listener has heard; several that come together are one turn.
-fn turns(heard: &[u8]) -> Vec<u8> {
-    let mut turns = Vec::new();
-    let mut rest = heard;
-    while let [0x82, length, after @ ..] = rest {
+/// The first byte of each message that a listener has heard, which tells whose it is.
+fn messages(mut heard: &[u8]) -> impl Iterator<Item = u8> {
+    std::iter::from_fn(move || {
+        let [0x81 | 0x82, length, after @ ..] = heard else {
+            assert!(heard.is_empty(), "messages only");
+            return None;
+        };
         let (length, after) = match length {
             126 => (usize::from(u16::from_be_bytes([after[0], after[1]])), &after[2..]),
             short => (usize::from(*short), after),
         };
-        if turns.last() != Some(&after[0]) {
-            turns.push(after[0]);
-        }
-        rest = &after[length..];
-    }
-    assert!(rest.is_empty(), "binary frames only");
+        heard = &after[length..];
+        Some(after[0])
+    })
+}
+
+/// Whose words they were that a listener has heard; several that come together are one turn.
+fn turns(heard: &[u8]) -> Vec<u8> {
+    let mut turns: Vec<u8> = messages(heard).collect();
+    turns.dedup();
     turns
 }
 
@@ -101,6 +107,88 @@ fn who_is_due_for_a_ping_does_not_come_before_those_that_wait() {
     assert!(longest <= 2, "somebody had {longest} turns while another waited");
 }
 
+/// How many messages a listener has heard of those that this concerns, by their first byte.
+fn count(heard: &[u8], concerns: impl Fn(u8) -> bool) -> usize {
+    messages(heard).filter(|speaker| concerns(*speaker)).count()
+}
+
+/// Twelve publishers wait with twenty words each, and in each turn of the loop somebody hasty may
+/// do something, who is told how many of the messages that begin with `z` were heard. Asserts that
+/// nobody has more than its share until the twelve have said all.
+fn while_others_wait(
+    world: &mut World,
+    listener: &Client,
+    mut hasten: impl FnMut(&mut World, usize),
+) {
+    listener.heard();
+    let _publishers = publishers(world, 12, 20);
+    let mut heard = Vec::new();
+    for _ in 0..2_000 {
+        if count(&heard, |speaker| speaker < 12) == 12 * 20 {
+            break;
+        }
+        hasten(world, count(&heard, |speaker| speaker == b'z'));
+        world.turn();
+        heard.extend(listener.heard());
+    }
+    let turns = turns(&heard);
+    let hasty = turns.iter().filter(|speaker| **speaker == b'z').count();
+    assert!(hasty >= 3, "it had {hasty} turns");
+    let longest = longest_wait(&turns, 12);
+    assert!(longest <= 4, "somebody had {longest} turns while another waited");
+}
+
+#[test]
+fn who_posts_each_word_does_not_come_before_those_that_wait() {
+    // As much in each POST as it may hold, many words of it, and two bytes.
+    for (words, bytes) in [(1, 900), (20, 20), (1, 2)] {
+        let mut world = World::new();
+        let (listener, _) = world.session();
+        let (hasty, id, target) = world.polling();
+        let (poller, poller_id) = world.connect();
+        world.request(&hasty, id, "POST", &target, "40");
+        world.request(&poller, poller_id, "GET", &target, "");
+        let poll = request("GET", &target, "");
+        let event = format!("42[\"chat message\",\"{}\"]", "z".repeat(bytes));
+        let body = vec![event; words].join("\x1e");
+        let length = format!("Content-Length: {}\r\n", body.len());
+        let post = request("POST", &target, &length) + &body;
+        while_others_wait(&mut world, &listener, |world, _| {
+            // As soon as it is answered it asks again.
+            for (client, id, again) in [(&poller, poller_id, &poll), (&hasty, id, &post)] {
+                if !client.heard().is_empty() {
+                    client.0.borrow_mut().to_server.extend(again.as_bytes());
+                    world.ready(id, READABLE);
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn who_opens_a_websocket_for_each_word_does_not_come_before_those_that_wait() {
+    for words in [5, 1] {
+        let mut world = World::new();
+        let (listener, _) = world.session();
+        let mut newcomers = Vec::new();
+        while_others_wait(&mut world, &listener, |world, heard| {
+            // One that was heard goes, and another comes, whose words come with its request.
+            if heard == newcomers.len() * words {
+                if let Some((client, id)) = newcomers.last() {
+                    let client: &Client = client;
+                    client.0.borrow_mut().to_server.extend(frame(8, &[]));
+                    world.ready(*id, READABLE);
+                }
+                let (client, id) = world.connect();
+                let words = word(b'z').repeat(words);
+                client.0.borrow_mut().to_server.extend([UPGRADE, &words].concat());
+                world.ready(id, READABLE);
+                newcomers.push((client, id));
+            }
+        });
+    }
+}
+
 #[test]
 fn newcomers_who_read_let_those_who_wait_for_the_room_speak() {
     let mut world = World::new();
@@ -131,4 +219,27 @@ fn half_of_something_in_a_room_that_is_waited_for_is_no_sign_of_life() {
         world.pass(Duration::from_secs(1));
     }
     assert!(vanished.0.borrow().dropped);
+}
+
+#[test]
+fn a_post_whose_share_ends_just_as_it_closes_the_room_is_read_again() {
+    // Of its packets, in front of the two words, so many are for nobody.
+    for pongs in 28..36 {
+        let mut world = World::new();
+        let (listener, _) = world.session();
+        let (publisher, publisher_id) = world.session();
+        let (poster, id, target) = world.polling();
+        world.request(&poster, id, "POST", &target, "40");
+        listener.heard();
+        poster.heard();
+        // Nearly half of a ring is said in this turn.
+        publisher.0.borrow_mut().to_server.extend(word(1).repeat(3));
+        world.ready(publisher_id, READABLE);
+        let event = format!("42[\"chat message\",\"{}\"]", "z".repeat(700));
+        let body = format!("{}{event}\x1e42[\"chat message\",\"y\"]", "3\x1e".repeat(pongs));
+        world.request(&poster, id, "POST", &target, &body);
+        assert!(poster.heard().ends_with(b"\r\n\r\nok"), "behind {pongs}");
+        let heard = listener.heard();
+        assert_eq!(messages(&heard).collect::<Vec<_>>(), [1, 1, 1, b'z', b'y'], "behind {pongs}");
+    }
 }

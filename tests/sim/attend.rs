@@ -37,16 +37,7 @@ impl Oracle {
             Event::Opened { channel, .. } => {
                 self.came_in(now_ms, climate, person, account, channel);
             }
-            Event::Message { text, .. } => {
-                self.published += 1;
-                let saying = hearing.published(now_ms, text, climate.order_ms_max.is_some());
-                let speaker = Speaker::Person(person.number);
-                let roams = person.hearing.channels().count() > 1;
-                self.turns.spoke(now_ms, &saying.channel, speaker, roams);
-                self.buckets.spoke(now_ms, climate, speaker);
-                let log = self.channels.get_mut(&saying.channel).expect("it was entered");
-                log.push((now_ms, self.turn), Some(&saying.args), saying.spoken, saying.plain);
-            }
+            Event::Message { text, .. } => self.session_said(now_ms, climate, person, text),
             Event::Lapped { channel, lag_bytes, .. } => {
                 hearing.is_lapped = true;
                 let feed = climate.settings.limits.feed_bytes;
@@ -84,10 +75,30 @@ impl Oracle {
             | Event::Endpoint { .. }
             | Event::Refused { .. }
             | Event::Denied { .. }
+            | Event::Lost { .. }
+            | Event::OrderAway
+            | Event::OrderBack { .. }
+            | Event::OrderTrouble(_)
             | Event::Dropped { .. }
             | Event::Drained => unreachable!("the caller has looked"),
         }
         None
+    }
+
+    /// A session's event was published.
+    fn session_said(&mut self, now_ms: u64, climate: &Climate, person: &mut Person, text: &str) {
+        self.published += 1;
+        let saying = person.hearing.published(now_ms, text, climate.order_ms_max.is_some());
+        let speaker = Speaker::Person(person.number);
+        let roams = person.hearing.channels().count() > 1;
+        self.turns.spoke(now_ms, &saying.channel, speaker, roams);
+        self.buckets.spoke(now_ms, climate, speaker);
+        let (position, is_here) = self.next_place();
+        let log = self.channels.get_mut(&saying.channel).expect("it was entered");
+        if is_here {
+            let spoken = (saying.spoken, position);
+            log.push((now_ms, self.turn), Some(&saying.args), spoken, saying.plain);
+        }
     }
 
     /// A session has entered a channel.
@@ -181,6 +192,8 @@ impl Oracle {
             | R::MayNotSpeak
             | R::Replaced => false,
             R::TokenExpired => hearing.entries.may_end(&person.pass, now_ms),
+            R::MessagesLost => !hearing.parted_ms.is_empty(),
+            R::BackplaneAway => self.was_away(now_ms),
         };
         let heard_ms = now_ms - hearing.heard_ms();
         let number = person.number;
@@ -323,6 +336,7 @@ impl Oracle {
                     "unauthorized" | "forbidden" => true,
                     "Invalid namespace" => !is_name,
                     "Too many namespaces" => true,
+                    "The channel is not open yet" => self.may_not_be_open(now_ms, &channel),
                     "Too many channels" => self.channels_scarce,
                     // What the default channel needs is set aside, and a second space is not. Its
                     // stay in the first may be over by now.
@@ -351,10 +365,10 @@ impl Oracle {
             return;
         };
         let offset = text.strip_suffix("\"]").and_then(|rest| rest.rsplit_once(",\""));
-        if let Some((epoch, _)) = offset.and_then(|(_, offset)| offset.split_once('.'))
+        if let Some((_, offset)) = offset.filter(|(_, offset)| offset.contains('.'))
             && text.contains("[\"elbow:position\",")
         {
-            self.told_epoch(channel, person.hearing.life(channel), epoch);
+            self.told_position(channel, person.hearing.life(channel), offset);
         }
     }
 

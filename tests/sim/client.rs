@@ -174,6 +174,8 @@ pub(crate) struct Session {
     pub(crate) got_turn: u64,
     /// The first message that it is to get, by its place in the channel's log.
     pub(crate) joined: usize,
+    /// The places at which it may have begun, by what it has been given.
+    pub(crate) may_have_joined: Vec<usize>,
     pub(crate) got: usize,
     /// Behind its own latest message, by its place in the log.
     pub(crate) own_behind: usize,
@@ -190,6 +192,10 @@ pub(crate) struct Session {
     /// It was told when to come back.
     pub(crate) is_put_off: bool,
     pub(crate) is_lapped: bool,
+    /// When something of its channel was lost, behind which it is to be sent nothing.
+    pub(crate) parted_ms: Option<u64>,
+    /// A message may stand where one stood that was lost.
+    pub(crate) is_lossy: bool,
     /// Its end was reported.
     pub(crate) is_over: bool,
     /// The end was judged, once everything was looked at that had been written before.
@@ -297,6 +303,11 @@ pub(crate) struct Client {
 }
 
 impl Session {
+    /// Whether something that it was to read is lost, and it is sent away.
+    pub(crate) fn has_parted(&self) -> bool {
+        self.parted_ms.is_some()
+    }
+
     /// Whether its stay is over.
     pub(crate) fn is_expired(&self, now_ms: u64) -> bool {
         self.until_ms.is_some_and(|until_ms| now_ms >= until_ms)

@@ -129,6 +129,8 @@ pub(crate) struct Climate {
     pub(crate) attacks: Attacks,
     /// The order of messages is decided elsewhere, which takes at most so long.
     pub(crate) order_ms_max: Option<u64>,
+    /// How it is decided there.
+    pub(crate) ordering: Ordering,
     pub(crate) returns: Option<Returns>,
     /// The server has keys.
     pub(crate) tokens: Option<Tokens>,
@@ -189,6 +191,11 @@ pub(crate) struct Recoveries {
 }
 
 impl Climate {
+    /// Whether something is lost, now and then, so that a place may be given out twice.
+    pub(crate) fn loses(&self) -> bool {
+        self.order_ms_max.is_some() && self.ordering.losses > 0
+    }
+
     /// The name of a channel by its number. One of them has all that a namespace may have, and is
     /// as long as a name may be where that leaves room for words in a message.
     pub(crate) fn channel(&self, number: u64) -> String {
@@ -228,6 +235,7 @@ impl Climate {
             big_file_bytes: dice.pick(&[300, 5000, 40_000]).min(temper.send_bytes * 50),
             attacks: Attacks::default(),
             order_ms_max: None,
+            ordering: Ordering::default(),
             returns: None,
             backends: None,
             tokens: None,
@@ -239,11 +247,55 @@ impl Climate {
     }
 }
 
+/// How the order of messages is decided elsewhere. Chances are of a thousand.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ordering {
+    pub(crate) seed: u64,
+    /// That a message shares the entry of the one before.
+    pub(crate) packed: u64,
+    /// That a channel is opened late, and by how much at most.
+    pub(crate) late: u64,
+    pub(crate) late_ms_max: u64,
+    /// That something of a channel is lost, in a turn of ten thousand.
+    pub(crate) losses: u64,
+    /// That the order is out of reach from a turn of ten thousand on, and for how long.
+    pub(crate) absences: u64,
+    pub(crate) away_ms_min: u64,
+    pub(crate) away_ms_max: u64,
+    /// That somebody elsewhere says something in a channel that is not open here, in a turn of a
+    /// thousand.
+    pub(crate) elsewhere: u64,
+}
+
 /// Whether the order of messages is decided elsewhere, drawn apart, so that everything else of a
 /// seed is what it would be without.
 pub(crate) fn draw_order(seed: u64, climate: &mut Climate) {
     let mut dice = Dice::new(seed ^ 0x006f_7264_6572);
     climate.order_ms_max = dice.chance(150).then(|| dice.pick(&[0, 1, 10, 200]));
+    let mut dice = Dice::new(seed ^ 0x6175_7468_6f72);
+    climate.ordering = Ordering {
+        seed: dice.next(),
+        packed: dice.pick(&[0, 300, 900]),
+        late: dice.pick(&[0, 300, 1000]),
+        late_ms_max: dice.pick(&[10, 300, 1_500, 4_000]),
+        losses: dice.pick(&[0, 0, 20, 100]),
+        absences: dice.pick(&[0, 0, 10, 50]),
+        away_ms_max: dice.pick(&[500, 8_000, 60_000]),
+        away_ms_min: 1,
+        elsewhere: dice.pick(&[0, 20, 200]),
+    };
+    if climate.order_ms_max.is_some() && dice.chance(300) {
+        // It goes when many are there, and for so long that those who go on speaking are closed.
+        let ordering = &mut climate.ordering;
+        (ordering.absences, ordering.losses, ordering.late) = (60, 0, 0);
+        (ordering.away_ms_min, ordering.away_ms_max) = (40_000, 60_000);
+        climate.length_ms = climate.length_ms.max(90_000);
+        (climate.turns_max, climate.turn_ms_max) = (4000, 20);
+        let people = &mut climate.people;
+        people.clients_max = people.clients_max.max(12);
+        (people.burst, people.web) = (20, people.web.min(100));
+        people.flooders = people.flooders.max(500);
+    }
 }
 
 /// What Socket.IO members are told of a newcomer, drawn apart for the same reason.
@@ -465,6 +517,7 @@ fn draw_settings(dice: &mut Dice) -> Settings {
             ping_timeout: Duration::from_millis(dice.pick(&[3_000, 5_000, 20_000])),
             drain: Duration::from_millis(dice.pick(&[0, 1_000, 5_000])),
             history: None,
+            shared: false,
             message_rate: None,
             lifetime: None,
         },

@@ -157,7 +157,9 @@ impl Oracle {
             // That a ring which is still to be filled will hold less than is kept is not known.
             let is_kept = !log.past.has_ring(client.dialect())
                 && wish.since.as_ref().is_some_and(|it| log.past.keeps(now_ms, limits, it));
-            let may_read = !wish.strict || is_kept || !starts.iter().all(is_gone);
+            // Of a channel that is not open here nothing is known that is said elsewhere.
+            let may_read =
+                !wish.strict || is_kept || self.is_ordered_elsewhere || !starts.iter().all(is_gone);
             assert!(may_read && !wish.is_malformed, "a head of what nobody gets: {wish:?}");
             return;
         }
@@ -196,20 +198,22 @@ impl Oracle {
             let notice = self.greeted(session, is_text, whole);
             return client.notices.push_back((at, notice));
         }
-        let (position, payload) = match client.is_positioned {
+        let is_notice = client.is_positioned && whole.first() == Some(&b'\n');
+        let (position, payload) = match client.is_positioned && !is_notice {
             true => split(whole),
             false => (None, whole),
         };
-        self.delivered(client, at, position, is_text, payload);
+        self.delivered(client, at, position, (is_text, is_notice), payload);
     }
 
-    /// A reader is given the next message of its channel, with its position if it is told that.
+    /// A reader is given the next message of its channel, with its position if it is told that, or
+    /// a notice that something is lost.
     fn delivered(
         &mut self,
         client: &mut Client,
         at: u64,
         position: Option<&str>,
-        is_text: bool,
+        (is_text, is_notice): (bool, bool),
         payload: &[u8],
     ) {
         let form = match client.is_stream {
@@ -219,11 +223,12 @@ impl Oracle {
         let session = client.session.as_mut().expect("messages come in sessions");
         let log = &self.channels[&session.channel];
         let is_it = |place: usize| {
-            let known = log.plain.get(place);
+            let known = log.plain.get(place).filter(|_| log.gaps.contains(&place) == is_notice);
             known.is_some_and(|known| known.is_text == is_text && *form(known) == *payload)
         };
-        session.turn_to(log, is_it);
+        session.turn_to(is_it);
         let place = session.joined + session.got;
+        assert_eq!(log.gaps.contains(&place), is_notice, "message {place} of {}", session.channel);
         let expected = log.plain.get(place).expect("a message that nobody published");
         assert_eq!(is_text, expected.is_text, "message {place} of {}", session.channel);
         assert!(
@@ -234,10 +239,12 @@ impl Oracle {
             String::from_utf8_lossy(&expected.payload),
         );
         let number = log.plain_numbers[place];
-        if client.is_positioned || client.is_stream {
+        if (client.is_positioned || client.is_stream) && !is_notice {
             let known = log.past.position(session.life, number);
             assert_eq!(position, known.as_deref(), "message {place} of {}", session.channel);
         }
+        let may_be = |begun: &usize| log.plain.get(begun + session.got) == Some(expected);
+        session.may_have_joined.retain(may_be);
         session.got += 1;
         session.got_turn = self.turn;
         self.delivered += 1;
@@ -253,24 +260,30 @@ impl Oracle {
         assert!(is_text, "{text:?} is no text");
         let position = text.split("\"position\":\"").nth(1).and_then(|rest| rest.split('"').next());
         let position = position.expect(text);
-        let (epoch, _) = position.split_once('.').expect(text);
-        self.told_epoch(&session.channel, session.life, epoch);
+        self.told_position(&session.channel, session.life, position);
         let channel = session.channel.clone();
+        let (past, life) = (&self.channels[&channel].past, session.life);
         let greeting = |start: &Start| {
             let Start { recovered, number, missed, .. } = start;
             let recovered =
                 recovered.map_or(String::new(), |is_so| format!(",\"recovered\":{is_so}"));
+            let position = past.position(life, *number).expect("it is known by now");
             format!(
-                "\n{{\"channel\":\"{channel}\",\"position\":\"{epoch}.{number}\"{recovered},\
+                "\n{{\"channel\":\"{channel}\",\"position\":\"{position}\"{recovered},\
                  \"missed\":{missed}}}"
             )
         };
         session.begins_as(text, greeting)
     }
 
-    /// A reader is told the epoch of a life of a channel, which is no other's.
-    pub(crate) fn told_epoch(&mut self, channel: &str, life: usize, epoch: &str) {
+    /// A reader is told a position of a life of a channel, and with that its epoch, which is no
+    /// other's. Where the order is decided elsewhere, there is none.
+    pub(crate) fn told_position(&mut self, channel: &str, life: usize, position: &str) {
         let log = self.channels.get_mut(channel).expect("it was joined");
+        if log.past.is_of_stream(life) {
+            return;
+        }
+        let (epoch, _) = position.split_once('.').expect(position);
         if log.past.told_epoch(life, epoch) {
             assert!(self.epochs.insert(epoch.into()), "two lives have the epoch {epoch}");
         }
@@ -296,21 +309,26 @@ impl Oracle {
         }
         let session = client.session.as_mut().expect("whoever is put off is told nothing else");
         match piece {
+            Piece::Lost(position) if session.is_greeted => {
+                let notice = format!("\n{{\"lost\":true,\"position\":\"{position}\"}}");
+                self.delivered(client, at, None, (true, true), notice.as_bytes());
+            }
             Piece::Begins(position) | Piece::Lost(position) => {
                 assert!(!session.is_greeted, "a stream begins once");
-                let (epoch, number) = position.split_once('.').expect(position);
-                self.told_epoch(&session.channel, session.life, epoch);
-                let words = |is_lost: bool, number: &str| format!("{number}, lost: {is_lost}");
-                let said = words(matches!(piece, Piece::Lost(_)), number);
+                self.told_position(&session.channel, session.life, position);
+                let (past, life) = (&self.channels[&session.channel].past, session.life);
+                let words = |is_lost: bool, position: &str| format!("{position}, lost: {is_lost}");
+                let said = words(matches!(piece, Piece::Lost(_)), position);
                 let beginning = |start: &Start| {
-                    words(start.recovered == Some(false), &start.number.to_string())
+                    let position = past.position(life, start.number).unwrap_or_default();
+                    words(start.recovered == Some(false), &position)
                 };
                 let notice = session.begins_as(&said, beginning);
                 client.notices.push_back((at, notice));
             }
             Piece::Told { position, is_text, payload } => {
                 assert!(session.is_greeted, "a message before the beginning");
-                self.delivered(client, at, Some(position), *is_text, payload);
+                self.delivered(client, at, Some(position), (*is_text, false), payload);
             }
             Piece::Comment => {
                 assert!(session.is_greeted, "a comment before the beginning");
@@ -341,11 +359,10 @@ impl Oracle {
 
     /// How many messages a session has not been given yet, at least.
     pub(crate) fn behind(&self, session: &Session) -> usize {
-        let log = &self.channels[&session.channel];
-        let places = session.starts.iter().map(|start| start.place);
-        let may_be = places.filter(|place| session.is_same(log, *place));
-        let joined = may_be.max().unwrap_or(session.joined);
-        log.plain.len() - joined - session.got
+        let joined = session.may_have_joined.iter().max().expect("it has begun somewhere");
+        let (log, place) = (&self.channels[&session.channel], joined + session.got);
+        let head = if session.parted_ms.is_some() { log.reach(place) } else { log.plain.len() };
+        head - place
     }
 
     /// A position that some reader of a channel could know: of the life that goes on or one before,
@@ -379,27 +396,21 @@ impl Session {
         };
         self.starts = vec![start];
         self.joined = start.place;
+        self.may_have_joined = vec![start.place];
         self.is_greeted = true;
         self.began(&start)
     }
 
     fn began(&self, start: &Start) -> Notice {
         let at = Trail { life: self.life, number: start.number, place: start.place };
-        Notice::Began { at, recovered: start.recovered == Some(true) }
-    }
-
-    /// Whether what it was given may have begun at this place, as well.
-    fn is_same(&self, log: &Log, place: usize) -> bool {
-        let given = log.plain.get(place..place + self.got);
-        given == log.plain.get(self.joined..self.joined + self.got)
+        Notice::Began { at, recovered: start.recovered == Some(true) && !self.is_lossy }
     }
 
     /// Takes it to have begun somewhere else, if what comes now must be from there.
-    fn turn_to(&mut self, log: &Log, is_it: impl Fn(usize) -> bool) {
-        if self.starts.len() > 1 && !is_it(self.joined + self.got) {
-            let places = self.starts.iter().map(|start| start.place);
-            let mut may_be = places.filter(|place| self.is_same(log, *place));
-            self.joined = may_be.find(|place| is_it(place + self.got)).unwrap_or(self.joined);
+    fn turn_to(&mut self, is_it: impl Fn(usize) -> bool) {
+        if !is_it(self.joined + self.got) {
+            let mut may_be = self.may_have_joined.iter();
+            self.joined = *may_be.find(|place| is_it(*place + self.got)).unwrap_or(&self.joined);
         }
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Spoken {
     pub(crate) is_greeting: bool,
     /// There may have been no memory for it: a greeting.
     pub(crate) optional: bool,
+    /// Something is lost here, behind which nobody reads who was there.
+    pub(crate) is_gap: bool,
     /// Where it stands: the life of its channel, and the number of the message or, if it is a
     /// greeting, of the one before.
     stands: (usize, u64),
@@ -48,6 +50,8 @@ pub(crate) struct Log {
     /// The turns in which they were.
     pub(crate) plain_turns: Vec<u64>,
     pub(crate) spoken_turns: Vec<u64>,
+    /// Places among those of plain readers where something is lost.
+    pub(crate) gaps: BTreeSet<usize>,
 }
 
 /// An event that a client has said and that is to be published.
@@ -136,6 +140,8 @@ pub(crate) struct Hearing {
     pub(crate) returning: BTreeMap<Box<str>, Returning>,
     /// The channel whose position it is told next.
     placed_next: Option<Box<str>>,
+    /// It was in that channel before, and perhaps reads behind what nobody can place any more.
+    placed_before: bool,
     /// What it was last told, until it takes note of that.
     pub(crate) told: Option<Told>,
     stints: BTreeMap<Box<str>, Vec<Stint>>,
@@ -172,6 +178,8 @@ pub(crate) struct Hearing {
     /// Why it ended, as far as a channel was told.
     pub(crate) end: Option<CloseReason>,
     pub(crate) is_lapped: bool,
+    /// When something was lost of a channel that it was in, and has not left since then.
+    pub(crate) parted_ms: BTreeMap<Box<str>, u64>,
     /// What lets the server know that it lives, and may not have been taken in yet.
     pub(crate) signs: Vec<Sign>,
     /// Events that it has said and that are to be published.
@@ -202,7 +210,7 @@ impl Log {
         &mut self,
         (now_ms, turn): (u64, u64),
         args: Option<&str>,
-        spoken: Spoken,
+        (spoken, position): (Spoken, Option<Rc<str>>),
         plain: Option<Message>,
     ) -> u64 {
         let forms = Forms {
@@ -219,11 +227,11 @@ impl Log {
             Some(args) => {
                 let attached = spoken.attachments.iter().map(|bytes| bytes.len());
                 let parts = core::iter::once(args.len()).chain(attached);
-                self.past.say(now_ms, parts, forms, behind)
+                self.past.say(now_ms, parts, forms, (behind, position))
             }
             None => {
                 let said = plain.as_ref().map(|message| message.payload.len());
-                self.past.say(now_ms, said.into_iter(), forms, behind)
+                self.past.say(now_ms, said.into_iter(), forms, (behind, position))
             }
         };
         let stands = (self.past.last_life(), number);
@@ -234,6 +242,26 @@ impl Log {
             self.plain_turns.push(turn);
         }
         number
+    }
+
+    /// Something is lost of what was said, and the channel stands at `position` now.
+    pub(crate) fn lose(&mut self, (now_ms, turn): (u64, u64), position: &Rc<str>) {
+        let notice = format!("\n{{\"lost\":true,\"position\":\"{position}\"}}");
+        let payload: Rc<[u8]> = notice.into_bytes().into();
+        self.gaps.insert(self.plain.len());
+        self.plain.push(Message { is_text: true, payload });
+        self.plain_turns.push(turn);
+        let heads = Heads { plain: self.plain.len(), spoken: self.spoken.len() };
+        let number = self.past.lose(now_ms, heads, Rc::clone(position));
+        self.plain_numbers.push(number);
+        let stands = (self.past.last_life(), number);
+        let spoken = Spoken::event("what is lost".into(), Vec::new());
+        self.push_spoken(turn, Spoken { is_gap: true, stands, ..spoken });
+    }
+
+    /// Up to which place somebody is sent what there is who stands at `place`.
+    pub(crate) fn reach(&self, place: usize) -> usize {
+        self.gaps.range(place..).next().copied().unwrap_or(self.plain.len())
     }
 
     fn push_spoken(&mut self, turn: u64, spoken: Spoken) {
@@ -293,12 +321,18 @@ impl Stint {
             credit -= usize::from(excused && !is_optional);
             !is_optional && !excused
         };
-        let missing = &spoken[self.place..];
+        let missing = self.owed_of(spoken);
         missing.iter().enumerate().position(is_owed).unwrap_or(missing.len() - 1)
     }
 
+    /// What it is to be sent still.
+    fn owed_of<'a>(&self, spoken: &'a [Spoken]) -> &'a [Spoken] {
+        let owed = spoken[self.place..].split(|spoken| spoken.is_gap);
+        owed.into_iter().next().unwrap_or_default()
+    }
+
     fn behind(&self, spoken: &[Spoken]) -> usize {
-        let missing = &spoken[self.place..];
+        let missing = self.owed_of(spoken);
         let is_owed = |(at, spoken): &(usize, &Spoken)| !self.is_optional(self.place + at, spoken);
         let behind = missing.iter().enumerate().filter(is_owed).count();
         let credit = if missing.iter().all(|spoken| spoken.is_greeting) { self.credit } else { 0 };
@@ -314,8 +348,8 @@ impl Stint {
 
 impl Spoken {
     pub(crate) fn event(text: Rc<str>, attachments: Vec<Rc<[u8]>>) -> Spoken {
-        let (is_greeting, optional) = (false, false);
-        Spoken { text, attachments, is_greeting, optional, stands: (0, 0) }
+        let (is_greeting, optional, is_gap) = (false, false, false);
+        Spoken { text, attachments, is_greeting, optional, is_gap, stands: (0, 0) }
     }
 }
 
@@ -330,6 +364,7 @@ impl Hearing {
             offsets: version == 4 && climate.settings.recovers(),
             returning: BTreeMap::new(),
             placed_next: None,
+            placed_before: false,
             told: None,
             stints: BTreeMap::new(),
             on_wire: BTreeMap::new(),
@@ -351,6 +386,7 @@ impl Hearing {
             told_close: false,
             end: None,
             is_lapped: false,
+            parted_ms: BTreeMap::new(),
             signs: Vec::new(),
             said: 0,
             taken: 0,
@@ -481,6 +517,8 @@ impl Hearing {
         stint.ended = true;
         if reason != CloseReason::ClosedByClient || !self.left.contains(channel) {
             self.end = Some(reason);
+        } else {
+            self.parted_ms.remove(channel);
         }
     }
 
@@ -525,6 +563,9 @@ impl Hearing {
         if let Some(channel) = self.placed_next.take_if(|_| !is_probed) {
             // Without memory for the second word the session is over behind the first.
             let is_over = self.end.is_some() || self.is_lapped || self.unchecked;
+            // Where a message stood in a stream is not known any more when it is not kept.
+            let life = self.stints[&channel].last().expect("it was entered").life;
+            let is_over = is_over || (self.placed_before && logs[&channel].past.is_of_stream(life));
             let is_it = self.hear_position(logs, &channel, text);
             assert!(is_it || is_over, "{text:?} and not where {channel} is read from");
             if is_it {
@@ -582,6 +623,7 @@ impl Hearing {
             Recovery::Perhaps(_) => {}
         }
         self.placed_next = (self.offsets && !goes_on).then(|| channel.into());
+        self.placed_before = current != next;
     }
 
     /// Whether this tells where a channel is read from, which it notes.
@@ -591,7 +633,7 @@ impl Hearing {
         let Some(offset) = offset else { return false };
         let stint = &self.stints[channel][self.on_wire[channel]];
         let (life, number) = (stint.life, stint.number(&logs[channel].spoken));
-        let is_right = offset.split_once('.').is_some_and(|(_, it)| it == number.to_string());
+        let is_right = logs[channel].past.position(life, number).as_deref() == Some(offset);
         assert!(is_right || self.unchecked, "{channel} is read behind {number}, not {offset}");
         let at = At { life, number, offset: offset.to_owned() };
         let channel = channel.into();

@@ -6,7 +6,7 @@
 //! An end is held against what the client did, what the operator did, and what the clock says.
 
 use core::net::SocketAddr;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::hash::{DefaultHasher, Hasher};
 use std::rc::Rc;
 
@@ -30,8 +30,17 @@ use super::stream;
 use super::turns::{Speaker, Turns};
 use super::world::pace::{Buckets, has_stayed};
 
+/// Why somebody is refused whose channel was not opened in time.
+const NOT_OPENED: &str = "nobody has said in time where the channel begins";
+
 /// Why somebody is refused who was sent so much already.
 const OVER_SHARE: &str = "this address was sent a ring of what is kept within a second";
+
+/// How long a refusal may be under way that tells of a channel which is not open.
+const OPENING_MS: u64 = 20_000;
+
+/// How long after the order came back an end may be reported that its absence has led to.
+const CUT_OFF_MS: u64 = 8_000;
 
 /// How long an upgrade that is never finished is waited for.
 const UPGRADE_MS: u64 = 10_000;
@@ -130,6 +139,24 @@ pub(crate) struct Oracle {
     pub(crate) is_ordered_elsewhere: bool,
     /// When a message last waited for its place in the order: then publishers may have to.
     pub(crate) unplaced_ms: u64,
+    /// Where the messages stand that were placed, of which no event has told yet, and whether they
+    /// were said to those who are here.
+    pub(crate) places: VecDeque<(Rc<str>, bool)>,
+    /// Where channels stand of which something is lost, of which no event has told yet.
+    pub(crate) lost: VecDeque<Rc<str>>,
+    pub(crate) gaps: u64,
+    /// Channels that were opened with something that was kept, and newcomers that waited in vain.
+    pub(crate) brought: u64,
+    pub(crate) unopened: u64,
+    /// When something was last lost.
+    pub(crate) lost_ms: u64,
+    /// Since when the order is out of reach, and when that last was long enough to close somebody.
+    pub(crate) away_ms: Option<u64>,
+    pub(crate) cut_off_ms: u64,
+    /// When each channel was last being opened.
+    pub(crate) opening_ms: BTreeMap<Box<str>, u64>,
+    /// When the machine last woke up.
+    pub(crate) woke_ms: u64,
     /// The turn that is judged.
     pub(crate) turn: u64,
     pub(crate) addresses: BTreeMap<SocketAddr, usize>,
@@ -216,6 +243,16 @@ impl Oracle {
             buckets: Buckets::default(),
             is_ordered_elsewhere: false,
             unplaced_ms: 0,
+            places: VecDeque::new(),
+            lost: VecDeque::new(),
+            gaps: 0,
+            brought: 0,
+            unopened: 0,
+            lost_ms: 0,
+            away_ms: None,
+            cut_off_ms: 0,
+            opening_ms: BTreeMap::new(),
+            woke_ms: 0,
             turn: 0,
             addresses: BTreeMap::new(),
             trace: DefaultHasher::new(),
@@ -305,8 +342,7 @@ impl Oracle {
                 let session = clients[client].session.as_mut().expect("it was opened");
                 assert_eq!(*channel, session.channel);
                 session.is_over = true;
-                let dialect = clients[client].dialect();
-                self.parted(now_ms, climate, channel, dialect);
+                self.parted(now_ms, climate, channel, clients[client].dialect());
                 let (duration_ms, counts) = (duration.as_millis(), (*messages_in, *messages_out));
                 return Some(Later::Closed { client, reason: *reason, duration_ms, counts });
             }
@@ -315,13 +351,13 @@ impl Oracle {
             }
             Event::Unentered { client, reason, duration } => {
                 let client = of(client);
-                let unentered = unentered_max(clients, people);
-                stray_ended(climate, &mut clients[client], *reason, unentered);
+                let most = unentered_max(clients, people);
+                stray_ended(climate, &mut clients[client], *reason, most);
                 let duration_ms = duration.as_millis();
                 return Some(Later::Stray { client, reason: *reason, duration_ms });
             }
             Event::Refused { client, why } => {
-                self.refused(climate, why, of(client), clients, people);
+                self.refused(now_ms, climate, why, of(client), clients, people);
             }
             Event::Denied { client, denial } => {
                 let number = of(client);
@@ -331,7 +367,9 @@ impl Oracle {
                 let client = of(&access.client);
                 self.line(now_ms, climate, &mut clients[client], people, access);
             }
+            Event::Lost { channel } => self.lose(now_ms, channel, clients, people),
             Event::Endpoint { .. } => panic!("no header names an endpoint"),
+            Event::OrderAway | Event::OrderBack { .. } | Event::OrderTrouble(_) => no_redis(),
             Event::Dropped { events } => panic!("{events} events found no room"),
             Event::Drained => self.drained(),
         }
@@ -451,6 +489,47 @@ impl Oracle {
         }
     }
 
+    /// Where the next message stands of which an event tells, if that is decided elsewhere, and
+    /// whether it is said to those who are here.
+    pub(crate) fn next_place(&mut self) -> (Option<Rc<str>>, bool) {
+        let place = self.places.pop_front();
+        assert_eq!(place.is_some(), self.is_ordered_elsewhere, "it has its place");
+        match place {
+            Some((position, is_here)) => (Some(position), is_here),
+            None => (None, true),
+        }
+    }
+
+    /// Something of what was said in a channel is lost.
+    fn lose(&mut self, now_ms: u64, channel: &str, clients: &mut [Client], people: &mut [Person]) {
+        self.gaps += 1;
+        self.lost_ms = now_ms;
+        let position = self.lost.pop_front().expect("nothing is lost that was not");
+        let log = self.channels.get_mut(channel).expect("it is open");
+        log.lose((now_ms, self.turn), &position);
+        let plain = clients.iter_mut().filter(|client| !client.is_positioned);
+        let sessions = plain.filter_map(|client| client.session.as_mut());
+        let is_here = |session: &&mut Session| *session.channel == *channel && !session.is_over;
+        for session in sessions.filter(is_here) {
+            session.parted_ms.get_or_insert(now_ms);
+        }
+        for person in people {
+            if person.hearing.channels().any(|other| other == channel) {
+                person.hearing.parted_ms.entry(channel.into()).or_insert(now_ms);
+            }
+        }
+    }
+
+    /// Whether somebody may have been closed because the order was out of reach.
+    pub(crate) fn was_away(&self, now_ms: u64) -> bool {
+        self.cut_off_ms + CUT_OFF_MS >= now_ms && self.cut_off_ms > 0
+    }
+
+    /// Whether somebody may have waited in vain for a channel to be opened.
+    pub(crate) fn may_not_be_open(&self, now_ms: u64, channel: &str) -> bool {
+        self.opening_ms.get(channel).is_some_and(|at_ms| *at_ms + OPENING_MS >= now_ms)
+    }
+
     fn drained(&mut self) {
         assert!(self.drain_began_ms.is_some(), "drained without a drain");
         assert!(!self.drained, "drained twice");
@@ -468,6 +547,7 @@ impl Oracle {
         client.session = Some(Session {
             channel: channel.into(),
             life: self.channels[channel].past.last_life(),
+            may_have_joined: starts.iter().map(|start| start.place).collect(),
             starts,
             is_greeted: false,
             got_turn: self.turn,
@@ -484,6 +564,8 @@ impl Oracle {
             close_code: None,
             is_put_off: false,
             is_lapped: false,
+            parted_ms: None,
+            is_lossy: climate.loses(),
             is_over: false,
             is_closed: false,
         });
@@ -495,6 +577,7 @@ impl Oracle {
         }
         assert!(!is_swollen(climate, client, 1), "#{} was heard with too much", client.number);
         self.published += 1;
+        let (position, is_here) = self.next_place();
         let message = client.sent.pop_front().expect("somebody sent it");
         if message.is_text {
             assert_eq!(text.as_bytes(), cut_bytes(&message.payload), "what was sent, in order");
@@ -512,7 +595,9 @@ impl Oracle {
         self.buckets.spoke(now_ms, climate, speaker);
         let log = self.channels.get_mut(&session.channel).expect("it was joined");
         let spoken = spoken(&session.channel, &message);
-        log.push((now_ms, self.turn), None, spoken, Some(message));
+        if is_here {
+            log.push((now_ms, self.turn), None, (spoken, position), Some(message));
+        }
         // What has its place elsewhere may come behind the close frame.
         if !is_late {
             session.own_behind = log.plain.len();
@@ -540,13 +625,15 @@ impl Oracle {
     }
 
     fn refused(
-        &self,
+        &mut self,
+        now_ms: u64,
         climate: &Climate,
         why: &str,
         number: usize,
         clients: &mut [Client],
         people: &[Person],
     ) {
+        self.unopened += u64::from(why == NOT_OPENED);
         clients[number].refused = true;
         clients[number].is_over_share = why == OVER_SHARE;
         let (clients, client) = (&*clients, &clients[number]);
@@ -558,7 +645,7 @@ impl Oracle {
                 >= limits.sessions_per_address_max()
         };
         let is_asked = limits.connections_per_ip_max.is_some();
-        let channels = || self.channels_now(clients, people);
+        let channels = || self.channels_now(now_ms, clients, people);
         // Rings of a channel: as many as there are dialects here, and one for what is kept.
         let rings = match climate.returns {
             Some(_) => 5 + usize::from(climate.streams > 0),
@@ -580,6 +667,13 @@ impl Oracle {
             "a quarter of --memory is in use by the channels of this address" => {
                 channels() * rings >= limits.feeds_per_address_max()
             }
+            NOT_OPENED => {
+                // Whoever it is, its channel is known only by what it asks for.
+                let was_opened =
+                    self.opening_ms.values().any(|at_ms| *at_ms + OPENING_MS >= now_ms);
+                // What was being opened when the machine fell asleep is late when it wakes up.
+                was_opened || (!self.opening_ms.is_empty() && self.woke_ms == now_ms)
+            }
             // Held against what it was sent when the answer is told.
             // It came before the machine slept.
             "too many tokens wait for a check" => {
@@ -592,16 +686,18 @@ impl Oracle {
         assert!(legitimate, "refused: {why}");
     }
 
-    /// Channels with members, or that keep something, as far as their events tell, `default` not
-    /// among them.
-    fn channels_now(&self, clients: &[Client], people: &[Person]) -> usize {
+    /// Channels with members, or that keep something, as far as their events tell, and those that
+    /// are being opened, `default` not among them.
+    fn channels_now(&self, now_ms: u64, clients: &[Client], people: &[Person]) -> usize {
         let open = |session: &&Session| !session.is_closed;
         let sessions = clients.iter().filter_map(|client| client.session.as_ref()).filter(open);
         let plain = sessions.map(|session| &*session.channel);
         let spaces = people.iter().flat_map(|person| person.hearing.channels());
         let living = self.channels.iter().filter(|(_, log)| log.past.is_alive());
         let living = living.map(|(channel, _)| &**channel);
-        let all: BTreeSet<&str> = plain.chain(spaces).chain(living).collect();
+        let opening = self.opening_ms.keys().map(|channel| &**channel);
+        let opening = opening.filter(|channel| self.may_not_be_open(now_ms, channel));
+        let all: BTreeSet<&str> = plain.chain(spaces).chain(living).chain(opening).collect();
         all.iter().filter(|channel| **channel != "default").count()
     }
 
@@ -777,6 +873,8 @@ impl Oracle {
             | R::InvalidText
             | R::MessageTooBig
             | R::TooSlow
+            | R::MessagesLost
+            | R::BackplaneAway
             | R::TokenExpired
             | R::MayNotSpeak
             | R::Replaced => false,
@@ -884,6 +982,8 @@ impl Oracle {
             (CloseReason::MayNotSpeak, 1008),
             (CloseReason::MessageTooBig, 1009),
             (CloseReason::NoMemory, 1013),
+            (CloseReason::MessagesLost, 1012),
+            (CloseReason::BackplaneAway, 1013),
             (CloseReason::GoingAway, 1001),
             (CloseReason::Disconnected, 1008),
         ];
@@ -946,7 +1046,6 @@ impl Oracle {
         let accepted_ms = passed_ms(client.accepted_at_ms.expect("it was accepted"));
         let idle_ms = passed_ms(state.wrote_at_ms);
         let silent_ms = passed_ms(state.read_at_ms);
-        let keep_alive_ms = settings.keep_alive.as_millis();
         let pong_ms = settings.limits.ping_interval.half().as_millis()
             + settings.limits.ping_timeout.as_millis();
         match reason {
@@ -956,7 +1055,7 @@ impl Oracle {
             R::Silent | R::ProxyTimeout => {
                 accepted_ms >= limits::PROXY_LIMIT.as_millis() && state.written == 0
             }
-            R::KeepAliveTimeout => idle_ms >= keep_alive_ms,
+            R::KeepAliveTimeout => idle_ms >= settings.keep_alive.as_millis(),
             // Its head came behind the answer to the request before it.
             R::BodyTimeout => {
                 client.answered_at_ms.map_or(accepted_ms, passed_ms)
@@ -994,11 +1093,12 @@ impl Oracle {
             | R::SocketFailed => client.reasons.allows(reason),
             R::TokenExpired => client.session.as_ref().is_some_and(|it| it.is_expired(now_ms)),
             R::MessageTooBig => {
-                // What has its place elsewhere stands in front of what the server looks at.
-                let looked_at = if climate.order_ms_max.is_some() { client.sent.len() } else { 1 };
-                client.reasons.allows(reason) || is_swollen(climate, client, looked_at)
+                client.reasons.allows(reason)
+                    || is_swollen(climate, client, looked_at(climate, client))
             }
             R::CloseTimeout => client.is_socket && accepted_ms >= UPGRADE_MS,
+            R::MessagesLost => client.session.as_ref().is_some_and(Session::has_parted),
+            R::BackplaneAway => self.was_away(now_ms),
         }
     }
 
@@ -1102,6 +1202,11 @@ fn answered(now_ms: u64, client: &mut Client, people: &[Person], address: Socket
     }
 }
 
+/// The order is decided by the test.
+fn no_redis() {
+    panic!("nobody has a Redis here");
+}
+
 /// A session that nobody uses has ended, when there were so many that had entered no channel.
 fn stray_ended(climate: &Climate, client: &mut Client, reason: CloseReason, unentered: usize) {
     assert!(client.strays_max() > 0, "a session that nobody asked for");
@@ -1135,6 +1240,12 @@ fn sessions_max(clients: &[Client], people: &[Person], is_of: impl Fn(&Client) -
     let strays = clients.iter().filter(|client| is_of(client)).map(Client::strays_max);
     let plain = clients.iter().filter(plain).count();
     plain + people.iter().filter(lives).count() + strays.sum::<usize>()
+}
+
+/// How many of a client's messages the server may have looked at: what has its place elsewhere
+/// stands in front of them.
+fn looked_at(climate: &Climate, client: &Client) -> usize {
+    if climate.order_ms_max.is_some() { client.sent.len() } else { 1 }
 }
 
 /// Whether any of the next `looked_at` messages takes more than half a ring as some reader would

@@ -27,7 +27,7 @@ use chacha20::ChaCha20Rng;
 use chacha20::rand_core::{Rng, SeedableRng};
 use elbow::hub::{HashKey, Shares};
 use elbow::id::Dialect;
-use elbow::limits::{Limits, RECORD_BYTES_TYPICAL, REPLAY_BUCKETS};
+use elbow::limits::{self, Limits, RECORD_BYTES_TYPICAL, REPLAY_BUCKETS};
 
 use super::stream;
 use super::wish::Wish;
@@ -37,6 +37,8 @@ const EPOCH_BYTES: [u64; 2] = [1, 13];
 /// Bytes in front of each part of what is kept, and of all of it.
 const PART_BYTES: u64 = 4;
 const HEAD_BYTES: u64 = 9;
+/// Bytes of a position of a stream.
+const PLACE_BYTES: u64 = 20;
 /// Milliseconds in which an address is sent no more than a ring.
 const RING_MS: u64 = 1000;
 
@@ -63,8 +65,10 @@ pub(crate) struct Heads {
 }
 
 /// A message that was said.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Word {
+    /// Where it stands, if its order is decided elsewhere.
+    position: Option<Rc<str>>,
     at_ms: u64,
     /// What it takes of the ring of what is kept.
     kept_bytes: u64,
@@ -86,10 +90,20 @@ struct Hail {
     optional: bool,
 }
 
+impl Word {
+    /// Whether it stands for what is lost.
+    fn is_gap(&self) -> bool {
+        self.kept_bytes == u64::MAX
+    }
+}
+
 /// A life of a channel.
 #[derive(Debug)]
 struct Life {
     epoch: Option<Rc<str>>,
+    /// Where it was opened, if its order is decided elsewhere: the number of the newest message
+    /// that was not brought, and the position behind which all were.
+    base: Option<(u64, Rc<str>)>,
     /// Where it began in the log of what plain readers get.
     first: usize,
     words: Vec<Word>,
@@ -105,11 +119,14 @@ struct Life {
     lacking: [(u64, u64); Dialect::ALL.len()],
 }
 
-/// The lives of a channel, of which only the last may go on.
+/// The lives of a channel, of which only the last may go on. Of an order that is decided elsewhere
+/// there is one life, which is open here at times.
 #[derive(Debug, Default)]
 pub(crate) struct Past {
     lives: Vec<Life>,
     is_alive: bool,
+    /// When somebody may last have waited for the channel to be opened, if it is decided elsewhere.
+    awaited_ms: u64,
 }
 
 /// Where a reader may begin.
@@ -128,6 +145,54 @@ pub(crate) struct Start {
 }
 
 impl Life {
+    fn new(first: usize, with_offset: bool) -> Life {
+        Life {
+            epoch: None,
+            base: None,
+            first,
+            words: Vec::new(),
+            hails: Vec::new(),
+            hails_before: 0,
+            with_offset,
+            members: 0,
+            readers: Default::default(),
+            lacking: Default::default(),
+        }
+    }
+
+    /// Whether the order is decided elsewhere.
+    fn is_of_stream(&self) -> bool {
+        self.base.is_some() || self.words.first().is_some_and(|word| word.position.is_some())
+    }
+
+    /// Where a message stands; before the first, where the channel began. `None` if nobody was told
+    /// the epoch.
+    fn position(&self, number: u64) -> Option<String> {
+        match &self.base {
+            Some((base, begin)) if *base == number => Some(begin.to_string()),
+            Some(_) | None if self.is_of_stream() => self.said_at(number).map(str::to_owned),
+            Some(_) | None => Some(format!("{}.{number}", self.epoch.as_ref()?)),
+        }
+    }
+
+    /// Where a message was placed, if its order is decided elsewhere.
+    fn said_at(&self, number: u64) -> Option<&str> {
+        self.words.get(number.checked_sub(1)? as usize)?.position.as_deref()
+    }
+
+    /// How many bytes the position of a message has.
+    fn position_bytes(&self, epoch_bytes: u64, number: u64) -> u64 {
+        match self.is_of_stream() {
+            true => self.position(number).map_or(0, |position| position.len() as u64),
+            false => position_bytes(epoch_bytes, number),
+        }
+    }
+
+    /// Up to which number nothing was brought when it was opened here.
+    fn unopened(&self) -> u64 {
+        self.base.as_ref().map_or(0, |(number, _)| *number)
+    }
+
     fn newest(&self) -> u64 {
         self.words.len() as u64
     }
@@ -151,7 +216,9 @@ impl Life {
         let is_too_old = |word: &Word| {
             limits.history.is_none_or(|history| word.at_ms + history.age.as_millis() <= now_ms)
         };
-        self.members == 0 && self.words.last().is_none_or(is_too_old)
+        let brought = &self.words[self.unopened() as usize..];
+        let brought = brought.split(Word::is_gap).next_back().unwrap_or_default();
+        self.members == 0 && brought.last().is_none_or(is_too_old)
     }
 
     /// The number of the newest message that is not kept.
@@ -165,7 +232,8 @@ impl Life {
             left = left.saturating_sub(word.kept_bytes);
             fits && word.at_ms + age_ms > now_ms
         };
-        self.newest() - self.words.iter().rev().enumerate().take_while(is_kept).count() as u64
+        let kept = self.words.iter().rev().enumerate().take_while(is_kept).count() as u64;
+        (self.newest() - kept).max(self.unopened())
     }
 
     /// The number of the newest message that a ring of a dialect has no room for. Of greetings that
@@ -239,12 +307,14 @@ impl Life {
         dialect: Dialect,
         epoch_bytes: u64,
     ) -> Option<u64> {
-        let position_bytes = position_bytes(epoch_bytes, number);
+        let position_bytes = self.position_bytes(epoch_bytes, number);
         let Forms { plain, streamed, event, attached } = word.forms;
         match dialect {
             Dialect::Plain => Some(framed(plain?)),
             Dialect::ElbowV1 => Some(framed(position_bytes + 1 + plain?)),
             Dialect::EventStream => Some(stream::chunk_bytes(streamed?, position_bytes)),
+            // What is lost is told by nothing that is sent.
+            Dialect::SocketIo4 if word.is_gap() => None,
             Dialect::SocketIo4 => Some(self.event_bytes(event, number, epoch_bytes) + attached),
             // Nobody comes back who reads it.
             Dialect::SocketIo3 => None,
@@ -254,7 +324,8 @@ impl Life {
     /// What an event takes of the ring of Socket.IO 4, without its attachments.
     fn event_bytes(&self, event_bytes: u64, number: u64, epoch_bytes: u64) -> u64 {
         // A comma and two quotes.
-        let offset = if self.with_offset { position_bytes(epoch_bytes, number) + 3 } else { 0 };
+        let position_bytes = || self.position_bytes(epoch_bytes, number);
+        let offset = if self.with_offset { position_bytes() + 3 } else { 0 };
         framed(1 + event_bytes + offset)
     }
 
@@ -289,6 +360,14 @@ impl Life {
 
     /// The number of a position, if the position is one of this life.
     fn number_of(&self, position: &str) -> Option<u64> {
+        if let Some((number, begin)) = &self.base {
+            let brought = self.words[*number as usize..].iter();
+            let is_it = |word: &Word| word.position.as_deref() == Some(position);
+            // What was lost may have stood there as well.
+            let place = brought.map(is_it).rposition(|is_it| is_it);
+            let begun = (**begin == *position).then_some(*number);
+            return place.map(|place| number + 1 + place as u64).or(begun);
+        }
         let text = position.strip_prefix(&**self.epoch.as_ref()?)?.strip_prefix('.')?;
         let number: u64 = text.parse().ok()?;
         (number.to_string() == text && number <= self.newest()).then_some(number)
@@ -296,6 +375,46 @@ impl Life {
 }
 
 impl Past {
+    /// The channel is opened here, and its order is decided elsewhere: it begins behind `begin`,
+    /// and of what was said behind that everything was brought, the newest `brought`.
+    pub(crate) fn begin(
+        &mut self,
+        now_ms: u64,
+        behind: usize,
+        (brought, begin): (u64, Rc<str>),
+        with_offset: bool,
+    ) {
+        assert!(!self.is_alive, "it is open");
+        self.is_alive = true;
+        self.awaited_ms = now_ms + limits::OPENING_LIMIT.as_millis();
+        if self.lives.is_empty() {
+            self.lives.push(Life::new(behind, with_offset));
+        }
+        let life = self.lives.last_mut().expect("there is one");
+        life.base = Some((life.newest() - brought, begin));
+        life.with_offset = with_offset;
+        assert_eq!(life.members, 0);
+    }
+
+    /// The channel is closed here: nobody is there, and nothing is kept that is not too old.
+    pub(crate) fn close(&mut self, now_ms: u64, limits: &Limits) {
+        if let Some(life) = self.life() {
+            assert!(life.is_over(now_ms, limits), "somebody is there, or something is kept");
+        }
+        self.is_alive = false;
+    }
+
+    /// Something of what was said is lost: where it stands now, and where the logs go on.
+    pub(crate) fn lose(&mut self, at_ms: u64, behind: Heads, position: Rc<str>) -> u64 {
+        let life = self.lives.last_mut().expect("it is open");
+        let Heads { plain: behind, spoken } = behind;
+        let forms = Forms { plain: None, streamed: None, event: 0, attached: 0 };
+        // Nothing of before fits in together with that.
+        let (kept_bytes, position) = (u64::MAX, Some(position));
+        life.words.push(Word { position, at_ms, kept_bytes, forms, behind, spoken });
+        life.newest()
+    }
+
     /// Somebody has come, who would find the log of what plain readers get with so many messages.
     /// If a ring is made for it, whether that is filled.
     pub(crate) fn join(
@@ -326,18 +445,10 @@ impl Past {
     /// Somebody is about to say something who is no member, and is kept.
     pub(crate) fn open(&mut self, first: usize, with_offset: bool) {
         if !self.is_alive {
+            let is_local = self.lives.last().is_none_or(|life| !life.is_of_stream());
+            assert!(is_local, "somebody came in before the channel was open");
             self.is_alive = true;
-            self.lives.push(Life {
-                epoch: None,
-                first,
-                words: Vec::new(),
-                hails: Vec::new(),
-                hails_before: 0,
-                with_offset,
-                members: 0,
-                readers: Default::default(),
-                lacking: Default::default(),
-            });
+            self.lives.push(Life::new(first, with_offset));
         }
     }
 
@@ -408,7 +519,8 @@ impl Past {
 
     /// The server looks whose time is over. Whether this channel's was.
     pub(crate) fn end_if_over(&mut self, now_ms: u64, limits: &Limits) -> bool {
-        let is_over = self.life().is_some_and(|life| life.is_over(now_ms, limits));
+        let is_over = |life: &Life| !life.is_of_stream() && life.is_over(now_ms, limits);
+        let is_over = self.life().is_some_and(is_over);
         self.is_alive &= !is_over;
         is_over
     }
@@ -420,12 +532,20 @@ impl Past {
         at_ms: u64,
         parts: impl Iterator<Item = usize>,
         forms: Forms,
-        behind: Heads,
+        (behind, position): (Heads, Option<Rc<str>>),
     ) -> u64 {
-        let Some(life) = self.lives.last_mut().filter(|_| self.is_alive) else { return 0 };
-        let kept_bytes = HEAD_BYTES + parts.map(|part| PART_BYTES + part as u64).sum::<u64>();
+        let is_placed = position.is_some();
         let Heads { plain: behind, spoken } = behind;
-        life.words.push(Word { at_ms, kept_bytes, forms, behind, spoken });
+        if is_placed && self.lives.is_empty() {
+            let said_plainly = usize::from(forms.plain.is_some());
+            self.lives.push(Life::new(behind - said_plainly, false));
+        }
+        let life = self.lives.last_mut().filter(|_| self.is_alive || is_placed);
+        let Some(life) = life else { return 0 };
+        let place_bytes = if is_placed { PLACE_BYTES } else { 0 };
+        let parts_bytes = parts.map(|part| PART_BYTES + part as u64).sum::<u64>();
+        let kept_bytes = HEAD_BYTES + place_bytes + parts_bytes;
+        life.words.push(Word { position, at_ms, kept_bytes, forms, behind, spoken });
         life.newest()
     }
 
@@ -465,7 +585,14 @@ impl Past {
     /// When a channel ends that has no members.
     pub(crate) fn over_ms(&self, limits: &Limits) -> Option<u64> {
         let life = self.life().filter(|life| life.members == 0)?;
-        Some(life.words.last()?.at_ms + limits.history?.age.as_millis())
+        let kept_until = |word: &Word| Some(word.at_ms + limits.history?.age.as_millis());
+        let brought = &life.words[life.unopened() as usize..];
+        let brought = brought.split(Word::is_gap).next_back().unwrap_or_default();
+        let over_ms = brought.last().and_then(kept_until);
+        match life.base {
+            None => over_ms,
+            Some(_) => Some(over_ms.unwrap_or(0).max(self.awaited_ms)),
+        }
     }
 
     /// The number of the life that goes on, or was the last.
@@ -475,7 +602,17 @@ impl Past {
 
     /// A position, once somebody was told the epoch.
     pub(crate) fn position(&self, life: usize, number: u64) -> Option<String> {
-        Some(format!("{}.{number}", self.lives.get(life)?.epoch.as_ref()?))
+        self.lives.get(life)?.position(number)
+    }
+
+    /// Where a message was placed, if its order is decided elsewhere.
+    pub(crate) fn said_at(&self, life: usize, number: u64) -> Option<&str> {
+        self.lives.get(life)?.said_at(number)
+    }
+
+    /// Whether the order is decided elsewhere.
+    pub(crate) fn is_of_stream(&self, life: usize) -> bool {
+        self.lives.get(life).is_some_and(Life::is_of_stream)
     }
 
     /// How many lives there were, and how many messages in one of them.

@@ -348,9 +348,12 @@ impl Person {
     /// For the journal.
     pub(crate) fn stand(&self) -> String {
         let Person { carriers, shake, poll, post, socket, probe, outgoing, .. } = self;
+        // Somebody who waits for the order may have much to say.
+        let next: Vec<_> = outgoing.iter().take(4).collect();
         format!(
             "on {carriers:?}, shake {shake:?}, poll {poll:?}, post {post:?}, socket {socket:?}, \
-             probe {probe:?}, {outgoing:?}"
+             probe {probe:?}, {} to say: {next:?}",
+            outgoing.len()
         )
     }
 
@@ -410,6 +413,8 @@ impl Person {
             Heard::Ping if self.mute => {}
             Heard::Ping => self.outgoing.push_front(Packet::Text("3".to_owned())),
             Heard::Proved => self.proved = true,
+            // Who has not waited for an answer before it moved on does not know what it was told.
+            Heard::Told(_) if self.hearing.unchecked => {}
             Heard::Told(told) => self.note(told),
             Heard::Connected { channel, pid, goes_on } => {
                 if let Some(pid) = pid {
@@ -444,7 +449,10 @@ impl Person {
         let known = self.known.entry(channel).or_default();
         if !is_position {
             let before = known.at.as_ref().expect("it was told where it begins");
-            let number = before.number + u64::from(!is_greeting);
+            let number = match before.number {
+                returning::UNKNOWN => at.number,
+                number => number + u64::from(!is_greeting),
+            };
             let expected = (before.life, number);
             assert_eq!((at.life, at.number), expected, "@{}: whole and in order", self.number);
         }
@@ -681,6 +689,11 @@ impl Person {
         let known = self.known.entry(channel.into()).or_default();
         let has_left = !self.hearing.left.is_empty();
         let (mut members, returning) = returning::draw(scene.dice, known, has_left);
+        // Where it goes on something may stand that was said before a loss, and again after it.
+        let asked = known.asked.as_mut().filter(|_| scene.climate.loses());
+        if let Some(asked) = asked {
+            asked.number = returning::UNKNOWN;
+        }
         let space = prefix(channel);
         if let Some(auth) = extra.strip_prefix(&space).and_then(|it| it.strip_prefix('{')) {
             members.push(auth.strip_suffix('}').expect("an object").to_owned());

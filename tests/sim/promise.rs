@@ -187,7 +187,11 @@ fn owed_reader(oracle: &Oracle, client: &Client) -> Option<u64> {
         ref starts => starts.iter().map(|start| start.place).max().unwrap_or_default(),
     };
     let next = begin.max(session.joined + session.got);
-    let appended = *oracle.channels[&session.channel].plain_turns.get(next)?;
+    let log = &oracle.channels[&session.channel];
+    if session.parted_ms.is_some() && log.gaps.contains(&next) {
+        return None;
+    }
+    let appended = *log.plain_turns.get(next)?;
     // What was said before it came, or before it was given the last, begins to wait then.
     Some(appended.max(client.free_turn).max(session.got_turn))
 }

@@ -42,12 +42,19 @@ impl World {
         }
     }
 
+    /// How long it may take to tell somebody that something is lost: they are told in a round that
+    /// takes as long as a drain, and if one is under way, in the next.
+    fn told_of_loss_ms(&self) -> u64 {
+        late(2 * self.climate.settings.limits.drain.as_millis()) + WAIT_MS
+    }
+
     // Plain WebSockets.
 
     /// A plain WebSocket is told everything, pinged in time, and not kept once it has vanished.
     pub(super) fn judge_websocket(&mut self, number: usize, served_ms: u64) {
         let (now_ms, kernel_ms) = (self.now_ms(), self.patience_ms());
         let Patience { ping_ms, pong_ms, close_ms } = self.patience();
+        let told_ms = self.told_of_loss_ms();
         let held_ms = self.held_ms(number);
         let client = &mut self.clients[number];
         let speaks = speaks(client);
@@ -72,6 +79,10 @@ impl World {
         assert!(!stays, "#{number} stays with a token that has expired: {over:?}");
         if state.blocked || session.close_code.is_some() {
             return;
+        }
+        if let Some(parted_ms) = session.parted_ms {
+            let due = Due::after([parted_ms, self.woke_ms, state.wrote_at_ms], told_ms);
+            assert!(!due.is_over(served_ms), "#{number} is not told what is lost: {due:?}");
         }
         if !speaks {
             let ping = Due::after([heard_ms], ping_ms + held_ms);
@@ -224,6 +235,11 @@ impl World {
             let behind = hearing.behind(&self.oracle.channels);
             assert_eq!(behind, 0, "@{number} is not told what there is: {}", person.stand());
             assert!(hearing.acks.is_empty(), "@{number} gets no {:?}", hearing.acks);
+            if let Some(parted_ms) = hearing.parted_ms.values().min() {
+                let moments_ms = [*parted_ms, receptive_ms, self.woke_ms];
+                let due = Due::after(moments_ms, self.told_of_loss_ms());
+                assert!(!due.is_over(served_ms), "@{number} is not told what is lost: {due:?}");
+            }
         }
     }
 

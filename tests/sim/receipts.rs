@@ -59,6 +59,7 @@ impl Oracle {
         text: &str,
     ) {
         self.published += 1;
+        let (position, is_here) = self.next_place();
         let number = client.number;
         // Answers are decided in the order of their requests, each behind what was said for it.
         let is_it = |order: &&mut Order| {
@@ -73,11 +74,18 @@ impl Oracle {
         let limits = &climate.settings.limits;
         let log = self.channels.entry(word.channel.clone()).or_default();
         log.past.end_if_over(now_ms, limits);
-        if limits.history.is_some() {
+        if limits.history.is_some() && !self.is_ordered_elsewhere {
             log.past.open(log.plain.len(), climate.settings.recovers());
         }
         let when = (now_ms, self.turn);
-        let said = log.push(when, word.args.as_deref(), word.spoken.clone(), word.plain.clone());
+        let said = match is_here {
+            true => {
+                let spoken = (word.spoken.clone(), position);
+                log.push(when, word.args.as_deref(), spoken, word.plain.clone())
+            }
+            // What is lost stands in its place.
+            false => log.past.newest(),
+        };
         let said = (if said > 0 { log.past.last_life() } else { 0 }, said);
         order.said = Some(said);
         if let Some(key) = word.key {
@@ -152,8 +160,11 @@ impl Oracle {
         }
         let position = text.strip_prefix("{\"position\":\"").and_then(|it| it.strip_suffix("\"}"));
         let position = position.expect(text);
-        let (epoch, _) = position.split_once('.').expect(text);
         let log = self.channels.get_mut(&word.channel).expect("it was said there");
+        if let Some(known) = log.past.said_at(life, number) {
+            return assert_eq!(position, known);
+        }
+        let (epoch, _) = position.split_once('.').expect(text);
         if log.past.told_epoch(life, epoch) {
             assert!(self.epochs.insert(epoch.into()), "two lives have the epoch {epoch}");
         }

@@ -23,7 +23,7 @@ use elbow::server::{Event, Listener};
 use elbow::settings::ProxyMode;
 use elbow::time::Duration;
 
-use super::{Action, World};
+use super::{AWAY_MS, Action, World};
 use crate::attack::Attack;
 use crate::client::Client;
 use crate::decode::{Response, Unit};
@@ -327,7 +327,10 @@ impl World {
             .filter(|person| person.version == 3 && client.is_polling())
             .map_or(0, |person| person.hearing.heard_ms());
         let moments_ms = [state.wrote_at_ms, state.read_at_ms, woke_ms, heard_ms];
-        let due = Due::after(moments_ms, late(limit_ms) + self.held_ms(number));
+        // What is said in a POST may wait for whoever decides the order.
+        let is_away = self.authority.is_some() && client.person.is_some();
+        let held_ms = self.held_ms(number) + if is_away { AWAY_MS } else { 0 };
+        let due = Due::after(moments_ms, late(limit_ms) + held_ms);
         assert!(!due.is_over(served_ms), "#{number} may stay for ever: {due:?}");
     }
 }
@@ -345,7 +348,8 @@ fn last_turn_ms(
         |channel: &str, since_ms: u64| oracle.turns.since(channel, since_ms, Speaker::of(client));
     match (&client.session, client.person) {
         (Some(session), _) => {
-            // Whose token had to wait may have spoken long before it came in.
+            // Who came with its words before it was let in has waited for the check of a token
+            // until then, not for the room.
             let since_ms = last_ms.max(session.opened_at_ms);
             let Waited { most, last_ms } = waited(&session.channel, since_ms);
             // Who floods has turns in which it says nothing that anybody hears of; and what has its

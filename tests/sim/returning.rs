@@ -14,11 +14,15 @@ use super::wish::Wish;
 pub(crate) struct At {
     /// The life of the channel.
     pub(crate) life: usize,
-    /// The number of the last message that it has taken.
+    /// The number of the last message that it has taken, or [`UNKNOWN`].
     pub(crate) number: u64,
     /// Both, as it was told.
     pub(crate) offset: String,
 }
+
+/// The number of what a client only guesses: how many messages there are between two places in a
+/// stream is not to be seen.
+pub(crate) const UNKNOWN: u64 = u64::MAX;
 
 /// What a client knows of a namespace.
 #[derive(Clone, Default, Debug)]
@@ -86,8 +90,13 @@ pub(crate) fn draw(
         members.insert(place, "\"a\":[1]".to_owned());
     }
     known.asked = since.as_deref().zip(own.as_ref()).map(|(since, own)| {
-        let number = since.rsplit('.').next().and_then(|number| number.parse().ok());
-        At { life: own.life, number: number.unwrap_or(0), offset: since.to_owned() }
+        let number = match since.split_once('.') {
+            _ if since == own.offset => Some(own.number),
+            Some((epoch, _)) if epoch.contains('-') => None,
+            Some((_, number)) => Some(number.parse().unwrap_or(0)),
+            None => Some(0),
+        };
+        At { life: own.life, number: number.unwrap_or(UNKNOWN), offset: since.to_owned() }
     });
     let is_own = own.is_some_and(|at| Some(&at.offset) == since.as_ref());
     let wish = Wish { since, is_own, ..Wish::default() };
@@ -96,6 +105,7 @@ pub(crate) fn draw(
 
 /// A position near another in its epoch.
 fn beside(dice: &mut Dice, at: &At) -> String {
-    let epoch = at.offset.split_once('.').expect("an offset has an epoch").0;
-    format!("{epoch}.{}", (at.number + dice.below(12)).saturating_sub(8))
+    let (epoch, number) = at.offset.split_once('.').expect("an offset has an epoch");
+    let number: u64 = number.parse().expect("a number stands behind the epoch");
+    format!("{epoch}.{}", (number + dice.below(12)).saturating_sub(8))
 }

@@ -13,7 +13,7 @@ use super::pass::Expiry;
 use super::world::Outcome;
 
 /// Numbers that are no attackers.
-const PLAIN: usize = 14;
+const PLAIN: usize = 17;
 const NUMBERS: usize = PLAIN + Attack::ALL.len() + Return::ALL.len() + Expiry::ALL.len();
 
 #[derive(Clone, Debug, Default)]
@@ -38,6 +38,9 @@ pub(crate) struct Tally {
     pub(crate) returned: [u64; Return::ALL.len()],
     /// Tokens that have expired, by the phase of what they had let in.
     pub(crate) expired: [u64; Expiry::ALL.len()],
+    /// Where the order is decided elsewhere: channels that were opened with what was kept of them,
+    /// newcomers that waited for one in vain, and gaps.
+    pub(crate) ordered: [u64; 3],
     /// Ends by reason.
     pub(crate) reasons: u64,
     pub(crate) failed: Vec<u64>,
@@ -58,6 +61,7 @@ impl Tally {
         self.attacked.iter_mut().zip(outcome.attacked).for_each(|(sum, number)| *sum += number);
         self.returned.iter_mut().zip(outcome.returned).for_each(|(sum, number)| *sum += number);
         self.expired.iter_mut().zip(outcome.expired).for_each(|(sum, number)| *sum += number);
+        self.ordered.iter_mut().zip(outcome.ordered).for_each(|(sum, number)| *sum += number);
         self.reasons |= u64::from(outcome.reasons);
     }
 
@@ -123,6 +127,7 @@ impl Tally {
     }
 
     fn numbers_mut(&mut self) -> [(&'static str, &mut u64); NUMBERS] {
+        let [brought, unopened, gaps] = &mut self.ordered;
         let plain: [_; PLAIN] = [
             ("seeds", &mut self.seeds),
             ("next_seed", &mut self.next_seed),
@@ -137,6 +142,9 @@ impl Tally {
             ("published", &mut self.published),
             ("delivered", &mut self.delivered),
             ("told", &mut self.told),
+            ("brought", brought),
+            ("unopened", unopened),
+            ("gaps", gaps),
             ("reasons", &mut self.reasons),
         ];
         let names = Attack::ALL.map(Attack::name);
@@ -172,7 +180,8 @@ impl fmt::Display for Tally {
         for (phase, count) in Expiry::ALL.into_iter().zip(self.expired) {
             write!(f, " {phase:?} {count}")?;
         }
-        Ok(())
+        let [brought, unopened, gaps] = self.ordered;
+        write!(f, "; channels brought {brought}, waited for in vain {unopened}, gaps {gaps}")
     }
 }
 

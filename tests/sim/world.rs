@@ -28,19 +28,22 @@ use std::collections::{BinaryHeap, VecDeque};
 use std::hash::Hasher;
 use std::rc::Rc;
 
+use elbow::hub::envelope;
 use elbow::id::ConnId;
 use elbow::limits::{self, Limits};
+use elbow::position::Position;
 use elbow::rate::Account;
 use elbow::server::{Event, Listener, Readiness, Server, Ticket, Unplaced};
 use elbow::settings::Anonymous;
 use elbow::site::{File, Site};
-use elbow::time::{Instant, Now};
+use elbow::time::{Duration, Instant, Now};
 
 use super::attack::{self, Attack};
-use super::client::{Ask, Client, Page, Scene};
+use super::authority::{Authority, Placed};
+use super::client::{Ask, Client, Message, Page, Scene};
 use super::climate::{self, Climate, Dice};
-use super::due::{FAREWELL_MS, RESTLESS_TURNS_MAX, WAKING_MS, wakeups_max};
-use super::oracle::{Oracle, Return, file};
+use super::due::{FAREWELL_MS, RESTLESS_TURNS_MAX, TICKS_MS, WAKING_MS, wakeups_max};
+use super::oracle::{Oracle, Return, file, spoken};
 use super::pass::{self, Expiry, Pass};
 use super::person::Person;
 use super::socket::{FakeSocket, Link, Net};
@@ -53,6 +56,8 @@ const CONNECTIONS_MAX: usize = 1000;
 /// How long a loop that had no descriptor for a newcomer waits before it accepts again, as the
 /// shell does.
 const ACCEPT_AGAIN_MS: u64 = 1000;
+/// How long the order is out of reach before publishers are closed that wait for it.
+pub(crate) const AWAY_MS: u64 = 30_000;
 /// Acts of leaving come within so long after the calm.
 const LEAVING_MS: u64 = 3000;
 /// A deadline that was due so many turns ago has been served: 64 are, in each.
@@ -99,6 +104,9 @@ pub(crate) struct Outcome {
     pub(crate) returned: [u64; Return::ALL.len()],
     /// Tokens that have expired, by the phase of what they had let in.
     pub(crate) expired: [u64; Expiry::ALL.len()],
+    /// Where the order is decided elsewhere: channels that were opened with what was kept of them,
+    /// newcomers that waited for one in vain, and gaps.
+    pub(crate) ordered: [u64; 3],
     /// Ends by reason.
     pub(crate) reasons: u32,
     /// Of every byte written and of every event.
@@ -133,6 +141,12 @@ pub(crate) struct World {
     passes: Dice,
     /// Messages on their way to their place in the order and back: when each is there.
     underway: VecDeque<(u64, Ticket, Vec<u8>)>,
+    /// Whoever decides the order of messages, if that is done elsewhere.
+    authority: Option<Authority>,
+    /// Where the first of those stands, if it has its place already.
+    placed: Option<Position>,
+    /// A channel of which something is lost, and where it stands, before that was told.
+    losing: Option<(Box<str>, Position)>,
     /// The first of those is there, and its channel takes no message.
     held: bool,
     oracle: Oracle,
@@ -195,6 +209,9 @@ impl World {
             wishes: Dice::new(climate.returns.map_or(0, |returns| returns.seed)),
             passes: Dice::new(climate.tokens.map_or(0, |tokens| tokens.seed)),
             underway: VecDeque::new(),
+            authority: None,
+            placed: None,
+            losing: None,
             held: false,
             quiet: false,
             pending: false,
@@ -220,6 +237,8 @@ impl World {
             world.climate.order_ms_max = None;
         }
         world.oracle.is_ordered_elsewhere = world.climate.order_ms_max.is_some();
+        let ordering = world.climate.order_ms_max.map(|_| world.climate.ordering);
+        world.authority = ordering.map(Authority::new);
         world.plan(began_ms, Action::Arrive);
         if let Some(at_ms) = world.climate.drain_at_ms {
             world.plan(began_ms + at_ms, Action::Drain);
@@ -275,7 +294,12 @@ impl World {
         while self.now_ms() < until_ms && !self.oracle.drained {
             assert!(self.turns < turns_max, "it does not come to rest");
             self.turn(until_ms);
-            if !self.underway.is_empty() {
+            let is_opening = self.authority.as_ref().is_some_and(|it| it.next_ms().is_some());
+            // A round that tells of what is lost may be followed by another.
+            let drain_ms = self.climate.settings.limits.drain.as_millis();
+            let is_told = self.oracle.gaps == 0
+                || self.now_ms() > self.oracle.lost_ms + 2 * (drain_ms + TICKS_MS);
+            if !self.underway.is_empty() || is_opening || !is_told {
                 // What waits for its place is still to be said.
                 until_ms = self.now_ms() + calm_ms;
             }
@@ -414,6 +438,7 @@ impl World {
             attacked: self.attacked(),
             returned: self.oracle.returned,
             expired: self.oracle.expired,
+            ordered: [self.oracle.brought, self.oracle.unopened, self.oracle.gaps],
             reasons,
             hash: hash.finish(),
         }
@@ -425,6 +450,9 @@ impl World {
         self.turns += 1;
         let began_ms = self.now_ms();
         let work_before = self.work();
+        self.open_channels();
+        self.say_elsewhere();
+        self.lose_now_and_then();
         self.besiege();
         self.happen();
         self.deliver();
@@ -436,6 +464,7 @@ impl World {
         self.pending = self.server.run(now(self.now_ms()));
         self.send_for_order();
         self.judge();
+        self.tend_channels();
         self.turn_times.rotate_left(1);
         self.turn_times[TURNS_KEPT - 1] = began_ms;
         self.server.check();
@@ -530,9 +559,10 @@ impl World {
 
     /// Brings back what is still on its way when nobody is left to hear it.
     fn place_the_rest(&mut self) {
+        self.tell_loss();
         self.send_for_order();
         while let Some((_, ticket, envelope)) = self.underway.pop_front() {
-            let placed = self.server.place(now(self.now_ms()), Some(ticket), &envelope);
+            let placed = self.give_place(ticket, &envelope);
             assert_eq!(placed, Ok(()), "what nobody hears waits for nobody");
         }
         while let Some(event) = self.server.poll_event() {
@@ -546,7 +576,9 @@ impl World {
     /// old, to the millisecond, and then their memory is given back.
     fn outlive(&mut self) {
         let limits = self.climate.settings.limits.clone();
-        let cost = Limits::feed_cost_bytes(limits.feed_bytes, limits.history);
+        // Without history a channel that was opened for somebody may live on, but without a log.
+        let log_bytes = Limits::feed_cost_bytes(limits.feed_bytes, limits.history);
+        let cost = if limits.history.is_some() { log_bytes } else { 0 };
         loop {
             let living = self.oracle.channels.iter().filter(|(_, log)| log.past.is_alive());
             let beside = living.clone().filter(|(name, _)| ***name != *"default").count() as u64;
@@ -561,8 +593,137 @@ impl World {
                 self.server.run(now(now_ms));
                 self.server.check();
                 self.oracle.end_channels(now_ms, &self.climate);
+                self.tend_channels();
             }
         }
+    }
+
+    /// Has a message placed, behind all others of its channel.
+    fn give_place(&mut self, ticket: Ticket, envelope: &[u8]) -> Result<(), Unplaced> {
+        let now_ms = self.now_ms();
+        let authority = self.authority.as_mut().expect("only then something waits for its place");
+        let channel = envelope::channel_of(envelope).expect("the server's own envelope");
+        let position =
+            *self.placed.get_or_insert_with(|| authority.place(now_ms, channel, envelope));
+        let gaps = self.server.metrics().gaps;
+        let placed = self.server.place(now(now_ms), Some(ticket), position, envelope);
+        if placed.is_ok() {
+            self.placed = None;
+            let text: Rc<str> = position.to_string().into();
+            let is_here = self.server.metrics().gaps == gaps;
+            if !is_here {
+                assert!(self.oracle.scarce, "there was room for it");
+                // The others have heard it, and whoever opens the channel next need not.
+                authority.forget(channel);
+                self.oracle.lost.push_back(Rc::clone(&text));
+            }
+            self.oracle.places.push_back((text, is_here));
+        }
+        placed
+    }
+
+    /// Opens the channels whose time has come, with what is kept of them.
+    fn open_channels(&mut self) {
+        let now_ms = self.now_ms();
+        let Some(authority) = &mut self.authority else { return };
+        while let Some(channel) = authority.next_opened(now_ms) {
+            let stream = authority.stream(&channel);
+            let newest = authority.end(&channel);
+            let history = self.climate.settings.limits.history;
+            let is_young = |placed: &&Placed| {
+                history.is_some_and(|history| placed.at_ms + history.age.as_millis() > now_ms)
+            };
+            let brought = stream.iter().rev().take_while(is_young).count();
+            let kept = &stream[stream.len() - brought..];
+            for placed in kept {
+                let age = Duration::from_millis(now_ms - placed.at_ms);
+                let place = (placed.position, age);
+                self.server.replayed(now(now_ms), &channel, place, Some(&placed.envelope));
+            }
+            let before = kept.first().map(|placed| placed.position.before_in_stream());
+            let begin = before.unwrap_or(Some(newest)).unwrap_or(Position::STREAM_START);
+            self.server.opened(now(now_ms), &channel, newest);
+            self.server.check();
+            self.oracle.brought += u64::from(brought > 0);
+            let log = self.oracle.channels.entry(channel).or_default();
+            let brought = (brought as u64, begin.to_string().into());
+            let with_offset = self.climate.settings.recovers();
+            log.past.begin(now_ms, log.plain.len(), brought, with_offset);
+        }
+    }
+
+    /// Somebody elsewhere says something in a channel that nobody reads here.
+    fn say_elsewhere(&mut self) {
+        let now_ms = self.now_ms();
+        let Some(authority) = self.authority.as_mut().filter(|_| !self.quiet) else { return };
+        let said = authority.says_elsewhere(self.climate.people.channels);
+        let Some((number, text)) = said else { return };
+        let channel = self.climate.channel(number);
+        let log = self.oracle.channels.entry(channel.as_str().into()).or_default();
+        if log.past.is_alive() {
+            return;
+        }
+        let mut envelope = Vec::new();
+        let message = elbow::hub::Message::Text(text.as_bytes());
+        envelope::encode(&channel, &message, &mut envelope);
+        let position = authority.place(now_ms, &channel, &envelope).to_string().into();
+        let message = Message { is_text: true, payload: text.into_bytes().into() };
+        let spoken = spoken(&channel, &message);
+        log.push((now_ms, self.turns), None, (spoken, Some(position)), Some(message));
+    }
+
+    /// Something of a channel is lost now and then, and the order is out of reach.
+    fn lose_now_and_then(&mut self) {
+        let now_ms = self.now_ms();
+        let Some(authority) = &mut self.authority else { return };
+        if authority.comes_back(now_ms) || (self.quiet && authority.away_until_ms.take().is_some())
+        {
+            self.server.backplane_back(now(now_ms));
+            self.oracle.away_ms = None;
+        } else if !self.quiet && authority.goes_now_and_then(now_ms) {
+            self.server.backplane_away(now(now_ms));
+            self.oracle.away_ms = Some(now_ms);
+        }
+        if self.oracle.away_ms.is_some_and(|since_ms| since_ms + AWAY_MS <= now_ms) {
+            self.oracle.cut_off_ms = now_ms;
+        }
+        if self.losing.is_none() && self.placed.is_none() && !self.quiet {
+            self.losing = authority.lose_now_and_then(now_ms);
+        }
+        self.tell_loss();
+    }
+
+    /// Tells what is lost, unless the channel has to be waited for.
+    fn tell_loss(&mut self) {
+        let Some((channel, position)) = self.losing.take() else { return };
+        let gaps = self.server.metrics().gaps;
+        if self.server.lost(now(self.now_ms()), &channel, position).is_err() {
+            self.losing = Some((channel, position));
+        } else if self.server.metrics().gaps > gaps {
+            self.oracle.lost.push_back(position.to_string().into());
+        }
+        self.server.check();
+    }
+
+    /// Asks for channels that somebody waits for, and hears of those that nobody reads any more.
+    fn tend_channels(&mut self) {
+        let now_ms = self.now_ms();
+        let Some(authority) = &mut self.authority else { return };
+        while let Some(channel) = self.server.poll_closing(now(now_ms)) {
+            authority.close(&channel);
+            let limits = &self.climate.settings.limits;
+            if let Some(log) = self.oracle.channels.get_mut(&channel) {
+                log.past.close(now_ms, limits);
+            }
+        }
+        while let Some(channel) = self.server.poll_opening() {
+            authority.ask(now_ms, channel);
+        }
+        for channel in authority.asked() {
+            self.oracle.opening_ms.insert(channel.into(), now_ms);
+            self.oracle.unplaced_ms = now_ms;
+        }
+        while self.server.poll_greeting().is_some() {}
     }
 
     /// Brings back those that have their place by now.
@@ -571,10 +732,10 @@ impl World {
         if !self.underway.is_empty() {
             self.oracle.unplaced_ms = self.now_ms();
         }
+        let is_away = self.authority.as_ref().is_some_and(|it| it.away_until_ms.is_some());
         while let Some((at_ms, ticket, envelope)) = self.underway.pop_front() {
-            let is_there = at_ms <= self.now_ms();
-            let placed =
-                is_there.then(|| self.server.place(now(self.now_ms()), Some(ticket), &envelope));
+            let is_there = at_ms <= self.now_ms() && !is_away && self.losing.is_none();
+            let placed = is_there.then(|| self.give_place(ticket, &envelope));
             match placed {
                 // What a place has led to is over when the call is.
                 Some(Ok(())) => self.server.check(),
@@ -662,11 +823,14 @@ impl World {
             let may_come_ms = Some(self.accepts_at_ms())
                 .filter(|at_ms| *at_ms > self.now_ms() && !self.backlog.is_empty());
             let accepting = self.next_in_backlog().map(|_| self.accept_again_ms).or(may_come_ms);
-            let ordered = self.underway.front().filter(|_| !self.held).map(|(at_ms, ..)| *at_ms);
-            let wake = [agenda, deadline, accepting, ordered].into_iter().flatten().min();
+            let is_away = self.authority.as_ref().is_some_and(|it| it.away_until_ms.is_some());
+            let waits = self.held || is_away || self.losing.is_some();
+            let ordered = self.underway.front().filter(|_| !waits).map(|(at_ms, ..)| *at_ms);
+            let opened = self.authority.as_ref().and_then(Authority::next_ms);
+            let wake = [agenda, deadline, accepting, ordered, opened].into_iter().flatten().min();
             next_ms = next_ms.max(wake.unwrap_or(u64::MAX).min(until_ms));
             let is_later = |other: Option<u64>| other.is_none_or(|at_ms| at_ms > next_ms);
-            let others = [agenda, ordered, may_come_ms];
+            let others = [agenda, ordered, opened, may_come_ms];
             woken = deadline == Some(next_ms) && others.into_iter().all(is_later);
             if !self.quiet && self.dice.chance(self.climate.jumps) {
                 next_ms += self.dice.below(self.climate.jump_ms_max);
@@ -675,6 +839,11 @@ impl World {
                     self.slept_ms = self.turn_times[0].min(served_ms);
                 }
                 self.woke_ms = next_ms;
+                self.oracle.woke_ms = next_ms;
+                // Whoever waits for a channel has waited through the sleep.
+                for channel in self.authority.iter().flat_map(Authority::asked) {
+                    self.oracle.opening_ms.insert(channel.into(), next_ms);
+                }
                 self.note(|_| "the machine sleeps".to_owned());
             }
         }

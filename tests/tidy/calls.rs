@@ -11,11 +11,13 @@ use super::Source;
 use std::collections::BTreeMap;
 
 /// The files of `server/` that have methods of `Server`, each above those that it may call.
-const ORDER: [&str; 35] = [
+const ORDER: [&str; 39] = [
     "mod",
     "drain",
     "disconnect",
     "deadline",
+    "backplane",
+    "awaiting",
     "io/read",
     "io/flush",
     "http/route",
@@ -36,6 +38,8 @@ const ORDER: [&str; 35] = [
     "admission",
     "places",
     "publish",
+    "away",
+    "losing",
     "io/turns",
     "session/say",
     "ending",

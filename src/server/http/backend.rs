@@ -197,7 +197,8 @@ impl<S: Socket> Server<S> {
             Outcome::Deferred(ticket) => Err(ticket),
             Outcome::Refused(PublishError::TooBig) => Ok(Receipt::TooBig),
             // A backend may say anything.
-            Outcome::Refused(PublishError::NoMemory) | Outcome::MayNotSpeak => Ok(Receipt::NotNow),
+            Outcome::Refused(PublishError::NoMemory | PublishError::Away)
+            | Outcome::MayNotSpeak => Ok(Receipt::NotNow),
         }
     }
 

@@ -54,6 +54,7 @@ impl<S: Socket> Server<S> {
         let (status, text): (u16, &[u8]) = match probe {
             Probe::Alive => (200, b"ok"),
             Probe::Ready if self.drain.is_some() => (503, b"draining"),
+            Probe::Ready if self.is_cut_off(now) => (503, b"backplane"),
             Probe::Ready if full => (503, b"full"),
             Probe::Ready => (200, b"ok"),
         };

@@ -55,7 +55,7 @@ impl<S: Socket> Server<S> {
         let receipt = match said {
             Ok(position) => Receipt::Said(position),
             Err(PublishError::TooBig) => Receipt::TooBig,
-            Err(PublishError::NoMemory) => Receipt::NotNow,
+            Err(PublishError::NoMemory | PublishError::Away) => Receipt::NotNow,
         };
         self.send_receipt(now, id, receipt, false);
     }

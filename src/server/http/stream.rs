@@ -133,13 +133,16 @@ impl<S: Socket> Server<S> {
         let gone = Answer::plain(410).saying(GONE).letting(Lets::Read);
         if request.method == Method::Head {
             let prospect = self.hub.prospect(&mut self.pool, now.mono, channel, dialect, wish);
-            let is_whole = matches!(prospect.recovery, None | Some(Recovery::Whole));
+            // Of a channel that is not open here nothing is known; a GET waits until it is.
+            let is_whole = !self.hub.is_open(channel)
+                || matches!(prospect.recovery, None | Some(Recovery::Whole));
             let answer = if resume.strict && !is_whole { gone } else { streaming(b"") };
             return self.respond(now, slot, request, answer);
         }
         let entered = self.let_in(now, slot, channel, (dialect, wish), resume.strict);
         let (membership, start) = match entered {
             Ok(entered) => entered,
+            Err(Turned::Later) => return,
             Err(Turned::NoRoom(why)) => return self.put_off(now, slot, request, why),
             Err(Turned::Gone) => {
                 self.metrics.count_refused(Refusal::Gone);

@@ -123,6 +123,7 @@ impl<S: Socket> Server<S> {
         let entered = self.let_in(now, slot, channel, (dialect, wish), resume.strict);
         let (membership, start) = match entered {
             Ok(entered) => entered,
+            Err(Turned::Later) => return,
             Err(Turned::NoRoom(why)) => return self.refuse_session(now, slot, request, why),
             Err(Turned::Gone) => {
                 self.metrics.count_refused(Refusal::Gone);

@@ -256,9 +256,9 @@ impl<S: Socket> Server<S> {
             Reader::Session(slot) => self.sessions.member(slot).sole_socket()?.slot,
         };
         let (dialect, cursor) = self.connections.conn(slot).out.follows()?;
-        let behind = self.hub.feed(channel, dialect).behind_bytes(cursor)?;
+        let owed = self.hub.feed(channel, dialect).owed_bytes(cursor.offset)?;
         let is_blocked = self.connections.marks(slot).blocked;
-        (!is_blocked).then(|| (self.connections.id(slot), behind as usize))
+        (!is_blocked).then(|| (self.connections.id(slot), owed as usize))
     }
 
     /// Who is to send for a member, in every other case.
@@ -309,9 +309,9 @@ impl<S: Socket> Server<S> {
         }
         let Source::Feed { channel, dialect, .. } = conn.out.source() else { return false };
         let Some((_, cursor)) = conn.out.follows() else { return false };
-        let head = self.hub.feed(channel, dialect).mark();
-        self.metrics.messages_delivered += head.seq.0 - cursor.seq.0;
-        self.connections.out_mut(id.slot).caught_up(head);
+        let reach = self.hub.feed(channel, dialect).reach(cursor.offset);
+        self.metrics.messages_delivered += reach.seq.0 - cursor.seq.0;
+        self.connections.out_mut(id.slot).caught_up(reach);
         true
     }
 

@@ -35,13 +35,16 @@ pub(in crate::server) struct Reading {
     pub(in crate::server) budget: ReadBudget,
     /// Whether the publisher that is being read has said anything.
     pub(in crate::server) spoke: bool,
+    /// Whether others waited to be read when it began that a connection is read, and it was not
+    /// the first of them.
+    pub(in crate::server) others_wait: bool,
 }
 
 impl Reading {
     /// An empty buffer, and the budget of a whole turn.
     pub(in crate::server) fn new() -> Reading {
         let buffer = vec![0; limits::READ_BUFFER_BYTES];
-        Reading { buffer, budget: ReadBudget::of_turn(), spoke: false }
+        Reading { buffer, budget: ReadBudget::of_turn(), spoke: false, others_wait: false }
     }
 }
 
@@ -49,8 +52,8 @@ impl<S: Socket> Server<S> {
     /// Something may be possible with a socket. Ids of connections that are gone are ignored.
     ///
     /// Bounded work: [`limits::READS_PER_TURN`] reads. A publisher is read only while the turn's
-    /// share lasts and nobody waits in front of it, but for what comes together with its request;
-    /// who can be written to again waits for the pass.
+    /// share lasts and nobody waits in front of it; what it has sent together with its request is
+    /// kept until then. Who can be written to again waits for the pass.
     pub fn ready(&mut self, now: Now, id: ConnId, readiness: Readiness) {
         self.gate.begin();
         self.take_readiness(now, id, readiness);
@@ -80,8 +83,21 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// Reads what there is, up to the turn's budget, and acts on it.
+    /// Reads what there is, up to the turn's budget, and acts on it. What is said in a channel
+    /// waits until those have been read that waited before.
     pub(in crate::server) fn read(&mut self, now: Now, id: ConnId) {
+        self.reading.others_wait = self.connections.count_to_read() > 0;
+        self.read_on(now, id);
+    }
+
+    /// Reads what there is, and acts on it, whoever else waits to be read: it is the connection's
+    /// turn, or its last chance to prove that it lives.
+    pub(in crate::server) fn read_first(&mut self, now: Now, id: ConnId) {
+        self.reading.others_wait = false;
+        self.read_on(now, id);
+    }
+
+    fn read_on(&mut self, now: Now, id: ConnId) {
         // Taken out for the time of the call, so that what was read can be borrowed beside `self`.
         let mut buffer = core::mem::take(&mut self.reading.buffer);
         self.reading.spoke = false;
@@ -93,7 +109,7 @@ impl<S: Socket> Server<S> {
                 spent = false;
                 break;
             }
-            if self.reading.budget.is_spent() || self.reading.budget.is_read_over() {
+            if self.reading.budget.is_spent() || self.has_said_enough(id.slot) {
                 break;
             }
         }
@@ -115,7 +131,7 @@ impl<S: Socket> Server<S> {
         if self.connections.conn(id.slot).has_body_left() {
             // It had to stop in the middle of what a POST had brought.
             self.take_collected(now, id);
-            return self.has_more(now, id);
+            return self.has_more(id);
         }
         // What a client sends behind a request that is being answered waits in its socket: kept
         // here, it would fill the buffer, and a read into no room would look like the end.
@@ -158,16 +174,15 @@ impl<S: Socket> Server<S> {
             self.apply(now, id, step);
             return false;
         }
-        self.has_more(now, id)
+        self.has_more(id)
     }
 
-    /// Whether a connection that need not wait for others has more to say than was taken in.
-    fn has_more(&self, now: Now, id: ConnId) -> bool {
+    /// Whether a connection has more to say than was taken in. It may have to wait: whoever goes on
+    /// sees to it that it stands in a list then, since its share may be over in the very moment in
+    /// which it closes its channel.
+    fn has_more(&self, id: ConnId) -> bool {
         let (conn, marks) = (self.connections.conn(id.slot), self.connections.marks(id.slot));
-        if marks.left_off || conn.has_body_left() {
-            return self.must_wait(now, id.slot) == Wait::Not;
-        }
-        marks.readable && conn.wants_input()
+        marks.left_off || conn.has_body_left() || marks.readable && conn.wants_input()
     }
 
     /// Hands what arrived to the connection, step by step, and keeps what it leaves.
@@ -176,7 +191,7 @@ impl<S: Socket> Server<S> {
         while at < bytes.len() {
             let publishing = self.connections.conn(id.slot).is_publishing();
             // Without memory for the rest it is taken in now rather than lost.
-            if publishing && self.reading.budget.is_read_over() && self.keep(id, &bytes[at..]) {
+            if publishing && self.has_said_enough(id.slot) && self.keep(id, &bytes[at..]) {
                 self.connections.marks_mut(id.slot).left_off = true;
                 return;
             }
@@ -203,8 +218,9 @@ impl<S: Socket> Server<S> {
             let holds = matches!(step, Step::Hold);
             let go_on = if let Step::Head = step {
                 self.answer(now, id.slot, &bytes[at - used..at]);
-                if self.connections.conn(id.slot).is_queued() {
-                    // All of it is read again when the token can be checked.
+                let conn = self.connections.conn(id.slot);
+                if conn.is_queued() || conn.awaited_channel().is_some() {
+                    // All of it is read again when the wait is over.
                     at -= used;
                 }
                 true
@@ -251,6 +267,10 @@ impl<S: Socket> Server<S> {
             Step::Refuse(error) => {
                 self.refuse_head(now, id.slot, error);
                 true
+            }
+            Step::AnswerAnew => {
+                self.connections.answer_anew(id.slot, now.mono);
+                false
             }
             Step::RefuseLate => {
                 self.refuse_late(now, id.slot);
@@ -399,7 +419,7 @@ impl<S: Socket> Server<S> {
                 continue;
             }
             reads_left -= 1;
-            self.read(now, id);
+            self.read_first(now, id);
             // It may be the one that has closed the channel, and the last that is read.
             any_paused |= matches!(self.must_wait(now, id.slot), Wait::ForTheChannel(_));
         }

@@ -15,7 +15,9 @@
 //!
 //! The surprise is what fairness takes: whoever waits to be read while the channel is closed would
 //! be in front of the channel's whole list when that is opened. So nobody of a closed channel is
-//! left behind one that has gone to the channel's list.
+//! left behind one that has gone to the channel's list. And requests are read as soon as they come,
+//! but what comes with them for a channel, be it the body of a POST or frames behind an upgrade,
+//! waits like the rest: otherwise whoever makes a request for each message would never wait.
 
 use crate::feed::{Feed, Mark};
 use crate::hub::{self, OWN_BYTES_MAX, Space};
@@ -39,6 +41,7 @@ impl<S: Socket> Server<S> {
                 Wait::ForItsRate(_) | Wait::Not | Wait::ForItself => {
                     self.connections.read_soon(id.slot);
                 }
+                Wait::ToEnter => {}
             }
         }
     }
@@ -50,7 +53,7 @@ impl<S: Socket> Server<S> {
         match wait {
             Wait::ForTheChannel(channel) => self.wait_for(id, channel, self.reading.spoke),
             Wait::ForItsRate(paid) => self.wait_for_rate(id, paid),
-            Wait::Not | Wait::ForItself => {}
+            Wait::Not | Wait::ForItself | Wait::ToEnter => {}
         }
         wait != Wait::Not
     }
@@ -61,6 +64,8 @@ impl<S: Socket> Server<S> {
             Wait::ForTheChannel(channel) => self.wait_for(id, channel, had_its_say),
             Wait::ForItsRate(paid) => self.wait_for_rate(id, paid),
             Wait::Not | Wait::ForItself => self.connections.read_soon(id.slot),
+            // It is read when the wait is over.
+            Wait::ToEnter => {}
         }
     }
 
@@ -82,8 +87,20 @@ impl<S: Socket> Server<S> {
         self.hub.channel_mut(channel).pause(id, had_its_say);
     }
 
+    /// Whether a connection that is being read has had its share of that, or has none because it is
+    /// not its turn: others that may speak in channels wait to be read, and it came before them
+    /// with a request. What backends say waits for nobody.
+    pub(in crate::server) fn has_said_enough(&self, slot: u32) -> bool {
+        if self.reading.budget.is_read_over() {
+            return true;
+        }
+        let conn = self.connections.conn(slot);
+        let may_speak = conn.membership().is_some() || conn.session().is_some();
+        self.reading.others_wait && conn.is_publishing() && may_speak
+    }
+
     /// Whether what this connection has to say must wait: for the channel, until it has read
-    /// itself, or until it may say more.
+    /// itself, until it may say more, or until its session has entered where it is about to.
     pub(in crate::server) fn must_wait(&self, now: Now, slot: u32) -> Wait {
         let conn = self.connections.conn(slot);
         if !conn.is_publishing() {
@@ -99,6 +116,9 @@ impl<S: Socket> Server<S> {
         let channel = if let Some(Membership { channel, .. }) = conn.membership() {
             Some(channel).filter(|channel| held(*channel))
         } else if let Some(session) = conn.session() {
+            if self.sessions.get(session).is_entering() {
+                return Wait::ToEnter;
+            }
             let mut channels = self.sessions.get(session).spaces.iter().map(Space::channel);
             channels.find(|channel| held(*channel))
         } else {
@@ -162,6 +182,9 @@ pub(in crate::server) enum Wait {
     Not,
     /// The publisher's own output is blocked with more than a quarter ring of lag.
     ForItself,
+    /// The publisher's session is about to enter a namespace, whose channel is being opened: what
+    /// its client says comes behind that.
+    ToEnter,
     /// A channel in which the publisher may speak holds its publishers back.
     ForTheChannel(ChannelId),
     /// The publisher has said as much as `--message-rate` allows, by this account.

@@ -13,20 +13,23 @@
 //! Leaves to others: the packets that ask for it (`packets`), whether there is room and who is told
 //! (`admission`), how a membership ends (`members`).
 //!
+//! Where the order of messages is decided elsewhere, a channel that is new here has to be opened
+//! first. The session waits for that, and what its client says meanwhile waits behind it.
+//!
 //! The surprise: a client that has left a namespace may still be in it for a moment, since what its
 //! connection is in the middle of is finished first.
 
 use crate::hub::{
-    DEFAULT_CHANNEL, JoinError, Newcomer, Recovery, SPACES_MAX, Since, Space, Transport, Wish,
-    is_channel_name,
+    DEFAULT_CHANNEL, Entering, JoinError, Newcomer, Recovery, SPACES_MAX, Since, Space, Transport,
+    Wish, is_channel_name,
 };
-use crate::id::{Member, Reader, SessionId};
+use crate::id::{Member, Offset, Reader, SessionId};
 use crate::metrics::Refusal;
 use crate::reason::CloseReason;
 use crate::server::admission::why;
 use crate::server::http::token::{Admission, Said};
 use crate::server::{Denial, Event, Server, Socket};
-use crate::time::Now;
+use crate::time::{Instant, Now};
 use crate::wire::engine::{PacketType, SID_RANDOM_BYTES, Sid, Version};
 use crate::wire::socketio;
 use crate::wire::token::Fault;
@@ -40,6 +43,59 @@ fn channel_of(namespace: &str) -> Option<&str> {
         DEFAULT_CHANNEL => None,
         name => is_channel_name(name).then_some(name),
     }
+}
+
+/// Sessions that enter in a turn whatever publishers have taken of it.
+const ENTER_MIN: u32 = 4;
+
+/// What a refusal to join says to the client.
+fn refusal(error: JoinError) -> &'static str {
+    match error {
+        JoinError::TooManyChannels => "Too many channels",
+        JoinError::NoMemory => "Out of memory",
+        JoinError::TooManyOfAddress => "Too many channels from this address",
+        JoinError::NoMemoryOfAddress => "Too much memory for channels of this address",
+    }
+}
+
+/// How many bytes it takes to remember what a CONNECT has asked for.
+fn asked_bytes(namespace: &str, said: Said<'_>) -> usize {
+    let bytes = |text: Option<&str>| PART_BYTES + text.map_or(0, str::len);
+    PART_BYTES + namespace.len() + bytes(said.query) + bytes(said.payload)
+}
+
+/// Bytes in front of each part that is remembered: its length.
+const PART_BYTES: usize = size_of::<u32>();
+
+/// Appends what a CONNECT has asked for: the namespace, the query behind it and the payload, each
+/// behind its length, which is `u32::MAX` if there is none.
+fn write_asked(namespace: &str, said: Said<'_>, out: &mut Vec<u8>) {
+    for part in [Some(namespace), said.query, said.payload] {
+        let length = part.map_or(u32::MAX, |text| {
+            u32::try_from(text.len()).expect("a message has at most a part of a ring's bytes")
+        });
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(part.unwrap_or_default().as_bytes());
+    }
+}
+
+/// Reads what [`write_asked`] has written.
+fn asked(bytes: &[u8]) -> Option<(&str, Said<'_>)> {
+    let (namespace, rest) = asked_part(bytes)?;
+    let (query, rest) = asked_part(rest)?;
+    let (payload, _) = asked_part(rest)?;
+    Some((namespace?, Said { payload, query }))
+}
+
+/// Reads a part that [`write_asked`] has written. Returns it, and what is behind it.
+fn asked_part(bytes: &[u8]) -> Option<(Option<&str>, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<PART_BYTES>()?;
+    let length = u32::from_le_bytes(*length);
+    if length == u32::MAX {
+        return Some((None, rest));
+    }
+    let (part, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    Some((Some(core::str::from_utf8(part).ok()?), rest))
 }
 
 /// Where a client wants to begin that comes back: behind its offset, if it names one.
@@ -74,6 +130,97 @@ impl<S: Socket> Server<S> {
         if !self.sessions.contains(session) {
             return;
         }
+        match channel_of(namespace).filter(|name| !self.hub.is_open(name)) {
+            None => self.enter_open(now, session, namespace, said),
+            Some(name) => {
+                // Nobody has a channel opened who may not enter it.
+                if let Err(why) = self.admit_to(now, session, namespace, said) {
+                    return self.refuse_namespace(now, session, namespace, why);
+                }
+                let by = now.mono.plus(limits::OPENING_LIMIT);
+                self.await_namespace(now, session, (namespace, name), said, by);
+            }
+        }
+    }
+
+    /// The wait of a session for a channel is over: it enters, or is told why not. What its client
+    /// has said meanwhile is taken in from now on.
+    pub(in crate::server) fn enter_at_last(&mut self, now: Now, session: SessionId) {
+        let Some(entering) = self.sessions.stop_awaiting(session) else { return };
+        let bytes = self.pool.borrow_out(entering.asked);
+        if !self.sessions.get(session).is_closing()
+            && let Some((namespace, said)) = asked(&bytes)
+        {
+            work::count(|work| work.entered_late += 1);
+            match channel_of(namespace).filter(|name| !self.hub.is_open(name)) {
+                None => self.enter_open(now, session, namespace, said),
+                Some(_) if entering.by <= now.mono => {
+                    let client = self.sessions.get(session).client.address();
+                    self.report_refusal(client, Refusal::NotOpened);
+                    self.refuse_namespace(now, session, namespace, "The channel is not open yet");
+                }
+                Some(name) => {
+                    let by = entering.by;
+                    self.await_namespace(now, session, (namespace, name), said, by);
+                }
+            }
+        }
+        self.pool.put_back(entering.asked, bytes);
+        self.pool.give(entering.asked);
+        if self.sessions.contains(session) {
+            for id in self.sessions.get(session).publishers().into_iter().flatten() {
+                self.connections.read_soon(id.slot);
+            }
+        }
+    }
+
+    /// Has sessions enter whose channel is open by now, as far as the turn's share goes.
+    pub(in crate::server) fn run_entering(&mut self, now: Now) {
+        let mut sure = ENTER_MIN;
+        while (sure > 0 || !self.reading.budget.is_spent())
+            && let Some(session) = self.sessions.next_to_enter()
+        {
+            sure = sure.saturating_sub(1);
+            self.reading.budget.spend_units(1);
+            self.enter_at_last(now, session);
+        }
+    }
+
+    /// Has a session wait for the channel of a namespace to be opened, until `by` at the latest, or
+    /// says why it cannot.
+    fn await_namespace(
+        &mut self,
+        now: Now,
+        session: SessionId,
+        (namespace, name): (&str, &str),
+        said: Said<'_>,
+        by: Instant,
+    ) {
+        let entry = self.sessions.get(session);
+        let (dialect, holder, client) = (entry.dialect(), entry.holder, entry.client.address());
+        let opened = self.hub.begin_opening(&mut self.pool, name, (dialect, holder), by);
+        let asked = opened.and_then(|channel| {
+            let asked = self.pool.take(asked_bytes(namespace, said));
+            Ok((channel, asked.ok_or(JoinError::NoMemory)?))
+        });
+        match asked {
+            Ok((channel, mut asked)) => {
+                let bytes_max = asked_bytes(namespace, said);
+                let write = |out: &mut Vec<u8>| write_asked(namespace, said, out);
+                let written = self.pool.write(&mut asked, bytes_max, write);
+                assert!(written.is_some(), "a buffer has the room that was asked for");
+                let entering = Entering { asked, channel, by, is_due: false };
+                self.sessions.await_channel(session, entering);
+            }
+            Err(error) => {
+                self.report_refusal(client, why(error));
+                self.refuse_namespace(now, session, namespace, refusal(error));
+            }
+        }
+    }
+
+    /// Enters a namespace whose channel is open, or says why not.
+    fn enter_open(&mut self, now: Now, session: SessionId, namespace: &str, said: Said<'_>) {
         let mut recovered = None;
         if let Some(space) = self.space_left_or_not(session, namespace) {
             // Twice is once; the client that asks again is told again, and stays if it was leaving.
@@ -162,7 +309,8 @@ impl<S: Socket> Server<S> {
 
     /// Tells a client that it is in a namespace, as `id`. Where offsets are told, that is also the
     /// id by which it may come back; one that has not gone on with `id` is told at once where it
-    /// begins, since the next event may be long in coming.
+    /// begins, since the next event may be long in coming. One that was here already and has read
+    /// to where nothing is kept any more of a stream has nowhere to come back to, and is not told.
     ///
     /// The packets are own bytes, so they go in front of every record that has not begun.
     fn confirm(
@@ -217,12 +365,7 @@ impl<S: Socket> Server<S> {
         let (membership, start) = self.begin_membership(now, name, newcomer).map_err(|error| {
             self.sessions.edit(session).spaces.settle(&mut self.pool);
             self.report_refusal(client, why(error));
-            match error {
-                JoinError::TooManyChannels => "Too many channels",
-                JoinError::NoMemory => "Out of memory",
-                JoinError::TooManyOfAddress => "Too many channels from this address",
-                JoinError::NoMemoryOfAddress => "Too much memory for channels of this address",
-            }
+            refusal(error)
         })?;
         self.sessions.entered(session);
         let mut entry = self.sessions.edit(session);
@@ -237,6 +380,7 @@ impl<S: Socket> Server<S> {
             choked: false,
             leaving: false,
             finished: false,
+            closes_at: Offset::default(),
         });
         if let (Transport::WebSocket(id), 1) = (entry.transport, entry.spaces.len()) {
             self.connections

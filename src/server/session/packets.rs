@@ -67,7 +67,7 @@ impl<S: Socket> Server<S> {
             if !self.sessions.contains(session) {
                 return true;
             }
-            if self.reading.budget.is_read_over() || self.hold_back(now, id) {
+            if self.has_said_enough(id.slot) || self.hold_back(now, id) {
                 return false;
             }
             if body.at == 0 && engine::check(form, bytes).is_err() {

@@ -90,7 +90,7 @@ impl<S: Socket> Server<S> {
         let mut full = false;
         for (space, until) in session.spaces.iter().zip(&mut plan.until) {
             let feed = self.hub.feed(space.channel(), session.dialect());
-            if space.cursor.offset < feed.tail() && !full {
+            if feed.has_overtaken(space.cursor.offset) && !full {
                 return Err(space.channel());
             }
             *until = space.cursor;

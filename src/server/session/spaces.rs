@@ -97,7 +97,7 @@ impl<S: Socket> Server<S> {
 
     /// Where a session stands in one of its spaces: behind this message, all are still to be sent,
     /// but for the rest of a record that has begun. `None` if the ring has overtaken the session
-    /// there.
+    /// there, or if nobody knows any more where in its stream that message stands.
     pub(in crate::server) fn has_read_to(
         &self,
         session: SessionId,
@@ -110,12 +110,12 @@ impl<S: Socket> Server<S> {
             Transport::Polling { .. } => None,
         };
         let cursor = entry.cursor(space, lent)?;
-        let seq = self.hub.feed(channel, entry.dialect()).had_at(cursor)?;
-        Some(Position { seq, ..self.hub.channel(channel).position() })
+        let number = self.hub.feed(channel, entry.dialect()).had_at(cursor)?;
+        self.hub.channel(channel).position_of(number)
     }
 
-    /// Turns to another space before a close frame that is kept back: what each space has by now is
-    /// sent once, and then the frame goes.
+    /// Turns to another space before a close frame that is kept back: what each space had when that
+    /// was decided is sent, and then the frame goes.
     pub(in crate::server) fn turn_before_close(&mut self, id: ConnId) {
         let conn = self.connections.conn(id.slot);
         let (session, cursor) = (conn.session(), conn.out.cursor());

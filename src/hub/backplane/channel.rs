@@ -1,0 +1,396 @@
+//! One channel as the backplane knows it: how far its stream was read, and what of it is under way.
+//!
+//! ```text
+//!              XREVRANGE, pages back      XRANGE, portions      XREAD with all others
+//!   Start ─────────► Back ───────────────► Forward ───────────► Open
+//!     ▲                                                          │
+//!     └───────────────────────── a gap ──────────────────────────┘
+//! ```
+//!
+//! A channel is opened by asking for the newest entry, going back from there for as far as memory
+//! and history reach, and reading forward again up to what was newest. After a gap it takes the
+//! same way, so that what it remembers is what everybody else remembers.
+//!
+//! Deals with: the state of one channel. Leaves to others: requests and replies.
+//!
+//! The surprise: one entry of a channel is under way at a time, from when it is sent until it has
+//! been read back. A second one that Redis took although it refused the first could not be undone,
+//! and the messages would have changed places. What is said meanwhile goes into the next entry.
+
+use super::entry::{EntryId, Place};
+use super::event::Gap;
+use super::memory::{Memory, WINDOW_ENTRIES, WINDOW_MS};
+use super::outbox::Queue;
+use crate::limits::History;
+use crate::time::{Duration, Instant};
+
+/// The least entries that a stream keeps: what others remember must be there for who opens it.
+const KEPT_ENTRIES_MIN: u64 = WINDOW_ENTRIES;
+
+/// The most bytes that a stream keeps, by the size of the entries that were read of it.
+const KEPT_BYTES_MAX: u64 = 64 << 20;
+
+/// How long entries are counted before the count begins anew: a stream keeps what so much time has
+/// had.
+const RATE_SPAN: Duration = Duration::from_secs(10);
+
+/// A channel is asked whether its last entry is still there when it was not for so long.
+const TEST_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A channel is asked whether its last entry is still there when so many more were read.
+const MARK_ENTRIES: u64 = 512;
+
+/// As long as no more entries were read since, an entry cannot have been dropped for its age.
+const MARK_ENTRIES_MAX: u64 = KEPT_ENTRIES_MIN - 128;
+
+/// Where the reading of a channel's stream stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// The newest entry has to be asked for.
+    Start,
+    /// Pages are read backwards.
+    Back(Window),
+    /// Entries are read forwards, from `next` up to `until`.
+    Forward {
+        /// The first entry that may be next.
+        next: EntryId,
+        /// The entry that was the newest.
+        until: EntryId,
+        /// Messages from this entry on are replayed; `None`: no messages are.
+        replay_from: Option<EntryId>,
+    },
+    /// Entries come as they are added.
+    Open,
+}
+
+/// How far a channel was read back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Window {
+    /// The last message of the newest entry.
+    pub(super) newest: Place,
+    /// The oldest entry that was read.
+    pub(super) oldest: EntryId,
+    /// Reading forward begins here.
+    from: EntryId,
+    /// Messages from here on are replayed.
+    replay_from: Option<EntryId>,
+    /// Messages and bytes that are replayed.
+    messages: u64,
+    bytes: u64,
+    /// Entries that were read in front of what is replayed, or of the newest.
+    entries: u64,
+    /// The time in the id of the oldest entry that is replayed, or of the newest.
+    anchor_ms: u64,
+    /// Whether older entries may still be replayed.
+    replays: bool,
+    /// Whether nothing older is wanted.
+    pub(super) is_over: bool,
+}
+
+/// What of the past is replayed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Past {
+    /// What the operator has decided; `None`: nothing is replayed.
+    pub(super) history: Option<History>,
+    /// The most bytes of entries that are replayed.
+    pub(super) bytes_max: u64,
+    /// The time by the clock of Redis, if it is known.
+    pub(super) redis_ms: Option<u64>,
+}
+
+impl Window {
+    /// A window in front of the newest entry, which has to be added like the others.
+    pub(super) fn new(newest: Place, past: &Past) -> Window {
+        Window {
+            newest,
+            oldest: newest.entry,
+            from: newest.entry,
+            replay_from: None,
+            messages: 0,
+            bytes: 0,
+            entries: 0,
+            anchor_ms: newest.entry.ms,
+            replays: past.history.is_some(),
+            is_over: false,
+        }
+    }
+
+    /// The next older entry is read: so many messages, so many bytes.
+    pub(super) fn add(&mut self, id: EntryId, (messages, bytes): (u64, u64), past: &Past) {
+        self.oldest = id;
+        self.entries += 1;
+        let newest_ms = self.newest.entry.ms;
+        let now_ms = past.redis_ms.unwrap_or(newest_ms);
+        self.replays = self.replays
+            && self.messages < past.history.map_or(0, |history| history.messages_max)
+            && self.bytes + bytes <= past.bytes_max
+            && past
+                .history
+                .is_some_and(|history| now_ms.saturating_sub(id.ms) <= history.age.as_millis());
+        if self.replays {
+            // What is replayed is judged by what was in front of it, like everything else.
+            self.replay_from = Some(id);
+            (self.entries, self.anchor_ms) = (0, id.ms);
+            self.messages += messages;
+            self.bytes += bytes;
+        }
+        let is_remembered =
+            self.entries <= WINDOW_ENTRIES && id.ms.saturating_add(WINDOW_MS) >= self.anchor_ms;
+        if is_remembered {
+            self.from = id;
+        } else {
+            self.is_over = true;
+        }
+    }
+
+    /// The phase behind this one.
+    pub(super) fn forward(&self) -> Phase {
+        let (next, until, replay_from) = (self.from, self.newest.entry, self.replay_from);
+        Phase::Forward { next, until, replay_from }
+    }
+}
+
+/// An entry that is under way: sent, or to be sent again.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Sent {
+    /// The number of the first message.
+    pub(super) first: u64,
+    /// How many messages the entry has.
+    pub(super) count: u16,
+    /// How many of them were read back.
+    pub(super) placed: u16,
+    /// The record of the first message in the outbox.
+    pub(super) record: u64,
+    /// The record of the first message that was not read back.
+    pub(super) next_record: u64,
+    /// How far the entry has come.
+    pub(super) stage: Stage,
+}
+
+/// How far an entry has come that was not read back yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stage {
+    /// The entry is to be sent again.
+    Unsent,
+    /// The entry is sent, and Redis has not answered.
+    Owed,
+    /// Redis has taken the entry; the time says when it said so.
+    Taken(Instant),
+}
+
+/// An entry of a stream, and how many entries had been read by then.
+#[derive(Clone, Copy, Default, Debug)]
+struct Mark {
+    id: EntryId,
+    read: u64,
+}
+
+/// How much is read of a stream.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    began: Instant,
+    entries: u64,
+    bytes: u64,
+    /// Entries of the span before.
+    entries_before: u64,
+}
+
+/// A channel.
+#[derive(Debug)]
+pub(super) struct Channel {
+    pub(super) name: Box<str>,
+    /// Whether the server has it open. Otherwise it stays for what was said in it, and ends when
+    /// that has its place.
+    pub(super) is_wanted: bool,
+    pub(super) phase: Phase,
+    /// Changes whenever the phase begins anew, so that a reply to an older request is known. No two
+    /// channels have one in common, also if one has the other's slot.
+    pub(super) life: u64,
+    /// The life for which the XREAD that is under way names the channel.
+    pub(super) read_life: Option<u64>,
+    /// A gap that was found and is not told.
+    pub(super) gap: Option<Gap>,
+    /// Whether the server was told that the channel is open.
+    pub(super) is_told_open: bool,
+    /// The last message that was read. While entries are read forwards it may be `0-0.0`, since
+    /// none was read yet.
+    pub(super) last: Place,
+    /// An entry of which some messages were read and not all, or `0-0`.
+    pub(super) begun: EntryId,
+    /// Whether it is to be asked if the last entry is still there.
+    pub(super) is_doubtful: bool,
+    /// When it was asked last whether the last entry is still there.
+    tested_at: Instant,
+    /// The newest entry that is known to have been there when it was asked about.
+    mark: Mark,
+    /// The entry that it was asked about last.
+    asked: Mark,
+    /// How many entries were read.
+    read: u64,
+    pub(super) waiting: Queue,
+    pub(super) sent: Option<Sent>,
+    /// Whether the channel stands in the list of those that may have something to send.
+    pub(super) is_listed: bool,
+    /// When the key's time to live was last set, if it was.
+    pub(super) expiry_at: Option<Instant>,
+    pub(super) memory: Memory,
+    rate: Rate,
+}
+
+impl Channel {
+    /// A channel that is to be opened. `birth`: how many channels there were before.
+    pub(super) fn new(now: Instant, name: &str, birth: u32) -> Channel {
+        Channel {
+            name: name.into(),
+            is_wanted: true,
+            phase: Phase::Start,
+            life: u64::from(birth) << 32,
+            read_life: None,
+            gap: None,
+            is_told_open: false,
+            last: Place::default(),
+            begun: EntryId::ZERO,
+            is_doubtful: false,
+            tested_at: now,
+            mark: Mark::default(),
+            asked: Mark::default(),
+            read: 0,
+            waiting: Queue::EMPTY,
+            sent: None,
+            is_listed: false,
+            expiry_at: None,
+            memory: Memory::new(),
+            rate: Rate { began: now, entries: 0, bytes: 0, entries_before: 0 },
+        }
+    }
+
+    /// The channel was closed and is wanted again: it is opened as if it were new, but for what was
+    /// said in it.
+    pub(super) fn reopen(&mut self) {
+        self.is_wanted = true;
+        self.is_told_open = false;
+        self.gap = None;
+        self.memory.clear();
+        self.restart();
+    }
+
+    /// Nothing more is said until the channel was read from its newest entry back.
+    pub(super) fn read_anew(&mut self) {
+        self.memory.restart();
+        self.restart();
+    }
+
+    /// The reader's connection is gone, and with it what was asked for.
+    pub(super) fn interrupt(&mut self) {
+        self.read_life = None;
+        self.life += 1;
+        match self.phase {
+            Phase::Start => {}
+            Phase::Back(_) => self.restart(),
+            Phase::Forward { .. } if self.newest_read() == EntryId::ZERO => self.restart(),
+            Phase::Forward { .. } | Phase::Open => self.is_doubtful = true,
+        }
+    }
+
+    fn restart(&mut self) {
+        self.phase = Phase::Start;
+        self.life += 1;
+        self.last = Place::default();
+        self.begun = EntryId::ZERO;
+        self.is_doubtful = false;
+        self.mark = Mark::default();
+        self.asked = Mark::default();
+    }
+
+    /// Whether it is to be asked now if entries are missing. Where none was ever read, none can be
+    /// missed.
+    pub(super) fn is_to_be_tested(&self, now: Instant) -> bool {
+        let reads = match self.phase {
+            Phase::Forward { .. } | Phase::Open => true,
+            Phase::Start | Phase::Back(_) => false,
+        };
+        let is_due = self.is_doubtful
+            || now.since(self.tested_at) > TEST_INTERVAL
+            || self.read - self.asked.read >= MARK_ENTRIES;
+        reads && self.newest_read() != EntryId::ZERO && is_due
+    }
+
+    /// The newest entry of which anything was read: it must still be there. `0-0` if there is none.
+    pub(super) fn newest_read(&self) -> EntryId {
+        self.last.entry.max(self.begun)
+    }
+
+    /// An older entry that must still be there: one that is not shows that the history is another
+    /// one, although its successor was read.
+    pub(super) fn mark_to_test(&self) -> Option<EntryId> {
+        let Mark { id, read } = self.mark;
+        let is_older = id != EntryId::ZERO && id != self.newest_read();
+        (is_older && self.read - read < MARK_ENTRIES_MAX).then_some(id)
+    }
+
+    /// Notes that it is asked now whether the last entry is still there.
+    pub(super) fn begin_test(&mut self, now: Instant) {
+        self.tested_at = now;
+        self.is_doubtful = false;
+        self.asked = Mark { id: self.newest_read(), read: self.read };
+    }
+
+    /// The entry that was asked about is there.
+    pub(super) fn pass_test(&mut self) {
+        self.mark = self.asked;
+    }
+
+    /// An entry was read, or passed over; `place` is that of its last message.
+    pub(super) fn pass(&mut self, place: Place) {
+        self.last = place;
+        self.begun = EntryId::ZERO;
+        self.read += 1;
+        // In a stream that was empty, the first entry is what must still be there.
+        if self.mark.id == EntryId::ZERO {
+            self.mark = Mark { id: place.entry, read: self.read };
+        }
+    }
+
+    /// The channel was read up to its newest entry: what is added from here on follows.
+    pub(super) fn begin_open(&mut self, now: Instant, last: Place) {
+        self.phase = Phase::Open;
+        self.last = last;
+        self.begin_test(now);
+        self.pass_test();
+    }
+
+    /// Whether nothing is wanted of the channel any more.
+    pub(super) fn is_over(&self) -> bool {
+        !self.is_wanted && self.waiting.is_empty() && self.sent.is_none()
+    }
+
+    /// Whether the next entry may be sent, or one again.
+    pub(super) fn may_send(&self) -> bool {
+        let has_more = match self.sent {
+            Some(sent) => sent.stage == Stage::Unsent,
+            None => !self.waiting.is_empty(),
+        };
+        self.phase == Phase::Open && has_more
+    }
+
+    /// An entry of so many bytes was read.
+    pub(super) fn count_entry(&mut self, now: Instant, bytes: u64) {
+        if now.since(self.rate.began) >= RATE_SPAN {
+            let is_next = now.since(self.rate.began) < RATE_SPAN.plus(RATE_SPAN);
+            let entries_before = if is_next { self.rate.entries } else { 0 };
+            self.rate = Rate { began: now, entries: 0, bytes: 0, entries_before };
+        }
+        self.rate.entries += 1;
+        self.rate.bytes += bytes;
+    }
+
+    /// How many entries the stream is to keep: what ten seconds had and what history wants, within
+    /// the bytes that one stream may take.
+    pub(super) fn kept_entries(&self, history: Option<History>) -> u64 {
+        let wanted = KEPT_ENTRIES_MIN
+            .max(history.map_or(0, |history| history.messages_max))
+            .max(self.rate.entries + self.rate.entries_before);
+        let mean_bytes = self.rate.bytes / self.rate.entries.max(1);
+        wanted.min(KEPT_BYTES_MAX / mean_bytes.max(1)).max(1)
+    }
+}

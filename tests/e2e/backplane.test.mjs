@@ -1,0 +1,804 @@
+// Several instances and one Redis: two or three of elbow, readers of every dialect on each, and a
+// redis-server that is killed, stopped, emptied and started again, or is behind a bad way. What is
+// asked for: one order for everybody, nothing twice, nothing lost unless it is told.
+
+import assert from 'node:assert/strict';
+import fs from 'node:fs';
+import http from 'node:http';
+import path from 'node:path';
+import { describe } from 'node:test';
+import { WebSocket } from 'ws';
+import { accepting, BINARY, freePort, ROOT, run, test } from './elbow.mjs';
+import { BadWay, Redis } from './redis.mjs';
+import { peer } from './socketio.mjs';
+import { eventually, sleep } from './wait.mjs';
+import { proxyV1 } from './wire.mjs';
+
+/** elbow with the feature `tls`. */
+const TLS_BINARY = process.env.ELBOW_TLS_BIN ?? path.join(ROOT, 'target/tls/release/elbow');
+
+const HISTORY = ['--history', '10000', '--history-age', '10m'];
+
+// --- Readers and speakers -----------------------------------------------------------------------
+
+/** elbow, with a connection to Redis that works. */
+async function instance(context, url, args = [], options = {}) {
+  const { greeting = 'off' } = options;
+  const all = ['--redis', url, '--greeting', greeting, '--drain', '500ms', ...args];
+  const server = await context.elbow(all, options);
+  if (!options.unready && !options.away) await works(server);
+  return server;
+}
+
+const works = (server, from = 0) => server.logged(/Redis: everything works/, { from });
+
+/** A reader that notes what it hears: texts, and what it was told of gaps. */
+class Reader {
+  texts = [];
+  /** Positions of the texts, where they are told. */
+  positions = [];
+  /** What it was told of gaps. */
+  gaps = [];
+  /** How often its connection has ended. */
+  ends = 0;
+}
+
+/** A WebSocket that speaks `elbow.v1`, or a plain one. */
+async function socket(context, port, { target = '/ws', isV1 = true } = {}) {
+  const reader = new Reader();
+  const url = `ws://127.0.0.1:${port}${target}`;
+  const made = new WebSocket(url, isV1 ? ['elbow.v1'] : []);
+  context.defer(() => made.terminate());
+  made.on('message', (bytes) => {
+    const text = bytes.toString();
+    if (!isV1) {
+      reader.texts.push(text);
+    } else if (text.startsWith('\n')) {
+      const told = JSON.parse(text);
+      if (told.lost) reader.gaps.push(told.position);
+      else reader.began = told;
+    } else {
+      const end = text.indexOf('\n');
+      reader.positions.push(text.slice(0, end));
+      reader.texts.push(text.slice(end + 1));
+    }
+  });
+  made.on('close', (code, reason) => {
+    reader.ends += 1;
+    reader.end = [code, reason.toString()];
+  });
+  await new Promise((resolve, reject) => {
+    made.once('open', resolve);
+    made.on('error', reject);
+  });
+  if (isV1) await eventually('it is greeted', () => reader.began);
+  reader.say = (text) => made.send(text);
+  return reader;
+}
+
+/** An event stream. */
+async function stream(context, port, target = '/sse') {
+  const reader = new Reader();
+  const request = http.get({ host: '127.0.0.1', port, path: target });
+  context.defer(() => request.destroy());
+  request.on('error', () => {});
+  const response = await new Promise((resolve, reject) => {
+    request.once('response', resolve);
+    request.once('error', reject);
+  });
+  reader.status = response.statusCode;
+  let rest = '';
+  response.on('close', () => {
+    reader.ends += 1;
+  });
+  response.on('data', (bytes) => {
+    const events = (rest + bytes).split('\n\n');
+    rest = events.pop();
+    for (const event of events) {
+      const field = (name) => event.match(new RegExp(`^${name}: ?(.*)$`, 'm'))?.[1];
+      if (field('event') === 'reset') reader.gaps.push(field('id'));
+      else if (field('data') !== undefined) {
+        reader.texts.push(field('data'));
+        reader.positions.push(field('id'));
+      }
+    }
+  });
+  return reader;
+}
+
+/** A real Socket.IO client. */
+async function client(context, port, options = {}) {
+  const reader = new Reader();
+  const made = await peer(context, port, '4.8', options);
+  made.socket.on('chat message', (text) => reader.texts.push(text));
+  made.socket.on('disconnect', (why) => {
+    reader.ends += 1;
+    reader.end = why;
+  });
+  reader.say = (text) => made.emit('chat message', text);
+  reader.ask = (text) => made.ask('chat message', text);
+  reader.peer = made;
+  return reader;
+}
+
+/** One reader of every dialect. */
+async function everyKind(context, { port }) {
+  const readers = {
+    v1: await socket(context, port),
+    plain: await socket(context, port, { isV1: false }),
+    sse: await stream(context, port),
+    websocket: await client(context, port, { way: 'websocket only' }),
+    polling: await client(context, port, { way: 'polling only' }),
+  };
+  for (const [kind, reader] of Object.entries(readers)) reader.name = `${kind} at ${port}`;
+  return Object.values(readers);
+}
+
+/** Waits until every reader has heard as many texts as were said, and compares what they heard. */
+async function agree(readers, said, ms = 30_000) {
+  const counts = () => readers.map(({ name, texts }) => `${name}: ${texts.length}`).join(', ');
+  try {
+    const isWhole = () => readers.every(({ texts }) => texts.length >= said.length);
+    await eventually('everybody has heard everything', isWhole, ms);
+  } catch (error) {
+    error.message += ` (of ${said.length}: ${counts()})`;
+    throw error;
+  }
+  const [first, ...others] = readers;
+  assert.deepEqual([...first.texts].sort(), [...said].sort(), 'each message once');
+  for (const { name, texts } of others) {
+    assert.deepEqual(texts, first.texts, `${name} has heard another order than ${first.name}`);
+  }
+}
+
+/** How often somebody has talked, so that no text is said twice. */
+let rounds = 0;
+
+/** Has each of `speakers` say texts for so long; returns what was said. */
+async function talk(speakers, { ms, pauseMs = 5 }) {
+  const said = [];
+  rounds += 1;
+  const end = Date.now() + ms;
+  for (let number = 0; Date.now() < end; number += 1) {
+    for (const [index, speaker] of speakers.entries()) {
+      const text = `${rounds}.${index}.${number}`;
+      said.push(text);
+      speaker.say(text);
+    }
+    await sleep(pauseMs);
+  }
+  return said;
+}
+
+const status = async (server, target) => {
+  const response = await fetch(server.url(target));
+  return [response.status, (await response.text()).trim()];
+};
+
+// --- One order ----------------------------------------------------------------------------------
+
+describe('several instances', { concurrency: 2 }, () => {
+  test('one order for readers of every kind at three instances', async (context) => {
+    const redis = await Redis.start(context);
+    const servers = [];
+    for (let number = 0; number < 3; number += 1) {
+      servers.push(await instance(context, redis.url));
+    }
+    const readers = [];
+    for (const server of servers) readers.push(...(await everyKind(context, server)));
+    const speakers = readers.filter((reader) => reader.say);
+    const said = await talk(speakers, { ms: 2_000 });
+    await agree(readers, said);
+    // Positions are one text for everybody, and rise.
+    const told = readers.filter(({ positions }) => positions.length);
+    assert.equal(told.length, 6);
+    for (const { positions } of told) assert.deepEqual(positions, told[0].positions);
+    const ranks = told[0].positions.map((position) => position.split(/[-.]/).map(Number));
+    const isBefore = (a, b) => a[0] - b[0] || a[1] - b[1] || a[2] - b[2];
+    assert.ok(ranks.every((rank, at) => at === 0 || isBefore(ranks[at - 1], rank) < 0));
+    // An acknowledgement means a place in the order.
+    const asker = readers.find((reader) => reader.ask);
+    assert.deepEqual(await asker.ask('is it said?'), []);
+    await eventually('it is heard', () => readers.every(({ texts }) => texts.at(-1) === 'is it said?'));
+    assert.ok(readers.every(({ ends, gaps }) => ends === 0 && gaps.length === 0));
+  });
+
+  test('channels are apart, and so are rooms with prefixes of their own', async (context) => {
+    const redis = await Redis.start(context);
+    const [a, b] = [await instance(context, redis.url), await instance(context, redis.url)];
+    const other = await instance(context, redis.url, ['--redis-prefix', 'other:room']);
+    const one = await socket(context, a.port, { target: '/ws/one' });
+    const two = await socket(context, b.port, { target: '/ws/two' });
+    const same = await socket(context, b.port, { target: '/ws/one' });
+    const elsewhere = await socket(context, other.port, { target: '/ws/one' });
+    one.say('one');
+    two.say('two');
+    elsewhere.say('elsewhere');
+    await eventually('they are heard', () => same.texts.length && two.texts.length);
+    await eventually('it is heard', () => elsewhere.texts.length);
+    await sleep(200);
+    assert.deepEqual([one.texts, same.texts], [['one'], ['one']]);
+    assert.deepEqual([two.texts, elsewhere.texts], [['two'], ['elsewhere']]);
+    const keys = await redis.ask('KEYS', '*');
+    for (const key of ['{elbow}:c:one', '{elbow}:c:two', '{other:room}:c:one']) {
+      assert.ok(keys.includes(key), keys);
+    }
+    assert.match(await redis.ask('TTL', '{elbow}:c:one'), /^:3[56]\d\d\r\n/);
+  });
+
+  test('binary messages, events with attachments and greetings reach the others', async (context) => {
+    const redis = await Redis.start(context);
+    const [a, b] = [
+      await instance(context, redis.url, ['--events', '*'], { greeting: 'hi' }),
+      await instance(context, redis.url, ['--events', '*'], { greeting: 'hi' }),
+    ];
+    const heard = ['hi', 'chat message', 'drawn'];
+    const here = await peer(context, a.port, '4.8', { heard });
+    const plain = await context.client(b.port);
+    const there = await peer(context, b.port, '4.8', { heard });
+    assert.deepEqual(await here.next(), ['hi'], 'somebody has come elsewhere');
+    plain.say(Buffer.from([1, 2, 255]));
+    for (const each of [here, there]) {
+      assert.deepEqual(await each.next(), ['chat message', Buffer.from([1, 2, 255])]);
+    }
+    here.emit('drawn', { at: Buffer.from([7]) }, [1, 'two']);
+    assert.deepEqual(await there.next(), ['drawn', { at: Buffer.from([7]) }, [1, 'two']]);
+    assert.deepEqual(there.events, []);
+  });
+
+  test('who comes back to another instance misses nothing', async (context) => {
+    const redis = await Redis.start(context);
+    const [a, b] = [
+      await instance(context, redis.url, HISTORY),
+      await instance(context, redis.url, HISTORY),
+    ];
+    const speaker = await socket(context, a.port);
+    for (let number = 0; number < 50; number += 1) speaker.say(`${number}`);
+    await eventually('all is said', () => speaker.texts.length === 50);
+    // Nobody has read the channel at the other instance so far.
+    const since = speaker.positions[19];
+    const back = await socket(context, b.port, { target: `/ws?since=${since}` });
+    await eventually('it has what it missed', () => back.texts.length === 30);
+    assert.deepEqual(back.texts, speaker.texts.slice(20));
+    assert.deepEqual(back.positions, speaker.positions.slice(20));
+    assert.deepEqual([back.began.recovered, back.began.missed], [true, 30]);
+    const last = await stream(context, b.port, '/sse?last=3');
+    await eventually('it has the newest', () => last.texts.length === 3);
+    assert.deepEqual(last.texts, ['47', '48', '49']);
+  });
+
+  test('what was said survives the restart of every instance', async (context) => {
+    const redis = await Redis.start(context);
+    const first = await instance(context, redis.url, HISTORY);
+    const speaker = await socket(context, first.port);
+    for (const text of ['a', 'b', 'c']) speaker.say(text);
+    await eventually('all is said', () => speaker.texts.length === 3);
+    await first.end();
+    const second = await instance(context, redis.url, HISTORY);
+    const back = await socket(context, second.port, { target: `/ws?since=${speaker.positions[0]}` });
+    await eventually('it has what it missed', () => back.texts.length === 2);
+    assert.deepEqual(back.texts, ['b', 'c']);
+    assert.equal(back.began.recovered, true);
+  });
+
+  test('a Socket.IO client recovers on another instance', async (context) => {
+    const redis = await Redis.start(context);
+    const args = [...HISTORY, '--recovery', 'on'];
+    const [a, b] = [
+      await instance(context, redis.url, args),
+      await instance(context, redis.url, args),
+    ];
+    const speaker = await socket(context, b.port);
+    const reader = await client(context, a.port, { way: 'websocket only' });
+    speaker.say('before');
+    await eventually('it is heard', () => reader.texts.length === 1);
+    reader.peer.socket.io.engine.close();
+    await eventually('it has gone', () => !reader.peer.socket.connected);
+    speaker.say('meanwhile');
+    reader.peer.socket.io.uri = b.url('/');
+    reader.peer.socket.connect();
+    await eventually('it has what it missed', () => reader.texts.length === 2);
+    assert.deepEqual(reader.texts, ['before', 'meanwhile']);
+    assert.equal(reader.peer.socket.recovered, true);
+  });
+});
+
+// --- Backends -----------------------------------------------------------------------------------
+
+describe('backends of several instances', { concurrency: 2 }, () => {
+  const ADMIN = ['--admin-listen', '127.0.0.1:0'];
+
+  /** An instance with an admin listener, whose port is learnt from the log. */
+  async function administered(context, url, args = []) {
+    const server = await instance(context, url, [...ADMIN, ...args]);
+    const [, port] = await server.logged(/admin requests on \S*:(\d+)/);
+    const admin = `http://127.0.0.1:${port}`;
+    server.publish = async (channel, body, headers = {}) => {
+      const options = { method: 'POST', body, headers };
+      const response = await fetch(`${admin}/publish/${channel}`, options);
+      return [response.status, response.ok ? (await response.json()).position : null];
+    };
+    server.status = async () => (await fetch(`${admin}/status`)).json();
+    server.metrics = async () => (await fetch(`${admin}/metrics`)).text();
+    return server;
+  }
+
+  test('what a backend says at one is heard at all, be anybody there or not', async (context) => {
+    const redis = await Redis.start(context);
+    const a = await administered(context, redis.url, HISTORY);
+    const b = await administered(context, redis.url, HISTORY);
+    const reader = await socket(context, b.port, { target: '/ws/news' });
+    const [code, position] = await a.publish('news', 'hello');
+    assert.equal(code, 202);
+    await eventually('it is heard', () => reader.texts.length);
+    assert.deepEqual([reader.texts, reader.positions], [['hello'], [position]]);
+    // Nobody has ever been in this channel.
+    const [first, second] = [await a.publish('empty', 'one'), await b.publish('empty', 'two')];
+    assert.deepEqual([first[0], second[0]], [202, 202]);
+    const late = await socket(context, a.port, { target: `/ws/empty?since=${first[1]}` });
+    await eventually('it has what it missed', () => late.texts.length);
+    assert.deepEqual([late.texts, late.positions], [['two'], [second[1]]]);
+  });
+
+  test('a request that is repeated at another instance is one message', async (context) => {
+    const redis = await Redis.start(context);
+    const [a, b] = [await administered(context, redis.url), await administered(context, redis.url)];
+    const readers = [await socket(context, a.port), await socket(context, b.port)];
+    const key = { 'Idempotency-Key': 'order 66' };
+    const answers = [];
+    for (const server of [a, b, a, b]) answers.push(await server.publish('default', 'once', key));
+    assert.deepEqual(answers, Array(4).fill(answers[0]));
+    assert.equal(answers[0][0], 202);
+    assert.equal((await b.publish('default', 'twice', { 'Idempotency-Key': 'another' }))[0], 202);
+    for (const reader of readers) {
+      await eventually('it is heard', () => reader.texts.includes('twice'));
+      assert.deepEqual(reader.texts, ['once', 'twice']);
+    }
+  });
+
+  test('while Redis is away the answer is 503, and the page of figures says so', async (context) => {
+    const redis = await Redis.start(context, { isKept: true });
+    const server = await administered(context, redis.url);
+    const reader = await socket(context, server.port);
+    assert.equal((await server.publish('default', 'before'))[0], 202);
+    assert.match(await server.metrics(), /^elbow_backplane_connected 1$/m);
+    assert.match(await server.metrics(), /^elbow_backplane_round_trip_seconds_count 1$/m);
+    await redis.stop();
+    const [code] = await server.publish('default', 'meanwhile');
+    assert.equal(code, 503);
+    assert.match(await server.metrics(), /^elbow_backplane_connected 0$/m);
+    const { backplane } = await server.status();
+    assert.ok(backplane);
+    await redis.again();
+    await eventually('it is said after all', () => reader.texts.length === 2);
+    assert.deepEqual(reader.texts, ['before', 'meanwhile']);
+  });
+});
+
+// --- Bad days -----------------------------------------------------------------------------------
+
+describe('a bad day for Redis', { concurrency: 2 }, () => {
+  test('connections are killed ten times a second: nothing is lost or doubled', async (context) => {
+    const redis = await Redis.start(context);
+    const servers = [await instance(context, redis.url), await instance(context, redis.url)];
+    const readers = [];
+    for (const server of servers) readers.push(...(await everyKind(context, server)));
+    const speakers = readers.filter((reader) => reader.say);
+    let isOver = false;
+    const killing = (async () => {
+      for (let kills = 0; !isOver; kills += 1) {
+        await redis.tell('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+        await sleep(100);
+        if (isOver) return kills;
+      }
+      return 0;
+    })();
+    const said = await talk(speakers, { ms: 4_000 });
+    isOver = true;
+    assert.ok((await killing) >= 20);
+    await agree(readers, said);
+    assert.ok(readers.every(({ ends, gaps }) => ends === 0 && gaps.length === 0));
+  });
+
+  test('it is started again with its data: what was said meanwhile comes then', async (context) => {
+    const redis = await Redis.start(context, { isKept: true });
+    const servers = [await instance(context, redis.url), await instance(context, redis.url)];
+    const readers = [];
+    for (const server of servers) readers.push(...(await everyKind(context, server)));
+    const speakers = readers.filter((reader) => reader.say);
+    const said = await talk(speakers, { ms: 500 });
+    await redis.stop();
+    for (const server of servers) {
+      assert.deepEqual(await status(server, '/readyz'), [200, 'ok'], 'a restart takes less');
+    }
+    for (const [index, speaker] of speakers.entries()) {
+      said.push(`meanwhile ${index}`);
+      speaker.say(`meanwhile ${index}`);
+    }
+    for (const server of servers) {
+      await eventually('the balancer is told', async () => {
+        return (await status(server, '/readyz')).join(' ') === '503 backplane';
+      });
+      assert.deepEqual(await status(server, '/healthz'), [200, 'ok']);
+    }
+    assert.ok(readers.every(({ ends }) => ends === 0), 'readers stay');
+    const lines = await Promise.all(servers.map((server) => server.nextLine()));
+    await redis.again();
+    for (const [index, server] of servers.entries()) {
+      await works(server, lines[index]);
+      assert.deepEqual(await status(server, '/readyz'), [200, 'ok']);
+    }
+    said.push(...(await talk(speakers, { ms: 300 })));
+    await agree(readers, said);
+    assert.ok(readers.every(({ ends, gaps }) => ends === 0 && gaps.length === 0));
+  });
+
+  test('it has forgotten everything: everybody is told, and one order goes on', async (context) => {
+    const redis = await Redis.start(context);
+    const servers = [await instance(context, redis.url), await instance(context, redis.url)];
+    const readers = [];
+    for (const server of servers) readers.push(...(await everyKind(context, server)));
+    const said = await talk(readers.filter((reader) => reader.say), { ms: 500 });
+    await agree(readers, said);
+    await redis.stop();
+    await redis.again();
+    await toldOfGap(readers);
+    await goesOn(context, servers);
+  });
+
+  test('FLUSHALL is a gap, too', async (context) => {
+    const redis = await Redis.start(context);
+    const servers = [await instance(context, redis.url), await instance(context, redis.url)];
+    const readers = [];
+    for (const server of servers) readers.push(...(await everyKind(context, server)));
+    const said = await talk(readers.filter((reader) => reader.say), { ms: 300 });
+    await agree(readers, said);
+    await redis.tell('FLUSHALL');
+    await toldOfGap(readers);
+    for (const server of servers) await server.logged(/messages .*lost/);
+    await goesOn(context, servers);
+  });
+
+  test('it is stopped for a while, as a machine that swaps: found, and nothing lost', async (context) => {
+    const redis = await Redis.start(context);
+    const server = await instance(context, redis.url);
+    const readers = await everyKind(context, server);
+    const speakers = readers.filter((reader) => reader.say);
+    const said = await talk(speakers, { ms: 300 });
+    const line = await server.nextLine();
+    const stopped = Date.now();
+    redis.signal('SIGSTOP');
+    said.push(...(await talk(speakers, { ms: 200 })));
+    await server.logged(/Redis: away/, { from: line });
+    assert.ok(Date.now() - stopped < 10_000);
+    await sleep(500);
+    redis.signal('SIGCONT');
+    await works(server, line);
+    await agree(readers, said);
+    assert.ok(readers.every(({ ends, gaps }) => ends === 0 && gaps.length === 0));
+  });
+
+  test('a way that stalls, is cut, and delivers late: each message once', async (context) => {
+    const redis = await Redis.start(context);
+    const ways = [await BadWay.to(context, redis.port), await BadWay.to(context, redis.port)];
+    const servers = [await instance(context, ways[0].url), await instance(context, ways[1].url)];
+    const readers = [];
+    for (const server of servers) readers.push(...(await everyKind(context, server)));
+    const speakers = readers.filter((reader) => reader.say);
+    let isOver = false;
+    const trouble = (async () => {
+      for (let round = 0; !isOver; round += 1) {
+        const way = ways[round % 2];
+        way.delayMs = (round * 7) % 30;
+        await sleep(60);
+        way.stall();
+        await sleep(40);
+        if (round % 3 === 0) {
+          way.resume();
+          way.cut();
+        } else if (round % 3 === 1) {
+          await way.cutLate(50);
+        } else {
+          way.resume();
+        }
+      }
+      for (const way of ways) {
+        way.delayMs = 0;
+        way.resume();
+      }
+    })();
+    const said = await talk(speakers, { ms: 5_000 });
+    isOver = true;
+    await trouble;
+    await agree(readers, said);
+    assert.ok(readers.every(({ ends, gaps }) => ends === 0 && gaps.length === 0));
+  });
+
+  test('who speaks while it is away for long is sent elsewhere', { timeout: 90_000 }, async (context) => {
+    const redis = await Redis.start(context, { isKept: true });
+    const server = await instance(context, redis.url, ['--memory', '12MiB']);
+    const reader = await socket(context, server.port, { isV1: false });
+    const speaker = await socket(context, server.port, { isV1: false });
+    await redis.stop();
+    // More than may wait, so that the speaker is not read any more.
+    const filling = 'x'.repeat(10_000);
+    for (let number = 0; number < 1_000; number += 1) speaker.say(`${number} ${filling}`);
+    await eventually('the speaker is closed', () => speaker.ends, 45_000);
+    assert.deepEqual(speaker.end, [1013, 'backplane away']);
+    assert.equal(reader.ends, 0, 'readers stay');
+    await redis.again();
+    // What was taken is said: the first so many, in their order.
+    await eventually('what was taken comes', () => reader.texts.length > 50);
+    await sleep(500);
+    const numbers = reader.texts.map((text) => Number(text.split(' ')[0]));
+    assert.deepEqual(numbers, [...numbers.keys()]);
+  });
+});
+
+/** Everybody is told of a gap, each in the way of its dialect. */
+async function toldOfGap(readers) {
+  await eventually(
+    'everybody is told',
+    () => readers.every(({ gaps, ends }) => gaps.length || ends),
+    15_000,
+  );
+  for (const { name, gaps, ends, end } of readers) {
+    const kind = name.split(' ')[0];
+    if (kind === 'v1' || kind === 'sse') {
+      assert.deepEqual([gaps.length, ends], [1, 0], name);
+    } else if (kind === 'plain') {
+      assert.deepEqual(end, [1012, 'messages lost'], name);
+    } else {
+      assert.ok(['transport close', 'transport error'].includes(end), `${name}: ${end}`);
+    }
+  }
+}
+
+/** Whoever comes now, and whoever was told, hears the same. */
+async function goesOn(context, servers) {
+  const readers = [];
+  for (const server of servers) readers.push(...(await everyKind(context, server)));
+  const said = await talk(readers.filter((reader) => reader.say), { ms: 300 });
+  await agree(readers, said);
+  assert.ok(readers.every(({ ends, gaps }) => ends === 0 && gaps.length === 0));
+}
+
+// --- Who may, and where -------------------------------------------------------------------------
+
+describe('connecting to Redis', { concurrency: 2 }, () => {
+  const RIGHTS = ['+xadd', '+xread', '+xrange', '+xrevrange', '+expire', '+ping', '+auth', '+select'];
+
+  test('a user with the least rights, and a password in a file', async (context) => {
+    const redis = await Redis.start(context);
+    await redis.tell(
+      ...['ACL', 'SETUSER', 'eve', 'reset', 'on', '>s3cret/@ word', '~{room}:*', ...RIGHTS],
+    );
+    await redis.tell('ACL', 'SETUSER', 'default', 'off');
+    const file = path.join(context.folder(), 'password');
+    fs.writeFileSync(file, 's3cret/@ word\n');
+    const url = `redis://eve@127.0.0.1:${redis.port}`;
+    const args = ['--redis-prefix', 'room', '--redis-password-file', file, ...HISTORY];
+    const [a, b] = [await instance(context, url, args), await instance(context, url, args)];
+    const [one, two] = [await socket(context, a.port), await socket(context, b.port)];
+    one.say('by least rights');
+    await eventually('it is heard', () => two.texts.length);
+    const encoded = `redis://eve:s3cret%2F%40%20word@127.0.0.1:${redis.port}/0`;
+    const c = await instance(context, encoded, ['--redis-prefix', 'room', ...HISTORY]);
+    const three = await socket(context, c.port, { target: '/ws?last=1' });
+    await eventually('it has the last', () => three.texts.length);
+    const log = [a, b, c].flatMap((server) => server.lines).join('\n');
+    assert.doesNotMatch(log, /s3cret|WARN|ERROR/);
+  });
+
+  test('a wrong password, and none, are said in words', async (context) => {
+    const redis = await Redis.start(context, { args: ['--requirepass', 'right'] });
+    const env = { ELBOW_REDIS_PASSWORD: 'wrong-one' };
+    const wrong = await instance(context, redis.url, [], { env, away: true });
+    await wrong.logged(/does not take the password \(WRONGPASS\)/);
+    const without = await instance(context, redis.url, [], { away: true });
+    await without.logged(/wants a password \(NOAUTH\)/);
+    for (const server of [wrong, without]) {
+      await eventually('the balancer is told', async () => {
+        return (await status(server, '/readyz')).join(' ') === '503 backplane';
+      });
+    }
+    assert.doesNotMatch(wrong.lines.join('\n'), /wrong-one/);
+    const right = { ELBOW_REDIS_PASSWORD: 'right' };
+    await instance(context, redis.url, [], { env: right });
+    const shown = await run(BINARY, ['check', '--redis', redis.url], { env: right });
+    assert.equal(shown.status, 0, shown.stderr);
+    assert.match(shown.stdout, /password: \(set\), by ELBOW_REDIS_PASSWORD/);
+    assert.doesNotMatch(shown.stdout, /right/);
+  });
+
+  test('a user who may not is told which right is missing', async (context) => {
+    const redis = await Redis.start(context);
+    await redis.tell('ACL', 'SETUSER', 'eve', 'reset', 'on', '>pw', '~*', ...RIGHTS.slice(1));
+    const url = `redis://eve:pw@127.0.0.1:${redis.port}`;
+    const server = await instance(context, url, [], { away: true });
+    await server.logged(/does not let the user do this \(NOPERM\).*xadd/i);
+  });
+
+  test('by a name, and by the path of a socket, in another database', async (context) => {
+    const redis = await Redis.start(context);
+    const byName = await instance(context, `redis://localhost:${redis.port}/3`);
+    await byName.logged(/connected to localhost:\d+ \((127\.0\.0\.1|\[::1\]):\d+\)/);
+    const byPath = await instance(context, `unix:${redis.socket}`);
+    const [one, two] = [await socket(context, byName.port), await socket(context, byPath.port)];
+    one.say('three');
+    two.say('zero');
+    await eventually('they are heard', () => one.texts.length && two.texts.length);
+    assert.deepEqual([one.texts, two.texts], [['three'], ['zero']], 'two databases');
+  });
+
+  test('it comes later than elbow: newcomers are put off, and then let in', async (context) => {
+    const port = await freePort();
+    const server = await instance(context, `redis://127.0.0.1:${port}`, [], { away: true });
+    await server.logged(/cannot be reached: 127\.0\.0\.1:\d+: Connection refused/);
+    const refused = await fetch(server.url('/sse'), { redirect: 'manual' });
+    assert.equal(refused.status, 200, 'an EventSource would never come back from an error');
+    assert.match(await refused.text(), /^retry: \d+/m);
+    const tcp = await context.tcp(server.port);
+    tcp.send('GET /ws HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n');
+    tcp.send('Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ZWxib3ctdGVzdC1rZXktMQ==\r\n\r\n');
+    const response = await tcp.response();
+    assert.equal(response.status, 503, response.text);
+    assert.ok(response.headers['retry-after']);
+    const redis = context.program('redis-server', ['--port', `${port}`, '--save', '']);
+    await accepting(redis, port);
+    await works(server);
+    const reader = await socket(context, server.port);
+    reader.say('at last');
+    await eventually('it is heard', () => reader.texts.length);
+  });
+
+  test('a name that means nothing is said in words, and nobody waits for it', async (context) => {
+    const server = await instance(context, 'redis://no-such-name.invalid', [], { away: true });
+    await server.logged(/cannot be reached: no-such-name\.invalid:6379: /);
+    assert.deepEqual(await status(server, '/healthz'), [200, 'ok']);
+  });
+
+  test('elbow ends while Redis is away', async (context) => {
+    const server = await instance(context, 'redis://127.0.0.1:1', [], { away: true });
+    server.signal('SIGTERM');
+    assert.deepEqual(await server.gone(), { code: 0, signal: null });
+  });
+});
+
+// --- Encrypted ----------------------------------------------------------------------------------
+
+describe('TLS', { concurrency: 2, skip: !fs.existsSync(TLS_BINARY) && 'there is no build with it' }, () => {
+  /** A certificate of `name` for these names or addresses, by somebody whom nobody knows. */
+  async function certificate(folder, name, names) {
+    const at = (end) => path.join(folder, `${name}.${end}`);
+    const openssl = async (...args) => {
+      const { status: code, stderr } = await run('openssl', args);
+      assert.equal(code, 0, stderr);
+    };
+    const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
+    const subject = ['-subj', `/CN=${name}`];
+    await openssl(
+      ...['req', '-x509', ...key, '-keyout', at('ca.key'), '-out', at('ca.pem'), '-days', '2'],
+      ...['-subj', `/CN=${name} authority`],
+    );
+    await openssl('req', ...key, '-keyout', at('key'), '-out', at('csr'), ...subject);
+    fs.writeFileSync(at('ext'), `subjectAltName=${names}\n`);
+    await openssl(
+      ...['x509', '-req', '-in', at('csr'), '-CA', at('ca.pem'), '-CAkey', at('ca.key')],
+      ...['-CAcreateserial', '-days', '2', '-extfile', at('ext'), '-out', at('pem')],
+    );
+    return { ca: at('ca.pem'), key: at('key'), certificate: at('pem') };
+  }
+
+  const options = ({ ca, key, certificate: own }) => [
+    ...['--tls-cert-file', own, '--tls-key-file', key, '--tls-ca-cert-file', ca],
+    ...['--tls-auth-clients', 'no'],
+  ];
+  const encrypted = (context, url, args, more = {}) =>
+    instance(context, url, args, { ...more, binary: TLS_BINARY });
+
+  test('an encrypted connection by name and by address, with large messages', async (context) => {
+    const files = await certificate(context.folder(), 'redis', 'DNS:localhost,IP:127.0.0.1');
+    const redis = await Redis.start(context, { tls: options(files) });
+    const ca = ['--redis-ca', files.ca, '--max-message', '1MiB'];
+    const a = await encrypted(context, `rediss://localhost:${redis.port}`, ca);
+    const b = await encrypted(context, `rediss://127.0.0.1:${redis.port}`, ca);
+    const readers = [...(await everyKind(context, a)), ...(await everyKind(context, b))];
+    const speakers = readers.filter((reader) => reader.say);
+    const said = await talk(speakers, { ms: 500 });
+    for (const [index, speaker] of speakers.entries()) {
+      const text = `${index}`.repeat(200_000);
+      said.push(text);
+      speaker.say(text);
+    }
+    await agree(readers, said);
+    // Killed connections are made again.
+    await redis.tell('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
+    said.push(...(await talk(speakers, { ms: 300 })));
+    await agree(readers, said);
+  });
+
+  test('who shows no certificate for the name is not spoken to', async (context) => {
+    const folder = context.folder();
+    const files = await certificate(folder, 'redis', 'DNS:other.example');
+    const redis = await Redis.start(context, { tls: options(files) });
+    const url = `rediss://localhost:${redis.port}`;
+    const misnamed = await encrypted(context, url, ['--redis-ca', files.ca], { away: true });
+    await misnamed.logged(/cannot be reached: localhost:\d+ .*certificate.*/i);
+    const foreign = await encrypted(context, url, [], { away: true });
+    await foreign.logged(/cannot be reached: localhost:\d+ .*(certificate|UnknownIssuer).*/i);
+    await sleep(300);
+    for (const server of [misnamed, foreign]) {
+      assert.ok(!server.lines.some((line) => /Redis: everything works/.test(line)));
+    }
+  });
+
+  test('a server that speaks in the clear is none', async (context) => {
+    const redis = await Redis.start(context);
+    const url = `rediss://localhost:${redis.port}`;
+    const server = await encrypted(context, url, [], { away: true });
+    await server.logged(/Redis: the writer's server cannot be reached/);
+  });
+
+  test('certificates that cannot be read are said at start', async (context) => {
+    const file = path.join(context.folder(), 'ca.pem');
+    const args = ['--listen', '127.0.0.1:0', '--redis', 'rediss://localhost', '--redis-ca', file];
+    const missing = await run(TLS_BINARY, args);
+    assert.equal(missing.status, 78);
+    assert.match(missing.stderr, /--redis-ca .*: No such file/);
+    fs.writeFileSync(file, 'nothing');
+    const empty = await run(TLS_BINARY, args);
+    assert.equal(empty.status, 78);
+    assert.match(empty.stderr, /no certificate in it that can be used/);
+  });
+});
+
+// --- Behind a balancer --------------------------------------------------------------------------
+
+test('behind HAProxy with PROXY headers, three instances are one room', async (context) => {
+  const redis = await Redis.start(context);
+  const servers = [];
+  for (let number = 0; number < 3; number += 1) {
+    servers.push(await instance(context, redis.url, ['--proxy-protocol', 'required']));
+  }
+  const port = await freePort();
+  const file = path.join(context.folder(), 'haproxy.cfg');
+  const lines = servers.map(({ port: to }, index) => {
+    return `  server elbow${index} 127.0.0.1:${to} send-proxy-v2 check check-send-proxy inter 200ms`;
+  });
+  fs.writeFileSync(
+    file,
+    `
+global
+  maxconn 500
+defaults
+  mode tcp
+  timeout connect 2s
+  timeout client 60s
+  timeout server 60s
+listen balancer
+  bind 127.0.0.1:${port}
+  balance roundrobin
+  option httpchk GET /readyz
+  http-check expect status 200
+${lines.join('\n')}
+`,
+  );
+  await accepting(context.program('haproxy', ['-db', '-f', file]), port);
+  const readers = [];
+  for (let number = 0; number < 6; number += 1) {
+    readers.push(await socket(context, port), await socket(context, port, { isV1: false }));
+    readers.push(await stream(context, port));
+    readers.push(await client(context, port, { way: 'websocket only' }));
+  }
+  for (const [index, reader] of readers.entries()) reader.name = `reader ${index}`;
+  const said = await talk(readers.filter((reader) => reader.say), { ms: 1_000 });
+  await agree(readers, said);
+  for (const server of servers) {
+    assert.ok(server.lines.some((line) => /open 127\.0\.0\.1:\d+ channel default/.test(line)));
+  }
+  // Whoever speaks to an instance itself introduces the client, as the balancer does.
+  const direct = await context.upgraded(servers[0].port, { header: proxyV1('192.0.2.9', 9) });
+  assert.ok(direct);
+  await servers[0].logged(/open 192\.0\.2\.9:9 channel default/);
+});
