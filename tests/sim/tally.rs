@@ -36,11 +36,11 @@ pub(crate) struct Tally {
     pub(crate) attacked: [u64; Attack::ALL.len()],
     /// Clients that wanted what was said before they came, by what became of their wish.
     pub(crate) returned: [u64; Return::ALL.len()],
+    /// Tokens that have expired, by the phase of what they had let in.
+    pub(crate) expired: [u64; Expiry::ALL.len()],
     /// Where the order is decided elsewhere: channels that were opened with what was kept of them,
     /// newcomers that waited for one in vain, and gaps.
     pub(crate) ordered: [u64; 3],
-    /// Tokens that have expired, by the phase of what they had let in.
-    pub(crate) expired: [u64; Expiry::ALL.len()],
     /// Ends by reason.
     pub(crate) reasons: u64,
     pub(crate) failed: Vec<u64>,
@@ -60,8 +60,8 @@ impl Tally {
         self.told += outcome.told;
         self.attacked.iter_mut().zip(outcome.attacked).for_each(|(sum, number)| *sum += number);
         self.returned.iter_mut().zip(outcome.returned).for_each(|(sum, number)| *sum += number);
-        self.ordered.iter_mut().zip(outcome.ordered).for_each(|(sum, number)| *sum += number);
         self.expired.iter_mut().zip(outcome.expired).for_each(|(sum, number)| *sum += number);
+        self.ordered.iter_mut().zip(outcome.ordered).for_each(|(sum, number)| *sum += number);
         self.reasons |= u64::from(outcome.reasons);
     }
 
@@ -176,13 +176,12 @@ impl fmt::Display for Tally {
         for (what, count) in Return::ALL.into_iter().zip(self.returned) {
             write!(f, " {what:?} {count}")?;
         }
-        let [brought, unopened, gaps] = self.ordered;
-        write!(f, "; channels brought {brought}, waited for in vain {unopened}, gaps {gaps}")?;
         f.write_str("; tokens that have expired:")?;
         for (phase, count) in Expiry::ALL.into_iter().zip(self.expired) {
             write!(f, " {phase:?} {count}")?;
         }
-        Ok(())
+        let [brought, unopened, gaps] = self.ordered;
+        write!(f, "; channels brought {brought}, waited for in vain {unopened}, gaps {gaps}")
     }
 }
 

@@ -102,11 +102,11 @@ pub(crate) struct Outcome {
     pub(crate) attacked: [u64; Attack::ALL.len()],
     /// Clients that wanted what was said before they came, by what became of their wish.
     pub(crate) returned: [u64; Return::ALL.len()],
+    /// Tokens that have expired, by the phase of what they had let in.
+    pub(crate) expired: [u64; Expiry::ALL.len()],
     /// Where the order is decided elsewhere: channels that were opened with what was kept of them,
     /// newcomers that waited for one in vain, and gaps.
     pub(crate) ordered: [u64; 3],
-    /// Tokens that have expired, by the phase of what they had let in.
-    pub(crate) expired: [u64; Expiry::ALL.len()],
     /// Ends by reason.
     pub(crate) reasons: u32,
     /// Of every byte written and of every event.
@@ -437,8 +437,8 @@ impl World {
             upgrades: self.people.iter().filter(|p| p.has_upgraded()).count() as u64,
             attacked: self.attacked(),
             returned: self.oracle.returned,
-            ordered: [self.oracle.brought, self.oracle.unopened, self.oracle.gaps],
             expired: self.oracle.expired,
+            ordered: [self.oracle.brought, self.oracle.unopened, self.oracle.gaps],
             reasons,
             hash: hash.finish(),
         }

@@ -58,46 +58,44 @@ fn refusal(error: JoinError) -> &'static str {
     }
 }
 
-/// Bytes of a length in what is remembered of a CONNECT.
-const LENGTH_BYTES: usize = 4;
-/// A bit in what is remembered of a CONNECT: it has a query.
-const HAS_QUERY: u8 = 1;
-/// A bit in what is remembered of a CONNECT: it has a payload.
-const HAS_PAYLOAD: u8 = 2;
-
 /// How many bytes it takes to remember what a CONNECT has asked for.
 fn asked_bytes(namespace: &str, said: Said<'_>) -> usize {
-    let text_bytes = |text: Option<&str>| text.map_or(0, str::len);
-    1 + namespace.len() + 1 + LENGTH_BYTES + text_bytes(said.query) + text_bytes(said.payload)
+    let bytes = |text: Option<&str>| PART_BYTES + text.map_or(0, str::len);
+    PART_BYTES + namespace.len() + bytes(said.query) + bytes(said.payload)
 }
 
-/// Appends what a CONNECT has asked for: the length of the namespace, that, which of query and
-/// payload there are, the length of the query, that, the payload.
+/// Bytes in front of each part that is remembered: its length.
+const PART_BYTES: usize = size_of::<u32>();
+
+/// Appends what a CONNECT has asked for: the namespace, the query behind it and the payload, each
+/// behind its length, which is `u32::MAX` if there is none.
 fn write_asked(namespace: &str, said: Said<'_>, out: &mut Vec<u8>) {
-    out.push(u8::try_from(namespace.len()).expect("the name of a channel is short"));
-    out.extend_from_slice(namespace.as_bytes());
-    let (query, payload) = (said.query.unwrap_or_default(), said.payload.unwrap_or_default());
-    let has = |text: Option<&str>, bit| if text.is_some() { bit } else { 0 };
-    out.push(has(said.query, HAS_QUERY) | has(said.payload, HAS_PAYLOAD));
-    let length = u32::try_from(query.len()).expect("no packet is longer than 256 MiB");
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(query.as_bytes());
-    out.extend_from_slice(payload.as_bytes());
+    for part in [Some(namespace), said.query, said.payload] {
+        let length = part.map_or(u32::MAX, |text| {
+            u32::try_from(text.len()).expect("a message has at most a part of a ring's bytes")
+        });
+        out.extend_from_slice(&length.to_le_bytes());
+        out.extend_from_slice(part.unwrap_or_default().as_bytes());
+    }
 }
 
 /// Reads what [`write_asked`] has written.
 fn asked(bytes: &[u8]) -> Option<(&str, Said<'_>)> {
-    let (length, rest) = bytes.split_first()?;
-    let (namespace, rest) = rest.split_at_checked(usize::from(*length))?;
-    let (has, rest) = rest.split_first()?;
-    let (length, rest) = rest.split_first_chunk::<LENGTH_BYTES>()?;
-    let (query, payload) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
-    let text = |bytes| core::str::from_utf8(bytes).ok();
-    let said = Said {
-        payload: text(payload).filter(|_| has & HAS_PAYLOAD != 0),
-        query: text(query).filter(|_| has & HAS_QUERY != 0),
-    };
-    Some((text(namespace)?, said))
+    let (namespace, rest) = asked_part(bytes)?;
+    let (query, rest) = asked_part(rest)?;
+    let (payload, _) = asked_part(rest)?;
+    Some((namespace?, Said { payload, query }))
+}
+
+/// Reads a part that [`write_asked`] has written. Returns it, and what is behind it.
+fn asked_part(bytes: &[u8]) -> Option<(Option<&str>, &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<PART_BYTES>()?;
+    let length = u32::from_le_bytes(*length);
+    if length == u32::MAX {
+        return Some((None, rest));
+    }
+    let (part, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    Some((Some(core::str::from_utf8(part).ok()?), rest))
 }
 
 /// Where a client wants to begin that comes back: behind its offset, if it names one.
