@@ -44,9 +44,14 @@ pub(super) fn command() -> Command {
     let aws = aws.default_missing_value("on");
     let check = Command::new("check").args(options()).override_help(help());
     let health = Command::new("health").arg(url()).override_help(help());
+    // Too many to be told again; the meaning of --aws says that they are taken.
+    let beside_aws = options().map(|option| {
+        let is_told = option.get_id() == TOKEN_FILE;
+        option.hide(!is_told)
+    });
     let doctor = Command::new("doctor")
         .args([url().conflicts_with(AWS), json, aws])
-        .args(options())
+        .args(beside_aws)
         .override_help(help());
     let top = Command::new("top").args([url(), token()]).override_help(help());
     Command::new("elbow")

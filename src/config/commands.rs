@@ -27,7 +27,7 @@ const PURPOSES: [(&str, &str); 6] = [
 ];
 
 /// What the flags mean that are no options of the server: the command, the flag, the meaning.
-const MEANINGS: [(&str, &str, &str); 13] = [
+const MEANINGS: [(&str, &str, &str); 14] = [
     (
         "health",
         "url",
@@ -53,6 +53,13 @@ const MEANINGS: [(&str, &str, &str); 13] = [
          ELBOW_ADMIN_LISTEN is asked.",
     ),
     ("doctor", "json", "Answer in JSON."),
+    (
+        "doctor",
+        "aws",
+        "Ask nobody, and print the aws commands that ask the balancer in front how it is set up, \
+         with what they have to answer. It takes the options and variables of the server beside \
+         it: --lb says which balancer.",
+    ),
     (
         "doctor",
         "admin-token-file",
@@ -144,7 +151,8 @@ pub(super) fn commands() -> Vec<CommandText> {
 fn command_text(command: &clap::Command, name: &str) -> CommandText {
     let purpose = PURPOSES.iter().find(|(purposed, _)| *purposed == name);
     let (_, purpose) = purpose.expect("each command is for something");
-    let flags = command.get_arguments().map(|argument| flag_text(name, argument));
+    let told = command.get_arguments().filter(|argument| !argument.is_hide_set());
+    let flags = told.map(|argument| flag_text(name, argument));
     CommandText { name: name.to_owned(), purpose, flags: flags.collect() }
 }
 
