@@ -85,7 +85,11 @@ impl World {
             assert!(!due.is_over(served_ms), "#{number} is not told what is lost: {due:?}");
         }
         if !speaks {
-            let ping = Due::after([heard_ms], ping_ms + held_ms);
+            // What came together with the request waits as a publisher's words do, and then nobody
+            // knows whether a pong is behind it.
+            let came_with_request = state.read_at_ms <= session.opened_at_ms;
+            let waits_ms = if came_with_request { self.oracle.unplaced_ms } else { 0 };
+            let ping = Due::after([heard_ms, waits_ms], ping_ms + held_ms);
             let is_pinged = session.pinged_at_ms.is_some_and(|at_ms| at_ms >= state.read_at_ms);
             let is_missed = ping.is_over(served_ms) && !is_pinged;
             assert!(!is_missed, "#{number} was not pinged in time: {ping:?}");
