@@ -83,9 +83,9 @@ pub fn manual() -> String {
         line(&mut page, ".TP");
         line(&mut page, &synopsis(command));
         sentences(&mut page, command.purpose);
-        if !command.takes_options() {
+        if command.own_flags().next().is_some() {
             line(&mut page, ".RS");
-            command.flags.iter().for_each(|flag| explain(&mut page, flag));
+            command.own_flags().for_each(|flag| explain(&mut page, flag));
             line(&mut page, ".RE");
         }
     }
@@ -122,13 +122,10 @@ fn synopsis(command: &CommandText) -> String {
     if !command.name.is_empty() {
         write!(text, " \\fB{}\\fR", escaped(&command.name)).expect("a String takes everything");
     }
-    if command.takes_options() {
-        return text + " [\\fIOPTIONS\\fR]";
-    }
-    for flag in &command.flags {
+    for flag in command.own_flags() {
         write!(text, " [{}]", typed(flag)).expect("a String takes everything");
     }
-    text
+    if command.takes_options() { text + " [\\fIOPTIONS\\fR]" } else { text }
 }
 
 /// How a flag is typed, with what stands for its value.
