@@ -21,7 +21,7 @@ mod handshakes;
 mod reader;
 
 pub(crate) use crowd::serve;
-pub(crate) use dialect::Dialect;
+pub(crate) use dialect::{Between, Dialect};
 pub(crate) use driver::Driver;
 pub(crate) use handshakes::join;
 
