@@ -169,16 +169,21 @@ impl Room {
             for server in 0..self.servers {
                 self.publish(server * each, clock::now_ns());
             }
-            self.look(MEETING_INTERVAL, 0)?;
+            self.listen(MEETING_INTERVAL)?;
             if self.members.iter().all(|member| self.has_met(member)) {
-                let until_ns = clock::now_ns() + QUIET.as_nanos() as u64;
-                while clock::now_ns() < until_ns {
-                    self.look(QUIET, 0)?;
-                }
-                return Ok(());
+                return self.listen(QUIET);
             }
         }
         Err("not every member hears every server".to_owned())
+    }
+
+    /// Takes whatever comes for so long.
+    fn listen(&mut self, length: Duration) -> Result<(), String> {
+        let until_ns = clock::now_ns() + length.as_nanos() as u64;
+        while clock::now_ns() < until_ns {
+            self.look(length, 0)?;
+        }
+        Ok(())
     }
 
     fn has_met(&self, member: &Member) -> bool {
