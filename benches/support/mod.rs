@@ -9,11 +9,13 @@
 pub(crate) mod chart;
 pub(crate) mod clock;
 pub(crate) mod contest;
+pub(crate) mod crossing;
 pub(crate) mod floor;
 pub(crate) mod histogram;
 pub(crate) mod load;
 pub(crate) mod pinged;
 pub(crate) mod probe;
 pub(crate) mod process;
+pub(crate) mod redis;
 pub(crate) mod roles;
 pub(crate) mod say;

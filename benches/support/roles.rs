@@ -1,14 +1,20 @@
 //! The parts that a bench plays when it has started itself again.
 
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::process::{Signal, set_parent_process_death_signal};
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{floor, load, say};
 
 /// The first argument of a child process; what follows is the part's own.
 const ROLE: &str = "--role";
+/// The descriptor that `sd_listen_fds(3)` begins with: the first that is free in a new process.
+const FIRST_HANDED_OVER: RawFd = 3;
 
 /// This executable again, as `role`.
 pub(crate) fn again(role: &str, arguments: &[&str]) -> Command {
@@ -40,6 +46,9 @@ pub(crate) fn play() -> Option<Vec<String>> {
             ["load"] => load::serve(),
             ["floor", port] => floor::serve(port, false),
             ["floor-coalesce", port] => floor::serve(port, true),
+            ["share-port", port, program, ref arguments @ ..] => {
+                share_port(port, Command::new(program).args(arguments))
+            }
             // What was asked of the system above outlives `exec`.
             ["become", program, ref arguments @ ..] => {
                 let error = Command::new(program).args(arguments).exec();
@@ -51,4 +60,25 @@ pub(crate) fn play() -> Option<Vec<String>> {
     let asked = arguments.iter().any(|argument| argument == "--bench");
     arguments.retain(|argument| argument != "--bench");
     asked.then_some(arguments)
+}
+
+/// Becomes `command`, with a listening socket whose port others may listen on as well, handed over
+/// as systemd does with `ReusePort=`.
+fn share_port(port: &str, command: &mut Command) -> ! {
+    let bind = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_port(true)?;
+        let port = port.parse().map_err(io::Error::other)?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, port)).into())?;
+        socket.listen(4096)?;
+        socket.set_cloexec(false)?;
+        Ok(socket)
+    };
+    let socket = bind().unwrap_or_else(|error: io::Error| say::fail(&format!("bind: {error}")));
+    if socket.as_raw_fd() != FIRST_HANDED_OVER {
+        say::fail("descriptors are open that nobody has opened here");
+    }
+    let own = std::process::id().to_string();
+    let error = command.env("LISTEN_FDS", "1").env("LISTEN_PID", own).exec();
+    say::fail(&format!("cannot start {command:?}: {error}"));
 }

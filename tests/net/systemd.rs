@@ -2,7 +2,7 @@
 //! takes, how its lines stand in the journal. The manager is a socket of the test.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{self, UnixDatagram, UnixListener, UnixStream};
@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
+use socket2::{Domain, Socket, Type};
 
 use super::listen::{ELBOW, Logged, ask};
 
@@ -70,6 +71,17 @@ fn loopback() -> (OwnedFd, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has ports");
     let address = listener.local_addr().expect("it is bound");
     (listener.into(), address)
+}
+
+/// A listening socket that shares its port, as `ReusePort=` of a socket unit makes it.
+fn sharing(port: u16) -> (OwnedFd, SocketAddr) {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("there are sockets");
+    socket.set_reuse_port(true).expect("Linux has had it since 3.9");
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    socket.bind(&address.into()).expect("whoever has the port shares it");
+    socket.listen(128).expect("it is bound");
+    let address = socket.local_addr().expect("it is bound").as_socket().expect("of IPv4");
+    (socket.into(), address)
 }
 
 /// Asks `address` for `path`; the whole answer.
@@ -167,6 +179,31 @@ fn a_socket_of_any_other_name_is_public() {
     assert!(ask(UnixStream::connect(&path).expect("it listens")).ends_with("ok"));
     assert!(fetch(unit_at, "/").starts_with("HTTP/1.1 200 "));
     std::fs::remove_file(&path).expect("it is there");
+}
+
+/// Each process is told apart by its base path, which the other knows nothing below.
+#[test]
+fn processes_share_a_port_that_was_handed_over_for_that() {
+    let start = |port: u16, base_path: &str| {
+        let ((public, public_at), (health, health_at)) = (sharing(port), loopback());
+        let args = ["--base-path", base_path, "--drain=0s"];
+        let mut server = Logged::start(&mut activated("http:health", &args, [public, health]));
+        assert_eq!(server.told("listening on "), public_at.to_string());
+        assert_eq!(server.told("health probes on "), health_at.to_string());
+        (server, public_at)
+    };
+    let (one, shared_at) = start(0, "/one");
+    let (_other, also_at) = start(shared_at.port(), "/other");
+    assert_eq!(also_at, shared_at);
+    let is_one = || fetch(shared_at, "/one/").starts_with("HTTP/1.1 200 ");
+    // The kernel draws for each connection: that 64 have all the same server is out of the question.
+    let served = (0..64).filter(|_| is_one()).count();
+    assert!((1..64).contains(&served), "{served}");
+    // Nobody holds its socket any more, so all come to the other.
+    drop(one);
+    for _ in 0..16 {
+        assert!(fetch(shared_at, "/other/").starts_with("HTTP/1.1 200 "));
+    }
 }
 
 #[test]

@@ -7,15 +7,10 @@ use std::thread::{self, sleep};
 use std::time::Duration;
 
 use mio::net::TcpStream;
-use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use rustix::fd::{AsRawFd, OwnedFd};
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
-};
 
-use super::super::{clock, histogram::Histogram, say};
+use super::super::clock::{self, Ticker};
+use super::super::{histogram::Histogram, say};
 use super::reader::{Log, Reader};
 use super::{Outcome, Pace, Run, Setup, handshakes};
 
@@ -38,7 +33,7 @@ const NUMBER_BYTES: usize = 12;
 
 struct Crowd {
     poll: Poll,
-    timer: OwnedFd,
+    timer: Ticker,
     setup: Setup,
     readers: Vec<Reader>,
     channels: Vec<Channel>,
@@ -134,12 +129,7 @@ impl Crowd {
     fn open(setup: Setup) -> Result<Crowd, String> {
         let failed = |error: io::Error| error.to_string();
         let poll = Poll::new().map_err(failed)?;
-        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
-        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)
-            .map_err(|error| format!("timerfd: {error}"))?;
-        poll.registry()
-            .register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)
-            .map_err(failed)?;
+        let timer = Ticker::new(&poll, TIMER)?;
         let mut readers = Vec::with_capacity(setup.readers);
         while readers.len() < setup.readers {
             let more = readers.len()..setup.readers.min(readers.len() + TOGETHER);
@@ -247,8 +237,8 @@ impl Crowd {
                     self.fill(run, channel)?;
                 }
             }
-            Pace::Rate(rate) => self.set_timer(1_000_000_000 / u64::from(rate))?,
-            Pace::Silence => self.set_timer(SILENCE_LOOK_NS)?,
+            Pace::Rate(rate) => self.timer.set(1_000_000_000 / u64::from(rate))?,
+            Pace::Silence => self.timer.set(SILENCE_LOOK_NS)?,
         }
         while !(self.tally.closing && self.is_complete()) {
             self.wait(&mut events, nap)?;
@@ -259,7 +249,7 @@ impl Crowd {
             }
             for event in &events {
                 if event.token() == TIMER {
-                    let _ = rustix::io::read(&self.timer, &mut [0; 8]);
+                    self.timer.take();
                 } else {
                     let at = event.token().0;
                     if event.is_writable() {
@@ -274,7 +264,7 @@ impl Crowd {
                 }
             }
         }
-        self.set_timer(0)?;
+        self.timer.set(0)?;
         let messages = self.tally.published;
         Ok(Outcome {
             messages,
@@ -411,19 +401,6 @@ impl Crowd {
         dialect.push_published(&mut self.frame, &channel.prefix, &channel.payload);
         // The first reader of a channel is its publisher.
         self.readers[number].send(&self.frame)
-    }
-
-    /// Expires at once and then each `interval_ns`; never if that is 0.
-    fn set_timer(&self, interval_ns: u64) -> Result<(), String> {
-        let spec = |ns: u64| Timespec {
-            tv_sec: (ns / 1_000_000_000) as i64,
-            tv_nsec: (ns % 1_000_000_000) as i64,
-        };
-        let times =
-            Itimerspec { it_interval: spec(interval_ns), it_value: spec(interval_ns.min(1)) };
-        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &times)
-            .map(|_| ())
-            .map_err(|error| format!("timerfd: {error}"))
     }
 
     fn stop(&mut self, count: usize) -> Result<(), String> {

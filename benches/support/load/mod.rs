@@ -22,7 +22,7 @@ mod reader;
 pub(crate) mod shown;
 
 pub(crate) use crowd::serve;
-pub(crate) use dialect::Dialect;
+pub(crate) use dialect::{Between, Dialect};
 pub(crate) use driver::Driver;
 pub(crate) use handshakes::join;
 
