@@ -10,10 +10,10 @@
 //! - `most`: as many messages a second as come through, with 1, 8, 64 and 512 outstanding for each
 //!   publisher. With one elbow has little to pack, with many a turn's messages are one entry.
 //! - `redis`: what Redis holds and works for a message, at 1,000 a second.
-//! - `return`: Redis goes for a second and comes back with its data, while 100 messages a second are
-//!   said: the time from its first answer to the first message at the other server.
-//! - `cores`: deliveries a second of one process alone, of one with Redis, and of two that listen on
-//!   one port. On two cores, which servers, Redis and readers share, two cannot be twice one.
+//! - `return`: Redis goes for a second and comes back with its data, while 100 messages a second
+//!   are said: the time from its first answer to the first message at the other server.
+//! - `cores`: deliveries a second of one process alone, of one with Redis, and of two that listen
+//!   on one port. On two cores, which servers, Redis and readers share, two cannot be twice one.
 //!
 //! `cargo bench --bench backplane`, or with the names of some. Needs a redis-server. The adapter
 //! takes part if `benches/peers/run` has installed it.

@@ -18,6 +18,8 @@
 //! SEED=1234 cargo test --test backplane                       one, with its journal if it fails
 //! ```
 
+#[path = "harness/chance.rs"]
+mod chance;
 #[path = "backplane/climate.rs"]
 mod climate;
 #[path = "backplane/oracle.rs"]

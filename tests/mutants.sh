@@ -1,6 +1,7 @@
 #!/bin/sh
-# Small breakages of the server, each of which the simulation must notice: that of whole servers,
-# that of backplanes (tests/backplane.rs), or the test that is named.
+# Small breakages of the server, each of which the simulation must notice: that of a whole server,
+# that of backplanes (tests/backplane.rs), that of several servers (tests/room.rs), or the test that
+# is named.
 #
 # Works on copies in cargo's target folder; the tree is not touched, and may change meanwhile. A
 # mutant is one line of src changed by sed, wherever that line stands by now; one that is not found,
@@ -512,6 +513,32 @@ mutant "survey: the process forgotten" \
 # A crowd of watchers takes all of the reserve in a turn.
 mutant "survey: all are answered without memory" \
   's/if answered > 0 \&\& self.pool.is_strained() {/if answered > 0 \&\& false {/' "$found"
+
+# What backplanes alone must notice is noticed by clients of whole servers, too.
+# A message is heard here before it has its place.
+mutant "room: heard before it is ordered" \
+  's/^            if let Outcome::Refused(error) = outcome {/            let _early = self.hub.publish(\&mut self.pool, now.mono, channel, message); if let Outcome::Refused(error) = outcome {/' room
+# A reader goes on with whatever comes next.
+mutant "room: the last by then" \
+  's/resp::bulk(channel.last.entry.text().as_bytes(), out);/resp::bulk(b"$", out);/' room
+# Messages that were sent twice are said twice.
+mutant "room: nothing is known of producers" \
+  's/if seen.is_some_and(|known| number <= known.seen) {/if seen.is_some_and(|_| false) {/' room
+# What is said now goes out before what has to be sent again.
+mutant "room: sent again in another order" \
+  's/let sent = match channel.sent {/let sent = match channel.sent.filter(|_| channel.waiting.is_empty()) {/' room
+# Nothing is sent again: what was under way when a line broke is forgotten.
+mutant "room: not sent again" \
+  's/sent.stage = Stage::Unsent;/sent.stage = Stage::Owed;/' room
+# A gap is found, and nobody is told.
+mutant "room: a gap that is kept silent" \
+  's/channel.gap = channel.gap.or(is_missed.then_some(gap));/let _ = (gap, is_missed);/' room
+# Plain readers are not parted from what comes behind a gap.
+mutant "room: a gap that plain readers are not told of" \
+  's/Dialect::Plain | Dialect::SocketIo4 | Dialect::SocketIo3 => feed.part(number),/Dialect::SocketIo4 | Dialect::SocketIo3 => feed.part(number), Dialect::Plain => {}/' room
+# A reader at a server that nobody writes to is kept.
+mutant "room: a deaf reader kept" \
+  's/if self.reader.own_last < self.reader.expected {/if false {/' room
 
 echo "$caught of $all caught"
 [ "$caught" -eq "$all" ]

@@ -1,5 +1,5 @@
-//! The monotonic clock as a plain number, since that is what is stored for each message, and a timer
-//! that a poll can wait for.
+//! The monotonic clock as a plain number, since that is what is stored for each message, and a
+//! timer that a poll can wait for.
 
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token};

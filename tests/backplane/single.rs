@@ -26,7 +26,7 @@ pub(crate) struct Desk {
 }
 
 fn settings() -> Settings {
-    let mut chance = climate::Chance::new(0);
+    let mut chance = crate::chance::Chance::new(0);
     let calm = climate::Climate { history: 0, ..climate::Climate::draw(&mut chance) };
     crate::world::settings(&calm)
 }
@@ -554,7 +554,7 @@ fn a_reader_that_was_left_behind_is_found_within_three_seconds() {
 
 #[test]
 fn nothing_that_a_server_says_makes_us_panic() {
-    let mut chance = climate::Chance::new(5);
+    let mut chance = crate::chance::Chance::new(5);
     let words: [&[u8]; 16] = [
         b"+OK\r\n",
         b"*1\r\n",

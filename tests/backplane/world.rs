@@ -10,7 +10,8 @@ use elbow::hub::backplane::{
 use elbow::limits::History;
 use elbow::time::{Duration, Instant};
 
-use crate::climate::{Chance, Climate};
+use crate::chance::Chance;
+use crate::climate::Climate;
 use crate::oracle::{Oracle, Said};
 use crate::redis::{Redis, Refusal, State};
 

@@ -196,7 +196,7 @@ fn processes_share_a_port_that_was_handed_over_for_that() {
     let (_other, also_at) = start(shared_at.port(), "/other");
     assert_eq!(also_at, shared_at);
     let is_one = || fetch(shared_at, "/one/").starts_with("HTTP/1.1 200 ");
-    // The kernel draws for each connection: that 64 have all the same server is out of the question.
+    // The kernel draws for each connection: that 64 all have one server is out of the question.
     let served = (0..64).filter(|_| is_one()).count();
     assert!((1..64).contains(&served), "{served}");
     // Nobody holds its socket any more, so all come to the other.
