@@ -1,12 +1,12 @@
 //! Tokens in the simulation: who shows which, what it must come to, and until when.
 //!
 //! In some seeds the server has keys. Whoever opens a WebSocket or an event stream, and every
-//! person, is given a pass before it says its first words, from dice of its own; a person may show
-//! another in each CONNECT ([`super::entry`]). The oracle holds what becomes of it against that: who
-//! is let in had a right to, at that moment; who may only listen is heard with nothing, and closed
-//! if it is a WebSocket; whoever stays leaves when the token has expired, no earlier and in time.
-//! Who comes back shows another token. Where strangers attack, those of one kind may show
-//! tokens in vain, without end.
+//! person, is given a pass before it says its first words, from dice of its own; a person may
+//! show another in each CONNECT ([`super::entry`]). The oracle holds what becomes of it against
+//! that: who is let in had a right to, at that moment; who may only listen is heard with nothing,
+//! and closed if it is a WebSocket; whoever stays leaves when the token has expired, no earlier
+//! and in time. Who comes back shows another token. Where strangers attack, those of one kind may
+//! show tokens in vain, without end.
 
 use std::sync::LazyLock;
 

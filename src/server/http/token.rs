@@ -216,9 +216,9 @@ impl<S: Socket> Server<S> {
         Ok(Some((visa, buffer)))
     }
 
-    /// Whether a session may enter `channel` by the token in its CONNECT. What the session has begun
-    /// with counts where there is none. `visa` says how long the session may stay: behind that it
-    /// enters nothing more, whatever its CONNECT shows.
+    /// Whether a session may enter `channel` by the token in its CONNECT. What the session has
+    /// begun with counts where there is none. `visa` says how long the session may stay: behind
+    /// that it enters nothing more, whatever its CONNECT shows.
     ///
     /// # Errors
     /// Why it may not.
