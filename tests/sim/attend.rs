@@ -16,7 +16,6 @@ use super::decode::{Response, Unit};
 use super::hearing::Recovery;
 use super::oracle::{Later, Oracle};
 use super::packet::{self, Packet, Said};
-use super::pass::Expiry;
 use super::past::Start;
 use super::person::{Heard, Person, Purpose};
 use super::turns::Speaker;
@@ -198,8 +197,7 @@ impl Oracle {
         let (number, heard_ms) = (person.number, now_ms - hearing.heard_ms());
         assert!(legitimate, "@{number} left {channel}: {reason:?}, heard {heard_ms} ms ago");
         if reason == R::TokenExpired {
-            let is_upgrading = hearing.is_upgrading();
-            self.count_expired(if is_upgrading { Expiry::Upgrade } else { Expiry::Session });
+            self.count_expired(hearing.phase());
         }
         if !channel.is_empty() {
             hearing.judge_end(&channel, now_ms, duration_ms, counts, exact);

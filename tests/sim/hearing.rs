@@ -17,6 +17,7 @@ use super::client::{Message, Reasons};
 use super::climate::Climate;
 use super::entry::Entries;
 use super::packet::{self, Packet, Said, said};
+use super::pass::Expiry;
 use super::past::{Forms, Heads, Past, framed};
 use super::returning::{At, Returning};
 use super::stream;
@@ -400,9 +401,13 @@ impl Hearing {
         }
     }
 
-    /// Whether it was told that its WebSocket may take over, and has heard nothing there yet.
-    pub(crate) fn is_upgrading(&self) -> bool {
-        self.proved_on.is_some() && !self.on_socket
+    /// In which phase its token has expired: on its way to a WebSocket, if it was told that this may
+    /// take over and has heard nothing there yet.
+    pub(crate) fn phase(&self) -> Expiry {
+        match (self.proved_on, self.on_socket) {
+            (Some(_), false) => Expiry::Upgrade,
+            (_, true) | (None, false) => Expiry::Session,
+        }
     }
 
     /// Whether it is in a channel, as the server has reported.
