@@ -401,8 +401,8 @@ impl Hearing {
         }
     }
 
-    /// In which phase its token has expired: on its way to a WebSocket, if it was told that this may
-    /// take over and has heard nothing there yet.
+    /// In which phase its token has expired: on its way to a WebSocket, if it was told that this
+    /// may take over and has heard nothing there yet.
     pub(crate) fn phase(&self) -> Expiry {
         match (self.proved_on, self.on_socket) {
             (Some(_), false) => Expiry::Upgrade,
