@@ -240,12 +240,16 @@ impl Channel {
     pub(super) fn begin(&mut self, position: Position) {
         assert!(self.is_opening(), "a channel is opened once");
         self.standing = Standing::Open;
+        let log = self.log.as_mut();
+        if log.as_ref().is_some_and(|log| !log.is_empty()) {
+            // What stands between the newest that is kept and `position` is said to nobody: repeats
+            // of what was said. Whoever was here meanwhile has not heard of these places.
+            return;
+        }
         if self.position < position {
             self.position = position;
         }
-        if let Some(log) = &mut self.log
-            && log.is_empty()
-        {
+        if let Some(log) = log {
             log.begin_anew(self.number, position);
         }
     }

@@ -83,12 +83,17 @@ impl<S: Socket> Server<S> {
     /// Messages of the channel `name` are lost, which were said before `position`. Readers of
     /// `elbow.v1` and of event streams are told so where they stand. All others are sent nothing of
     /// what comes behind, and come back: WebSockets are closed with 1012, sessions lose their
-    /// transport, spread over the time of a drain. Nothing of before can be had any more.
+    /// transport, spread over the time of a drain. Nothing of before can be had any more, which is
+    /// all that this means to a channel that is being opened.
     ///
     /// # Errors
     /// [`Unplaced::Held`] if the channel takes nothing at the moment: the gap has to be told again,
     /// before anything that stands behind it is brought.
     pub fn lost(&mut self, now: Now, name: &str, position: Position) -> Result<(), Unplaced> {
+        if let Some(channel) = self.hub.find_opening(name) {
+            self.hub.replay(channel, (now.mono, Duration::ZERO), position, None);
+            return Ok(());
+        }
         let is_open = self.hub.is_open(name);
         let Some(channel) = self.hub.find(name).filter(|_| is_open) else { return Ok(()) };
         if self.hub.channel(channel).holds_messages() {

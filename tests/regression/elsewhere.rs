@@ -291,6 +291,51 @@ fn what_cannot_be_kept_is_a_gap_in_what_is() {
 }
 
 #[test]
+fn the_newest_that_is_kept_has_its_own_place_whatever_stands_behind_it() {
+    let mut world = ordered(keeping(10));
+    let (v1, _) = world.ask_socket("/ws/a?last=9", V1);
+    assert_eq!(world.server.poll_opening(), Some("a"));
+    let place = |ms| (entry(ms), Duration::from_secs(1));
+    world.server.replayed(world.now, "a", place(3), Some(&sealed("a", "first")));
+    world.server.replayed(world.now, "a", place(4), Some(&sealed("a", "second")));
+    // What stands behind it was said before, and is said to nobody.
+    world.server.opened(world.now, "a", entry(6));
+    world.server.check();
+    world.settle();
+    let text = heard(&v1);
+    assert!(text.contains("3-0.1\nfirst") && text.ends_with("4-0.1\nsecond"), "{text:?}");
+    // A newcomer is told a place that is known wherever the channel was open meanwhile.
+    let (late, _) = world.ask_socket("/ws/a", V1);
+    let text = heard(&late);
+    assert!(text.contains("\"position\":\"4-0.1\""), "{text:?}");
+    let (back, _) = world.ask_socket("/ws/a?since=4-0.1", V1);
+    assert!(heard(&back).contains("\"recovered\":true,\"missed\":0"));
+    world.say_elsewhere("a", 7, "third");
+    for client in [&v1, &late, &back] {
+        assert!(heard(client).ends_with("7-0.1\nthird"));
+    }
+}
+
+#[test]
+fn a_gap_that_is_found_while_a_channel_is_opened_is_one_in_what_is_kept() {
+    let mut world = ordered(keeping(10));
+    let (v1, _) = world.ask_socket("/ws/a?since=3-0.1", V1);
+    assert_eq!(world.server.poll_opening(), Some("a"));
+    let place = |ms| (entry(ms), Duration::from_secs(1));
+    world.server.replayed(world.now, "a", place(3), Some(&sealed("a", "before")));
+    assert_eq!(world.server.lost(world.now, "a", entry(4)), Ok(()));
+    world.server.replayed(world.now, "a", place(5), Some(&sealed("a", "behind")));
+    world.server.opened(world.now, "a", entry(5));
+    world.server.check();
+    world.settle();
+    let text = heard(&v1);
+    assert!(text.contains("\"recovered\":false") && !text.contains("behind"), "{text:?}");
+    let (other, _) = world.ask_socket("/ws/a?last=9", V1);
+    let text = heard(&other);
+    assert!(text.contains("\"position\":\"4-0.1\"") && !text.contains("before"), "{text:?}");
+}
+
+#[test]
 fn a_channel_that_is_not_opened_in_time_is_refused() {
     let mut world = ordered(settings());
     let (plain, _) = world.ask_socket("/ws/a", "");

@@ -41,8 +41,8 @@ struct History {
 #[derive(Clone, Debug)]
 pub(crate) struct Reader {
     channel: usize,
-    /// What stands up to here was said before the client came.
-    start: Place,
+    /// How many messages had been ordered when the client came.
+    came_at: usize,
     heard: BTreeSet<u64>,
     /// Where the client may be: one place, unless messages were heard without places that stand in
     /// several histories.
@@ -75,8 +75,9 @@ pub(crate) struct Oracle {
     histories: Vec<Vec<History>>,
     /// What stands where, for each channel.
     placed: Vec<BTreeMap<Place, u64>>,
-    /// Everything that has ever stood in a stream.
-    ordered: BTreeSet<u64>,
+    /// For everything that has ever stood in a stream: how many messages came before it, and in
+    /// which history it stood first.
+    ordered: BTreeMap<u64, (usize, usize)>,
     last_id: u64,
 }
 
@@ -85,7 +86,7 @@ impl Oracle {
         Oracle {
             histories: vec![vec![History::default()]; channels],
             placed: vec![BTreeMap::new(); channels],
-            ordered: BTreeSet::new(),
+            ordered: BTreeMap::new(),
             last_id: 0,
         }
     }
@@ -100,12 +101,14 @@ impl Oracle {
     pub(crate) fn look(&mut self, state: &State) {
         for (channel, histories) in self.histories.iter_mut().enumerate() {
             let Some(stream) = state.streams.get(&key(channel)) else { continue };
-            let history = histories.last_mut().expect("there is always one");
+            let present = histories.len() - 1;
+            let history = &mut histories[present];
             for (id, fields) in stream.all.iter().skip(history.entries.len()) {
                 for message in history.add(*id, &fields[1]) {
                     let stands = self.placed[channel].insert(message.place, message.id);
                     assert!(stands.is_none_or(|id| id == message.id), "two stand in one place");
-                    self.ordered.insert(message.id);
+                    let count = self.ordered.len();
+                    self.ordered.entry(message.id).or_insert((count, present));
                 }
             }
         }
@@ -121,7 +124,7 @@ impl Oracle {
 
     /// Whether a message has ever stood in a stream.
     pub(crate) fn is_ordered(&self, id: u64) -> bool {
-        self.ordered.contains(&id)
+        self.ordered.contains_key(&id)
     }
 
     /// Whether Redis has forgotten anything so far.
@@ -138,7 +141,8 @@ impl Oracle {
             self.assert_is_place(channel, place);
         }
         let stand = Stand { last, is_exact: told.is_some(), is_owed: false };
-        Reader { channel, start: last, heard: BTreeSet::new(), stands: vec![stand] }
+        let came_at = self.ordered.len();
+        Reader { channel, came_at, heard: BTreeSet::new(), stands: vec![stand] }
     }
 
     /// Somebody is told that something is lost in front of a place.
@@ -179,19 +183,20 @@ impl Oracle {
     /// Judges the way from the last message to the one at `place`.
     fn step(&self, reader: &Reader, stand: Stand, place: Place) -> Verdict {
         let histories = &self.histories[reader.channel];
-        let mut having = histories.iter().rev().filter(|history| history.has(place.entry));
+        let all = histories.iter().enumerate().rev();
+        let mut having = all.filter(|(_, history)| history.has(place.entry));
         let from = if stand.is_exact {
-            let both = having.find(|history| history.has(stand.last.entry));
-            both.map(|history| (history, stand.last))
+            let both = having.find(|(_, history)| history.has(stand.last.entry));
+            both.map(|it| (it, stand.last))
         } else {
             // Where nobody knows where reading began, it began where both histories were one.
-            having.next().map(|history| (history, history.end_before(stand.last)))
+            having.next().map(|it| (it, it.1.end_before(stand.last)))
         };
-        let Some((history, from)) = from else { return Verdict::Apart };
+        let Some(((number, history), from)) = from else { return Verdict::Apart };
         if stand.is_owed {
             return Verdict::Whole;
         }
-        if let Some(missed) = self.missed(reader, history, from, Some(place)) {
+        if let Some(missed) = self.missed(reader, number, from, Some(place)) {
             return Verdict::Wrong(format!(
                 "nobody says that {missed:?} is missing before {place}"
             ));
@@ -205,26 +210,28 @@ impl Oracle {
     }
 
     /// A message between two places that the reader should have heard and has not.
-    fn missed<'a>(
+    fn missed(
         &self,
         reader: &Reader,
-        history: &'a History,
+        number: usize,
         from: Place,
         to: Option<Place>,
-    ) -> Option<&'a Message> {
+    ) -> Option<&Message> {
+        let history = &self.histories[reader.channel][number];
         let begin = history.messages.partition_point(|message| message.place <= from);
         let behind = history.messages[begin..].iter();
         let between = behind.take_while(|message| to.is_none_or(|to| message.place < to));
         let mut new = between.filter(|message| message.is_first);
         new.find(|message| {
-            !reader.heard.contains(&message.id) && !self.was_before(reader, message.id)
+            !reader.heard.contains(&message.id) && !self.was_before(reader, number, message.id)
         })
     }
 
-    /// Whether a message was said in another history before the reader came.
-    fn was_before(&self, reader: &Reader, id: u64) -> bool {
-        let front = self.placed[reader.channel].range(..=reader.start);
-        front.rev().any(|(_, other)| *other == id)
+    /// Whether a message had its place in another history before the reader came: then it may have
+    /// been said before that, and is not said again.
+    fn was_before(&self, reader: &Reader, history: usize, id: u64) -> bool {
+        let (count, first) = self.ordered[&id];
+        count < reader.came_at && first != history
     }
 
     /// What somebody has not heard and was not told of.
@@ -238,13 +245,14 @@ impl Oracle {
         if stand.is_owed {
             return Some(format!("lacks something before {}, and was not told", stand.last));
         }
-        let history = self.histories[reader.channel].last().expect("there is always one");
+        let number = self.histories[reader.channel].len() - 1;
+        let history = &self.histories[reader.channel][number];
         let from = match (stand.is_exact, history.has(stand.last.entry)) {
             (false, _) => history.end_before(stand.last),
             (true, true) => stand.last,
             (true, false) => return Some(format!("is at {}, and was not told", stand.last)),
         };
-        let missed = self.missed(reader, history, from, None)?;
+        let missed = self.missed(reader, number, from, None)?;
         Some(format!("has not heard {missed:?}"))
     }
 

@@ -137,6 +137,7 @@ impl World {
         if self.chance.in_thousand(self.climate.slows) {
             let number = self.chance.index(self.clients.len());
             self.clients[number].is_slow ^= true;
+            self.clients[number].was_slow = true;
         }
         if self.chance.in_thousand(30) {
             self.replica = self.network.redis.state.clone();
