@@ -86,7 +86,7 @@ impl Client {
     pub(crate) fn begin(&mut self, line: (harness::Client, ConnId), names_place: bool) {
         self.line = Some(line);
         self.bytes.clear();
-        self.was_slow = false;
+        self.was_slow = self.is_slow;
         self.stage = Stage::Asking;
         let since = self.last.filter(|_| names_place);
         self.has_asked_to_go_on = since.is_some();

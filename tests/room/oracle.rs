@@ -44,6 +44,11 @@ pub(crate) struct Reader {
     /// How many messages had been ordered when the client came.
     came_at: usize,
     heard: BTreeSet<u64>,
+    /// Whether the client was told on this connection that something is lost.
+    was_told: bool,
+    /// What it may hear once more: where it comes back to, nobody knows what it had heard of a
+    /// history that is gone.
+    may_hear_again: BTreeSet<u64>,
     /// Where the client may be: one place, unless messages were heard without places that stand in
     /// several histories.
     stands: Vec<Stand>,
@@ -142,7 +147,14 @@ impl Oracle {
         }
         let stand = Stand { last, is_exact: told.is_some(), is_owed: false };
         let came_at = self.ordered.len();
-        Reader { channel, came_at, heard: BTreeSet::new(), stands: vec![stand] }
+        Reader {
+            channel,
+            came_at,
+            heard: BTreeSet::new(),
+            was_told: false,
+            may_hear_again: BTreeSet::new(),
+            stands: vec![stand],
+        }
     }
 
     /// Somebody is told that something is lost in front of a place.
@@ -150,12 +162,14 @@ impl Oracle {
         assert!(self.has_forgotten(), "nothing is lost");
         self.assert_is_place(reader.channel, place);
         reader.stands = vec![Stand { last: place, is_exact: true, is_owed: false }];
+        reader.was_told = true;
     }
 
     /// Somebody hears a message; `told` is the place that is named with it.
     pub(crate) fn heard(&self, reader: &mut Reader, id: u64, told: Option<Place>) {
         assert!(self.is_ordered(id), "{id} is heard before it has a place");
-        assert!(!reader.heard.contains(&id), "{id} is heard twice");
+        let is_new = !reader.heard.contains(&id) || reader.may_hear_again.remove(&id);
+        assert!(is_new, "{id} is heard twice");
         let all = self.placed[reader.channel].iter();
         let places = all.filter(|(_, other)| **other == id).map(|(place, _)| *place);
         let places: Vec<Place> =
@@ -267,6 +281,9 @@ impl Reader {
     /// The client goes. Whatever it might still have been told, nobody knows that any more when it
     /// comes back: to an instance that has never been where Redis is no longer.
     pub(crate) fn leave(&mut self) {
+        if core::mem::take(&mut self.was_told) || self.stands.iter().any(|stand| stand.is_owed) {
+            self.may_hear_again.extend(&self.heard);
+        }
         self.stands.iter_mut().for_each(|stand| stand.is_owed = false);
     }
 

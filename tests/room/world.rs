@@ -222,14 +222,14 @@ impl World {
         network.oracle.look(&network.redis.state);
         network.redis.state = state;
         network.oracle.begin_history(&network.redis.state);
-        // A replica that was copied before may take over later.
         self.replica = self.network.redis.state.clone();
+        // No entry has the id of one that is gone.
+        self.pass(1);
         for number in 0..self.instances.len() {
             for line in 0..2 {
                 self.break_line(number, line);
             }
         }
-        self.pass(1);
     }
 
     fn break_line(&mut self, number: usize, line: usize) {
