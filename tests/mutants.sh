@@ -25,7 +25,7 @@ all=0 caught=0
 mkdir -p "$target"
 rm -rf "$whole"
 mkdir "$whole"
-cp -Rp Cargo.toml Cargo.lock build.rs src tests benches examples www "$whole"
+cp -Rp Cargo.toml Cargo.lock build.rs src tests benches examples www deploy "$whole"
 # Twenty builds of the same with a line changed: quick to build is better than fast.
 export CARGO_PROFILE_SWEEP_OPT_LEVEL=1 CARGO_PROFILE_SWEEP_DEBUG=0 CARGO_INCREMENTAL=1
 # A backtrace for each failing seed tells nothing here.
