@@ -83,8 +83,8 @@ impl<S: Socket> Server<S> {
     /// Messages of the channel `name` are lost, which were said before `position`. Readers of
     /// `elbow.v1` and of event streams are told so where they stand. All others are sent nothing of
     /// what comes behind, and come back: WebSockets are closed with 1012, sessions lose their
-    /// transport, spread over the time of a drain. Nothing of before can be had any more, which is
-    /// all that this means to a channel that is being opened.
+    /// transport, spread over the time of a drain. Nothing of before can be had any more. In a
+    /// channel that is being opened there is nobody to be told, and nothing of before is kept.
     ///
     /// # Errors
     /// [`Unplaced::Held`] if the channel takes nothing at the moment: the gap has to be told again,
