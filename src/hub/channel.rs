@@ -203,6 +203,11 @@ impl Channel {
         self.to_close
     }
 
+    /// Whether anything was brought to the channel, or said in it.
+    pub(crate) fn has_been_brought(&self) -> bool {
+        self.number > 0
+    }
+
     /// Keeps a message from before the channel is open, behind all that were kept so far; `said` is
     /// now, and how long ago that was. Without a message there is a gap, and nothing of before is
     /// kept.

@@ -91,7 +91,10 @@ impl<S: Socket> Server<S> {
     /// before anything that stands behind it is brought.
     pub fn lost(&mut self, now: Now, name: &str, position: Position) -> Result<(), Unplaced> {
         if let Some(channel) = self.hub.find_opening(name) {
-            self.hub.replay(channel, (now.mono, Duration::ZERO), position, None);
+            // Before anything was brought nothing is missed by it: it begins where it begins.
+            if self.hub.channel(channel).has_been_brought() {
+                self.hub.replay(channel, (now.mono, Duration::ZERO), position, None);
+            }
             return Ok(());
         }
         let is_open = self.hub.is_open(name);
