@@ -422,6 +422,7 @@ impl Person {
                     known.pid = Some(pid);
                     if goes_on {
                         known.at = known.asked.take();
+                        known.guessed = known.at.is_none();
                     }
                 }
                 self.asking.retain(|asked| *asked != channel);
@@ -447,7 +448,8 @@ impl Person {
     fn note(&mut self, told: Told) {
         let Told { channel, at, is_greeting, is_position } = told;
         let known = self.known.entry(channel).or_default();
-        if !is_position {
+        let is_guess = core::mem::take(&mut known.guessed) && known.at.is_none();
+        if !is_position && !is_guess {
             let before = known.at.as_ref().expect("it was told where it begins");
             let number = match before.number {
                 returning::UNKNOWN => at.number,

@@ -110,8 +110,13 @@ impl Oracle {
             (Ask::Wrong, _) => {}
             (Ask::Publish(word), 202) => self.taken(word, &order, &response.body),
             (Ask::Publish(word), status) => {
+                // By an order behind this one it became known after this was decided.
+                let is_repeated = client.orders.iter().any(|later| match &later.ask {
+                    Ask::Publish(other) => (&other.channel, other.key) == (&word.channel, word.key),
+                    Ask::Wrong | Ask::Disconnect(_) => false,
+                });
                 let is_known = word.key.is_some_and(|key| {
-                    self.receipts.keys.contains_key(&(word.channel.clone(), key))
+                    !is_repeated && self.receipts.keys.contains_key(&(word.channel.clone(), key))
                 });
                 // What was decided elsewhere may have its place while the answer is on its way.
                 let may_be_said = status == 503 && self.is_ordered_elsewhere;

@@ -33,6 +33,8 @@ pub(crate) struct Known {
     pub(crate) at: Option<At>,
     /// Where it begins if what it has said in CONNECT is honoured.
     pub(crate) asked: Option<At>,
+    /// It goes on behind a place that it has only guessed, before it was told any.
+    pub(crate) guessed: bool,
 }
 
 /// What a CONNECT says of the session that there was, as it must be read.
