@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import urllib.request
 
 import boto3
 from moto.server import ThreadedMotoServer
@@ -60,4 +61,7 @@ class Cloud:
         return ran.stdout
 
     def stop(self):
+        # Servers of one process have one account, which the next is to find empty.
+        reset = urllib.request.Request(f"{self.url}/moto-api/reset", method="POST")
+        urllib.request.urlopen(reset, timeout=30).close()
         self.server.stop()
