@@ -101,17 +101,19 @@ fn connections_and_sessions_are_shown_by_their_kind_and_each_end_is_counted_once
     }
     let (stream, stream_id) = world.connect("192.0.2.3");
     world.get(&stream, stream_id, "/sse", "");
+    let (second, second_id) = world.connect("192.0.2.3");
+    world.get(&second, second_id, "/sse", "");
     let (polling, polling_id) = world.connect("192.0.2.4");
     world.get(&polling, polling_id, POLLING, "");
     let (_, _) = world.connect("192.0.2.5");
     let snapshot = world.survey();
     let now = snapshot.connections;
-    assert_eq!((now.websocket, now.socketio, now.sse, now.http), (2, 2, 1, 2));
-    assert_eq!(snapshot.members, [1, 1, 1, 3, 0]);
-    assert_eq!((snapshot.channels, snapshot.metrics.connections_accepted), (3, 6));
-    assert_eq!((counted(&snapshot), snapshot.lags.count(), snapshot.size()), (0, 6, 6));
+    assert_eq!((now.websocket, now.socketio, now.sse, now.http), (2, 2, 2, 2));
+    assert_eq!(snapshot.members, [1, 1, 2, 3, 0]);
+    assert_eq!((snapshot.channels, snapshot.metrics.connections_accepted), (3, 7));
+    assert_eq!((counted(&snapshot), snapshot.lags.count(), snapshot.size()), (0, 7, 7));
     let codes: Vec<_> = snapshot.metrics.requests.iter().collect();
-    assert_eq!(codes, [(101, 3), (200, 2)]);
+    assert_eq!(codes, [(101, 3), (200, 3)]);
 
     // One says goodbye, one vanishes, and a session with three namespaces is one connection.
     world.say(&plain, plain_id, &masked(0x88, b""));
@@ -122,7 +124,7 @@ fn connections_and_sessions_are_shown_by_their_kind_and_each_end_is_counted_once
     world.pass(Duration::from_secs(3));
     let snapshot = world.survey();
     let now = snapshot.connections;
-    assert_eq!((now.websocket, now.socketio, now.sse, now.http), (1, 1, 0, 2));
+    assert_eq!((now.websocket, now.socketio, now.sse, now.http), (1, 1, 1, 2));
     let closed = |reason| snapshot.metrics.closed(reason);
     assert_eq!(closed(CloseReason::ClosedByClient), 1);
     assert_eq!((closed(CloseReason::PeerReset), closed(CloseReason::PeerGone)), (1, 1));
@@ -284,6 +286,7 @@ fn how_far_readers_are_behind_is_found_whatever_they_read() {
     assert!(snapshot.lags.max_bytes() > 504, "a session has binary in a frame of its own");
     assert_eq!(snapshot.largest[0].lags, snapshot.lags);
     assert!(snapshot.feed_bytes > 2 * 504);
+    assert_eq!(world.survey().feed_bytes, snapshot.feed_bytes, "each look counts anew");
     deaf.0.borrow_mut().room = usize::MAX;
     world.ready(publisher_id, WRITABLE);
     for _ in 0..9 {
