@@ -123,7 +123,7 @@ mutant "lists: who ends keeps its turn to send" \
   's/^        self.stop_sending(slot);//'
 # A message that comes back with its place is taken for that of whoever spoke last.
 mutant "door: a place is somebody else's" \
-  's/elsewhere.waiting.pop_front().expect("a ticket/elsewhere.waiting.pop_back().expect("a ticket/'
+  's/let index = elsewhere.index(ticket);/let index = (elsewhere.index(ticket) + 1) % elsewhere.handed_out;/'
 # A message that comes back with its place does not wait for readers of those before it.
 mutant "door: nobody is waited for" \
   '/pub fn place(/,/^    }/s/self.hub.channel(channel).holds_messages()/false/'
@@ -338,7 +338,7 @@ mutant "recovery: a greeting without an offset" \
   's/let form = |dialect| Form { dialect, namespace, position, with_offset };/let form = |dialect| Form { dialect, namespace, position, with_offset: with_offset \&\& !message.is_greeting() };/'
 # A greeting ends in the offset of the message that comes next.
 mutant "recovery: a greeting with an offset ahead" \
-  's/let position = Position { seq: number, ..self.position };/let position = Position { seq: number + u64::from(message.is_greeting()), ..self.position };/'
+  's/^                Position::Local { epoch, seq: number }$/                Position::Local { epoch, seq: number + u64::from(message.is_greeting()) }/'
 # What a new ring is filled with has no offsets.
 mutant "recovery: no offsets in what is filled in" \
   's/let form = Form { dialect, namespace, position: position.as_str(), with_offset };/let form = Form { dialect, namespace, position: position.as_str(), with_offset: false };/'
@@ -347,7 +347,7 @@ mutant "recovery: no position behind CONNECT" \
   's/let begin = pid.filter(|_| !is_recovered)/let begin = pid.filter(|_| false \&\& !is_recovered)/'
 # A newcomer is told a place one further than where it begins.
 mutant "recovery: a position off by one" \
-  's/        Some(Position { seq, ..self.hub.channel(channel).position() })/        Some(Position { seq: seq + 1, ..self.hub.channel(channel).position() })/'
+  's/        self.hub.channel(channel).position_of(number)/        self.hub.channel(channel).position_of(number + 1)/'
 # Who goes on is greeted like a newcomer, and begins behind that.
 mutant "recovery: who never left is greeted" \
   's/ \&\& start.recovery != Some(Recovery::Whole) {/ {/'
