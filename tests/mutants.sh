@@ -411,7 +411,7 @@ mutant "backplane: a new connection believed" \
   's/Phase::Forward { .. } | Phase::Open => self.is_doubtful = true,/Phase::Forward { .. } | Phase::Open => self.is_doubtful = false,/' backplane
 # A history that was exchanged between two questions is not found.
 mutant "backplane: an older entry not asked for" \
-  's/(was_read && self.since_mark < MARK_ENTRIES_MAX).then_some(self.mark)/(was_read \&\& self.since_mark > MARK_ENTRIES_MAX).then_some(self.mark)/' backplane
+  's/(is_older \&\& self.read - read < MARK_ENTRIES_MAX).then_some(id)/(is_older \&\& self.read - read > MARK_ENTRIES_MAX).then_some(id)/' backplane
 # A reader at a server that nobody writes to is kept.
 mutant "backplane: a deaf reader kept" \
   's/if self.reader.own_last < self.reader.expected {/if false {/' backplane
