@@ -259,6 +259,15 @@ impl Channel {
         }
     }
 
+    /// Notes that what stands at `position` is said to nobody, and nothing of before can be had any
+    /// more. Members are where they were.
+    pub(super) fn pass(&mut self, position: Position) {
+        self.position = position;
+        if let Some(log) = &mut self.log {
+            log.begin_anew(self.number, position);
+        }
+    }
+
     /// Notes that what was said before `position` is lost. Those who are told where messages stand
     /// are told so in their place; the others are parted from what comes behind. Returns whether
     /// that begins a sweep.

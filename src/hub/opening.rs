@@ -166,6 +166,16 @@ impl Hub {
         Ok(())
     }
 
+    /// Notes that what stands at `position` of a channel is said to nobody although somebody who
+    /// comes back may lack it. Nothing of before can be had any more.
+    pub fn pass(&mut self, pool: &mut Pool, now: Instant, (id, position): (ChannelId, Position)) {
+        let channel = self.channel_mut(id);
+        channel.pass(position);
+        if channel.is_empty() && !channel.is_opening() {
+            self.end_if_over(pool, now, id);
+        }
+    }
+
     /// Notes that all who were to be told of gaps one by one have been.
     pub fn join_up(&mut self) {
         self.channels.iter_mut().for_each(|(_, channel)| channel.join_up());

@@ -67,6 +67,16 @@ impl<S: Socket> Server<S> {
         }
     }
 
+    /// At `position` of the channel `name` stands a message that was said here before a gap, and is
+    /// not said again. Who comes back from a position before this one may not have heard it, and
+    /// is told that something is lost. Those who are here are told nothing. Nothing happens if the
+    /// channel is neither open nor being opened.
+    pub fn passed(&mut self, now: Now, name: &str, position: Position) {
+        if let Some(channel) = self.hub.find(name) {
+            self.hub.pass(&mut self.pool, now.mono, (channel, position));
+        }
+    }
+
     /// The channel `name` begins behind `position`; what is said from now on is brought by
     /// [`Server::place`]. Who waits for it comes in, in its turn. Nothing happens if the channel is
     /// not being opened.

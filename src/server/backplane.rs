@@ -97,6 +97,7 @@ impl<S: Socket> Server<S> {
                 | backplane::Event::Greeted { bytes, .. } => bytes.len(),
                 backplane::Event::Opened { .. }
                 | backplane::Event::Repeated { .. }
+                | backplane::Event::Passed { .. }
                 | backplane::Event::Lost { .. }
                 | backplane::Event::Away
                 | backplane::Event::Back
@@ -174,6 +175,7 @@ impl<S: Socket> Server<S> {
             Came::Repeated { ticket: backplane::Ticket(number), place, .. } => {
                 self.repeated(now, Ticket(number), position(place));
             }
+            Came::Passed { channel, place } => self.passed(now, channel, position(place)),
             Came::Lost { channel, place, .. } => self.lost(now, channel, position(place))?,
             Came::Greeted { channel, bytes } => {
                 // What others have written is not trusted, and a greeting that cannot be read is no

@@ -162,6 +162,14 @@ impl Oracle {
                 let has_its_key = said.key.is_some() && self.keys.get(&first) == said.key.as_ref();
                 assert!(is_itself || has_its_key, "{first} is no repeat of {}", said.id);
             }
+            Event::Passed { channel, place } => {
+                let channel = channel_of(channel);
+                let listener = &self.listeners[number][channel];
+                let id = self.id_at(channel, place).expect("something stands there");
+                assert!(listener.is_wanted, "nobody is told who is not there");
+                assert!(listener.heard.contains(&id), "{id} was not said here before");
+                assert!(place > listener.last, "{place} is behind {}", listener.last);
+            }
             Event::Lost { channel, place, how } => {
                 self.lost(number, channel_of(channel), place, how)
             }

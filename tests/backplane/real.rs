@@ -76,6 +76,7 @@ impl Instance {
                 Event::Lost { how, .. } => format!("lost {how:?}"),
                 other @ (Event::Opened { .. }
                 | Event::Repeated { .. }
+                | Event::Passed { .. }
                 | Event::Away
                 | Event::Back
                 | Event::Report(_)) => format!("{other:?}"),

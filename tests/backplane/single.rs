@@ -118,6 +118,7 @@ impl Desk {
                     format!("{channel} again: {}", bytes.escape_ascii())
                 }
                 Event::Repeated { channel, ticket, .. } => format!("{channel} repeat {ticket:?}"),
+                Event::Passed { channel, .. } => format!("{channel} passed"),
                 Event::Lost { channel, how, .. } => format!("{channel} lost {how:?}"),
                 Event::Opened { channel, place } if place == Place::default() => {
                     format!("{channel} is new")

@@ -44,6 +44,7 @@ pub(crate) struct Seen {
     placed: u64,
     replayed: u64,
     repeated: u64,
+    passed: u64,
     lost: u64,
     greeted: u64,
     reopened: u64,
@@ -61,6 +62,7 @@ impl Seen {
         self.placed += other.placed;
         self.replayed += other.replayed;
         self.repeated += other.repeated;
+        self.passed += other.passed;
         self.lost += other.lost;
         self.greeted += other.greeted;
         self.reopened += other.reopened;
@@ -79,6 +81,7 @@ impl Seen {
             self.placed,
             self.replayed,
             self.repeated,
+            self.passed,
             self.lost,
             self.greeted,
             self.reopened,
@@ -472,6 +475,10 @@ impl World {
                 Event::Placed { .. } => self.seen.placed += 1,
                 Event::Replayed { .. } => self.seen.replayed += 1,
                 Event::Repeated { .. } => self.seen.repeated += 1,
+                Event::Passed { .. } => {
+                    self.seen.passed += 1;
+                    assert!(self.climate.may_lose(), "nothing is passed over");
+                }
                 Event::Lost { .. } => {
                     self.seen.lost += 1;
                     assert!(self.climate.may_lose(), "nothing is lost");
@@ -571,6 +578,7 @@ fn shown(event: &Event<'_>) -> String {
         Event::Repeated { channel, ticket, place } => {
             format!("repeated {channel} {place} {ticket:?}")
         }
+        Event::Passed { channel, place } => format!("passed {channel} {place}"),
         Event::Lost { channel, place, how } => format!("lost {channel} {place} {how:?}"),
         Event::Opened { channel, place } => format!("opened {channel} {place}"),
         other @ (Event::Greeted { .. } | Event::Away | Event::Back | Event::Report(_)) => {

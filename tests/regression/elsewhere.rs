@@ -336,6 +336,36 @@ fn a_gap_that_is_found_while_a_channel_is_opened_is_one_in_what_is_kept() {
 }
 
 #[test]
+fn who_comes_back_from_before_a_message_that_is_not_said_again_is_told_of_a_loss() {
+    for history in [true, false] {
+        let mut world = ordered(if history { keeping(10) } else { settings() });
+        let (v1, _) = world.ask_socket("/ws/a", V1);
+        world.open_all(entry(2));
+        heard(&v1);
+        world.say_elsewhere("a", 3, "one");
+        assert_eq!(world.server.lost(world.now, "a", entry(4)), Ok(()));
+        world.settle();
+        assert!(heard(&v1).ends_with("{\"lost\":true,\"position\":\"4-0.1\"}"));
+        // It was said here as "one", in a history that is gone.
+        world.server.passed(world.now, "a", entry(5));
+        world.server.check();
+        world.settle();
+        assert_eq!(heard(&v1), "", "who was here has heard it");
+        for (since, recovered) in [("4-0.1", false), ("3-0.1", false), ("5-0.1", true)] {
+            let (back, _) = world.ask_socket(&format!("/ws/a?since={since}"), V1);
+            let text = heard(&back);
+            assert!(text.contains(&format!("\"recovered\":{recovered}")), "{since}: {text:?}");
+            assert!(text.contains("\"position\":\"5-0.1\""), "{since}: {text:?}");
+        }
+        world.say_elsewhere("a", 6, "two");
+        assert!(heard(&v1).ends_with("6-0.1\ntwo"));
+        let (back, _) = world.ask_socket("/ws/a?since=5-0.1", V1);
+        let text = heard(&back);
+        assert_eq!(text.contains("\"recovered\":true"), history, "{text:?}");
+    }
+}
+
+#[test]
 fn a_channel_that_is_not_opened_in_time_is_refused() {
     let mut world = ordered(settings());
     let (plain, _) = world.ask_socket("/ws/a", "");

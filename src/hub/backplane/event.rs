@@ -87,6 +87,15 @@ pub enum Event<'a> {
         /// Where the first message with its key stands; its own place if it stands in a gap.
         place: Place,
     },
+    /// A message stands here that was said by this instance before a gap, out of a history that is
+    /// gone, and is not said again. Whoever comes back from a place before this one may not have
+    /// heard it.
+    Passed {
+        /// The channel's name.
+        channel: &'a str,
+        /// Where the message stands.
+        place: Place,
+    },
     /// Messages of an open channel are lost for this instance: dropped by Redis before they were
     /// read, or in a history that is no more. What follows stands behind the place. While a channel
     /// is being opened this says that what was replayed so far does not lead up to what follows.

@@ -38,6 +38,8 @@ struct Producer {
     seen: u64,
     /// The highest number that was said here, or 0: `said <= seen`.
     said: u64,
+    /// The highest number that was seen in this history, or 0: `read <= seen`.
+    read: u64,
     /// The count of entries when the producer was last seen.
     at: u64,
 }
@@ -61,6 +63,9 @@ pub(super) enum Verdict {
     New,
     /// The message was seen before, for its producer has sent it twice.
     Seen,
+    /// The message was said here out of a history that is gone, and stands in this one for the
+    /// first time: whoever was not here then has not heard it.
+    SaidBefore,
     /// Another message has the same key; the first of them stands here.
     Repeat(Place),
 }
@@ -104,6 +109,7 @@ impl Memory {
         for producer in &mut self.producers {
             producer.at = 0;
             producer.seen = producer.said;
+            producer.read = 0;
         }
     }
 
@@ -115,7 +121,7 @@ impl Memory {
             known.at = at;
             return;
         }
-        let new = Producer { id: producer, seen: 0, said: 0, at };
+        let new = Producer { id: producer, seen: 0, said: 0, read: 0, at };
         if self.producers.len() == PRODUCERS_MAX {
             let oldest = self.producers.iter_mut().min_by_key(|producer| producer.at);
             *oldest.expect("as many as may be are some") = new;
@@ -142,7 +148,8 @@ impl Memory {
     ) -> Verdict {
         let seen = self.producers.iter().find(|known| known.id == producer);
         if seen.is_some_and(|known| number <= known.seen) {
-            return Verdict::Seen;
+            let is_repeat = seen.is_some_and(|known| number <= known.read);
+            return if is_repeat { Verdict::Seen } else { Verdict::SaidBefore };
         }
         let known = key.and_then(|hash| self.keys.iter().find(|known| known.hash == hash));
         match known.filter(|known| self.is_fresh(known, ms)) {
@@ -162,6 +169,7 @@ impl Memory {
     ) {
         if let Some(known) = self.producers.iter_mut().find(|known| known.id == producer) {
             known.seen = known.seen.max(number);
+            known.read = known.read.max(number);
             if is_said {
                 known.said = known.said.max(number);
             }
@@ -223,7 +231,8 @@ mod tests {
         assert_eq!(read(&mut memory, 5, (7, 1), None), Verdict::Seen, "executed late");
         // Also behind a gap, where everything else is forgotten.
         memory.restart();
-        assert_eq!(read(&mut memory, 6, (7, 5), None), Verdict::Seen);
+        assert_eq!(read(&mut memory, 6, (7, 5), None), Verdict::SaidBefore);
+        assert_eq!(read(&mut memory, 7, (7, 5), None), Verdict::Seen);
     }
 
     #[test]
@@ -234,7 +243,7 @@ mod tests {
         memory.note((7, 2), None, at(2), false);
         assert_eq!(memory.judge((7, 2), None, 3), Verdict::Seen, "sent twice in one history");
         memory.restart();
-        assert_eq!(read(&mut memory, 4, (7, 1), None), Verdict::Seen);
+        assert_eq!(read(&mut memory, 4, (7, 1), None), Verdict::SaidBefore);
         assert_eq!(read(&mut memory, 5, (7, 2), None), Verdict::New, "nobody has heard it");
     }
 

@@ -167,6 +167,8 @@ enum Fate {
     Replayed,
     /// The message is said to nobody; the first with its key stands here.
     Repeated(Place),
+    /// The message was said here before a gap, and is said to nobody.
+    Passed,
 }
 
 /// The reader's half of the state.
@@ -461,6 +463,7 @@ impl Backplane {
                 let ticket = ticket.expect("others are not told of repeats");
                 Event::Repeated { channel, ticket, place }
             }
+            Fate::Passed => Event::Passed { channel, place },
         }
     }
 
@@ -833,12 +836,19 @@ impl Backplane {
                 Some(Fate::Placed)
             }
             (Verdict::New, Use::Past(_, true)) if channel.is_wanted => Some(Fate::Replayed),
-            (Verdict::New | Verdict::Seen, _) => ticket.map(|_| Fate::Repeated(place)),
+            (Verdict::SaidBefore, Use::Placed(_) | Use::Past(_, true))
+                if channel.is_wanted && ticket.is_none() =>
+            {
+                Some(Fate::Passed)
+            }
+            (Verdict::New | Verdict::Seen | Verdict::SaidBefore, _) => {
+                ticket.map(|_| Fate::Repeated(place))
+            }
             (Verdict::Repeat(first), _) => ticket.map(|_| Fate::Repeated(first)),
         };
         match verdict {
             Verdict::New => {}
-            Verdict::Seen => self.counts.messages_seen += 1,
+            Verdict::Seen | Verdict::SaidBefore => self.counts.messages_seen += 1,
             Verdict::Repeat(_) => self.counts.messages_repeated += 1,
         }
         let found = Found {
