@@ -212,10 +212,7 @@ fn now_s() -> u64 {
 /// is not 200.
 pub fn probe(url: &HealthUrl) -> Result<(), String> {
     let deadline = Deadline::after(Duration::from_millis(url.limit.as_millis()));
-    let answer = ask(url, &deadline).map_err(|error| {
-        let late = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
-        if late { format!("no answer within {}", url.limit) } else { error.to_string() }
-    })?;
+    let answer = ask(url, &deadline).map_err(|error| client::why(&error, url.limit))?;
     let line = answer.split(|byte| *byte == b'\r').next().unwrap_or_default();
     match line.strip_prefix(b"HTTP/1.1 ").or_else(|| line.strip_prefix(b"HTTP/1.0 ")) {
         Some(status) if status == b"200" || status.starts_with(b"200 ") => Ok(()),

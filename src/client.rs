@@ -6,6 +6,7 @@
 //! The surprise: this is the one place outside of the shell that opens sockets and reads the clock.
 //! A client that blocks is right here, in a process that runs no server.
 
+use std::fmt;
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -42,15 +43,22 @@ pub fn get(
     let deadline = Deadline::after(limit);
     let mut stream = connect(address, &deadline)?;
     send_request(&mut stream, (address, path), token, &deadline)?;
-    let bytes = read_until(&mut stream, bytes_max, &deadline, |bytes| {
-        parse(bytes).is_ok_and(|parsed| parsed.is_some())
-    })?;
+    // What is no answer of elbow is told at once, and not when the time is over.
+    let is_enough = |bytes: &[u8]| !matches!(parse(bytes), Ok(None));
+    let bytes = read_until(&mut stream, bytes_max, &deadline, is_enough)?;
     match parse(&bytes)? {
         Some(answer) => Ok(answer),
         None if bytes.is_empty() => Err(io::Error::other("closes without an answer")),
         None if bytes.len() == bytes_max => Err(io::Error::other("the answer is too long")),
         None => Err(io::Error::other("the answer is not whole")),
     }
+}
+
+/// What is told of an `error` of somebody who was asked within `limit`.
+pub fn why(error: &io::Error, limit: impl fmt::Display) -> String {
+    // A socket whose time is over says `WouldBlock`, the deadline itself `TimedOut`.
+    let is_late = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+    if is_late { format!("no answer within {limit}") } else { error.to_string() }
 }
 
 /// Reads the token that is to be shown.
@@ -204,6 +212,14 @@ mod tests {
         {
             assert!(parse(other.as_bytes()).is_err(), "{other}");
         }
+    }
+
+    #[test]
+    fn whoever_is_late_is_said_to_be() {
+        for kind in [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut] {
+            assert_eq!(why(&kind.into(), "5s"), "no answer within 5s");
+        }
+        assert_eq!(why(&io::Error::other("closes"), "5s"), "closes");
     }
 
     #[test]

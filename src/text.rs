@@ -69,12 +69,39 @@ impl Display for Visible<'_> {
     }
 }
 
+/// `json`, which must be valid JSON, with the characters escaped in its strings that [`visible`]
+/// escapes. It means what it meant.
+pub fn visible_json(json: &str) -> impl Display + '_ {
+    VisibleJson(json)
+}
+
+struct VisibleJson<'a>(&'a str);
+
+impl Display for VisibleJson<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Line ends between values are hidden, too, but need no escape and must have none.
+        let is_hidden = |c: char| is_hidden(c) && !matches!(c, '\t' | '\n' | '\r');
+        let mut rest = self.0;
+        while let Some(at) = rest.find(is_hidden) {
+            let (before, behind) = rest.split_at(at);
+            f.write_str(before)?;
+            let mut behind = behind.chars();
+            // All of them lie below U+FFFF and have one escape.
+            behind.next().map_or(Ok(()), |hidden| write!(f, "\\u{:04x}", u32::from(hidden)))?;
+            rest = behind.as_str();
+        }
+        f.write_str(rest)
+    }
+}
+
 /// Whether `c` is a control character, a separator that some programs take for the end of a line,
-/// or a character that makes text run the other way.
+/// or a character that changes the direction of text (Unicode's property `Bidi_Control`).
 fn is_hidden(c: char) -> bool {
     let is_separator = matches!(c, '\u{2028}' | '\u{2029}');
-    let is_direction =
-        matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let is_direction = matches!(
+        c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    );
     c.is_control() || is_separator || is_direction
 }
 
@@ -191,6 +218,25 @@ mod tests {
         assert_eq!(line(format_args!("{} \"\\'", "he\u{301}llo \u{1f600}")), {
             "he\u{301}llo \u{1f600} \"\\'"
         });
+    }
+
+    #[test]
+    fn every_character_that_turns_text_around_is_escaped() {
+        let controls = "\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{202e}\u{2066}\
+                        \u{2067}\u{2068}\u{2069}";
+        assert!(visible(controls).to_string().is_ascii());
+        assert!(line(format_args!("{controls}")).is_ascii());
+        let neighbours = "\u{61b}\u{61d}\u{200d}\u{2010}\u{202f}\u{206a}";
+        assert_eq!(visible(neighbours).to_string(), neighbours);
+    }
+
+    #[test]
+    fn json_says_the_same_without_what_moves_the_cursor() {
+        let json = "{\"a\u{7f}\":[\"\u{9b}2J\u{202e}\u{61c}é\u{2028}\",\n\t1]}";
+        let shown = visible_json(json).to_string();
+        assert_eq!(shown, "{\"a\\u007f\":[\"\\u009b2J\\u202e\\u061cé\\u2028\",\n\t1]}");
+        let value = |json: &str| serde_json::from_str::<serde_json::Value>(json).expect("JSON");
+        assert_eq!(value(&shown), value(json));
     }
 
     #[test]

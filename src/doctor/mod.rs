@@ -19,10 +19,11 @@ use std::time::Duration;
 use crate::client::{self, Answer};
 use crate::config::{Asked, Config};
 use crate::text::visible;
+use crate::time;
 use status::Status;
 
 /// How long one answer may take.
-const LIMIT: Duration = Duration::from_secs(5);
+const LIMIT: time::Duration = time::Duration::from_secs(5);
 
 /// The most bytes of an answer: a status has some 60 KB if there are many channels.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
@@ -37,7 +38,7 @@ const EXIT_FINDINGS: u8 = 1;
 /// A line that says why the server cannot be asked.
 pub fn doctor(asked: &Asked, json: bool, out: &mut impl Write) -> Result<u8, String> {
     let status = ask(asked)?;
-    let findings = status.findings()?;
+    let findings = status.findings().map_err(|why| whom(asked, &why))?;
     let mut text = String::new();
     if json {
         text = format!("{{\"findings\":{}}}\n", status.findings_json());
@@ -69,13 +70,22 @@ pub fn aws(config: &Config, out: &mut impl Write) -> Result<(), String> {
     Ok(())
 }
 
+/// A line that says `what` of the server that was asked.
+fn whom(asked: &Asked, what: &str) -> String {
+    format!("{}{}: {what}", asked.address, asked.path)
+}
+
 /// Asks a server for its status.
+///
+/// # Errors
+/// A line that says whom that was, and why it has no status for us.
 fn ask(asked: &Asked) -> Result<Status, String> {
-    let whom = |what: &str| format!("{}{}: {what}", asked.address, asked.path);
+    let whom = |what: &str| whom(asked, what);
     let token = asked.token.as_ref().map(client::read_token).transpose()?;
-    let limits = (LIMIT, ANSWER_BYTES_MAX);
+    let limits = (Duration::from_millis(LIMIT.as_millis()), ANSWER_BYTES_MAX);
     let answer = client::get(&asked.address, &asked.path, token.as_deref(), limits);
-    let Answer { status, body } = answer.map_err(|error| whom(&error.to_string()))?;
+    let answer = answer.map_err(|error| whom(&client::why(&error, LIMIT)))?;
+    let Answer { status, body } = answer;
     match status {
         200 => Status::read(&body).map_err(|error| whom(&error)),
         401 if token.is_none() => {

@@ -5,10 +5,13 @@
 
 use serde_json::Value;
 
-use crate::text::visible;
+use crate::text::{visible, visible_json};
 
 /// The version of the keys that is understood.
 const VERSION: u64 = 1;
+
+/// The longest time that is believed, in seconds: some 30,000 years.
+const SECONDS_MAX: f64 = 1e12;
 
 /// A status.
 #[derive(Debug)]
@@ -41,9 +44,9 @@ impl Status {
         self.at(path).as_u64().unwrap_or(0)
     }
 
-    /// A length of time in seconds; 0 if it is not there.
+    /// A length of time in seconds, from 0 to [`SECONDS_MAX`]; 0 if it is not there.
     pub(super) fn seconds(&self, path: &[&str]) -> f64 {
-        self.at(path).as_f64().unwrap_or(0.0)
+        self.at(path).as_f64().unwrap_or(0.0).clamp(0.0, SECONDS_MAX)
     }
 
     /// What runs, in words.
@@ -54,8 +57,8 @@ impl Status {
 
     /// How long it has run, in words.
     pub(super) fn uptime(&self) -> String {
-        // A time that is no number of seconds would be a wrong server's.
-        let seconds = self.seconds(&["uptime"]).clamp(0.0, 1e12) as u64;
+        // At most SECONDS_MAX.
+        let seconds = self.seconds(&["uptime"]) as u64;
         let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
         match (days, hours, minutes) {
             (0, 0, 0) => format!("{seconds} s"),
@@ -71,14 +74,14 @@ impl Status {
     /// If the list is not there, so that nothing may be said.
     pub(super) fn findings(&self) -> Result<Vec<(&str, &str, &str)>, String> {
         let list = self.at(&["findings"]).as_array();
-        let list = list.ok_or_else(|| "the status has no findings".to_owned())?;
+        let list = list.ok_or_else(|| "has a status without findings".to_owned())?;
         let row = |finding| (text(finding, "id"), text(finding, "text"), text(finding, "remedy"));
         Ok(list.iter().map(row).collect())
     }
 
-    /// The list of what is wrong, as it came.
+    /// The list of what is wrong, in one line of JSON that means what came.
     pub(super) fn findings_json(&self) -> String {
-        self.at(&["findings"]).to_string()
+        visible_json(&self.at(&["findings"]).to_string()).to_string()
     }
 
     /// All counts of an object by their names, the largest first.
@@ -97,16 +100,19 @@ impl Status {
         let list = list.into_iter().flatten();
         list.map(|channel| {
             let members = channel["members"].as_object().into_iter().flatten();
-            let members = members.filter_map(|(_, count)| count.as_u64()).sum();
+            let members = members.filter_map(|(_, count)| count.as_u64());
+            let members = members.fold(0, u64::saturating_add);
             (text(channel, "name"), members, channel["lag"]["max"].as_u64().unwrap_or(0))
         })
         .collect()
     }
 
-    /// The buckets of a histogram: a bound in seconds, and how many times were shorter.
+    /// The buckets of a histogram: a bound in seconds, from 0 to [`SECONDS_MAX`], and how many times
+    /// were shorter.
     pub(super) fn buckets(&self, name: &str) -> Vec<(f64, u64)> {
         let list = self.at(&[name, "buckets"]).as_array().into_iter().flatten();
-        list.filter_map(|pair| Some((pair[0].as_f64()?, pair[1].as_u64()?))).collect()
+        let bound = |bound: &Value| Some(bound.as_f64()?.clamp(0.0, SECONDS_MAX));
+        list.filter_map(|pair| Some((bound(&pair[0])?, pair[1].as_u64()?))).collect()
     }
 }
 

@@ -123,7 +123,8 @@ fn rate(before: &Status, now: &Status, path: &[&str]) -> u64 {
 
 fn messages(before: &Status, now: &Status) -> String {
     let by = ["websocket", "socketio", "admin", "backplane"];
-    let published: u64 = by.iter().map(|by| rate(before, now, &["fan_out", "published", by])).sum();
+    let published = by.iter().map(|by| rate(before, now, &["fan_out", "published", by]));
+    let published = published.fold(0, u64::saturating_add);
     let of = |name| rate(before, now, &["fan_out", name]);
     format!(
         "messages   {published}/s in, {}/s out; {}/s in, {}/s out",
@@ -141,8 +142,9 @@ fn times(name: &str, before: &Status, now: &Status) -> String {
     let buckets: Vec<(f64, u64)> =
         buckets.map(|(at, (bound, count))| (*bound, count.saturating_sub(earlier(at)))).collect();
     let all = now.count(&[name, "count"]).saturating_sub(before.count(&[name, "count"]));
-    let quantile = |parts: u64| {
-        let found = buckets.iter().find(|(_, count)| count * 100 >= all * parts);
+    let quantile = |parts: u128| {
+        let is_beyond = |count: u64| u128::from(count) * 100 >= u128::from(all) * parts;
+        let found = buckets.iter().find(|(_, count)| is_beyond(*count));
         match found {
             _ if all == 0 => "-".to_owned(),
             Some((bound, _)) => format!("{:.2} ms", bound * 1000.0),
@@ -251,6 +253,30 @@ mod tests {
         assert!(text.contains("rings 1.0 MiB") && text.contains("process 20 MiB of 100 MiB"));
         let again = block(&now, &now);
         assert!(again.contains("messages   0/s in, 0/s out;") && again.contains("ended      -"));
+    }
+
+    #[test]
+    fn figures_that_no_server_has_are_shown_and_end_nothing() {
+        let most = u64::MAX;
+        let figures = |count: u64, uptime: &str| {
+            status(&format!(
+                r#"{{"version":1,"uptime":{uptime},"closes":{{"a":{count}}},
+                    "channels":[{{"name":"x","members":{{"a":{count},"b":{count}}},
+                        "lag":{{"max":{count}}}}}],
+                    "turn":{{"count":{count},"max":1e308,
+                        "buckets":[[-1e308,0],[1e308,{count}]]}},
+                    "memory":{{"rings":{count}}},
+                    "fan_out":{{"published":{{"websocket":{count},"socketio":{count}}},
+                        "delivered":{count},"lapped":{count}}}}}"#
+            ))
+        };
+        let text = block(&figures(0, "1"), &figures(most, "1.0000000001"));
+        for part in [format!("messages   {most}/s in, {most}/s out"), format!("{most:>7} members")]
+        {
+            assert!(text.contains(&part), "{part}\n{text}");
+        }
+        assert!(text.lines().all(|line| line.len() < 160), "{text}");
+        block(&figures(most, "1e308"), &figures(0, "-1e308"));
     }
 
     #[test]

@@ -77,6 +77,10 @@ fn findings_are_told_as_json() {
         assert_eq!(value["findings"].as_array().expect("a list").len(), count);
         assert_eq!(outcome.out.lines().count(), 1);
     }
+    let hostile = "{\"version\":1,\"findings\":[{\"id\":\"\\u009b2J\u{9b}\u{7f}\u{202e}\\n\"}]}";
+    let (outcome, _) = doctor(ok(hostile), &["--json"]);
+    let escaped = "{\"findings\":[{\"id\":\"\\u009b2J\\u009b\\u007f\\u202e\\n\"}]}\n";
+    assert_eq!(outcome.out, escaped, "nothing of it moves a cursor");
 }
 
 #[test]
@@ -106,6 +110,31 @@ fn who_cannot_be_asked_is_told_in_one_line() {
         assert_eq!((outcome.exit_code, outcome.out.as_str()), (2, ""));
         assert!(outcome.err.contains("ELBOW_ADMIN_LISTEN"), "{}", outcome.err);
     }
+}
+
+#[test]
+fn who_answers_something_else_and_stays_is_not_waited_for() {
+    for (answer, why) in [
+        ("HTTP/1.1 200 OK\r\n\r\n{", "answers without a Content-Length: is this elbow?"),
+        ("HTTP/1.1 2 OK\r\n\r\n", "answers something that is not HTTP"),
+        ("SSH-2.0-x\r\n\r\n", "answers something that is not HTTP"),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let url = format!("http://{}", listener.local_addr().expect("an address"));
+        let serve = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().expect("a client");
+            stream.write_all(answer.as_bytes()).expect("somebody reads");
+            // Until the client goes; a reset says that, too.
+            let _ = stream.read_to_end(&mut Vec::new());
+        });
+        let outcome = execute_with(&["doctor", "--url", &url], |_| None);
+        assert_eq!((outcome.exit_code, outcome.out.as_str()), (2, ""));
+        assert!(outcome.err.ends_with(&format!("/status: {why}\n")), "{}", outcome.err);
+        serve.join().expect("the server has served");
+    }
+    let (outcome, _) = doctor(ok(r#"{"version":1,"findings":{}}"#), &[]);
+    assert_eq!((outcome.exit_code, outcome.out.as_str()), (2, ""));
+    assert!(outcome.err.ends_with("/status: has a status without findings\n"), "{}", outcome.err);
 }
 
 #[test]
