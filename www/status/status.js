@@ -13,6 +13,7 @@ const VERSION = 1; // of the status; another means other things
 const LOOK_MS = 1_000;
 const RETRY_MS = 2_000; // after a look that failed
 const PATIENCE_MS = 5_000; // for an answer
+const TOKEN_BYTES_MAX = 4096;
 const KEPT_MS = 15 * 60_000;
 const KEPT_MAX = 900; // looks; a clock that is set may bring more of them into the 15 minutes
 const SPANS_MIN = [1, 2, 3, 5, 7, 10, 15]; // what the charts show: the first that has all looks
@@ -621,6 +622,9 @@ function kept(work) {
   }
 }
 
+/** No server has a longer token, and no header can carry a control character. */
+const canBeToken = (text) => utf8.encode(text).length <= TOKEN_BYTES_MAX && !/\p{Cc}/u.test(text);
+
 /** A header carries bytes, and a script gives it characters that stand for one byte each. */
 const bearer = () => `Bearer ${String.fromCharCode(...utf8.encode(token))}`;
 
@@ -640,6 +644,8 @@ function away(why) {
 
 /** Asks for the token, and asks the server nothing until it is given. */
 function askForToken() {
+  loop.current = null;
+  clearTimeout(timer);
   before = null;
   $("figures").hidden = true;
   $("login").hidden = false;
@@ -669,36 +675,48 @@ function takeStatus(status) {
   showStatus(status);
 }
 
+/** Asks for the status, and returns what is to be done about the answer, or about none. */
 async function look() {
-  if (/\p{Cc}/u.test(token)) return askForToken(); // no header can carry it
+  if (!canBeToken(token)) return askForToken;
   const patience = new AbortController();
   const late = setTimeout(() => patience.abort(), PATIENCE_MS);
   const headers = token === "" ? {} : { Authorization: bearer() };
   const options = { headers, cache: "no-store", credentials: "omit", signal: patience.signal };
   try {
     const answer = await fetch("status", options);
-    if (answer.status === 401) return askForToken();
+    if (answer.status === 401) return askForToken;
     const text = await answer.text();
-    if (answer.status === 403) return away(`The server refuses this page (${text})`);
-    if (answer.status === 503) return away("The server is too busy for an answer");
-    if (!answer.ok) return away(`The server answers ${answer.status}`);
-    return takeStatus(JSON.parse(text));
+    if (answer.status === 403) return () => away(`The server refuses this page (${text})`);
+    if (answer.status === 503) return () => away("The server is too busy for an answer");
+    if (!answer.ok) return () => away(`The server answers ${answer.status}`);
+    const status = JSON.parse(text);
+    return () => takeStatus(status);
   } catch (error) {
-    if (error instanceof SyntaxError) return away("What the server answers is no status");
-    return away("The server cannot be reached");
+    if (error instanceof SyntaxError) return () => away("What the server answers is no status");
+    return () => away("The server cannot be reached");
   } finally {
     clearTimeout(late);
   }
 }
 
-/** Looks, and again a second after this look began; of two loops that run, the older ends. */
+/**
+ * Looks, and again a second after this look began. Of two loops that run, the older ends, and what
+ * its last look has shown is dropped: that may be older than what is shown, or of another token.
+ */
 async function loop() {
   clearTimeout(timer);
   const mine = Symbol("loop");
   loop.current = mine;
   const begun = Date.now();
-  await look();
-  if (loop.current !== mine || document.body.dataset.state === "locked") return;
+  const conclude = await look();
+  if (loop.current !== mine) return;
+  try {
+    conclude();
+  } catch (error) {
+    console.error(error);
+    away("What the server answers cannot be shown");
+  }
+  if (document.body.dataset.state === "locked") return;
   const pause = awaySince > 0 ? RETRY_MS : LOOK_MS;
   timer = setTimeout(loop, Math.min(pause, Math.max(0, begun + pause - Date.now())));
 }
