@@ -28,40 +28,25 @@ mod oracle;
 mod real;
 #[path = "harness/redis.rs"]
 mod redis;
+#[path = "harness/seeds.rs"]
+mod seeds;
 #[path = "backplane/single.rs"]
 mod single;
 #[path = "backplane/world.rs"]
 mod world;
 
-use std::panic::catch_unwind;
+use seeds::{Journal, Sweep, run_all, say};
 
-/// Seeds of a sweep if nobody says.
-const SEEDS: u64 = 300;
-/// Lines of the journal that are shown.
-const LINES_SHOWN: usize = 120;
+const SWEEP: Sweep = Sweep { command: "cargo test --test backplane", seeds: 300 };
 
 #[test]
 fn whatever_happens() {
-    if let Some(seed) = asked("SEED") {
-        return told(seed);
-    }
-    let from = asked("SEEDS_FROM").unwrap_or(0);
-    let seeds = asked("SEEDS").unwrap_or(SEEDS);
-    let mut failed = Vec::new();
-    let mut total = world::Seen::default();
-    for seed in from..from + seeds {
-        match catch_unwind(|| world::run(seed, false)) {
-            Ok((seen, _)) => total.add(&seen),
-            Err(_) => failed.push(seed),
-        }
-    }
-    say(&format!("seeds {from}..{}: {total:?}", from + seeds));
-    if let Some(seed) = failed.first() {
-        say(&format!("failed: {failed:?}"));
-        told(*seed);
-        panic!("seed {seed} failed, and then did not");
-    }
-    if seeds >= SEEDS {
+    let Some(seeds) = SWEEP.wanted(world::run) else { return };
+    let add = |total: &mut world::Seen, seen| total.add(&seen);
+    let (total, failed) = run_all(seeds.clone(), world::run, add, add);
+    say(&format!("seeds {seeds:?}: {total:?}"));
+    SWEEP.assert_none(&failed, world::run);
+    if seeds.end - seeds.start >= SWEEP.seeds {
         total.assert_variety();
     }
 }
@@ -69,31 +54,11 @@ fn whatever_happens() {
 #[test]
 fn the_same_seed_gives_the_same_events() {
     for seed in 0..5 {
-        assert_eq!(world::run(seed, true).1, world::run(seed, true).1, "seed {seed}");
+        let events = || {
+            let journal = Journal::default();
+            world::run(seed, Some(journal.clone()));
+            journal.take()
+        };
+        assert_eq!(events(), events(), "seed {seed}");
     }
-}
-
-/// Runs a seed with a journal, which is shown if it fails.
-fn told(seed: u64) {
-    let journal = world::Journal::default();
-    let kept = journal.clone();
-    let run = std::panic::AssertUnwindSafe(|| world::run_with(seed, Some(kept)));
-    if catch_unwind(run).is_err() {
-        let lines = journal.borrow();
-        let shown = asked("LINES").map_or(LINES_SHOWN, |lines| lines as usize);
-        for line in &lines[lines.len().saturating_sub(shown)..] {
-            say(line);
-        }
-        panic!("SEED={seed} cargo test --test backplane");
-    }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the way to ask a test for more")]
-fn asked(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
-}
-
-#[expect(clippy::disallowed_macros, reason = "a test speaks to whoever runs it")]
-fn say(line: &str) {
-    eprintln!("{line}");
 }

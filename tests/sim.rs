@@ -75,6 +75,8 @@ mod person;
 mod receipts;
 #[path = "sim/returning.rs"]
 mod returning;
+#[path = "harness/seeds.rs"]
+mod seeds;
 #[path = "sim/socket.rs"]
 mod socket;
 #[path = "sim/stream.rs"]
@@ -88,22 +90,14 @@ mod wish;
 #[path = "sim/world.rs"]
 mod world;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
-
 use attack::Attack;
 use elbow::reason::CloseReason;
 use oracle::Return;
 use pass::Expiry;
+use seeds::{Sweep, asked, run_all, say};
 use tally::Tally;
-use world::Journal;
 
-/// Lines of the journal that are shown.
-const LINES_SHOWN: usize = 80;
-/// Seeds of a sweep if nobody says.
-const SEEDS: u64 = 150;
+const SWEEP: Sweep = Sweep { command: "cargo test --profile sweep --test sim", seeds: 150 };
 /// Seeds of the long run between two notes of how far it has come.
 const PART: u64 = 1000;
 /// Failing seeds after which the long run stops, since one fault may fail many.
@@ -111,21 +105,13 @@ const FAILURES_MAX: usize = 20;
 
 #[test]
 fn whatever_happens() {
-    if let Some(seed) = asked("SEED") {
-        return told(seed);
-    }
-    let from = asked("SEEDS_FROM").unwrap_or(0);
-    let seeds = asked("SEEDS").unwrap_or(SEEDS);
-    let tally = sweep(from, seeds);
-    say(&format!("seeds {from}..{}: {tally}", from + seeds));
-    if let Some(seed) = tally.failed.first() {
-        say(&format!("failed: {:?}", tally.failed));
-        // Once more, with a journal: the same seed takes the same way.
-        told(*seed);
-        panic!("seed {seed} failed, and then did not");
-    }
-    if seeds >= SEEDS {
-        assert_variety(&tally, seeds);
+    let Some(seeds) = SWEEP.wanted(world::run) else { return };
+    let count = seeds.end - seeds.start;
+    let tally = sweep(seeds.start, count);
+    say(&format!("seeds {seeds:?}: {tally}"));
+    SWEEP.assert_none(&tally.failed, world::run);
+    if count >= SWEEP.seeds {
+        assert_variety(&tally, count);
     }
 }
 
@@ -171,54 +157,12 @@ fn the_same_seed_gives_the_same_bytes() {
     }
 }
 
-/// Runs so many seeds, each core the next that nobody has taken.
+/// Runs so many seeds.
 fn sweep(from: u64, seeds: u64) -> Tally {
-    let next = AtomicU64::new(from);
-    let until = from + seeds;
-    let share = || {
-        let mut tally = Tally::default();
-        loop {
-            let seed = next.fetch_add(1, Ordering::Relaxed);
-            if seed >= until {
-                return tally;
-            }
-            match catch_unwind(|| world::run(seed, None)) {
-                Ok(outcome) => tally.count(outcome),
-                Err(_) => tally.failed.push(seed),
-            }
-        }
-    };
-    let cores = thread::available_parallelism().map_or(1, |cores| cores.get());
-    let mut total = thread::scope(|scope| {
-        let shares: Vec<_> = (0..cores).map(|_| scope.spawn(share)).collect();
-        let mut total = Tally::default();
-        for share in shares {
-            total.add(share.join().expect("a seed that fails is caught"));
-        }
-        total
-    });
-    total.seeds = seeds;
-    total.next_seed = until;
-    total.failed.sort_unstable();
+    let (mut total, failed): (Tally, _) =
+        run_all(from..from + seeds, world::run, Tally::count, Tally::add);
+    (total.seeds, total.next_seed, total.failed) = (seeds, from + seeds, failed);
     total
-}
-
-/// Runs a seed with a journal, and shows its end if it fails.
-fn told(seed: u64) {
-    let journal = Journal::default();
-    let outcome = catch_unwind(AssertUnwindSafe(|| world::run(seed, Some(Rc::clone(&journal)))));
-    if outcome.is_err() {
-        let journal = journal.borrow();
-        let shown = asked("LINES").map_or(LINES_SHOWN, |lines| lines as usize);
-        for line in journal
-            .iter()
-            .take(1)
-            .chain(journal.iter().skip(1.max(journal.len().saturating_sub(shown))))
-        {
-            say(line);
-        }
-        panic!("SEED={seed} cargo test --profile sweep --test sim");
-    }
 }
 
 /// From so many seeds on what is rare happens, too.
@@ -247,14 +191,4 @@ fn assert_variety(tally: &Tally, seeds: u64) {
         let least = if is_rarest { SEEDS_FOR_RAREST } else { SEEDS_FOR_RARE };
         assert!(count > 0 || seeds < least, "no token has expired in {phase:?}");
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "the way to ask a test for more")]
-fn asked(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
-}
-
-#[expect(clippy::disallowed_macros, reason = "a test speaks to whoever runs it")]
-fn say(line: &str) {
-    eprintln!("{line}");
 }

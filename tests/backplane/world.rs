@@ -1,8 +1,5 @@
 //! The world of one run: instances with their lines, one Redis, and time.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
 use elbow::hub::HashKey;
 use elbow::hub::backplane::{
     Action, Backplane, Chance as Bits, Counts, Event, Line, Settings, Ticket,
@@ -14,9 +11,7 @@ use crate::chance::Chance;
 use crate::climate::Climate;
 use crate::oracle::{Oracle, Said};
 use crate::redis::{Redis, Refusal, State};
-
-/// What has happened, for whoever looks for a failure.
-pub(crate) type Journal = Rc<RefCell<Vec<String>>>;
+use crate::seeds::Journal;
 
 /// Bytes on their way between an instance and Redis.
 #[derive(Debug)]
@@ -119,15 +114,8 @@ struct World {
     journal: Option<Journal>,
 }
 
-/// Runs a seed, and returns what was seen and the events of all instances, if they are wanted.
-pub(crate) fn run(seed: u64, wants_events: bool) -> (Seen, Vec<String>) {
-    let journal = wants_events.then(Journal::default);
-    let seen = run_with(seed, journal.clone());
-    (seen, journal.map_or(Vec::new(), |journal| journal.take()))
-}
-
-/// Runs a seed, and notes what happens.
-pub(crate) fn run_with(seed: u64, journal: Option<Journal>) -> Seen {
+/// Runs a seed, and notes what happens if somebody wants to know.
+pub(crate) fn run(seed: u64, journal: Option<Journal>) -> Seen {
     let mut chance = Chance::new(seed);
     let climate = Climate::draw(&mut chance);
     let now = Instant::from_millis(5);
@@ -198,7 +186,7 @@ pub(crate) fn key(channel: usize) -> Vec<u8> {
 impl World {
     fn note(&self, line: impl FnOnce() -> String) {
         if let Some(journal) = &self.journal {
-            journal.borrow_mut().push(format!("{:>8} {}", self.now.as_millis(), line()));
+            journal.borrow_mut().push_back(format!("{:>8} {}", self.now.as_millis(), line()));
         }
     }
 
@@ -465,7 +453,7 @@ impl World {
             let Some(event) = instance.backplane.poll_event(self.now) else { return true };
             if let Some(journal) = &self.journal {
                 let line = format!("{:>8} {number}: {}", self.now.as_millis(), shown(&event));
-                journal.borrow_mut().push(line);
+                journal.borrow_mut().push_back(line);
             }
             if is_held {
                 instance.backplane.hold();

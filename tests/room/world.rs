@@ -1,8 +1,5 @@
 //! The world of one run: instances, clients, one Redis, and time.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
 use elbow::server::Listener;
 use elbow::time::{Duration, Instant, Now};
 
@@ -14,9 +11,7 @@ use crate::hearing::Kind;
 use crate::instance::{Instance, Network};
 use crate::oracle::Oracle;
 use crate::redis::{Redis, State};
-
-/// What has happened, for whoever looks for a failure.
-pub(crate) type Journal = Rc<RefCell<Vec<String>>>;
+use crate::seeds::Journal;
 
 /// Turns of each instance in which everything has to come to rest, and how long each is.
 const CALM_TURNS: u32 = 400;
@@ -119,7 +114,7 @@ pub(crate) fn run(seed: u64, journal: Option<Journal>) -> Seen {
 impl World {
     fn note(&self, line: impl FnOnce() -> String) {
         if let Some(journal) = &self.journal {
-            journal.borrow_mut().push(format!("{:>8} {}", self.now.mono.as_millis(), line()));
+            journal.borrow_mut().push_back(format!("{:>8} {}", self.now.mono.as_millis(), line()));
         }
     }
 

@@ -22,7 +22,6 @@ mod rest;
 #[path = "siege.rs"]
 mod siege;
 
-use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::hash::Hasher;
@@ -46,6 +45,7 @@ use super::due::{FAREWELL_MS, RESTLESS_TURNS_MAX, TICKS_MS, WAKING_MS, wakeups_m
 use super::oracle::{Oracle, Return, file, spoken};
 use super::pass::{self, Expiry, Pass};
 use super::person::Person;
+use super::seeds::Journal;
 use super::socket::{FakeSocket, Link, Net};
 use super::wish::Wish;
 
@@ -112,9 +112,6 @@ pub(crate) struct Outcome {
     /// Of every byte written and of every event.
     pub(crate) hash: u64,
 }
-
-/// The last things that happened, for whoever must find out why.
-pub(crate) type Journal = Rc<RefCell<VecDeque<String>>>;
 
 pub(crate) struct World {
     climate: Climate,
