@@ -104,7 +104,7 @@ fn records_are_these_bytes() {
     assert_eq!(text(retry), "D\r\nretry: 2500\n\n\r\n");
     let retry = written(sse::retry_and_end_bytes(2500), |out| sse::retry_and_end(2500, out));
     assert_eq!(text(retry), "D\r\nretry: 2500\n\n\r\n0\r\n\r\n");
-    assert_eq!(text(written(sse::comment_bytes(), sse::comment)), "2\r\n:\n\r\n");
+    assert_eq!(text(sse::COMMENT.to_vec()), "2\r\n:\n\r\n");
     assert_eq!(text(written(sse::end_bytes(), sse::end)), "0\r\n\r\n");
 }
 
@@ -195,7 +195,7 @@ fn the_longest_of_everything_is_within_its_bound() {
         sse::reset_bytes(&position),
         sse::retry_bytes(u64::MAX),
         sse::retry_and_end_bytes(u64::MAX),
-        sse::comment_bytes(),
+        sse::COMMENT.len(),
         sse::end_bytes(),
     ];
     assert!(notices.into_iter().all(|bytes| bytes <= sse::NOTICE_BYTES_MAX), "{notices:?}");
@@ -207,16 +207,16 @@ fn a_whole_stream_is_heard_in_its_order() {
     sse::opening("a.0", &mut response);
     assert_eq!(hear(&unchunked(&response).0.concat()).last_id, "a.0", "before the first message");
     assert_eq!(hear(&unchunked(&response).0.concat()).events, [], "nothing is told to the page");
-    sse::comment(&mut response);
+    response.extend_from_slice(sse::COMMENT);
     sse::event(Kind::Text, "a.1", b"one\n", &mut response);
-    sse::comment(&mut response);
-    sse::comment(&mut response);
+    response.extend_from_slice(sse::COMMENT);
+    response.extend_from_slice(sse::COMMENT);
     sse::event(Kind::Binary, "a.2", b"\xff\0", &mut response);
     sse::retry(7, &mut response);
     sse::event(Kind::Binary, "a.3", b"", &mut response);
     sse::reset("b.7", &mut response);
     sse::event(Kind::Text, "b.8", b"", &mut response);
-    sse::comment(&mut response);
+    response.extend_from_slice(sse::COMMENT);
     sse::retry_and_end(0, &mut response);
     let (chunks, is_over) = unchunked(&response);
     assert!(is_over);

@@ -29,7 +29,7 @@ fuzz_target!(|input: &[u8]| {
         assert_eq!(written, sse::event_bytes(kind, &position, payload));
         assert!(written <= sse::LINE_BYTES_MAX * payload.len() + sse::EVENT_EXTRA_BYTES_MAX);
         if how & 2 != 0 {
-            sse::comment(&mut response);
+            response.extend_from_slice(sse::COMMENT);
         }
         let data = match (kind, text) {
             (Kind::Text, Some(text)) => text.replace("\r\n", "\n").replace('\r', "\n"),

@@ -126,11 +126,6 @@ pub enum Recovery {
     Unknown,
 }
 
-impl Recovery {
-    /// All variants, in the order of their numbers.
-    pub const ALL: [Recovery; 3] = [Recovery::Whole, Recovery::Gone, Recovery::Unknown];
-}
-
 /// What joining with a wish would come to.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Prospect {

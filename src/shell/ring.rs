@@ -192,9 +192,8 @@ mod tests {
         slices: &[[&[u8]; 4]],
     ) -> Vec<io::Result<usize>> {
         let mut results: Vec<io::Result<usize>> = sockets.iter().map(|_| Ok(0)).collect();
-        let sends = sockets.iter().zip(slices).enumerate().map(|(slot, (socket, slices))| {
-            Outgoing { slot: slot as u32, socket, slices: *slices }
-        });
+        let sends = sockets.iter().zip(slices);
+        let sends = sends.map(|(socket, slices)| Outgoing { socket, slices: *slices });
         sender.send(sends, &mut results);
         results
     }

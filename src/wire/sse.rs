@@ -38,7 +38,7 @@ pub const LINE_BYTES_MAX: usize = DATA.len() + 1;
 pub const EVENT_EXTRA_BYTES_MAX: usize =
     CHUNK_BYTES_MAX + BINARY.len() + ID.len() + POSITION_BYTES_MAX + 1 + LINE_BYTES_MAX + 1;
 
-/// The most bytes of what is not said by anybody: [`opening`], [`reset`], [`comment`], [`retry`],
+/// The most bytes of what is not said by anybody: [`opening`], [`reset`], [`COMMENT`], [`retry`],
 /// [`retry_and_end`] and [`end`].
 pub const NOTICE_BYTES_MAX: usize = CHUNK_BYTES_MAX
     + RESET.len()
@@ -140,16 +140,6 @@ pub fn reset_bytes(position: &str) -> usize {
 fn reset_content_bytes(position: &str) -> usize {
     let data_bytes = RESET_DATA.len() + position.len() + RESET_DATA_END.len();
     RESET.len() + id_bytes(position) + data_bytes
-}
-
-/// Appends a [`COMMENT`].
-pub fn comment(out: &mut Vec<u8>) {
-    out.extend_from_slice(COMMENT);
-}
-
-/// How many bytes [`comment`] appends.
-pub const fn comment_bytes() -> usize {
-    COMMENT.len()
 }
 
 /// Appends the time in milliseconds after which the client is to come back whenever the response

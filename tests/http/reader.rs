@@ -9,6 +9,9 @@
 use elbow::wire::Status;
 use elbow::wire::http::{Body, Chunk, FIELDS_MAX, Framing, HeadScan, Version, parse};
 
+/// The status of a request whose body is malformed, whatever is wrong with it.
+const MALFORMED: u16 = 400;
+
 /// Reads requests from a connection and renders them.
 #[derive(Default)]
 struct Reader {
@@ -78,7 +81,7 @@ impl Reader {
 
     /// Whether the body went on, or the status of a refusal.
     fn read_body(&mut self, mut body: Body) -> Result<bool, u16> {
-        let (consumed, chunk) = body.decode(&self.input).map_err(|error| error.status())?;
+        let (consumed, chunk) = body.decode(&self.input).map_err(|_| MALFORMED)?;
         let line = self.lines.last_mut().expect("a body has a request");
         let goes_on = match chunk {
             Chunk::Data(data) => {

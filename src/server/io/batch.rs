@@ -12,8 +12,6 @@ use crate::server::Socket;
 /// What goes to one socket.
 #[derive(Debug)]
 pub struct Outgoing<'a, S> {
-    /// The connection's place in the table: the same socket has the same as long as it lives.
-    pub slot: u32,
     /// Where to. No socket appears twice in a batch.
     pub socket: &'a S,
     /// What, in this order; some may be empty, never all.

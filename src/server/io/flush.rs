@@ -279,7 +279,7 @@ impl<S: Socket> Server<S> {
             let out = &connections.conn(id.slot).out;
             let (feed, body) = sources(hub, site, out.source());
             let slices = out.transmit(feed, body, pool).slices;
-            Outgoing { slot: id.slot, socket: connections.socket(id.slot), slices }
+            Outgoing { socket: connections.socket(id.slot), slices }
         });
         batch.send(sends, results);
         work::count(|work| work.sends += portion.count as u64);

@@ -256,20 +256,6 @@ pub enum BodyError {
     TrailersTooLong,
 }
 
-impl BodyError {
-    /// The status to answer with before the connection is closed.
-    pub const fn status(self) -> u16 {
-        match self {
-            BodyError::ChunkSize
-            | BodyError::ChunkEnd
-            | BodyError::LineEnd
-            | BodyError::ExtensionsTooLong
-            | BodyError::Trailer => 400,
-            BodyError::TrailersTooLong => 431,
-        }
-    }
-}
-
 impl fmt::Display for BodyError {
     /// A sentence without a full stop, fit for the body of the answer and for the log.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
