@@ -19,11 +19,10 @@ use std::time::Duration;
 use crate::client::{self, Answer};
 use crate::config::{Asked, Config};
 use crate::text::visible;
-use crate::time;
 use status::Status;
 
 /// How long one answer may take.
-const LIMIT: time::Duration = time::Duration::from_secs(5);
+const LIMIT: Duration = Duration::from_secs(5);
 
 /// The most bytes of an answer: a status has some 60 KB if there are many channels.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
@@ -82,9 +81,10 @@ fn whom(asked: &Asked, what: &str) -> String {
 fn ask(asked: &Asked) -> Result<Status, String> {
     let whom = |what: &str| whom(asked, what);
     let token = asked.token.as_ref().map(client::read_token).transpose()?;
-    let limits = (Duration::from_millis(LIMIT.as_millis()), ANSWER_BYTES_MAX);
+    let limits = (LIMIT, ANSWER_BYTES_MAX);
     let answer = client::get(&asked.address, &asked.path, token.as_deref(), limits);
-    let answer = answer.map_err(|error| whom(&client::why(&error, LIMIT)))?;
+    let late = format_args!("{}s", LIMIT.as_secs());
+    let answer = answer.map_err(|error| whom(&client::why(&error, late)))?;
     let Answer { status, body } = answer;
     match status {
         200 => Status::read(&body).map_err(|error| whom(&error)),

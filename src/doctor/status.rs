@@ -107,8 +107,8 @@ impl Status {
         .collect()
     }
 
-    /// The buckets of a histogram: a bound in seconds, from 0 to [`SECONDS_MAX`], and how many times
-    /// were shorter.
+    /// The buckets of a histogram: a bound in seconds, from 0 to [`SECONDS_MAX`], and how many
+    /// times were shorter.
     pub(super) fn buckets(&self, name: &str) -> Vec<(f64, u64)> {
         let list = self.at(&[name, "buckets"]).as_array().into_iter().flatten();
         let bound = |bound: &Value| Some(bound.as_f64()?.clamp(0.0, SECONDS_MAX));
