@@ -102,7 +102,7 @@ fn main() {
 }
 
 impl Kind {
-    /// Those that can take part here.
+    /// The kinds that can be started: the adapter only if its packages are installed.
     fn all() -> Vec<Kind> {
         let adapter = format!("{PEERS}/node_modules/@socket.io/redis-streams-adapter");
         if Path::new(&adapter).exists() {

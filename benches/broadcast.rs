@@ -36,7 +36,7 @@ const WINDOWS: [usize; 2] = [1, 32];
 /// Rounds of a case in the table. Many short turns: what disturbs the machine meanwhile then
 /// strikes neighbours alike, and few of them.
 const ROUNDS: usize = 7;
-/// … and of a case that is asked for alone.
+/// Rounds of a case that is asked for alone.
 const ROUNDS_QUICK: usize = 21;
 
 /// The length of a turn in which a server is watched: one scrape each second is what Prometheus

@@ -36,7 +36,7 @@ const STRANGERS_LENGTH: Duration = Duration::from_secs(8);
 
 /// Readers and messages a second.
 const RATES: [(usize, u32); 2] = [(1_000, 100), (5_000, 20)];
-/// They take turns, so that a moment's disturbance is no one's alone.
+/// Rounds in which the servers take turns, so that a moment's disturbance is no one's alone.
 const RATES_ROUNDS: usize = 7;
 const RATES_LIMIT_MS: u64 = 1_000;
 

@@ -30,7 +30,7 @@ enum Op {
     Pong(usize, usize),
     /// The socket takes so many bytes of what is offered.
     Send(usize, usize),
-    /// It takes all, as often as something is offered.
+    /// The socket takes all, as often as something is offered.
     SendAll(usize),
     Close(usize),
 }

@@ -22,7 +22,7 @@ pub(crate) struct Contestant {
     pub(crate) name: &'static str,
     /// The server.
     pub(crate) server: Process,
-    /// Its readers and publishers.
+    /// The readers and publishers of the server.
     pub(crate) load: Driver,
 }
 
@@ -54,7 +54,8 @@ impl Turn {
         self.server_cpu_ns as f64 / self.outcome.deliveries.max(1) as f64
     }
 
-    /// The same with the load's: work that a server leaves to whoever reads has not gone away.
+    /// Processor time of server and load for a delivery: work that a server leaves to whoever reads
+    /// has not gone away.
     pub(crate) fn both_per_delivery_ns(&self) -> f64 {
         (self.server_cpu_ns + self.load_cpu_ns) as f64 / self.outcome.deliveries.max(1) as f64
     }

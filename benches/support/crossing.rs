@@ -71,7 +71,7 @@ struct Member {
     outstanding: usize,
     /// Messages of this run in the order in which they came, by their place in it.
     heard: Vec<u32>,
-    /// Which those are.
+    /// Which messages of this run have come.
     has: Vec<bool>,
     doubled: u64,
 }

@@ -60,7 +60,7 @@ impl Process {
         process
     }
 
-    /// The same with `server` behind it, which is measured with it.
+    /// The process with `server` behind it, which is measured with it.
     pub(crate) fn before(mut self, server: Process) -> Process {
         self.behind = Some(Box::new(server));
         self

@@ -50,7 +50,7 @@ impl Redis {
 
     /// Ends it; what it knew is kept in a file for [`Redis::come_back`].
     pub(crate) fn leave(&mut self) {
-        // It ends instead of answering.
+        // Redis ends instead of answering.
         let _ = self.ask("SHUTDOWN SAVE");
         let begun_ns = clock::now_ns();
         while let Ok(None) = self.child.try_wait() {
@@ -79,7 +79,7 @@ impl Redis {
         }
     }
 
-    /// Its version.
+    /// The version of the server.
     pub(crate) fn version(&self) -> String {
         let text = self.info("server");
         let line = text.lines().find_map(|line| line.strip_prefix("redis_version:"));

@@ -109,7 +109,7 @@ pub(super) struct FlagText {
 pub(super) enum Value {
     /// The flag takes none.
     None,
-    /// One of these words.
+    /// The flag takes one of these words.
     Words(Vec<String>),
     /// The name of a file.
     File,

@@ -39,7 +39,7 @@ struct Question {
 
 /// What a name stands for.
 pub(super) struct Answer {
-    /// Whose question was answered.
+    /// The number of whoever has asked.
     pub(super) asker: usize,
     /// The addresses in the order in which they should be tried: 1 to 16, or why there are none.
     pub(super) addresses: io::Result<Vec<SocketAddr>>,

@@ -365,7 +365,8 @@ fn taken_by(kind: Kind, sessions: usize, spaces: usize) -> (i64, i64) {
     (before - LIVE_BYTES.get(), held as i64)
 }
 
-/// The same for one session, from the difference, so that what does not depend on them falls out.
+/// What one session takes, from the difference between many and few: what does not depend on how
+/// many there are falls out.
 fn taken_by_one(kind: Kind, spaces: usize) -> (i64, i64) {
     let (few, many) = (taken_by(kind, 300, spaces), taken_by(kind, 1300, spaces));
     ((many.0 - few.0) / 1000, (many.1 - few.1) / 1000)

@@ -742,7 +742,7 @@ fn greetings_are_told_elsewhere_and_nobody_hears_its_own() {
     assert!(world.server.poll_greeting().is_some());
     assert_eq!(world.server.poll_greeting(), None);
     world.server.check();
-    // One of another instance.
+    // A greeting of another instance.
     second.heard();
     assert_eq!(world.server.greeted(world.now, &greeting), Ok(()));
     world.pass(Duration::from_millis(1));

@@ -18,11 +18,11 @@ use crate::world::Seen;
 /// How far a client has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stage {
-    /// It has no connection, and comes back then.
+    /// The client has no connection, and comes back then.
     Away(Instant),
-    /// It has asked, and reads.
+    /// The client has asked, and reads.
     Asking,
-    /// It was let in, and waits to be told that it is in its channel.
+    /// The client was let in, and waits to be told that it is in its channel.
     Entering,
     In,
 }

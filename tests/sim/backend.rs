@@ -38,7 +38,7 @@ pub(crate) enum Answered {
 }
 
 impl Order {
-    /// Its answer is decided, at `now_ms`.
+    /// The answer is decided, at `now_ms`.
     pub(crate) fn answer(&mut self, now_ms: u64, status: u16, is_ordered_elsewhere: bool) {
         let waited =
             status == 503 && is_ordered_elsewhere && now_ms >= self.at_ms + PLACE_LIMIT.as_millis();

@@ -130,19 +130,19 @@ pub(crate) enum Reads {
 enum End {
     /// By a closing handshake, or `Connection: close`.
     Politely,
-    /// It says nothing more and waits.
+    /// The client says nothing more and waits.
     Stays,
     Fin,
     Reset,
     Vanishes,
     /// In the middle of a message, head or body, it stops.
     Stalls,
-    /// It breaks the protocol.
+    /// The client breaks the protocol.
     Breaks,
     /// Text that is not UTF-8.
     BreaksText,
     TooBig,
-    /// It closes and does not wait for the answer.
+    /// The client closes and does not wait for the answer.
     CloseAndReset,
 }
 
@@ -151,13 +151,13 @@ enum Role {
     Silent,
     Web,
     Socket,
-    /// It reads an event stream.
+    /// The client reads an event stream.
     Stream,
-    /// Its header ends everything: it only waits.
+    /// The header of the client ends everything: it only waits.
     Doomed,
-    /// It does what a person has it do.
+    /// The client does what a person has it do.
     Carrier,
-    /// It asks the admin listener.
+    /// The client asks the admin listener.
     Backend,
 }
 
@@ -168,7 +168,7 @@ pub(crate) struct Session {
     pub(crate) life: usize,
     /// Where it may begin; more than one place only if memory was scarce.
     pub(crate) starts: Vec<Start>,
-    /// It was told where it begins, if it is told so.
+    /// The client was told where it begins, if it is told so.
     pub(crate) is_greeted: bool,
     /// The turn in which it was last given something, or came.
     pub(crate) got_turn: u64,
@@ -189,14 +189,14 @@ pub(crate) struct Session {
     pub(crate) pinged_at_ms: Option<u64>,
     pub(crate) pings: u64,
     pub(crate) close_code: Option<Option<u16>>,
-    /// It was told when to come back.
+    /// The client was told when to come back.
     pub(crate) is_put_off: bool,
     pub(crate) is_lapped: bool,
     /// When something of its channel was lost, behind which it is to be sent nothing.
     pub(crate) parted_ms: Option<u64>,
     /// A message may stand where one stood that was lost.
     pub(crate) is_lossy: bool,
-    /// Its end was reported.
+    /// The end was reported.
     pub(crate) is_over: bool,
     /// The end was judged, once everything was looked at that had been written before.
     pub(crate) is_closed: bool,
@@ -233,7 +233,7 @@ pub(crate) struct Client {
     pub(crate) session_end: Option<CloseReason>,
     /// The end, once nothing more is to be looked at.
     pub(crate) judged_end: Option<CloseReason>,
-    /// Its session was refused for want of room.
+    /// The session was refused for want of room.
     pub(crate) refused: bool,
     /// Answers to what it did not ask may come.
     pub(crate) lenient: bool,
@@ -248,13 +248,13 @@ pub(crate) struct Client {
     pub(crate) heard: Vec<Heard>,
     /// Bytes stand behind a poll, so that nothing more is read before its answer.
     pub(crate) piped: bool,
-    /// It is, or is to be, a person's WebSocket.
+    /// The client is, or is to be, a person's WebSocket.
     pub(crate) is_socket: bool,
     pub(crate) close_code: Option<Option<u16>>,
     /// When it acts next, as the world has it.
     pub(crate) next_ms: u64,
     pub(crate) sent_code: Option<Option<u16>>,
-    /// It has said its last word.
+    /// The client has said its last word.
     pub(crate) over: bool,
     pub(crate) half_closed: bool,
     pub(crate) gone: bool,
@@ -271,9 +271,9 @@ pub(crate) struct Client {
     /// Whether it reads an event stream, or asks for the head of one.
     pub(crate) is_stream: bool,
     pub(crate) asks_for_head: bool,
-    /// Its stream was put off because its address had its share.
+    /// The stream was put off because the client's address had its share.
     pub(crate) is_over_share: bool,
-    /// Its stream was put off, and it was told when to come back.
+    /// The stream was put off, and the client was told when to come back.
     pub(crate) refused_for_later: bool,
     /// Where it wants to begin.
     pub(crate) wish: Wish,
@@ -828,7 +828,7 @@ impl Client {
         self.gone = true;
     }
 
-    /// Its last act.
+    /// The last act of the client.
     fn finish(&mut self, scene: &mut Scene<'_>) {
         let in_session = self.role == Role::Socket && self.open;
         if self.role == Role::Stream && matches!(self.end, End::Breaks | End::TooBig) {

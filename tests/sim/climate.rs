@@ -87,7 +87,7 @@ pub(crate) struct People {
     /// Everyone comes at once, and again after a mass disconnect.
     pub(crate) crowds: bool,
     pub(crate) web: u64,
-    /// Those who speak Socket.IO, each over a few connections.
+    /// People who speak Socket.IO, each over a few connections.
     pub(crate) socket_io: u64,
     pub(crate) silent: u64,
     pub(crate) odd_headers: u64,
@@ -142,7 +142,7 @@ pub(crate) struct Climate {
     pub(crate) backends: Option<Backends>,
 }
 
-/// Those who ask the admin listener. Rates per mille.
+/// Backends, who ask the admin listener. Rates per mille.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Backends {
     /// At the same time.

@@ -387,8 +387,8 @@ impl Oracle {
 }
 
 impl Session {
-    /// It was told where it begins, in these words, which are those for one of the places where it
-    /// may begin.
+    /// A session was told where it begins, in these words, which are those for one of the places
+    /// where it may begin.
     fn begins_as(&mut self, said: &str, words: impl Fn(&Start) -> String) -> Notice {
         let Some(start) = self.starts.iter().find(|start| words(start) == said).copied() else {
             let known: Vec<String> = self.starts.iter().map(words).collect();

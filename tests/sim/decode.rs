@@ -64,7 +64,7 @@ pub(crate) struct Decoder {
     bytes: Vec<u8>,
     at: usize,
     upgraded: bool,
-    /// It reads an event stream by now.
+    /// The client reads an event stream by now.
     streams: bool,
     /// The last word was said.
     closed: bool,

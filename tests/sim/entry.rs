@@ -40,7 +40,7 @@ pub(crate) struct Entries {
     entries: VecDeque<Entry>,
     /// The first end of the tokens that have let it in, but for that of its handshake.
     until_ms: Option<u64>,
-    /// Its handshake was answered with a refusal of its token.
+    /// The handshake was answered with a refusal of its token.
     pub(crate) is_refused: bool,
 }
 
@@ -120,8 +120,9 @@ impl Entries {
         self.entries[place].own.is_some()
     }
 
-    /// It is told that it is in a channel, or `why` it is not. Of several CONNECTs for one channel
-    /// that are under way it is not known to which of them a report belongs, so it may be any.
+    /// A session is told that it is in a channel, or `why` it is not. Of several CONNECTs for one
+    /// channel that are under way it is not known to which of them a report belongs, so it may be
+    /// any.
     pub(crate) fn answered(&mut self, channel: &str, why: Option<&str>, is_lossy: bool) {
         let is_it = |entry: &Entry| *entry.channel == *channel;
         let first = self.entries.iter().position(is_it).expect("it has asked");

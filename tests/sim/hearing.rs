@@ -28,7 +28,7 @@ pub(crate) struct Spoken {
     /// The packet of Socket.IO.
     pub(crate) text: Rc<str>,
     pub(crate) attachments: Vec<Rc<[u8]>>,
-    /// It tells of a newcomer.
+    /// The event tells of a newcomer.
     pub(crate) is_greeting: bool,
     /// There may have been no memory for it: a greeting.
     pub(crate) optional: bool,
@@ -69,11 +69,12 @@ pub(crate) struct Saying {
 /// What has come of a wish to go on where a session before has ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Recovery {
-    /// It begins with what comes next.
+    /// The session begins with what comes next.
     No,
-    /// It goes on at this place of the channel's log.
+    /// The session goes on at this place of the channel's log.
     Yes(usize),
-    /// It does so perhaps: memory was scarce, or what its address was sent is not known exactly.
+    /// The session perhaps goes on at this place: memory was scarce, or what its address was sent
+    /// is not known exactly.
     Perhaps(usize),
 }
 
@@ -82,9 +83,9 @@ pub(crate) enum Recovery {
 pub(crate) struct Told {
     pub(crate) channel: Box<str>,
     pub(crate) at: At,
-    /// It tells of a newcomer, and stands where the message before it does.
+    /// The event tells of a newcomer, and stands where the message before it does.
     pub(crate) is_greeting: bool,
-    /// It tells where reading begins, and nothing else.
+    /// The event tells where reading begins, and nothing else.
     pub(crate) is_position: bool,
 }
 
@@ -141,7 +142,8 @@ pub(crate) struct Hearing {
     pub(crate) returning: BTreeMap<Box<str>, Returning>,
     /// The channel whose position it is told next.
     placed_next: Option<Box<str>>,
-    /// It was in that channel before, and perhaps reads behind what nobody can place any more.
+    /// The session was in that channel before, and perhaps reads behind what nobody can place any
+    /// more.
     placed_before: bool,
     /// What it was last told, until it takes note of that.
     pub(crate) told: Option<Told>,
@@ -163,7 +165,7 @@ pub(crate) struct Hearing {
     pub(crate) left: BTreeSet<Box<str>>,
     /// Reasons for which it may end by its own doing.
     pub(crate) reasons: Reasons,
-    /// It does not wait for answers, so what comes in which order is not known.
+    /// The client does not wait for answers, so what comes in which order is not known.
     pub(crate) unchecked: bool,
     /// When the server made it.
     pub(crate) opened_at_ms: Option<u64>,
@@ -464,7 +466,7 @@ impl Hearing {
         !self.stints.is_empty()
     }
 
-    /// It has entered a channel, behind its own greeting, or goes on where it was.
+    /// The session has entered a channel, behind its own greeting, or goes on where it was.
     pub(crate) fn entered(
         &mut self,
         (now_ms, turn): (u64, u64),
@@ -493,7 +495,7 @@ impl Hearing {
         });
     }
 
-    /// It has published something.
+    /// The session has published something.
     pub(crate) fn published(&mut self, now_ms: u64, text: &str, is_late: bool) -> Saying {
         // Of two requests that are under way at once either may come first, or be lost.
         let is_it = |saying: &Saying| cut(&saying.args) == text;
@@ -515,7 +517,7 @@ impl Hearing {
         saying
     }
 
-    /// Its end in a channel is reported.
+    /// The session's end in a channel is reported.
     pub(crate) fn ended(&mut self, channel: &str, reason: CloseReason) {
         let stints = self.stints.get_mut(channel).expect("it was there");
         let stint = stints.last_mut().filter(|stint| !stint.ended).expect("it ends once");
@@ -606,7 +608,7 @@ impl Hearing {
         (Some(said), false)
     }
 
-    /// It is told that it is in a channel, and by which id it may come back.
+    /// The session is told that it is in a channel, and by which id it may come back.
     fn hear_entry(&mut self, channel: &str, pid: Option<&str>) {
         assert_eq!(pid.is_some(), self.offsets, "an id for those who may come back");
         let stints = self.stints.get_mut(channel).map_or(&mut [][..], |stints| stints);

@@ -48,35 +48,36 @@ const UPGRADE_MS: u64 = 10_000;
 /// What became of somebody who wanted what was said before it came.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Return {
-    /// It was told that everything behind its position follows, or was sent that.
+    /// Somebody was told that everything behind its position follows, or was sent that.
     Recovered,
     /// Of those, who went on where they had ended, with something that they had missed.
     Joined,
-    /// It was told that something is gone.
+    /// Somebody was told that something is gone.
     Lost,
-    /// It was given the newest.
+    /// Somebody was given the newest.
     Newest,
-    /// It was refused because something is gone.
+    /// Somebody was refused because something is gone.
     Gone,
-    /// It was refused because its address had its share.
+    /// Somebody was refused because its address had its share.
     OverShare,
-    /// It could not be understood.
+    /// Somebody could not be understood.
     Malformed,
-    /// It came back to a channel that had lived without members.
+    /// Somebody came back to a channel that had lived without members.
     Outlived,
-    /// It read an event stream and went on where it had ended, with something that it had missed.
+    /// Somebody read an event stream and went on where it had ended, with something that it had
+    /// missed.
     StreamJoined,
-    /// It read an event stream, and was told that something is gone.
+    /// Somebody read an event stream, and was told that something is gone.
     StreamReset,
-    /// It was told to come back to its event stream later, since its address had its share.
+    /// Somebody was told to come back to its event stream later, since its address had its share.
     PutOff,
-    /// Its Socket.IO session went on.
+    /// Somebody's Socket.IO session went on.
     SessionRecovered,
     /// Of those, who went on where they had ended, with something that they had missed.
     SessionJoined,
-    /// Its Socket.IO session did not go on, though it named a place.
+    /// Somebody's Socket.IO session did not go on, though it named a place.
     SessionLost,
-    /// Its Socket.IO session went on in a channel that had lived without members.
+    /// Somebody's Socket.IO session went on in a channel that had lived without members.
     SessionOutlived,
 }
 

@@ -77,7 +77,7 @@ pub(crate) fn body(version: u8, packets: &[Packet]) -> Vec<u8> {
     pieces.into_iter().map(counted).collect::<String>().into_bytes()
 }
 
-/// The same in the binary form of protocol 3.
+/// A body of packets in the binary form of protocol 3.
 pub(crate) fn binary_body(packets: &[Packet]) -> Vec<u8> {
     let mut out = Vec::new();
     for packet in packets {
@@ -206,7 +206,7 @@ pub(crate) fn json(text: &str) -> String {
     out
 }
 
-/// The same text with every character escaped, as JSON allows.
+/// A JSON string that means `text`, with every character escaped, as JSON allows.
 pub(crate) fn json_escaped(text: &str) -> String {
     let units: String = text.encode_utf16().map(|unit| format!("\\u{unit:04X}")).collect();
     format!("\"{units}\"")

@@ -57,7 +57,7 @@ fn keys() -> Keys {
 pub(crate) struct Tokens {
     /// The seed of all that is drawn for them.
     pub(crate) seed: u64,
-    /// Those that show a token that is good, when it is made.
+    /// Clients that show a token that is good, when it is made.
     bearers: u64,
     /// Of the others, those that show one that is not.
     wrong: u64,

@@ -75,7 +75,7 @@ struct Word {
     forms: Forms,
     /// The place behind it in the log of what plain readers get.
     behind: usize,
-    /// Its place in the log of what readers of Socket.IO get.
+    /// The place in the log of what readers of Socket.IO get.
     spoken: usize,
 }
 

@@ -56,7 +56,7 @@ pub(crate) enum Heard {
     Open(String),
     Ping,
     Proved,
-    /// It is in a channel, by an id, and where it was if it `goes_on`.
+    /// The person is in a channel, by an id, and where it was if it `goes_on`.
     Connected {
         channel: Box<str>,
         pid: Option<String>,
@@ -80,7 +80,7 @@ enum Way {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Style {
     Whole,
-    /// It never says `5`.
+    /// The person never says `5`.
     Abandoned,
     /// `5` comes without a probe before it, once nothing else is under way.
     Unproved,
@@ -94,7 +94,7 @@ enum Style {
 enum End {
     Politely,
     Stays,
-    /// It asks for nothing any more, and keeps its connections.
+    /// The person asks for nothing any more, and keeps its connections.
     Abandons,
     Fin,
     Reset,
@@ -122,9 +122,9 @@ pub(crate) struct Person {
     pub(crate) listens: bool,
     /// When it acts next, as the world has it.
     pub(crate) next_ms: u64,
-    /// It says nothing any more.
+    /// The person says nothing any more.
     pub(crate) over: bool,
-    /// It waits before it polls again.
+    /// The person waits before it polls again.
     pub(crate) lazy: bool,
     pub(crate) mute: bool,
     /// The attack that it goes on with for as long as the storm lasts, if it is a stranger's.
@@ -141,7 +141,7 @@ pub(crate) struct Person {
     way: Way,
     style: Style,
     end: End,
-    /// It leaves namespaces; who does not may enter one twice.
+    /// The person leaves namespaces; who does not may enter one twice.
     leaver: bool,
     sid: Option<String>,
     shake: Option<usize>,
@@ -158,15 +158,15 @@ pub(crate) struct Person {
     spaces: BTreeSet<Box<str>>,
     /// Channels that it has asked for and was not let in yet.
     asking: Vec<Box<str>>,
-    /// It has said its last word, which is still under way.
+    /// The person has said its last word, which is still under way.
     parting: bool,
-    /// It says nothing new any more, and waits to be told that this was the end.
+    /// The person says nothing new any more, and waits to be told that this was the end.
     silent: bool,
     life: u64,
     speak_again_ms: u64,
     poll_again_ms: u64,
     ping_again_ms: u64,
-    /// It does not connect before it was unconnected for too long.
+    /// The person does not connect before it was unconnected for too long.
     shy: bool,
     count: u64,
 }
@@ -444,7 +444,7 @@ impl Person {
         }
     }
 
-    /// It takes note of how far it was told everything: of each message once, and in order.
+    /// The person takes note of how far it was told everything: of each message once, and in order.
     fn note(&mut self, told: Told) {
         let Told { channel, at, is_greeting, is_position } = told;
         let known = self.known.entry(channel).or_default();

@@ -33,7 +33,7 @@ pub(crate) struct Known {
     pub(crate) at: Option<At>,
     /// Where it begins if what it has said in CONNECT is honoured.
     pub(crate) asked: Option<At>,
-    /// It goes on behind a place that it has only guessed, before it was told any.
+    /// The session goes on behind a place that it has only guessed, before it was told any.
     pub(crate) guessed: bool,
 }
 

@@ -133,7 +133,7 @@ pub(crate) struct State {
     pub(crate) unread_since_ms: Option<u64>,
     /// When the client last took something.
     pub(crate) took_at_ms: u64,
-    /// It takes nothing, and the kernel has waited long enough for it.
+    /// The peer takes nothing, and the kernel has waited long enough for it.
     pub(crate) gave_up: bool,
     /// When it was last said that there was nothing to read although there was.
     pub(crate) refused_at_ms: u64,

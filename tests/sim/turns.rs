@@ -35,7 +35,7 @@ impl Speaker {
 struct Turn {
     at_ms: u64,
     speaker: Speaker,
-    /// It is in other channels, too.
+    /// The speaker is in other channels, too.
     roams: bool,
 }
 

@@ -13,7 +13,7 @@ pub(crate) struct Wish {
     pub(crate) since: Option<String>,
     /// How many of the newest it wants otherwise.
     pub(crate) last: u64,
-    /// It would rather be refused than have a gap.
+    /// The client would rather be refused than have a gap.
     pub(crate) strict: bool,
     /// The position is the one up to which it has taken everything.
     pub(crate) is_own: bool,

@@ -21,7 +21,7 @@ pub(crate) enum Dialect {
 
 /// What stands between two messages.
 pub(crate) enum Between {
-    /// It is not whole yet.
+    /// What stands there is not whole yet.
     Partial,
     /// A ping of this length, and what it is answered with.
     Ping(usize, Vec<u8>),

@@ -107,9 +107,9 @@ pub(crate) struct Run {
     pub(crate) bytes: usize,
     /// When the next is sent.
     pub(crate) pace: Pace,
-    /// None are published after this many …
+    /// The most messages that are published, if there is time for them.
     pub(crate) messages_max: u64,
-    /// … or after this time. The run ends when all have arrived.
+    /// How long is published at most. The run ends when all have arrived.
     pub(crate) limit_ms: u64,
     /// 0: the load sleeps until something arrives, which makes its latencies exact. But then the
     /// server's `send` wakes it, which no client on another machine would cost, and which is half

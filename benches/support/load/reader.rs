@@ -8,7 +8,7 @@ use super::dialect::{Between, Dialect};
 
 /// A connection of the crowd.
 pub(crate) struct Reader {
-    /// Its socket.
+    /// The socket of the reader.
     pub(crate) stream: TcpStream,
     /// The number of its channel.
     pub(crate) channel: usize,
@@ -20,7 +20,7 @@ pub(crate) struct Reader {
     carry: Vec<u8>,
     /// What it wants to say and has not.
     unsent: Vec<u8>,
-    /// It has heard the mark, and counts from there.
+    /// The reader has heard the mark, and counts from there.
     synced: bool,
 }
 
@@ -65,7 +65,7 @@ impl Reader {
         Ok(())
     }
 
-    /// The same where a ping may stand between two records, or half of one; the bytes used.
+    /// Takes records where a ping may stand between two of them, or half of one; the bytes used.
     fn take_slowly(&mut self, dialect: Dialect, log: &Log, bytes: &[u8]) -> Result<usize, String> {
         let mut at = 0;
         while at < bytes.len() {

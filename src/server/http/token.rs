@@ -113,7 +113,7 @@ impl<'b> Said<'b> {
     /// The token that it shows; `None` if there is none.
     ///
     /// # Errors
-    /// There are several, or what stands in the place of one can be none.
+    /// The CONNECT shows several tokens, or what stands in the place of one can be none.
     fn token(self) -> Result<Option<Presented<'b>>, Fault> {
         let nothing = core::iter::empty;
         let in_query = Presented::find(nothing(), nothing(), self.query)?;

@@ -64,7 +64,7 @@ impl<S: Socket> Server<S> {
             Wait::ForTheChannel(channel) => self.wait_for(id, channel, had_its_say),
             Wait::ForItsRate(paid) => self.wait_for_rate(id, paid),
             Wait::Not | Wait::ForItself => self.connections.read_soon(id.slot),
-            // It is read when the wait is over.
+            // Its client is read on when the wait for the namespace is over.
             Wait::ToEnter => {}
         }
     }
