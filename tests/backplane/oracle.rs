@@ -53,6 +53,8 @@ struct Listener {
     last: Place,
     /// What was heard since the channel was opened, and what stands in front of that.
     heard: BTreeSet<u64>,
+    /// What stood in the stream and was not heard when a gap was told: the gap speaks of it.
+    told_missing: BTreeSet<u64>,
     /// What was said here and is not answered, oldest first.
     waiting: VecDeque<Said>,
     /// A gap that must be told.
@@ -167,7 +169,8 @@ impl Oracle {
                 let listener = &self.listeners[number][channel];
                 let id = self.id_at(channel, place).expect("something stands there");
                 assert!(listener.is_wanted, "nobody is told who is not there");
-                assert!(listener.heard.contains(&id), "{id} was not said here before");
+                let is_known = listener.heard.contains(&id) || listener.told_missing.contains(&id);
+                assert!(is_known, "{id} was not said here before, nor told to be missing");
                 assert!(place > listener.last, "{place} is behind {}", listener.last);
             }
             Event::Lost { channel, place, how } => {
@@ -209,6 +212,11 @@ impl Oracle {
             .any(|history| history.has(listener.last.entry) && history.has(place.entry));
         listener.owed_gap = how == Gap::Unreadable && (listener.owed_gap || !both);
         listener.last = place;
+        if how != Gap::Unreadable {
+            let all = histories.iter().flat_map(|history| &history.messages);
+            let missing = all.map(|message| message.id).filter(|id| !listener.heard.contains(id));
+            listener.told_missing.extend(missing);
+        }
     }
 
     fn placed(
