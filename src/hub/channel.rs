@@ -65,7 +65,7 @@ pub struct Channel {
     /// How many members read each dialect; a dialect has a feed exactly while there are any.
     readers: [u32; Dialect::ALL.len()],
     sweep: Option<Sweep>,
-    /// The dialects of which somebody, since the last gap, has gone on from where it had been.
+    /// The dialects of which a reader has gone on from where it had been, perhaps elsewhere.
     returned: [bool; Dialect::ALL.len()],
     /// The heads up to which every member that was not blocked has been sent everything.
     completed: Marks,
@@ -301,9 +301,8 @@ impl Channel {
         }
         let mut told = false;
         for (dialect, feed) in Dialect::ALL.into_iter().zip(&mut self.feeds) {
-            // Who is told where it stands relies on that, and may lack what comes next as well.
-            self.returned[dialect as usize] &=
-                lacking == Lacking::Returned && dialect.is_told_of_gaps();
+            // Who is told stays, and may lack what comes next as well.
+            self.returned[dialect as usize] &= dialect.is_told_of_gaps();
             let Some(feed) = feed.as_mut().filter(|_| lacks[dialect as usize]) else { continue };
             match dialect {
                 Dialect::ElbowV1 => {
@@ -553,6 +552,7 @@ impl Channel {
         let last = self.readers[number] == 0;
         if last {
             self.feeds[number] = None;
+            self.returned[number] = false;
         }
         if self.members.is_empty() {
             self.sweep = None;

@@ -94,10 +94,9 @@ impl<S: Socket> Server<S> {
     }
 
     /// At `position` of the channel `name` stands a message that was said here before a gap, and is
-    /// not said again. Who has come back since the gap, from a position before this one, may not
-    /// have heard the message: all of those are told of a loss, as [`Server::lost`] tells
-    /// everybody, and so will be whoever comes back from there later. The others have heard the
-    /// message, or came after it was said.
+    /// not said again. Readers who have come back from where they had been may have been elsewhere
+    /// then: they are told of a loss, as [`Server::lost`] tells everybody, and so will be whoever
+    /// comes back from there later. The others have heard the message, or came after it was said.
     ///
     /// # Errors
     /// As for [`Server::lost`].

@@ -6,8 +6,8 @@
 //! both. Where none has both, something may be missing; that need not be known at once, but whoever
 //! stays has to be told.
 //!
-//! The surprise: a plain WebSocket is not told where it begins. It begins no later than where the
-//! stream ended when its client read the 101, and at the first message that it hears.
+//! The surprise: a plain WebSocket is not told where it begins. It begins no later than where any
+//! history ended when its client read the 101, and at the first message that it hears.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -142,9 +142,10 @@ impl Oracle {
 
     /// Somebody begins to read: behind a place that it was told, or at one that it does not know.
     pub(crate) fn begin(&self, channel: usize, told: Option<Place>) -> Reader {
-        let end = self.histories[channel].last().and_then(|history| history.messages.last());
-        let end = end.map_or(Place::default(), |message| message.place);
-        let last = told.unwrap_or(end);
+        // Whoever began to read what Redis has forgotten since then may learn of it only now.
+        let ends = self.histories[channel].iter().filter_map(|history| history.messages.last());
+        let end = ends.map(|message| message.place).max();
+        let last = told.or(end).unwrap_or_default();
         if let Some(place) = told {
             self.assert_is_place(channel, place);
         }
