@@ -1,7 +1,7 @@
 //! Who waits to be read, and in which order it is their turn.
 //!
 //! A publisher may have to wait for its channel, or until it has read itself; then its bytes stay
-//! in its socket. Those that wait for a channel stand on the channel's list (`hub/channel.rs`),
+//! in its socket. Those that wait for a channel stand on the channel's list (`hub/channel/mod.rs`),
 //! those whose share of a turn of the loop was over on the list of connections that are to be read
 //! (`connections`). Nobody stands on two of these.
 //!

@@ -14,21 +14,23 @@
 //! Publishers are held back for two reasons, each bounded. The sweep must not be lapped by what it
 //! distributes. And a channel most of whose members do not read gets a second per half ring to
 //! catch up, but no more: who does not read cannot silence the others.
+//!
+//! Leaves to others: where a reader begins (`start`), and what is different where the order is
+//! decided elsewhere (`elsewhere`).
+
+mod elsewhere;
+mod start;
 
 use super::log::Log;
-use super::message::{self, Form};
-use super::{
-    Address, DEFAULT_CHANNEL, Lacking, Message, Moved, Prospect, PublishError, Recovery, Since,
-    Start, Wish,
-};
+use super::message::Form;
+use super::{Address, DEFAULT_CHANNEL, Message, Moved, PublishError};
 use crate::feed::{Feed, Mark};
 use crate::id::{ConnId, Dialect, Member};
 use crate::limits::GRACE_LIMIT;
 use crate::pool::Pool;
 use crate::position::{Epoch, Position, PositionText};
-use crate::time::{Duration, Instant};
-use crate::wire::{sse, ws};
-use crate::work;
+use crate::time::Instant;
+use crate::wire::ws;
 
 /// Entries for which the lists of a channel keep their memory, however few members there are.
 const ROOM_KEPT: usize = 16;
@@ -169,237 +171,12 @@ impl Channel {
         }
     }
 
-    /// Whether it is not known yet where the channel begins.
-    pub(super) fn is_opening(&self) -> bool {
-        match self.standing {
-            Standing::Open => false,
-            Standing::Opening { .. } => true,
-        }
-    }
-
-    /// Whether whoever decides the order knows that the channel is read here.
-    pub(super) fn was_asked(&self) -> bool {
-        match self.standing {
-            Standing::Open => true,
-            Standing::Opening { was_asked } => was_asked,
-        }
-    }
-
-    /// Notes that whoever decides where the channel begins is asked. Returns the name.
-    pub(super) fn ask(&mut self) -> &str {
-        self.standing = Standing::Opening { was_asked: true };
-        &self.name
-    }
-
-    /// Has the channel stay until `until` at least.
-    pub(super) fn await_until(&mut self, until: Instant) {
-        self.awaited_until = self.awaited_until.max(until);
-    }
-
-    /// Notes whether the channel stands among those that are to be closed. Returns whether that is
-    /// new.
-    pub(super) fn set_to_close(&mut self, to_close: bool) -> bool {
-        core::mem::replace(&mut self.to_close, to_close) != to_close
-    }
-
-    /// Whether the channel stands among those that are to be closed.
-    pub(super) fn is_to_close(&self) -> bool {
-        self.to_close
-    }
-
-    /// Whether anything was brought to the channel, or said in it.
-    pub(crate) fn has_been_brought(&self) -> bool {
-        self.number > 0
-    }
-
-    /// Keeps a message from before the channel is open, behind all that were kept so far; `said` is
-    /// now, and how long ago that was. Without a message there is a gap, and nothing of before is
-    /// kept.
-    ///
-    /// # Panics
-    /// If the channel is open.
-    pub(super) fn replay(
-        &mut self,
-        said: (Instant, Duration),
-        position: Position,
-        message: Option<&Message<'_>>,
-    ) {
-        assert!(self.is_opening(), "what comes later is said");
-        let is_first = self.number == 0;
-        self.number += 1;
-        self.position = position;
-        let Some(log) = &mut self.log else { return };
-        match message {
-            Some(message) => {
-                if is_first {
-                    let before = position.before_in_stream().unwrap_or(Position::STREAM_START);
-                    log.begin_anew(0, before);
-                }
-                log.append_aged(self.number, position, said, message);
-            }
-            None => log.begin_anew(self.number, position),
-        }
-    }
-
-    /// Opens the channel: what is said from now on comes behind `position`, and behind all that was
-    /// kept.
-    ///
-    /// # Panics
-    /// If the channel is open.
-    pub(super) fn begin(&mut self, position: Position) {
-        assert!(self.is_opening(), "a channel is opened once");
-        self.standing = Standing::Open;
-        let log = self.log.as_mut();
-        if log.as_ref().is_some_and(|log| !log.is_empty()) {
-            // What stands between the newest that is kept and `position` is said to nobody: repeats
-            // of what was said. Whoever was here meanwhile has not heard of these places.
-            return;
-        }
-        if self.position < position {
-            self.position = position;
-        }
-        if let Some(log) = log {
-            log.begin_anew(self.number, position);
-        }
-    }
-
-    /// Notes that a reader of a dialect begins, which may rely on having heard everything that
-    /// stands in front of its start.
-    pub(super) fn note_start(&mut self, dialect: Dialect, wish: Wish, start: &Start) {
-        // Some are told where they begin although something is missing, the others are not.
-        let goes_on = match dialect.is_told_of_gaps() {
-            true => wish.since.is_some(),
-            false => start.recovery == Some(Recovery::Whole),
-        };
-        self.returned[dialect as usize] |= goes_on;
-    }
-
-    /// Whether `lacking` are any of those who read the channel.
-    pub(super) fn has(&self, lacking: Lacking) -> bool {
-        match lacking {
-            Lacking::Everybody => self.feeds.iter().any(Option::is_some),
-            Lacking::Returned => {
-                self.feeds.iter().zip(self.returned).any(|(feed, it)| it && feed.is_some())
-            }
-        }
-    }
-
-    /// Notes that what was said before `position` is lost for those who are `lacking` it. Those who
-    /// are told where messages stand are told so in their place; the others are parted from what
-    /// comes behind. Nothing of before is kept. Returns whether that begins a sweep.
-    pub(super) fn lose(&mut self, position: Position, lacking: Lacking, read_us: u64) -> bool {
-        let lacks = match lacking {
-            Lacking::Everybody => [true; Dialect::ALL.len()],
-            Lacking::Returned => self.returned,
-        };
-        // A gap has a number, so that nobody who stands before it stands behind it as well.
-        self.number += 1;
-        self.position = position;
-        let (number, text) = (self.number, position.text());
-        if let Some(log) = &mut self.log {
-            log.begin_anew(number, position);
-        }
-        let mut told = false;
-        for (dialect, feed) in Dialect::ALL.into_iter().zip(&mut self.feeds) {
-            // Who is told stays, and may lack what comes next as well.
-            self.returned[dialect as usize] &= dialect.is_told_of_gaps();
-            let Some(feed) = feed.as_mut().filter(|_| lacks[dialect as usize]) else { continue };
-            match dialect {
-                Dialect::ElbowV1 => {
-                    let mut frame = Vec::with_capacity(message::LOST_BYTES_MAX);
-                    message::lost(text.as_str(), &mut frame);
-                    feed.append(number, &[&frame]);
-                    told = true;
-                }
-                Dialect::EventStream => {
-                    let mut chunk = Vec::with_capacity(sse::reset_bytes(text.as_str()));
-                    sse::reset(text.as_str(), &mut chunk);
-                    feed.append(number, &[&chunk]);
-                    told = true;
-                }
-                Dialect::Plain | Dialect::SocketIo4 | Dialect::SocketIo3 => feed.part(number),
-            }
-        }
-        told && self.appended(read_us)
-    }
-
-    /// Whether readers were parted from what is said now, and may not all have been told.
-    pub fn is_parted(&self) -> bool {
-        self.feeds.iter().flatten().any(Feed::is_parted)
-    }
-
-    /// Notes that all readers that were parted have been told, or have gone.
-    pub(super) fn join_up(&mut self) {
-        self.feeds.iter_mut().flatten().for_each(Feed::join_up);
-    }
-
     /// Has the channel keep what is said in it, on the account of `brought_by`; with `with_offset`,
     /// events of Socket.IO 4 end in their position.
     pub(super) fn keep(&mut self, log: Log, brought_by: Option<Address>, with_offset: bool) {
         self.log = Some(log);
         self.log_brought_by = brought_by;
         self.with_offset = with_offset;
-    }
-
-    /// Makes a feed for a dialect that nobody has read so far, and fills it with what the channel
-    /// keeps, or with nothing if that is not wanted. Returns what filling it has cost, in bytes:
-    /// those that were read, and those of the records that were made of them.
-    pub(super) fn open_feed(
-        &mut self,
-        pool: &mut Pool,
-        dialect: Dialect,
-        feed_bytes: usize,
-        fill: bool,
-    ) -> u64 {
-        let number = dialect as usize;
-        let (feed, cost_bytes) = match &self.log {
-            None => (Feed::new(feed_bytes), 0),
-            Some(log) if fill => {
-                let new = Feed::numbered(feed_bytes, log.missing_when_filled());
-                let feed = self.filled(pool, dialect, new);
-                // Also what has been pushed out by what followed was made.
-                let cost_bytes = log.fill_bytes() + feed.head().0;
-                (feed, cost_bytes)
-            }
-            Some(_) => (Feed::numbered(feed_bytes, self.number), 0),
-        };
-        work::count(|work| work.filled_bytes += cost_bytes);
-        // Where the marks of a new feed begin: everything up to here was said before.
-        let begin = feed.mark();
-        self.completed[number] = begin;
-        self.grace_ended[number] = begin;
-        if let Some(sweep) = &mut self.sweep {
-            sweep.began[number] = begin;
-        }
-        self.feeds[number] = Some(feed);
-        cost_bytes
-    }
-
-    /// Appends everything that the channel keeps to a feed that is new. What there is no memory
-    /// for is missing in it, with everything before.
-    fn filled(&self, pool: &mut Pool, dialect: Dialect, mut feed: Feed) -> Feed {
-        let Some(log) = &self.log else { return feed };
-        log.replay(pool, |pool, number, message| {
-            let position = self.position_of(number).expect("what is kept has a position").text();
-            let (namespace, with_offset) = (&*self.namespace, self.with_offset);
-            let form = Form { dialect, namespace, position: position.as_str(), with_offset };
-            let is_there = message.is_some_and(|message| {
-                if dialect.is_in_parts() {
-                    append(&mut feed, number, &form, message, &mut Vec::new());
-                    return true;
-                }
-                let Some(buffer) = pool.take_briefly(message.length(&form)) else { return false };
-                let mut record = pool.borrow_out(buffer);
-                append(&mut feed, number, &form, message, &mut record);
-                pool.put_back(buffer, record);
-                pool.give(buffer);
-                true
-            });
-            if !is_there {
-                feed.forget(number);
-            }
-        });
-        feed
     }
 
     /// Whether readers of Socket.IO 4 are told where messages stand, and can come back with that.
@@ -414,112 +191,6 @@ impl Channel {
             Dialect::SocketIo4 => feed.is_some() && self.with_offset,
             Dialect::Plain | Dialect::SocketIo3 => false,
         })
-    }
-
-    /// Where a reader of a dialect, which has a feed, begins.
-    pub(super) fn start(&self, dialect: Dialect, wish: Wish) -> Start {
-        let feed = self.feeds[dialect as usize].as_ref().expect("the dialect has a feed");
-        let missing = match &self.log {
-            Some(log) => log.missing().max(feed.missing()),
-            None => self.number,
-        };
-        let recovery = wish.since.map(|since| self.recovery(since, missing));
-        let begin = |mark: Mark, position| {
-            let missed = feed.mark().seq.0 - mark.seq.0;
-            Start { mark, position, recovery, missed }
-        };
-        match wish.since {
-            Some(Since::Position(since)) if recovery == Some(Recovery::Whole) => {
-                let is_newest = since == self.position;
-                let number = self.number_of(since).expect("it was found");
-                begin(if is_newest { feed.mark() } else { feed.after(number) }, since)
-            }
-            Some(_) | None if wish.last > 0 && self.log.is_some() => {
-                let mark = feed.newest(wish.last, feed.after(missing));
-                let before = match mark == feed.mark() {
-                    true => self.number,
-                    // Nothing that has a form in the dialect stands between the two.
-                    false => feed.message_of(mark.seq) - 1,
-                };
-                let position = self.position_of(before).expect("it stands among what is kept");
-                begin(mark, position)
-            }
-            Some(_) | None => begin(feed.mark(), self.position),
-        }
-    }
-
-    /// What beginning with a wish would come to.
-    pub(super) fn prospect(&self, dialect: Dialect, wish: Wish) -> Prospect {
-        match &self.feeds[dialect as usize] {
-            Some(feed) => {
-                let Start { mark, recovery, .. } = self.start(dialect, wish);
-                Prospect { recovery, cost_bytes: feed.head().since(mark.offset) }
-            }
-            None => {
-                let (missing, cost_bytes) = match &self.log {
-                    Some(log) => (log.missing_when_filled(), log.fill_cost_bytes()),
-                    None => (self.number, 0),
-                };
-                let recovery = wish.since.map(|since| self.recovery(since, missing));
-                // A new feed is filled, whoever comes.
-                Prospect { recovery, cost_bytes }
-            }
-        }
-    }
-
-    /// Whether everything can be had that was said behind a position.
-    fn recovery(&self, since: Since, missing: u64) -> Recovery {
-        let Since::Position(since) = since else { return Recovery::Unknown };
-        match self.number_of(since) {
-            Some(number) if number >= missing => Recovery::Whole,
-            Some(_) => Recovery::Gone,
-            None if self.stands_before(since) => Recovery::Gone,
-            None => Recovery::Unknown,
-        }
-    }
-
-    /// The number of the message that stands at `position`. Of a stream, `None` also for one that
-    /// is neither kept nor the newest.
-    fn number_of(&self, position: Position) -> Option<u64> {
-        match (position, self.position) {
-            (Position::Local { epoch, seq }, Position::Local { epoch: ours, .. }) => {
-                (epoch == ours && seq <= self.number).then_some(seq)
-            }
-            (Position::Stream { .. }, Position::Stream { .. }) if position == self.position => {
-                Some(self.number)
-            }
-            (Position::Stream { .. }, Position::Stream { .. }) => {
-                self.log.as_ref()?.number_of(position)
-            }
-            (Position::Local { .. }, Position::Stream { .. })
-            | (Position::Stream { .. }, Position::Local { .. }) => None,
-        }
-    }
-
-    /// Whether a position of a stream stands before everything that could be had.
-    fn stands_before(&self, position: Position) -> bool {
-        match &self.log {
-            Some(log) => log.stands_before(position),
-            None => self.is_of_stream() && position < self.position,
-        }
-    }
-
-    /// Where the message of this number stands. Of a stream, `None` for one that is neither kept,
-    /// nor the newest that is not, nor the newest of all.
-    pub fn position_of(&self, number: u64) -> Option<Position> {
-        match self.position {
-            Position::Local { epoch, .. } => Some(Position::Local { epoch, seq: number }),
-            Position::Stream { .. } if number == self.number => Some(self.position),
-            Position::Stream { .. } => self.log.as_ref()?.position_of(number),
-        }
-    }
-
-    /// Whether the order of the channel's messages is decided in a stream.
-    fn is_of_stream(&self) -> bool {
-        match self.position {
-            Position::Local { .. } => false,
-            Position::Stream { .. } => true,
-        }
     }
 
     /// Adds a member and returns its index.
@@ -1009,9 +680,11 @@ fn append(
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Recovery, Since, Start, Wish};
     use super::*;
     use crate::id::Reader;
     use crate::limits::History;
+    use crate::time::Duration;
     use std::collections::HashMap;
 
     const PLAIN: Dialect = Dialect::Plain;
