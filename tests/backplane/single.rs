@@ -378,7 +378,7 @@ fn entry_of_another(first: u64, texts: &[&str]) -> Vec<u8> {
 #[test]
 fn what_was_said_out_of_a_history_that_is_gone_is_passed_over_once_a_row() {
     let mut desk = Desk::open(settings());
-    let mut add = |desk: &mut Desk, first, texts: &[&str]| {
+    let add = |desk: &mut Desk, first, texts: &[&str]| {
         desk.redis.feed_late(&entry_of_another(first, texts));
         desk.pass(2500);
         desk.events()
