@@ -15,6 +15,8 @@ mod calls;
 mod circles;
 #[path = "tidy/pages.rs"]
 mod pages;
+#[path = "tidy/palette.rs"]
+mod palette;
 
 use std::fs;
 use std::path::Path;
