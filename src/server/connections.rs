@@ -710,6 +710,14 @@ impl<S: Socket> Connections<S> {
         self.entries[slot as usize].to_read == ToRead::HeldBack && self.held_until(slot) <= now
     }
 
+    /// Notes that a connection is being read, if it was held back.
+    pub(super) fn end_hold(&mut self, slot: u32) {
+        if self.entries[slot as usize].to_read == ToRead::HeldBack {
+            self.set_to_read(slot, ToRead::Nowhere);
+            self.settle(slot);
+        }
+    }
+
     /// Has a connection read in one of the next turns, if it was held back.
     pub(super) fn let_go_on(&mut self, slot: u32) {
         if self.entries[slot as usize].to_read == ToRead::HeldBack {

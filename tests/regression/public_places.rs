@@ -47,6 +47,31 @@ fn ends(world: &World) -> Vec<CloseReason> {
 }
 
 #[test]
+fn whose_time_has_come_before_its_deadline_was_found_is_held_back_anew() {
+    // A word, a ping and a pong: each counts, and each has other consequences.
+    for opcode in [1, 9, 10] {
+        for (later_ms, is_read) in [(499, false), (500, true), (516, true), (900, true)] {
+            let mut world = rated(2, 1);
+            let (listener, _) = world.session();
+            let (speaker, id) = world.session();
+            world.say(&speaker, id, &frame(1, b"0"));
+            world.say(&speaker, id, &frame(opcode, b"1"));
+            assert_eq!(listener.heard(), b"\x81\x010", "the other waits");
+            // The socket is ready again before the server looks at what is due.
+            world.now.mono = world.now.mono.plus(ms(later_ms));
+            world.ready(id, READABLE);
+            let left = speaker.0.borrow().to_server.len();
+            assert_eq!(left == 0, is_read, "{opcode} after {later_ms} ms");
+            world.say(&speaker, id, &frame(1, b"2"));
+            world.pass(ms(1_100));
+            let heard = if opcode == 1 { 2 } else { 1 };
+            assert_eq!(frames(&listener.heard()), heard, "{opcode} after {later_ms} ms");
+            assert!(ends(&world).is_empty());
+        }
+    }
+}
+
+#[test]
 fn who_says_too_much_is_read_later_and_loses_nothing() {
     let mut world = rated(2, 3);
     let (listener, _) = world.session();

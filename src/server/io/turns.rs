@@ -47,13 +47,16 @@ impl<S: Socket> Server<S> {
     }
 
     /// Puts a publisher on the list of its channel if it must wait for that, or holds it back until
-    /// it may say more. Whether it must wait, for whatever reason.
+    /// it may say more; if it need not wait, it is held back no longer. Whether it must wait, for
+    /// whatever reason.
     pub(in crate::server) fn hold_back(&mut self, now: Now, id: ConnId) -> bool {
         let wait = self.must_wait(now, id.slot);
         match wait {
             Wait::ForTheChannel(channel) => self.wait_for(id, channel, self.reading.spoke),
             Wait::ForItsRate(paid) => self.wait_for_rate(id, paid),
-            Wait::Not | Wait::ForItself | Wait::ToEnter => {}
+            // Its time may have come before its deadline has been found.
+            Wait::Not => self.connections.end_hold(id.slot),
+            Wait::ForItself | Wait::ToEnter => {}
         }
         wait != Wait::Not
     }
