@@ -289,6 +289,7 @@ impl World {
         if self.chance.in_thousand(climate.cuts) {
             let kept = 1 + self.chance.index(4);
             self.redis.cut(&key(channel), kept);
+            self.oracle.cut(channel, self.now);
             self.note(|| format!("channel {channel} is cut to {kept}"));
         }
         if self.chance.in_thousand(climate.forges) {
@@ -487,7 +488,7 @@ impl World {
                 Event::Opened { .. } => {}
                 Event::Away | Event::Back | Event::Report(_) => {}
             }
-            self.oracle.judge(number, &event);
+            self.oracle.judge(self.now, number, &event);
         }
     }
 
