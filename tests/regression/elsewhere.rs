@@ -405,7 +405,7 @@ fn who_has_come_back_before_a_message_is_not_said_again_is_told_of_a_loss() {
 
 #[test]
 fn who_comes_behind_what_only_others_were_told_is_told_where_it_begins() {
-    let mut world = ordered(recovering());
+    let mut world = ordered(Settings { greeting: None, ..recovering() });
     let (listener, _) = world.socket(&["/a,"]);
     world.open_all(entry(1));
     world.say_elsewhere("a", 2, "one");
