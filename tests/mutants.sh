@@ -141,7 +141,7 @@ mutant "session: the ended are not reaped" \
   's/self.sessions.reap(&mut self.pool);//'
 # A vanished peer is pinged and then forgiven.
 mutant "no pong is no matter" \
-  's/return Step::Cut(CloseReason::PingTimeout);/self.pinged_at = now;/'
+  's/return Step::Cut(CloseReason::PingTimeout);/self.pinged = None;/'
 # The socket is dropped without reading what still comes.
 mutant "no lingering" \
   's/let by = now.plus(limits::LINGER_LIMIT);/let by = now;/'

@@ -277,6 +277,7 @@ impl World {
         if self.chance.in_thousand(climate.cuts) {
             let kept = 1 + self.chance.index(4);
             self.redis.cut(&key(channel), kept);
+            self.oracle.cut(channel, self.now);
             self.note(|| format!("channel {channel} is cut to {kept}"));
         }
         if self.chance.in_thousand(climate.forges) {
@@ -475,7 +476,7 @@ impl World {
                 Event::Opened { .. } => {}
                 Event::Away | Event::Back | Event::Report(_) => {}
             }
-            self.oracle.judge(number, &event);
+            self.oracle.judge(self.now, number, &event);
         }
     }
 

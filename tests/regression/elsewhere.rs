@@ -404,6 +404,27 @@ fn who_has_come_back_before_a_message_is_not_said_again_is_told_of_a_loss() {
 }
 
 #[test]
+fn who_comes_behind_what_only_others_were_told_is_told_where_it_begins() {
+    let mut world = ordered(Settings { greeting: None, ..recovering() });
+    let (listener, _) = world.socket(&["/a,"]);
+    world.open_all(entry(1));
+    world.say_elsewhere("a", 2, "one");
+    let (v1, _) = world.ask_socket("/ws/a?since=2-0.1", V1);
+    assert!(heard(&listener).contains("\"one\",\"2-0.1\""));
+    assert_eq!(world.server.passed(world.now, "a", entry(3)), Ok(()));
+    world.settle();
+    assert!(heard(&v1).ends_with("{\"lost\":true,\"position\":\"3-0.1\"}"));
+    let (newcomer, id) = world.socket(&[]);
+    world.say(&newcomer, id, &frame(1, b"40/a,"));
+    let text = heard(&newcomer);
+    assert!(text.contains("42/a,[\"elbow:position\",\"3-0.1\"]"), "{text:?}");
+    world.say_elsewhere("a", 4, "two");
+    for client in [&listener, &newcomer] {
+        assert!(heard(client).ends_with("42/a,[\"chat message\",\"two\",\"4-0.1\"]"));
+    }
+}
+
+#[test]
 fn a_channel_that_is_not_opened_in_time_is_refused() {
     let mut world = ordered(settings());
     let (plain, _) = world.ask_socket("/ws/a", "");

@@ -110,8 +110,13 @@ impl<S: Socket> Server<S> {
             Transport::Polling { .. } => None,
         };
         let cursor = entry.cursor(space, lent)?;
-        let number = self.hub.feed(channel, entry.dialect()).had_at(cursor)?;
-        self.hub.channel(channel).position_of(number)
+        let feed = self.hub.feed(channel, entry.dialect());
+        let channel = self.hub.channel(channel);
+        if cursor == feed.mark() {
+            // What was appended for other dialects since then is nothing that this one lacks.
+            return Some(channel.position());
+        }
+        channel.position_of(feed.had_at(cursor)?)
     }
 
     /// Turns to another space before a close frame that is kept back: what each space had when that
