@@ -347,7 +347,7 @@ mutant "recovery: no position behind CONNECT" \
   's/let begin = pid.filter(|_| !is_recovered)/let begin = pid.filter(|_| false \&\& !is_recovered)/'
 # A newcomer is told a place one further than where it begins.
 mutant "recovery: a position off by one" \
-  's/        self.hub.channel(channel).position_of(number)/        self.hub.channel(channel).position_of(number + 1)/'
+  's/channel.position_of(feed.had_at(cursor)?)$/channel.position_of(feed.had_at(cursor)? + 1)/'
 # Who goes on is greeted like a newcomer, and begins behind that.
 mutant "recovery: who never left is greeted" \
   's/ \&\& start.recovery != Some(Recovery::Whole) {/ {/'
