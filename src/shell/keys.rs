@@ -1,4 +1,4 @@
-//! Reading the files of `--token-key`, at start and again on SIGHUP.
+//! Reading the files of `--token-key`, at start, on SIGHUP, and for `elbow check`.
 //!
 //! Leaves to others: what is in the files (`wire/key_file`), what is said of it (`report`).
 //!
@@ -19,7 +19,7 @@ const FILE_BYTES_MAX: u64 = 64 * 1024;
 ///
 /// # Errors
 /// A line that names the flag and the file, and never what is in that.
-pub(super) fn read(files: &[KeyFile]) -> Result<(Keys, Vec<usize>), String> {
+pub fn read(files: &[KeyFile]) -> Result<(Keys, Vec<usize>), String> {
     let paths = files.iter().map(|file| (file.kind, &*file.path));
     Keys::load(paths, read_file).map_err(|(number, error)| {
         let file = &files[number];
