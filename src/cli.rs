@@ -23,7 +23,7 @@ use crate::config::{
     self, Command, Config, Endpoint, HealthUrl, KeyFile, Machine, PasswordSource, TokenOrder,
 };
 use crate::doctor;
-use crate::keys::{self, Keys};
+use crate::keys::{self, Loaded};
 use crate::settings::AdminToken;
 use crate::text::{Composed, Line, shown, shown_text};
 
@@ -48,8 +48,8 @@ const SECRET_BYTES_MAX: u64 = 64 * 1024;
 pub struct Readers {
     /// Reads the token of the admin listener, if there is one.
     pub admin_token: fn(&Config) -> Result<Option<AdminToken>, String>,
-    /// Reads the keys of tokens, and counts for each file the keys that are of another kind.
-    pub keys: fn(&[KeyFile]) -> Result<(Keys, Vec<usize>), String>,
+    /// Reads the keys of tokens.
+    pub keys: fn(&[KeyFile]) -> Result<Loaded, String>,
 }
 
 /// Carries out the command line of this process. `run` is called for the command that runs the
