@@ -397,7 +397,7 @@ fn who_has_come_back_before_a_message_is_not_said_again_is_told_of_a_loss() {
         world.pass(Duration::from_secs(60));
         let text = heard(&client);
         assert!(text.contains(told), "{target}: {text:?}");
-        assert_eq!(text.contains("lost") || text.contains("reset"), told != "", "{text:?}");
+        assert_eq!(text.contains("lost") || text.contains("reset"), !told.is_empty(), "{text:?}");
         let is_stream = target.starts_with("/sse");
         assert_eq!(heard(&kept).contains("event: reset"), is_stream, "it has heard the message");
     }
