@@ -118,8 +118,8 @@ impl Dialect {
         }
     }
 
-    /// Whether readers of the dialect are told of a gap where it stands. Others are parted from what
-    /// comes behind it.
+    /// Whether readers of the dialect are told of a gap where it stands. Others are parted from
+    /// what comes behind it.
     pub const fn is_told_of_gaps(self) -> bool {
         match self {
             Dialect::ElbowV1 | Dialect::EventStream => true,

@@ -43,7 +43,7 @@ impl Openings {
 pub enum Lacking {
     /// All of them.
     Everybody,
-    /// Those who have come back from where they had been, perhaps to another instance: the others
+    /// All who have come back from where they had been, perhaps to another instance: the others
     /// have heard what is lost, or came after it was said. All readers of a dialect are told if one
     /// of them has come back.
     Returned,

@@ -82,8 +82,8 @@ impl<S: Socket> Server<S> {
         self.metrics.speakers_held_back += u64::from(self.connections.hold_back(id.slot, paid));
     }
 
-    /// Has a publisher read that was held back and may say more: in one of the next turns, or behind
-    /// those that wait for its channel.
+    /// Has a publisher read that was held back and may say more: in one of the next turns, or
+    /// behind those that wait for its channel.
     pub(in crate::server) fn let_speak(&mut self, now: Now, id: ConnId) {
         match self.must_wait(now, id.slot) {
             Wait::ForTheChannel(channel) => self.pause(id, channel, true),
