@@ -6,8 +6,9 @@
 //! file knows no event loop.
 //!
 //! The surprise: everything is written with its errors ignored. Somebody reads this output through
-//! `head`, or has closed it; neither is a reason to panic or to change the exit code. Keys of
-//! tokens are read here, too, for `elbow check` and `elbow token`, which run no server.
+//! `head`, or has closed it; neither is a reason to panic or to change the exit code. The secret
+//! that `elbow token` signs with is read here, and may come through a pipe; everything else that is
+//! secret is read by the shell, which `elbow check` is given for that.
 
 use core::fmt;
 use std::ffi::OsString;
@@ -19,10 +20,10 @@ use std::time::{Duration, SystemTime};
 
 use crate::client::{self, Deadline};
 use crate::config::{
-    self, Command, Config, Endpoint, HealthUrl, Machine, PasswordSource, TokenOrder,
+    self, Command, Config, Endpoint, HealthUrl, KeyFile, Machine, PasswordSource, TokenOrder,
 };
 use crate::doctor;
-use crate::keys::{self, Keys};
+use crate::keys::{self, Loaded};
 use crate::settings::AdminToken;
 use crate::text::{Composed, Line, shown, shown_text};
 
@@ -38,23 +39,29 @@ const LINE_BYTES_MAX: usize = 2048;
 /// The most bytes that are read of the answer to a probe; its status line is at the beginning.
 const ANSWER_BYTES_MAX: usize = 512;
 
-/// The most bytes that are read of a file of keys.
-const KEY_BYTES_MAX: u64 = 64 * 1024;
+/// The most bytes of a secret to sign with, as of any file of keys that the server takes.
+const SECRET_BYTES_MAX: u64 = 64 * 1024;
 
-/// How the token of the admin listener is read; an error is a line for the operator.
-pub type ReadToken = fn(&Config) -> Result<Option<AdminToken>, String>;
+/// How the server reads files with secrets, for `elbow check`, which tells whether it could. Errors
+/// are lines for the operator.
+#[derive(Clone, Copy)]
+pub struct Readers {
+    /// Reads the token of the admin listener, if there is one.
+    pub admin_token: fn(&Config) -> Result<Option<AdminToken>, String>,
+    /// Reads the keys of tokens.
+    pub keys: fn(&[KeyFile]) -> Result<Loaded, String>,
+}
 
 /// Carries out the command line of this process. `run` is called for the command that runs the
-/// server, and for no other; it returns the exit code when the server has stopped. `read_token` is
-/// for `elbow check`, which tells whether the token can be read.
+/// server, and for no other; it returns the exit code when the server has stopped.
 pub fn main(
     machine: Machine,
-    read_token: ReadToken,
+    readers: Readers,
     run: impl FnOnce(Config, Machine) -> u8,
 ) -> ExitCode {
     let (mut out, mut err) = (io::stdout(), io::stderr());
     let (args, env) = (std::env::args_os(), config::environment);
-    ExitCode::from(execute(args, env, (machine, read_token), run, &mut out, &mut err))
+    ExitCode::from(execute(args, env, (machine, readers), run, &mut out, &mut err))
 }
 
 /// Carries out the command line `args`, with variables from `env`, and writes to `out` and `err`.
@@ -63,14 +70,14 @@ pub fn main(
 pub fn execute(
     args: impl IntoIterator<Item = OsString>,
     env: impl Fn(&str) -> Option<String>,
-    (machine, read_token): (Machine, ReadToken),
+    (machine, readers): (Machine, Readers),
     run: impl FnOnce(Config, Machine) -> u8,
     out: &mut impl Write,
     err: &mut impl Write,
 ) -> u8 {
     match config::parse(args, env, &machine) {
         Ok(Command::Run(config)) => run(*config, machine),
-        Ok(Command::Check(config)) => check(&config, (&machine, read_token), out, err),
+        Ok(Command::Check(config)) => check(&config, (&machine, readers), out, err),
         Ok(Command::Health(url)) => match probe(&url) {
             Ok(()) => 0,
             Err(why) => {
@@ -118,22 +125,17 @@ pub fn execute(
 }
 
 /// Carries out `elbow check`: prints the values that hold, and returns the exit code. A folder or a
-/// file that does not exist, and a token that cannot be read, are found only here, for reading the
-/// command line opens no file.
+/// file that does not exist, and keys and a token that cannot be read, are found only here, for
+/// reading the command line opens no file.
 fn check(
     config: &Config,
-    (machine, read_token): (&Machine, ReadToken),
+    (machine, readers): (&Machine, Readers),
     out: &mut impl Write,
     err: &mut impl Write,
 ) -> u8 {
     say(out, &config.report(machine));
-    let paths = config.key_files.iter().map(|file| (file.kind, &*file.path));
-    if let Err((number, error)) = Keys::load(paths, read_key) {
-        let file = config.key_files[number].to_string();
-        complain(err, format_args!("--token-key {}: {error}", Composed(&file)));
-        return EXIT_CONTRADICTION;
-    }
-    if let Err(wrong) = read_token(config) {
+    let keys = (readers.keys)(&config.key_files).map(|_| ());
+    if let Err(wrong) = keys.and_then(|()| (readers.admin_token)(config).map(|_| ())) {
         complain(err, format_args!("{}", Composed(&wrong)));
         return EXIT_CONTRADICTION;
     }
@@ -172,7 +174,7 @@ fn missing(config: &Config) -> Option<(&'static str, &Path, &'static str)> {
 
 /// Carries out `elbow token`: prints a token, and returns the exit code.
 fn make_token(order: &TokenOrder, out: &mut impl Write, err: &mut impl Write) -> u8 {
-    let secret = read_key(&order.key.path).map_err(|error| error.to_string());
+    let secret = read_secret(&order.key.path).map_err(|error| error.to_string());
     let token = secret.and_then(|secret| {
         let secret = secret.strip_suffix(b"\n").unwrap_or(&secret);
         keys::token(secret, &order.claims(now_s())).map_err(|error| error.to_string())
@@ -190,10 +192,14 @@ fn make_token(order: &TokenOrder, out: &mut impl Write, err: &mut impl Write) ->
     }
 }
 
-/// Reads a file of keys, of which no more is wanted than the largest that is taken.
-fn read_key(path: &Path) -> io::Result<Vec<u8>> {
+/// Reads a secret, from a file or from a pipe. The beginning of one that is too large for the
+/// server would be another secret than what is in the file.
+fn read_secret(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(KEY_BYTES_MAX).read_to_end(&mut bytes)?;
+    File::open(path)?.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > SECRET_BYTES_MAX {
+        return Err(io::Error::other("allowed are at most 64 KiB"));
+    }
     Ok(bytes)
 }
 

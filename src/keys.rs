@@ -127,6 +127,10 @@ impl fmt::Debug for Keys {
     }
 }
 
+/// The keys of several files, and for each file how many keys were skipped, because they are of
+/// another kind.
+pub type Loaded = (Keys, Vec<usize>);
+
 /// How far the check of a signature has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Verdict {
@@ -222,15 +226,14 @@ impl Keys {
 }
 
 impl Keys {
-    /// The keys of all files, each of which `read` reads, and how many keys of each were skipped,
-    /// because they are of another kind.
+    /// The keys of all files, each of which `read` reads.
     ///
     /// # Errors
     /// What is wrong with which of the files, by its number, in words that repeat nothing of it.
     pub fn load<'f, P: 'f + ?Sized>(
         files: impl IntoIterator<Item = (KeyKind, &'f P)>,
         mut read: impl FnMut(&P) -> std::io::Result<Vec<u8>>,
-    ) -> Result<(Keys, Vec<usize>), (usize, String)> {
+    ) -> Result<Loaded, (usize, String)> {
         let mut keys = Keys::default();
         let mut skipped = Vec::new();
         for (number, (kind, path)) in files.into_iter().enumerate() {

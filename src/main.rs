@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
+use elbow::cli::Readers;
 use elbow::{cli, shell};
 
 fn main() -> ExitCode {
-    cli::main(shell::machine(), shell::admin_token, shell::run)
+    let readers = Readers { admin_token: shell::admin_token, keys: shell::keys };
+    cli::main(shell::machine(), readers, shell::run)
 }

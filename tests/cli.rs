@@ -18,9 +18,8 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::thread;
 
-use elbow::cli;
+use elbow::cli::{self, Readers};
 use elbow::config::{self, Activated, Command, Endpoint, Failure, HealthUrl, Machine};
-use elbow::settings::AdminToken;
 use elbow::time::Duration;
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -32,9 +31,9 @@ const MACHINE: Machine = Machine {
     admin_credential: false,
 };
 
-fn no_token(_: &config::Config) -> Result<Option<AdminToken>, String> {
-    Ok(None)
-}
+/// How the server reads the keys; a token for the admin listener there is none.
+const READERS: Readers =
+    Readers { admin_token: |_: &config::Config| Ok(None), keys: elbow::shell::keys };
 
 /// What a command line came to.
 struct Outcome {
@@ -56,7 +55,7 @@ fn execute_with(args: &[&str], env: impl Fn(&str) -> Option<String>) -> Outcome 
         3
     };
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let exit_code = cli::execute(args, env, (MACHINE, no_token), run, &mut out, &mut err);
+    let exit_code = cli::execute(args, env, (MACHINE, READERS), run, &mut out, &mut err);
     let text = |bytes| String::from_utf8(bytes).expect("all output is UTF-8");
     Outcome { exit_code, out: text(out), err: text(err), ran: ran.get() }
 }
@@ -134,6 +133,23 @@ fn check_reads_the_keys_and_shows_nothing_of_them() {
     assert_eq!(execute(&["check", "--token-key", "hs256:/no/such/file"]).exit_code, 78);
 }
 
+#[test]
+fn check_takes_no_key_that_the_server_would_not_take() {
+    let large = TextFile::new("large", &"x".repeat(64 * 1024 + 1));
+    let largest = TextFile::new("largest", &"x".repeat(64 * 1024));
+    for (key, line) in [
+        (large.of_secret(), "allowed are at most 64 KiB"),
+        ("hs256:/dev/zero".to_owned(), "this is no regular file"),
+        ("hs256:/".to_owned(), "this is no regular file"),
+    ] {
+        let outcome = execute(&["check", "--token-key", &key]);
+        let line = format!("elbow: --token-key {key}: {line}\n");
+        assert_eq!((outcome.exit_code, outcome.err), (78, line));
+    }
+    let outcome = execute(&["check", "--token-key", &largest.of_secret()]);
+    assert_eq!((outcome.exit_code, outcome.err.as_str()), (0, ""));
+}
+
 /// The claims of a token, as they stand in it.
 fn claims(token: &str) -> String {
     let claims = token.split('.').nth(1).expect("there are three parts");
@@ -172,10 +188,13 @@ fn a_token_is_printed_that_the_key_checks() {
 #[test]
 fn a_token_that_cannot_be_made_is_one_line_and_an_exit_code() {
     let short = TextFile::new("token-short", "a short secret");
+    // Its beginning would be another secret.
+    let large = TextFile::new("token-large", &"x".repeat(64 * 1024 + 1));
     let long = "x".repeat(129);
     let key = "hs256:/no/such/file";
     for (args, exit_code, line) in [
         (&["--key", &short.of_secret()][..], 78, "a secret has at least 32 bytes"),
+        (&["--key", &large.of_secret()], 78, "allowed are at most 64 KiB"),
         (&["--key", key], 78, "No such file"),
         (&["--key", "es256:a"], 2, "allowed is hs256:FILE"),
         (&["--key", "a"], 2, "allowed are hs256:FILE"),
@@ -222,7 +241,7 @@ fn a_closed_standard_output_changes_nothing() {
     }
     let args = ["elbow", "check"].map(OsString::from);
     let exit_code =
-        cli::execute(args, |_| None, (MACHINE, no_token), |_, _| 3, &mut Closed, &mut Closed);
+        cli::execute(args, |_| None, (MACHINE, READERS), |_, _| 3, &mut Closed, &mut Closed);
     assert_eq!(exit_code, 0);
 }
 

@@ -1,4 +1,4 @@
-//! Reading the files of `--token-key`, at start and again on SIGHUP.
+//! Reading the files of `--token-key`, at start, on SIGHUP, and for `elbow check`.
 //!
 //! Leaves to others: what is in the files (`wire/key_file`), what is said of it (`report`).
 //!
@@ -10,16 +10,16 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use crate::config::KeyFile;
-use crate::keys::Keys;
+use crate::keys::{Keys, Loaded};
 
 /// The most bytes of a file of keys.
 const FILE_BYTES_MAX: u64 = 64 * 1024;
 
-/// Reads all keys, and counts for each file the keys that are of another kind.
+/// Reads the keys of all files.
 ///
 /// # Errors
 /// A line that names the flag and the file, and never what is in that.
-pub(super) fn read(files: &[KeyFile]) -> Result<(Keys, Vec<usize>), String> {
+pub fn read(files: &[KeyFile]) -> Result<Loaded, String> {
     let paths = files.iter().map(|file| (file.kind, &*file.path));
     Keys::load(paths, read_file).map_err(|(number, error)| {
         let file = &files[number];

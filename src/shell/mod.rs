@@ -38,6 +38,7 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token};
 
+pub use keys::read as keys;
 pub use secret::admin_token;
 pub use system::machine;
 

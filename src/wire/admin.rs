@@ -11,7 +11,7 @@
 use core::fmt;
 use core::net::IpAddr;
 
-use super::query::{decoded_into, name_and_value};
+use super::query::{decoded_into, name_and_value, pairs};
 
 /// The most bytes of the name of an event that is published.
 pub const EVENT_BYTES_MAX: usize = 256;
@@ -69,7 +69,7 @@ impl fmt::Debug for Value {
 /// [`EVENT_BYTES_MAX`] or no UTF-8.
 pub fn event_of(query: Option<&str>) -> Result<Option<Value>, Malformed> {
     let mut event = None;
-    for (name, value) in pairs(query) {
+    for (name, value) in parameters(query) {
         match name_of(name, &mut [0; NAME_BYTES_MAX]) {
             b"event" => set(&mut event, Value::read(value, EVENT_BYTES_MAX), Malformed::Event)?,
             _ => return Err(Malformed::Unknown),
@@ -97,7 +97,7 @@ impl Whom {
     /// IP address, or a subject is empty, longer than 128 bytes or no UTF-8.
     pub fn parse(query: Option<&str>) -> Result<Whom, Malformed> {
         let mut whom = Whom { address: None, channel: None, subject: None };
-        for (name, value) in pairs(query) {
+        for (name, value) in parameters(query) {
             match name_of(name, &mut [0; NAME_BYTES_MAX]) {
                 b"address" => set(&mut whom.address, address(value), Malformed::Address)?,
                 b"channel" => {
@@ -136,10 +136,9 @@ pub fn is_octet_stream(value: &[u8]) -> bool {
     media.trim_ascii().eq_ignore_ascii_case(OCTET_STREAM)
 }
 
-/// The pairs of a query that are not empty.
-fn pairs(query: Option<&str>) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let pairs = query.unwrap_or_default().as_bytes().split(|byte| *byte == b'&');
-    pairs.filter(|pair| !pair.is_empty()).map(name_and_value)
+/// The pairs of a query that are not empty, as names and values.
+fn parameters(query: Option<&str>) -> impl Iterator<Item = (&[u8], &[u8])> {
+    pairs(query).filter(|pair| !pair.is_empty()).map(name_and_value)
 }
 
 /// What a name stands for, if it is short enough to be that of a parameter.

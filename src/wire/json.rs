@@ -8,6 +8,8 @@
 //! allocates for every array or object inside of another, which is in most events. A test compares
 //! our verdicts with that check all the same.
 
+use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
 use std::iter::FusedIterator;
 use std::str::Chars;
@@ -34,7 +36,7 @@ pub(super) enum Error {
 ///
 /// [`Error::Depth`] or [`Error::Grammar`], whichever is found first.
 pub(super) fn value(text: &str) -> Result<&str, Error> {
-    let text = text.trim_matches(is_space);
+    let text = text.trim_matches(SPACES);
     let mut check = Check { rest: text.as_bytes(), objects: 0, depth: 0 };
     check.value()?;
     if check.rest.is_empty() { Ok(text) } else { Err(Error::Grammar) }
@@ -333,7 +335,7 @@ impl<'b> Iterator for Tokens<'b> {
     type Item = Token<'b>;
 
     fn next(&mut self) -> Option<Token<'b>> {
-        self.rest = self.rest.trim_start_matches(is_between);
+        self.rest = &self.rest[count(self.rest, is_between)..];
         let token = match self.rest.as_bytes().first()? {
             b'[' => Token::Array,
             b'{' => Token::Object,
@@ -341,17 +343,17 @@ impl<'b> Iterator for Tokens<'b> {
             b'"' => {
                 self.take(1);
                 let text = self.string();
-                let behind = self.rest.trim_start_matches(is_space);
-                return Some(if behind.starts_with(':') {
+                let behind = self.rest.as_bytes().get(count(self.rest, is_space));
+                return Some(if behind == Some(&b':') {
                     Token::Key(text)
                 } else {
                     Token::Text(text)
                 });
             }
             _ => {
-                let is_end = |point| is_between(point) || matches!(point, '[' | ']' | '{' | '}');
-                let end = self.rest.find(|point| is_end(point) || point == '"');
-                return Some(Token::Scalar(self.take(end.unwrap_or(self.rest.len()))));
+                let is_end = |byte| is_between(byte) || matches!(byte, b'[' | b']' | b'{' | b'}');
+                let length = count(self.rest, |byte| !is_end(byte) && byte != b'"');
+                return Some(Token::Scalar(self.take(length)));
             }
         };
         self.take(1);
@@ -420,11 +422,10 @@ pub(super) fn members<'b, E: Copy>(
     take: impl FnMut(Text<'b>, Value<'b>) -> Result<(), E>,
 ) -> Result<(), E> {
     let text = core::str::from_utf8(bytes).map_err(|_| fault)?;
-    let mut tokens = Tokens::new(value(text).map_err(|_| fault)?);
-    match Value::next(&mut tokens) {
-        Some(Value::Object(inside)) => members_inside(inside, fault, take),
-        Some(Value::Text(_) | Value::Scalar(_) | Value::List(_)) | None => Err(fault),
-    }
+    let value = value(text).map_err(|_| fault)?;
+    // Valid JSON that begins with a brace is an object up to its last character.
+    let inside = value.strip_prefix('{').and_then(|text| text.strip_suffix('}'));
+    members_inside(inside.ok_or(fault)?, fault, take)
 }
 
 /// Hands each member of an object to `take`, given by what stands between its braces.
@@ -459,12 +460,21 @@ fn is_same(one: Text<'_>, other: Text<'_>) -> bool {
     }
 }
 
-const fn is_space(point: char) -> bool {
-    matches!(point, ' ' | '\t' | '\n' | '\r')
+/// White space between tokens.
+const SPACES: [char; 4] = [' ', '\t', '\n', '\r'];
+
+const fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
 }
 
-const fn is_between(point: char) -> bool {
-    is_space(point) || matches!(point, ',' | ':')
+const fn is_between(byte: u8) -> bool {
+    is_space(byte) || matches!(byte, b',' | b':')
+}
+
+/// How many bytes at the beginning of `text` are such, which are ASCII or all that is not: so that
+/// is where a character ends.
+fn count(text: &str, is_such: impl Fn(u8) -> bool) -> usize {
+    text.bytes().take_while(|byte| is_such(*byte)).count()
 }
 
 /// A JSON string as it stands between its quotes, escapes included.
@@ -480,6 +490,11 @@ impl<'b> Text<'b> {
     /// The most bytes that the string has as UTF-8: as many as its JSON has.
     pub const fn bytes_max(self) -> usize {
         self.0.len()
+    }
+
+    /// The string itself, which is copied if it has escapes.
+    pub fn unescaped(self) -> Cow<'b, str> {
+        self.plain().map_or_else(|| self.chars().collect::<String>().into(), Cow::Borrowed)
     }
 
     /// The characters of the string. Half a surrogate pair, which UTF-8 cannot say, becomes U+FFFD,
@@ -504,9 +519,12 @@ impl<'b> Text<'b> {
 /// Compares the string, escapes undone, with text.
 impl PartialEq<str> for Text<'_> {
     fn eq(&self, other: &str) -> bool {
-        match self.plain() {
-            Some(plain) => plain == other,
-            None => self.chars().eq(other.chars()),
+        // An escape has more bytes than what it stands for, so most strings are told apart by their
+        // lengths.
+        match self.0.len().cmp(&other.len()) {
+            Ordering::Less => false,
+            Ordering::Equal => self.0 == other && self.plain().is_some(),
+            Ordering::Greater => self.plain().is_none() && self.chars().eq(other.chars()),
         }
     }
 }
@@ -558,3 +576,33 @@ impl Iterator for Units<'_> {
 }
 
 impl FusedIterator for Units<'_> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_string_is_compared_with_its_escapes_undone() {
+        // The last ones stand in no JSON, and nobody may stumble over them.
+        let texts = r"a ab a\n a\\ \\ \\n é \u00e9 a\u0062 \u0061b a\\u0062 😀 \ud83d\ude00 \ud83d
+            \udfff \ a\ \é \u \u00 \u€€€€";
+        let texts: Vec<&str> = texts.split_whitespace().chain(["", "\n"]).collect();
+        for raw in &texts {
+            let said: String = Text(raw).chars().collect();
+            assert_eq!(Text(raw).unescaped(), said, "{raw}");
+            assert!(Text(raw) == *said, "{raw}");
+            assert_eq!(said.len() < raw.len(), raw.contains('\\'), "{raw}");
+            for other in &texts {
+                assert_eq!(Text(raw) == **other, said == *other, "{raw}, {other}");
+            }
+        }
+    }
+
+    #[test]
+    fn steps_through_what_is_no_json_end() {
+        let texts = r#"" "\ "\é é é"é ,:é tru" "a"é: ]} [{ {"a":"#;
+        for text in texts.split(' ').chain(["\"a\"\u{a0}:"]) {
+            assert!(Tokens::new(text).count() <= text.len(), "{text}");
+        }
+    }
+}

@@ -17,6 +17,7 @@ mod query;
 pub mod resp;
 pub mod resume;
 pub mod socketio;
+mod split;
 pub mod sse;
 pub mod token;
 pub mod ws;

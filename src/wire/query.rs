@@ -8,11 +8,17 @@
 //! The surprise: nothing in a query is malformed. A `%` without two hexadecimal digits stands for
 //! itself, and a pair without `=` has an empty value.
 
+use super::split::{split, split_once};
+
+/// The pairs of a query, still encoded; between two `&` stands an empty one.
+pub(super) fn pairs(query: Option<&str>) -> impl Iterator<Item = &[u8]> {
+    split(query.unwrap_or_default().as_bytes(), b'&')
+}
+
 /// Splits a pair into its name and its value, both still encoded.
 pub(super) fn name_and_value(pair: &[u8]) -> (&[u8], &[u8]) {
-    let name_end = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
-    let (name, rest) = pair.split_at(name_end);
-    (name, rest.get(1..).unwrap_or_default())
+    let (name, value) = split_once(pair, b'=');
+    (name, value.unwrap_or_default())
 }
 
 /// Whether a name or value of a query stands for `word`.

@@ -16,7 +16,7 @@
 
 use core::fmt;
 
-use super::query::{decoded, decoded_into, means, name_and_value};
+use super::query::{decoded, decoded_into, means, name_and_value, pairs};
 use crate::position::{POSITION_BYTES_MAX, is_position_text};
 
 /// What a request says of where to go on. Of a parameter that comes more than once the last counts,
@@ -43,7 +43,7 @@ impl Resume {
     /// [`Malformed::Last`] if `last` is not one or more decimal digits.
     pub fn parse(query: Option<&str>) -> Result<Resume, Malformed> {
         let (mut since, mut last, mut strict) = (None, None, None);
-        for pair in query.unwrap_or_default().as_bytes().split(|byte| *byte == b'&') {
+        for pair in pairs(query) {
             // A query may be a thousand pairs of nothing, so a pair that cannot have a known name
             // is passed over by its first byte.
             let Some(b's' | b'l' | b'%') = pair.first() else { continue };

@@ -18,7 +18,8 @@ use core::fmt;
 use data_encoding::BASE64URL_NOPAD;
 
 use super::json::{Text, Token as Piece, Tokens, Value, members};
-use super::query::{decoded_into, name_and_value};
+use super::query::{decoded_into, name_and_value, pairs};
+use super::split::split;
 
 /// The most bytes of a token.
 pub const TOKEN_BYTES_MAX: usize = 4096;
@@ -219,8 +220,7 @@ impl<'r> Presented<'r> {
         let elements = protocols.flat_map(|field| field.split(|byte| *byte == b','));
         let offered = elements.filter_map(|text| text.trim_ascii().strip_prefix(PROTOCOL));
         let plain = bearers.chain(offered).filter_map(Presented::plain);
-        let pairs = query.unwrap_or_default().as_bytes().split(|byte| *byte == b'&');
-        let mut all = plain.chain(pairs.filter_map(in_pair));
+        let mut all = plain.chain(pairs(query).filter_map(in_pair));
         match (all.next(), all.next()) {
             (found, None) => Ok(found),
             (_, Some(_)) => Err(Fault::Several),
@@ -244,18 +244,23 @@ fn in_pair(pair: &[u8]) -> Option<Presented<'_>> {
     let Some(b't' | b'%') = pair.first() else { return None };
     let (name, text) = name_and_value(pair);
     let is_token = decoded_into(name, &mut [0; b"token".len()]) == Some(b"token");
-    (is_token && !text.is_empty()).then_some(Presented { text, is_encoded: true })
+    // No client that writes queries by a library encodes anything in a token.
+    let is_encoded = text.iter().fold(false, |any, byte| any | matches!(byte, b'%' | b'+'));
+    (is_token && !text.is_empty()).then_some(Presented { text, is_encoded })
 }
 
 /// Where a token is taken apart, so that nothing of it needs the heap.
 pub struct Scratch {
-    text: [u8; TOKEN_BYTES_MAX],
+    /// The token as it is signed, if it came percent-encoded. Clearing so many bytes for every
+    /// token would cost more than reading one.
+    text: Option<[u8; TOKEN_BYTES_MAX]>,
+    /// The parts, one behind the other.
     decoded: [u8; DECODED_BYTES_MAX],
 }
 
 impl Default for Scratch {
     fn default() -> Scratch {
-        Scratch { text: [0; TOKEN_BYTES_MAX], decoded: [0; DECODED_BYTES_MAX] }
+        Scratch { text: None, decoded: [0; DECODED_BYTES_MAX] }
     }
 }
 
@@ -282,13 +287,16 @@ impl<'s> Token<'s> {
     pub fn parse(presented: Presented<'s>, scratch: &'s mut Scratch) -> Result<Token<'s>, Fault> {
         let Scratch { text, decoded } = scratch;
         let token = match presented.is_encoded {
-            true => decoded_into(presented.text, text).ok_or(Fault::TooLong)?,
+            true => {
+                let room = text.insert([0; TOKEN_BYTES_MAX]);
+                decoded_into(presented.text, room).ok_or(Fault::TooLong)?
+            }
             false => presented.text,
         };
         if token.len() > TOKEN_BYTES_MAX {
             return Err(Fault::TooLong);
         }
-        let mut parts = token.split(|byte| *byte == b'.');
+        let mut parts = split(token, b'.');
         let (Some(header), Some(claims), Some(signature), None) =
             (parts.next(), parts.next(), parts.next(), parts.next())
         else {
@@ -500,17 +508,11 @@ impl<'s> Rights<'s> {
 
 /// Whether a name of a list means `channel`.
 fn covers(pattern: Text<'_>, channel: &str) -> bool {
-    let mut rest = channel.chars();
-    let mut points = pattern.chars().peekable();
-    while let Some(point) = points.next() {
-        if point == '*' && points.peek().is_none() {
-            return true;
-        }
-        if rest.next() != Some(point) {
-            return false;
-        }
+    let pattern = pattern.unescaped();
+    match pattern.strip_suffix('*') {
+        Some(prefix) => channel.starts_with(prefix),
+        None => channel == pattern,
     }
-    rest.next().is_none()
 }
 
 /// The token that the payload of a CONNECT of Socket.IO brings, by the member `token` of its object

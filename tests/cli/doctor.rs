@@ -176,7 +176,7 @@ fn top_shows_a_block_each_time_until_nobody_reads_it() {
     let (mut out, mut err) = (Head(Vec::new()), Vec::new());
     let run = |_config, _machine| unreachable!("no server is run");
     let exit_code =
-        cli::execute(args, |_| None, (super::MACHINE, super::no_token), run, &mut out, &mut err);
+        cli::execute(args, |_| None, (super::MACHINE, super::READERS), run, &mut out, &mut err);
     assert_eq!((exit_code, err.as_slice()), (0, b"".as_slice()));
     let text = String::from_utf8(out.0).expect("a block is text");
     assert!(text.starts_with("elbow 0.1.0, up 1 min; 2 findings: elbow doctor\n"), "{text}");

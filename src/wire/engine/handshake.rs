@@ -14,7 +14,7 @@ use std::io::Write;
 use data_encoding::BASE64URL_NOPAD;
 
 use super::Version;
-use crate::wire::query::{decoded_into, means, name_and_value};
+use crate::wire::query::{decoded_into, means, name_and_value, pairs};
 
 /// Bytes of a session id.
 pub const SID_BYTES: usize = 20;
@@ -107,7 +107,7 @@ impl Query {
     pub fn parse(query: &str) -> Query {
         let (mut version, mut transport, mut sid) = (None, None, None);
         let (mut jsonp, mut base64) = (false, false);
-        for pair in query.as_bytes().split(|byte| *byte == b'&') {
+        for pair in pairs(Some(query)) {
             // A query may be a thousand pairs of nothing, so a pair that cannot have a known name
             // is passed over by its first byte.
             let Some(b'E' | b't' | b's' | b'j' | b'b' | b'%') = pair.first() else { continue };

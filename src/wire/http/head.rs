@@ -11,6 +11,7 @@
 use super::scan::line_length;
 use super::target::{self, Target};
 use super::{FIELDS_MAX, Framing, is_token_byte, trimmed};
+use crate::wire::split::split_once;
 use crate::work;
 use std::fmt;
 
@@ -124,11 +125,9 @@ fn split_off_line(head: &[u8]) -> Result<(&[u8], &[u8]), HeadError> {
 
 /// Reads `method SP target SP version`, with exactly these two spaces.
 fn request_line(line: &[u8]) -> Result<(Method, &str, Version), HeadError> {
-    let mut parts = line.splitn(3, |byte| *byte == b' ');
-    let (Some(method), Some(target), Some(version)) = (parts.next(), parts.next(), parts.next())
-    else {
-        return Err(HeadError::RequestLine);
-    };
+    let (method, rest) = split_once(line, b' ');
+    let (target, version) = split_once(rest.ok_or(HeadError::RequestLine)?, b' ');
+    let version = version.ok_or(HeadError::RequestLine)?;
     // The version is read first: of an unknown protocol nothing else can be said.
     let version = match version.strip_prefix(b"HTTP/") {
         Some(b"1.0") => Version::Http10,
