@@ -54,6 +54,7 @@ sed -n "/  $file\$/p" SHA256SUMS | sha256sum --check --quiet -
 
 # The settings come first, since the package starts the service at once.
 begin='# What user data set:'
+mkdir -p /etc/default
 [ -e /etc/default/elbow ] || : >/etc/default/elbow
 sed -i "/^$begin\$/,\$d" /etc/default/elbow
 printf '%s\n%s\n' "$begin" "$SETTINGS" >>/etc/default/elbow
