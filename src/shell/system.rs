@@ -144,8 +144,9 @@ fn lowest_limit(path: &str, read: impl Fn(&str) -> Option<String>) -> Option<u64
     }
 }
 
-/// The memory of the machine, in bytes. Asked of the kernel where `/proc/meminfo` is hidden, as it is
-/// by `ProcSubset=pid` of systemd; otherwise that file is believed, since a container's may say less.
+/// The memory of the machine, in bytes. Asked of the kernel where `/proc/meminfo` is hidden, as it
+/// is by `ProcSubset=pid` of systemd; otherwise that file is believed, since a container's may say
+/// less.
 fn machine_bytes() -> u64 {
     let told = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_bytes(&text));
     told.unwrap_or_else(kernel_bytes)
