@@ -279,6 +279,25 @@ class Machines(Release):
         self.is_enabled_and_serves()
         self.assertEqual(self.it.sh("curl -sS http://127.0.0.1:3001/healthz"), "ok")
 
+    def test_several_processes_share_a_port_as_the_page_says(self):
+        page = read("docs/OPERATIONS.md").split("\n### All cores of a machine\n")[1]
+        page = page.split("\n## ")[0]
+        socket, each = re.findall(r"(?s)```ini\n(.*?)```", page)
+        commands, = re.findall(r"(?s)```sh\n(cp .*?)```", page)
+        self.it.sh("dpkg --install /release/elbow_0.1.0_amd64.deb")
+        os.makedirs(self.it.path(f"{DROP_INS}/elbow@.service.d"))
+        for name, text in (("elbow@.socket", socket), ("elbow@.service.d/each.conf", each)):
+            with open(self.it.path(f"{DROP_INS}/{name}"), "w", encoding="utf-8") as file:
+                file.write(text)
+        self.it.sh(commands)
+        for port in (3101, 3102, 3000):
+            self.assertEqual(self.it.sh(f"curl -sS http://127.0.0.1:{port}/healthz"), "ok")
+        # What waits for one that is away is answered when it is back.
+        self.it.sh("systemctl restart --no-block elbow@1; for n in $(seq 20); do "
+                   "curl -sS --max-time 10 http://127.0.0.1:3000/healthz >/dev/null; done")
+        self.it.sh("systemctl stop elbow@1.socket elbow@1; test -d /run/elbow-2")
+        self.assertEqual(self.it.sh("curl -sS http://127.0.0.1:3102/healthz"), "ok")
+
     def test_user_data_leaves_a_service_that_runs(self):
         settings = "ELBOW_LB=nlb\nELBOW_HEALTH_LISTEN=0.0.0.0:3001"
         for is_debian in (True, False):
