@@ -118,6 +118,15 @@ impl Dialect {
         }
     }
 
+    /// Whether readers of the dialect are told of a gap where it stands. Others are parted from what
+    /// comes behind it.
+    pub const fn is_told_of_gaps(self) -> bool {
+        match self {
+            Dialect::ElbowV1 | Dialect::EventStream => true,
+            Dialect::Plain | Dialect::SocketIo4 | Dialect::SocketIo3 => false,
+        }
+    }
+
     /// Whether a record of the dialect has the message's bytes as they are, behind what is put in
     /// front of them.
     pub const fn is_in_parts(self) -> bool {

@@ -396,7 +396,7 @@ mutant "backplane: the last by then" \
   's/resp::bulk(channel.last.entry.text().as_bytes(), out);/resp::bulk(b"$", out);/' backplane
 # Messages that were sent twice are said twice.
 mutant "backplane: nothing is known of producers" \
-  's/if seen.is_some_and(|known| number <= known.seen) {/if seen.is_some_and(|_| false) {/' backplane
+  's/match known.filter(|known| number <= known.seen) {/match known.filter(|_| false) {/' backplane
 # What is said now goes out before what has to be sent again.
 mutant "backplane: sent again in another order" \
   's/let sent = match channel.sent {/let sent = match channel.sent.filter(|_| channel.waiting.is_empty()) {/' backplane
@@ -523,7 +523,7 @@ mutant "room: the last by then" \
   's/resp::bulk(channel.last.entry.text().as_bytes(), out);/resp::bulk(b"$", out);/' room
 # Messages that were sent twice are said twice.
 mutant "room: nothing is known of producers" \
-  's/if seen.is_some_and(|known| number <= known.seen) {/if seen.is_some_and(|_| false) {/' room
+  's/match known.filter(|known| number <= known.seen) {/match known.filter(|_| false) {/' room
 # What is said now goes out before what has to be sent again.
 mutant "room: sent again in another order" \
   's/let sent = match channel.sent {/let sent = match channel.sent.filter(|_| channel.waiting.is_empty()) {/' room
@@ -539,6 +539,19 @@ mutant "room: a gap that plain readers are not told of" \
 # A reader at a server that nobody writes to is kept.
 mutant "room: a deaf reader kept" \
   's/if self.reader.own_last < self.reader.expected {/if false {/' room
+
+# Who has come back from another instance is not told of what is not said again.
+mutant "room: passed over without a word" \
+  's/self.returned\[dialect as usize\] |= goes_on;/let _ = goes_on;/' \
+  "--test regression elsewhere::"
+# The first of a row that is passed over is told, and not the last.
+mutant "room: a row that is passed over ends early" \
+  's/(number == last.min(current.head.last())).then_some(Fate::Passed)/(number == current.head.first).then_some(Fate::Passed)/' \
+  "--test backplane single::"
+# Who may say more again is read before those that wait for its room.
+mutant "turns: who may speak again is in front" \
+  's/if self.rate.is_some() \&\& !self.entries\[slot as usize\].conn.is_publishing() {/if self.rate.is_some() \&\& self.held_until(slot) <= self.now {/' \
+  "--test regression turns::"
 
 echo "$caught of $all caught"
 [ "$caught" -eq "$all" ]

@@ -18,7 +18,8 @@
 use super::log::Log;
 use super::message::{self, Form};
 use super::{
-    Address, DEFAULT_CHANNEL, Message, Moved, Prospect, PublishError, Recovery, Since, Start, Wish,
+    Address, DEFAULT_CHANNEL, Lacking, Message, Moved, Prospect, PublishError, Recovery, Since,
+    Start, Wish,
 };
 use crate::feed::{Feed, Mark};
 use crate::id::{ConnId, Dialect, Member};
@@ -64,6 +65,8 @@ pub struct Channel {
     /// How many members read each dialect; a dialect has a feed exactly while there are any.
     readers: [u32; Dialect::ALL.len()],
     sweep: Option<Sweep>,
+    /// The dialects of which a reader has gone on from where it had been, perhaps elsewhere.
+    returned: [bool; Dialect::ALL.len()],
     /// The heads up to which every member that was not blocked has been sent everything.
     completed: Marks,
     /// How many members are blocked with more than half a ring of lag, as sweeps found them.
@@ -153,6 +156,7 @@ impl Channel {
             feeds: [const { None }; Dialect::ALL.len()],
             readers: [0; Dialect::ALL.len()],
             sweep: None,
+            returned: [false; Dialect::ALL.len()],
             completed: Marks::default(),
             choked: 0,
             grace_until: None,
@@ -259,19 +263,35 @@ impl Channel {
         }
     }
 
-    /// Notes that what stands at `position` is said to nobody, and nothing of before can be had any
-    /// more. Members are where they were.
-    pub(super) fn pass(&mut self, position: Position) {
-        self.position = position;
-        if let Some(log) = &mut self.log {
-            log.begin_anew(self.number, position);
+    /// Notes that a reader of a dialect begins, which may rely on having heard everything that
+    /// stands in front of its start.
+    pub(super) fn note_start(&mut self, dialect: Dialect, wish: Wish, start: &Start) {
+        // Some are told where they begin although something is missing, the others are not.
+        let goes_on = match dialect.is_told_of_gaps() {
+            true => wish.since.is_some(),
+            false => start.recovery == Some(Recovery::Whole),
+        };
+        self.returned[dialect as usize] |= goes_on;
+    }
+
+    /// Whether `lacking` are any of those who read the channel.
+    pub(super) fn has(&self, lacking: Lacking) -> bool {
+        match lacking {
+            Lacking::Everybody => self.feeds.iter().any(Option::is_some),
+            Lacking::Returned => {
+                self.feeds.iter().zip(self.returned).any(|(feed, it)| it && feed.is_some())
+            }
         }
     }
 
-    /// Notes that what was said before `position` is lost. Those who are told where messages stand
-    /// are told so in their place; the others are parted from what comes behind. Returns whether
-    /// that begins a sweep.
-    pub(super) fn lose(&mut self, position: Position, read_us: u64) -> bool {
+    /// Notes that what was said before `position` is lost for those who are `lacking` it. Those who
+    /// are told where messages stand are told so in their place; the others are parted from what
+    /// comes behind. Nothing of before is kept. Returns whether that begins a sweep.
+    pub(super) fn lose(&mut self, position: Position, lacking: Lacking, read_us: u64) -> bool {
+        let lacks = match lacking {
+            Lacking::Everybody => [true; Dialect::ALL.len()],
+            Lacking::Returned => self.returned,
+        };
         // A gap has a number, so that nobody who stands before it stands behind it as well.
         self.number += 1;
         self.position = position;
@@ -281,7 +301,9 @@ impl Channel {
         }
         let mut told = false;
         for (dialect, feed) in Dialect::ALL.into_iter().zip(&mut self.feeds) {
-            let Some(feed) = feed else { continue };
+            // Who is told stays, and may lack what comes next as well.
+            self.returned[dialect as usize] &= dialect.is_told_of_gaps();
+            let Some(feed) = feed.as_mut().filter(|_| lacks[dialect as usize]) else { continue };
             match dialect {
                 Dialect::ElbowV1 => {
                     let mut frame = Vec::with_capacity(message::LOST_BYTES_MAX);
@@ -530,6 +552,7 @@ impl Channel {
         let last = self.readers[number] == 0;
         if last {
             self.feeds[number] = None;
+            self.returned[number] = false;
         }
         if self.members.is_empty() {
             self.sweep = None;

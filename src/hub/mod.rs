@@ -26,7 +26,7 @@ use slab::Slab;
 pub use channel::Channel;
 pub use log::Log;
 pub use message::{Form, Message, PlainForm, plain_form, write_header};
-pub use opening::StillParted;
+pub use opening::{Lacking, StillParted};
 pub use repeats::{RepeatId, Repeats, Said};
 pub use replays::Replays;
 pub use session::{
@@ -362,6 +362,7 @@ impl Hub {
             start = channel.start(dialect, Wish::default());
             start.recovery = wish.since.map(|_| Recovery::Gone);
         }
+        channel.note_start(dialect, wish, &start);
         let index = channel.join(member, dialect);
         if start.missed > 0 && channel.visit_first(dialect, start.mark, self.turn_us) {
             self.active.push_back(id);

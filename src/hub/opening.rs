@@ -38,6 +38,17 @@ impl Openings {
     }
 }
 
+/// Which readers of a channel lack what is lost.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lacking {
+    /// All of them.
+    Everybody,
+    /// Those who have come back from where they had been, perhaps to another instance: the others
+    /// have heard what is lost, or came after it was said. All readers of a dialect are told if one
+    /// of them has come back.
+    Returned,
+}
+
 /// A gap cannot be told now, since that of an earlier gap is still being told.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct StillParted;
@@ -139,9 +150,9 @@ impl Hub {
         self.append(pool, now, (id, Some(position)), message)
     }
 
-    /// Notes that messages of a channel are lost, which were said before `position`: who reads it
-    /// is told, or will be sent nothing of what comes behind. Nothing of before can be had any
-    /// more.
+    /// Notes that messages of a channel are lost, which were said before `position`: those readers
+    /// who are `lacking` them are told, or will be sent nothing of what comes behind. Nothing of
+    /// before can be had any more. Returns whether there are any.
     ///
     /// # Errors
     /// If those who are to be told of an earlier gap have not all gone.
@@ -150,30 +161,22 @@ impl Hub {
         pool: &mut Pool,
         now: Instant,
         (id, position): (ChannelId, Position),
-    ) -> Result<(), StillParted> {
+        lacking: Lacking,
+    ) -> Result<bool, StillParted> {
         let turn_us = self.turn_us;
         let channel = &mut self.channels[id.0 as usize];
         if channel.is_parted() {
             return Err(StillParted);
         }
-        if channel.lose(position, turn_us) {
+        let are_any = channel.has(lacking);
+        if channel.lose(position, lacking, turn_us) {
             self.active.push_back(id);
         }
         if self.channel(id).is_empty() {
             // Only what was kept there was a reason for it.
             self.end_if_over(pool, now, id);
         }
-        Ok(())
-    }
-
-    /// Notes that what stands at `position` of a channel is said to nobody although somebody who
-    /// comes back may lack it. Nothing of before can be had any more.
-    pub fn pass(&mut self, pool: &mut Pool, now: Instant, (id, position): (ChannelId, Position)) {
-        let channel = self.channel_mut(id);
-        channel.pass(position);
-        if channel.is_empty() && !channel.is_opening() {
-            self.end_if_over(pool, now, id);
-        }
+        Ok(are_any)
     }
 
     /// Notes that all who were to be told of gaps one by one have been.

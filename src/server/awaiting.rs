@@ -14,8 +14,8 @@
 
 use super::publish::Unplaced;
 use super::{Server, Socket};
-use crate::hub::Message;
 use crate::hub::envelope::{self, Content};
+use crate::hub::{Lacking, Message};
 use crate::position::Position;
 use crate::time::{Duration, Now};
 
@@ -67,16 +67,6 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// At `position` of the channel `name` stands a message that was said here before a gap, and is
-    /// not said again. Who comes back from a position before this one may not have heard it, and
-    /// is told that something is lost. Those who are here are told nothing. Nothing happens if the
-    /// channel is neither open nor being opened.
-    pub fn passed(&mut self, now: Now, name: &str, position: Position) {
-        if let Some(channel) = self.hub.find(name) {
-            self.hub.pass(&mut self.pool, now.mono, (channel, position));
-        }
-    }
-
     /// The channel `name` begins behind `position`; what is said from now on is brought by
     /// [`Server::place`]. Who waits for it comes in, in its turn. Nothing happens if the channel is
     /// not being opened.
@@ -100,6 +90,27 @@ impl<S: Socket> Server<S> {
     /// [`Unplaced::Held`] if the channel takes nothing at the moment: the gap has to be told again,
     /// before anything that stands behind it is brought.
     pub fn lost(&mut self, now: Now, name: &str, position: Position) -> Result<(), Unplaced> {
+        self.miss(now, name, position, Lacking::Everybody)
+    }
+
+    /// At `position` of the channel `name` stands a message that was said here before a gap, and is
+    /// not said again. Readers who have come back from where they had been may have been elsewhere
+    /// then: they are told of a loss, as [`Server::lost`] tells everybody, and so will be whoever
+    /// comes back from there later. The others have heard the message, or came after it was said.
+    ///
+    /// # Errors
+    /// As for [`Server::lost`].
+    pub fn passed(&mut self, now: Now, name: &str, position: Position) -> Result<(), Unplaced> {
+        self.miss(now, name, position, Lacking::Returned)
+    }
+
+    fn miss(
+        &mut self,
+        now: Now,
+        name: &str,
+        position: Position,
+        lacking: Lacking,
+    ) -> Result<(), Unplaced> {
         if let Some(channel) = self.hub.find_opening(name) {
             // Before anything was brought nothing is missed by it: it begins where it begins.
             if self.hub.channel(channel).has_been_brought() {
@@ -113,6 +124,6 @@ impl<S: Socket> Server<S> {
             return Err(Unplaced::Held);
         }
         self.tell_time(now);
-        self.lose(now, channel, position).map_err(|_| Unplaced::Held)
+        self.lose(now, channel, position, lacking).map_err(|_| Unplaced::Held)
     }
 }

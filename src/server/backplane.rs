@@ -175,7 +175,7 @@ impl<S: Socket> Server<S> {
             Came::Repeated { ticket: backplane::Ticket(number), place, .. } => {
                 self.repeated(now, Ticket(number), position(place));
             }
-            Came::Passed { channel, place } => self.passed(now, channel, position(place)),
+            Came::Passed { channel, place } => self.passed(now, channel, position(place))?,
             Came::Lost { channel, place, .. } => self.lost(now, channel, position(place))?,
             Came::Greeted { channel, bytes } => {
                 // What others have written is not trusted, and a greeting that cannot be read is no

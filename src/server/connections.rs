@@ -318,8 +318,8 @@ impl<S: Socket> Connections<S> {
     /// Puts a connection's deadline into the wheel, and the connection into the list of those that
     /// wait in its way, or out of it.
     fn settle(&mut self, slot: u32) {
-        if self.rate.is_some() {
-            self.let_go_on(slot, self.now);
+        if self.rate.is_some() && !self.entries[slot as usize].conn.is_publishing() {
+            self.let_go_on(slot);
         }
         let conn = &self.entries[slot as usize].conn;
         if !conn.is_over() {
@@ -705,12 +705,14 @@ impl<S: Socket> Connections<S> {
         is_new
     }
 
-    /// Has a connection read in one of the next turns that was held back, if its time has come or
-    /// it has nothing more to say.
-    pub(super) fn let_go_on(&mut self, slot: u32, now: Instant) {
-        let entry = &self.entries[slot as usize];
-        let may = self.held_until(slot) <= now || !entry.conn.is_publishing();
-        if entry.to_read == ToRead::HeldBack && may {
+    /// Whether a connection was held back, and its time has come.
+    pub(super) fn may_go_on(&self, slot: u32, now: Instant) -> bool {
+        self.entries[slot as usize].to_read == ToRead::HeldBack && self.held_until(slot) <= now
+    }
+
+    /// Has a connection read in one of the next turns, if it was held back.
+    pub(super) fn let_go_on(&mut self, slot: u32) {
+        if self.entries[slot as usize].to_read == ToRead::HeldBack {
             self.to_read.push(SOON, slot);
             self.set_to_read(slot, ToRead::Soon);
         }

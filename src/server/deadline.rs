@@ -24,7 +24,9 @@ impl<S: Socket> Server<S> {
         self.repeats.expire(&mut self.pool, now.mono);
         for _ in 0..limits::SENDS_PER_TURN {
             let Some(id) = self.connections.expire(now.mono) else { break };
-            self.connections.let_go_on(id.slot, now.mono);
+            if self.connections.may_go_on(id.slot, now.mono) {
+                self.let_speak(now, id);
+            }
             if !self.lapped(now, id.slot) {
                 self.attend_to(now, id);
                 self.timeout(now, id);

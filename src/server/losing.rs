@@ -10,7 +10,7 @@
 //! first, and hurries that. Nobody stands between two gaps and is told of one.
 
 use super::{Event, Server, Socket};
-use crate::hub::{StillParted, Transport};
+use crate::hub::{Lacking, StillParted, Transport};
 use crate::id::{ChannelId, ConnId, Dialect, SessionId};
 use crate::outbound::{CloseFrame, Source};
 use crate::position::Position;
@@ -71,7 +71,8 @@ impl Losing {
 }
 
 impl<S: Socket> Server<S> {
-    /// Notes that messages of an open channel are lost that were said before `position`.
+    /// Notes that messages of an open channel are lost that were said before `position`, for those
+    /// readers who are `lacking` them.
     ///
     /// # Errors
     /// If not everybody has been told of an earlier gap of this channel; that is hurried then.
@@ -80,14 +81,20 @@ impl<S: Socket> Server<S> {
         now: Now,
         channel: ChannelId,
         position: Position,
+        lacking: Lacking,
     ) -> Result<(), StillParted> {
         let name = self.hub.channel(channel).name().into();
-        let lost = self.hub.lose(&mut self.pool, now.mono, (channel, position));
-        if let Err(still_parted) = lost {
-            if let Some(losing) = &mut self.losing {
-                (losing.hasty, losing.next) = (true, now.mono);
+        let are_any = match self.hub.lose(&mut self.pool, now.mono, (channel, position), lacking) {
+            Ok(are_any) => are_any,
+            Err(still_parted) => {
+                if let Some(losing) = &mut self.losing {
+                    (losing.hasty, losing.next) = (true, now.mono);
+                }
+                return Err(still_parted);
             }
-            return Err(still_parted);
+        };
+        if !are_any && lacking == Lacking::Returned {
+            return Ok(());
         }
         self.metrics.gaps += 1;
         self.events.push(&mut self.pool, Event::Lost { channel: name });

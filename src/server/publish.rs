@@ -26,7 +26,7 @@ use super::{Event, Server, Socket};
 use crate::conn::Conn;
 use crate::hub::envelope::{self, Content};
 use crate::hub::{
-    JoinError, Message, PlainForm, PublishError, RepeatId, Said, StillParted, plain_form,
+    JoinError, Lacking, Message, PlainForm, PublishError, RepeatId, Said, StillParted, plain_form,
 };
 use crate::id::{ChannelId, ConnId, SessionId};
 use crate::metrics::{By, Histogram, Unsaid};
@@ -620,7 +620,8 @@ impl<S: Socket> Server<S> {
         message: &Message<'_>,
     ) -> Result<(), Unplaced> {
         if let Some(channel) = place.channel {
-            self.lose(now, channel, place.position).map_err(|StillParted| Unplaced::Held)?;
+            let all = Lacking::Everybody;
+            self.lose(now, channel, place.position, all).map_err(|StillParted| Unplaced::Held)?;
         }
         self.take_up(now, place, message);
         Ok(())

@@ -53,6 +53,10 @@ struct Listener {
     last: Place,
     /// What was heard since the channel was opened, and what stands in front of that.
     heard: BTreeSet<u64>,
+    /// What stood in the stream and was not heard when a gap was told: the gap speaks of it.
+    told_missing: BTreeSet<u64>,
+    /// What of that stands in another history now, and is said to nobody.
+    passed: BTreeSet<u64>,
     /// What was said here and is not answered, oldest first.
     waiting: VecDeque<Said>,
     /// A gap that must be told.
@@ -162,14 +166,7 @@ impl Oracle {
                 let has_its_key = said.key.is_some() && self.keys.get(&first) == said.key.as_ref();
                 assert!(is_itself || has_its_key, "{first} is no repeat of {}", said.id);
             }
-            Event::Passed { channel, place } => {
-                let channel = channel_of(channel);
-                let listener = &self.listeners[number][channel];
-                let id = self.id_at(channel, place).expect("something stands there");
-                assert!(listener.is_wanted, "nobody is told who is not there");
-                assert!(listener.heard.contains(&id), "{id} was not said here before");
-                assert!(place > listener.last, "{place} is behind {}", listener.last);
-            }
+            Event::Passed { channel, place } => self.passed(number, channel_of(channel), place),
             Event::Lost { channel, place, how } => {
                 self.lost(number, channel_of(channel), place, how)
             }
@@ -209,6 +206,27 @@ impl Oracle {
             .any(|history| history.has(listener.last.entry) && history.has(place.entry));
         listener.owed_gap = how == Gap::Unreadable && (listener.owed_gap || !both);
         listener.last = place;
+        if how != Gap::Unreadable {
+            let all = histories.iter().flat_map(|history| &history.messages);
+            let missing = all.map(|message| message.id).filter(|id| !listener.heard.contains(id));
+            listener.told_missing.extend(missing);
+        }
+    }
+
+    /// Messages up to this place are said to nobody: they were heard, or a gap told of them.
+    fn passed(&mut self, number: usize, channel: usize, place: Place) {
+        let id = self.id_at(channel, place).expect("something stands there");
+        let listener = &mut self.listeners[number][channel];
+        assert!(listener.is_wanted, "nobody is told who is not there");
+        assert!(place > listener.last, "{place} is behind {}", listener.last);
+        let is_known = listener.heard.contains(&id) || listener.told_missing.contains(&id);
+        assert!(is_known, "{id} was not said here before, nor told to be missing");
+        // Those in a row are told of once. Which of them were heard does not matter any more.
+        let row = self.histories[channel].iter().flat_map(|history| &history.messages);
+        let row = row.filter(|m| m.place > listener.last && m.place <= place);
+        listener.passed.extend(row.map(|m| m.id).filter(|id| listener.told_missing.contains(id)));
+        self.look_between(number, channel, place, None);
+        self.listeners[number][channel].last = place;
     }
 
     fn placed(
@@ -236,15 +254,16 @@ impl Oracle {
         assert!(place > listener.last, "{place} is behind {}", listener.last);
         assert!(!listener.heard.contains(&id), "{id} is heard twice");
         if !begins {
-            self.look_between(number, channel, place, id);
+            self.look_between(number, channel, place, Some(id));
         }
         let listener = &mut self.listeners[number][channel];
         listener.last = place;
         listener.heard.insert(id);
     }
 
-    /// Nothing stands between the last message and this one that was to be heard.
-    fn look_between(&mut self, number: usize, channel: usize, place: Place, id: u64) {
+    /// Nothing stands between the last message and this one that was to be heard. The `id` of this
+    /// one, if it is said.
+    fn look_between(&mut self, number: usize, channel: usize, place: Place, id: Option<u64>) {
         let listener = &mut self.listeners[number][channel];
         let last = listener.last;
         let histories = &self.histories[channel];
@@ -254,7 +273,8 @@ impl Oracle {
             .find(|history| history.has(last.entry) && history.has(place.entry));
         let missing = |history: &History, from: Place, to: Place| {
             let between = history.messages.iter().filter(|m| m.place > from && m.place < to);
-            let mut missed = between.filter(|m| m.is_first && !listener.heard.contains(&m.id));
+            let is_known = |id| listener.heard.contains(id) || listener.passed.contains(id);
+            let mut missed = between.filter(|m| m.is_first && !is_known(&m.id));
             let is_broken =
                 history.broken.iter().any(|entry| *entry > from.entry && *entry < to.entry);
             (missed.next().copied(), is_broken)
@@ -269,7 +289,8 @@ impl Oracle {
                 let this = history.messages.iter().find(|message| message.place == place);
                 let this = this.expect("it stands in the history");
                 // What was cut off cannot be known by who came later.
-                assert!(this.is_first || self.is_cut, "{id} was said before");
+                let may_be_said = id.is_none() || this.is_first || self.is_cut;
+                assert!(may_be_said, "{id:?} was said before");
             }
             None => listener.owed_gap = true,
         }

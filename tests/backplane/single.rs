@@ -1,8 +1,10 @@
 //! One instance and one Redis: what is asked for, and what each answer leads to.
 
 use elbow::hub::HashKey;
+use elbow::hub::backplane::entry::{Head, put_head, put_message};
 use elbow::hub::backplane::{
-    Action, Backplane, Chance, Event, Line, Place, Report, SayError, Settings, Ticket, Trouble,
+    Action, Backplane, Chance, EntryId, Event, Line, Place, Report, SayError, Settings, Ticket,
+    Trouble,
 };
 use elbow::limits::History;
 use elbow::time::{Duration, Instant};
@@ -118,7 +120,7 @@ impl Desk {
                     format!("{channel} again: {}", bytes.escape_ascii())
                 }
                 Event::Repeated { channel, ticket, .. } => format!("{channel} repeat {ticket:?}"),
-                Event::Passed { channel, .. } => format!("{channel} passed"),
+                Event::Passed { channel, place } => format!("{channel} passed {}", place.index),
                 Event::Lost { channel, how, .. } => format!("{channel} lost {how:?}"),
                 Event::Opened { channel, place } if place == Place::default() => {
                     format!("{channel} is new")
@@ -360,6 +362,38 @@ fn a_stream_that_is_gone_and_was_written_to_again_is_a_gap() {
     assert_eq!(desk.events(), ["news 0: z Some(Ticket(3))", "news lost Vanished"]);
 }
 
+/// A request of producer 8: an entry with these messages, the first of which has this number.
+fn entry_of_another(first: u64, texts: &[&str]) -> Vec<u8> {
+    let count = texts.len().try_into().expect("few");
+    let head = Head { producer: 8, first, after: EntryId::ZERO, count };
+    let mut value = Vec::new();
+    put_head(&head, &mut value);
+    texts.iter().for_each(|text| put_message(None, [text.as_bytes(), b""], &mut value));
+    let mut request = Vec::new();
+    let parts = [&b"XADD"[..], b"{elbow}:c:news", b"MAXLEN", b"~", b"9999", b"*", b"m", &value];
+    elbow::wire::resp::request(&parts, &mut request);
+    request
+}
+
+#[test]
+fn what_was_said_out_of_a_history_that_is_gone_is_passed_over_once_a_row() {
+    let mut desk = Desk::open(settings());
+    let add = |desk: &mut Desk, first, texts: &[&str]| {
+        desk.redis.feed_late(&entry_of_another(first, texts));
+        desk.pass(2500);
+        desk.events()
+    };
+    assert_eq!(add(&mut desk, 1, &["a", "b", "c"]).len(), 3);
+    desk.redis.flush_all();
+    desk.pass(2500);
+    assert_eq!(desk.events(), ["news lost Vanished"]);
+    // Sent again by who was not answered: the last row goes on to what nobody has heard.
+    assert_eq!(add(&mut desk, 1, &["a", "b"]), ["news passed 1"]);
+    assert_eq!(add(&mut desk, 1, &["a", "b"]), [""; 0], "a repeat in one history is no matter");
+    assert_eq!(add(&mut desk, 3, &["c", "d"]), ["news passed 0", "news 1: d None"]);
+    assert_eq!(add(&mut desk, 5, &["e"]), ["news 0: e None"]);
+}
+
 #[test]
 fn history_is_replayed_up_to_the_start() {
     let history = Some(History { messages_max: 5, age: Duration::from_secs(60) });
@@ -409,17 +443,9 @@ fn a_stream_keeps_what_ten_seconds_had() {
 fn greetings_go_to_the_others() {
     let mut desk = Desk::open(settings());
     let mut other = Vec::new();
-    elbow::hub::backplane::entry::put_head(
-        &elbow::hub::backplane::entry::Head {
-            producer: 8,
-            first: 1,
-            after: elbow::hub::backplane::EntryId::ZERO,
-            count: 2,
-        },
-        &mut other,
-    );
+    put_head(&Head { producer: 8, first: 1, after: EntryId::ZERO, count: 2 }, &mut other);
     for greeting in [&b"\x04newshi"[..], b"\x05otherhi"] {
-        elbow::hub::backplane::entry::put_message(None, [greeting, b""], &mut other);
+        put_message(None, [greeting, b""], &mut other);
     }
     desk.backplane.greet("news", b"hello");
     let mut request = Vec::new();

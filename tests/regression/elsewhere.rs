@@ -347,7 +347,7 @@ fn who_comes_back_from_before_a_message_that_is_not_said_again_is_told_of_a_loss
         world.settle();
         assert!(heard(&v1).ends_with("{\"lost\":true,\"position\":\"4-0.1\"}"));
         // It was said here as "one", in a history that is gone.
-        world.server.passed(world.now, "a", entry(5));
+        assert_eq!(world.server.passed(world.now, "a", entry(5)), Ok(()));
         world.server.check();
         world.settle();
         assert_eq!(heard(&v1), "", "who was here has heard it");
@@ -358,10 +358,48 @@ fn who_comes_back_from_before_a_message_that_is_not_said_again_is_told_of_a_loss
             assert!(text.contains("\"position\":\"5-0.1\""), "{since}: {text:?}");
         }
         world.say_elsewhere("a", 6, "two");
-        assert!(heard(&v1).ends_with("6-0.1\ntwo"));
+        assert!(heard(&v1).ends_with("6-0.1\ntwo"), "who was here need not be told");
         let (back, _) = world.ask_socket("/ws/a?since=5-0.1", V1);
         let text = heard(&back);
         assert_eq!(text.contains("\"recovered\":true"), history, "{text:?}");
+    }
+}
+
+#[test]
+fn who_has_come_back_before_a_message_is_not_said_again_is_told_of_a_loss() {
+    // How somebody comes back behind the gap, and what is heard of the message.
+    let told_v1 = "{\"lost\":true,\"position\":\"5-0.1\"}";
+    for (target, protocol, told) in [
+        ("/ws/a", "", ""),
+        ("/ws/a?last=3", "", ""),
+        ("/ws/a?since=3-0.1", "", ""),
+        ("/ws/a?since=4-0.1", "", "messages lost"),
+        ("/ws/a", V1, ""),
+        ("/ws/a?since=3-0.1", V1, told_v1),
+        ("/ws/a?since=4-0.1", V1, told_v1),
+        ("/sse/a?since=4-0.1", "", "event: reset"),
+    ] {
+        let mut world = ordered(keeping(10));
+        let (kept, _) = world.ask_stream("/sse/a");
+        world.open_all(entry(2));
+        world.say_elsewhere("a", 3, "one");
+        assert_eq!(world.server.lost(world.now, "a", entry(4)), Ok(()));
+        world.settle();
+        let (client, _) = match target.starts_with("/ws") {
+            true => world.ask_socket(target, protocol),
+            false => world.ask_stream(target),
+        };
+        heard(&kept);
+        heard(&client);
+        assert_eq!(world.server.passed(world.now, "a", entry(5)), Ok(()));
+        world.server.check();
+        // Who is closed is told in its turn.
+        world.pass(Duration::from_secs(60));
+        let text = heard(&client);
+        assert!(text.contains(told), "{target}: {text:?}");
+        assert_eq!(text.contains("lost") || text.contains("reset"), told != "", "{text:?}");
+        let is_stream = target.starts_with("/sse");
+        assert_eq!(heard(&kept).contains("event: reset"), is_stream, "it has heard the message");
     }
 }
 

@@ -3,6 +3,7 @@
 use super::sessions::request;
 use super::{Client, READABLE, UPGRADE, World, frame};
 use elbow::id::ConnId;
+use elbow::rate::Rate;
 use elbow::time::Duration;
 
 /// A word of this publisher: five of them are more than half a ring.
@@ -105,6 +106,30 @@ fn who_is_due_for_a_ping_does_not_come_before_those_that_wait() {
     assert_eq!(heard.len(), 8 * 40 * 504);
     let longest = longest_wait(&turns(&heard), 8);
     assert!(longest <= 2, "somebody had {longest} turns while another waited");
+}
+
+#[test]
+fn who_may_speak_again_does_not_come_before_those_that_wait() {
+    for (burst, turn_ms) in [(3, 1), (3, 2), (3, 3), (2, 1), (5, 4), (9, 5)] {
+        let rate = Some(Rate::new(1_000, burst));
+        let mut world = World::with(|settings| settings.limits.message_rate = rate);
+        let (listener, _) = world.session();
+        let publishers = publishers(&mut world, 12, 40);
+        let mut heard = Vec::new();
+        for _ in 0..20_000 {
+            world.now.mono = world.now.mono.plus(Duration::from_millis(turn_ms));
+            world.turn();
+            heard.extend(listener.heard());
+            if publishers.iter().all(|(client, _)| client.0.borrow().to_server.is_empty()) {
+                break;
+            }
+        }
+        world.pass(Duration::from_millis(100));
+        heard.extend(listener.heard());
+        assert_eq!(messages(&heard).count(), 12 * 40);
+        let longest = longest_wait(&turns(&heard), 12);
+        assert!(longest <= 4, "{burst} at once: {longest} turns while another waited");
+    }
 }
 
 /// How many messages a listener has heard of those that this concerns, by their first byte.

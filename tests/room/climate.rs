@@ -102,7 +102,8 @@ impl Climate {
     /// Nothing goes wrong any more.
     pub(crate) fn calm(&mut self) {
         self.refuses_connections = 0;
-        self.piece_bytes = self.piece_bytes.max(1000);
+        // So that what others have said in two minutes can be read meanwhile.
+        self.piece_bytes = self.piece_bytes.max(16_000);
     }
 
     /// What the operator of all instances has decided.

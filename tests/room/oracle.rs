@@ -6,13 +6,13 @@
 //! both. Where none has both, something may be missing; that need not be known at once, but whoever
 //! stays has to be told.
 //!
-//! The surprise: a plain WebSocket is not told where it begins. It begins no later than where the
-//! stream ended when its client read the 101, and at the first message that it hears.
+//! The surprise: a plain WebSocket is not told where it begins. It begins no later than where any
+//! history ended when its client read the 101, and at the first message that it hears.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use elbow::hub::backplane::entry::{HEAD_BYTES, message_at, read};
-use elbow::hub::backplane::{EntryId, Place};
+use elbow::hub::backplane::{EntryId, Place, WINDOW_MS};
 use elbow::hub::envelope::{self, Content};
 
 use crate::redis::State;
@@ -24,6 +24,9 @@ struct Message {
     id: u64,
     /// Whether no entry in front of this one has brought it already.
     is_first: bool,
+    /// Whether an entry in front of this one has brought it, but so long before that nobody has to
+    /// remember it who came in between.
+    is_late: bool,
 }
 
 /// One channel's stream since Redis last forgot something.
@@ -32,8 +35,8 @@ struct History {
     /// In the order of their places.
     messages: Vec<Message>,
     entries: BTreeSet<EntryId>,
-    /// The highest number of each producer.
-    seen: BTreeMap<u64, u64>,
+    /// For each producer, when it wrote what: the time of each entry, and its highest number.
+    seen: BTreeMap<u64, Vec<(u64, u64)>>,
 }
 
 /// What one client has heard of its channel, over all the connections that went on where the one
@@ -139,9 +142,10 @@ impl Oracle {
 
     /// Somebody begins to read: behind a place that it was told, or at one that it does not know.
     pub(crate) fn begin(&self, channel: usize, told: Option<Place>) -> Reader {
-        let end = self.histories[channel].last().and_then(|history| history.messages.last());
-        let end = end.map_or(Place::default(), |message| message.place);
-        let last = told.unwrap_or(end);
+        // Whoever began to read what Redis has forgotten since then may learn of it only now.
+        let ends = self.histories[channel].iter().filter_map(|history| history.messages.last());
+        let end = ends.map(|message| message.place).max();
+        let last = told.or(end).unwrap_or_default();
         if let Some(place) = told {
             self.assert_is_place(channel, place);
         }
@@ -217,7 +221,7 @@ impl Oracle {
         }
         let this = history.messages.iter().rev().find(|message| message.place == place);
         match this {
-            Some(message) if message.is_first => Verdict::Whole,
+            Some(message) if message.is_first || message.is_late => Verdict::Whole,
             Some(message) => Verdict::Wrong(format!("{message:?} was said before")),
             None => Verdict::Wrong(format!("nothing stands at {place}")),
         }
@@ -312,16 +316,19 @@ impl History {
         let head = read(value).expect("all entries are of ours");
         let mut at = HEAD_BYTES;
         let mut added = Vec::new();
+        let seen = self.seen.entry(head.producer).or_default();
         for index in 0..head.count {
             let (message, next) = message_at(value, at).expect("an entry is whole");
             at = next;
             let number = head.first + u64::from(index);
-            let seen = self.seen.entry(head.producer).or_default();
-            let is_first = number > *seen;
-            *seen = number.max(*seen);
+            let last_seen =
+                seen.iter().filter(|(_, last)| number <= *last).map(|(ms, _)| *ms).max();
+            let is_late = last_seen.is_some_and(|ms| ms + WINDOW_MS < id.ms);
             let place = Place { entry: id, index: u32::from(index) };
-            added.push(Message { place, id: id_of_envelope(message.bytes), is_first });
+            let id = id_of_envelope(message.bytes);
+            added.push(Message { place, id, is_first: last_seen.is_none(), is_late });
         }
+        seen.push((id.ms, head.last()));
         self.messages.extend(&added);
         added
     }

@@ -636,9 +636,21 @@ impl Hearing {
         let begin = format!("42{}[\"elbow:position\",\"", packet::prefix(channel));
         let offset = text.strip_prefix(&begin).and_then(|rest| rest.strip_suffix("\"]"));
         let Some(offset) = offset else { return false };
-        let stint = &self.stints[channel][self.on_wire[channel]];
-        let (life, number) = (stint.life, stint.number(&logs[channel].spoken));
-        let is_right = logs[channel].past.position(life, number).as_deref() == Some(offset);
+        let current = self.on_wire[channel];
+        let at = |stint: &Stint| (stint.life, stint.number(&logs[channel].spoken));
+        let is_at = |stint: &&Stint| {
+            let (life, number) = at(stint);
+            logs[channel].past.position(life, number).as_deref() == Some(offset)
+        };
+        let mut stint = &self.stints[channel][current];
+        // Who asked again while it was there, left and came back is answered for both.
+        let before = current.checked_sub(1).map(|before| &self.stints[channel][before]);
+        if let Some(before) = before.filter(|before| !is_at(&stint) && is_at(before)) {
+            stint = before;
+            self.on_wire.insert(channel.into(), current - 1);
+        }
+        let (life, number) = at(stint);
+        let is_right = is_at(&stint);
         assert!(is_right || self.unchecked, "{channel} is read behind {number}, not {offset}");
         let at = At { life, number, offset: offset.to_owned() };
         let channel = channel.into();

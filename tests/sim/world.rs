@@ -844,6 +844,10 @@ impl World {
                 for channel in self.authority.iter().flat_map(Authority::asked) {
                     self.oracle.opening_ms.insert(channel.into(), next_ms);
                 }
+                // And whoever is told that the order was out of reach is told so behind it.
+                if self.oracle.was_away(self.now_ms()) {
+                    self.oracle.cut_off_ms = next_ms;
+                }
                 self.note(|_| "the machine sleeps".to_owned());
             }
         }

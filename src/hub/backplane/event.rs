@@ -87,13 +87,13 @@ pub enum Event<'a> {
         /// Where the first message with its key stands; its own place if it stands in a gap.
         place: Place,
     },
-    /// A message stands here that was said by this instance before a gap, out of a history that is
-    /// gone, and is not said again. Whoever comes back from a place before this one may not have
-    /// heard it.
+    /// Messages stand here that were said by this instance before a gap, out of a history that is
+    /// gone, and are not said again. Whoever has come back from a place before them may not have
+    /// heard them.
     Passed {
         /// The channel's name.
         channel: &'a str,
-        /// Where the message stands.
+        /// Where the last of them stands.
         place: Place,
     },
     /// Messages of an open channel are lost for this instance: dropped by Redis before they were

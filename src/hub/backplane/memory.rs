@@ -64,8 +64,9 @@ pub(super) enum Verdict {
     /// The message was seen before, for its producer has sent it twice.
     Seen,
     /// The message was said here out of a history that is gone, and stands in this one for the
-    /// first time: whoever was not here then has not heard it.
-    SaidBefore,
+    /// first time: whoever was not here then has not heard it. The producer's messages up to this
+    /// number are like that.
+    SaidBefore(u64),
     /// Another message has the same key; the first of them stands here.
     Repeat(Place),
 }
@@ -146,10 +147,11 @@ impl Memory {
         key: Option<u64>,
         ms: u64,
     ) -> Verdict {
-        let seen = self.producers.iter().find(|known| known.id == producer);
-        if seen.is_some_and(|known| number <= known.seen) {
-            let is_repeat = seen.is_some_and(|known| number <= known.read);
-            return if is_repeat { Verdict::Seen } else { Verdict::SaidBefore };
+        let known = self.producers.iter().find(|known| known.id == producer);
+        match known.filter(|known| number <= known.seen) {
+            Some(known) if number <= known.read => return Verdict::Seen,
+            Some(known) => return Verdict::SaidBefore(known.seen),
+            None => {}
         }
         let known = key.and_then(|hash| self.keys.iter().find(|known| known.hash == hash));
         match known.filter(|known| self.is_fresh(known, ms)) {
@@ -231,7 +233,7 @@ mod tests {
         assert_eq!(read(&mut memory, 5, (7, 1), None), Verdict::Seen, "executed late");
         // Also behind a gap, where everything else is forgotten.
         memory.restart();
-        assert_eq!(read(&mut memory, 6, (7, 5), None), Verdict::SaidBefore);
+        assert_eq!(read(&mut memory, 6, (7, 5), None), Verdict::SaidBefore(5));
         assert_eq!(read(&mut memory, 7, (7, 5), None), Verdict::Seen);
     }
 
@@ -243,7 +245,7 @@ mod tests {
         memory.note((7, 2), None, at(2), false);
         assert_eq!(memory.judge((7, 2), None, 3), Verdict::Seen, "sent twice in one history");
         memory.restart();
-        assert_eq!(read(&mut memory, 4, (7, 1), None), Verdict::SaidBefore);
+        assert_eq!(read(&mut memory, 4, (7, 1), None), Verdict::SaidBefore(1));
         assert_eq!(read(&mut memory, 5, (7, 2), None), Verdict::New, "nobody has heard it");
     }
 

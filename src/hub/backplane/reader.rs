@@ -836,19 +836,20 @@ impl Backplane {
                 Some(Fate::Placed)
             }
             (Verdict::New, Use::Past(_, true)) if channel.is_wanted => Some(Fate::Replayed),
-            (Verdict::SaidBefore, Use::Placed(_) | Use::Past(_, true))
+            (Verdict::SaidBefore(last), Use::Placed(_) | Use::Past(_, true))
                 if channel.is_wanted && ticket.is_none() =>
             {
-                Some(Fate::Passed)
+                // Those in a row are told of once.
+                (number == last.min(current.head.last())).then_some(Fate::Passed)
             }
-            (Verdict::New | Verdict::Seen | Verdict::SaidBefore, _) => {
+            (Verdict::New | Verdict::Seen | Verdict::SaidBefore(_), _) => {
                 ticket.map(|_| Fate::Repeated(place))
             }
             (Verdict::Repeat(first), _) => ticket.map(|_| Fate::Repeated(first)),
         };
         match verdict {
             Verdict::New => {}
-            Verdict::Seen | Verdict::SaidBefore => self.counts.messages_seen += 1,
+            Verdict::Seen | Verdict::SaidBefore(_) => self.counts.messages_seen += 1,
             Verdict::Repeat(_) => self.counts.messages_repeated += 1,
         }
         let found = Found {

@@ -82,6 +82,17 @@ impl<S: Socket> Server<S> {
         self.metrics.speakers_held_back += u64::from(self.connections.hold_back(id.slot, paid));
     }
 
+    /// Has a publisher read that was held back and may say more: in one of the next turns, or behind
+    /// those that wait for its channel.
+    pub(in crate::server) fn let_speak(&mut self, now: Now, id: ConnId) {
+        match self.must_wait(now, id.slot) {
+            Wait::ForTheChannel(channel) => self.pause(id, channel, true),
+            Wait::Not | Wait::ForItself | Wait::ToEnter | Wait::ForItsRate(_) => {
+                self.connections.let_go_on(id.slot);
+            }
+        }
+    }
+
     pub(super) fn pause(&mut self, id: ConnId, channel: ChannelId, had_its_say: bool) {
         self.connections.pause(id.slot);
         self.hub.channel_mut(channel).pause(id, had_its_say);
