@@ -31,17 +31,18 @@ fi
 
 if ! command -v curl >/dev/null; then
   apt-get update -q
-  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends curl ca-certificates
+  DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends \
+    -o DPkg::Lock::Timeout=300 curl ca-certificates
 fi
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 cd "$work"
 
-# fetch FILE: a network that is not there yet is waited for.
+# fetch FILE: a network that is not there yet is waited for, whatever it says meanwhile.
 fetch() {
   curl --fail --silent --show-error --location --max-time 120 \
-    --retry 6 --retry-delay 2 --retry-connrefused --output "$1" "$RELEASE_URL/$1"
+    --retry 10 --retry-delay 3 --retry-all-errors --output "$1" "${RELEASE_URL%/}/$1"
 }
 
 fetch SHA256SUMS
@@ -51,21 +52,21 @@ file=$(sed -n "s/^[0-9a-f]\{64\}  \($wanted\)\$/\1/p" SHA256SUMS)
 fetch "$file"
 sed -n "/  $file\$/p" SHA256SUMS | sha256sum --check --quiet -
 
-# The package starts the service at once; that waits until the settings are there.
-mask=/run/systemd/system/elbow.service
-case $file in
-  *.deb)
-    [ -d /run/systemd/system ] && ln -sf /dev/null "$mask"
-    dpkg --install --force-confold "$file"
-    rm -f "$mask"
-    ;;
-  *) tar -xzf "$file" --no-same-owner --no-overwrite-dir -C / ;;
-esac
-
+# The settings come first, since the package starts the service at once.
 begin='# What user data set:'
+mkdir -p /etc/default
 [ -e /etc/default/elbow ] || : >/etc/default/elbow
 sed -i "/^$begin\$/,\$d" /etc/default/elbow
 printf '%s\n%s\n' "$begin" "$SETTINGS" >>/etc/default/elbow
+
+# A machine that has just started may be installing something else: that is waited for.
+case $file in
+  *.deb)
+    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --allow-downgrades \
+      -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold "./$file"
+    ;;
+  *) tar -xzf "$file" --no-same-owner --no-overwrite-dir -C / ;;
+esac
 
 if [ -d /run/systemd/system ]; then
   systemctl daemon-reload

@@ -10,8 +10,9 @@ _elbow() {
   fi
   COMPREPLY=()
   case $flag in
-    --admin-listen|--health-listen|--listen|--token-key|--proxy-trust|--drain|--expires|--history-age|--max-lifetime|--ping-interval|--ping-timeout|--redis-ca|--log-level|--unix-mode|--accept-rate|--history|--max-channels|--max-connections|--max-connections-per-ip|--greeting|--redis-prefix|--events|--host|--join|--say|--message-rate|--allow-origin|--base-path|--feed|--max-message|--memory|--receive-buffer|--send-buffer|--audience|--issuer|--subject|--token-audience|--token-issuer|--redis|--url|--key) return ;;
+    --admin-listen|--health-listen|--listen|--token-key|--proxy-trust|--drain|--expires|--history-age|--max-lifetime|--ping-interval|--ping-timeout|--log-level|--unix-mode|--accept-rate|--history|--max-channels|--max-connections|--max-connections-per-ip|--greeting|--redis-prefix|--events|--host|--join|--say|--message-rate|--allow-origin|--base-path|--feed|--max-message|--memory|--receive-buffer|--send-buffer|--audience|--issuer|--subject|--token-audience|--token-issuer|--redis|--url|--key) return ;;
     --www) COMPREPLY=($(compgen -d -- "$current")); return ;;
+    --redis-ca) COMPREPLY=($(compgen -f -- "$current")); return ;;
     --admin-token-file) COMPREPLY=($(compgen -f -- "$current")); return ;;
     --redis-password-file) COMPREPLY=($(compgen -f -- "$current")); return ;;
     --anonymous) COMPREPLY=($(compgen -W 'all join none' -- "$current")); return ;;

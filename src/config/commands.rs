@@ -125,6 +125,7 @@ impl FlagText {
         match &*self.value {
             "" => Value::None,
             "PATH" if self.name.ends_with("-file") => Value::File,
+            "FILE" => Value::File,
             "DIR" => Value::Folder,
             words if words.contains('|') => {
                 Value::Words(words.split('|').map(str::to_owned).collect())
@@ -190,6 +191,16 @@ mod tests {
             let options = OPTIONS.into_iter().filter(|option| !is_meant(option.name));
             assert_eq!(told, options.collect::<Vec<_>>(), "{}", command.name);
         }
+    }
+
+    #[test]
+    fn a_flag_whose_value_is_a_file_is_completed_by_files() {
+        let commands = commands();
+        let flags = || commands.iter().flat_map(|command| &command.flags);
+        for flag in flags().filter(|flag| flag.value == "FILE" || flag.name.ends_with("-file")) {
+            assert!(matches!(flag.value(), Value::File), "{}", flag.name);
+        }
+        assert!(flags().any(|flag| flag.name == "redis-ca" && matches!(flag.value(), Value::File)));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::{fs, io};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::rand::{GetRandomFlags, getrandom};
+use rustix::system::sysinfo;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{activation, secret};
@@ -16,9 +17,8 @@ pub fn machine() -> Machine {
     let (group_bytes, machine_bytes) = (cgroup_bytes(), machine_bytes());
     Machine {
         descriptors_hard: hard.unwrap_or(u64::MAX),
-        memory_bytes: [group_bytes, machine_bytes].into_iter().flatten().min(),
-        memory_is_shared: group_bytes
-            .is_none_or(|group| machine_bytes.is_some_and(|machine| group >= machine)),
+        memory_bytes: Some(group_bytes.map_or(machine_bytes, |group| group.min(machine_bytes))),
+        memory_is_shared: group_bytes.is_none_or(|group| group >= machine_bytes),
         activated: activation::activated(),
         admin_credential: secret::has_admin_credential(),
     }
@@ -144,17 +144,42 @@ fn lowest_limit(path: &str, read: impl Fn(&str) -> Option<String>) -> Option<u64
     }
 }
 
-/// The memory of the machine, in bytes; `None` if `/proc/meminfo` does not tell.
-fn machine_bytes() -> Option<u64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+/// The memory of the machine, in bytes. Asked of the kernel where `/proc/meminfo` is hidden, as it
+/// is by `ProcSubset=pid` of systemd; otherwise that file is believed, since a container's may say
+/// less.
+fn machine_bytes() -> u64 {
+    let told = fs::read_to_string("/proc/meminfo").ok().and_then(|text| total_bytes(&text));
+    told.unwrap_or_else(kernel_bytes)
+}
+
+/// The memory of the machine, in bytes, as the kernel says (sysinfo(2)).
+fn kernel_bytes() -> u64 {
+    let told = sysinfo();
+    told.totalram.saturating_mul(u64::from(told.mem_unit))
+}
+
+/// What a text like that of `/proc/meminfo` has for the whole memory, in bytes.
+fn total_bytes(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
+    kib.checked_mul(1024)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_machine_has_as_much_memory_as_the_kernel_says() {
+        let text = "MemTotal:        8061524 kB\nMemFree:         1 kB\n";
+        assert_eq!(total_bytes(text), Some(8_061_524 << 10));
+        for bad in ["", "MemFree: 1 kB", "MemTotal:", "MemTotal: 5", "MemTotal: x kB"] {
+            assert_eq!(total_bytes(bad), None, "{bad}");
+        }
+        assert_eq!(total_bytes("MemTotal: 18446744073709551615 kB"), None);
+        // Neither is zero; both are the same where nobody has hidden or changed the file.
+        assert!(kernel_bytes() > 1 << 20 && machine_bytes() > 1 << 20);
+    }
 
     #[test]
     fn a_line_of_either_version_names_the_group_that_limits_memory() {

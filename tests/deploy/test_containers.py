@@ -128,7 +128,8 @@ class Manifest(unittest.TestCase):
         cls.pod, (cls.container,) = pod, pod["containers"]
 
     def test_kubernetes_takes_it(self):
-        self.assertEqual(set(self.documents), {"Deployment", "Service", "PodDisruptionBudget"})
+        self.assertEqual(
+            list(self.documents), ["Namespace", "Service", "Deployment", "PodDisruptionBudget"])
         for version in SCHEMAS:
             for document in self.documents.values():
                 kubernetes_validate.validate(document, version, strict=True)
@@ -148,6 +149,17 @@ class Manifest(unittest.TestCase):
         for probe in ("readinessProbe", "livenessProbe"):
             asked = self.container[probe]["httpGet"]
             self.assertEqual((asked["path"], ports[asked["port"]]), ("/healthz", 3001))
+
+    def test_a_pod_is_ready_only_once_the_balancer_has_it(self):
+        # The controller adds its gate to pods of a namespace that says so, and knows of targets by
+        # their Service, which therefore comes first.
+        namespace = self.documents["Namespace"]["metadata"]
+        self.assertEqual(
+            namespace["labels"], {"elbv2.k8s.aws/pod-readiness-gate-inject": "enabled"})
+        for kind in ("Service", "Deployment", "PodDisruptionBudget"):
+            self.assertEqual(self.documents[kind]["metadata"]["namespace"], namespace["name"])
+        rolling = self.documents["Deployment"]["spec"]["strategy"]["rollingUpdate"]
+        self.assertEqual(rolling["maxUnavailable"], 0)
 
     def checked(self):
         environment = {one["name"]: one["value"] for one in self.container["env"]}

@@ -53,10 +53,7 @@ class Doctor(unittest.TestCase):
         for kind in ("nlb", "clb"):
             name = f"elbow-{kind}"
             printed = cls.cloud.run([f"deploy/aws/commands/{kind}.sh"], NAME=name)
-            names = dict(line.split("=", 1) for line in printed.split())
-            groups = cls.cloud.client("ec2").describe_security_groups()["SecurityGroups"]
-            found, = [one["GroupId"] for one in groups if one["GroupName"] == f"{name}-instances"]
-            cls.names[kind] = names | {"INSTANCES": found}
+            cls.names[kind] = dict(line.split("=", 1) for line in printed.split())
 
     @classmethod
     def tearDownClass(cls):
@@ -85,6 +82,22 @@ class Doctor(unittest.TestCase):
             if not answers(expected, shown.strip()):
                 failed.append((command, shown.strip(), expected))
         return failed
+
+    def test_every_way_of_deploy_tells_the_names_that_are_asked_for(self):
+        for kind in ("nlb", "clb"):
+            ran = subprocess.run([ELBOW, "doctor", "--aws", "--lb", kind, *FLAGS], text=True,
+                                 capture_output=True, env={}, timeout=30)
+            asked = set(re.findall(r'(?m)^: "\$\{(\w+):', ran.stdout))
+            self.assertLess({"BALANCER"}, asked)
+            self.assertEqual(asked - set(self.names[kind]), set())
+            folder = os.path.join(ROOT, "deploy/aws")
+            with open(f"{folder}/cloudformation/{kind}.yaml", encoding="utf-8") as file:
+                outputs = file.read().split("\nOutputs:\n")[1]
+            told = set(re.findall(r"`elbow doctor --aws` calls ([A-Z]+)", outputs))
+            self.assertEqual(told, asked)
+            with open(f"{folder}/terraform/{kind}/main.tf", encoding="utf-8") as file:
+                told = set(re.findall(r'(?m)^output "([A-Z]+)"', file.read()))
+            self.assertEqual(asked - told, set())
 
     def test_an_nlb_as_deploy_makes_it_answers_what_is_expected(self):
         # The account in memory runs the instances, and says of a target what it says of all.

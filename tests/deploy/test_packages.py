@@ -5,7 +5,8 @@ says, upgraded and removed, and does with settings what Debian's packages do; us
 
 Method: deploy/release packs the binary under test, twice, in circumstances that differ. The rest
 happens in a Debian of its own in a folder (debian.py), where no systemd runs: what it would do, the
-test does by hand from the unit. Where there is no root or no debootstrap that is skipped."""
+test does by hand from the unit. Where there is no root or no debootstrap that is skipped. With
+systemd the same is done by test_systemd.py."""
 
 import hashlib
 import os
@@ -35,6 +36,19 @@ def pack(binaries, out, version="0.1.0", **environment):
     return ran.stdout
 
 
+def binaries(folder):
+    """A folder as `--binaries` wants it, with the binary under test for all; the folder's path."""
+    made = os.path.join(folder, "binaries")
+    for machine in ("x86_64", "aarch64"):
+        os.makedirs(os.path.join(made, machine))
+        # Nothing of Arm is run here: any bytes do.
+        arm = os.path.join(TARGET, "aarch64-unknown-linux-musl/release/elbow")
+        binary = arm if machine == "aarch64" and os.path.exists(arm) else ELBOW
+        for name in ("elbow", "elbow-tls"):
+            shutil.copy(binary, os.path.join(made, machine, name))
+    return made
+
+
 def contents(folder):
     found = {}
     for name in sorted(os.listdir(folder)):
@@ -43,18 +57,23 @@ def contents(folder):
     return found
 
 
+def user_data(debian, url, settings, digest=None):
+    """Runs user data in there, as the first start of an instance does; /release has the release."""
+    digest = digest or contents(debian.path("release"))["SHA256SUMS"]
+    with open(SCRIPT, encoding="utf-8") as file:
+        script = file.read()
+    head = (f"#!/bin/sh\nRELEASE_URL='{url}'\nRELEASE_SHA256='{digest}'\n"
+            f"SETTINGS=$(cat <<'END-OF-SETTINGS'\n{settings}\n\nEND-OF-SETTINGS\n)\n")
+    with open(debian.path("user-data"), "w", encoding="utf-8") as file:
+        file.write(head + script)
+    return debian.run(["sh", "/user-data"], check=False)
+
+
 class Packages(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
         cls.folder = tempfile.mkdtemp(prefix="elbow-packages-")
-        cls.binaries = os.path.join(cls.folder, "binaries")
-        for machine in ("x86_64", "aarch64"):
-            os.makedirs(os.path.join(cls.binaries, machine))
-            # Nothing of Arm is run here: any bytes do.
-            arm = os.path.join(TARGET, "aarch64-unknown-linux-musl/release/elbow")
-            binary = arm if machine == "aarch64" and os.path.exists(arm) else ELBOW
-            for name in ("elbow", "elbow-tls"):
-                shutil.copy(binary, os.path.join(cls.binaries, machine, name))
+        cls.binaries = binaries(cls.folder)
         cls.out = os.path.join(cls.folder, "out")
         pack(cls.binaries, cls.out)
 
@@ -163,15 +182,7 @@ class Packages(unittest.TestCase):
         self.assertFalse(os.path.lexists(debian.path(WANTED)))
 
     def user_data(self, debian, digest=None, settings="ELBOW_LB=nlb\nELBOW_DRAIN=1s"):
-        with open(debian.path("release/SHA256SUMS"), "rb") as file:
-            digest = digest or hashlib.sha256(file.read()).hexdigest()
-        with open(SCRIPT, encoding="utf-8") as file:
-            script = file.read()
-        head = (f"#!/bin/sh\nRELEASE_URL='file:///release'\nRELEASE_SHA256='{digest}'\n"
-                f"SETTINGS=$(cat <<'END-OF-SETTINGS'\n{settings}\n\nEND-OF-SETTINGS\n)\n")
-        with open(debian.path("user-data"), "w", encoding="utf-8") as file:
-            file.write(head + script)
-        return debian.run(["sh", "/user-data"], check=False)
+        return user_data(debian, "file:///release", settings, digest)
 
     def test_user_data_installs_a_release_on_debian(self):
         debian = self.debian()

@@ -84,3 +84,4 @@ aws autoscaling create-auto-scaling-group --auto-scaling-group-name "$NAME" \
   --load-balancer-names "$NAME"
 
 echo "BALANCER=$NAME"
+echo "INSTANCES=$INSTANCE_SECURITY_GROUP"

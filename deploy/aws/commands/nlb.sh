@@ -103,4 +103,5 @@ aws autoscaling create-auto-scaling-group --auto-scaling-group-name "$NAME" \
 echo "BALANCER=$BALANCER"
 echo "LISTENER=$LISTENER"
 echo "GROUP=$BLUE"
+echo "INSTANCES=$INSTANCE_SECURITY_GROUP"
 echo "GREEN=$GREEN"

@@ -291,3 +291,11 @@ output "address" {
 output "BALANCER" {
   value = aws_elb.balancer.name
 }
+
+output "INSTANCES" {
+  value = aws_security_group.instances.id
+}
+
+output "FLEET" {
+  value = aws_autoscaling_group.fleet.name
+}

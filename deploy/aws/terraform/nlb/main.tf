@@ -314,3 +314,7 @@ output "LISTENER" {
 output "GROUP" {
   value = { for colour, group in aws_lb_target_group.fleet : colour => group.arn }
 }
+
+output "INSTANCES" {
+  value = aws_security_group.instances.id
+}
