@@ -52,6 +52,9 @@ pub(crate) struct Reader {
     /// What it may hear once more: where it comes back to, nobody knows what it had heard of a
     /// history that is gone.
     may_hear_again: BTreeSet<u64>,
+    /// What stood in gaps that the client was told of. In another history it may be taken for what
+    /// was said.
+    told_missing: BTreeSet<u64>,
     /// Where the client may be: one place, unless messages were heard without places that stand in
     /// several histories.
     stands: Vec<Stand>,
@@ -157,6 +160,7 @@ impl Oracle {
             heard: BTreeSet::new(),
             was_told: false,
             may_hear_again: BTreeSet::new(),
+            told_missing: BTreeSet::new(),
             stands: vec![stand],
         }
     }
@@ -165,6 +169,11 @@ impl Oracle {
     pub(crate) fn lost(&self, reader: &mut Reader, place: Place) {
         assert!(self.has_forgotten(), "nothing is lost");
         self.assert_is_place(reader.channel, place);
+        let last = reader.last();
+        let all = self.histories[reader.channel].iter().flat_map(|history| &history.messages);
+        let in_gap = all.filter(|message| message.place > last && message.place <= place);
+        let missing = in_gap.map(|message| message.id).filter(|id| !reader.heard.contains(id));
+        reader.told_missing.extend(missing);
         reader.stands = vec![Stand { last: place, is_exact: true, is_owed: false }];
         reader.was_told = true;
     }
@@ -245,11 +254,11 @@ impl Oracle {
         })
     }
 
-    /// Whether a message had its place in another history before the reader came: then it may have
-    /// been said before that, and is not said again.
+    /// Whether a message had its place in another history before the reader came, or in a gap that
+    /// the reader was told of: then it may have been said before, and is not said again.
     fn was_before(&self, reader: &Reader, history: usize, id: u64) -> bool {
         let (count, first) = self.ordered[&id];
-        count < reader.came_at && first != history
+        (count < reader.came_at || reader.told_missing.contains(&id)) && first != history
     }
 
     /// What somebody has not heard and was not told of.
