@@ -164,7 +164,7 @@ class Service(Release):
         self.it.sh("mkdir -p /etc/elbow; umask 077; echo 0123456789abcdef >/etc/elbow/token; "
                    "head -c 32 /dev/urandom | base64 >/etc/elbow/secret")
         page = read("docs/OPERATIONS.md").split("\n## systemd\n")[1]
-        drop_in, = re.findall(r"```ini\n( *\[Service\]\n.*?)```", page, re.S)
+        drop_in, = re.findall(r"```ini\n( *\[Service\]\n *LoadCredential=.*?)```", page, re.S)
         self.set("ELBOW_ADMIN_LISTEN=:3002\n", textwrap.dedent(drop_in))
         self.it.sh("systemctl restart elbow")
         self.until(lambda: "--token-key: 1 key" in self.journal())
