@@ -39,9 +39,6 @@ const LINE_BYTES_MAX: usize = 2048;
 /// The most bytes that are read of the answer to a probe; its status line is at the beginning.
 const ANSWER_BYTES_MAX: usize = 512;
 
-/// The most bytes of a secret to sign with, as of any file of keys that the server takes.
-const SECRET_BYTES_MAX: u64 = 64 * 1024;
-
 /// How the server reads files with secrets, for `elbow check`, which tells whether it could. Errors
 /// are lines for the operator.
 #[derive(Clone, Copy)]
@@ -196,8 +193,8 @@ fn make_token(order: &TokenOrder, out: &mut impl Write, err: &mut impl Write) ->
 /// server would be another secret than what is in the file.
 fn read_secret(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(SECRET_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > SECRET_BYTES_MAX {
+    File::open(path)?.take(keys::FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > keys::FILE_BYTES_MAX {
         return Err(io::Error::other("allowed are at most 64 KiB"));
     }
     Ok(bytes)

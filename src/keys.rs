@@ -21,6 +21,9 @@ use crate::wire::token::{Algorithm, Fault, Token};
 /// The most keys that are kept.
 pub const KEYS_MAX: usize = 16;
 
+/// The most bytes of a file of keys.
+pub const FILE_BYTES_MAX: u64 = 64 * 1024;
+
 /// What a file of keys holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KeyKind {

@@ -35,30 +35,16 @@ mod single;
 #[path = "backplane/world.rs"]
 mod world;
 
-use seeds::{Journal, Sweep, run_all, say};
+use seeds::Sweep;
 
 const SWEEP: Sweep = Sweep { command: "cargo test --test backplane", seeds: 300 };
 
 #[test]
 fn whatever_happens() {
-    let Some(seeds) = SWEEP.wanted(world::run) else { return };
-    let add = |total: &mut world::Seen, seen| total.add(&seen);
-    let (total, failed) = run_all(seeds.clone(), world::run, add, add);
-    say(&format!("seeds {seeds:?}: {total:?}"));
-    SWEEP.assert_none(&failed, world::run);
-    if seeds.end - seeds.start >= SWEEP.seeds {
-        total.assert_variety();
-    }
+    SWEEP.hold(world::run, world::Seen::add, world::Seen::assert_variety);
 }
 
 #[test]
 fn the_same_seed_gives_the_same_events() {
-    for seed in 0..5 {
-        let events = || {
-            let journal = Journal::default();
-            world::run(seed, Some(journal.clone()));
-            journal.take()
-        };
-        assert_eq!(events(), events(), "seed {seed}");
-    }
+    seeds::assert_repeats(0..5, world::run);
 }

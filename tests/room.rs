@@ -41,30 +41,16 @@ mod seeds;
 #[path = "room/world.rs"]
 mod world;
 
-use seeds::{Journal, Sweep, run_all, say};
+use seeds::Sweep;
 
 const SWEEP: Sweep = Sweep { command: "cargo test --test room", seeds: 60 };
 
 #[test]
 fn whatever_happens() {
-    let Some(seeds) = SWEEP.wanted(world::run) else { return };
-    let add = |total: &mut world::Seen, seen| total.add(&seen);
-    let (total, failed) = run_all(seeds.clone(), world::run, add, add);
-    say(&format!("seeds {seeds:?}: {total:?}"));
-    SWEEP.assert_none(&failed, world::run);
-    if seeds.end - seeds.start >= SWEEP.seeds {
-        total.assert_variety();
-    }
+    SWEEP.hold(world::run, world::Seen::add, world::Seen::assert_variety);
 }
 
 #[test]
 fn a_seed_repeats_exactly() {
-    for seed in 0..3 {
-        let lines = || {
-            let journal = Journal::default();
-            world::run(seed, Some(journal.clone()));
-            journal.take()
-        };
-        assert_eq!(lines(), lines(), "seed {seed}");
-    }
+    seeds::assert_repeats(0..3, world::run);
 }

@@ -152,7 +152,7 @@ impl Hub {
 
     /// Notes that messages of a channel are lost, which were said before `position`: those readers
     /// who are `lacking` them are told, or will be sent nothing of what comes behind. Nothing of
-    /// before can be had any more. Returns whether there are any.
+    /// before can be had any more.
     ///
     /// # Errors
     /// If those who are to be told of an earlier gap have not all gone.
@@ -162,13 +162,12 @@ impl Hub {
         now: Instant,
         (id, position): (ChannelId, Position),
         lacking: Lacking,
-    ) -> Result<bool, StillParted> {
+    ) -> Result<(), StillParted> {
         let turn_us = self.turn_us;
         let channel = &mut self.channels[id.0 as usize];
         if channel.is_parted() {
             return Err(StillParted);
         }
-        let are_any = channel.has(lacking);
         if channel.lose(position, lacking, turn_us) {
             self.active.push_back(id);
         }
@@ -176,7 +175,7 @@ impl Hub {
             // Only what was kept there was a reason for it.
             self.end_if_over(pool, now, id);
         }
-        Ok(are_any)
+        Ok(())
     }
 
     /// Notes that all who were to be told of gaps one by one have been.

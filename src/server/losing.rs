@@ -84,16 +84,18 @@ impl<S: Socket> Server<S> {
         lacking: Lacking,
     ) -> Result<(), StillParted> {
         let name = self.hub.channel(channel).name().into();
-        let are_any = match self.hub.lose(&mut self.pool, now.mono, (channel, position), lacking) {
-            Ok(are_any) => are_any,
-            Err(still_parted) => {
-                if let Some(losing) = &mut self.losing {
-                    (losing.hasty, losing.next) = (true, now.mono);
-                }
-                return Err(still_parted);
-            }
+        let is_told = match lacking {
+            Lacking::Everybody => true,
+            Lacking::Returned => self.hub.channel(channel).has_returned(),
         };
-        if !are_any && lacking == Lacking::Returned {
+        let lost = self.hub.lose(&mut self.pool, now.mono, (channel, position), lacking);
+        if let Err(still_parted) = lost {
+            if let Some(losing) = &mut self.losing {
+                (losing.hasty, losing.next) = (true, now.mono);
+            }
+            return Err(still_parted);
+        }
+        if !is_told {
             return Ok(());
         }
         self.metrics.gaps += 1;

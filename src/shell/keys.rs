@@ -10,10 +10,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use crate::config::KeyFile;
-use crate::keys::{Keys, Loaded};
-
-/// The most bytes of a file of keys.
-const FILE_BYTES_MAX: u64 = 64 * 1024;
+use crate::keys::{FILE_BYTES_MAX, Keys, Loaded};
 
 /// Reads the keys of all files.
 ///

@@ -110,14 +110,15 @@ def sources(_):
         # A machine whose way to the outside is watched has certificates of its own.
         shutil.copy(CERTIFICATES, debian.path(CERTIFICATES))
         debian.run(["sh", "-euc", f"curl -sSf -o /rustup-init {RUSTUP}; chmod +x /rustup-init; "
-                    "HOME=/root /rustup-init -y -q --profile minimal --no-modify-path"], timeout=900)
+                    "export HOME=~root; /rustup-init -y -q --profile minimal --no-modify-path"], timeout=900)
         ready = time.monotonic()
         run, = [line for line in block_of("README.md", "Run it", "cargo run --release")
                 if line.startswith("cargo ")]
         port = free_port()
         server = subprocess.Popen(
             [*debian.enter(), "sh", "-euc",
-             f"cd /elbow; PATH=$PATH:/root/.cargo/bin HOME=/root ELBOW_LISTEN=127.0.0.1:{port} {run}"],
+             f"export HOME=~root; PATH=$PATH:$HOME/.cargo/bin; cd /elbow; "
+             f"ELBOW_LISTEN=127.0.0.1:{port} {run}"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env={"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}, start_new_session=True)
         subprocess.run([sys.executable, SAY, str(port)], check=True, timeout=3600)

@@ -11,6 +11,7 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::fmt;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -43,6 +44,27 @@ impl Sweep {
         Some(from..from + asked("SEEDS").unwrap_or(self.seeds))
     }
 
+    /// Runs the seeds that are wanted, and says what they have come to. Of as many as have seen
+    /// everything, that is asserted by `assert_variety`.
+    ///
+    /// # Panics
+    /// If a seed has failed.
+    pub(crate) fn hold<T: Default + Send + fmt::Debug>(
+        &self,
+        run: impl Fn(u64, Option<Journal>) -> T + Sync,
+        add: impl Fn(&mut T, &T) + Sync,
+        assert_variety: impl Fn(&T),
+    ) {
+        let Some(seeds) = self.wanted(&run) else { return };
+        let add = |total: &mut T, seen| add(total, &seen);
+        let (total, failed) = run_all(seeds.clone(), &run, add, add);
+        say(&format!("seeds {seeds:?}: {total:?}"));
+        self.assert_none(&failed, &run);
+        if seeds.end - seeds.start >= self.seeds {
+            assert_variety(&total);
+        }
+    }
+
     /// Shows the journal of the first seed that has failed, if any has.
     ///
     /// # Panics
@@ -62,10 +84,22 @@ impl Sweep {
         if outcome.is_err() {
             let journal = journal.borrow();
             let shown = asked("LINES").map_or(LINES_SHOWN, |lines| lines as usize);
-            let left_out = 1.max(journal.len().saturating_sub(shown));
-            journal.iter().take(1).chain(journal.iter().skip(left_out)).for_each(|line| say(line));
+            let end = 1.max(journal.len().saturating_sub(shown));
+            journal.iter().take(1).chain(journal.iter().skip(end)).for_each(|line| say(line));
             panic!("SEED={seed} {}", self.command);
         }
+    }
+}
+
+/// Asserts that each of these seeds takes the same way once more.
+pub(crate) fn assert_repeats<T>(seeds: Range<u64>, run: impl Fn(u64, Option<Journal>) -> T) {
+    for seed in seeds {
+        let lines = || {
+            let journal = Journal::default();
+            run(seed, Some(journal.clone()));
+            journal.take()
+        };
+        assert_eq!(lines(), lines(), "seed {seed}");
     }
 }
 

@@ -118,14 +118,9 @@ impl Channel {
         }
     }
 
-    /// Whether `lacking` are any of those who read the channel.
-    pub(in crate::hub) fn has(&self, lacking: Lacking) -> bool {
-        match lacking {
-            Lacking::Everybody => self.feeds.iter().any(Option::is_some),
-            Lacking::Returned => {
-                self.feeds.iter().zip(self.returned).any(|(feed, it)| it && feed.is_some())
-            }
-        }
+    /// Whether some of those who read the channel have come back from where they had been.
+    pub fn has_returned(&self) -> bool {
+        self.returned.contains(&true)
     }
 
     /// Notes that what was said before `position` is lost for those who are `lacking` it. Those who
