@@ -20,6 +20,7 @@
 //! everything before it, and so there are several places where a reader may begin.
 
 use core::net::IpAddr;
+use core::ops::RangeInclusive;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -32,8 +33,8 @@ use elbow::limits::{self, Limits, RECORD_BYTES_TYPICAL, REPLAY_BUCKETS};
 use super::stream;
 use super::wish::Wish;
 
-/// Bytes of an epoch that nobody has been told: nearly all have 12 or 13.
-const EPOCH_BYTES: [u64; 2] = [1, 13];
+/// Bytes that an epoch may have which nobody has been told.
+const EPOCH_BYTES: RangeInclusive<u64> = 1..=13;
 /// Bytes in front of each part of what is kept, and of all of it.
 const PART_BYTES: u64 = 4;
 const HEAD_BYTES: u64 = 9;
@@ -269,14 +270,17 @@ impl Life {
         0
     }
 
-    /// The greetings that a ring has had.
+    /// The greetings that a ring has had. One that nobody reads yet is filled with what is kept, and
+    /// greetings are not.
     fn hails_in(
         &self,
         dialect: Dialect,
         with_optional: bool,
     ) -> impl DoubleEndedIterator<Item = &Hail> {
+        let is_there = self.readers[dialect as usize] > 0;
         let hails = match dialect {
-            Dialect::SocketIo4 => &self.hails[self.hails_before..],
+            Dialect::SocketIo4 if is_there => &self.hails[self.hails_before..],
+            Dialect::SocketIo4 => &[],
             Dialect::Plain | Dialect::ElbowV1 | Dialect::EventStream | Dialect::SocketIo3 => &[],
         };
         hails.iter().filter(move |hail| with_optional || !hail.optional)
@@ -479,9 +483,8 @@ impl Past {
         let kept_bytes: u64 = kept.iter().map(|word| word.kept_bytes).sum();
         let mut starts = Vec::new();
         let doubts = if life.hails.iter().any(|hail| hail.optional) { 2 } else { 1 };
-        let epochs = known.map_or(EPOCH_BYTES, |bytes| [bytes; 2]);
-        let cases =
-            epochs.into_iter().flat_map(|bytes| (0..doubts).map(move |it| (bytes, it == 1)));
+        let epochs = known.map_or(EPOCH_BYTES, |bytes| bytes..=bytes);
+        let cases = epochs.flat_map(|bytes| (0..doubts).map(move |it| (bytes, it == 1)));
         for (epoch_bytes, with_optional) in cases {
             let least = kept_from.max(lacking).max(match limits.history {
                 Some(_) => life.missing_in(dialect, epoch_bytes, limits, with_optional),
