@@ -203,6 +203,23 @@ impl Outbound {
         appended
     }
 
+    /// Takes over a buffer with own bytes as it is, or appends its bytes to those that wait and gives
+    /// it back. `false`, and the bytes are lost, when they would have to be appended and the pool is
+    /// empty. Not to be called once an end was decided.
+    #[must_use]
+    pub fn take_own(&mut self, pool: &mut Pool, buffer: BufferId) -> bool {
+        debug_assert!(self.close.is_none());
+        if self.own.is_none() && !pool.bytes(buffer).is_empty() {
+            self.own = Some(buffer);
+            return true;
+        }
+        let bytes = pool.borrow_out(buffer);
+        let appended = bytes.is_empty() || self.push_own(pool, &bytes);
+        pool.put_back(buffer, bytes);
+        pool.give(buffer);
+        appended
+    }
+
     /// Appends a pong. If more than `OWN_BYTES_CALM` bytes wait already, a pong that waits whole is
     /// replaced: only the latest ping needs an answer (RFC 6455 §5.5.3), which bounds what a flood
     /// of pings can ask of us. `false` when the pool is empty; then the pong that was to be
@@ -537,6 +554,29 @@ mod tests {
             assert_eq!(out.cursor(), Some(feed.mark()));
             assert_eq!(pool.lent_bytes(), 0);
         }
+    }
+
+    #[test]
+    fn a_buffer_is_taken_over_without_memory() {
+        let (feed, mut pool) = (Feed::new(1024), Pool::new(4096));
+        let mut out = Outbound::new();
+        let empty = pool.take(0).unwrap();
+        assert!(out.take_own(&mut pool, empty));
+        assert!(!out.has_own() && pool.lent_bytes() == 0);
+
+        let mut filled = |bytes: &[u8]| {
+            let mut buffer = pool.take(bytes.len()).unwrap();
+            assert!(pool.append(&mut buffer, bytes));
+            buffer
+        };
+        let (first, second) = (filled(&[b'1'; 64]), filled(&[b'2'; 2000]));
+        let rest: Vec<_> = core::iter::from_fn(|| pool.take_briefly(1)).collect();
+        assert!(out.take_own(&mut pool, first));
+        // The second would have to be appended.
+        assert!(!out.take_own(&mut pool, second));
+        assert_eq!(drained(&mut out, &feed, &mut pool, 3), [b'1'; 64]);
+        rest.iter().for_each(|buffer| pool.give(*buffer));
+        assert_eq!(pool.lent_bytes(), 0);
     }
 
     #[test]

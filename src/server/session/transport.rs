@@ -11,11 +11,12 @@
 //! ```
 //!
 //! The surprise: what waits for a session between two polls are whole frames, so the new WebSocket
-//! is given them as they are.
+//! is given their buffer as it is.
 
 use crate::hub::Transport;
 use crate::id::{ConnId, SessionId};
 use crate::outbound::CloseFrame;
+use crate::pool::BufferId;
 use crate::reason::CloseReason;
 use crate::server::{Server, Socket};
 use crate::time::Now;
@@ -91,14 +92,20 @@ impl<S: Socket> Server<S> {
         if let Some((channel, cursor)) = first {
             self.connections.change(id.slot, |conn| conn.follow(channel, dialect, cursor));
         }
-        if let Some(own) = own.filter(|own| self.pool.bytes(*own).is_empty()) {
-            self.pool.give(own);
-        } else if let Some(own) = own {
-            let bytes = self.pool.borrow_out(own);
-            self.say_on(now, id, &[&bytes]);
-            self.pool.put_back(own, bytes);
-            self.pool.give(own);
+        if let Some(own) = own {
+            self.hand_over(now, id, own);
         }
         self.connections.send_soon(id.slot);
+    }
+
+    /// Gives a WebSocket the buffer with what has waited for a poll, which needs no memory unless
+    /// something of its own waits already.
+    fn hand_over(&mut self, now: Now, id: ConnId, own: BufferId) {
+        if !self.connections.conn(id.slot).is_open() {
+            self.pool.give(own);
+        } else if !self.connections.out_mut(id.slot).take_own(&mut self.pool, own) {
+            let reason = CloseReason::NoMemory;
+            self.close(now, id.slot, CloseFrame::Reason(reason), reason);
+        }
     }
 }
