@@ -87,6 +87,7 @@ def stack_nlb(resources):
         "balancer": (balancer["Type"], balancer["Scheme"]),
         "cross zone": balancer["LoadBalancerAttributes"][0]["Value"],
         "listener": (listener["Protocol"], int(listener["Port"])),
+        "tls": listener.get("SslPolicy"),
         "idle timeout": attributes.get("tcp.idle_timeout.seconds"),
         "weights": [int(one["Weight"]) for one in forward],
         "groups": [
@@ -121,7 +122,12 @@ def stack_clb(resources):
                        health["HealthyThreshold"], health["UnhealthyThreshold"]),
         "proxy": [
             (policy["PolicyType"], policy["Attributes"][0]["Value"], int(port))
-            for policy in policies for port in policy["InstancePorts"]
+            for policy in policies for port in policy.get("InstancePorts", [])
+        ],
+        "tls": [
+            (policy["PolicyType"], policy["Attributes"][0]["Name"],
+             policy["Attributes"][0]["Value"])
+            for policy in policies if policy["PolicyName"] in listener.get("PolicyNames", [])
         ],
     }
 
@@ -171,6 +177,7 @@ def module_nlb(module, scopes):
         "balancer": (balancer["load_balancer_type"], scheme(balancer)),
         "cross zone": flag(balancer["enable_cross_zone_load_balancing"]),
         "listener": (listener["protocol"], listener["port"]),
+        "tls": listener["ssl_policy"],
         "idle timeout": None if idle is None else str(idle),
         "weights": [one["weight"] for one in
                     listener["default_action"][0]["forward"][0]["target_group"]],
@@ -219,7 +226,20 @@ def module_clb(module):
                        health["healthy_threshold"], health["unhealthy_threshold"]),
         "proxy": [("ProxyProtocolPolicyType", "true", int(port))
                   for port in policy["instance_ports"] for _ in range(policy["count"])],
+        "tls": module_tls_of_clb(module),
     }
+
+
+def module_tls_of_clb(module):
+    policy = module.resource("aws_load_balancer_policy.tls")
+    on_listener = module.resource("aws_load_balancer_listener_policy.tls")
+    assert on_listener["load_balancer_port"] == module.resource("aws_elb.balancer")["listener"][0][
+        "lb_port"]
+    assert on_listener["policy_names"] == ["@aws_load_balancer_policy.tls[0].policy_name"]
+    assert policy["count"] == on_listener["count"]
+    attribute, = policy["policy_attribute"]
+    of_policy = (policy["policy_type_name"], attribute["name"], attribute["value"])
+    return [of_policy] * policy["count"]
 
 
 # --- What is there ----------------------------------------------------------------------------------
@@ -288,6 +308,7 @@ def account_nlb(name, client, security_group):
         "balancer": (balancer["Type"], balancer["Scheme"]),
         "cross zone": attributes["load_balancing.cross_zone.enabled"],
         "listener": (listener["Protocol"], listener["Port"]),
+        "tls": listener.get("SslPolicy") if listener["Protocol"] == "TLS" else None,
         "idle timeout": idle["tcp.idle_timeout.seconds"],
         "weights": [one["Weight"] for one in forward],
         "groups": groups,
@@ -327,4 +348,6 @@ def account_clb(name, client, security_group):
              server["InstancePort"])
             for server in balancer["BackendServerDescriptions"] for policy in server["PolicyNames"]
         ],
+        # The commands make no listener with TLS.
+        "tls": [],
     }

@@ -191,6 +191,26 @@ resource "aws_proxy_protocol_policy" "proxy" {
   instance_ports = ["3000"]
 }
 
+# What a Classic balancer takes by itself lets in TLS 1.0, too.
+resource "aws_load_balancer_policy" "tls" {
+  count              = local.has_tls ? 1 : 0
+  load_balancer_name = aws_elb.balancer.name
+  policy_name        = "elbow-tls"
+  policy_type_name   = "SSLNegotiationPolicyType"
+
+  policy_attribute {
+    name  = "Reference-Security-Policy"
+    value = "ELBSecurityPolicy-TLS-1-2-2017-01"
+  }
+}
+
+resource "aws_load_balancer_listener_policy" "tls" {
+  count              = local.has_tls ? 1 : 0
+  load_balancer_name = aws_elb.balancer.name
+  load_balancer_port = local.port
+  policy_names       = [aws_load_balancer_policy.tls[0].policy_name]
+}
+
 resource "aws_launch_template" "fleet" {
   name          = var.name
   image_id      = data.aws_ssm_parameter.image.insecure_value
