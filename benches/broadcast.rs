@@ -72,18 +72,15 @@ fn case_of(readers: &str, bytes: &str, window: &str) -> Case {
     Case { readers: number(readers), bytes: number(bytes), window: number(window) }
 }
 
-/// Two servers of this build, one of which is asked for `path` once in each of its turns, which
-/// take a second. What the scrape costs is in the CPU time per delivery.
+/// One server, which is asked for `path` once in every other turn; a turn takes a second. What the
+/// scrape costs is in the CPU time per delivery. Two servers would not do: with 10,000 readers one
+/// of two that do the same took a tenth more CPU time than the other, and its load that much less.
 fn watched(readers: &str, bytes: &str, window: &str, path: &str) {
     let case = case_of(readers, bytes, window);
-    let join = |name| {
-        let admin = free_address();
-        let flags = ["--admin-listen", &admin.to_string()];
-        let server = Process::elbow(&contest::elbow_path(), &flags);
-        (Contestant::new(name, server, case.readers), admin)
-    };
-    let (mut all, admins): (Vec<_>, Vec<_>) =
-        ["elbow, watched", "elbow"].map(join).into_iter().unzip();
+    let admin = free_address();
+    let flags = ["--admin-listen", &admin.to_string()];
+    let server = Process::elbow(&contest::elbow_path(), &flags);
+    let mut elbow = Contestant::new("elbow", server, case.readers);
     let pace = Pace::Window(case.window);
     let limit_ms = WATCHED_TURN.as_millis() as u64;
     let run = Run { bytes: case.bytes, pace, messages_max: u64::MAX, limit_ms, nap_us: 100 };
@@ -91,13 +88,13 @@ fn watched(readers: &str, bytes: &str, window: &str, path: &str) {
     for round in 0..=ROUNDS_QUICK {
         for at in [round % 2, 1 - round % 2] {
             let watcher = (at == 0).then(|| {
-                let (admin, path) = (admins[at], path.to_owned());
+                let path = path.to_owned();
                 thread::spawn(move || {
                     thread::sleep(WATCHED_TURN / 2);
                     scrape(admin, &path)
                 })
             });
-            let turn = all[at].turn(run);
+            let turn = elbow.turn(run);
             let answer = watcher.map(|watcher| watcher.join());
             if round > 0 {
                 turns[at].push(turn);
@@ -109,7 +106,7 @@ fn watched(readers: &str, bytes: &str, window: &str, path: &str) {
             }
         }
     }
-    say::say(&lines(case, &all, &turns));
+    say::say(&lines(case, &["elbow, watched", "elbow"], &turns));
     let waited = median(waited);
     say::say(&format!("  {path} took {waited:.1} ms (median) and has {answer_bytes} bytes"));
 }
@@ -134,7 +131,7 @@ fn quick(readers: &str, bytes: &str, window: &str) {
     let case = case_of(readers, bytes, window);
     let mut all = contestants(case.readers);
     let turns = contest::rounds(&mut all, case, ROUNDS_QUICK, turn_ms(case.readers));
-    say::say(&lines(case, &all, &turns));
+    say::say(&lines(case, &names(&all), &turns));
 }
 
 /// All cases, printed and left in `target/broadcast.txt`.
@@ -144,7 +141,7 @@ fn table() {
         let mut all = contestants(readers);
         for case in cases(readers) {
             let turns = contest::rounds(&mut all, case, ROUNDS, turn_ms(readers));
-            let lines = lines(case, &all, &turns);
+            let lines = lines(case, &names(&all), &turns);
             say::say(&lines);
             text += &lines;
         }
@@ -158,17 +155,21 @@ fn cases(readers: usize) -> impl Iterator<Item = Case> {
     })
 }
 
-/// A line for each contestant, then elbow's ratio to each of the others.
-fn lines(case: Case, all: &[Contestant], turns: &[Vec<Turn>]) -> String {
+fn names(all: &[Contestant]) -> Vec<&'static str> {
+    all.iter().map(|contestant| contestant.name).collect()
+}
+
+/// A line for each contestant, then the ratio of the first to each of the others.
+fn lines(case: Case, names: &[&str], turns: &[Vec<Turn>]) -> String {
     let Case { readers, bytes, window } = case;
     let mut text = format!("{readers} readers, {bytes} B, {window} outstanding\n");
-    for (contestant, turns) in all.iter().zip(turns) {
+    for (name, turns) in names.iter().zip(turns) {
         let over = |value: fn(&Turn) -> f64| median(turns.iter().map(value));
         let _ = writeln!(
             text,
             "  {:<16}{:>8.0} ns CPU/delivery {:>11.0} deliveries/s  p50 {:>7.3} ms  \
              p99 {:>7.3} ms  {:>5.1} messages/read  load {:>5.0} ns CPU/delivery",
-            contestant.name,
+            name,
             over(Turn::cpu_per_delivery_ns),
             over(Turn::deliveries_per_s),
             over(|turn| turn.outcome.latency_ns[0] as f64 / 1e6),
@@ -177,14 +178,14 @@ fn lines(case: Case, all: &[Contestant], turns: &[Vec<Turn>]) -> String {
             over(|turn| turn.load_cpu_ns as f64 / turn.outcome.deliveries as f64),
         );
     }
-    for (contestant, other) in all.iter().zip(turns).skip(1) {
+    for (name, other) in names.iter().zip(turns).skip(1) {
         let [lower, middle, upper] = ratio(&turns[0], other, Turn::cpu_per_delivery_ns);
         let [_, both, _] = ratio(&turns[0], other, Turn::both_per_delivery_ns);
         let _ = writeln!(
             text,
-            "  elbow / {:<16}{middle:.3}  (half of the rounds: {lower:.3} to {upper:.3}; \
+            "  {} / {name:<16}{middle:.3}  (half of the rounds: {lower:.3} to {upper:.3}; \
              with the load's own CPU time: {both:.3})",
-            contestant.name
+            names[0]
         );
     }
     text
