@@ -124,6 +124,12 @@ impl Client {
         })
     }
 
+    /// How many disconnects it waits for.
+    pub(crate) fn disconnects(&self) -> u64 {
+        let is_disconnect = |order: &&Order| matches!(order.ask, Ask::Disconnect(_));
+        self.orders.iter().filter(is_disconnect).count() as u64
+    }
+
     pub(super) fn order_some(&mut self, scene: &mut Scene<'_>) {
         let Some(backends) = scene.climate.backends else { return };
         for _ in 0..scene.dice.between(1, backends.pipeline) {

@@ -61,6 +61,10 @@ pub(crate) fn wakeups_max(idle: u64) -> u64 {
     idle * 8 + 16
 }
 
+/// How often a server may be woken to see whether all are gone whom somebody wants to be
+/// disconnected: 20 times a second, until they are cut and one second more.
+pub(crate) const LOOKS_OF_DISCONNECT: u64 = (limits::CLOSE_LIMIT.as_millis() + 1000) / 50 + 1;
+
 /// When something must have happened at the latest.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Due {

@@ -41,7 +41,9 @@ use super::attack::{self, Attack};
 use super::authority::{Authority, Placed};
 use super::client::{Ask, Client, Message, Page, Scene};
 use super::climate::{self, Climate, Dice};
-use super::due::{FAREWELL_MS, RESTLESS_TURNS_MAX, TICKS_MS, WAKING_MS, wakeups_max};
+use super::due::{
+    FAREWELL_MS, LOOKS_OF_DISCONNECT, RESTLESS_TURNS_MAX, TICKS_MS, WAKING_MS, wakeups_max,
+};
 use super::oracle::{Oracle, Return, file, spoken};
 use super::pass::{self, Expiry, Pass};
 use super::person::Person;
@@ -313,6 +315,7 @@ impl World {
         let (began, until_ms) = (self.empty_turns, self.now_ms() + 4 * interval_ms);
         let idle = self.server.connections() + self.server.sessions() + self.backlog.len();
         let idle = idle as u64;
+        let disconnects: u64 = self.clients.iter().map(Client::disconnects).sum();
         while self.now_ms() < until_ms && !self.oracle.drained {
             self.turn(until_ms);
         }
@@ -320,7 +323,8 @@ impl World {
         let draining = self.oracle.drain_began_ms.is_some();
         // Each that ends wakes the server once, and so does one that has members again by then.
         let channels = self.oracle.channels.len() as u64;
-        let is_seldom = empty <= wakeups_max(idle) + channels + self.held_frames();
+        let looks = disconnects * LOOKS_OF_DISCONNECT;
+        let is_seldom = empty <= wakeups_max(idle) + channels + self.held_frames() + looks;
         assert!(draining || is_seldom, "{idle} idle, woken {empty} times for nothing");
     }
 
