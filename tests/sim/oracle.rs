@@ -36,6 +36,12 @@ const NOT_OPENED: &str = "nobody has said in time where the channel begins";
 /// Why somebody is refused who was sent so much already.
 const OVER_SHARE: &str = "this address was sent a ring of what is kept within a second";
 
+/// Why somebody is refused whose address has brought as many channels as it may.
+const CHANNELS_OF_ADDRESS: &str = "a quarter of --max-channels is in use by this address";
+
+/// Why somebody is refused whose address has brought channels that take as much as they may.
+const MEMORY_OF_ADDRESS: &str = "a quarter of --memory is in use by the channels of this address";
+
 /// How long a refusal may be under way that tells of a channel which is not open.
 const OPENING_MS: u64 = 20_000;
 
@@ -185,6 +191,8 @@ pub(crate) struct Oracle {
     pub(crate) strays_seen: u64,
     /// Sessions that were asked for and never used, and that are over.
     pub(crate) strays_left: u64,
+    /// Refusals that cannot be judged before it is known which channels are being opened.
+    doubted: Vec<String>,
     /// Whose request a rule has just refused, until the line of the request comes.
     denied: Option<SocketAddr>,
     /// Greetings in logs that are marked as perhaps missing up to here.
@@ -269,6 +277,7 @@ impl Oracle {
             left: 0,
             strays_seen: 0,
             strays_left: 0,
+            doubted: Vec::new(),
             denied: None,
             greetings_dropped: 0,
             greetings_uncertain: false,
@@ -646,12 +655,6 @@ impl Oracle {
                 >= limits.sessions_per_address_max()
         };
         let is_asked = limits.connections_per_ip_max.is_some();
-        let channels = || self.channels_now(now_ms, clients, people);
-        // Rings of a channel: as many as there are dialects here, and one for what is kept.
-        let rings = match climate.returns {
-            Some(_) => 5 + usize::from(climate.streams > 0),
-            None => 3,
-        };
         let legitimate = match why {
             "draining" => self.drain_began_ms.is_some(),
             "--max-connections are in use" => sessions() >= limits.connections_max,
@@ -662,11 +665,11 @@ impl Oracle {
             // What the default channel needs is set aside.
             "--memory is used up" => self.scarce && !client.asks_for_default(),
             "--max-channels are in use" => self.channels_scarce,
-            "a quarter of --max-channels is in use by this address" => {
-                channels() >= limits.channels_per_address_max()
-            }
-            "a quarter of --memory is in use by the channels of this address" => {
-                channels() * rings >= limits.feeds_per_address_max()
+            CHANNELS_OF_ADDRESS | MEMORY_OF_ADDRESS => {
+                if !self.is_share_used(now_ms, climate, why, (clients, people)) {
+                    self.doubted.push(why.to_owned());
+                }
+                true
             }
             NOT_OPENED => {
                 // Whoever it is, its channel is known only by what it asks for.
@@ -685,6 +688,42 @@ impl Oracle {
             _ => false,
         };
         assert!(legitimate, "refused: {why}");
+    }
+
+    /// Whether there are as many channels, or channels that take as much, as one address may bring.
+    fn is_share_used(
+        &self,
+        now_ms: u64,
+        climate: &Climate,
+        why: &str,
+        (clients, people): (&[Client], &[Person]),
+    ) -> bool {
+        let limits = &climate.settings.limits;
+        let channels = self.channels_now(now_ms, clients, people);
+        // Rings of a channel: as many as there are dialects here, and one for what is kept.
+        let rings = match climate.returns {
+            Some(_) => 5 + usize::from(climate.streams > 0),
+            None => 3,
+        };
+        match why {
+            CHANNELS_OF_ADDRESS => channels >= limits.channels_per_address_max(),
+            _ => channels * rings >= limits.feeds_per_address_max(),
+        }
+    }
+
+    /// Refusals of this turn for which there were too few channels: one that somebody before had
+    /// asked for in the same turn is known by now.
+    pub(crate) fn settle_doubts(
+        &mut self,
+        now_ms: u64,
+        climate: &Climate,
+        clients: &[Client],
+        people: &[Person],
+    ) {
+        for why in std::mem::take(&mut self.doubted) {
+            let is_used = self.is_share_used(now_ms, climate, &why, (clients, people));
+            assert!(is_used, "refused: {why}");
+        }
     }
 
     /// Channels with members, or that keep something, as far as their events tell, and those that

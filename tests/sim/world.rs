@@ -466,6 +466,8 @@ impl World {
         self.send_for_order();
         self.judge();
         self.tend_channels();
+        let now_ms = self.now_ms();
+        self.oracle.settle_doubts(now_ms, &self.climate, &self.clients, &self.people);
         self.turn_times.rotate_left(1);
         self.turn_times[TURNS_KEPT - 1] = began_ms;
         self.server.check();
