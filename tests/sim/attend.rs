@@ -340,7 +340,9 @@ impl Oracle {
                     "Out of memory" => {
                         let hearing = &person.hearing;
                         let is_second = hearing.is_unjudged_in_any() || hearing.end.is_some();
-                        self.scarce && (&*channel != "default" || is_second)
+                        // Whoever waits until it is open is noted in a buffer.
+                        let may_wait = self.may_not_be_open(now_ms, &channel);
+                        self.scarce && (&*channel != "default" || is_second || may_wait)
                     }
                     "Too many channels from this address"
                     | "Too much memory for channels of this \
