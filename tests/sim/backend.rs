@@ -184,7 +184,7 @@ impl Client {
             }
             2 => {
                 // Its length tells it from the others of its connection that are under way.
-                let length = 1 + (self.count as usize % 40);
+                let length = 1 + (self.count as usize % 90);
                 let payload = vec![self.number as u8; length];
                 let plain = Message { is_text: false, payload: payload.clone().into() };
                 let media = "Content-Type: application/octet-stream\r\n";
