@@ -540,6 +540,14 @@ impl Oracle {
         self.opening_ms.get(channel).is_some_and(|at_ms| *at_ms + OPENING_MS >= now_ms)
     }
 
+    /// The machine sleeps from `now_ms` until `woke_ms`. Whoever waits for a channel has waited
+    /// through that.
+    pub(crate) fn sleep_through_openings(&mut self, now_ms: u64, woke_ms: u64) {
+        let waited_for =
+            self.opening_ms.values_mut().filter(|at_ms| **at_ms + OPENING_MS >= now_ms);
+        waited_for.for_each(|at_ms| *at_ms = woke_ms);
+    }
+
     fn drained(&mut self) {
         assert!(self.drain_began_ms.is_some(), "drained without a drain");
         assert!(!self.drained, "drained twice");

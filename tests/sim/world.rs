@@ -404,8 +404,8 @@ impl World {
         let metrics = self.server.metrics();
         assert_eq!(self.server.connections(), 0);
         assert_eq!(self.server.sessions(), 0);
-        let remembered = self.server.remembered_bytes();
-        assert_eq!(self.server.pool().lent_bytes(), remembered, "memory that nobody holds");
+        let held = self.server.remembered_bytes() + self.opening_bytes();
+        assert_eq!(self.server.pool().lent_bytes(), held, "memory that nobody holds");
         assert_eq!(metrics.connections_accepted, self.oracle.ended, "each has an end");
         // Whose first answer was never written may have had a session all the same.
         let shaking = |person: &&Person| person.hearing.opened_at_ms.is_none();
@@ -575,18 +575,31 @@ impl World {
         }
     }
 
+    /// What a channel beside `default` takes in which nobody is. Without history one that was opened
+    /// for somebody may live on, but without a log.
+    fn log_bytes(&self) -> u64 {
+        let limits = &self.climate.settings.limits;
+        let log_bytes = Limits::feed_cost_bytes(limits.feed_bytes, limits.history);
+        if limits.history.is_some() { log_bytes } else { 0 }
+    }
+
+    /// What the channels take that were still being opened when a drain ended.
+    fn opening_bytes(&self) -> u64 {
+        let opening = self.authority.iter().flat_map(Authority::asked);
+        opening.filter(|name| *name != "default").count() as u64 * self.log_bytes()
+    }
+
     /// Nobody is there any more. Channels that keep something live on until the last of it is too
     /// old, to the millisecond, and then their memory is given back.
     fn outlive(&mut self) {
         let limits = self.climate.settings.limits.clone();
-        // Without history a channel that was opened for somebody may live on, but without a log.
-        let log_bytes = Limits::feed_cost_bytes(limits.feed_bytes, limits.history);
-        let cost = if limits.history.is_some() { log_bytes } else { 0 };
+        let cost = self.log_bytes();
         loop {
             let living = self.oracle.channels.iter().filter(|(_, log)| log.past.is_alive());
             let beside = living.clone().filter(|(name, _)| ***name != *"default").count() as u64;
             let lent = self.server.pool().lent_bytes() - self.server.remembered_bytes();
-            assert_eq!(lent, beside * cost, "what is kept is paid for");
+            let kept = beside * cost + self.opening_bytes();
+            assert_eq!(lent, kept, "what is kept is paid for");
             let over_ms = living.filter_map(|(_, log)| log.past.over_ms(&limits)).min();
             let Some(over_ms) = over_ms else { return };
             let due_ms = self.server.poll_timeout().map(Instant::as_millis);
@@ -844,9 +857,8 @@ impl World {
                 self.woke_ms = next_ms;
                 self.oracle.woke_ms = next_ms;
                 // Whoever waits for a channel has waited through the sleep.
-                for channel in self.authority.iter().flat_map(Authority::asked) {
-                    self.oracle.opening_ms.insert(channel.into(), next_ms);
-                }
+                let now_ms = self.now_ms();
+                self.oracle.sleep_through_openings(now_ms, next_ms);
                 // And whoever is told that the order was out of reach is told so behind it.
                 if self.oracle.was_away(self.now_ms()) {
                     self.oracle.cut_off_ms = next_ms;
