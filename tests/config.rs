@@ -646,6 +646,21 @@ fn an_alb_sends_no_proxy_header() {
 }
 
 #[test]
+fn a_message_rate_leaves_room_beside_the_answers_to_pings() {
+    config(&["--message-rate", "1", "--ping-interval", "2s"], &[]);
+    config(&["--message-rate", "2", "--ping-interval", "1s"], &[]);
+    assert_eq!(
+        failure(&["--message-rate", "1:100", "--ping-interval", "1s"], &[]),
+        (
+            78,
+            "--message-rate 1:100 (flag) contradicts --ping-interval 1s (flag): allowed is 2 or \
+             more, since answers to pings count"
+                .to_owned()
+        )
+    );
+}
+
+#[test]
 fn a_feed_holds_four_messages_and_the_memory_one_channel() {
     config(&["--feed", "129KiB"], &[]);
     assert_eq!(

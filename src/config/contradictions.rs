@@ -29,6 +29,7 @@ pub(super) fn check(asked: &Asked, machine: &Machine, has_token: bool) -> Result
     check_admin(asked, machine, has_token)?;
     check_balancer(asked)?;
     check_accepting(asked, machine)?;
+    check_message_rate(asked)?;
     check_memory(asked)?;
     check_history(asked)?;
     check_tokens(asked)?;
@@ -106,6 +107,23 @@ fn check_accepting(asked: &Asked, machine: &Machine) -> Result<(), Failure> {
          not wait in the backlog",
         asked.accept_rate.named(),
         asked.lb.named()
+    )))
+}
+
+/// Whoever answers each ping must still be heard: answers count as messages do, and a client whose
+/// answers take all that it may say would never come to say anything else.
+fn check_message_rate(asked: &Asked) -> Result<(), Failure> {
+    let Some(rate) = asked.message_rate.value else { return Ok(()) };
+    let interval_ms = asked.ping_interval.value.as_millis();
+    let answers = 1000_u64.div_ceil(interval_ms);
+    if u64::from(rate.per_second()) * interval_ms > 1000 {
+        return Ok(());
+    }
+    Err(Failure::contradiction(format!(
+        "{} contradicts {}: allowed is {} or more, since answers to pings count",
+        asked.message_rate.named(),
+        asked.ping_interval.named(),
+        answers + 1
     )))
 }
 

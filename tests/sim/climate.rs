@@ -429,6 +429,9 @@ pub(crate) fn draw_limits(seed: u64, climate: &mut Climate) {
     if dice.chance(250) {
         let is_calm = climate.attacks.mobs.is_empty();
         let per_second = if is_calm { dice.pick(&[1, 2, 5, 20, 100]) } else { 1000 };
+        // Answers to pings count, and must not be all that may be said.
+        let is_enough = u64::from(per_second) * limits.ping_interval.as_millis() > 1000;
+        let per_second = if is_enough { per_second } else { 2 };
         let burst = dice.pick(&[1, 3, per_second, 1000]);
         limits.message_rate = Some(Rate::new(per_second, burst));
     }
