@@ -203,9 +203,9 @@ impl Outbound {
         appended
     }
 
-    /// Takes over a buffer with own bytes as it is, or appends its bytes to those that wait and gives
-    /// it back. `false`, and the bytes are lost, when they would have to be appended and the pool is
-    /// empty. Not to be called once an end was decided.
+    /// Takes over a buffer with own bytes as it is, or appends its bytes to those that wait and
+    /// gives it back. `false`, and the bytes are lost, when they would have to be appended and the
+    /// pool is empty. Not to be called once an end was decided.
     #[must_use]
     pub fn take_own(&mut self, pool: &mut Pool, buffer: BufferId) -> bool {
         debug_assert!(self.close.is_none());

@@ -270,8 +270,8 @@ impl Life {
         0
     }
 
-    /// The greetings that a ring has had. One that nobody reads yet is filled with what is kept, and
-    /// greetings are not.
+    /// The greetings that a ring has had. One that nobody reads yet is filled with what is kept,
+    /// and greetings are not.
     fn hails_in(
         &self,
         dialect: Dialect,

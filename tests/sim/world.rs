@@ -575,8 +575,8 @@ impl World {
         }
     }
 
-    /// What a channel beside `default` takes in which nobody is. Without history one that was opened
-    /// for somebody may live on, but without a log.
+    /// What a channel beside `default` takes in which nobody is. Without history one that was
+    /// opened for somebody may live on, but without a log.
     fn log_bytes(&self) -> u64 {
         let limits = &self.climate.settings.limits;
         let log_bytes = Limits::feed_cost_bytes(limits.feed_bytes, limits.history);
