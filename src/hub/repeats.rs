@@ -155,13 +155,21 @@ impl Repeats {
         true
     }
 
-    /// Remembers what became of a request, instead of what was remembered of it. There must be
-    /// room, or the request is not remembered.
+    /// Remembers what became of a request, instead of what was remembered of it: for what is left
+    /// of its two minutes, or for two minutes from now if those are over. There must be room, or
+    /// the request is not remembered.
     pub fn remember(&mut self, now: Instant, id: RepeatId, said: Said) {
         let Some(table) = self.tables.get_mut(&id.channel) else { return };
         if let Some(number) = table.find(id) {
-            table.entries[number].said = said;
-            return;
+            let entry = &mut table.entries[number];
+            if now < entry.at.plus(REPEAT_LIMIT) {
+                entry.said = said;
+                return;
+            }
+            // A request that is too old stands here until the next look for such, and its age must
+            // not become that of the new one.
+            table.tags.remove(number);
+            table.entries.remove(number);
         }
         if table.entries.len() == table.room {
             table.tags.pop_front();
@@ -287,6 +295,27 @@ mod tests {
         repeats.expire(&mut pool, at(121_000));
         assert_eq!(repeats.next_over(), Some(at(131_000)));
         repeats.expire(&mut pool, at(131_000));
+        assert_eq!((repeats.next_over(), pool.lent_bytes()), (None, 0));
+    }
+
+    #[test]
+    fn a_request_that_comes_again_after_its_two_minutes_is_known_for_two_more() {
+        let (mut pool, mut repeats) = begin();
+        remember(&mut pool, &mut repeats, 0, "a", "first", 1);
+        remember(&mut pool, &mut repeats, 1_000, "a", "k", 2);
+        remember(&mut pool, &mut repeats, 2_000, "a", "later", 3);
+        let id = |key: &str| Repeats::new(HashKey([7; 16])).id("a", key.as_bytes());
+        // The next look for what is too old is ten seconds behind this one.
+        repeats.expire(&mut pool, at(120_000));
+        assert_eq!(repeats.find(at(120_999), id("k")), Some(said(2)));
+        remember(&mut pool, &mut repeats, 121_000, "a", "k", 4);
+        assert_eq!(repeats.find(at(121_000), id("k")), Some(said(4)));
+        assert_eq!(repeats.find(at(121_999), id("later")), Some(said(3)));
+        // Those that are older are forgotten first, and the request is not among them.
+        repeats.expire(&mut pool, at(130_000));
+        assert_eq!(repeats.find(at(240_999), id("k")), Some(said(4)));
+        assert_eq!(repeats.find(at(241_000), id("k")), None);
+        repeats.expire(&mut pool, at(241_000));
         assert_eq!((repeats.next_over(), pool.lent_bytes()), (None, 0));
     }
 
