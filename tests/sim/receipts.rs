@@ -67,8 +67,20 @@ impl Oracle {
             let is_open = order.answered != Some(Answered::ForGood);
             is_open && order.said.is_none() && cut_bytes(&word.report()) == text.as_bytes()
         };
-        let order = client.limbo.iter_mut().chain(&mut client.orders).find(is_it);
-        let order = order.unwrap_or_else(|| panic!("#{number} has not ordered {text:?}"));
+        let orders = client.limbo.iter_mut().chain(&mut client.orders);
+        let mut orders: Vec<&mut Order> = orders.filter(is_it).collect();
+        // Once one of several requests with the same key was said, the others never are, but those
+        // that were told 503 stay in `limbo`. A later order of as many bytes is not one of them.
+        let keys = &self.receipts.keys;
+        let is_repeat = |order: &&mut Order| match &order.ask {
+            Ask::Publish(Word { channel, key: Some(key), .. }) => {
+                keys.contains_key(&(channel.clone(), *key))
+            }
+            Ask::Publish(_) | Ask::Wrong | Ask::Disconnect(_) => false,
+        };
+        let chosen = orders.iter().position(|order| !is_repeat(order)).unwrap_or(0);
+        assert!(!orders.is_empty(), "#{number} has not ordered {text:?}");
+        let order = orders.swap_remove(chosen);
         let Ask::Publish(word) = &order.ask else { return };
         assert!(!is_swollen_word(climate, word), "#{number} was heard with too much");
         let limits = &climate.settings.limits;
