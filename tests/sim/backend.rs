@@ -38,10 +38,17 @@ pub(crate) enum Answered {
 }
 
 impl Order {
-    /// The answer is decided, at `now_ms`.
-    pub(crate) fn answer(&mut self, now_ms: u64, status: u16, is_ordered_elsewhere: bool) {
-        let waited =
-            status == 503 && is_ordered_elsewhere && now_ms >= self.at_ms + PLACE_LIMIT.as_millis();
+    /// The answer is decided, at `now_ms`. The request before it was answered at `before_ms`.
+    pub(crate) fn answer(
+        &mut self,
+        now_ms: u64,
+        before_ms: u64,
+        status: u16,
+        is_ordered_elsewhere: bool,
+    ) {
+        // A request that stands behind others waits for no place before those are answered.
+        let over_ms = self.at_ms.max(before_ms) + PLACE_LIMIT.as_millis();
+        let waited = status == 503 && is_ordered_elsewhere && now_ms >= over_ms;
         self.answered = Some(if waited { Answered::ForNow } else { Answered::ForGood });
     }
 }

@@ -475,7 +475,8 @@ impl Oracle {
         if client.is_backend() {
             let open = client.orders.iter_mut().find(|order| order.answered.is_none());
             if let Some(order) = open {
-                order.answer(now_ms, status, self.is_ordered_elsewhere);
+                let before_ms = client.answered_at_ms.unwrap_or(0);
+                order.answer(now_ms, before_ms, status, self.is_ordered_elsewhere);
             }
         } else {
             self.turned_away(now_ms, climate, client, status);
