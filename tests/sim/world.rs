@@ -583,8 +583,12 @@ impl World {
         if limits.history.is_some() { log_bytes } else { 0 }
     }
 
-    /// What the channels take that were still being opened when a drain ended.
+    /// What the channels take that were still being opened when a drain ended. Without a drain the
+    /// server has time to give them back.
     fn opening_bytes(&self) -> u64 {
+        if !self.oracle.drained {
+            return 0;
+        }
         let opening = self.authority.iter().flat_map(Authority::asked);
         opening.filter(|name| *name != "default").count() as u64 * self.log_bytes()
     }
