@@ -658,6 +658,14 @@ fn a_message_rate_leaves_room_beside_the_answers_to_pings() {
                 .to_owned()
         )
     );
+    // The least that is named is the least that is taken.
+    for (interval, least) in [("999ms", 2), ("300ms", 4), ("250ms", 5)] {
+        let (least, less) = (least.to_string(), (least - 1).to_string());
+        config(&["--message-rate", &least, "--ping-interval", interval], &[]);
+        let (code, said) = failure(&["--message-rate", &less, "--ping-interval", interval], &[]);
+        assert_eq!(code, 78);
+        assert!(said.contains(&format!("allowed is {least} or more")), "{said}");
+    }
 }
 
 #[test]

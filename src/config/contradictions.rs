@@ -115,7 +115,6 @@ fn check_accepting(asked: &Asked, machine: &Machine) -> Result<(), Failure> {
 fn check_message_rate(asked: &Asked) -> Result<(), Failure> {
     let Some(rate) = asked.message_rate.value else { return Ok(()) };
     let interval_ms = asked.ping_interval.value.as_millis();
-    let answers = 1000_u64.div_ceil(interval_ms);
     if u64::from(rate.per_second()) * interval_ms > 1000 {
         return Ok(());
     }
@@ -123,7 +122,7 @@ fn check_message_rate(asked: &Asked) -> Result<(), Failure> {
         "{} contradicts {}: allowed is {} or more, since answers to pings count",
         asked.message_rate.named(),
         asked.ping_interval.named(),
-        answers + 1
+        1000 / interval_ms + 1
     )))
 }
 
