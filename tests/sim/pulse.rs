@@ -129,15 +129,20 @@ impl World {
     /// Notes when the server has read what tells it that somebody lives.
     pub(super) fn listen_for_signs(&mut self) {
         let now_ms = self.now_ms();
+        let is_draining = self.oracle.drain_began_ms.is_some();
         for person in &mut self.people {
             let hearing = &mut person.hearing;
+            // A drain closes a WebSocket before it has taken over, and what comes on it then is
+            // discarded, although the close frame may be under way for a while.
+            let may_be_cut = hearing.proved_on.filter(|_| is_draining && !hearing.on_socket);
             let mut signs = std::mem::take(&mut hearing.signs);
             signs.retain_mut(|sign| {
                 let client = &self.clients[sign.carrier];
                 let state = client.link.state.borrow();
                 let is_read = state.read_bytes >= sign.upto;
                 // What comes too late, or behind a close, was discarded.
-                let counts = is_read && !client.late && client.close_code.is_none();
+                let is_cut = may_be_cut == Some(sign.carrier);
+                let counts = is_read && !client.late && client.close_code.is_none() && !is_cut;
                 if counts && sign.read_ms.is_none() {
                     sign.read_ms = Some(now_ms);
                     hearing.heard_behind = hearing.taken < sign.words || hearing.taken_ms == now_ms;
