@@ -150,10 +150,11 @@ fn elbow(redis: &Redis, prefix: &str) -> Process {
 }
 
 impl Pair {
-    fn open(kind: Kind, redis: &Redis) -> Pair {
+    /// Two servers with `members` members at each.
+    fn open(kind: Kind, redis: &Redis, members: usize) -> Pair {
         let servers = [kind.start(redis), kind.start(redis)];
         let addresses = [servers[0].address, servers[1].address];
-        let room = Room::open(kind.dialect(), &addresses, MEMBERS)
+        let room = Room::open(kind.dialect(), &addresses, members)
             .unwrap_or_else(|why| say::fail(&format!("{}: {why}", kind.name())));
         Pair { kind, servers, room }
     }
@@ -219,7 +220,7 @@ fn faults(turns: &[Turn]) -> String {
 fn rates() -> String {
     let redis = Redis::start();
     let mut pairs: Vec<Pair> =
-        Kind::all().into_iter().map(|kind| Pair::open(kind, &redis)).collect();
+        Kind::all().into_iter().map(|kind| Pair::open(kind, &redis, MEMBERS)).collect();
     let mut text = format!("Redis {}, {MEMBERS} members at each of two servers\n", redis.version());
     for rate in RATES {
         let _ = writeln!(text, "{rate} messages/s of 100 B, to the other server");
@@ -244,12 +245,18 @@ fn rates() -> String {
 }
 
 fn most() -> String {
+    // With one publisher at each server, which waits for each of its messages, none shares an
+    // entry.
+    most_of(1, &[1]) + &most_of(MEMBERS, &WINDOWS)
+}
+
+fn most_of(members: usize, windows: &[usize]) -> String {
     let redis = Redis::start();
     let mut pairs: Vec<Pair> =
-        Kind::all().into_iter().map(|kind| Pair::open(kind, &redis)).collect();
+        Kind::all().into_iter().map(|kind| Pair::open(kind, &redis, members)).collect();
     let mut text = String::new();
-    for window in WINDOWS {
-        let publishers = 2 * MEMBERS;
+    for &window in windows {
+        let publishers = 2 * members;
         let _ = writeln!(text, "{publishers} publishers, each with {window} outstanding, 100 B");
         let turns = rounds(&mut pairs, &redis, Tempo::Window(window), MOST_LIMIT_MS);
         for (pair, turns) in pairs.iter().zip(&turns) {
@@ -276,7 +283,7 @@ fn redis() -> String {
     let mut text = "what Redis needs for a message of 100 B, 1,000/s\n".to_owned();
     for kind in Kind::all() {
         let redis = Redis::start();
-        let mut pair = Pair::open(kind, &redis);
+        let mut pair = Pair::open(kind, &redis, MEMBERS);
         pair.turn(&redis, Tempo::Rate(1_000), SETTLED_MS);
         let before = redis.used();
         let turn = pair.turn(&redis, Tempo::Rate(1_000), USED_MS);
@@ -301,7 +308,7 @@ fn returning() -> String {
         let mut missing = 0;
         for _ in 0..RETURNS {
             let mut redis = Redis::start();
-            let mut pair = Pair::open(kind, &redis);
+            let mut pair = Pair::open(kind, &redis, MEMBERS);
             let (first_ms, lost) = one_return(&mut pair, &mut redis);
             waited_ms.push(first_ms);
             missing += lost;
