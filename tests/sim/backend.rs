@@ -131,8 +131,13 @@ impl Client {
         })
     }
 
-    /// How many disconnects it waits for.
+    /// How many disconnects it waits for. None once its connection is gone: while a disconnect is
+    /// under way nothing is read from whoever asked, so that the connection outlives it, and what
+    /// was not answered by then was never begun.
     pub(crate) fn disconnects(&self) -> u64 {
+        if self.link.state.borrow().dropped {
+            return 0;
+        }
         let is_disconnect = |order: &&Order| matches!(order.ask, Ask::Disconnect(_));
         self.orders.iter().filter(is_disconnect).count() as u64
     }
