@@ -7,8 +7,9 @@
 //!
 //! - `rates`: 100, 1,000 and 10,000 messages a second in all, and how long they take to members at
 //!   the other server.
-//! - `most`: as many messages a second as come through, with 1, 8, 64 and 512 outstanding for each
-//!   publisher. With one elbow has little to pack, with many a turn's messages are one entry.
+//! - `most`: as many messages a second as come through: of one publisher at each server with 1
+//!   outstanding, whose messages share no entry, then of four with 1, 8, 64 and 512 for each. With
+//!   many elbow packs a turn's messages into one entry.
 //! - `redis`: what Redis holds and works for a message, at 1,000 a second.
 //! - `return`: Redis goes for a second and comes back with its data, while 100 messages a second
 //!   are said: the time from its first answer to the first message at the other server.

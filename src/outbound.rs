@@ -560,12 +560,12 @@ mod tests {
     fn a_buffer_is_taken_over_without_memory() {
         let (feed, mut pool) = (Feed::new(1024), Pool::new(4096));
         let mut out = Outbound::new();
-        let empty = pool.take(0).unwrap();
+        let empty = pool.take(0).expect("there is room");
         assert!(out.take_own(&mut pool, empty));
         assert!(!out.has_own() && pool.lent_bytes() == 0);
 
         let mut filled = |bytes: &[u8]| {
-            let mut buffer = pool.take(bytes.len()).unwrap();
+            let mut buffer = pool.take(bytes.len()).expect("there is room");
             assert!(pool.append(&mut buffer, bytes));
             buffer
         };

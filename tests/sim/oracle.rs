@@ -716,7 +716,8 @@ impl Oracle {
         };
         match why {
             CHANNELS_OF_ADDRESS => channels >= limits.channels_per_address_max(),
-            _ => channels * rings >= limits.feeds_per_address_max(),
+            MEMORY_OF_ADDRESS => channels * rings >= limits.feeds_per_address_max(),
+            _ => unreachable!("{why} is no share of an address"),
         }
     }
 

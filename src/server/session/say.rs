@@ -9,6 +9,7 @@
 use crate::hub::{OWN_BYTES_MAX, Transport};
 use crate::id::{ChannelId, ConnId, SessionId};
 use crate::outbound::CloseFrame;
+use crate::pool::BufferId;
 use crate::reason::{CloseReason, Farewell};
 use crate::server::{Server, Socket};
 use crate::time::Now;
@@ -76,7 +77,23 @@ impl<S: Socket> Server<S> {
         if !self.connections.conn(id.slot).is_open() {
             return;
         }
-        if self.connections.out_mut(id.slot).push_own_parts(&mut self.pool, parts) {
+        let is_queued = self.connections.out_mut(id.slot).push_own_parts(&mut self.pool, parts);
+        self.send_or_close(now, id, is_queued);
+    }
+
+    /// Gives a WebSocket the buffer with what has waited for a poll, which needs no memory unless
+    /// something of its own waits already.
+    pub(in crate::server) fn hand_over(&mut self, now: Now, id: ConnId, own: BufferId) {
+        if !self.connections.conn(id.slot).is_open() {
+            return self.pool.give(own);
+        }
+        let is_queued = self.connections.out_mut(id.slot).take_own(&mut self.pool, own);
+        self.send_or_close(now, id, is_queued);
+    }
+
+    /// Sends what was queued on a WebSocket, or closes it if there was no memory for that.
+    fn send_or_close(&mut self, now: Now, id: ConnId, is_queued: bool) {
+        if is_queued {
             self.connections.send_soon(id.slot);
         } else {
             let reason = CloseReason::NoMemory;

@@ -16,7 +16,6 @@
 use crate::hub::Transport;
 use crate::id::{ConnId, SessionId};
 use crate::outbound::CloseFrame;
-use crate::pool::BufferId;
 use crate::reason::CloseReason;
 use crate::server::{Server, Socket};
 use crate::time::Now;
@@ -96,16 +95,5 @@ impl<S: Socket> Server<S> {
             self.hand_over(now, id, own);
         }
         self.connections.send_soon(id.slot);
-    }
-
-    /// Gives a WebSocket the buffer with what has waited for a poll, which needs no memory unless
-    /// something of its own waits already.
-    fn hand_over(&mut self, now: Now, id: ConnId, own: BufferId) {
-        if !self.connections.conn(id.slot).is_open() {
-            self.pool.give(own);
-        } else if !self.connections.out_mut(id.slot).take_own(&mut self.pool, own) {
-            let reason = CloseReason::NoMemory;
-            self.close(now, id.slot, CloseFrame::Reason(reason), reason);
-        }
     }
 }
