@@ -185,15 +185,20 @@ async function listen(context, port, target) {
     assert.ok(!now.givenUp, 'the browser comes back by itself');
     return now;
   };
-  const until = (what, is, ms = 30_000) =>
-    eventually(
-      what,
-      async () => {
-        const now = await heard();
-        return is(now) ? now : null;
-      },
-      ms,
-    );
+  const until = async (what, is, ms = 30_000) => {
+    let now;
+    const probe = async () => {
+      now = await heard();
+      return is(now) ? now : null;
+    };
+    try {
+      return await eventually(what, probe, ms);
+    } catch (error) {
+      const ids = now?.events.map(({ id }) => id) ?? [];
+      error.message += `; heard ${ids.length}, the last ${ids.at(-1)}, opened ${now?.opened} times`;
+      throw error;
+    }
+  };
   await until('the stream is open', ({ opened }) => opened > 0);
   return { tab, until };
 }
