@@ -58,7 +58,6 @@ class Child {
   }
 
   /** Sends an order, and waits for what comes of it. */
-
   order(order, rest = {}) {
     const id = this.#next;
     this.#next += 1;
@@ -156,7 +155,6 @@ class Attack {
   #watcher;
   #server;
   #steady;
-  #rows = [['', 'seconds', 'connections', 'resident so far']];
   /** Most connections that the server had, by its descriptors. */
   connections = 0;
 
@@ -203,7 +201,7 @@ class Attack {
     this.connections = Math.max(this.connections, connections);
     const { highWaterBytes } = await this.seen();
     const seconds = ((performance.now() - began) / 1000).toFixed(1);
-    this.#rows.push([what, seconds, connections, mib(highWaterBytes)]);
+    row(what, seconds, connections, mib(highWaterBytes));
     this.#steady.assertWell(what);
     await this.leave('crowd');
     const isOver = () => this.#server.descriptors() < 200;
@@ -215,24 +213,23 @@ class Attack {
     return this.#watcher.order('tell');
   }
 
-  show(rows) {
-    const [width, ...widths] = [40, 8, 12, 16];
-    const lines = this.#rows.map(([what, ...figures]) =>
-      [what.padEnd(width), ...figures.map((text, n) => String(text).padStart(widths[n]))].join(' '),
-    );
-    lines.push(...rows.map(([what, text]) => `${what.padEnd(width)} ${text}`));
-    console.log(lines.join('\n'));
-  }
-
   #everyone(order, rest) {
     return Promise.all(this.#attackers.map((attacker) => attacker.order(order, rest)));
   }
+}
+
+/** Prints a part of the attack as it ends, so that one that fails stands behind those before. */
+function row(what, ...figures) {
+  const widths = [8, 12, 16];
+  const columns = figures.map((text, n) => String(text).padStart(widths[n]));
+  console.log([what.padEnd(40), ...columns].join(' '));
 }
 
 export const mib = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MiB`;
 
 /** One kind after the other, then all at once. */
 async function attack(on) {
+  row('', 'seconds', 'connections', 'resident so far');
   const half = { count: on.count / 2 };
   await on.phase('half-sent heads', () => on.open(['head', 'head', 'line', 'proxy1', 'proxy2']));
   await on.phase('half-sent bodies', () => on.open(['body', 'post']));
@@ -286,7 +283,7 @@ export async function withstand(context, server, count) {
 
   const seen = await on.seen();
   const times = seen.probes.sort((a, b) => a - b).map((ms) => `${ms.toFixed(1)} ms`);
-  on.show([
+  const figures = [
     ['resident memory, highest', `${mib(seen.highWaterBytes)}; ceiling ${mib(userBytes)}`],
     ['  samples', `${seen.samples}, at most ${seen.gapMs.toFixed(0)} ms apart`],
     ['socket buffers, both ends', `${mib(seen.buffersBytes)}; share of all ${mib(kernelBytes)}`],
@@ -294,7 +291,8 @@ export async function withstand(context, server, count) {
     ['  of one of its connections', `${seen.connectionBytes} bytes; share ${connectionBytes}`],
     ['probes', `${times.length}: median ${times[times.length >> 1]}, worst ${times.at(-1)}`],
     ['messages among the twenty', `${messages}, each heard by all`],
-  ]);
+  ];
+  for (const [what, text] of figures) console.log(`${what.padEnd(40)} ${text}`);
   assert.ok(seen.highWaterBytes <= userBytes, `${seen.highWaterBytes} bytes of ${userBytes}`);
   assert.ok(seen.buffersBytes <= kernelBytes, `${seen.buffersBytes} bytes of ${kernelBytes}`);
   assert.deepEqual(seen.failed, [], 'every probe was answered');
