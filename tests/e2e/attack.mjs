@@ -282,6 +282,7 @@ export async function withstand(context, server, count) {
   const messages = await steady.stop();
 
   const seen = await on.seen();
+  const parts = Object.entries(seen.connection ?? {});
   const times = seen.probes.sort((a, b) => a - b).map((ms) => `${ms.toFixed(1)} ms`);
   const figures = [
     ['resident memory, highest', `${mib(seen.highWaterBytes)}; ceiling ${mib(userBytes)}`],
@@ -289,6 +290,7 @@ export async function withstand(context, server, count) {
     ['socket buffers, both ends', `${mib(seen.buffersBytes)}; share of all ${mib(kernelBytes)}`],
     ['  of the server alone (ss)', mib(seen.serverBytes)],
     ['  of one of its connections', `${seen.connectionBytes} bytes; share ${connectionBytes}`],
+    ['    which were', parts.map(([part, bytes]) => `${part} ${bytes}`).join(', ')],
     ['probes', `${times.length}: median ${times[times.length >> 1]}, worst ${times.at(-1)}`],
     ['messages among the twenty', `${messages}, each heard by all`],
   ];

@@ -28,6 +28,8 @@ const seen = {
   /** The server's ends alone, if `ss` is there, and the most that one of them held. */
   serverBytes: 0,
   connectionBytes: 0,
+  /** What those bytes were: `received`, `ready` (set aside by the kernel), `queued`, `backlog`. */
+  connection: null,
   probes: [],
   failed: [],
 };
@@ -64,7 +66,10 @@ function askSockets() {
     )) {
       const bytes = Number(r) + Number(f) + Number(w) + Number(backlog);
       sum += bytes;
-      seen.connectionBytes = Math.max(seen.connectionBytes, bytes);
+      if (bytes > seen.connectionBytes) {
+        seen.connectionBytes = bytes;
+        seen.connection = { received: +r, ready: +f, queued: +w, backlog: +backlog };
+      }
     }
     seen.serverBytes = Math.max(seen.serverBytes, sum);
     setTimeout(askSockets, SOCKETS_MS);

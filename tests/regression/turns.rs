@@ -1,7 +1,7 @@
 //! What once went wrong with the turns of publishers whose room is waited for.
 
 use super::sessions::request;
-use super::{Client, READABLE, UPGRADE, World, frame};
+use super::{Client, READABLE, UPGRADE, World, frame, halves};
 use elbow::id::ConnId;
 use elbow::rate::Rate;
 use elbow::time::Duration;
@@ -83,6 +83,29 @@ fn who_has_said_half_of_something_does_not_come_before_those_that_wait() {
     assert!(publishers.iter().all(|(client, _)| client.0.borrow().to_server.is_empty()));
     let longest = longest_wait(&turns(&listener.heard()), 8);
     assert!(longest <= 4, "somebody had {longest} turns while another waited");
+}
+
+#[test]
+fn what_a_post_has_brought_is_taken_in_where_no_memory_lets_it_wait_for_its_turn() {
+    let mut world = World::new();
+    let (client, id, target) = world.polling();
+    world.request(&client, id, "POST", &target, "40");
+    client.heard();
+    let others: Vec<_> = (0..40).map(|_| world.session()).collect();
+    let _strangers = halves(&mut world);
+    // Together they have more to say than there is in a turn.
+    for (other, other_id) in &others {
+        other.0.borrow_mut().to_server.extend(frame(10, b"").repeat(32));
+        world.ready(*other_id, READABLE);
+    }
+    assert!(others.iter().any(|(other, _)| !other.0.borrow().to_server.is_empty()));
+    let text = "x".repeat(600);
+    world.request(&client, id, "POST", &target, &format!("42[\"chat message\",\"{text}\"]"));
+    assert!(client.heard().ends_with(b"\r\n\r\nok"), "its connection was not ended");
+    assert!(!world.server.pool().is_strained());
+    world.request(&client, id, "GET", &target, "");
+    world.settle();
+    assert!(client.heard().starts_with(b"HTTP/1.1 200 "), "the session lives");
 }
 
 #[test]
