@@ -142,6 +142,8 @@ enum State {
         is_readable: bool,
         /// Whether the socket takes more.
         is_writable: bool,
+        /// Whether the kernel is asked to tell when the socket takes more.
+        awaits_room: bool,
     },
 }
 
@@ -252,6 +254,7 @@ impl Lines {
                 backplane.end_turn(now.mono);
                 rounds += 1;
             }
+            link.await_room(now, registry, backplane);
             is_pending |= rounds == ROUNDS_PER_TURN || link.has_more(backplane);
         }
         is_pending
@@ -398,7 +401,9 @@ impl Lines {
                 let State::Connecting(_, attempt) = state else { return };
                 let Attempt { stream, whom, .. } = attempt;
                 // What the kernel has told of while the connection was made was not noted.
-                link.state = State::Up { stream, is_readable: true, is_writable: true };
+                // Until now it was waited for that the socket takes something.
+                link.state =
+                    State::Up { stream, is_readable: true, is_writable: true, awaits_room: true };
                 link.failed = 0;
                 report.line_connected(now, link.line, &whom);
                 backplane.connected(now.mono, link.line);
@@ -472,6 +477,25 @@ impl Link {
             }
         }
         false
+    }
+
+    /// Has the kernel tell of room in the socket while that is waited for, and only then. Of a Unix
+    /// socket it tells each time that the other side has read something, which would wake the loop
+    /// once more for each request.
+    fn await_room(&mut self, now: Now, registry: &Registry, backplane: &mut Backplane) {
+        let State::Up { stream, is_writable, awaits_room, .. } = &mut self.state else { return };
+        if *awaits_room != *is_writable {
+            return;
+        }
+        *awaits_room = !*is_writable;
+        let interest = match *awaits_room {
+            true => Interest::READABLE | Interest::WRITABLE,
+            false => Interest::READABLE,
+        };
+        // What became possible before this call is told again by it.
+        if let Err(error) = registry.reregister(stream.source(), self.token, interest) {
+            self.close(now, backplane, &error.to_string());
+        }
     }
 
     /// The backplane is done with the connection. Who did not connect in time is not tried first
@@ -635,6 +659,60 @@ mod tests {
         listener.set_nonblocking(true).unwrap();
         let port = listener.local_addr().unwrap().port();
         (listener, port)
+    }
+
+    /// What the kernel tells now of the first line.
+    fn told(world: &mut World) -> Vec<(bool, bool)> {
+        let mut events = Events::with_capacity(16);
+        world.poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        let of_line = events.iter().filter(|event| event.token() == Token(100));
+        of_line.map(|event| (event.is_readable(), event.is_writable())).collect()
+    }
+
+    #[test]
+    fn room_in_a_socket_is_told_of_only_while_it_is_waited_for() {
+        let mut world = World::new("redis://127.0.0.1:1");
+        let (mut stream, mut redis) = UnixStream::pair().unwrap();
+        let both = Interest::READABLE | Interest::WRITABLE;
+        world.poll.registry().register(&mut stream, Token(100), both).unwrap();
+        world.lines.links[0].state = State::Up {
+            stream: Stream::Unix(stream),
+            is_readable: false,
+            is_writable: true,
+            awaits_room: true,
+        };
+        let write = |world: &mut World, bytes: &[u8]| {
+            let State::Up { stream, is_writable, .. } = &mut world.lines.links[0].state else {
+                panic!("it is up");
+            };
+            let written = stream.write(bytes);
+            *is_writable = written.is_ok();
+            let registry = world.poll.registry();
+            world.lines.links[0].await_room(NOW, registry, &mut world.backplane);
+            written.unwrap_or(0)
+        };
+        assert_eq!(write(&mut world, b"request"), 7);
+        let mut buffer = vec![0; 1 << 20];
+        told(&mut world);
+        assert_eq!(redis.read(&mut buffer).unwrap(), 7);
+        assert_eq!(told(&mut world), [], "that it was read concerns nobody");
+        let mut waiting = 0;
+        loop {
+            match write(&mut world, &[b'x'; 10_000]) {
+                0 => break,
+                count => waiting += count,
+            }
+        }
+        assert_eq!(told(&mut world), []);
+        while waiting > 0 {
+            waiting -= redis.read(&mut buffer).unwrap();
+        }
+        assert_eq!(told(&mut world), [(false, true)], "now it goes on");
+        assert_eq!(write(&mut world, b"request"), 7);
+        assert_eq!(redis.read(&mut buffer).unwrap(), 7);
+        assert_eq!(told(&mut world), []);
+        redis.write_all(b"reply").unwrap();
+        assert_eq!(told(&mut world).iter().map(|event| event.0).collect::<Vec<_>>(), [true]);
     }
 
     /// A port on which nobody listens.
