@@ -6,7 +6,7 @@
 //! bench; for others it is counted.
 //!
 //! - `rates`: 100, 1,000 and 10,000 messages a second in all, and how long they take to members at
-//!   the other server.
+//!   the other server; beside that what as many wakings take by themselves.
 //! - `most`: as many messages a second as come through: of one publisher at each server with 1
 //!   outstanding, whose messages share no entry, then of four with 1, 8, 64 and 512 for each. With
 //!   many elbow packs a turn's messages into one entry.
@@ -23,13 +23,15 @@
 mod support;
 
 use std::fmt::Write as _;
+use std::io::{Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::thread::{self, sleep};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use support::contest::{self, Contestant, median};
 use support::crossing::{Heard, Room, Tempo};
@@ -225,6 +227,8 @@ fn rates() -> String {
     let mut text = format!("Redis {}, {MEMBERS} members at each of two servers\n", redis.version());
     for rate in RATES {
         let _ = writeln!(text, "{rate} messages/s of 100 B, to the other server");
+        let [p50, p99] = chain(rate, RATES_LIMIT_MS).map(|ns| ns as f64 / 1e6);
+        let _ = writeln!(text, "  {:<18}p50 {p50:>8.3}  p99 {p99:>8.3} ms", "nothing but wakings");
         let turns = rounds(&mut pairs, &redis, Tempo::Rate(rate), RATES_LIMIT_MS);
         for (pair, turns) in pairs.iter().zip(&turns) {
             let ms = |value: fn(&Heard) -> u64| over(turns, |turn| value(&turn.heard) as f64 / 1e6);
@@ -243,6 +247,45 @@ fn rates() -> String {
         }
     }
     text
+}
+
+/// How long a word takes through as many wakings as a message: of a server, Redis, the other server
+/// and the member, each a thread that sleeps until the one before has written to its Unix socket.
+/// The median and the 99th of 100 words, in ns.
+///
+/// It is what no server can be faster than, at a rate at which everybody sleeps between two words.
+fn chain(rate: u64, limit_ms: u64) -> [u64; 2] {
+    const WAKINGS: usize = 4;
+    let words = (rate * limit_ms / 1000).max(100);
+    let began = Instant::now();
+    let ns = move || began.elapsed().as_nanos() as u64;
+    let mut links = (0..WAKINGS).map(|_| UnixStream::pair().expect("a pair of sockets"));
+    let (mut first, mut heard) = links.next().expect("the first of four");
+    for (mut next, then) in links {
+        let mut from = core::mem::replace(&mut heard, then);
+        thread::spawn(move || {
+            let mut word = [0; 8];
+            while from.read_exact(&mut word).is_ok() && next.write_all(&word).is_ok() {}
+        });
+    }
+    let listener = thread::spawn(move || {
+        let mut word = [0; 8];
+        let mut took: Vec<u64> = Vec::new();
+        while heard.read_exact(&mut word).is_ok() {
+            took.push(ns() - u64::from_ne_bytes(word));
+        }
+        took
+    });
+    for number in 1..=words {
+        let due = Duration::from_nanos(number * 1_000_000_000 / rate);
+        sleep(due.saturating_sub(began.elapsed()));
+        first.write_all(&ns().to_ne_bytes()).expect("a word goes on");
+    }
+    drop(first);
+    let mut took = listener.join().expect("the last of the chain");
+    assert_eq!(took.len() as u64, words, "no word is lost");
+    took.sort_unstable();
+    [took[took.len() / 2], took[took.len() * 99 / 100]]
 }
 
 fn most() -> String {

@@ -30,6 +30,8 @@ const seen = {
   connectionBytes: 0,
   /** What those bytes were: `received`, `ready` (set aside by the kernel), `queued`, `backlog`. */
   connection: null,
+  /** The most that one of them held in two samples in a row. */
+  lastingBytes: 0,
   probes: [],
   failed: [],
 };
@@ -55,22 +57,30 @@ function sample() {
   seen.buffersBytes = Math.max(seen.buffersBytes, buffersBytes() - buffersBefore);
 }
 
+/** What each of the server's ends held in the sample before, by the other end's address. */
+let heldBefore = new Map();
+
 /** What the kernel has charged to the server's ends: both queues, and what it holds ready. */
 function askSockets() {
   const args = ['-tmnHO', 'state', 'connected', `sport = :${port}`];
   execFile('ss', args, { maxBuffer: 2 ** 26 }, (error, stdout) => {
     if (error) return;
     let sum = 0;
-    for (const [, r, f, w, backlog] of stdout.matchAll(
-      /skmem:\(r(\d+),rb\d+,t\d+,tb\d+,f(\d+),w(\d+),o\d+,bl(\d+)/g,
+    const held = new Map();
+    for (const [, peer, r, f, w, backlog] of stdout.matchAll(
+      /(\S+)\s+skmem:\(r(\d+),rb\d+,t\d+,tb\d+,f(\d+),w(\d+),o\d+,bl(\d+)/g,
     )) {
       const bytes = Number(r) + Number(f) + Number(w) + Number(backlog);
       sum += bytes;
+      held.set(peer, bytes);
+      const lasting = Math.min(bytes, heldBefore.get(peer) ?? 0);
+      seen.lastingBytes = Math.max(seen.lastingBytes, lasting);
       if (bytes > seen.connectionBytes) {
         seen.connectionBytes = bytes;
         seen.connection = { received: +r, ready: +f, queued: +w, backlog: +backlog };
       }
     }
+    heldBefore = held;
     seen.serverBytes = Math.max(seen.serverBytes, sum);
     setTimeout(askSockets, SOCKETS_MS);
   });
