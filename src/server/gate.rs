@@ -85,6 +85,7 @@ fn judge_call(work: &work::Work, limits: &Limits) {
     assert!(work.filled_bytes <= fills * fill + of_units, "filled too much: {work:?}");
     let units = u64::from(bounds::UNITS_PER_READ) + 1;
     assert!(work.packets <= units * work.reads + work.forced, "too many packets: {work:?}");
+    assert!(work.forced <= u64::from(bounds::UNITS_PER_TURN), "too much forced: {work:?}");
     let joins = u64::from(bounds::UNITS_PER_READ / bounds::JOIN_UNITS) + 1;
     let joins_max = joins * work.reads + work.requests + work.forced + work.entered_late;
     assert!(work.joins <= joins_max, "too many joins: {work:?}");

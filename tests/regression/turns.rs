@@ -85,20 +85,30 @@ fn who_has_said_half_of_something_does_not_come_before_those_that_wait() {
     assert!(longest <= 4, "somebody had {longest} turns while another waited");
 }
 
-#[test]
-fn what_a_post_has_brought_is_taken_in_where_no_memory_lets_it_wait_for_its_turn() {
+/// Sessions that poll, in a world in which there is neither memory nor anything left of the turn,
+/// and who brought that about.
+fn exhausted() -> (World, [(Client, ConnId, String); 8], Vec<(Client, ConnId)>) {
     let mut world = World::new();
-    let (client, id, target) = world.polling();
-    world.request(&client, id, "POST", &target, "40");
-    client.heard();
-    let others: Vec<_> = (0..40).map(|_| world.session()).collect();
-    let _strangers = halves(&mut world);
+    let sessions = [(); 8].map(|()| world.polling());
+    for (client, id, target) in &sessions {
+        world.request(client, *id, "POST", target, "40");
+        client.heard();
+    }
+    let mut others: Vec<_> = (0..40).map(|_| world.session()).collect();
+    let strangers = halves(&mut world);
     // Together they have more to say than there is in a turn.
     for (other, other_id) in &others {
         other.0.borrow_mut().to_server.extend(frame(10, b"").repeat(32));
         world.ready(*other_id, READABLE);
     }
     assert!(others.iter().any(|(other, _)| !other.0.borrow().to_server.is_empty()));
+    others.extend(strangers);
+    (world, sessions, others)
+}
+
+#[test]
+fn what_a_post_has_brought_is_taken_in_where_no_memory_lets_it_wait_for_its_turn() {
+    let (mut world, [(client, id, target), ..], _others) = exhausted();
     let text = "x".repeat(600);
     world.request(&client, id, "POST", &target, &format!("42[\"chat message\",\"{text}\"]"));
     assert!(client.heard().ends_with(b"\r\n\r\nok"), "its connection was not ended");
@@ -106,6 +116,26 @@ fn what_a_post_has_brought_is_taken_in_where_no_memory_lets_it_wait_for_its_turn
     world.request(&client, id, "GET", &target, "");
     world.settle();
     assert!(client.heard().starts_with(b"HTTP/1.1 200 "), "the session lives");
+}
+
+#[test]
+fn what_is_taken_in_for_want_of_memory_is_bounded_in_a_turn() {
+    let (mut world, sessions, _others) = exhausted();
+    // Eight times 500 packets that mean nothing, where a turn has 1,024 and who waits takes memory.
+    let body = vec!["6"; 500].join("\x1e");
+    let fields = format!("Content-Length: {}\r\n", body.len());
+    for (client, id, target) in &sessions {
+        let head = request("POST", target, &fields);
+        client.0.borrow_mut().to_server.extend(format!("{head}{body}").as_bytes());
+        world.ready(*id, READABLE);
+    }
+    world.settle();
+    let is_taken = sessions.each_ref().map(|(client, ..)| client.heard().ends_with(b"ok"));
+    let is_cut = sessions.each_ref().map(|(client, ..)| client.0.borrow().dropped);
+    assert_eq!(is_cut, is_taken.map(|is_taken| !is_taken));
+    let count = is_cut.iter().filter(|is_cut| **is_cut).count();
+    assert!((1..=5).contains(&count), "{is_cut:?}");
+    assert!(!world.server.pool().is_strained());
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! ([`limits::UNITS_PER_READ`]); when it is over, the rest of what was read waits for the
 //! connection's next turn, behind the others'.
 
-use crate::limits;
+use crate::{limits, work};
 
 /// The shares of the turn and of the connection that is being read.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +14,8 @@ pub(in crate::server) struct ReadBudget {
     units: u32,
     /// Of the connection that is being read; at most `units`.
     units_of_read: u32,
+    /// What may be done besides, since there is no memory to keep it for later.
+    forced_units: u32,
 }
 
 impl ReadBudget {
@@ -23,6 +25,7 @@ impl ReadBudget {
             bytes: limits::READ_BYTES_PER_TURN,
             units: limits::UNITS_PER_TURN,
             units_of_read: limits::UNITS_PER_READ,
+            forced_units: limits::UNITS_PER_TURN,
         }
     }
 
@@ -40,6 +43,15 @@ impl ReadBudget {
     pub(in crate::server) fn spend_units(&mut self, units: u32) {
         self.units = self.units.saturating_sub(units);
         self.units_of_read = self.units_of_read.saturating_sub(units);
+    }
+
+    /// Whether a packet may be acted upon although the share is over, because there is no memory to
+    /// keep it: as many of a turn as are acted upon anyway. It is charged for that.
+    pub(in crate::server) fn force(&mut self) -> bool {
+        let may_be = self.forced_units > 0;
+        self.forced_units = self.forced_units.saturating_sub(1);
+        work::count(|work| work.forced += u64::from(may_be));
+        may_be
     }
 
     /// Whether the turn has nothing left for publishers.

@@ -191,20 +191,21 @@ impl<S: Socket> Server<S> {
         while at < bytes.len() {
             let publishing = self.connections.conn(id.slot).is_publishing();
             // Without memory for the rest it is taken in now rather than lost.
-            if publishing && self.has_said_enough(id.slot) && self.keep(id, &bytes[at..]) {
-                self.connections.marks_mut(id.slot).left_off = true;
-                return;
+            if publishing && self.has_said_enough(id.slot) {
+                if self.keep(id, &bytes[at..]) {
+                    self.connections.marks_mut(id.slot).left_off = true;
+                    return;
+                }
+                if !self.reading.budget.force() {
+                    break;
+                }
             }
             held = self.hold_back(now, id);
             if held {
                 break;
             }
-            let forced = publishing && self.reading.budget.is_read_over();
             self.reading.budget.spend_units(u32::from(publishing));
-            work::count(|work| {
-                work.packets += u64::from(publishing);
-                work.forced += u64::from(forced);
-            });
+            work::count(|work| work.packets += u64::from(publishing));
             let rest = &mut bytes[at..];
             let (used, step) = self.change(now, id.slot, |conn, cx| conn.receive(cx, rest));
             at += used;

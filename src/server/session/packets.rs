@@ -68,20 +68,17 @@ impl<S: Socket> Server<S> {
                 return true;
             }
             // What waits while the reserve is in use is lost, so it is taken in now instead.
-            let may_wait = !self.pool.is_strained();
-            if self.has_said_enough(id.slot) && may_wait || self.hold_back(now, id) {
+            let waits = self.has_said_enough(id.slot)
+                && !(self.pool.is_strained() && self.reading.budget.force());
+            if waits || self.hold_back(now, id) {
                 return false;
             }
-            let forced = self.reading.budget.is_read_over();
             if body.at == 0 && engine::check(form, bytes).is_err() {
                 self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
                 return true;
             }
             self.reading.budget.spend_units(1);
-            work::count(|work| {
-                work.packets += 1;
-                work.forced += u64::from(forced);
-            });
+            work::count(|work| work.packets += 1);
             self.charge(now, id.slot);
             let mut packets = engine::packets_left(form, &bytes[body.at..]);
             match packets.next() {
