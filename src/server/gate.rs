@@ -80,14 +80,17 @@ fn judge_call(work: &work::Work, limits: &Limits) {
     let fill = (1 + bounds::TEXT_GROWTH_MAX as u64) * limits.feed_bytes
         + Limits::feed_records(limits.feed_bytes) * bounds::RECORD_EXTRA_BYTES_MAX as u64;
     // Packets fill rings until the units of the turn are spent, the last of them whatever it costs.
-    let fills = 1 + work.requests + work.forced + work.entered_late;
-    let of_units = u64::from(bounds::UNITS_PER_TURN) * bounds::FILL_BYTES_PER_UNIT;
+    // So do those that are beyond it, each of which may be the last of its connection.
+    let fills = 1 + work.requests + work.reads.min(work.forced) + work.entered_late;
+    let of_units = 2 * u64::from(bounds::UNITS_PER_TURN) * bounds::FILL_BYTES_PER_UNIT;
     assert!(work.filled_bytes <= fills * fill + of_units, "filled too much: {work:?}");
     let units = u64::from(bounds::UNITS_PER_READ) + 1;
     assert!(work.packets <= units * work.reads + work.forced, "too many packets: {work:?}");
-    assert!(work.forced <= u64::from(bounds::UNITS_PER_TURN), "too much forced: {work:?}");
-    let joins = u64::from(bounds::UNITS_PER_READ / bounds::JOIN_UNITS) + 1;
-    let joins_max = joins * work.reads + work.requests + work.forced + work.entered_late;
+    let forced_max = u64::from(bounds::FORCED_UNITS_PER_READ) * work.reads + work.requests;
+    assert!(work.forced <= forced_max, "too much forced: {work:?}");
+    let forced_joins = u64::from(bounds::FORCED_UNITS_PER_READ / bounds::JOIN_UNITS) + 1;
+    let joins = u64::from(bounds::UNITS_PER_READ / bounds::JOIN_UNITS) + 1 + forced_joins;
+    let joins_max = joins * work.reads + work.requests + work.entered_late;
     assert!(work.joins <= joins_max, "too many joins: {work:?}");
     assert!(work.requests <= work.reads, "too many requests: {work:?}");
     let late_max = u64::from(bounds::UNITS_PER_TURN) + bounds::SENDS_PER_TURN as u64;

@@ -139,6 +139,33 @@ fn what_is_taken_in_for_want_of_memory_is_bounded_in_a_turn() {
 }
 
 #[test]
+fn a_burst_is_taken_in_where_no_memory_keeps_it_and_a_flood_ends() {
+    for (count, is_taken) in [(150, true), (1_000, false)] {
+        let mut world = World::new();
+        let (speaker, id) = world.session();
+        let _strangers = halves(&mut world);
+        let packets = [frame(10, b"").repeat(count), frame(1, b"hello")].concat();
+        world.say(&speaker, id, &packets);
+        let heard = speaker.heard();
+        match is_taken {
+            true => assert_eq!(heard, b"\x81\x05hello"),
+            false => assert!(heard.starts_with(b"\x88") && heard[2..4] == 1013_u16.to_be_bytes()),
+        }
+    }
+}
+
+#[test]
+fn an_empty_post_keeps_nothing_of_the_reserve() {
+    let (mut world, sessions, _others) = exhausted();
+    for (client, id, target) in &sessions {
+        let head = request("POST", target, "Content-Length: 0\r\n");
+        client.0.borrow_mut().to_server.extend(head.as_bytes());
+        world.ready(*id, READABLE);
+        assert!(!world.server.pool().is_strained());
+    }
+}
+
+#[test]
 fn who_is_due_for_a_ping_does_not_come_before_those_that_wait() {
     let mut world = World::new();
     let (listener, listener_id) = world.session();

@@ -4,8 +4,11 @@
 //! so both are counted. A connection that is read has a share of its own besides
 //! ([`limits::UNITS_PER_READ`]); when it is over, the rest of what was read waits for the
 //! connection's next turn, behind the others'.
+//!
+//! The surprise: what waits has to be kept, and there may be no memory for that. Then work is done
+//! beyond the share, which does not take from the turn's: it has a share of its own.
 
-use crate::{limits, work};
+use crate::limits;
 
 /// The shares of the turn and of the connection that is being read.
 #[derive(Clone, Copy, Debug)]
@@ -14,8 +17,11 @@ pub(in crate::server) struct ReadBudget {
     units: u32,
     /// Of the connection that is being read; at most `units`.
     units_of_read: u32,
-    /// What may be done besides, since there is no memory to keep it for later.
+    /// What may be done beside `units`, for those whose share is over and whose bytes nobody can
+    /// keep.
     forced_units: u32,
+    /// Of the connection that is being read; at most `forced_units`.
+    forced_units_of_read: u32,
 }
 
 impl ReadBudget {
@@ -26,12 +32,14 @@ impl ReadBudget {
             units: limits::UNITS_PER_TURN,
             units_of_read: limits::UNITS_PER_READ,
             forced_units: limits::UNITS_PER_TURN,
+            forced_units_of_read: limits::FORCED_UNITS_PER_READ,
         }
     }
 
     /// Another connection is read.
     pub(in crate::server) fn begin_read(&mut self) {
         self.units_of_read = limits::UNITS_PER_READ.min(self.units);
+        self.forced_units_of_read = limits::FORCED_UNITS_PER_READ.min(self.forced_units);
     }
 
     /// So many bytes of a publisher were read.
@@ -39,19 +47,22 @@ impl ReadBudget {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
-    /// So much was done for the connection that is being read, in units of a small packet.
+    /// So much was done for the connection that is being read, in units of a small packet. What is
+    /// done when its share is over is taken from what the turn has for that.
     pub(in crate::server) fn spend_units(&mut self, units: u32) {
-        self.units = self.units.saturating_sub(units);
-        self.units_of_read = self.units_of_read.saturating_sub(units);
+        if self.is_read_over() {
+            self.forced_units = self.forced_units.saturating_sub(units);
+            self.forced_units_of_read = self.forced_units_of_read.saturating_sub(units);
+        } else {
+            self.units = self.units.saturating_sub(units);
+            self.units_of_read = self.units_of_read.saturating_sub(units);
+        }
     }
 
-    /// Whether a packet may be acted upon although the share is over, because there is no memory to
-    /// keep it: as many of a turn as are acted upon anyway. It is charged for that.
-    pub(in crate::server) fn force(&mut self) -> bool {
-        let may_be = self.forced_units > 0;
-        self.forced_units = self.forced_units.saturating_sub(1);
-        work::count(|work| work.forced += u64::from(may_be));
-        may_be
+    /// Whether something may be done for the connection that is being read although its share is
+    /// over, because there is no memory to keep what it has said.
+    pub(in crate::server) fn may_force(&self) -> bool {
+        !self.is_read_over() || self.forced_units_of_read > 0
     }
 
     /// Whether the turn has nothing left for publishers.

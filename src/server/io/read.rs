@@ -190,13 +190,16 @@ impl<S: Socket> Server<S> {
         let (mut at, mut held) = (0, false);
         while at < bytes.len() {
             let publishing = self.connections.conn(id.slot).is_publishing();
-            // Without memory for the rest it is taken in now rather than lost.
+            // Without memory for the rest it is taken in now rather than lost, as far as the turn
+            // has something left for that. A backend says one thing at a time, and waits for nobody.
             if publishing && self.has_said_enough(id.slot) {
                 if self.keep(id, &bytes[at..]) {
                     self.connections.marks_mut(id.slot).left_off = true;
                     return;
                 }
-                if !self.reading.budget.force() {
+                let purpose = self.connections.conn(id.slot).purpose();
+                let is_backend = matches!(purpose, Some(Purpose::Message(_)));
+                if !is_backend && !self.reading.budget.may_force() {
                     break;
                 }
             }
@@ -204,8 +207,12 @@ impl<S: Socket> Server<S> {
             if held {
                 break;
             }
+            let forced = publishing && self.reading.budget.is_read_over();
             self.reading.budget.spend_units(u32::from(publishing));
-            work::count(|work| work.packets += u64::from(publishing));
+            work::count(|work| {
+                work.packets += u64::from(publishing);
+                work.forced += u64::from(forced);
+            });
             let rest = &mut bytes[at..];
             let (used, step) = self.change(now, id.slot, |conn, cx| conn.receive(cx, rest));
             at += used;

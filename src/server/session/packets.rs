@@ -67,18 +67,22 @@ impl<S: Socket> Server<S> {
             if !self.sessions.contains(session) {
                 return true;
             }
-            // What waits while the reserve is in use is lost, so it is taken in now instead.
-            let waits = self.has_said_enough(id.slot)
-                && !(self.pool.is_strained() && self.reading.budget.force());
-            if waits || self.hold_back(now, id) {
+            // What waits while the reserve is in use is lost, so it is taken in now instead, as far
+            // as the turn has something left for that.
+            let is_forced = self.pool.is_strained() && self.reading.budget.may_force();
+            if self.has_said_enough(id.slot) && !is_forced || self.hold_back(now, id) {
                 return false;
             }
+            let is_beyond = self.reading.budget.is_read_over();
             if body.at == 0 && engine::check(form, bytes).is_err() {
                 self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
                 return true;
             }
             self.reading.budget.spend_units(1);
-            work::count(|work| work.packets += 1);
+            work::count(|work| {
+                work.packets += 1;
+                work.forced += u64::from(is_beyond);
+            });
             self.charge(now, id.slot);
             let mut packets = engine::packets_left(form, &bytes[body.at..]);
             match packets.next() {

@@ -155,7 +155,11 @@ impl<S: Socket> Server<S> {
             Ok(is_to_come) => is_to_come,
             Err(error) => return self.refuse_post(now, id, error),
         };
-        if is_to_come && request.expects_continue {
+        if !is_to_come {
+            // It is whole, being empty, and must not stay in the reserve.
+            return self.take_posted(now, id);
+        }
+        if request.expects_continue {
             if !self.connections.out_mut(slot).push_own(&mut self.pool, http::CONTINUE) {
                 return self.remove(now, slot, CloseReason::NoMemory, false);
             }
