@@ -190,16 +190,17 @@ impl<S: Socket> Server<S> {
         let (mut at, mut held) = (0, false);
         while at < bytes.len() {
             let publishing = self.connections.conn(id.slot).is_publishing();
+            let is_beyond = publishing && self.reading.budget.is_read_over();
+            // A backend says one thing at a time, maybe in many chunks, and waits for nobody.
+            let is_free = is_beyond && self.is_backend(id.slot);
             // Without memory for the rest it is taken in now rather than lost, as far as the turn
-            // has something left for that. A backend says one thing at a time, and waits for nobody.
+            // has something left for that.
             if publishing && self.has_said_enough(id.slot) {
                 if self.keep(id, &bytes[at..]) {
                     self.connections.marks_mut(id.slot).left_off = true;
                     return;
                 }
-                let purpose = self.connections.conn(id.slot).purpose();
-                let is_backend = matches!(purpose, Some(Purpose::Message(_)));
-                if !is_backend && !self.reading.budget.may_force() {
+                if !is_free && !self.reading.budget.may_force() {
                     break;
                 }
             }
@@ -207,11 +208,11 @@ impl<S: Socket> Server<S> {
             if held {
                 break;
             }
-            let forced = publishing && self.reading.budget.is_read_over();
-            self.reading.budget.spend_units(u32::from(publishing));
+            let is_packet = publishing && !is_free;
+            self.reading.budget.spend_units(u32::from(is_packet));
             work::count(|work| {
-                work.packets += u64::from(publishing);
-                work.forced += u64::from(forced);
+                work.packets += u64::from(is_packet);
+                work.forced += u64::from(is_packet && is_beyond);
             });
             let rest = &mut bytes[at..];
             let (used, step) = self.change(now, id.slot, |conn, cx| conn.receive(cx, rest));
@@ -248,6 +249,11 @@ impl<S: Socket> Server<S> {
             }
             self.close(now, id.slot, CloseFrame::Reason(reason), reason);
         }
+    }
+
+    /// Whether what is being read is what a backend has published over HTTP.
+    fn is_backend(&self, slot: u32) -> bool {
+        matches!(self.connections.conn(slot).purpose(), Some(Purpose::Message(_)))
     }
 
     /// Keeps what a connection leaves of its bytes. `false` when the pool is empty.
