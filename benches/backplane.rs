@@ -228,7 +228,7 @@ fn rates() -> String {
     for rate in RATES {
         let _ = writeln!(text, "{rate} messages/s of 100 B, to the other server");
         let [p50, p99] = chain(rate, RATES_LIMIT_MS).map(|ns| ns as f64 / 1e6);
-        let _ = writeln!(text, "  {:<18}p50 {p50:>8.3}  p99 {p99:>8.3} ms", "nothing but wakings");
+        let _ = writeln!(text, "  {:<18}p50 {p50:>8.3}  p99 {p99:>8.3} ms", "wakings alone");
         let turns = rounds(&mut pairs, &redis, Tempo::Rate(rate), RATES_LIMIT_MS);
         for (pair, turns) in pairs.iter().zip(&turns) {
             let ms = |value: fn(&Heard) -> u64| over(turns, |turn| value(&turn.heard) as f64 / 1e6);
@@ -253,7 +253,8 @@ fn rates() -> String {
 /// and the member, each a thread that sleeps until the one before has written to its Unix socket.
 /// The median and the 99th of 100 words, in ns.
 ///
-/// It is what no server can be faster than, at a rate at which everybody sleeps between two words.
+/// No server can be faster than that, unless it has not slept since the word before: at some 10,000
+/// words a second few sleep.
 fn chain(rate: u64, limit_ms: u64) -> [u64; 2] {
     const WAKINGS: usize = 4;
     let words = (rate * limit_ms / 1000).max(100);

@@ -40,7 +40,8 @@ pub struct Work {
     pub requests: u64,
     /// Writes to sockets.
     pub sends: u64,
-    /// Packets that were acted upon because there was no memory to keep them for later.
+    /// Packets that were acted upon beyond the share of their connection, because there was no
+    /// memory to keep them for later.
     pub forced: u64,
     /// Connections that were flushed at once because memory was short.
     pub reliefs: u64,

@@ -300,6 +300,7 @@ export async function withstand(context, server, count) {
   for (const [what, text] of figures) console.log(`${what.padEnd(40)} ${text}`);
   assert.ok(seen.highWaterBytes <= userBytes, `${seen.highWaterBytes} bytes of ${userBytes}`);
   assert.ok(seen.buffersBytes <= kernelBytes, `${seen.buffersBytes} bytes of ${kernelBytes}`);
+  assert.ok(seen.socketSamples > 10, `${seen.socketSamples} looks at single connections`);
   assert.deepEqual(seen.failed, [], 'every probe was answered');
   assert.ok(on.connections > count, `${on.connections} connections at most`);
   await server.logged(/--memory is used up/);

@@ -25,7 +25,8 @@ const seen = {
   gapMs: 0,
   /** Socket buffers of the whole machine, both ends of each connection, less those at the start. */
   buffersBytes: 0,
-  /** The server's ends alone, if `ss` is there, and the most that one of them held. */
+  /** How often `ss` was asked for the server's ends; what they held, and the most of one of them. */
+  socketSamples: 0,
   serverBytes: 0,
   connectionBytes: 0,
   /** What those bytes were: `received`, `ready` (set aside by the kernel), `queued`, `backlog`. */
@@ -64,7 +65,9 @@ let heldBefore = new Map();
 function askSockets() {
   const args = ['-tmnHO', 'state', 'connected', `sport = :${port}`];
   execFile('ss', args, { maxBuffer: 2 ** 26 }, (error, stdout) => {
+    setTimeout(askSockets, SOCKETS_MS);
     if (error) return;
+    seen.socketSamples += 1;
     let sum = 0;
     const held = new Map();
     for (const [, peer, r, f, w, backlog] of stdout.matchAll(
@@ -82,7 +85,6 @@ function askSockets() {
     }
     heldBefore = held;
     seen.serverBytes = Math.max(seen.serverBytes, sum);
-    setTimeout(askSockets, SOCKETS_MS);
   });
 }
 
