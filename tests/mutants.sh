@@ -552,6 +552,18 @@ mutant "room: a row that is passed over ends early" \
 mutant "turns: who may speak again is in front" \
   's/if self.rate.is_some() \&\& !self.entries\[slot as usize\].conn.is_publishing() {/if self.rate.is_some() \&\& self.held_until(slot) <= self.now {/' \
   "--test regression turns::"
+# What a POST has brought is cut where no memory lets it wait for its turn.
+mutant "memory: a body that cannot wait is cut" \
+  's/let is_forced = self.pool.is_strained() \&\& self.reading.budget.may_force();/let is_forced = false;/' \
+  "--test regression turns::"
+# Where nothing can be kept any number of frames is acted upon in a turn.
+mutant "memory: what cannot be kept is free" \
+  's/!self.is_read_over() || self.forced_units_of_read > 0/true/' \
+  "--test regression turns::"
+# A POST without a body stays in the reserve until its connection is read again.
+mutant "memory: an empty body stays in the reserve" \
+  's/^        if !is_to_come {$/        if false {/' \
+  "--test regression turns::"
 
 echo "$caught of $all caught"
 [ "$caught" -eq "$all" ]
