@@ -31,8 +31,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 use std::thread::{self, sleep};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use support::clock;
 use support::contest::{self, Contestant, median};
 use support::crossing::{Heard, Room, Tempo};
 use support::load::Dialect;
@@ -258,8 +259,7 @@ fn rates() -> String {
 fn chain(rate: u64, limit_ms: u64) -> [u64; 2] {
     const WAKINGS: usize = 4;
     let words = (rate * limit_ms / 1000).max(100);
-    let began = Instant::now();
-    let ns = move || began.elapsed().as_nanos() as u64;
+    let began_ns = clock::now_ns();
     let mut links = (0..WAKINGS).map(|_| UnixStream::pair().expect("a pair of sockets"));
     let (mut first, mut heard) = links.next().expect("the first of four");
     for (mut next, then) in links {
@@ -273,14 +273,14 @@ fn chain(rate: u64, limit_ms: u64) -> [u64; 2] {
         let mut word = [0; 8];
         let mut took: Vec<u64> = Vec::new();
         while heard.read_exact(&mut word).is_ok() {
-            took.push(ns() - u64::from_ne_bytes(word));
+            took.push(clock::now_ns() - u64::from_ne_bytes(word));
         }
         took
     });
     for number in 1..=words {
-        let due = Duration::from_nanos(number * 1_000_000_000 / rate);
-        sleep(due.saturating_sub(began.elapsed()));
-        first.write_all(&ns().to_ne_bytes()).expect("a word goes on");
+        let due_ns = began_ns + number * 1_000_000_000 / rate;
+        sleep(Duration::from_nanos(due_ns.saturating_sub(clock::now_ns())));
+        first.write_all(&clock::now_ns().to_ne_bytes()).expect("a word goes on");
     }
     drop(first);
     let mut took = listener.join().expect("the last of the chain");

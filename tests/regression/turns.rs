@@ -85,9 +85,16 @@ fn who_has_said_half_of_something_does_not_come_before_those_that_wait() {
     assert!(longest <= 4, "somebody had {longest} turns while another waited");
 }
 
-/// Sessions that poll, in a world in which there is neither memory nor anything left of the turn,
-/// and who brought that about.
-fn exhausted() -> (World, [(Client, ConnId, String); 8], Vec<(Client, ConnId)>) {
+/// A world in which there is neither memory nor anything left of the turn.
+struct Exhausted {
+    world: World,
+    /// Sessions that poll, each with its target.
+    sessions: [(Client, ConnId, String); 8],
+    /// Who brought it about, and must stay.
+    _others: Vec<(Client, ConnId)>,
+}
+
+fn exhausted() -> Exhausted {
     let mut world = World::new();
     let sessions = [(); 8].map(|()| world.polling());
     for (client, id, target) in &sessions {
@@ -103,12 +110,12 @@ fn exhausted() -> (World, [(Client, ConnId, String); 8], Vec<(Client, ConnId)>) 
     }
     assert!(others.iter().any(|(other, _)| !other.0.borrow().to_server.is_empty()));
     others.extend(strangers);
-    (world, sessions, others)
+    Exhausted { world, sessions, _others: others }
 }
 
 #[test]
 fn what_a_post_has_brought_is_taken_in_where_no_memory_lets_it_wait_for_its_turn() {
-    let (mut world, [(client, id, target), ..], _others) = exhausted();
+    let Exhausted { mut world, sessions: [(client, id, target), ..], _others } = exhausted();
     let text = "x".repeat(600);
     world.request(&client, id, "POST", &target, &format!("42[\"chat message\",\"{text}\"]"));
     assert!(client.heard().ends_with(b"\r\n\r\nok"), "its connection was not ended");
@@ -120,7 +127,7 @@ fn what_a_post_has_brought_is_taken_in_where_no_memory_lets_it_wait_for_its_turn
 
 #[test]
 fn what_is_taken_in_for_want_of_memory_is_bounded_in_a_turn() {
-    let (mut world, sessions, _others) = exhausted();
+    let Exhausted { mut world, sessions, _others } = exhausted();
     // Eight times 500 packets that mean nothing, where a turn has 1,024 and who waits takes memory.
     let body = vec!["6"; 500].join("\x1e");
     let fields = format!("Content-Length: {}\r\n", body.len());
@@ -156,7 +163,7 @@ fn a_burst_is_taken_in_where_no_memory_keeps_it_and_a_flood_ends() {
 
 #[test]
 fn an_empty_post_keeps_nothing_of_the_reserve() {
-    let (mut world, sessions, _others) = exhausted();
+    let Exhausted { mut world, sessions, _others } = exhausted();
     for (client, id, target) in &sessions {
         let head = request("POST", target, "Content-Length: 0\r\n");
         client.0.borrow_mut().to_server.extend(head.as_bytes());
