@@ -675,7 +675,9 @@ impl World {
     /// Somebody elsewhere says something in a channel that nobody reads here.
     fn say_elsewhere(&mut self) {
         let now_ms = self.now_ms();
-        let Some(authority) = self.authority.as_mut().filter(|_| !self.quiet) else { return };
+        // What has its place and cannot be told yet stands in front of it.
+        let may_say = !self.quiet && self.placed.is_none();
+        let Some(authority) = self.authority.as_mut().filter(|_| may_say) else { return };
         let said = authority.says_elsewhere(self.climate.people.channels);
         let Some((number, text)) = said else { return };
         let channel = self.climate.channel(number);
