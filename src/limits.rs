@@ -119,8 +119,8 @@ pub const UNITS_PER_READ: u32 = 32;
 pub const UNITS_PER_TURN: u32 = 1024;
 
 /// Units of work that are done for one publisher beyond its share when it is read, because there is
-/// no memory to keep what it has said: a burst is not lost, and eight floods do not take from the
-/// others what a turn has for that, which is as much as [`UNITS_PER_TURN`] besides.
+/// no memory to keep what it has said: a burst is not lost, and one flood does not use up what a
+/// turn has for that, which is [`UNITS_PER_TURN`] beside those of the shares. It takes eight.
 pub const FORCED_UNITS_PER_READ: u32 = UNITS_PER_TURN / 8;
 
 /// Units of work that entering or leaving a channel counts as: a ring may be mapped or unmapped,

@@ -664,7 +664,7 @@ mod tests {
     /// What the kernel tells now of the first line.
     fn told(world: &mut World) -> Vec<(bool, bool)> {
         let mut events = Events::with_capacity(16);
-        world.poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        world.poll.poll(&mut events, Some(Duration::ZERO)).expect("a poll that does not wait");
         let of_line = events.iter().filter(|event| event.token() == Token(100));
         of_line.map(|event| (event.is_readable(), event.is_writable())).collect()
     }
@@ -672,9 +672,10 @@ mod tests {
     #[test]
     fn room_in_a_socket_is_told_of_only_while_it_is_waited_for() {
         let mut world = World::new("redis://127.0.0.1:1");
-        let (mut stream, mut redis) = UnixStream::pair().unwrap();
+        let (mut stream, mut redis) = UnixStream::pair().expect("a pair of sockets");
         let both = Interest::READABLE | Interest::WRITABLE;
-        world.poll.registry().register(&mut stream, Token(100), both).unwrap();
+        let registry = world.poll.registry();
+        registry.register(&mut stream, Token(100), both).expect("a new socket");
         world.lines.links[0].state = State::Up {
             stream: Stream::Unix(stream),
             is_readable: false,
@@ -694,7 +695,7 @@ mod tests {
         assert_eq!(write(&mut world, b"request"), 7);
         let mut buffer = vec![0; 1 << 20];
         told(&mut world);
-        assert_eq!(redis.read(&mut buffer).unwrap(), 7);
+        assert_eq!(redis.read(&mut buffer).expect("what was written"), 7);
         assert_eq!(told(&mut world), [], "that it was read concerns nobody");
         let mut waiting = 0;
         loop {
@@ -705,13 +706,13 @@ mod tests {
         }
         assert_eq!(told(&mut world), []);
         while waiting > 0 {
-            waiting -= redis.read(&mut buffer).unwrap();
+            waiting -= redis.read(&mut buffer).expect("what was written");
         }
         assert_eq!(told(&mut world), [(false, true)], "now it goes on");
         assert_eq!(write(&mut world, b"request"), 7);
-        assert_eq!(redis.read(&mut buffer).unwrap(), 7);
+        assert_eq!(redis.read(&mut buffer).expect("what was written"), 7);
         assert_eq!(told(&mut world), []);
-        redis.write_all(b"reply").unwrap();
+        redis.write_all(b"reply").expect("an empty socket");
         assert_eq!(told(&mut world).iter().map(|event| event.0).collect::<Vec<_>>(), [true]);
     }
 
