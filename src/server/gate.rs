@@ -86,7 +86,8 @@ fn judge_call(work: &work::Work, limits: &Limits) {
     assert!(work.filled_bytes <= fills * fill + of_units, "filled too much: {work:?}");
     let units = u64::from(bounds::UNITS_PER_READ) + 1;
     assert!(work.packets <= units * work.reads + work.forced, "too many packets: {work:?}");
-    let forced_max = u64::from(bounds::FORCED_UNITS_PER_READ) * work.reads + work.requests;
+    let forced_max = u64::from(bounds::FORCED_UNITS_PER_READ) * work.reads;
+    let forced_max = forced_max.min(bounds::UNITS_PER_TURN.into());
     assert!(work.forced <= forced_max, "too much forced: {work:?}");
     let forced_joins = u64::from(bounds::FORCED_UNITS_PER_READ / bounds::JOIN_UNITS) + 1;
     let joins = u64::from(bounds::UNITS_PER_READ / bounds::JOIN_UNITS) + 1 + forced_joins;
