@@ -191,7 +191,7 @@ impl Oracle {
             | R::MayNotSpeak
             | R::Replaced => false,
             R::TokenExpired => hearing.entries.may_end(&person.pass, now_ms),
-            R::MessagesLost => !hearing.parted_ms.is_empty(),
+            R::MessagesLost => hearing.has_parted(),
             R::BackplaneAway => self.was_away(now_ms),
         };
         let (number, heard_ms) = (person.number, now_ms - hearing.heard_ms());

@@ -183,6 +183,9 @@ pub(crate) struct Hearing {
     pub(crate) is_lapped: bool,
     /// When something was lost of a channel that it was in, and has not left since then.
     pub(crate) parted_ms: BTreeMap<Box<str>, u64>,
+    /// It has left a channel of which something was lost. Who is inside a record when it leaves is
+    /// in the channel until the record's end, and may be sent away before.
+    pub(crate) left_parted: bool,
     /// What lets the server know that it lives, and may not have been taken in yet.
     pub(crate) signs: Vec<Sign>,
     /// Events that it has said and that are to be published.
@@ -390,6 +393,7 @@ impl Hearing {
             end: None,
             is_lapped: false,
             parted_ms: BTreeMap::new(),
+            left_parted: false,
             signs: Vec::new(),
             said: 0,
             taken: 0,
@@ -425,7 +429,13 @@ impl Hearing {
 
     /// Whether its WebSocket may end for this reason.
     pub(crate) fn explains(&self, reason: CloseReason) -> bool {
-        self.end == Some(reason) || self.reasons.allows(reason)
+        let is_lost = reason == CloseReason::MessagesLost && self.left_parted;
+        self.end == Some(reason) || self.reasons.allows(reason) || is_lost
+    }
+
+    /// Whether something is lost that it was to read, so that it may be sent away.
+    pub(crate) fn has_parted(&self) -> bool {
+        !self.parted_ms.is_empty() || self.left_parted
     }
 
     /// Whether it has not been heard for so long that it may be given up.
@@ -525,7 +535,7 @@ impl Hearing {
         if reason != CloseReason::ClosedByClient || !self.left.contains(channel) {
             self.end = Some(reason);
         } else {
-            self.parted_ms.remove(channel);
+            self.left_parted |= self.parted_ms.remove(channel).is_some();
         }
     }
 

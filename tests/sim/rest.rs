@@ -264,8 +264,8 @@ impl World {
             let unplaced_ms = self.oracle.unplaced_ms;
             let told_ms = state.over_at_ms.max(unplaced_ms);
             let held_ms = self.held_ms(number);
-            // While the machine slept nobody who waits for its rate had its turn.
-            let woke_ms = if held_ms > 0 { self.woke_ms } else { 0 };
+            // While the machine slept nobody had a turn who waits for the room or for its rate.
+            let woke_ms = self.woke_ms;
             let moments_ms = [free_ms, told_ms, state.read_at_ms, state.wrote_at_ms, woke_ms];
             let due = Due::after(moments_ms, wait_ms + held_ms);
             assert!(!due.is_over(served_ms), "#{number}: its end is not noticed: {due:?}");
