@@ -173,7 +173,7 @@ describe('half-open peers', { concurrency: 4 }, () => {
   });
 
   test('who answers no ping is closed after interval and timeout', async (context) => {
-    const server = await context.elbow(['--ping-interval', '500ms', '--ping-timeout', '1s']);
+    const server = await context.elbow(['--ping-interval', '500ms', '--ping-timeout', '3s']);
     const healthy = await context.client(server.port);
     const mute = await context.upgraded(server.port);
     await server.logged(new RegExp(`close.*:${mute.localPort}\\b`), { ms: 20_000 });

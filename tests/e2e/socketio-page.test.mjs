@@ -352,7 +352,7 @@ describe("elbow's own client", { concurrency: 2 }, () => {
   });
 
   test('a server that says nothing is given up; connecting is tried so often', async (context) => {
-    const server = await context.elbow(['--ping-interval', '1s', '--ping-timeout', '1s']);
+    const server = await context.elbow(['--ping-interval', '1s', '--ping-timeout', '3s']);
     const tab = await clientTab(context, server);
     await tab.evaluate(async () => {
       window.reasons = [];
@@ -369,7 +369,7 @@ describe("elbow's own client", { concurrency: 2 }, () => {
       socket.on('connect_error', (error) => window.reasons.push(error.message));
       await window.until(socket, 'connect');
     });
-    await tab.waitForTimeout(4_000);
+    await tab.waitForTimeout(5_000);
     assert.deepEqual(await tab.evaluate('[socket.connected, reasons]'), [true, []]);
     server.signal('SIGSTOP');
     context.defer(() => server.signal('SIGCONT'));
