@@ -118,7 +118,8 @@ function enterChannel() {
   if (!room) {
     const list = element("ol", "messages");
     list.role = "list"; // Safari forgets it is one when it has no bullets
-    room = { name, list, waiting: [], doubts: [], position: null, day: "", gap: null };
+    const recent = []; // positions of the newest messages
+    room = { name, list, recent, waiting: [], doubts: [], position: null, day: "", gap: null };
     rooms.set(name, room);
     $("empty").hidden = true; // until it is known that nothing comes
   }
@@ -152,8 +153,8 @@ function connect(why) {
   const scheme = location.protocol === "https:" ? "wss:" : "ws:";
   const folder = location.pathname.replace(/[^/]*$/, ""); // the server may lie below a path
   const path = room.name === "default" ? "ws" : `ws/${room.name}`;
-  // Where `since` cannot be honoured, `last` applies. Nothing comes twice by that: what is kept
-  // then was said after the position.
+  // Where `since` cannot be honoured, `last` applies. That may bring again what stands here, where
+  // instances share an order whose newest entries were lost.
   const since = room.position === null ? "" : `since=${room.position}&`;
   const url = `${scheme}//${location.host}${folder}${path}?${since}last=${LAST_WANTED}`;
   const mine = new WebSocket(url, token === "" ? "elbow.v1" : ["elbow.v1", `token.${token}`]);
@@ -327,9 +328,11 @@ function heard(data) {
     told(JSON.parse(body));
     return;
   }
-  room.position = position;
   const isPast = past > 0;
   if (isPast) past -= 1;
+  room.position = position;
+  if (isPast && room.recent.includes(position)) return;
+  room.recent = [...room.recent, position].slice(-LAST_WANTED);
   if (isPast && isHushed()) hushedAt = heardAt;
   const doubt = room.doubts.find(({ frame }) => frame === body);
   if (typeof body !== "string") {

@@ -3,6 +3,7 @@
 // embed.rs has its test inside.
 
 import assert from 'node:assert/strict';
+import http from 'node:http';
 import path from 'node:path';
 import { describe } from 'node:test';
 import { Cable } from './cable.mjs';
@@ -138,4 +139,29 @@ describe('a reader that misses nothing', () => {
       shower(context, 'sh', [example('resume.sh'), `http://${place}/sse/news`]),
     ),
   );
+
+  test('resume.sh keeps its place when it is put off, and in the middle of an event', async (context) => {
+    const answers = [
+      'id: k.6\n\nid: k.7\ndata: seven\n\n',
+      'retry: 100\n\n',
+      'id: k.7\n\nid: k.8\ndata: eight',
+      'id: k.7\n\nid: k.8\ndata: eight\ndata: and more\n\n',
+    ];
+    const asked = [];
+    const server = http.createServer((request, response) => {
+      asked.push(request.headers['last-event-id']);
+      response.writeHead(200, { 'Content-Type': 'text/event-stream', Connection: 'close' });
+      response.end(answers[asked.length - 1] ?? '');
+    });
+    await new Promise((resolve) => {
+      server.listen(0, '127.0.0.1', resolve);
+    });
+    context.defer(() => server.close());
+    const url = `http://127.0.0.1:${server.address().port}/sse`;
+    const { shown } = shower(context, 'sh', [example('resume.sh'), url]);
+    // Between two requests are one to five seconds.
+    await eventually('it has come five times', () => asked.length >= 5, 40_000);
+    assert.deepEqual(asked.slice(0, 5), [undefined, 'k.7', 'k.7', 'k.7', 'k.8']);
+    assert.deepEqual(shown, ['seven', 'eight', 'and more']);
+  });
 });

@@ -443,6 +443,32 @@ test('the page ignores what it does not know, and shows a loss in between', asyn
   assert.deepEqual(faults, []);
 });
 
+test('where the newest entries were lost, nothing is shown twice', async (context) => {
+  const server = await context.elbow();
+  const tabs = await profile(context);
+  const faults = [];
+  // What instances with one order say before and after a failover that has lost `two`.
+  const begins = (position, more) => `\n${JSON.stringify({ channel: 'default', position, ...more })}`;
+  const visits = [
+    [begins('9-0.0', { missed: 0 }), '9-1.0\none', '9-2.0\ntwo'],
+    [begins('9-0.0', { recovered: false, missed: 2 }), '9-1.0\none', '9-3.0\nthree'],
+  ];
+  const asked = [];
+  await tabs.routeWebSocket(/\/ws/, (route) => {
+    asked.push(new URL(route.url()).search);
+    for (const frame of visits[asked.length - 1]) route.send(frame);
+    if (asked.length === 1) setTimeout(() => route.close({ code: 1012, reason: 'lost' }), 500);
+  });
+  const ann = await openTab(tabs, server, faults);
+  await shows(ann, 'other', 'two');
+  await shows(ann, 'other', 'three');
+  assert.deepEqual(asked, ['?last=50', '?since=9-2.0&last=50']);
+  const [day, one, two, gap, ...rest] = await lines(ann);
+  assert.deepEqual([day, one, two, ...rest], ['a day', 'one', 'two', 'three']);
+  assert.match(gap, /Some messages may be lost\.$/);
+  assert.deepEqual(faults, []);
+});
+
 test('a page of another site says hi to nobody, whatever it is made of', async (context) => {
   const server = await context.elbow();
   const member = await context.client(server.port);
