@@ -568,6 +568,32 @@ mod tests {
     }
 
     #[test]
+    fn a_new_feed_is_filled_with_so_many_messages_and_no_more() {
+        let mut log = log(10_000, 1 << 20);
+        let said = FILL_MESSAGES_MAX + 7;
+        (1..=said).for_each(|number| log.append(number, LOCAL, at(1), &Message::Text(b"x")));
+        assert_eq!((log.len(), log.missing(), log.missing_when_filled()), (said, 0, 7));
+        let numbers: Vec<u64> = kept(&log).into_iter().map(|(number, _)| number).collect();
+        assert!(numbers.into_iter().eq(8..=said));
+    }
+
+    /// The figures that docs/OPERATIONS.md gives.
+    #[test]
+    fn a_message_is_kept_with_few_bytes_more() {
+        let history = History { messages_max: 10_000, age: AGE };
+        let (local, stream) = (Log::new(history, 4096), Log::of_stream(history, 4096));
+        let entry = Position::Stream { ms: 1, seq: 0, index: 0 };
+        for (mut log, position, more) in [(local, LOCAL, 13), (stream, entry, 33)] {
+            log.append(1, position, at(1), &Message::Text(&[b'x'; 100]));
+            assert_eq!(log.feed.head().0, 100 + more);
+        }
+        // And the index allows for one in 64 bytes of the ring.
+        let mut log = log(10_000, 4096);
+        (1..=100).for_each(|number| log.append(number, LOCAL, at(1), &Message::Text(b"x")));
+        assert_eq!(log.len(), 64);
+    }
+
+    #[test]
     fn positions_of_a_stream_are_found_by_number_and_numbers_by_position() {
         let entry = |ms: u64| Position::Stream { ms, seq: 0, index: 0 };
         let history = History { messages_max: 3, age: AGE };
