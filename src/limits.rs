@@ -170,13 +170,15 @@ pub const SWEEP_SENDS_MIN: usize = 24;
 /// is new names them all.
 pub const CHANNELS_SHARED_MAX: usize = 1024;
 
-/// The most bytes of an envelope beside its message: the channel's name, and lengths.
-pub const ENVELOPE_EXTRA_BYTES: u64 = 256;
+/// The most bytes of an envelope beside its message: the channel's name, lengths, and the name of an
+/// event that a backend has named in the request's target, each of whose bytes may be escaped.
+/// Asserted against what these are in `server/backplane.rs`.
+pub const ENVELOPE_EXTRA_BYTES: u64 = 2048;
 
 /// Bytes of a backplane, beside what depends on the number of channels and on the largest message:
 /// messages that wait, the buffers of both lines, the thread that resolves names, and 512 KiB for
 /// encryption. Asserted against the real sizes in `server/backplane.rs`.
-pub const BACKPLANE_BYTES: u64 = 2048 * 1024;
+pub const BACKPLANE_BYTES: u64 = 2304 * 1024;
 
 /// Bytes of a backplane for each channel: who has said how much lately, and the requests about it.
 pub const BACKPLANE_CHANNEL_BYTES: u64 = 24 * 1024;

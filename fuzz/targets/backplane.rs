@@ -32,7 +32,7 @@ fuzz_target!(|input: &[u8]| {
     let mut now = Instant::from_millis(10);
     let mut backplane = Backplane::new(settings, chance, now);
     assert!(backplane.open(now, "a"));
-    let _is_said = backplane.say("a", Ticket(1), b"hi", Some(1));
+    let _is_said = backplane.say(now, "a", Ticket(1), b"hi", Some(1));
     turn(&mut backplane, now);
     for piece in pieces(how, bytes) {
         let mut piece = piece;

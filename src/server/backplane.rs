@@ -16,18 +16,29 @@
 use super::publish::{Ticket, Unplaced};
 use super::{Event, Server, Socket};
 use crate::hub::HashKey;
-use crate::hub::backplane::{self, Backplane, Chance, SayError};
+use crate::hub::backplane::{self, Backplane, Chance};
 use crate::hub::envelope;
 use crate::limits::{self, Limits};
 use crate::position::Position;
 use crate::settings;
 use crate::time::{Duration, Instant, Now};
+use crate::wire::admin;
+use crate::wire::socketio::ATTACHMENTS_MAX;
 
 /// The most messages that are taken out of the order in a turn. The rest comes with the next.
 const MESSAGES_PER_TURN: u32 = 1024;
 
 /// Bytes of messages that are taken out of the order in a turn, and one message more.
 const BYTES_PER_TURN: usize = limits::READ_BYTES_PER_TURN;
+
+// In front of what a backend has said stands `["NAME",`, with up to six bytes for each of the name.
+const _: () = assert!(
+    limits::ENVELOPE_EXTRA_BYTES as usize
+        >= 2 + limits::CHANNEL_NAME_BYTES_MAX
+            + 4 * (1 + ATTACHMENTS_MAX)
+            + 4
+            + 6 * admin::EVENT_BYTES_MAX
+);
 
 /// The backplane's settings that follow from the operator's.
 fn settings_of(shared: settings::Backplane, limits: &Limits) -> backplane::Settings {
@@ -130,25 +141,17 @@ impl<S: Socket> Server<S> {
             && let Some((Ticket(number), envelope)) = self.poll_deferred()
         {
             let name = envelope::channel_of(envelope).expect("the server has written it");
-            let ticket = backplane::Ticket(number);
-            // A backend may say something where nobody is.
-            if backplane.say(name, ticket, envelope, key) == Err(SayError::NotOpen) {
-                let is_opened = backplane.open(now.mono, name);
-                assert!(is_opened, "there is room for one more");
-                let said = backplane.say(name, ticket, envelope, key);
-                assert_eq!(said, Ok(()), "there is room for the message");
-                backplane.close(now.mono, name);
-            }
+            let said = backplane.say(now.mono, name, backplane::Ticket(number), envelope, key);
+            assert_eq!(said, Ok(()), "there is room for the message");
         }
         while let Some(greeting) = self.poll_greeting() {
             let name = envelope::channel_of(greeting).expect("the server has written it");
             backplane.greet(name, greeting);
         }
-        // As long as something that was said there waits here, a channel is needed.
-        if self.next_deferred().is_none() {
-            while let Some(name) = self.poll_closing(now) {
-                backplane.close(now.mono, &name);
-            }
+        // Also if something that was said there waits here: it waits for room, and the channel may
+        // be in its way.
+        while let Some(name) = self.poll_closing(now) {
+            backplane.close(now.mono, &name);
         }
         backplane.end_turn(now.mono);
         self.backplane = Some(backplane);

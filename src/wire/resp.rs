@@ -25,7 +25,7 @@ use super::Status;
 pub const DEPTH_MAX: usize = 8;
 
 /// The most bytes of a line: a simple string, an error, a number.
-pub const LINE_BYTES_MAX: usize = 1024;
+pub const LINE_BYTES_MAX: usize = 4096;
 
 /// The most elements of one array.
 pub const ELEMENTS_MAX: u32 = 1 << 20;

@@ -125,6 +125,10 @@ impl Instance {
     }
 }
 
+fn now_since(began: std::time::Instant) -> Instant {
+    Instant::from_millis(u64::try_from(began.elapsed().as_millis()).expect("not that long"))
+}
+
 /// Two instances with a channel open, for as long as `until` says no.
 fn work(
     server: &Server,
@@ -133,8 +137,7 @@ fn work(
     until: impl Fn(&[Instance]) -> bool,
 ) {
     for _ in 0..20_000 {
-        let ms = began.elapsed().as_millis();
-        let now = Instant::from_millis(u64::try_from(ms).expect("not that long"));
+        let now = now_since(began);
         for instance in &mut *instances {
             instance.turn(now, &server.path);
         }
@@ -182,10 +185,14 @@ fn a_real_server_understands() {
         let from = &mut both[number as usize % 2].backplane;
         let text = format!("{number}");
         let key = (number < 100).then_some(number / 2);
-        from.say("news", Ticket(number), text.as_bytes(), key).expect("there is room");
+        from.say(now_since(began), "news", Ticket(number), text.as_bytes(), key)
+            .expect("there is room");
     }
     both[0].backplane.greet("news", b"hi");
-    both[1].backplane.say("news", Ticket(300), &[b'x'; 70_000], None).expect("there is room");
+    both[1]
+        .backplane
+        .say(now_since(began), "news", Ticket(300), &[b'x'; 70_000], None)
+        .expect("there is room");
     let is_said = |both: &[Instance]| {
         both.iter().all(|one| one.events.iter().any(|event| event.len() > 70_000))
     };
@@ -245,7 +252,7 @@ fn a_user_with_few_rights_is_enough() {
     let began = clock();
     let is_open = |both: &[Instance]| both.iter().all(|one| one.events.len() >= 2);
     work(&server, &mut both, began, is_open);
-    both[0].backplane.say("news", Ticket(1), b"hi", None).expect("there is room");
+    both[0].backplane.say(now_since(began), "news", Ticket(1), b"hi", None).expect("there is room");
     let is_said = |both: &[Instance]| {
         both[0].events.iter().any(|event| event == "hi true")
             && both[1].events.iter().any(|event| event == "hi false")

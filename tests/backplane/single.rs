@@ -25,6 +25,8 @@ pub(crate) struct Desk {
     connects: [u32; 2],
     /// Whether attempts to connect fail.
     is_unreachable: bool,
+    /// Whether the reader is connected to another server than the writer.
+    is_split: bool,
 }
 
 fn settings() -> Settings {
@@ -46,6 +48,7 @@ impl Desk {
             events: Vec::new(),
             connects: [0, 0],
             is_unreachable: false,
+            is_split: false,
         }
     }
 
@@ -100,7 +103,11 @@ impl Desk {
                     self.backplane.closed(self.now, line, "connection refused");
                     return;
                 }
-                self.conns[line as usize] = Some(self.redis.connect());
+                let conn = self.redis.connect();
+                if self.is_split && line == Line::Reader {
+                    self.redis.split(conn);
+                }
+                self.conns[line as usize] = Some(conn);
                 self.backplane.connected(self.now, line);
             }
             Action::Close(line) => {
@@ -173,7 +180,7 @@ impl Desk {
     }
 
     fn say(&mut self, ticket: u64, message: &[u8]) {
-        let said = self.backplane.say("news", Ticket(ticket), message, None);
+        let said = self.backplane.say(self.now, "news", Ticket(ticket), message, None);
         assert_eq!(said, Ok(()));
     }
 
@@ -277,8 +284,8 @@ fn a_message_that_is_larger_than_an_entry_has_one_to_itself() {
 #[test]
 fn what_cannot_be_taken_is_refused() {
     let mut desk = Desk::open(settings());
-    let mut say = |name: &str, bytes: &[u8]| desk.backplane.say(name, Ticket(1), bytes, None);
-    assert_eq!(say("other", b"x"), Err(SayError::NotOpen));
+    let now = desk.now;
+    let mut say = |name: &str, bytes: &[u8]| desk.backplane.say(now, name, Ticket(1), bytes, None);
     assert_eq!(say("news", &[0; 4097]), Err(SayError::TooLarge));
     let mut taken = 0;
     while say("news", &[0; 4096]) == Ok(()) {
@@ -290,13 +297,133 @@ fn what_cannot_be_taken_is_refused() {
     desk.work();
     assert!(desk.backplane.has_room(4096));
     desk.backplane.close(desk.now, "news");
-    assert_eq!(desk.backplane.say("news", Ticket(1), b"x", None), Err(SayError::NotOpen));
     let names: Vec<String> = (0..8).map(|number| format!("n{number}")).collect();
     desk.work();
     for name in &names {
         assert!(desk.backplane.open(desk.now, name), "a closed channel makes room");
     }
     assert!(!desk.backplane.open(desk.now, "more"));
+}
+
+#[test]
+fn something_is_said_where_nobody_is_although_all_channels_are_open() {
+    let mut desk = Desk::open(settings());
+    for number in 1..8 {
+        assert!(desk.backplane.open(desk.now, &format!("n{number}")));
+    }
+    assert!(!desk.backplane.may_open());
+    desk.work();
+    desk.events();
+    for round in 0..3 {
+        let (mut said, now) = (0, desk.now);
+        while desk.backplane.say(now, &format!("p{said}"), Ticket(said), b"x", None).is_ok() {
+            said += 1;
+        }
+        assert_eq!(said, 8, "round {round}");
+        desk.say(100, b"y");
+        desk.work();
+        let mut placed = desk.events();
+        placed.sort();
+        let passing = (0..8).map(|number| format!("p{number} 0: x Some(Ticket({number}))"));
+        let expected = ["news 0: y Some(Ticket(100))".to_owned()].into_iter().chain(passing);
+        assert!(placed.into_iter().eq(expected), "round {round}");
+    }
+    assert!(!desk.backplane.open(desk.now, "more"), "and no more are opened than before");
+}
+
+#[test]
+fn a_key_is_given_its_time_to_live_again_when_that_may_be_lost() {
+    let mut desk = Desk::open(settings());
+    let expiries = |desk: &mut Desk| {
+        let requests = desk.requests(Line::Writer);
+        requests.iter().filter(|request| request.starts_with("EXPIRE {elbow}:c:news")).count()
+    };
+    desk.say(1, b"x");
+    desk.pass(1000);
+    assert_eq!(expiries(&mut desk), 1);
+    // The connection broke: whether the request had come is not known.
+    desk.break_line(Line::Writer);
+    desk.pass(3000);
+    assert_eq!(expiries(&mut desk), 1);
+    // The stream is gone, and what is said begins another.
+    desk.redis.flush_all();
+    desk.pass(2500);
+    desk.say(2, b"y");
+    desk.pass(1000);
+    assert_eq!(expiries(&mut desk), 1);
+    // An entry that was refused, and maybe no key was there.
+    desk.redis.flush_all();
+    desk.redis.refuse(Some(Refusal::OutOfMemory));
+    desk.say(3, b"z");
+    desk.pass(100);
+    desk.redis.refuse(None);
+    desk.pass(3000);
+    assert!(expiries(&mut desk) >= 1);
+    for (key, stream) in &desk.redis.state.streams {
+        assert!(stream.expires_at_ms.is_some(), "{} lives for ever", key.escape_ascii());
+    }
+}
+
+#[test]
+fn lines_to_two_servers_are_no_connection() {
+    let mut desk = Desk::new(settings());
+    desk.is_split = true;
+    assert!(desk.backplane.open(desk.now, "news"));
+    for _ in 0..20 {
+        desk.pass(500);
+        assert!(desk.backplane.is_away(), "nobody hears what is said here");
+    }
+    let events = desk.events();
+    assert!(events.contains(&"Reader Deaf".into()), "{events:?}");
+    assert!(!events.contains(&"back".into()), "{events:?}");
+    let connects = desk.connects;
+    assert!(connects.iter().all(|connects| (3..40).contains(connects)), "{connects:?}");
+    // The name leads to one server again.
+    desk.is_split = false;
+    desk.pass(10_000);
+    assert!(!desk.backplane.is_away());
+}
+
+#[test]
+fn nothing_is_replayed_before_it_is_known_how_old_it_is() {
+    let history = Some(History { messages_max: 5, age: Duration::from_secs(60) });
+    let mut desk = Desk::open(Settings { history, ..settings() });
+    desk.say(1, b"old");
+    desk.work();
+    desk.pass(100_000);
+    // Another instance, whose writer cannot tell the time.
+    let mut other = Desk::new(Settings { history, ..settings() });
+    other.redis = desk.redis;
+    other.redis.refuse(Some(Refusal::OutOfMemory));
+    assert!(other.backplane.open(other.now, "news"));
+    other.pass(3000);
+    assert_eq!(other.events(), ["Writer OutOfMemory"]);
+    let (_, reads) = (other.requests(Line::Writer), other.requests(Line::Reader));
+    assert!(reads.len() < 10, "{reads:?}");
+    other.redis.refuse(None);
+    other.pass(3000);
+    assert_eq!(other.events(), ["back", "news is open"]);
+}
+
+#[test]
+fn a_user_without_a_password_is_named_too() {
+    let mut desk = Desk::new(Settings { user: Some("eve".into()), ..settings() });
+    desk.turn();
+    desk.turn();
+    assert_eq!(desk.requests(Line::Writer)[0], "AUTH eve ");
+}
+
+#[test]
+fn the_last_id_that_there_may_be_is_no_end_of_questions() {
+    let mut desk = Desk::new(settings());
+    let stream = desk.redis.state.streams.entry(b"{elbow}:c:news".to_vec()).or_default();
+    stream.last = EntryId { ms: u64::MAX, seq: u64::MAX - 1 };
+    desk.redis.feed_late(&entry_of_another(1, &["x"]));
+    assert!(desk.backplane.open(desk.now, "news"));
+    desk.pass(3000);
+    let reads = desk.requests(Line::Reader);
+    assert!(reads.len() < 60, "{} questions", reads.len());
+    assert!(desk.events().contains(&"news is open".into()));
 }
 
 #[test]

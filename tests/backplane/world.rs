@@ -495,7 +495,7 @@ impl World {
             bytes.resize(length, id as u8);
             let instance = &mut self.instances[number];
             let ticket = Ticket(instance.next_ticket);
-            let said = instance.backplane.say(&name(channel), ticket, &bytes, key);
+            let said = instance.backplane.say(self.now, &name(channel), ticket, &bytes, key);
             if said.is_ok() {
                 instance.next_ticket += 1;
                 self.seen.said += 1;

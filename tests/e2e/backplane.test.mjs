@@ -340,6 +340,33 @@ describe('backends of several instances', { concurrency: 2 }, () => {
     assert.deepEqual([late.texts, late.positions], [['two'], [second[1]]]);
   });
 
+  test('something is said where nobody is, although there may be no more channels', async (context) => {
+    const redis = await Redis.start(context);
+    const server = await administered(context, redis.url, ['--max-channels', '1']);
+    const reader = await socket(context, server.port);
+    const others = Array.from({ length: 20 }, (_, number) => server.publish(`n${number}`, 'x'));
+    for (const answer of others) assert.equal((await answer)[0], 202);
+    assert.equal((await server.publish('default', 'and here'))[0], 202);
+    reader.say('and by whoever is here');
+    await eventually('it is heard', () => reader.texts.length === 2);
+    assert.deepEqual(reader.texts, ['and here', 'and by whoever is here']);
+  });
+
+  test('the longest name of an event and the largest message fit', async (context) => {
+    const redis = await Redis.start(context);
+    const server = await administered(context, redis.url, ['--max-message', '1KiB']);
+    const reader = await socket(context, server.port, { target: `/ws/${'n'.repeat(128)}` });
+    const body = JSON.stringify(['x'.repeat(1020)]);
+    assert.equal(body.length, 1024);
+    const event = '%01'.repeat(256);
+    for (const channel of ['n'.repeat(128), 'm'.repeat(128)]) {
+      const [code] = await server.publish(`${channel}?event=${event}`, body);
+      assert.ok([202, 413].includes(code), `${code}`);
+    }
+    assert.equal((await server.publish('n'.repeat(128), 'after'))[0], 202);
+    await eventually('it is heard', () => reader.texts.at(-1) === 'after');
+  });
+
   test('a request that is repeated at another instance is one message', async (context) => {
     const redis = await Redis.start(context);
     const [a, b] = [await administered(context, redis.url), await administered(context, redis.url)];

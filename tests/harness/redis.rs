@@ -41,8 +41,8 @@ pub(crate) type Fields = Vec<Vec<u8>>;
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Stream {
     nodes: VecDeque<Vec<(EntryId, Fields)>>,
-    last: EntryId,
-    expires_at_ms: Option<u64>,
+    pub(crate) last: EntryId,
+    pub(crate) expires_at_ms: Option<u64>,
     /// All that was ever added.
     pub(crate) all: Vec<(EntryId, Fields)>,
 }
@@ -172,6 +172,11 @@ impl Redis {
     pub(crate) fn freeze(&mut self, conn: usize) {
         let state = self.state.clone();
         self.connection(conn).frozen = Some(state);
+    }
+
+    /// A connection sees nothing, as if it led to a server where nobody has said anything.
+    pub(crate) fn split(&mut self, conn: usize) {
+        self.connection(conn).frozen = Some(State::default());
     }
 
     /// Drops all but some of the newest entries of a stream, node or not.

@@ -105,7 +105,8 @@ impl Desk {
         for (number, channel) in (0..CHANNELS).chain([0, 0, 1]).enumerate() {
             let (name, ticket) = (name(channel), Ticket(key * 1000 + number as u64));
             let key = Some(key * 1000 + number as u64);
-            let said = self.counted(|backplane, _| backplane.say(&name, ticket, b"hello", key));
+            let said =
+                self.counted(|backplane, now| backplane.say(now, &name, ticket, b"hello", key));
             assert_eq!(said, Ok(()));
         }
         self.counted(|backplane, _| backplane.greet("elsewhere", b"hi"));

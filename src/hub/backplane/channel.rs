@@ -27,8 +27,11 @@ use crate::time::{Duration, Instant};
 /// The least entries that a stream keeps: what others remember must be there for who opens it.
 const KEPT_ENTRIES_MIN: u64 = WINDOW_ENTRIES;
 
-/// The most bytes that a stream keeps, by the size of the entries that were read of it.
-const KEPT_BYTES_MAX: u64 = 64 << 20;
+/// Bytes of entries that are counted together. A stream keeps [`CRATES`] times as many, and no more.
+const CRATE_BYTES: u64 = 1 << 20;
+
+/// How many times [`CRATE_BYTES`] a stream keeps.
+const CRATES: usize = 64;
 
 /// How long entries are counted before the count begins anew: a stream keeps what so much time has
 /// had.
@@ -40,8 +43,8 @@ const TEST_INTERVAL: Duration = Duration::from_secs(1);
 /// A channel is asked whether its last entry is still there when so many more were read.
 const MARK_ENTRIES: u64 = 512;
 
-/// As long as no more entries were read since, an entry cannot have been dropped for its age.
-const MARK_ENTRIES_MAX: u64 = KEPT_ENTRIES_MIN - 128;
+/// A stream may have fewer entries than it is to keep by so many, before others know of the last.
+const MARK_ENTRIES_SPARE: u64 = 128;
 
 /// Where the reading of a channel's stream stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -190,9 +193,44 @@ struct Mark {
 struct Rate {
     began: Instant,
     entries: u64,
-    bytes: u64,
     /// Entries of the span before.
     entries_before: u64,
+}
+
+/// How many entries made up the newest bytes of a stream, in crates of [`CRATE_BYTES`].
+#[derive(Clone, Debug)]
+struct Volume {
+    /// Entries that began in each of the newest crates, which go round.
+    crates: [u32; CRATES],
+    /// The crate that is being filled.
+    at: usize,
+    /// Bytes in it, fewer than [`CRATE_BYTES`].
+    bytes: u64,
+    /// How many were filled, at most [`CRATES`].
+    filled: usize,
+}
+
+impl Volume {
+    const NONE: Volume = Volume { crates: [0; CRATES], at: 0, bytes: 0, filled: 0 };
+
+    fn add(&mut self, bytes: u64) {
+        self.crates[self.at] += 1;
+        self.bytes += bytes;
+        // An entry that is larger than all crates leaves nothing of those before it.
+        for _ in 0..(self.bytes / CRATE_BYTES).min(CRATES as u64) {
+            self.at = (self.at + 1) % CRATES;
+            self.crates[self.at] = 0;
+            self.filled = (self.filled + 1).min(CRATES);
+        }
+        self.bytes %= CRATE_BYTES;
+    }
+
+    /// How many entries a stream may have that keeps no more than all crates hold; `None` if it has
+    /// not had so many bytes.
+    fn entries(&self) -> Option<u64> {
+        let is_full = self.filled == CRATES;
+        is_full.then(|| self.crates.iter().map(|entries| u64::from(*entries)).sum())
+    }
 }
 
 /// A channel.
@@ -235,6 +273,7 @@ pub(super) struct Channel {
     pub(super) expiry_at: Option<Instant>,
     pub(super) memory: Memory,
     rate: Rate,
+    volume: Volume,
 }
 
 impl Channel {
@@ -260,7 +299,8 @@ impl Channel {
             is_listed: false,
             expiry_at: None,
             memory: Memory::new(),
-            rate: Rate { began: now, entries: 0, bytes: 0, entries_before: 0 },
+            rate: Rate { began: now, entries: 0, entries_before: 0 },
+            volume: Volume::NONE,
         }
     }
 
@@ -300,6 +340,8 @@ impl Channel {
         self.is_doubtful = false;
         self.mark = Mark::default();
         self.asked = Mark::default();
+        // The key may be another one by now.
+        self.expiry_at = None;
     }
 
     /// Whether it is to be asked now if entries are missing. Where none was ever read, none can be
@@ -321,11 +363,12 @@ impl Channel {
     }
 
     /// An older entry that must still be there: one that is not shows that the history is another
-    /// one, although its successor was read.
-    pub(super) fn mark_to_test(&self) -> Option<EntryId> {
+    /// one, although its successor was read. `None` if it may have been dropped for its age.
+    pub(super) fn mark_to_test(&self, history: Option<History>) -> Option<EntryId> {
         let Mark { id, read } = self.mark;
         let is_older = id != EntryId::ZERO && id != self.newest_read();
-        (is_older && self.read - read < MARK_ENTRIES_MAX).then_some(id)
+        let kept = self.kept_entries(history).min(KEPT_ENTRIES_MIN);
+        (is_older && self.read - read < kept.saturating_sub(MARK_ENTRIES_SPARE)).then_some(id)
     }
 
     /// Notes that it is asked now whether the last entry is still there.
@@ -378,10 +421,10 @@ impl Channel {
         if now.since(self.rate.began) >= RATE_SPAN {
             let is_next = now.since(self.rate.began) < RATE_SPAN.plus(RATE_SPAN);
             let entries_before = if is_next { self.rate.entries } else { 0 };
-            self.rate = Rate { began: now, entries: 0, bytes: 0, entries_before };
+            self.rate = Rate { began: now, entries: 0, entries_before };
         }
         self.rate.entries += 1;
-        self.rate.bytes += bytes;
+        self.volume.add(bytes);
     }
 
     /// How many entries the stream is to keep: what ten seconds had and what history wants, within
@@ -390,7 +433,57 @@ impl Channel {
         let wanted = KEPT_ENTRIES_MIN
             .max(history.map_or(0, |history| history.messages_max))
             .max(self.rate.entries + self.rate.entries_before);
-        let mean_bytes = self.rate.bytes / self.rate.entries.max(1);
-        wanted.min(KEPT_BYTES_MAX / mean_bytes.max(1)).max(1)
+        wanted.min(self.volume.entries().unwrap_or(u64::MAX)).max(1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1 << 20;
+
+    fn channel() -> Channel {
+        Channel::new(Instant::default(), "news", 0)
+    }
+
+    fn history(messages_max: u64) -> Option<History> {
+        Some(History { messages_max, age: Duration::from_secs(120) })
+    }
+
+    #[test]
+    fn one_large_entry_drops_nothing_that_is_to_be_kept() {
+        let mut channel = channel();
+        for bytes in [64 << 10, MIB] {
+            channel.count_entry(Instant::default(), bytes);
+            assert_eq!(channel.kept_entries(history(10_000)), 10_000);
+        }
+        assert_eq!(channel.kept_entries(None), KEPT_ENTRIES_MIN);
+    }
+
+    #[test]
+    fn a_stream_keeps_sixty_four_mebibytes_whatever_was_small_before() {
+        let mut channel = channel();
+        (0..9000).for_each(|_| channel.count_entry(Instant::default(), 100));
+        for large in 1..=200 {
+            channel.count_entry(Instant::default(), MIB);
+            let kept = channel.kept_entries(history(10_000));
+            let bytes = kept.min(large) * MIB + kept.saturating_sub(large) * 100;
+            assert!(bytes <= 65 * MIB, "{kept} with {large}");
+            assert!(large < 64 || kept >= 63, "{kept} with {large}");
+        }
+        // And small ones again, in ten seconds more than fit.
+        (0..MIB).for_each(|_| channel.count_entry(Instant::default(), 128));
+        let kept = channel.kept_entries(history(10_000));
+        assert!((62 * MIB..=65 * MIB).contains(&(kept * 128)), "{kept}");
+    }
+
+    #[test]
+    fn an_entry_that_is_larger_than_a_stream_is_kept_alone() {
+        let mut channel = channel();
+        (0..100).for_each(|_| channel.count_entry(Instant::default(), MIB));
+        channel.count_entry(Instant::default(), 256 * MIB);
+        assert_eq!(channel.kept_entries(history(10_000)), 1);
+        assert_eq!(channel.mark_to_test(history(10_000)), None);
     }
 }

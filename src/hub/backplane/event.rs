@@ -287,10 +287,9 @@ impl fmt::Debug for Words {
 /// Why a message is not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SayError {
-    /// As much waits as may: it has to be said again when some of that has its place.
+    /// As much waits as may, or in as many channels: it has to be said again when some of that has
+    /// its place.
     Full,
     /// The message is larger than the operator allows any to be.
     TooLarge,
-    /// The channel is not open here, nor being opened.
-    NotOpen,
 }

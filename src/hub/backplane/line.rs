@@ -169,11 +169,17 @@ impl Wire {
         if self.moved_to.is_some() || address.is_empty() {
             return false;
         }
+        self.reconnect(now);
+        self.moved_to = Some(address.into());
+        true
+    }
+
+    /// The connection is dropped, and another made at once, to where the name leads by then.
+    pub(super) fn reconnect(&mut self, now: Instant) {
         self.disconnect(true);
         self.works_since = None;
-        self.moved_to = Some(address.into());
+        self.moved_to = None;
         self.state = State::Down { retry_at: now };
-        true
     }
 
     fn disconnect(&mut self, by_us: bool) {

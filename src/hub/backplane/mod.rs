@@ -76,8 +76,13 @@ const REQUEST_EXTRA_BYTES: usize = 256;
 /// Bytes of the input beside the largest entry: a line, and room so that reads are not small.
 const INPUT_EXTRA_BYTES: usize = 64 * 1024;
 
-/// The most channels that may be open: each XREAD names them all.
+/// The most channels that may be open.
 pub const CHANNELS_MAX: usize = 1024;
+
+/// Channels that there may be beside those that are open, for what is said where nobody is: as long
+/// as the message has no place. Otherwise a backend's message would wait for a channel to be closed,
+/// and all messages behind it.
+const PASSING_MAX: usize = 8;
 
 /// The most bytes of the name that all keys begin with.
 pub const NAME_BYTES_MAX: usize = 64;
@@ -93,7 +98,8 @@ pub struct Settings {
     pub password: Option<Box<[u8]>>,
     /// The number of the database; 0 is where every connection begins.
     pub database: u32,
-    /// The most channels that are open or still have something to say: at most [`CHANNELS_MAX`].
+    /// The most channels that are opened: at most [`CHANNELS_MAX`]. Those that were closed and
+    /// still have something to say count.
     pub channels_max: usize,
     /// The most bytes of a message as it is given to [`Backplane::say`].
     pub message_bytes_max: usize,
@@ -129,14 +135,19 @@ impl Settings {
             + size_of::<Channel>()
             + 4 * size_of::<(Box<str>, usize)>();
         let lines = 2 * self.input_bytes() + self.writer_bytes() + self.reader_bytes();
-        let lists = self.channels_max * (size_of::<writer::Owed>() + size_of::<reader::Step>()) * 4;
+        let lists = self.slots() * (size_of::<writer::Owed>() + size_of::<reader::Step>()) * 4;
         let all = size_of::<Backplane>()
-            + self.channels_max * channel
+            + self.slots() * channel
             + Outbox::cost_bytes(self.outbox_bytes())
             + lines
             + lists
             + GREETINGS_BYTES;
         all as u64
+    }
+
+    /// The most channels that there are.
+    fn slots(&self) -> usize {
+        self.channels_max + PASSING_MAX
     }
 
     fn outbox_bytes(&self) -> usize {
@@ -164,7 +175,7 @@ impl Settings {
 
     /// Room for two questions about each channel, and for one about all of them.
     fn reader_bytes(&self) -> usize {
-        (self.channels_max + 4) * 3 * (self.key_bytes_max() + REQUEST_EXTRA_BYTES)
+        (self.slots() + 4) * 3 * (self.key_bytes_max() + REQUEST_EXTRA_BYTES)
     }
 }
 
@@ -305,10 +316,10 @@ impl Backplane {
             next_number: 1,
             jitter: chance.jitter,
             keys,
-            channels: Slab::with_capacity(settings.channels_max),
-            names: HashMap::with_capacity_and_hasher(settings.channels_max, chance.hash_key),
+            channels: Slab::with_capacity(settings.slots()),
+            names: HashMap::with_capacity_and_hasher(settings.slots(), chance.hash_key),
             outbox: Outbox::new(settings.outbox_bytes()),
-            listed: VecDeque::with_capacity(settings.channels_max),
+            listed: VecDeque::with_capacity(settings.slots()),
             writer: Writer::new(&settings, now),
             reader: Reader::new(&settings),
             pending: None,
@@ -343,9 +354,7 @@ impl Backplane {
             }
             None if self.channels.len() >= self.settings.channels_max => return false,
             None => {
-                let slot = self.channels.insert(Channel::new(now, name, self.births));
-                self.births = self.births.wrapping_add(1);
-                self.names.insert(name.into(), slot);
+                self.add_channel(now, name);
             }
         }
         // The reader may be waiting for the channels that there were.
@@ -353,15 +362,23 @@ impl Backplane {
         true
     }
 
+    fn add_channel(&mut self, now: Instant, name: &str) -> usize {
+        let slot = self.channels.insert(Channel::new(now, name, self.births));
+        self.births = self.births.wrapping_add(1);
+        self.names.insert(name.into(), slot);
+        slot
+    }
+
     /// Whether there is room for one more channel, whatever it is called.
     pub fn may_open(&self) -> bool {
         self.channels.len() < self.settings.channels_max
     }
 
-    /// Whether a message of so many bytes would be taken for a channel, which may have to be opened
-    /// for it.
+    /// Whether a message of so many bytes would be taken for a channel. If not, it is as soon as
+    /// others have their place.
     pub fn may_say(&self, name: &str, bytes: usize) -> bool {
-        self.has_room(bytes) && (self.names.contains_key(name) || self.may_open())
+        let is_known = self.names.contains_key(name);
+        self.has_room(bytes) && (is_known || self.channels.len() < self.settings.slots())
     }
 
     /// Closes a channel, or gives up opening it. No event of it comes any more but for messages
@@ -388,28 +405,41 @@ impl Backplane {
         self.outbox.has_room(bytes)
     }
 
-    /// Takes a message for a channel that is open or being opened. It comes back as
-    /// [`Event::Placed`] or [`Event::Repeated`] under the same ticket, or, if the channel is closed
-    /// and opened again meanwhile, as [`Event::Replayed`]. `key` is the hash of the key that makes
-    /// repeats within two minutes one message.
+    /// Takes a message for a channel, which need not be open. It comes back as [`Event::Placed`] or
+    /// [`Event::Repeated`] under the same ticket, or, if the channel is opened meanwhile, as
+    /// [`Event::Replayed`]. `key` is the hash of the key that makes repeats within two minutes one
+    /// message.
     ///
     /// # Errors
     /// Why the message is not taken. Nothing of it is kept.
+    ///
+    /// # Panics
+    /// If the name is none of a channel.
     pub fn say(
         &mut self,
+        now: Instant,
         name: &str,
         ticket: Ticket,
         message: &[u8],
         key: Option<u64>,
     ) -> Result<(), SayError> {
-        let slot = self.names.get(name).copied().filter(|slot| self.channels[*slot].is_wanted);
-        let slot = slot.ok_or(SayError::NotOpen)?;
+        assert!(is_channel_name(name));
         if message.len() > self.settings.message_bytes_max {
             return Err(SayError::TooLarge);
         }
-        if !self.outbox.has_room(message.len()) {
+        self.end_channels();
+        if !self.may_say(name, message.len()) {
             return Err(SayError::Full);
         }
+        let slot = match self.names.get(name) {
+            Some(slot) => *slot,
+            None => {
+                let slot = self.add_channel(now, name);
+                self.channels[slot].is_wanted = false;
+                self.writer.pulse_at = now;
+                slot
+            }
+        };
         self.outbox.push(&mut self.channels[slot].waiting, (ticket, key), message);
         self.list(slot);
         Ok(())
@@ -638,7 +668,7 @@ impl Backplane {
 
     /// The time by the clock of Redis, if a pulse has told it.
     fn redis_ms(&self, now: Instant) -> Option<u64> {
-        let (id, at) = self.writer.pulse?;
+        let (id, at) = self.writer.clock?;
         Some(id.ms.saturating_add(now.since(at).as_millis()))
     }
 

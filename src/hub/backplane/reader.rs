@@ -195,10 +195,10 @@ impl Reader {
         let (input, output) = (settings.input_bytes(), settings.reader_bytes());
         Reader {
             wire: Wire::new(input, output, settings.entry_bytes_max()),
-            steps: VecDeque::with_capacity(3 * settings.channels_max + 8),
+            steps: VecDeque::with_capacity(3 * settings.slots() + 8),
             reply: NO_REPLY,
             current: None,
-            telling: VecDeque::with_capacity(settings.channels_max),
+            telling: VecDeque::with_capacity(settings.slots()),
             own_last: EntryId::ZERO,
             expected: EntryId::ZERO,
             greetings_last: EntryId::ZERO,
@@ -265,7 +265,10 @@ impl Backplane {
             return;
         }
         self.ask_about_channels(now);
-        let is_opening = self.channels.iter().any(|(_, channel)| channel.phase != Phase::Open);
+        let is_opening = self.channels.iter().any(|(_, channel)| {
+            let waits = channel.phase == Phase::Start && !self.knows_time();
+            channel.phase != Phase::Open && !waits
+        });
         let blocks = !is_first && !is_opening;
         self.ask_for_entries(blocks);
         // A round that waits sees the next pulse if the last is deleted.
@@ -308,14 +311,20 @@ impl Backplane {
             || self.reader.reply.stream == Stream::Channel(slot)
     }
 
+    /// Whether the time by Redis' clock is known, if that matters: what is replayed must not be too
+    /// old. The next pulse tells the time, and wakes the reader.
+    fn knows_time(&self) -> bool {
+        self.settings.history.is_none() || self.writer.clock.is_some()
+    }
+
     fn ask_about_channels(&mut self, now: Instant) {
-        let mut pages = 0;
+        let (mut pages, knows_time) = (0, self.knows_time());
         for (slot, channel) in &self.channels {
             let key = [&self.keys.channel[..], channel.name.as_bytes()];
             let (life, is_tested) = (channel.life, channel.is_to_be_tested(now));
             let (steps, out) = (&mut self.reader.steps, self.reader.wire.output());
             if is_tested {
-                let mark = channel.mark_to_test().map(|id| (id, false));
+                let mark = channel.mark_to_test(self.settings.history).map(|id| (id, false));
                 for (id, is_newest) in mark.into_iter().chain([(channel.newest_read(), true)]) {
                     let id = id.text();
                     write_range(b"XRANGE", key, [id.as_bytes(), id.as_bytes()], 1, out);
@@ -327,6 +336,7 @@ impl Backplane {
             }
             match channel.phase {
                 Phase::Open => continue,
+                Phase::Start if !knows_time => continue,
                 Phase::Start => {
                     write_range(b"XREVRANGE", key, [b"+", b"-"], PAGE_ENTRIES, out);
                     steps.push_back(Step::Back { slot, life });
@@ -469,7 +479,7 @@ impl Backplane {
 
     /// How long before the last pulse an entry was added.
     fn reader_age_ms(&self, id: EntryId) -> u64 {
-        self.writer.pulse.map_or(0, |(pulse, _)| pulse.ms.saturating_sub(id.ms))
+        self.writer.clock.map_or(0, |(pulse, _)| pulse.ms.saturating_sub(id.ms))
     }
 }
 
@@ -773,7 +783,8 @@ impl Backplane {
     fn finish_page_forward(&mut self, now: Instant, slot: usize, entries: u32) {
         let channel = &self.channels[slot];
         let Phase::Forward { next, until, .. } = channel.phase else { return };
-        if next > until {
+        // Behind the last id that there may be is none.
+        if next > until || channel.last.entry >= until {
             self.finish_opening(now, slot, channel.last);
         } else if entries < PAGE_ENTRIES {
             // What was the newest is gone: all of it is looked for again.
@@ -788,6 +799,8 @@ impl Backplane {
         let channel = &mut self.channels[slot];
         channel.gap = channel.gap.or(is_missed.then_some(gap));
         channel.read_anew();
+        // If all is gone, so are the times to live.
+        self.writer.expect_no_expiry();
     }
 
     /// A channel was read up to its newest entry: what is added from here on follows.
@@ -804,9 +817,15 @@ impl Backplane {
     fn finish_round(&mut self, now: Instant) {
         if self.reader.own_last < self.reader.expected {
             let deaf = (Trouble::Deaf, Words::new(b""));
+            // Either may be the one that is at the wrong server.
+            self.writer.wire.reconnect(now);
+            self.forget_written();
             return self.fail(now, Line::Reader, deaf, true);
         }
-        self.reader.wire.works(now);
+        // Whoever has seen no pulse yet may be deaf.
+        if self.reader.own_last != EntryId::ZERO {
+            self.reader.wire.works(now);
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! The writer's half of a backplane: what is added, and what Redis says to it.
 //!
 //! ```text
-//!   AUTH   SELECT   XADD own key (a pulse)              when connected
-//!   XADD own key MAXLEN 1 * m p                         each second, and to wake the reader
-//!   XADD channel MAXLEN ~ N * m ENTRY   EXPIRE channel  once the pulse was taken
-//!   XADD greetings MAXLEN ~ 1000 * m ENTRY
+//!   AUTH   SELECT   XADD own key (a pulse)                  when connected
+//!   XADD own key MAXLEN 1 * m p            EXPIRE own key   each second, and to wake the reader
+//!   XADD channel MAXLEN ~ N * m ENTRY      EXPIRE channel   once the pulse was taken
+//!   XADD greetings MAXLEN ~ 1000 * m ENTRY EXPIRE greetings
 //! ```
 //!
 //! Requests are pipelined, and replies come in their order. As long as Redis does not take the
@@ -67,18 +67,22 @@ pub(super) struct Writer {
     pub(super) pulse_at: Instant,
     /// The last pulse that was taken on this connection, and when that was known.
     pub(super) pulse: Option<(EntryId, Instant)>,
+    /// The last pulse that was taken on any connection, which tells the time by Redis' clock.
+    pub(super) clock: Option<(EntryId, Instant)>,
     /// Greetings that wait for the end of the turn, in the form of an entry's messages.
     greetings: Vec<u8>,
     greetings_count: u16,
-    /// When the time to live of the keys of greetings and pulses was last set, if it was.
-    expiry_at: Option<Instant>,
+    /// When the time to live of the key of pulses was last set on this connection, if it was.
+    own_expiry_at: Option<Instant>,
+    /// When that of the key of greetings was.
+    greetings_expiry_at: Option<Instant>,
     /// Whether it was told that keys cannot be given a time to live.
     told_expiry: bool,
 }
 
 impl Writer {
     pub(super) fn new(settings: &Settings, now: Instant) -> Writer {
-        let owed_max = 2 * settings.channels_max + OWED_EXTRA;
+        let owed_max = 2 * settings.slots() + OWED_EXTRA;
         let bulk_bytes_max = entry::ID_BYTES_MAX;
         Writer {
             wire: Wire::new(8 * 1024, settings.writer_bytes(), bulk_bytes_max),
@@ -86,9 +90,11 @@ impl Writer {
             owed_max,
             pulse_at: now,
             pulse: None,
+            clock: None,
             greetings: Vec::with_capacity(GREETINGS_BYTES),
             greetings_count: 0,
-            expiry_at: None,
+            own_expiry_at: None,
+            greetings_expiry_at: None,
             told_expiry: false,
         }
     }
@@ -110,6 +116,11 @@ impl Writer {
         true
     }
 
+    /// Whether the keys of pulses and greetings have a time to live is not known any more.
+    pub(super) fn expect_no_expiry(&mut self) {
+        (self.own_expiry_at, self.greetings_expiry_at) = (None, None);
+    }
+
     fn expect(&mut self, now: Instant, owed: Owed) {
         self.owed.push_back(owed);
         self.wire.expect(now);
@@ -125,13 +136,16 @@ impl Backplane {
         self.writer.pulse_at = now;
     }
 
-    /// The writer's connection is gone. Whether what was not answered was taken is not known.
+    /// The writer's connection is gone. Whether what was not answered was taken is not known, nor
+    /// whether keys have a time to live.
     pub(super) fn forget_written(&mut self) {
         self.writer.owed.clear();
         self.writer.pulse = None;
         self.writer.told_expiry = false;
+        self.writer.expect_no_expiry();
         for slot in 0..self.channels.capacity() {
-            if self.channels.contains(slot) {
+            if let Some(channel) = self.channels.get_mut(slot) {
+                channel.expiry_at = None;
                 self.send_again(slot);
             }
         }
@@ -177,6 +191,11 @@ impl Backplane {
         resp::request(&parts, self.writer.wire.output());
         self.writer.expect(now, Owed::Pulse);
         self.writer.pulse_at = now.plus(PULSE_INTERVAL);
+        if is_due(self.writer.own_expiry_at, now, EXPIRY_INTERVAL) {
+            self.writer.own_expiry_at = Some(now);
+            write_expiry(&self.keys.own, expiry_s(None), self.writer.wire.output());
+            self.writer.expect(now, Owed::Expiry);
+        }
     }
 
     /// Once a second: keys that nobody speaks to are kept alive, and entries that were taken and
@@ -195,17 +214,9 @@ impl Backplane {
             let channel = &self.channels[slot];
             // Where nothing was ever said there is no key.
             let has_key = channel.last.entry != EntryId::ZERO;
-            let is_due = channel.expiry_at.is_none_or(|at| now.since(at) >= RENEWAL_INTERVAL);
-            if has_key && is_due && self.writer.wire.is_working() && self.may_write(1) {
+            let is_due = has_key && is_due(channel.expiry_at, now, RENEWAL_INTERVAL);
+            if is_due && self.writer.wire.is_working() && self.may_write(1) {
                 self.write_expiry_of(now, slot);
-            }
-        }
-        let is_due = self.writer.expiry_at.is_none_or(|at| now.since(at) >= EXPIRY_INTERVAL);
-        if is_due && self.writer.wire.is_working() && self.may_write(2) {
-            self.writer.expiry_at = Some(now);
-            for key in [&self.keys.own, &self.keys.greetings] {
-                write_expiry(key, expiry_s(None), self.writer.wire.output());
-                self.writer.owed.push_back(Owed::Expiry);
             }
         }
     }
@@ -262,15 +273,14 @@ impl Backplane {
         }
         out.extend_from_slice(b"\r\n");
         self.writer.expect(now, Owed::Entry { slot, first: sent.first });
-        let channel = &self.channels[slot];
-        if channel.expiry_at.is_none_or(|at| now.since(at) >= EXPIRY_INTERVAL) {
+        if is_due(self.channels[slot].expiry_at, now, EXPIRY_INTERVAL) {
             self.write_expiry_of(now, slot);
         }
         true
     }
 
     fn write_greetings(&mut self, now: Instant) {
-        if self.writer.greetings_count == 0 || !self.may_write(1) {
+        if self.writer.greetings_count == 0 || !self.may_write(2) {
             return self.drop_greetings();
         }
         let count = self.writer.greetings_count;
@@ -286,6 +296,11 @@ impl Backplane {
         self.writer.expect(now, Owed::Greetings(count));
         self.writer.greetings.clear();
         self.writer.greetings_count = 0;
+        if is_due(self.writer.greetings_expiry_at, now, EXPIRY_INTERVAL) {
+            self.writer.greetings_expiry_at = Some(now);
+            write_expiry(&self.keys.greetings, expiry_s(None), self.writer.wire.output());
+            self.writer.expect(now, Owed::Expiry);
+        }
     }
 
     fn drop_greetings(&mut self) {
@@ -340,6 +355,7 @@ impl Backplane {
             (Owed::Greeting | Owed::Expiry, _) => {}
             (Owed::Pulse, Some(id)) => {
                 self.writer.pulse = Some((id, now));
+                self.writer.clock = Some((id, now));
                 self.writer.wire.works(now);
             }
             (Owed::Entry { slot, first }, Some(_)) => {
@@ -370,12 +386,15 @@ impl Backplane {
             Owed::Entry { slot, first } => {
                 let sent = self.channels.get(slot).and_then(|channel| channel.sent);
                 if sent.is_some_and(|sent| sent.first == first) {
+                    // Where there was no key, none was given a time to live behind it.
+                    self.channels[slot].expiry_at = None;
                     self.send_again(slot);
                 }
             }
             Owed::Greeting | Owed::Pulse => {}
         }
-        if error.0.passes() {
+        // Without AUTH and SELECT nothing is sure of what follows.
+        if error.0.passes() && owed != Owed::Greeting {
             self.writer.wire.rests();
             self.writer.wire.tell(error.0, error.1);
             return true;
@@ -392,13 +411,16 @@ impl Backplane {
 /// Says who we are and which database is meant; returns how many requests that took.
 pub(super) fn introduce(settings: &Settings, wire: &mut Wire) -> usize {
     let mut requests = 0;
-    if let Some(password) = &settings.password {
-        match &settings.user {
-            Some(user) => resp::request(&[b"AUTH", user.as_bytes(), password], wire.output()),
-            None => resp::request(&[b"AUTH", password], wire.output()),
+    match (&settings.user, settings.password.as_deref()) {
+        // A user without a password takes any.
+        (Some(user), password) => {
+            let password = password.unwrap_or_default();
+            resp::request(&[b"AUTH", user.as_bytes(), password], wire.output());
         }
-        requests += 1;
+        (None, Some(password)) => resp::request(&[b"AUTH", password], wire.output()),
+        (None, None) => {}
     }
+    requests += usize::from(settings.user.is_some() || settings.password.is_some());
     if settings.database != 0 {
         resp::request_of(2, wire.output());
         resp::bulk(b"SELECT", wire.output());
@@ -439,6 +461,11 @@ fn write_expiry_in(key: [&[u8]; 2], seconds: u64, out: &mut Vec<u8>) {
     resp::bulk(b"EXPIRE", out);
     write_key(key, out);
     resp::bulk_number(seconds, out);
+}
+
+/// Whether something that was last done `at` is to be done again.
+fn is_due(at: Option<Instant>, now: Instant, interval: Duration) -> bool {
+    at.is_none_or(|at| now.since(at) >= interval)
 }
 
 /// How many messages go into one entry, from this one of a channel on.
