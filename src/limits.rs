@@ -170,8 +170,8 @@ pub const SWEEP_SENDS_MIN: usize = 24;
 /// is new names them all.
 pub const CHANNELS_SHARED_MAX: usize = 1024;
 
-/// The most bytes of an envelope beside its message: the channel's name, lengths, and the name of an
-/// event that a backend has named in the request's target, each of whose bytes may be escaped.
+/// The most bytes of an envelope beside its message: the channel's name, lengths, and the name of
+/// an event that a backend has named in the request's target, each of whose bytes may be escaped.
 /// Asserted against what these are in `server/backplane.rs`.
 pub const ENVELOPE_EXTRA_BYTES: u64 = 2048;
 

@@ -21,8 +21,8 @@
 use core::cmp::Ordering;
 use core::fmt;
 
-/// A life of a channel: from its first member, or the first message that is kept of it, until it has
-/// no member and keeps nothing.
+/// A life of a channel: from its first member, or the first message that is kept of it, until it
+/// has no member and keeps nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub struct Epoch(pub u64);
 

@@ -273,8 +273,8 @@ impl Log {
         self.feed.head().since(self.fill_start().offset)
     }
 
-    /// What filling a new feed counts as, in bytes of a replay: as much as a whole ring if it copies
-    /// as many bytes as filling may copy, however much larger the ring is.
+    /// What filling a new feed counts as, in bytes of a replay: as much as a whole ring if as many
+    /// bytes are copied as may be, however much larger the ring is.
     pub fn fill_cost_bytes(&self) -> u64 {
         let fills_in_ring = (self.feed.ring_bytes() / FILL_BYTES_MAX).max(1);
         self.fill_bytes() * fills_in_ring

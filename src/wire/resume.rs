@@ -103,19 +103,16 @@ impl NamedPosition {
         Some(NamedPosition { bytes, length })
     }
 
-    /// Reads the value of a `Last-Event-ID` field, without the white space around it. A value that
-    /// is empty names nothing, as if the field were missing: a browser whose last event had an
-    /// empty id sends none, and other clients send the empty one.
+    /// Reads the value of a `Last-Event-ID` field, without the white space around it. `None` if it
+    /// is empty, which is as if the field were missing: a browser whose last event had an empty id
+    /// sends none, and other clients send the empty one.
     ///
-    /// # Errors
-    ///
-    /// [`Malformed::LastEventId`] if the value is neither empty nor 1 to 64 characters of
-    /// `A-Z a-z 0-9 . -`. No event stream of this server has given out such an id.
-    pub fn from_header(value: &[u8]) -> Result<Option<NamedPosition>, Malformed> {
-        if value.is_empty() {
-            return Ok(None);
-        }
-        NamedPosition::parse(value).map(Some).ok_or(Malformed::LastEventId)
+    /// A value that is neither empty nor 1 to 64 characters of `A-Z a-z 0-9 . -` is an id that
+    /// another server has given out, and means a position that no channel has. A browser sends it
+    /// when the server behind a URL was replaced, and would not come back from an error.
+    pub fn from_header(value: &[u8]) -> Option<NamedPosition> {
+        let foreign = || NamedPosition::parse(b"-").expect("one of the characters");
+        (!value.is_empty()).then(|| NamedPosition::parse(value).unwrap_or_else(foreign))
     }
 
     /// The characters.
@@ -137,7 +134,7 @@ pub enum Malformed {
     Since,
     /// The parameter `last` is not a number.
     Last,
-    /// The field `Last-Event-ID` has not the form of a position.
+    /// There are several fields `Last-Event-ID`.
     LastEventId,
 }
 
@@ -147,7 +144,7 @@ impl fmt::Display for Malformed {
         f.write_str(match self {
             Malformed::Since => "since is not 1 to 64 characters of A-Z a-z 0-9 . -",
             Malformed::Last => "last is not a decimal number",
-            Malformed::LastEventId => "Last-Event-ID is not 1 to 64 characters of A-Z a-z 0-9 . -",
+            Malformed::LastEventId => "Last-Event-ID is given more than once",
         })
     }
 }
@@ -157,6 +154,7 @@ impl std::error::Error for Malformed {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::position::Position;
 
     fn since(text: &str) -> Option<NamedPosition> {
         Some(NamedPosition::parse(text.as_bytes()).expect("the form of a position"))
@@ -259,14 +257,15 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_event_id_is_none() {
-        assert_eq!(NamedPosition::from_header(b""), Ok(None));
-        assert_eq!(NamedPosition::from_header(b"k3f9.16"), Ok(since("k3f9.16")));
-        for value in [" ", "a b", "a%2E1", "a,b", "\u{e9}", "a\0", &"x".repeat(65)] {
-            let read = NamedPosition::from_header(value.as_bytes());
-            assert_eq!(read, Err(Malformed::LastEventId), "{value:?}");
+    fn an_empty_event_id_is_none_and_a_foreign_one_no_position() {
+        assert_eq!(NamedPosition::from_header(b""), None);
+        assert_eq!(NamedPosition::from_header(b"k3f9.16"), since("k3f9.16"));
+        let foreign = since("-");
+        for value in [" ", "a b", "a%2E1", "12_3", "a,b", "\u{e9}", "a\0", &"x".repeat(65)] {
+            assert_eq!(NamedPosition::from_header(value.as_bytes()), foreign, "{value:?}");
         }
-        assert_eq!(NamedPosition::from_header(b"\xff"), Err(Malformed::LastEventId));
+        assert_eq!(NamedPosition::from_header(b"\xff"), foreign);
+        assert_eq!(Position::parse(b"-"), None);
     }
 
     #[test]

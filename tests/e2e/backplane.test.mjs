@@ -593,7 +593,7 @@ async function goesOn(context, servers) {
 // --- Who may, and where -------------------------------------------------------------------------
 
 describe('connecting to Redis', { concurrency: 2 }, () => {
-  const RIGHTS = ['+xadd', '+xread', '+xrange', '+xrevrange', '+expire', '+ping', '+auth', '+select'];
+  const RIGHTS = ['+xadd', '+xread', '+xrange', '+xrevrange', '+expire', '+auth', '+select'];
 
   test('a user with the least rights, and a password in a file', async (context) => {
     const redis = await Redis.start(context);

@@ -183,8 +183,8 @@ pub(crate) struct Hearing {
     pub(crate) is_lapped: bool,
     /// When something was lost of a channel that it was in, and has not left since then.
     pub(crate) parted_ms: BTreeMap<Box<str>, u64>,
-    /// It has left a channel of which something was lost. Who is inside a record when it leaves is
-    /// in the channel until the record's end, and may be sent away before.
+    /// Whether a channel was left of which something was lost. Who leaves inside a record is in the
+    /// channel until the record's end, and may be sent away before.
     pub(crate) left_parted: bool,
     /// What lets the server know that it lives, and may not have been taken in yet.
     pub(crate) signs: Vec<Sign>,

@@ -48,16 +48,17 @@ const MALFORMED: [&str; 7] = [
 ];
 
 /// What is malformed in the head of a request for an event stream.
-const MALFORMED_FIELDS: [&str; 5] = [
-    "Last-Event-ID: a b\r\n",
-    "Last-Event-ID: a_b\r\n",
-    "Last-Event-ID: a%2E1\r\n",
-    "Last-Event-ID: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n",
-    "Last-Event-ID: a.1\r\nlast-event-id: a.1\r\n",
-];
+const MALFORMED_FIELDS: &str = "Last-Event-ID: a.1\r\nlast-event-id: a.1\r\n";
+
+/// Ids of events that another server may have given out.
+const FOREIGN_IDS: [&str; 4] =
+    ["a b", "a_b", "a%2E1", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"];
+
+/// A text of a position's characters that is none, whoever decides the order.
+const NO_POSITION: &str = "A.b-C";
 
 /// Positions that no channel has.
-const FOREIGN: [&str; 6] = ["0-0.0", "1700000000000-0.2", "zzz.3", "A.b-C", "0.0", "k3f9.016"];
+const FOREIGN: [&str; 6] = ["0-0.0", "1700000000000-0.2", "zzz.3", NO_POSITION, "0.0", "k3f9.016"];
 
 /// Numbers of messages, as texts and as what they mean.
 const NUMBERS: [(&str, u64); 8] = [
@@ -95,7 +96,9 @@ impl Wish {
         if let Some(since) = &wish.since {
             // What a browser says when it comes back wins over what stands in the page's URL.
             if is_stream && dice.chance(600) {
-                wish.fields = format!("Last-Event-ID: {since}\r\n");
+                let is_foreign = since == NO_POSITION && dice.chance(700);
+                let id = if is_foreign { dice.pick(&FOREIGN_IDS) } else { since };
+                wish.fields = format!("Last-Event-ID: {id}\r\n");
                 if dice.chance(600) {
                     pairs.push(format!("since={}", dice.pick(&FOREIGN)));
                 }
@@ -120,7 +123,7 @@ impl Wish {
         }
         if dice.chance(30) {
             if is_stream && dice.chance(500) {
-                dice.pick(&MALFORMED_FIELDS).clone_into(&mut wish.fields);
+                MALFORMED_FIELDS.clone_into(&mut wish.fields);
             } else {
                 pairs.push(dice.pick(&MALFORMED).to_owned());
             }

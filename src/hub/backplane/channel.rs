@@ -27,7 +27,7 @@ use crate::time::{Duration, Instant};
 /// The least entries that a stream keeps: what others remember must be there for who opens it.
 const KEPT_ENTRIES_MIN: u64 = WINDOW_ENTRIES;
 
-/// Bytes of entries that are counted together. A stream keeps [`CRATES`] times as many, and no more.
+/// Bytes of entries that are counted together. A stream keeps [`CRATES`] times as many at most.
 const CRATE_BYTES: u64 = 1 << 20;
 
 /// How many times [`CRATE_BYTES`] a stream keeps.

@@ -176,6 +176,11 @@ pub enum Trouble {
 impl Trouble {
     /// What an error of Redis means: its first word says so.
     pub fn of(error: &[u8]) -> Trouble {
+        // Before Redis 6 a refusal of AUTH has no word of its own.
+        let of_auth: [&[u8]; 3] = [b"ERR invalid password", b"ERR Client sent AUTH", b"ERR AUTH <"];
+        if of_auth.iter().any(|words| error.starts_with(words)) {
+            return Trouble::WrongPassword;
+        }
         match error.split(|byte| *byte == b' ').next().unwrap_or_default() {
             b"READONLY" => Trouble::ReadOnly,
             b"MOVED" => Trouble::Moved,

@@ -80,8 +80,8 @@ const INPUT_EXTRA_BYTES: usize = 64 * 1024;
 pub const CHANNELS_MAX: usize = 1024;
 
 /// Channels that there may be beside those that are open, for what is said where nobody is: as long
-/// as the message has no place. Otherwise a backend's message would wait for a channel to be closed,
-/// and all messages behind it.
+/// as the message has no place. Otherwise a backend's message would wait for a channel to be
+/// closed, and all messages behind it.
 const PASSING_MAX: usize = 8;
 
 /// The most bytes of the name that all keys begin with.

@@ -45,7 +45,7 @@ fn resume_of(request: &Request<'_, '_>) -> Result<Resume, Malformed> {
     let mut values = request.fields("last-event-id");
     let last_event_id = match (values.next(), values.next()) {
         (None, _) => None,
-        (Some(value), None) => NamedPosition::from_header(value)?,
+        (Some(value), None) => NamedPosition::from_header(value),
         (Some(_), Some(_)) => return Err(Malformed::LastEventId),
     };
     Ok(Resume { since: last_event_id.or(resume.since), ..resume })
