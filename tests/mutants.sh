@@ -160,10 +160,10 @@ mutant "attack: a part is never given up" \
   's/self.sends <= self.kept || self.visits == 0/self.sends == 0 || self.visits == 0/'
 # All frames that were read are taken in at once.
 mutant "attack: frames for nothing" \
-  's/self.reading.budget.spend_units(u32::from(publishing));/let _ = publishing;/'
+  's/self.reading.budget.spend_units(u32::from(is_packet));/let _ = is_packet;/'
 # All packets of a POST are taken in at once.
 mutant "attack: packets for nothing" \
-  's/if self.has_said_enough(id.slot) || self.hold_back(now, id) {/if self.hold_back(now, id) {/'
+  's/if self.has_said_enough(id.slot) \&\& !is_forced || self.hold_back(now, id) {/if self.hold_back(now, id) {/'
 # Who enters and leaves pays what a ping costs.
 mutant "attack: entering for nothing" \
   's/^        self.reading.budget.spend_units(limits::JOIN_UNITS);/        self.reading.budget.spend_units(0);/'
@@ -411,7 +411,7 @@ mutant "backplane: a new connection believed" \
   's/Phase::Forward { .. } | Phase::Open => self.is_doubtful = true,/Phase::Forward { .. } | Phase::Open => self.is_doubtful = false,/' backplane
 # A history that was exchanged between two questions is not found.
 mutant "backplane: an older entry not asked for" \
-  's/(is_older \&\& self.read - read < MARK_ENTRIES_MAX).then_some(id)/(is_older \&\& self.read - read > MARK_ENTRIES_MAX).then_some(id)/' backplane
+  's/(is_older \&\& self.read - read < kept.saturating_sub/(is_older \&\& self.read - read > kept.saturating_sub/' backplane
 # A reader at a server that nobody writes to is kept.
 mutant "backplane: a deaf reader kept" \
   's/if self.reader.own_last < self.reader.expected {/if false {/' backplane
@@ -430,6 +430,26 @@ mutant "backplane: a repeat is no sight of its key" \
 # Whoever opens a channel knows nothing of what was said before.
 mutant "backplane: nothing is read back" \
   's/^        if is_remembered {/        if is_remembered \&\& self.entries < 2 {/' backplane
+# What is said where nobody is waits for a channel to be closed.
+mutant "backplane: nobody's message needs a channel" \
+  's/self.channels.len() < self.settings.slots())/self.may_open())/' \
+  "--test backplane single::"
+# Whether keys have a time to live is believed when the connection has broken.
+mutant "backplane: a lost time to live believed" \
+  's/^                channel.expiry_at = None;$//' \
+  "--test backplane single::"
+# A reader works before it has seen that the writer is at the same server.
+mutant "backplane: works before a pulse is seen" \
+  's/if self.reader.own_last != EntryId::ZERO {/if true {/' \
+  "--test backplane single::"
+# What is kept is replayed before it is known how old it is.
+mutant "backplane: opened before the time is known" \
+  's/self.settings.history.is_none() || self.writer.clock.is_some()/true/' \
+  "--test backplane single::"
+# The size of some entries is taken for that of all.
+mutant "backplane: few entries judge a stream" \
+  's/let is_full = self.filled == CRATES;/let is_full = true;/' \
+  "--lib backplane::channel"
 # Who comes to a channel that is being opened is let in before it is known where that begins.
 mutant "elsewhere: let in early" \
   's/self.find(name).is_some_and(|id| !self.channel(id).is_opening())/self.find(name).is_some()/'
