@@ -470,7 +470,8 @@ mutant "elsewhere: publishers are held for ever" \
   's/^            elsewhere.is_refusing = true;/            elsewhere.is_refusing = false;/'
 # Who publishes is refused for ever, once nobody has decided the order for too long.
 mutant "elsewhere: publishers are refused for ever" \
-  's/if core::mem::take(\&mut elsewhere.is_refusing) \&\&/if elsewhere.is_refusing \&\&/'
+  's/if core::mem::take(\&mut elsewhere.is_refusing) \&\&/if elsewhere.is_refusing \&\&/' \
+  "--test regression elsewhere::"
 # What is kept from before a gap can still be had.
 mutant "elsewhere: kept across a gap" \
   's/^            log.begin_anew(number, position);/            let _ = log;/'

@@ -746,6 +746,11 @@ fn what_was_taken_is_said_also_if_whoever_said_it_was_closed_meanwhile() {
     let text = heard(&reader);
     assert!(text.ends_with(&format!("{}", said - 2)) && text.contains("\u{1}0"));
     assert!(!text.contains("late"), "what was not taken is not said");
+    // Whoever speaks from now on is heard.
+    let (next, next_id) = world.ask_socket("/ws/a", "");
+    world.say(&next, next_id, &frame(1, b"again"));
+    assert_eq!(world.order(2000).len(), 1);
+    assert!(heard(&reader).ends_with("again"));
 }
 
 #[test]
