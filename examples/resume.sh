@@ -4,8 +4,8 @@
 #   sh examples/resume.sh http://localhost:3000/sse/news
 #
 # The server keeps messages with --history N. What curl prints are server-sent events: fields, and
-# an empty line at the end of each. An event's id is where to go on behind it; a stream that only says
-# when to come back brings none.
+# an empty line at the end of each. An event's id is where to go on behind it; a stream that only
+# says when to come back brings none.
 
 newline='
 '

@@ -179,6 +179,12 @@ impl Desk {
         requests
     }
 
+    /// How often a channel's key was given its time to live since the last look.
+    fn expiries(&mut self) -> usize {
+        let requests = self.requests(Line::Writer);
+        requests.iter().filter(|request| request.starts_with("EXPIRE {elbow}:c:")).count()
+    }
+
     fn say(&mut self, ticket: u64, message: &[u8]) {
         let said = self.backplane.say(self.now, "news", Ticket(ticket), message, None);
         assert_eq!(said, Ok(()));
@@ -334,23 +340,19 @@ fn something_is_said_where_nobody_is_although_all_channels_are_open() {
 #[test]
 fn a_key_is_given_its_time_to_live_again_when_that_may_be_lost() {
     let mut desk = Desk::open(settings());
-    let expiries = |desk: &mut Desk| {
-        let requests = desk.requests(Line::Writer);
-        requests.iter().filter(|request| request.starts_with("EXPIRE {elbow}:c:news")).count()
-    };
     desk.say(1, b"x");
     desk.pass(1000);
-    assert_eq!(expiries(&mut desk), 1);
+    assert_eq!(desk.expiries(), 1);
     // The connection broke: whether the request had come is not known.
     desk.break_line(Line::Writer);
     desk.pass(3000);
-    assert_eq!(expiries(&mut desk), 1);
+    assert_eq!(desk.expiries(), 1);
     // The stream is gone, and what is said begins another.
     desk.redis.flush_all();
     desk.pass(2500);
     desk.say(2, b"y");
     desk.pass(1000);
-    assert_eq!(expiries(&mut desk), 1);
+    assert_eq!(desk.expiries(), 1);
     // An entry that was refused, and maybe no key was there.
     desk.redis.flush_all();
     desk.redis.refuse(Some(Refusal::OutOfMemory));
@@ -358,7 +360,7 @@ fn a_key_is_given_its_time_to_live_again_when_that_may_be_lost() {
     desk.pass(100);
     desk.redis.refuse(None);
     desk.pass(3000);
-    assert!(expiries(&mut desk) >= 1);
+    assert!(desk.expiries() >= 1);
     for (key, stream) in &desk.redis.state.streams {
         assert!(stream.expires_at_ms.is_some(), "{} lives for ever", key.escape_ascii());
     }
@@ -429,23 +431,19 @@ fn the_last_id_that_there_may_be_is_no_end_of_questions() {
 #[test]
 fn keys_die_unless_somebody_is_there() {
     let mut desk = Desk::open(settings());
-    let expiries = |desk: &mut Desk| {
-        let requests = desk.requests(Line::Writer);
-        requests.iter().filter(|request| request.starts_with("EXPIRE {elbow}:c:")).count()
-    };
     for _ in 0..10 {
         desk.say(1, b"x");
         desk.pass(1000);
     }
-    assert_eq!(expiries(&mut desk), 1, "at most once a minute");
+    assert_eq!(desk.expiries(), 1, "at most once a minute");
     desk.pass(60_000);
     desk.say(1, b"x");
     desk.pass(1000);
-    assert_eq!(expiries(&mut desk), 1);
+    assert_eq!(desk.expiries(), 1);
     desk.pass(14 * 60_000);
-    assert_eq!(expiries(&mut desk), 0);
+    assert_eq!(desk.expiries(), 0);
     desk.pass(2 * 60_000);
-    assert_eq!(expiries(&mut desk), 1, "every quarter of an hour");
+    assert_eq!(desk.expiries(), 1, "every quarter of an hour");
     desk.events();
     desk.pass(2 * 3_600_000);
     assert_eq!(desk.events(), [""; 0], "nothing is lost");

@@ -800,7 +800,7 @@ impl Backplane {
         channel.gap = channel.gap.or(is_missed.then_some(gap));
         channel.read_anew();
         // If all is gone, so are the times to live.
-        self.writer.expect_no_expiry();
+        self.writer.forget_expiry();
     }
 
     /// A channel was read up to its newest entry: what is added from here on follows.

@@ -117,7 +117,7 @@ impl Writer {
     }
 
     /// Whether the keys of pulses and greetings have a time to live is not known any more.
-    pub(super) fn expect_no_expiry(&mut self) {
+    pub(super) fn forget_expiry(&mut self) {
         (self.own_expiry_at, self.greetings_expiry_at) = (None, None);
     }
 
@@ -142,7 +142,7 @@ impl Backplane {
         self.writer.owed.clear();
         self.writer.pulse = None;
         self.writer.told_expiry = false;
-        self.writer.expect_no_expiry();
+        self.writer.forget_expiry();
         for slot in 0..self.channels.capacity() {
             if let Some(channel) = self.channels.get_mut(slot) {
                 channel.expiry_at = None;
