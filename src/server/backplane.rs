@@ -9,9 +9,10 @@
 //! is asked of Redis (`hub/backplane`), the two connections (the shell), what it means to members
 //! that a channel is opened, loses something or is cut off (`awaiting`, `losing`, `away`).
 //!
-//! The surprise: a channel that takes nothing at the moment, because its readers are behind, holds
-//! everything up that came after. The messages of all channels come on one connection, and what
-//! cannot be said yet lies where it was read.
+//! The surprise: a channel that takes nothing at the moment, because more than half of all members
+//! here read it and are behind, holds everything up that came after. The messages of all channels
+//! come on one connection, and what cannot be said yet lies where it was read. A channel of fewer
+//! holds nobody up: its readers that are behind are lapped.
 
 use super::publish::{Ticket, Unplaced};
 use super::{Event, Server, Socket};
@@ -151,7 +152,7 @@ impl<S: Socket> Server<S> {
         // Also if something that was said there waits here: it waits for room, and the channel may
         // be in its way.
         while let Some(name) = self.poll_closing(now) {
-            backplane.close(now.mono, &name);
+            backplane.close(&name);
         }
         backplane.end_turn(now.mono);
         self.backplane = Some(backplane);

@@ -302,7 +302,7 @@ fn what_cannot_be_taken_is_refused() {
     assert!(!desk.backplane.has_room(1));
     desk.work();
     assert!(desk.backplane.has_room(4096));
-    desk.backplane.close(desk.now, "news");
+    desk.backplane.close("news");
     let names: Vec<String> = (0..8).map(|number| format!("n{number}")).collect();
     desk.work();
     for name in &names {
@@ -532,7 +532,7 @@ fn history_is_replayed_up_to_the_start() {
         desk.say(ticket, format!("{ticket}").as_bytes());
         desk.pass(50);
     }
-    desk.backplane.close(desk.now, "news");
+    desk.backplane.close("news");
     desk.work();
     desk.events();
     assert!(desk.backplane.open(desk.now, "news"));
@@ -540,7 +540,7 @@ fn history_is_replayed_up_to_the_start() {
     let expected = ["95", "96", "97", "98", "99"].map(|text| format!("news again: {text}"));
     assert_eq!(desk.events(), [&expected[..], &["news is open".into()]].concat());
     // What is too old is not replayed, also if it is all there is.
-    desk.backplane.close(desk.now, "news");
+    desk.backplane.close("news");
     desk.pass(61_000);
     desk.events();
     assert!(desk.backplane.open(desk.now, "news"));
@@ -551,17 +551,62 @@ fn history_is_replayed_up_to_the_start() {
 #[test]
 fn a_stream_keeps_what_ten_seconds_had() {
     let mut desk = Desk::open(settings());
-    for ticket in 0..6000 {
+    let say = |desk: &mut Desk, ticket| {
         desk.say(ticket, b"x");
+        desk.now = desk.now.plus(Duration::from_millis(1));
+        desk.redis.pass(1);
         for _ in 0..3 {
             desk.turn();
         }
+    };
+    let kept = |desk: &mut Desk| -> u64 {
+        let requests = desk.requests(Line::Writer);
+        let last = requests.iter().rev().find(|request| request.starts_with("XADD {elbow}:c:"));
+        last.and_then(|request| request.split(' ').nth(4)?.parse().ok()).expect("a count")
+    };
+    (0..12_000).for_each(|ticket| say(&mut desk, ticket));
+    let seen = kept(&mut desk);
+    assert!((10_000..=20_000).contains(&seen), "{seen}");
+    // An instance where nobody reads the channel has read of it only what is remembered, which is
+    // of a second here. What is said there leaves the others as much.
+    desk.backplane.close("news");
+    desk.work();
+    desk.events();
+    desk.say(12_000, b"passing");
+    desk.pass(2_000);
+    assert_eq!(desk.events(), ["news 0: passing Some(Ticket(12000))"]);
+    let seen = kept(&mut desk);
+    assert!((8_000..=12_000).contains(&seen), "{seen}");
+}
+
+#[test]
+fn nobody_is_busy_while_redis_takes_nothing() {
+    let mut desk = Desk::open(Settings { channels_max: 9, ..settings() });
+    let large = vec![b'x'; settings().message_bytes_max];
+    for number in 0..8 {
+        let name = format!("c{number}");
+        assert!(desk.backplane.open(desk.now, &name));
+        desk.work();
     }
-    let requests = desk.requests(Line::Writer);
-    let last = requests.iter().rev().find(|request| request.starts_with("XADD {elbow}:c:"));
-    let kept: u64 =
-        last.and_then(|request| request.split(' ').nth(4)?.parse().ok()).expect("a count");
-    assert!((5900..6000).contains(&kept), "{kept}");
+    let before = desk.now;
+    for number in 0..8 {
+        let name = format!("c{number}");
+        let said = desk.backplane.say(desk.now, &name, Ticket(number), &large, None);
+        assert_eq!(said, Ok(()));
+    }
+    // The socket is full: nothing that is written goes.
+    let mut turns = 0;
+    desk.backplane.end_turn(desk.now);
+    while desk.backplane.poll_action(desk.now).is_none() {
+        assert!(!desk.backplane.unsent(Line::Writer).is_empty());
+        let next = desk.backplane.poll_timeout();
+        assert!(next > desk.now, "there is nothing to do before the time of something");
+        desk.now = next;
+        desk.backplane.end_turn(desk.now);
+        turns += 1;
+    }
+    assert!(turns <= 4, "{turns}");
+    assert!(desk.now.since(before) <= Duration::from_secs(3), "a dead line is given up");
 }
 
 #[test]

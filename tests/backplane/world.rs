@@ -518,7 +518,7 @@ impl World {
         let channel = self.chance.index(self.climate.channels);
         let instance = &mut self.instances[number];
         if instance.open[channel] {
-            instance.backplane.close(self.now, &name(channel));
+            instance.backplane.close(&name(channel));
             self.oracle.close(number, channel);
         } else {
             assert!(instance.backplane.open(self.now, &name(channel)), "there is room");

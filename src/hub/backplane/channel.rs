@@ -33,9 +33,12 @@ const CRATE_BYTES: u64 = 1 << 20;
 /// How many times [`CRATE_BYTES`] a stream keeps.
 const CRATES: usize = 64;
 
-/// How long entries are counted before the count begins anew: a stream keeps what so much time has
-/// had.
-const RATE_SPAN: Duration = Duration::from_secs(10);
+/// How many milliseconds entries are counted before the count begins anew: a stream keeps what so
+/// much time has had.
+const RATE_SPAN_MS: u64 = 10_000;
+
+/// From so many entries on it is judged by them how many a longer time has.
+const RATE_ENTRIES_MIN: u64 = WINDOW_ENTRIES / 2;
 
 /// A channel is asked whether its last entry is still there when it was not for so long.
 const TEST_INTERVAL: Duration = Duration::from_secs(1);
@@ -188,13 +191,51 @@ struct Mark {
     read: u64,
 }
 
-/// How much is read of a stream.
-#[derive(Clone, Copy, Debug)]
+/// How much is added to a stream, by the times in the ids of what is read of it. Whoever has just
+/// opened a channel has read what is remembered, which may be of less than a second; so nothing is
+/// judged by when it was read.
+#[derive(Clone, Copy, Default, Debug)]
 struct Rate {
-    began: Instant,
+    /// The times in the ids of the first entry of the span under way and of the newest.
+    began_ms: u64,
+    newest_ms: u64,
+    /// Entries of the span under way, and their bytes.
     entries: u64,
-    /// Entries of the span before.
-    entries_before: u64,
+    bytes: u64,
+    /// Entries of the span before; `None` in the first.
+    before: Option<u64>,
+}
+
+impl Rate {
+    fn add(&mut self, id_ms: u64, bytes: u64) {
+        if self.entries == 0 {
+            self.began_ms = id_ms;
+        }
+        let passed_ms = id_ms.saturating_sub(self.began_ms);
+        if passed_ms >= RATE_SPAN_MS {
+            let before = if passed_ms < 2 * RATE_SPAN_MS { self.entries } else { 0 };
+            *self = Rate { began_ms: id_ms, before: Some(before), ..Rate::default() };
+        }
+        self.newest_ms = self.newest_ms.max(id_ms);
+        self.entries += 1;
+        self.bytes += bytes;
+    }
+
+    /// How many entries the last ten seconds had, or twice that. As long as less was seen it is
+    /// what they had at this pace, within the bytes that a stream may take.
+    fn entries(&self) -> u64 {
+        match self.before {
+            Some(before) => self.entries + before,
+            None if self.entries < RATE_ENTRIES_MIN => self.entries,
+            None => {
+                let passed_ms = (self.newest_ms - self.began_ms).max(1);
+                let at_this_pace = self.entries.saturating_mul(RATE_SPAN_MS) / passed_ms;
+                let bytes_max = CRATE_BYTES * CRATES as u64;
+                let room = bytes_max.saturating_mul(self.entries) / self.bytes.max(1);
+                self.entries.max(at_this_pace.min(room))
+            }
+        }
+    }
 }
 
 /// How many entries made up the newest bytes of a stream, in crates of [`CRATE_BYTES`].
@@ -299,7 +340,7 @@ impl Channel {
             is_listed: false,
             expiry_at: None,
             memory: Memory::new(),
-            rate: Rate { began: now, entries: 0, entries_before: 0 },
+            rate: Rate::default(),
             volume: Volume::NONE,
         }
     }
@@ -340,6 +381,8 @@ impl Channel {
         self.is_doubtful = false;
         self.mark = Mark::default();
         self.asked = Mark::default();
+        // What was counted is read again.
+        self.rate = Rate::default();
         // The key may be another one by now.
         self.expiry_at = None;
     }
@@ -416,14 +459,9 @@ impl Channel {
         self.phase == Phase::Open && has_more
     }
 
-    /// An entry of so many bytes was read.
-    pub(super) fn count_entry(&mut self, now: Instant, bytes: u64) {
-        if now.since(self.rate.began) >= RATE_SPAN {
-            let is_next = now.since(self.rate.began) < RATE_SPAN.plus(RATE_SPAN);
-            let entries_before = if is_next { self.rate.entries } else { 0 };
-            self.rate = Rate { began: now, entries: 0, entries_before };
-        }
-        self.rate.entries += 1;
+    /// An entry of so many bytes was read, whose id has this time.
+    pub(super) fn count_entry(&mut self, id_ms: u64, bytes: u64) {
+        self.rate.add(id_ms, bytes);
         self.volume.add(bytes);
     }
 
@@ -432,7 +470,7 @@ impl Channel {
     pub(super) fn kept_entries(&self, history: Option<History>) -> u64 {
         let wanted = KEPT_ENTRIES_MIN
             .max(history.map_or(0, |history| history.messages_max))
-            .max(self.rate.entries + self.rate.entries_before);
+            .max(self.rate.entries());
         wanted.min(self.volume.entries().unwrap_or(u64::MAX)).max(1)
     }
 }
@@ -455,7 +493,7 @@ mod tests {
     fn one_large_entry_drops_nothing_that_is_to_be_kept() {
         let mut channel = channel();
         for bytes in [64 << 10, MIB] {
-            channel.count_entry(Instant::default(), bytes);
+            channel.count_entry(0, bytes);
             assert_eq!(channel.kept_entries(history(10_000)), 10_000);
         }
         assert_eq!(channel.kept_entries(None), KEPT_ENTRIES_MIN);
@@ -464,25 +502,49 @@ mod tests {
     #[test]
     fn a_stream_keeps_sixty_four_mebibytes_whatever_was_small_before() {
         let mut channel = channel();
-        (0..9000).for_each(|_| channel.count_entry(Instant::default(), 100));
+        (0..9000).for_each(|_| channel.count_entry(0, 100));
         for large in 1..=200 {
-            channel.count_entry(Instant::default(), MIB);
+            channel.count_entry(0, MIB);
             let kept = channel.kept_entries(history(10_000));
             let bytes = kept.min(large) * MIB + kept.saturating_sub(large) * 100;
             assert!(bytes <= 65 * MIB, "{kept} with {large}");
             assert!(large < 64 || kept >= 63, "{kept} with {large}");
         }
         // And small ones again, in ten seconds more than fit.
-        (0..MIB).for_each(|_| channel.count_entry(Instant::default(), 128));
+        (0..MIB).for_each(|_| channel.count_entry(0, 128));
         let kept = channel.kept_entries(history(10_000));
         assert!((62 * MIB..=65 * MIB).contains(&(kept * 128)), "{kept}");
     }
 
     #[test]
+    fn whoever_has_just_opened_a_channel_keeps_what_ten_seconds_have() {
+        // Two thousand a second, of which no more was read than is remembered.
+        let mut cold = channel();
+        (0..1025).for_each(|number| cold.count_entry(1_000_000 + number / 2, 100));
+        let kept = cold.kept_entries(None);
+        assert!((19_000..22_000).contains(&kept), "{kept}");
+        // And no more than fit into what a stream may take.
+        let mut large = channel();
+        (0..1025).for_each(|number| large.count_entry(1_000_000 + number / 2, MIB / 4));
+        let kept = large.kept_entries(None);
+        assert!((252..=256).contains(&kept), "{kept}");
+        // Who has seen more knows better, and so does who has read ten seconds of a quiet channel.
+        (1025..60_000).for_each(|number| cold.count_entry(1_000_000 + number / 2, 100));
+        let kept = cold.kept_entries(None);
+        assert!((20_000..40_001).contains(&kept), "{kept}");
+        let mut quiet = channel();
+        (0..700).for_each(|number| quiet.count_entry(1_000_000 + number * 50, 100));
+        assert_eq!(quiet.kept_entries(None), KEPT_ENTRIES_MIN);
+        // A clock that is set back counts on.
+        quiet.count_entry(5, 100);
+        assert_eq!(quiet.kept_entries(None), KEPT_ENTRIES_MIN);
+    }
+
+    #[test]
     fn an_entry_that_is_larger_than_a_stream_is_kept_alone() {
         let mut channel = channel();
-        (0..100).for_each(|_| channel.count_entry(Instant::default(), MIB));
-        channel.count_entry(Instant::default(), 256 * MIB);
+        (0..100).for_each(|_| channel.count_entry(0, MIB));
+        channel.count_entry(0, 256 * MIB);
         assert_eq!(channel.kept_entries(history(10_000)), 1);
         assert_eq!(channel.mark_to_test(history(10_000)), None);
     }

@@ -383,7 +383,7 @@ impl Backplane {
 
     /// Closes a channel, or gives up opening it. No event of it comes any more but for messages
     /// that were said in it here, which still are sent.
-    pub fn close(&mut self, now: Instant, name: &str) {
+    pub fn close(&mut self, name: &str) {
         let Some(&slot) = self.names.get(name) else { return };
         self.channels[slot].is_wanted = false;
         // Nobody wants what was held, unless somebody waits for an answer.
@@ -395,7 +395,7 @@ impl Backplane {
         });
         if is_done {
             self.again = false;
-            self.finish_pending(now);
+            self.finish_pending();
         }
         self.some_are_over |= self.channels[slot].is_over();
     }
@@ -457,7 +457,7 @@ impl Backplane {
     /// [`Backplane::hold`] was called since.
     pub fn poll_event(&mut self, now: Instant) -> Option<Event<'_>> {
         if !core::mem::take(&mut self.again) {
-            self.finish_pending(now);
+            self.finish_pending();
             self.pending = self.notice().or_else(|| self.find(now)).or_else(|| self.notice());
         }
         self.pending.as_ref().map(|pending| self.view(pending))
@@ -577,7 +577,7 @@ impl Backplane {
 
     /// When [`Backplane::end_turn`] and [`Backplane::poll_action`] are to be called at the latest.
     pub fn poll_timeout(&self) -> Instant {
-        let pulse_at = if self.writer.wire.is_up() { self.writer.pulse_at } else { Instant::NEVER };
+        let pulse_at = if self.may_pulse() { self.writer.pulse_at } else { Instant::NEVER };
         self.writer.wire.poll_timeout().min(self.reader.wire.poll_timeout()).min(pulse_at)
     }
 
@@ -617,7 +617,7 @@ impl Backplane {
         let jitter = self.jitter >> 33;
         match line {
             Line::Writer => self.forget_written(),
-            Line::Reader => self.forget_asked(now),
+            Line::Reader => self.forget_asked(),
         }
         self.wire_mut(line).fail(now, trouble, by_us, jitter);
     }
@@ -632,7 +632,7 @@ impl Backplane {
         {
             match line {
                 Line::Writer => self.forget_written(),
-                Line::Reader => self.forget_asked(now),
+                Line::Reader => self.forget_asked(),
             }
             return;
         }

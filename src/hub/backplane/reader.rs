@@ -221,13 +221,13 @@ impl Backplane {
     }
 
     /// The reader's connection is gone: what was asked for is asked for anew on the next.
-    pub(super) fn forget_asked(&mut self, now: Instant) {
+    pub(super) fn forget_asked(&mut self) {
         if self.again {
             // Unless it can be told from what is known, it was never read.
             self.pending = self.pending.take().filter(|pending| !is_read(pending));
             self.again = self.pending.is_some();
         } else {
-            self.finish_pending(now);
+            self.finish_pending();
         }
         self.reader.steps.clear();
         self.reader.reply = NO_REPLY;
@@ -405,7 +405,7 @@ impl Backplane {
                 return Some(pending);
             }
             if self.reader.current.is_some() {
-                if let Some(pending) = self.find_message(now) {
+                if let Some(pending) = self.find_message() {
                     return Some(pending);
                 }
                 continue;
@@ -446,9 +446,9 @@ impl Backplane {
     }
 
     /// What was handed out is done with.
-    pub(super) fn finish_pending(&mut self, now: Instant) {
+    pub(super) fn finish_pending(&mut self) {
         match self.pending.take() {
-            Some(Pending::Message(found)) => self.finish_message(now, &found),
+            Some(Pending::Message(found)) => self.finish_message(&found),
             Some(Pending::Greeting(..)) => self.step_greeting(),
             Some(Pending::Lost(slot, _)) => {
                 self.counts.gaps += 1;
@@ -832,7 +832,7 @@ impl Backplane {
 /// Messages of the entry under way.
 impl Backplane {
     /// The next message that is told, or the end of the entry.
-    fn find_message(&mut self, now: Instant) -> Option<Pending> {
+    fn find_message(&mut self) -> Option<Pending> {
         let current = self.reader.current.clone().expect("an entry is under way");
         let entry_bytes = self.reader.wire.slice(&current.bytes);
         let (message, next_at) = entry::message_at(entry_bytes, current.at)
@@ -886,7 +886,7 @@ impl Backplane {
         if fate.is_some() {
             return Some(Pending::Message(found));
         }
-        self.finish_message(now, &found);
+        self.finish_message(&found);
         None
     }
 
@@ -898,14 +898,14 @@ impl Backplane {
     }
 
     /// A message is done with: from now on it was read.
-    fn finish_message(&mut self, now: Instant, found: &Found) {
+    fn finish_message(&mut self, found: &Found) {
         let channel = &mut self.channels[found.slot];
         let (number, place) = ((found.producer, found.number), found.place);
         channel.memory.note(number, found.key, place, found.is_said);
         if found.ticket.is_some() {
             self.finish_sent(found.slot);
         }
-        self.step(now, found.place, found.next_at);
+        self.step(found.place, found.next_at);
     }
 
     /// The next message of the entry that was sent was read back.
@@ -930,7 +930,7 @@ impl Backplane {
     }
 
     /// Goes on to the next message of the entry under way, or past the entry.
-    fn step(&mut self, now: Instant, place: Place, next_at: usize) {
+    fn step(&mut self, place: Place, next_at: usize) {
         let Some(current) = &mut self.reader.current else { return };
         current.index += 1;
         current.at = next_at;
@@ -948,7 +948,7 @@ impl Backplane {
             Use::Placed(slot) | Use::Past(slot, _) => {
                 let channel = &mut self.channels[slot];
                 channel.pass(place);
-                channel.count_entry(now, bytes);
+                channel.count_entry(id.ms, bytes);
                 self.pass_forward(slot, id);
             }
         }
@@ -980,7 +980,7 @@ impl Backplane {
         let entry_bytes = self.reader.wire.slice(&current.bytes);
         let (_, next_at) = entry::message_at(entry_bytes, current.at)
             .expect("an entry is read as a whole before its messages are");
-        self.step(Instant::default(), Place::default(), next_at);
+        self.step(Place::default(), next_at);
     }
 }
 

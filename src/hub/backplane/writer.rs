@@ -156,7 +156,7 @@ impl Backplane {
         if !self.writer.wire.is_up() {
             return self.drop_greetings();
         }
-        if self.writer.pulse_at <= now && self.writer.owed.len() < self.writer.owed_max {
+        if self.writer.pulse_at <= now && self.may_pulse() {
             self.write_pulse(now);
             self.look_after_channels(now);
         }
@@ -183,10 +183,15 @@ impl Backplane {
             && self.writer.owed.len() + requests <= self.writer.owed_max
     }
 
+    /// Whether a pulse could be written now. If not, what was written before has to go first, and a
+    /// line on which nothing goes is given up.
+    pub(super) fn may_pulse(&self) -> bool {
+        self.writer.wire.is_up()
+            && self.writer.owed.len() < self.writer.owed_max
+            && self.writer.wire.output_room() >= self.writer_room() / 2
+    }
+
     fn write_pulse(&mut self, now: Instant) {
-        if self.writer.wire.output_room() < self.writer_room() / 2 {
-            return;
-        }
         let parts: [&[u8]; 7] = [b"XADD", &self.keys.own, b"MAXLEN", b"1", b"*", b"m", b"p"];
         resp::request(&parts, self.writer.wire.output());
         self.writer.expect(now, Owed::Pulse);
