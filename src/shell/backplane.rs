@@ -152,9 +152,10 @@ struct Link {
     line: Line,
     token: Token,
     state: State,
-    /// Whether the resolver has a question of this line. There is one at a time, so that a name
-    /// server that is silent for long does not find a queue of them.
-    is_asking: bool,
+    /// The name and port that the resolver was asked about for this line and has not answered.
+    /// There is one question at a time, so that a name server that is silent for long does not find
+    /// a queue of them.
+    asked: Option<(Box<str>, u16)>,
     /// How many addresses have failed since a connection stood, so that the next try begins with
     /// another.
     failed: usize,
@@ -195,7 +196,7 @@ impl Lines {
             line,
             token: Token(first_token + number),
             state: State::Down,
-            is_asking: false,
+            asked: None,
             failed: 0,
         };
         let links = [link(0, Line::Writer), link(1, Line::Reader)];
@@ -288,16 +289,30 @@ impl Lines {
                 self.begin(now, registry, backplane, number, target, addresses);
             }
             Target::Tcp { host: RedisHost::Name(name), port, .. } => {
-                let link = &mut self.links[number];
-                // The answer to an earlier question will do, whatever the name was by then: it is
-                // asked again if it was another.
-                let asked = link.is_asking || self.resolver.ask(number, name, *port).is_ok();
-                link.is_asking = asked;
-                link.state = State::Resolving(target);
-                if !asked {
-                    self.give_up(now, backplane, number, "nobody resolves names any more");
-                }
+                let (name, port) = (name.clone(), *port);
+                self.links[number].state = State::Resolving(target);
+                self.ask(now, backplane, number, name, port);
             }
+        }
+    }
+
+    /// Has a name resolved, as soon as an earlier question of the line is answered.
+    fn ask(
+        &mut self,
+        now: Now,
+        backplane: &mut Backplane,
+        number: usize,
+        name: Box<str>,
+        port: u16,
+    ) {
+        let link = &mut self.links[number];
+        if link.asked.is_some() {
+            return;
+        }
+        if self.resolver.ask(number, &name, port).is_ok() {
+            link.asked = Some((name, port));
+        } else {
+            self.give_up(now, backplane, number, "nobody resolves names any more");
         }
     }
 
@@ -311,12 +326,20 @@ impl Lines {
     ) {
         let number = answer.asker;
         let link = &mut self.links[number];
-        link.is_asking = false;
+        let asked = link.asked.take();
         let state = core::mem::replace(&mut link.state, State::Down);
         let State::Resolving(target) = state else {
             link.state = state;
             return;
         };
+        if let Target::Tcp { host: RedisHost::Name(name), port, .. } = &target
+            && asked.is_none_or(|asked| asked != (name.clone(), *port))
+        {
+            // Meanwhile the line is to lead somewhere else.
+            let (name, port) = (name.clone(), *port);
+            link.state = State::Resolving(target);
+            return self.ask(now, backplane, number, name, port);
+        }
         match answer.addresses {
             Ok(mut addresses) => {
                 let first = link.failed % addresses.len();
