@@ -414,6 +414,16 @@ impl Hub {
         }
     }
 
+    /// Counts no space of a session as choked any more: it is sent nothing that is said from now
+    /// on. Publishers that need not wait any more go to `resume`.
+    pub fn stop_waiting_for(&mut self, session: &mut Session, mut resume: impl FnMut(ConnId)) {
+        for number in 0..session.spaces.len() {
+            if core::mem::take(&mut session.spaces[number].choked) {
+                self.channel_mut(session.spaces[number].channel()).uncount_choked(&mut resume);
+            }
+        }
+    }
+
     /// Counts the spaces of a session that do not lag any more as reading; its WebSocket stands at
     /// `lent` in the current one. Publishers that need not wait any more go to `resume`.
     pub fn recover(

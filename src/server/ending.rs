@@ -290,6 +290,7 @@ impl<S: Socket> Server<S> {
             Transport::WebSocket(id) => {
                 let reason = CloseReason::TooSlow;
                 self.close(now, id.slot, CloseFrame::Reason(reason), reason);
+                self.stop_waiting_for(id.slot);
             }
             Transport::Polling { .. } => {
                 self.close_session(now, session, CloseReason::TooSlow, Farewell::Close);
@@ -325,8 +326,20 @@ impl<S: Socket> Server<S> {
         } else {
             self.close(now, slot, CloseFrame::Reason(reason), reason);
             self.connections.out_mut(slot).skip_to_close();
+            self.stop_waiting_for(slot);
         }
         true
+    }
+
+    /// Nobody waits any more for a reader that is sent nothing but why it is closed, however long
+    /// its socket takes for that.
+    fn stop_waiting_for(&mut self, slot: u32) {
+        self.uncount_choked(slot);
+        if let Some(session) = self.connections.conn(slot).session() {
+            let connections = &mut self.connections;
+            let mut session = self.sessions.edit(session);
+            self.hub.stop_waiting_for(&mut session, |id| connections.resume(id));
+        }
     }
 
     /// Whether the ring has overtaken a connection in the feed that it sends from.
