@@ -278,6 +278,9 @@ pub const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// A newcomer waits so long for a channel whose order is decided elsewhere until it is known where
 /// the channel begins; then it is refused.
 pub const OPENING_LIMIT: Duration = Duration::from_secs(1);
+/// A channel that could not be opened in [`OPENING_LIMIT`] is still opened, and stays for this long
+/// after the last newcomer was refused: whoever comes again finds what has been read by then.
+pub const LATE_OPENING_LIMIT: Duration = Duration::from_secs(30);
 /// How long the publishers of a channel whose readers do not read are held back, for each half ring
 /// that is appended.
 pub const GRACE_LIMIT: Duration = Duration::from_secs(1);

@@ -70,7 +70,8 @@ impl Hub {
     }
 
     /// Has a channel opened for somebody who waits for that until `until`, if that was not asked
-    /// for yet. Until then the channel stays, whoever reads it.
+    /// for yet. Until then the channel stays, whoever reads it. If it takes longer, whoever waited
+    /// is refused, and the channel is opened nevertheless: somebody who comes again soon finds it.
     ///
     /// # Errors
     /// Why there is no room for the channel.
@@ -124,12 +125,16 @@ impl Hub {
         self.channel_mut(id).replay(said, position, message);
     }
 
-    /// Opens a channel, which begins behind `position`.
+    /// Opens a channel, which begins behind `position`. If whoever waited for that was refused
+    /// meanwhile, the channel stays open for those who come again.
     ///
     /// # Panics
     /// If the channel is open.
-    pub fn begin(&mut self, id: ChannelId, position: Position) {
-        self.channel_mut(id).begin(position);
+    pub fn begin(&mut self, now: Instant, id: ChannelId, position: Position) {
+        let channel = self.channel_mut(id);
+        channel.begin(now, position);
+        let over_at = channel.over_at();
+        self.over_at = over_at.map_or(self.over_at, |at| self.over_at.min(at));
     }
 
     /// Appends a message that stands at `position` to every feed in which it has a form, as
@@ -148,6 +153,16 @@ impl Hub {
         message: &Message<'_>,
     ) -> Result<(), PublishError> {
         self.append(pool, now, (id, Some(position)), message)
+    }
+
+    /// Whether nothing may be said now in a channel whose order is decided elsewhere. As the
+    /// messages of all channels come in one order, all wait for those that cannot be said. So
+    /// members that do not read have time to catch up only if they are more than half of all who
+    /// wait, which are the members of all channels.
+    pub fn holds_order(&self, id: ChannelId) -> bool {
+        let channel = self.channel(id);
+        let members = || self.channels.iter().map(|(_, channel)| channel.len()).sum::<usize>();
+        channel.is_lapping() || channel.gives_grace() && channel.choked() * 2 > members()
     }
 
     /// Notes that messages of a channel are lost, which were said before `position`: those readers

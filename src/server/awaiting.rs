@@ -75,7 +75,7 @@ impl<S: Socket> Server<S> {
     pub fn opened(&mut self, now: Now, name: &str, position: Position) {
         let Some(channel) = self.hub.find_opening(name) else { return };
         self.tell_time(now);
-        self.hub.begin(channel, position);
+        self.hub.begin(now.mono, channel, position);
         self.connections.answer_awaiting(channel, now.mono);
         self.sessions.answer_awaiting(channel);
     }
@@ -120,7 +120,7 @@ impl<S: Socket> Server<S> {
         }
         let is_open = self.hub.is_open(name);
         let Some(channel) = self.hub.find(name).filter(|_| is_open) else { return Ok(()) };
-        if self.hub.channel(channel).holds_messages() {
+        if self.hub.holds_order(channel) {
             return Err(Unplaced::Held);
         }
         self.tell_time(now);

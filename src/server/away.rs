@@ -32,6 +32,7 @@ impl<S: Socket> Server<S> {
     pub fn backplane_back(&mut self, now: Now) -> Duration {
         let Some(elsewhere) = &mut self.elsewhere else { return Duration::ZERO };
         let since = elsewhere.away_since.take();
+        elsewhere.was_reached = true;
         // What was taken before still waits.
         if core::mem::take(&mut elsewhere.is_refusing) && elsewhere.has_filled(1) {
             self.close_channels(true);
@@ -45,9 +46,12 @@ impl<S: Socket> Server<S> {
     }
 
     /// Whether whoever decides the order has been out of reach for so long that nobody should be
-    /// sent here.
+    /// sent here, or since the beginning: then nobody knows whether there is a way at all.
     pub(super) fn is_cut_off(&self, now: Now) -> bool {
-        self.away_since().is_some_and(|since| since.plus(UNREADY_LIMIT) <= now.mono)
+        self.elsewhere.as_ref().is_some_and(|elsewhere| {
+            let is_long = |since: Instant| since.plus(UNREADY_LIMIT) <= now.mono;
+            elsewhere.away_since.is_some_and(|since| !elsewhere.was_reached || is_long(since))
+        })
     }
 
     /// When those who wait to be heard are told that nobody will be; `None` if nobody waits.

@@ -132,6 +132,8 @@ pub(super) struct Elsewhere {
     handed_greeting: Option<BufferId>,
     /// Since when whoever decides the order has been out of reach.
     pub(super) away_since: Option<Instant>,
+    /// Whether whoever decides the order has ever been within reach.
+    pub(super) was_reached: bool,
     /// Whether that has been so for too long, so that nothing more is taken.
     pub(super) is_refusing: bool,
     /// How long it was from saying a message to its place.
@@ -228,6 +230,7 @@ impl<S: Socket> Server<S> {
                 greetings: VecDeque::with_capacity(GREETINGS_MAX),
                 handed_greeting: None,
                 away_since: None,
+                was_reached: false,
                 is_refusing: false,
                 round_trips: Box::default(),
             });
@@ -313,7 +316,7 @@ impl<S: Socket> Server<S> {
         let (name, content) = envelope::decode(envelope).ok_or(Unplaced::Unreadable)?;
         let is_open = self.hub.is_open(name);
         let channel = self.hub.find(name).filter(|_| is_open);
-        if channel.is_some_and(|channel| self.hub.channel(channel).holds_messages()) {
+        if channel.is_some_and(|channel| self.hub.holds_order(channel)) {
             return Err(Unplaced::Held);
         }
         self.tell_time(now);
@@ -371,6 +374,20 @@ impl<S: Socket> Server<S> {
     /// its place elsewhere first. What has become of it is remembered for the request's repeats,
     /// for which there must be room.
     pub(super) fn publish_to(
+        &mut self,
+        now: Now,
+        speaker: (ConnId, Option<RepeatId>),
+        name: &str,
+        message: &Message<'_>,
+    ) -> Outcome {
+        let outcome = self.take_from_backend(now, speaker, name, message);
+        if let Outcome::Refused(error) = outcome {
+            return self.refuse_word(error);
+        }
+        outcome
+    }
+
+    fn take_from_backend(
         &mut self,
         now: Now,
         (id, repeat): (ConnId, Option<RepeatId>),
@@ -712,10 +729,10 @@ impl<S: Socket> Server<S> {
         name: &str,
         event: &socketio::Event<'_>,
     ) -> Outcome {
-        self.in_plain_form(event, &[], |server, message| {
+        let outcome = self.in_plain_form(event, &[], |server, message| {
             server.publish_to(now, speaker, name, message)
-        })
-        .unwrap_or(Outcome::Refused(PublishError::NoMemory))
+        });
+        outcome.unwrap_or_else(|| self.refuse_word(PublishError::NoMemory))
     }
 
     /// Hands `then` an event with the form that it has for plain WebSockets: a `chat message` with

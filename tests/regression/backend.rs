@@ -4,7 +4,7 @@ use super::history::keeping;
 use super::{Client, World, frame};
 use elbow::id::ConnId;
 use elbow::limits::{BODY_LIMIT, CONNECTIONS_ADMIN};
-use elbow::metrics::By;
+use elbow::metrics::{By, Unsaid};
 use elbow::server::{Event, Listener};
 use elbow::settings::{AdminToken, ProxyMode};
 use elbow::time::Duration;
@@ -334,6 +334,7 @@ fn what_is_wrong_with_a_publish_is_told_and_the_connection_goes_on_if_it_can() {
     let answer = backend.ask(&mut world, &post("/publish/default", "", 1000), &escaped);
     assert_eq!(answer.status, 413);
     assert_eq!(backend.ask(&mut world, &post("/publish/nobody", "", 1000), &escaped).status, 413);
+    assert_eq!(world.server.metrics().unsaid(Unsaid::TooBig), 2);
     assert_eq!(backend.ask(&mut world, &post("/publish/default", "", 2), b"hi").status, 202);
     assert_eq!(plain.heard(), b"\x81\x02hi");
     // What was not read to its end must be the last.

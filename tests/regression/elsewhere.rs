@@ -9,6 +9,7 @@ use super::sessions::request;
 use super::{Client, World, frame};
 use elbow::hub::{Message, envelope};
 use elbow::id::ConnId;
+use elbow::limits::LATE_OPENING_LIMIT;
 use elbow::position::Position;
 use elbow::reason::CloseReason;
 use elbow::server::{DEFERRED_MAX, Event, Listener, Ticket, Unplaced};
@@ -429,7 +430,7 @@ fn a_channel_that_is_not_opened_in_time_is_refused() {
     let mut world = ordered(settings());
     let (plain, _) = world.ask_socket("/ws/a", "");
     let (stream, _) = world.ask_stream("/sse/a");
-    let (io, io_id) = world.socket(&["/a,"]);
+    let (io, _) = world.socket(&["/a,"]);
     let (old, _) = world.ask_socket("/socket.io/?EIO=3&transport=websocket", "");
     old.heard();
     assert_eq!(world.server.poll_opening(), Some("a"));
@@ -444,8 +445,12 @@ fn a_channel_that_is_not_opened_in_time_is_refused() {
     assert!(heard(&old).contains("44\"The channel is not open yet\""));
     let is_refusal = |event: &&Event| matches!(event, Event::Refused { .. });
     assert_eq!(world.events.iter().filter(is_refusal).count(), 4);
-    // Nobody waits any more, and whoever decides the order is told.
+    // Nobody waits any more. Whoever decides the order goes on for those who come again, and is
+    // told when nobody did for long.
     let closing = |world: &mut World| world.server.poll_closing(world.now);
+    world.pass(Duration::from_millis(LATE_OPENING_LIMIT.as_millis() - 1_000));
+    assert_eq!(closing(&mut world), None);
+    world.pass(Duration::from_secs(1));
     assert_eq!(closing(&mut world).as_deref(), Some("a"));
     assert_eq!(closing(&mut world).as_deref(), Some("default"));
     assert_eq!(closing(&mut world), None);
@@ -455,10 +460,95 @@ fn a_channel_that_is_not_opened_in_time_is_refused() {
     let place = (entry(1), Duration::default());
     world.server.replayed(world.now, "a", place, Some(&sealed("a", "x")));
     assert_eq!(world.server.lost(world.now, "a", entry(2)), Ok(()));
-    // The session goes on, and asks again.
-    world.say(&io, io_id, &frame(1, b"40/a,"));
+    // Whoever asks then begins anew.
+    let (io, _) = world.socket(&["/a,"]);
     world.open_all(entry(3));
     assert!(heard(&io).contains("40/a,{\"sid\""));
+}
+
+#[test]
+fn a_channel_that_is_opened_late_is_there_for_who_comes_again() {
+    let mut world = ordered(settings());
+    let lent = world.server.pool().lent_bytes();
+    let (first, _) = world.ask_socket("/ws/a", "");
+    assert_eq!(world.server.poll_opening(), Some("a"));
+    world.pass(Duration::from_millis(1_500));
+    assert!(heard(&first).starts_with("HTTP/1.1 503 "));
+    let closing = |world: &mut World| world.server.poll_closing(world.now);
+    // Opened when nobody waits, and still there for the next, who need not wait.
+    world.server.opened(world.now, "a", entry(1));
+    world.pass(Duration::from_secs(20));
+    assert_eq!(closing(&mut world), None);
+    let (again, again_id) = world.ask_socket("/ws/a", "");
+    assert!(heard(&again).starts_with("HTTP/1.1 101 "));
+    world.say_elsewhere("a", 2, "x");
+    assert!(heard(&again).ends_with('x'));
+    // Of those whose time goes on nobody is left behind: the channel ends with its time.
+    world.go(&again, again_id);
+    world.pass(Duration::from_secs(11));
+    assert_eq!(closing(&mut world).as_deref(), Some("a"));
+    // One that was opened in time ends with the last who waited.
+    let (quick, quick_id) = world.ask_socket("/ws/a", "");
+    world.open_all(entry(2));
+    assert!(heard(&quick).starts_with("HTTP/1.1 101 "));
+    world.go(&quick, quick_id);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(closing(&mut world).as_deref(), Some("a"));
+    world.server.check();
+    world.pass(Duration::from_secs(5));
+    assert_eq!(world.server.pool().lent_bytes(), lent);
+}
+
+#[test]
+fn readers_that_do_not_read_hold_the_order_up_only_if_most_who_wait_are_such() {
+    // Three readers of one channel, of which two do not read, and so many of another.
+    let cases = [(0, true), (1, false), (5, false)];
+    for ((others, is_waited_for), is_session) in
+        cases.into_iter().flat_map(|case| [(case, false), (case, true)])
+    {
+        let mut world = ordered(settings());
+        let reader = |world: &mut World| match is_session {
+            true => world.socket(&["/a,"]).0,
+            false => world.ask_socket("/ws/a", "").0,
+        };
+        let readers: Vec<_> = (0..3).map(|_| reader(&mut world)).collect();
+        let others: Vec<_> = (0..others).map(|_| world.ask_socket("/ws/b", "").0).collect();
+        world.open_all(entry(1));
+        readers.iter().chain(&others).for_each(|client| _ = client.heard());
+        readers[1..].iter().for_each(|client| client.0.borrow_mut().room = 0);
+        let (mut ms, mut held) = (1, 0);
+        let text = "x".repeat(1000);
+        let begun = world.now.mono;
+        // Some rings more than what laps who does not read: nobody waits for those who were told.
+        while ms <= 100 {
+            for name in ["a", "b"] {
+                ms += 1;
+                let place = |world: &mut World| {
+                    let envelope = sealed(name, &text);
+                    world.server.place(world.now, None, entry(ms), &envelope)
+                };
+                if place(&mut world) == Err(Unplaced::Held) {
+                    assert_eq!(name, "a", "nobody lags in the other");
+                    held += 1;
+                    world.pass(Duration::from_millis(999));
+                    assert_eq!(place(&mut world), Err(Unplaced::Held));
+                    world.pass(Duration::from_millis(1));
+                    assert_eq!(place(&mut world), Ok(()));
+                }
+                world.server.check();
+                world.settle();
+            }
+        }
+        let lapped = |event: &&Event| matches!(event, Event::Lapped { .. });
+        assert_eq!(world.events.iter().filter(lapped).count(), 2);
+        assert_eq!(held, u64::from(is_waited_for), "{} others", others.len());
+        assert_eq!(world.now.mono.since(begun), Duration::from_millis(1000 * held));
+        for client in readers.iter().take(1).chain(&others) {
+            let heard = client.heard();
+            let count = heard.windows(text.len()).filter(|part| *part == text.as_bytes()).count();
+            assert_eq!(count, 50, "all of it");
+        }
+    }
 }
 
 #[test]
@@ -782,6 +872,7 @@ fn a_balancer_is_told_that_the_order_is_out_of_reach() {
     };
     let ok = ("200".to_owned(), "ok".to_owned());
     assert_eq!(probe(&mut world, "/readyz"), ok);
+    world.server.backplane_back(world.now);
     world.server.backplane_away(world.now);
     world.pass(Duration::from_millis(4_999));
     assert_eq!(probe(&mut world, "/readyz"), ok);
@@ -789,6 +880,14 @@ fn a_balancer_is_told_that_the_order_is_out_of_reach() {
     assert_eq!(probe(&mut world, "/readyz"), ("503".to_owned(), "backplane".to_owned()));
     assert_eq!(probe(&mut world, "/healthz"), ok);
     world.server.backplane_back(world.now);
+    assert_eq!(probe(&mut world, "/readyz"), ok);
+    // Where it was never within reach nobody knows whether it will be.
+    let mut world = ordered(settings());
+    world.server.backplane_away(world.now);
+    assert_eq!(probe(&mut world, "/readyz"), ("503".to_owned(), "backplane".to_owned()));
+    assert_eq!(probe(&mut world, "/healthz"), ok);
+    world.server.backplane_back(world.now);
+    world.server.backplane_away(world.now);
     assert_eq!(probe(&mut world, "/readyz"), ok);
 }
 

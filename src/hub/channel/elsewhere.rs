@@ -19,6 +19,7 @@ use crate::feed::Feed;
 use crate::hub::message;
 use crate::hub::{Lacking, Message};
 use crate::id::Dialect;
+use crate::limits::LATE_OPENING_LIMIT;
 use crate::position::Position;
 use crate::time::{Duration, Instant};
 use crate::wire::sse;
@@ -49,6 +50,15 @@ impl Channel {
     /// Has the channel stay until `until` at least.
     pub(in crate::hub) fn await_until(&mut self, until: Instant) {
         self.awaited_until = self.awaited_until.max(until);
+    }
+
+    /// Until when the channel stays at least, whoever reads it. To open it may take longer than
+    /// anybody waits.
+    pub(in crate::hub) fn stays_until(&self) -> Instant {
+        match self.standing {
+            Standing::Opening { was_asked: true } => self.awaited_until.plus(LATE_OPENING_LIMIT),
+            Standing::Opening { was_asked: false } | Standing::Open => self.awaited_until,
+        }
     }
 
     /// Notes whether the channel stands among those that are to be closed. Returns whether that is
@@ -101,8 +111,11 @@ impl Channel {
     ///
     /// # Panics
     /// If the channel is open.
-    pub(in crate::hub) fn begin(&mut self, position: Position) {
+    pub(in crate::hub) fn begin(&mut self, now: Instant, position: Position) {
         assert!(self.is_opening(), "a channel is opened once");
+        if self.awaited_until <= now {
+            self.awaited_until = self.stays_until();
+        }
         self.standing = Standing::Open;
         let log = self.log.as_mut();
         if log.as_ref().is_some_and(|log| !log.is_empty()) {

@@ -418,8 +418,22 @@ impl Channel {
     /// Whether nothing may be published in this channel now: the sweep would be lapped, or members
     /// that do not read have time to catch up.
     pub fn holds_messages(&self) -> bool {
-        let lapping = self.sweep.is_some() && self.has_moved_half(&self.completed);
-        lapping || (self.grace_until.is_some() && self.is_choked())
+        self.is_lapping() || self.gives_grace()
+    }
+
+    /// Whether a message more might lap the sweep under way.
+    pub(super) fn is_lapping(&self) -> bool {
+        self.sweep.is_some() && self.has_moved_half(&self.completed)
+    }
+
+    /// Whether members that do not read have time to catch up.
+    pub(super) fn gives_grace(&self) -> bool {
+        self.grace_until.is_some() && self.is_choked()
+    }
+
+    /// How many members are blocked with more than half a ring of lag, as sweeps found them.
+    pub(super) fn choked(&self) -> usize {
+        self.choked as usize
     }
 
     /// Holds publishers back for a reason that is not the channel's, or does so no longer; those
@@ -524,7 +538,7 @@ impl Channel {
     /// it has members.
     pub(super) fn over_at(&self) -> Option<Instant> {
         let kept_until = self.log.as_ref().and_then(Log::over_at).unwrap_or_default();
-        self.members.is_empty().then(|| kept_until.max(self.awaited_until))
+        self.members.is_empty().then(|| kept_until.max(self.stays_until()))
     }
 
     /// Whether the channel has ended at `now`. What is too old was dropped.
