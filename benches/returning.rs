@@ -48,6 +48,8 @@ const TURN_LIMIT_NS: u64 = 60_000_000_000;
 const STRANGER_INTERVAL: Duration = Duration::from_millis(5);
 /// Less than a turn takes: strangers come while the crowd is let in and served.
 const STRANGERS_LENGTH: Duration = Duration::from_millis(500);
+/// Longer than a server takes to notice that all readers have gone.
+const FAREWELL_LENGTH: Duration = Duration::from_secs(1);
 
 /// How a reader connects.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -93,11 +95,14 @@ fn main() {
             let waited = [ask(server.address), ask(idle.address)];
             let source = Ipv4Addr::new(127, 0, 2 + round as u8, 1 + kind as u8);
             let before_ns = server.cpu_ns();
-            let (length_ns, _readers) = turn(server.address, source, kind, &publisher)
+            let (length_ns, readers) = turn(server.address, source, kind, &publisher)
                 .unwrap_or_else(|why| say::fail(&format!("{}: {why}", kind.name())));
             let cpu_ns = server.cpu_ns() - before_ns;
             let waited =
                 waited.map(|waited| waited.join().unwrap_or_else(|_| say::fail("a probe failed")));
+            // The strangers of the next turn do not wait for this crowd's farewell.
+            drop(readers);
+            thread::sleep(FAREWELL_LENGTH);
             if round > 0 {
                 lengths[kind as usize].push(length_ns as f64 / 1e6);
                 costs[kind as usize].push(cpu_ns as f64 / 1e6);

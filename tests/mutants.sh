@@ -450,6 +450,14 @@ mutant "backplane: opened before the time is known" \
 mutant "backplane: few entries judge a stream" \
   's/let is_full = self.filled == CRATES;/let is_full = true;/' \
   "--lib backplane::channel"
+# An instance that has just opened a channel cuts its stream to what it has read.
+mutant "backplane: a cold instance cuts a stream" \
+  's/None if self.entries < RATE_ENTRIES_MIN => self.entries,/None if true => self.entries,/' \
+  "--test backplane single::"
+# The time of a pulse that cannot be written keeps the loop awake.
+mutant "backplane: busy while nothing goes" \
+  's/let pulse_at = if self.may_pulse() {/let pulse_at = if true {/' \
+  "--test backplane single::"
 # Who comes to a channel that is being opened is let in before it is known where that begins.
 mutant "elsewhere: let in early" \
   's/self.find(name).is_some_and(|id| !self.channel(id).is_opening())/self.find(name).is_some()/'
@@ -471,6 +479,18 @@ mutant "elsewhere: publishers are held for ever" \
 # Who publishes is refused for ever, once nobody has decided the order for too long.
 mutant "elsewhere: publishers are refused for ever" \
   's/if core::mem::take(\&mut elsewhere.is_refusing) \&\&/if elsewhere.is_refusing \&\&/' \
+  "--test regression elsewhere::"
+# A channel that does not read holds all others up, however small it is.
+mutant "elsewhere: a slow channel holds all others up" \
+  's/channel.gives_grace() \&\& channel.choked() \* 2 > members()/channel.gives_grace()/' \
+  "--test regression elsewhere::"
+# A reader that is told that it was too slow is waited for.
+mutant "elsewhere: who was told is waited for" \
+  's/^            self.stop_waiting_for(slot);/            let _ = slot;/' \
+  "--test regression elsewhere::"
+# A channel that is not opened in time is given up.
+mutant "elsewhere: given up with the last who waited" \
+  's/self.awaited_until.plus(LATE_OPENING_LIMIT)/{ let _ = LATE_OPENING_LIMIT; self.awaited_until }/' \
   "--test regression elsewhere::"
 # What is kept from before a gap can still be had.
 mutant "elsewhere: kept across a gap" \
