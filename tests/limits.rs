@@ -10,8 +10,9 @@
 //! does nothing allocates nothing.
 //!
 //! Plain WebSockets are here, the sessions of Socket.IO in `tests/limits/sessions.rs`, and event
-//! streams in `tests/limits/streams.rs`. The backplane, in `tests/limits/backplane.rs`, is counted
-//! by itself.
+//! streams in `tests/limits/streams.rs`. Nothing is switched on there that is off by default; all
+//! of them with history, recovery and tokens are in `tests/limits/history.rs`. The backplane, in
+//! `tests/limits/backplane.rs`, is counted by itself.
 //!
 //! ```text
 //! cargo test --test limits -- --nocapture     prints what an idle connection and session take
@@ -19,6 +20,8 @@
 
 #[path = "limits/backplane.rs"]
 mod backplane;
+#[path = "limits/history.rs"]
+mod history;
 #[path = "limits/sessions.rs"]
 mod sessions;
 #[path = "limits/streams.rs"]
@@ -38,6 +41,7 @@ use elbow::limits::CONNECTION_BYTES;
 use elbow::metrics::prometheus::{self, Format};
 use elbow::metrics::{Surroundings, status};
 use elbow::server::Listener;
+use elbow::settings::Settings;
 use elbow::site::Site;
 use elbow::time::Duration;
 
@@ -118,6 +122,11 @@ impl Crowd {
 
     /// Nobody, on a server with room for so many connections.
     fn empty(connections: usize) -> Crowd {
+        Crowd::with(connections, |_| {})
+    }
+
+    /// Nobody, on such a server whose operator has decided something else besides.
+    fn with(connections: usize, change: impl FnOnce(&mut Settings)) -> Crowd {
         let mut settings = harness::settings();
         settings.limits.connections_max = connections;
         settings.limits.connections_per_ip_max = None;
@@ -128,6 +137,7 @@ impl Crowd {
         settings.limits.receive_buffer_bytes = 32 * 1024;
         // So that clients that poll need not come anew.
         settings.keep_alive = Duration::from_secs(1_000_000);
+        change(&mut settings);
         let mut world = World::begin(settings, Site::new(Vec::new(), true));
         world.is_bare = true;
         Crowd { world, members: Vec::with_capacity(connections) }

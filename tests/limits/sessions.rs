@@ -12,7 +12,7 @@ use super::{Crowd, LIVE_BYTES, MEMBERS, allocations, masked};
 
 /// What carries a member, and what it speaks.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Kind {
+pub(super) enum Kind {
     Plain,
     /// Engine.IO 4 or 3 on a WebSocket.
     Socket(u8),
@@ -41,9 +41,9 @@ fn sid_of(answer: &[u8]) -> String {
 }
 
 /// A member that has come: its connection, and what it sends over and over.
-struct Person {
+pub(super) struct Person {
     kind: Kind,
-    number: usize,
+    pub(super) number: usize,
     get: Vec<u8>,
     sid: String,
 }
@@ -60,7 +60,7 @@ impl Person {
 
 impl Crowd {
     /// Somebody comes and enters `namespace` (`/` or `/name,`).
-    fn come(&mut self, kind: Kind, namespace: &str) -> Person {
+    pub(super) fn come(&mut self, kind: Kind, namespace: &str) -> Person {
         let number = self.connect();
         let (version, transport, more) = match kind {
             Kind::Plain => {
@@ -131,7 +131,7 @@ impl Crowd {
     }
 
     /// Nobody has heard anything.
-    fn forget(&mut self) {
+    pub(super) fn forget(&mut self) {
         (0..self.members.len()).for_each(|number| self.wire(number).to_client.clear());
     }
 
@@ -343,10 +343,10 @@ fn a_flush_in_portions_allocates_nothing_for_sessions() {
 }
 
 /// What a server takes with so many idle sessions, each in so many namespaces: bytes that are
-/// allocated, and those that it says it holds.
-fn taken_by(kind: Kind, sessions: usize, spaces: usize) -> (i64, i64) {
+/// allocated, and those that it says it holds. `empty` makes it.
+fn taken_by(kind: Kind, sessions: usize, spaces: usize, empty: fn(usize) -> Crowd) -> (i64, i64) {
     let connections = if matches!(kind, Kind::Polling(_)) { 2 * sessions } else { sessions };
-    let mut crowd = Crowd::empty(connections);
+    let mut crowd = empty(connections);
     for number in 0..sessions {
         // Rooms of a few, since everybody there hears of everybody who comes.
         let room = |space: usize| format!("/r{},", (number + space) % 30);
@@ -367,14 +367,16 @@ fn taken_by(kind: Kind, sessions: usize, spaces: usize) -> (i64, i64) {
 
 /// What one session takes, from the difference between many and few: what does not depend on how
 /// many there are falls out.
-fn taken_by_one(kind: Kind, spaces: usize) -> (i64, i64) {
-    let (few, many) = (taken_by(kind, 300, spaces), taken_by(kind, 1300, spaces));
+fn taken_by_one(kind: Kind, spaces: usize, empty: fn(usize) -> Crowd) -> (i64, i64) {
+    let taken = |sessions| taken_by(kind, sessions, spaces, empty);
+    let (few, many) = (taken(300), taken(1300));
     ((many.0 - few.0) / 1000, (many.1 - few.1) / 1000)
 }
 
-#[test]
-#[expect(clippy::disallowed_macros, reason = "the numbers are what one runs this test for")]
-fn an_idle_session_takes_no_more_than_it_has_reserved() {
+/// Prints what an idle session takes on a server that `empty` makes, and asserts that this is what
+/// it has reserved at most.
+#[expect(clippy::disallowed_macros, reason = "the numbers are what one runs these tests for")]
+pub(super) fn take_no_more_than_reserved(empty: fn(usize) -> Crowd) {
     let reserved = (SESSION_BYTES + SESSION_TABLES_BYTES) as i64;
     println!("{reserved} bytes reserved per session, {MORE_SPACES_BYTES} for further namespaces");
     let kinds = [
@@ -383,10 +385,15 @@ fn an_idle_session_takes_no_more_than_it_has_reserved() {
         (Kind::Polling(4), 1, "that polls, with two connections"),
     ];
     for (kind, spaces, words) in kinds {
-        let (bytes, held) = taken_by_one(kind, spaces);
+        let (bytes, held) = taken_by_one(kind, spaces, empty);
         println!("{bytes} bytes per idle session {words}; {held} are accounted for");
         assert!(bytes <= held, "{kind:?} takes {bytes} and says {held}");
         let least = reserved / 2 + CONNECTION_BYTES as i64 / 2;
         assert!(bytes > least, "{bytes} bytes: something was not counted");
     }
+}
+
+#[test]
+fn an_idle_session_takes_no_more_than_it_has_reserved() {
+    take_no_more_than_reserved(Crowd::empty);
 }
