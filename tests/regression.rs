@@ -17,6 +17,8 @@ mod disconnect;
 mod elsewhere;
 #[path = "regression/history.rs"]
 mod history;
+#[path = "regression/kept.rs"]
+mod kept;
 #[path = "regression/log.rs"]
 mod log;
 #[path = "regression/pages.rs"]

@@ -10,7 +10,8 @@ use elbow::limits::{History, Limits};
 use elbow::settings::Settings;
 use elbow::time::Duration;
 
-const AGE: Duration = Duration::from_secs(60);
+/// How long channels keep a message here.
+pub(super) const AGE: Duration = Duration::from_secs(60);
 
 /// Channels that keep so many messages.
 pub(super) fn keeping(messages_max: u64) -> Settings {
@@ -28,7 +29,7 @@ fn world(messages_max: u64) -> World {
 impl World {
     /// Opens a WebSocket that offers these subprotocols; what it hears is the answer and what
     /// follows.
-    fn open(&mut self, target: &str, protocols: &str) -> (Client, ConnId) {
+    pub(super) fn open(&mut self, target: &str, protocols: &str) -> (Client, ConnId) {
         let (client, id) = self.connect();
         let head = format!(
             "GET {target} HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -39,7 +40,7 @@ impl World {
         (client, id)
     }
 
-    fn open_v1(&mut self, target: &str) -> V1 {
+    pub(super) fn open_v1(&mut self, target: &str) -> V1 {
         let (client, id) = self.open(target, "Sec-WebSocket-Protocol: elbow.v1\r\n");
         V1 { client, id, bytes: RefCell::default() }
     }
@@ -50,14 +51,14 @@ impl World {
 }
 
 /// A WebSocket of `elbow.v1`, with everything that it has heard.
-struct V1 {
-    client: Client,
-    id: ConnId,
+pub(super) struct V1 {
+    pub(super) client: Client,
+    pub(super) id: ConnId,
     bytes: RefCell<Vec<u8>>,
 }
 
 /// The payloads of the frames behind the head of an answer.
-fn payloads(heard: &[u8]) -> Vec<Vec<u8>> {
+pub(super) fn payloads(heard: &[u8]) -> Vec<Vec<u8>> {
     let text = String::from_utf8_lossy(heard).into_owned();
     assert!(text.starts_with("HTTP/1.1 101 "), "{text}");
     let end = heard.windows(4).position(|bytes| bytes == b"\r\n\r\n").expect("a head") + 4;
@@ -75,14 +76,14 @@ fn payloads(heard: &[u8]) -> Vec<Vec<u8>> {
     payloads
 }
 
-fn texts(heard: &[u8]) -> Vec<String> {
+pub(super) fn texts(heard: &[u8]) -> Vec<String> {
     let text = |payload| String::from_utf8(payload).expect("text");
     payloads(heard).into_iter().map(text).collect()
 }
 
 impl V1 {
     /// The object with which the server begins, and the messages with their positions.
-    fn heard(&self) -> (String, Vec<(String, String)>) {
+    pub(super) fn heard(&self) -> (String, Vec<(String, String)>) {
         self.bytes.borrow_mut().extend(self.client.heard());
         let mut texts = texts(&self.bytes.borrow()).into_iter();
         let greeting = texts.next().expect("it begins with a greeting");
@@ -94,21 +95,21 @@ impl V1 {
         (greeting, texts.map(split).collect())
     }
 
-    fn leave(&self, world: &mut World) {
+    pub(super) fn leave(&self, world: &mut World) {
         self.client.0.borrow_mut().ended = true;
         world.say(&self.client, self.id, b"");
     }
 
-    fn greeting(&self) -> String {
+    pub(super) fn greeting(&self) -> String {
         self.heard().0
     }
 
-    fn messages(&self) -> Vec<String> {
+    pub(super) fn messages(&self) -> Vec<String> {
         self.heard().1.into_iter().map(|(_, message)| message).collect()
     }
 }
 
-fn epoch_of(greeting: &str) -> &str {
+pub(super) fn epoch_of(greeting: &str) -> &str {
     let (_, behind) = greeting.split_once("\"position\":\"").expect("a position");
     behind.split_once('.').expect("an epoch").0
 }

@@ -17,29 +17,29 @@ use elbow::wire::base_path::BasePath;
 use elbow::wire::host::Host;
 
 /// An event stream, with everything that it has heard.
-struct Stream {
-    client: Client,
-    id: ConnId,
-    bytes: RefCell<Vec<u8>>,
+pub(super) struct Stream {
+    pub(super) client: Client,
+    pub(super) id: ConnId,
+    pub(super) bytes: RefCell<Vec<u8>>,
 }
 
 /// What a browser's reader of streams makes of one (WHATWG HTML, section 9.2.6).
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Read {
+pub(super) struct Read {
     /// Type, last event id and data of each event that is dispatched.
-    events: Vec<(String, String, String)>,
+    pub(super) events: Vec<(String, String, String)>,
     /// The id that is said when the browser comes back.
-    last_id: String,
+    pub(super) last_id: String,
     /// The time to come back in, if it was told.
-    retry_ms: Option<u64>,
+    pub(super) retry_ms: Option<u64>,
     comments: usize,
     /// Whether the last chunk has come.
-    is_over: bool,
+    pub(super) is_over: bool,
 }
 
 impl World {
     /// Asks for an event stream, with these further lines in the head.
-    fn listen(&mut self, target: &str, lines: &str) -> Stream {
+    pub(super) fn listen(&mut self, target: &str, lines: &str) -> Stream {
         let (client, id) = self.connect();
         self.say(&client, id, request("GET", target, lines).as_bytes());
         Stream { client, id, bytes: RefCell::default() }
@@ -50,7 +50,7 @@ impl World {
         self.session()
     }
 
-    fn refusals(&self) -> Vec<&'static str> {
+    pub(super) fn refusals(&self) -> Vec<&'static str> {
         let why = |event: &Event| {
             if let Event::Refused { why, .. } = event { Some(*why) } else { None }
         };
@@ -59,7 +59,7 @@ impl World {
 }
 
 impl Stream {
-    fn raw(&self) -> String {
+    pub(super) fn raw(&self) -> String {
         self.bytes.borrow_mut().extend(self.client.heard());
         String::from_utf8(self.bytes.borrow().clone()).expect("a stream is text")
     }
@@ -70,7 +70,7 @@ impl Stream {
     }
 
     /// The content of the chunks, and whether the last one has come.
-    fn content(&self) -> (String, bool) {
+    pub(super) fn content(&self) -> (String, bool) {
         let raw = self.raw();
         assert!(raw.starts_with("HTTP/1.1 200 OK\r\n"), "{raw}");
         let (_, mut rest) = raw.split_once("\r\n\r\n").expect("a head");
@@ -89,7 +89,7 @@ impl Stream {
         (content, false)
     }
 
-    fn read(&self) -> Read {
+    pub(super) fn read(&self) -> Read {
         let (content, is_over) = self.content();
         let mut read = Read { is_over, ..Read::default() };
         let (mut kind, mut data) = (String::new(), Vec::new());
@@ -122,17 +122,17 @@ impl Stream {
     }
 
     /// The data of each event.
-    fn data(&self) -> Vec<String> {
+    pub(super) fn data(&self) -> Vec<String> {
         self.read().events.into_iter().map(|(_, _, data)| data).collect()
     }
 
-    fn epoch(&self) -> String {
+    pub(super) fn epoch(&self) -> String {
         let last_id = self.read().last_id;
         last_id.split_once('.').expect("an epoch").0.to_owned()
     }
 
     /// Whether the server has said that nothing more comes, and whether it has dropped its end.
-    fn is_shut_and_dropped(&self) -> (bool, bool) {
+    pub(super) fn is_shut_and_dropped(&self) -> (bool, bool) {
         let wire = self.client.0.borrow();
         (wire.shut_down, wire.dropped)
     }
