@@ -29,6 +29,8 @@ mod places;
 mod public_places;
 #[path = "regression/recovery.rs"]
 mod recovery;
+#[path = "regression/replays.rs"]
+mod replays;
 #[path = "regression/requests.rs"]
 mod requests;
 #[path = "regression/sessions.rs"]
