@@ -19,14 +19,22 @@ pub(crate) struct Placed {
     pub(crate) envelope: Rc<[u8]>,
 }
 
+/// A channel that is to be opened.
+#[derive(Debug)]
+struct Opening {
+    channel: Box<str>,
+    asked_ms: u64,
+    at_ms: u64,
+}
+
 /// The order of all messages.
 #[derive(Debug)]
 pub(crate) struct Authority {
     ordering: Ordering,
     dice: Dice,
     streams: BTreeMap<Box<str>, Vec<Placed>>,
-    /// Channels that are to be opened, and when.
-    opening: VecDeque<(u64, Box<str>)>,
+    /// Channels that are to be opened.
+    opening: VecDeque<Opening>,
     /// Where each channel stands, and the greatest position that it ever had.
     ends: BTreeMap<Box<str>, (Position, Position)>,
     /// Until when nothing can be had of it.
@@ -144,35 +152,37 @@ impl Authority {
             true => self.dice.below(self.ordering.late_ms_max + 1),
             false => 0,
         };
-        self.opening.push_back((now_ms + late_ms, channel.into()));
+        let opening =
+            Opening { asked_ms: now_ms, at_ms: now_ms + late_ms, channel: channel.into() };
+        self.opening.push_back(opening);
     }
 
     /// Nobody reads a channel any more.
     pub(crate) fn close(&mut self, channel: &str) {
-        self.opening.retain(|(_, other)| **other != *channel);
+        self.opening.retain(|opening| *opening.channel != *channel);
     }
 
     /// Whether a channel is to be opened.
     pub(crate) fn is_asked(&self, channel: &str) -> bool {
-        self.opening.iter().any(|(_, other)| **other == *channel)
+        self.opening.iter().any(|opening| *opening.channel == *channel)
     }
 
     /// The names of channels that are to be opened.
     pub(crate) fn asked(&self) -> impl Iterator<Item = &str> {
-        self.opening.iter().map(|(_, channel)| &**channel)
+        self.opening.iter().map(|opening| &*opening.channel)
     }
 
-    /// A channel that is opened by now.
-    pub(crate) fn next_opened(&mut self, now_ms: u64) -> Option<Box<str>> {
+    /// A channel that is opened by now, and when it was asked for.
+    pub(crate) fn next_opened(&mut self, now_ms: u64) -> Option<(Box<str>, u64)> {
         let is_away = self.away_until_ms.is_some();
-        let is_due = |(at_ms, _): &(u64, Box<str>)| *at_ms <= now_ms && !is_away;
+        let is_due = |opening: &Opening| opening.at_ms <= now_ms && !is_away;
         let at = self.opening.iter().position(is_due)?;
-        self.opening.remove(at).map(|(_, channel)| channel)
+        self.opening.remove(at).map(|opening| (opening.channel, opening.asked_ms))
     }
 
     /// When it next does something by itself: comes back, or opens a channel.
     pub(crate) fn next_ms(&self) -> Option<u64> {
-        self.away_until_ms.or_else(|| self.opening.iter().map(|(at_ms, _)| *at_ms).min())
+        self.away_until_ms.or_else(|| self.opening.iter().map(|opening| opening.at_ms).min())
     }
 
     /// Everything that was said in a channel.

@@ -380,17 +380,20 @@ impl Life {
 
 impl Past {
     /// The channel is opened here, and its order is decided elsewhere: it begins behind `begin`,
-    /// and of what was said behind that everything was brought, the newest `brought`.
+    /// and of what was said behind that everything was brought, the newest `brought`. Once whoever
+    /// has asked for it first may have been refused, it may stay for those who come again.
     pub(crate) fn begin(
         &mut self,
-        now_ms: u64,
+        (asked_ms, now_ms): (u64, u64),
         behind: usize,
         (brought, begin): (u64, Rc<str>),
         with_offset: bool,
     ) {
         assert!(!self.is_alive, "it is open");
         self.is_alive = true;
-        self.awaited_ms = now_ms + limits::OPENING_LIMIT.as_millis();
+        let is_late = asked_ms + limits::OPENING_LIMIT.as_millis() <= now_ms;
+        let stays = if is_late { limits::LATE_OPENING_LIMIT } else { limits::OPENING_LIMIT };
+        self.awaited_ms = now_ms + stays.as_millis();
         if self.lives.is_empty() {
             self.lives.push(Life::new(behind, with_offset));
         }

@@ -646,7 +646,7 @@ impl World {
     fn open_channels(&mut self) {
         let now_ms = self.now_ms();
         let Some(authority) = &mut self.authority else { return };
-        while let Some(channel) = authority.next_opened(now_ms) {
+        while let Some((channel, asked_ms)) = authority.next_opened(now_ms) {
             let stream = authority.stream(&channel);
             let newest = authority.end(&channel);
             let history = self.climate.settings.limits.history;
@@ -668,7 +668,7 @@ impl World {
             let log = self.oracle.channels.entry(channel).or_default();
             let brought = (brought as u64, begin.to_string().into());
             let with_offset = self.climate.settings.recovers();
-            log.past.begin(now_ms, log.plain.len(), brought, with_offset);
+            log.past.begin((asked_ms, now_ms), log.plain.len(), brought, with_offset);
         }
     }
 
