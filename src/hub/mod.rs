@@ -540,6 +540,14 @@ impl Hub {
         channel.into_name()
     }
 
+    /// Drops what a channel keeps and is too old at `now`. Nothing happens if the channel is over.
+    pub fn expire_log(&mut self, id: ChannelId, now: Instant) {
+        let channel = &mut self.channels[id.0 as usize];
+        if !channel.is_over(now) {
+            channel.expire_log(now);
+        }
+    }
+
     /// Ends the channels without members whose last message is too old at `now`.
     ///
     /// Work: nothing before the first of them is; then a look at each channel.

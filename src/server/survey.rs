@@ -142,14 +142,15 @@ impl<S: Socket> Server<S> {
     /// that is over: then the next call begins another. Whoever asks adds what the system says of
     /// the process.
     ///
-    /// Bounded work: [`LOOKS_PER_TURN`] looks; when it is over, also a look at each channel.
+    /// Bounded work: [`LOOKS_PER_TURN`] looks; when it is over, also a look at each channel. What is
+    /// kept in a channel and too old by now is dropped, which somebody has to do once.
     /// Allocates for the first look alone.
     pub fn survey(&mut self, now: Now) -> Option<&mut Snapshot> {
         let mut made = self.survey.made.take().unwrap_or_else(|| Made::new(&self.settings.limits));
         if !made.is_under_way {
             made.begin();
         }
-        let is_over = self.look_around(&mut made);
+        let is_over = self.look_around(now, &mut made);
         if is_over {
             made.is_under_way = false;
             self.complete(now, &mut made);
@@ -159,7 +160,7 @@ impl<S: Socket> Server<S> {
     }
 
     /// Goes through channels and members. Whether all were looked at.
-    fn look_around(&self, made: &mut Made) -> bool {
+    fn look_around(&mut self, now: Now, made: &mut Made) -> bool {
         let mut left = LOOKS_PER_TURN * EMPTY_PER_LOOK;
         while made.place < self.hub.places() {
             left = left.saturating_sub(1);
@@ -175,7 +176,8 @@ impl<S: Socket> Server<S> {
                     made.member += 1;
                     self.look_at(*member, id, made);
                 }
-                made.finish_channel(channel);
+                self.hub.expire_log(id, now.mono);
+                made.finish_channel(self.hub.channel(id));
             }
             (made.place, made.member, made.lags) = (made.place + 1, 0, Lags::default());
             if left < EMPTY_PER_LOOK {

@@ -185,3 +185,20 @@ fn a_channel_that_is_kept_stays_on_the_account_of_who_brought_it() {
         assert!(let_in.is_in(), "{way:?}: {}", let_in.heard);
     }
 }
+
+#[test]
+fn what_is_too_old_is_not_counted_among_what_is_kept() {
+    let mut world = world();
+    let (speaker, id) = world.open_plain("/ws/one");
+    world.say(&speaker, id, &frame(1, b"first"));
+    for _ in 0..4 {
+        world.pass(Duration::from_millis(AGE.as_millis() / 4));
+        world.say(&speaker, id, &frame(10, b""));
+    }
+    let kept = loop {
+        if let Some(snapshot) = world.server.survey(world.now) {
+            break snapshot.largest[0].kept;
+        }
+    };
+    assert_eq!(kept, 0, "nobody can be sent it any more");
+}
