@@ -10,6 +10,7 @@
 //! cargo bench --bench broadcast -- table               the table
 //! cargo bench --bench broadcast -- ratio 1000 64 1     one case (readers, bytes, window) in 10 s
 //! cargo bench --bench broadcast -- watched 1000 64 1   that case, /metrics asked each second
+//! cargo bench --bench broadcast -- services 1000 64 1  … history and tokens on as well, over off
 //! ELBOW_BIN=a ELBOW_BIN_B=b cargo bench …              another build of elbow, and one beside it
 //! ELBOW_ARGS_B="--flag value" cargo bench …            the same build with other flags beside it
 //! ```
@@ -20,13 +21,15 @@ mod support;
 use std::fmt::Write as _;
 use std::io::{Read, Write as _};
 use std::net::{SocketAddr, TcpStream};
-use std::thread;
+use std::path::PathBuf;
 use std::time::Duration;
+use std::{fs, thread};
 
 use criterion::{Criterion, SamplingMode, Throughput};
 
 use support::contest::{self, Case, Contestant, Turn, contestants, median, ratio};
-use support::load::{Pace, Run};
+use support::load::shown::{AUDIENCE, SECRET, Shown};
+use support::load::{Pace, Run, Setup};
 use support::process::{Process, free_address};
 use support::{clock, roles, say};
 
@@ -55,6 +58,8 @@ fn main() {
         ["ratio", readers, bytes, window] => quick(readers, bytes, window),
         ["watched", readers, bytes, window] => watched(readers, bytes, window, "/metrics"),
         ["watched", readers, bytes, window, path] => watched(readers, bytes, window, path),
+        ["services", readers, bytes, window] => services(readers, bytes, window),
+        ["services", ..] => say::fail("services READERS BYTES WINDOW"),
         ["ratio", ..] => say::fail("ratio READERS BYTES WINDOW"),
         ["watched", ..] => say::fail("watched READERS BYTES WINDOW [/metrics or /status]"),
         ["table"] => table(),
@@ -109,6 +114,53 @@ fn watched(readers: &str, bytes: &str, window: &str, path: &str) {
     say::say(&lines(case, &["elbow, watched", "elbow"], &turns));
     let waited = median(waited);
     say::say(&format!("  {path} took {waited:.1} ms (median) and has {answer_bytes} bytes"));
+}
+
+/// A server that keeps what is said, lets in who shows a token, and is asked for `/metrics` once a
+/// turn, beside one that does nothing of that. Both are started twice, in either order, since of two
+/// that do the same the one that was started first may take more CPU time.
+fn services(readers: &str, bytes: &str, window: &str) {
+    let case = case_of(readers, bytes, window);
+    let key = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bench-key-broadcast");
+    fs::write(&key, SECRET).unwrap_or_else(|why| say::fail(&format!("{key:?}: {why}")));
+    let key = format!("hs256:{}", key.display());
+    let pace = Pace::Window(case.window);
+    let limit_ms = WATCHED_TURN.as_millis() as u64;
+    let run = Run { bytes: case.bytes, pace, messages_max: u64::MAX, limit_ms, nap_us: 100 };
+    let mut turns = vec![Vec::new(); 2];
+    for first in 0..2 {
+        let admin = free_address();
+        let admin_flag = admin.to_string();
+        let mut flags = vec!["--admin-listen", &admin_flag, "--history", "1000"];
+        flags.extend(["--token-key", &key, "--token-audience", AUDIENCE]);
+        let mut all = Vec::new();
+        for at in [first, 1 - first] {
+            let (flags, shown) =
+                if at == 0 { (&flags[..], Shown::Hs256) } else { (&[][..], Shown::Nothing) };
+            let server = Process::elbow(&contest::elbow_path(), flags);
+            let setup = Setup { shown, ..Setup::plain(server.address, case.readers) };
+            all.push((at, Contestant::with("elbow", server, &setup)));
+        }
+        all.sort_by_key(|(at, _)| *at);
+        for round in 0..=ROUNDS_QUICK / 2 {
+            for at in [round % 2, 1 - round % 2] {
+                let watcher = (at == 0).then(|| {
+                    thread::spawn(move || {
+                        thread::sleep(WATCHED_TURN / 2);
+                        scrape(admin, "/metrics")
+                    })
+                });
+                let turn = all[at].1.turn(run);
+                if watcher.is_some_and(|watcher| watcher.join().is_err()) {
+                    say::fail("the scrape has failed");
+                }
+                if round > 0 {
+                    turns[at].push(turn);
+                }
+            }
+        }
+    }
+    say::say(&lines(case, &["elbow, services", "elbow"], &turns));
 }
 
 /// Asks an admin listener for `path`: how long the whole answer took, and its bytes.

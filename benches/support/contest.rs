@@ -69,8 +69,14 @@ impl Turn {
 impl Contestant {
     /// Connects `readers` plain WebSockets to a server.
     pub(crate) fn new(name: &'static str, server: Process, readers: usize) -> Contestant {
+        let setup = Setup::plain(server.address, readers);
+        Contestant::with(name, server, &setup)
+    }
+
+    /// Connects readers as `setup` says.
+    pub(crate) fn with(name: &'static str, server: Process, setup: &Setup) -> Contestant {
         let mut load = Driver::start();
-        load.open(&Setup::plain(server.address, readers));
+        load.open(setup);
         Contestant { name, server, load }
     }
 
