@@ -112,6 +112,9 @@ const KEY_READER: [&str; 2] = ["std::fs", "std::time"];
 const LEANING: [&str; 11] =
     ["It", "Its", "They", "Their", "The same", "That of", "Those", "…", "And", "But", "Or"];
 
+/// How the name of a function begins that asks and changes nothing.
+const ASKING: [&str; 4] = ["is_", "has_", "may_", "can_"];
+
 const COLUMNS_MAX: usize = 100;
 const FUNCTION_LINES_MAX: usize = 70;
 
@@ -158,8 +161,10 @@ impl Source {
 
 /// Every check, over one file.
 fn violations(source: &Source) -> Vec<String> {
-    let checks =
-        [floors, border, plain_data, head, columns, functions, leftovers, unwraps, safety, hovers];
+    let checks = [
+        floors, border, plain_data, head, columns, functions, predicates, leftovers, unwraps,
+        safety, hovers,
+    ];
     checks.iter().flat_map(|check| check(source)).collect()
 }
 
@@ -284,6 +289,25 @@ fn functions(source: &Source) -> Vec<String> {
             if length > FUNCTION_LINES_MAX {
                 found.push(source.complain(line, &format!("a function of {length} lines")));
             }
+        }
+    }
+    found
+}
+
+/// A function that is named like a question does not change what it asks.
+fn predicates(source: &Source) -> Vec<String> {
+    let tokens = tokens(&source.code);
+    let mut found = Vec::new();
+    for (at, pair) in tokens.windows(2).enumerate() {
+        let (line, name) = pair[1];
+        if pair[0].1 != "fn" || !ASKING.iter().any(|asking| name.starts_with(asking)) {
+            continue;
+        }
+        let behind = tokens[at + 2..].iter().map(|(_, token)| *token);
+        let arguments = behind.skip_while(|token| *token != "(").skip(1);
+        let first: Vec<&str> = arguments.take_while(|token| !",):".contains(token)).collect();
+        if first.starts_with(&["&"]) && first.ends_with(&["mut", "self"]) {
+            found.push(source.complain(line, &format!("`{name}` asks, and takes `&mut self`")));
         }
     }
     found
@@ -757,6 +781,31 @@ fn long_functions_are_found() {
     assert_eq!(lines(functions, "src/feed.rs", &function(71)), [2]);
     let declared = format!("trait A {{\n    fn a(&self);\n{}}}\n", "    // why\n".repeat(80));
     assert_eq!(lines(functions, "src/feed.rs", &declared), []);
+}
+
+#[test]
+fn questions_that_change_what_they_ask_are_found() {
+    let acting = [
+        "fn is_over(&mut self) -> bool {}",
+        "pub(crate) fn has_room<const N: usize>(\n    &mut self,\n    b: u8) {}",
+        "async fn may_go(&'a mut self);",
+        "fn can_wait(& mut self) {}",
+    ];
+    for text in acting {
+        assert_eq!(lines(predicates, "src/a.rs", &format!("\n{text}\n")), [2], "{text}");
+        assert_eq!(lines(predicates, "tests/a.rs", &format!("\n{text}\n")), [2], "{text}");
+    }
+    let asking = [
+        "fn is_over(&self) -> bool {}",
+        "fn issue(&mut self) {}",
+        "fn end(&mut self) -> bool { self.is_over(&mut self.pool) }",
+        "fn is_over(pool: &mut Pool) {}",
+        "// fn is_over(&mut self)",
+        "fn is_it(self) {}\nfn next(&mut self) {}",
+    ];
+    for text in asking {
+        assert_eq!(lines(predicates, "src/a.rs", text), [], "{text}");
+    }
 }
 
 #[test]

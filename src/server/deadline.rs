@@ -54,7 +54,7 @@ impl<S: Socket> Server<S> {
         }
         let step = self.change(now, id.slot, Conn::handle_timeout);
         let vanished = matches!(step, Step::Cut(CloseReason::PingTimeout));
-        if !vanished || !self.is_heard(now, id) {
+        if !vanished || !self.hear_once_more(now, id) {
             self.apply(now, id, step);
         }
     }
@@ -75,7 +75,8 @@ impl<S: Socket> Server<S> {
 
     /// A last look at a socket whose peer seems to have vanished: after the machine has slept,
     /// what everybody has sent meanwhile waits to be read, and deadlines come before most of it.
-    fn is_heard(&mut self, now: Now, id: ConnId) -> bool {
+    /// Returns whether the peer was heard, or may be before long; else its silence is proven.
+    fn hear_once_more(&mut self, now: Now, id: ConnId) -> bool {
         !self.listen_to(now, id) || !self.connections.is_due(id.slot, now.mono)
     }
 
@@ -87,7 +88,7 @@ impl<S: Socket> Server<S> {
                 self.metrics.pings += 1;
                 self.say(now, session, [b"2", b""]);
             }
-            Due::Gone if self.is_session_heard(now, session) => {}
+            Due::Gone if self.hear_session_once_more(now, session) => {}
             Due::Gone => {
                 self.close_session(now, session, CloseReason::PingTimeout, Farewell::Cut);
             }
@@ -120,9 +121,10 @@ impl<S: Socket> Server<S> {
 
     /// A last look at what may bring the answer of a session that seems to have vanished. A poll's
     /// client may answer by a connection that is still to be accepted: after a sleep of the machine
-    /// it has a little more time.
-    fn is_session_heard(&mut self, now: Now, session: SessionId) -> bool {
-        if !self.has_said_all(now, session) {
+    /// it has a little more time. Returns whether the session was heard, has more time, or has
+    /// ended by what it said; else its silence is proven.
+    fn hear_session_once_more(&mut self, now: Now, session: SessionId) -> bool {
+        if !self.hear_out(now, session) {
             return true;
         }
         let pings = self.sessions.pings();
@@ -132,9 +134,9 @@ impl<S: Socket> Server<S> {
     }
 
     /// Reads what a session has to say by what carries it: its WebSocket, or its POST and the
-    /// WebSocket that is about to take over. Whether it lives and that was all: otherwise its
-    /// silence proves nothing.
-    fn has_said_all(&mut self, now: Now, session: SessionId) -> bool {
+    /// WebSocket that is about to take over. Returns whether it lives and that was all: otherwise
+    /// its silence proves nothing. Whatever was read may have ended connections.
+    fn hear_out(&mut self, now: Now, session: SessionId) -> bool {
         let publishers = self.sessions.get(session).publishers();
         for id in publishers.into_iter().flatten() {
             if !self.listen_to(now, id) {

@@ -71,8 +71,9 @@ impl Stream {
         }
     }
 
-    /// Whether the connection stands, encrypted if that was asked for.
-    fn is_made(&mut self) -> io::Result<bool> {
+    /// Goes on with making the connection, and with encrypting it if that was asked for. Returns
+    /// whether it stands.
+    fn advance(&mut self) -> io::Result<bool> {
         match self {
             Stream::Tcp(socket) => is_connected(socket),
             Stream::Unix(socket) => {
@@ -418,7 +419,7 @@ impl Lines {
     ) {
         let link = &mut self.links[number];
         let State::Connecting(_, attempt) = &mut link.state else { return };
-        let why = match attempt.stream.is_made() {
+        let why = match attempt.stream.advance() {
             Ok(true) => {
                 let state = core::mem::replace(&mut link.state, State::Down);
                 let State::Connecting(_, attempt) = state else { return };

@@ -88,7 +88,7 @@ impl log::Log for Gate {
         let target = Line::<TARGET_BYTES_MAX>::new(format_args!("{}", record.target()));
         let line = Line::<LINE_BYTES_MAX>::new(*record.args());
         let mut carrier = lock(&self.carrier);
-        if carrier.is_ready_for_a_line() {
+        if carrier.make_room_for_a_line() {
             self.lines.log(
                 &Record::builder()
                     .level(record.level())
@@ -280,9 +280,9 @@ impl Carrier {
         }
     }
 
-    /// Whether our pipe is empty, and the buffer has room for whatever is printed into it. If need
-    /// be, room is made by carrying now.
-    fn is_ready_for_a_line(&mut self) -> bool {
+    /// Makes room in the buffer for whatever is printed into our pipe, by carrying if need be, and
+    /// takes out what was left in the pipe. Returns whether there is room, and the pipe is empty.
+    fn make_room_for_a_line(&mut self) -> bool {
         if self.room() < PIECE_BYTES {
             self.carry(&Timespec::default());
         }
@@ -421,7 +421,7 @@ mod tests {
 
     /// Prints a line as simple_logger does. Returns whether there was room.
     fn print(carrier: &mut Carrier, writer: &OwnedFd, line: &str) -> bool {
-        let has_room = carrier.is_ready_for_a_line();
+        let has_room = carrier.make_room_for_a_line();
         if has_room {
             for part in [line.as_bytes(), b"\n"] {
                 assert_eq!(rustix::io::write(writer, part), Ok(part.len()), "it never fails");

@@ -70,7 +70,7 @@ impl Check<'_> {
                 }
                 first => self.number(first).map(|()| true)?,
             };
-            if is_over && self.is_last()? {
+            if is_over && self.go_on_behind_value()? {
                 return Ok(());
             }
         }
@@ -96,7 +96,7 @@ impl Check<'_> {
 
     /// Goes on behind a value: closes what the value was the last of, or goes to the next one.
     /// Returns whether that was the end of the whole.
-    fn is_last(&mut self) -> Result<bool, Error> {
+    fn go_on_behind_value(&mut self) -> Result<bool, Error> {
         while self.depth > 0 {
             let object = self.objects & 1 == 1;
             self.space();

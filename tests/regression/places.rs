@@ -17,8 +17,8 @@ impl World {
         World::with(|settings| settings.limits.connections_max = SESSIONS)
     }
 
-    /// A connection that asks for `path`; whether it is answered.
-    fn is_answered(&mut self, client: &Client, id: ConnId, path: &str) -> bool {
+    /// Lets a connection ask for `path`. Returns whether it is answered.
+    fn asks_for(&mut self, client: &Client, id: ConnId, path: &str) -> bool {
         client.heard();
         self.say(client, id, request("GET", path, "").as_bytes());
         client.heard().starts_with(b"HTTP/1.1 ")
@@ -29,7 +29,7 @@ impl World {
         let mut kept = Vec::new();
         for _ in 0..count {
             let (client, id) = self.connect();
-            assert!(self.is_answered(&client, id, "/healthz"));
+            assert!(self.asks_for(&client, id, "/healthz"));
             self.now.mono = self.now.mono.plus(Duration::from_millis(1));
             kept.push((client, id));
         }
@@ -64,7 +64,7 @@ fn the_health_listener_answers_when_every_public_place_is_taken() {
     assert!(world.server.make_room(world.now, Listener::Public).is_none());
     for _ in 0..3 * CONNECTIONS_HEALTH {
         let (probe, id) = world.connect_to(Listener::Health, "198.51.100.7");
-        assert!(world.is_answered(&probe, id, "/readyz"));
+        assert!(world.asks_for(&probe, id, "/readyz"));
     }
     assert!(!deaf.iter().any(is_gone) && !sessions.iter().any(|(client, _)| is_gone(client)));
     assert_eq!(world.gave_way(), 2 * CONNECTIONS_HEALTH);
@@ -77,15 +77,15 @@ fn who_asks_now_and_then_does_not_keep_others_out() {
     let strangers = world.kept(CONNECTIONS_SPARE);
     // The first two ask again: it is the third that has been idle for longest.
     for (client, id) in &strangers[..2] {
-        assert!(world.is_answered(client, *id, "/healthz"));
+        assert!(world.asks_for(client, *id, "/healthz"));
     }
     let (probe, id) = world.connect();
-    assert!(world.is_answered(&probe, id, "/healthz"));
+    assert!(world.asks_for(&probe, id, "/healthz"));
     let gone = strangers.iter().position(|(client, _)| is_gone(client));
     assert_eq!((gone, world.gave_way()), (Some(2), 1));
     let (another, id) = world.connect();
     assert!(is_gone(&strangers[3].0) && !is_gone(&probe) && !is_gone(&another));
-    assert!(world.is_answered(&another, id, "/ws"));
+    assert!(world.asks_for(&another, id, "/ws"));
     for (client, id) in &sessions {
         world.say(client, *id, &frame(9, b"?"));
         assert_eq!(client.heard(), b"\x8a\x01?");
@@ -100,9 +100,9 @@ fn whoever_has_something_under_way_does_not_give_way() {
     let (poster, poster_id) = world.connect();
     world.request(&poster, poster_id, "POST", &target, "40");
     poster.heard();
-    world.is_answered(&poller, poller_id, &target);
+    world.asks_for(&poller, poller_id, &target);
     let begun = format!("POST {target} HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\n42[");
-    world.is_answered(&poller, poller_id, &target);
+    world.asks_for(&poller, poller_id, &target);
     world.say(&poster, poster_id, begun.as_bytes());
     let (deaf, deaf_id) = world.connect();
     deaf.stop_reading();

@@ -30,7 +30,7 @@ pub(crate) struct Receipts {
 
 impl Receipts {
     /// Somebody has asked for the members of a channel to be closed.
-    pub(crate) fn may_close(&mut self, now_ms: u64, channel: &str) {
+    pub(crate) fn expect_closes(&mut self, now_ms: u64, channel: &str) {
         self.disconnects.entry(channel.into()).or_insert(now_ms);
     }
 

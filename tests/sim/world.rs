@@ -1145,7 +1145,7 @@ impl World {
         let now_ms = self.now_ms();
         for order in &self.clients[number].orders {
             if let Ask::Disconnect(channel) = &order.ask {
-                self.oracle.receipts.may_close(now_ms, channel);
+                self.oracle.receipts.expect_closes(now_ms, channel);
             }
         }
         self.breathe(number);

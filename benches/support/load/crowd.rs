@@ -417,7 +417,7 @@ impl Crowd {
     fn stopped_and_closed(&mut self) -> usize {
         let buffer = &mut self.buffer;
         let stopped = self.readers.iter_mut().filter(|reader| reader.stopped);
-        stopped.map(|reader| usize::from(reader.is_closed(buffer))).sum()
+        stopped.map(|reader| usize::from(reader.read_out(buffer))).sum()
     }
 }
 

@@ -154,8 +154,9 @@ impl Reader {
         self.send(&unsent)
     }
 
-    /// For a stopped reader: reads all there is; whether the server has ended the connection.
-    pub(crate) fn is_closed(&mut self, buffer: &mut [u8]) -> bool {
+    /// For a stopped reader: reads all there is. Returns whether the server has ended the
+    /// connection.
+    pub(crate) fn read_out(&mut self, buffer: &mut [u8]) -> bool {
         loop {
             match self.read(buffer) {
                 Ok(0) => return true,
