@@ -741,6 +741,11 @@ impl Hub {
         self.channels.iter().filter_map(|(_, channel)| channel.grace_until()).min()
     }
 
+    /// All channels, with their ids.
+    pub fn channels(&self) -> impl Iterator<Item = (ChannelId, &Channel)> {
+        self.channels.iter().map(|(key, channel)| (ChannelId(key as u32), channel))
+    }
+
     /// How many channels there are: those with members, and those that keep something.
     pub fn len(&self) -> usize {
         self.channels.len()

@@ -770,6 +770,12 @@ impl Sessions {
             assert_eq!(self.find(&session.sid), Some(id));
             assert_eq!(session.is_entering(), self.entering.contains(slot), "session {slot}");
         }
+        for list in [AWAITING, TO_ENTER] {
+            for slot in self.entering.iter(list) {
+                let entering = self.table[slot as usize].entering.as_ref();
+                assert_eq!(entering.map(list_of), Some(list), "session {slot}");
+            }
+        }
         assert_eq!(self.sids.len(), self.len());
         assert!(self.len() <= self.places);
         let lives = |slot: u32| self.table.get(slot as usize).is_some_and(|it| !it.over);

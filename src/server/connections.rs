@@ -798,6 +798,12 @@ impl<S: Socket> Connections<S> {
             let listed = self.to_send.iter(list as usize);
             listed.for_each(|slot| assert_eq!(self.entries[slot as usize].to_send, Some(list)));
         }
+        let to_read =
+            [(SOON, ToRead::Soon), (UNCHECKED, ToRead::Unchecked), (AWAITING, ToRead::Awaiting)];
+        for (list, mark) in to_read {
+            let listed = self.to_read.iter(list);
+            listed.for_each(|slot| assert_eq!(self.entries[slot as usize].to_read, mark));
+        }
         let slots = self.entries.len();
         assert!(
             self.to_send.len(0) + self.to_send.len(1) <= slots && self.count_to_read() <= slots

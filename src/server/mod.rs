@@ -35,6 +35,7 @@ mod session;
 mod survey;
 
 use core::net::SocketAddr;
+use std::collections::BTreeMap;
 
 pub use self::io::batch::{Batch, OneByOne, Outgoing};
 pub use crate::conn::Listener;
@@ -47,7 +48,7 @@ pub use survey::LOOKS_PER_TURN;
 use crate::conn::Conn;
 use crate::hub::backplane::Backplane;
 use crate::hub::{HashKey, Hub, Repeats, Sessions};
-use crate::id::{ConnId, Reader};
+use crate::id::{ChannelId, ConnId, Reader};
 use crate::lifetime::Lifetime;
 use crate::membership::Membership;
 use crate::metrics::Metrics;
@@ -356,6 +357,7 @@ impl<S: Socket> Server<S> {
         self.connections.check(|id| self.hub.has_paused(id));
         self.check_places();
         self.sessions.check();
+        self.check_choked();
         assert_eq!(lent, self.pool.lent_bytes());
         assert!(self.pool.held_bytes() <= self.pool.bound_bytes());
         self.hub.check();
@@ -365,5 +367,24 @@ impl<S: Socket> Server<S> {
     fn check_member(&self, membership: Membership, reader: Reader) {
         let members = self.hub.channel(membership.channel).members();
         assert_eq!(members[membership.index as usize].reader(), reader);
+    }
+
+    /// Asserts that each channel counts as many choked members as are marked so.
+    fn check_choked(&self) {
+        let mut marked: BTreeMap<ChannelId, u32> = BTreeMap::new();
+        for slot in self.connections.iter().filter(|slot| self.connections.marks(*slot).choked) {
+            let membership = self.connections.conn(slot).membership();
+            let membership = membership.expect("only a member is marked as choked");
+            *marked.entry(membership.channel).or_default() += 1;
+        }
+        let spaces = self.sessions.iter().flat_map(|(_, session)| session.spaces.iter());
+        for space in spaces.filter(|space| space.choked) {
+            *marked.entry(space.channel()).or_default() += 1;
+        }
+        for (id, channel) in self.hub.channels() {
+            let marks = marked.remove(&id).unwrap_or_default();
+            assert_eq!(channel.choked(), marks, "{id:?}: each that is counted has its mark");
+        }
+        assert!(marked.is_empty(), "marks of channels that are gone: {marked:?}");
     }
 }

@@ -502,6 +502,11 @@ impl Channel {
         self.paused.iter_mut().flat_map(|list| list.drain(..)).for_each(resume);
     }
 
+    /// How many members are counted as choked.
+    pub fn choked(&self) -> u32 {
+        self.choked
+    }
+
     /// Until when publishers wait for choked members, if they do.
     pub fn grace_until(&self) -> Option<Instant> {
         self.grace_until
