@@ -25,6 +25,7 @@ use crate::reason::{CloseReason, Farewell};
 use crate::time::Now;
 use crate::wire::engine;
 use chacha20::rand_core::Rng;
+use std::io;
 
 impl<S: Socket> Server<S> {
     /// Begins the closing handshake of a WebSocket: the frame goes out behind everything that was
@@ -356,5 +357,24 @@ fn farewell_frame(reason: CloseReason) -> CloseFrame {
     match reason.close_frame() {
         Some(_) => CloseFrame::Reason(reason),
         None => CloseFrame::Empty,
+    }
+}
+
+/// Why a connection ends whose socket has failed with `error`.
+pub(in crate::server) fn reason_of(error: &io::Error) -> CloseReason {
+    use io::ErrorKind;
+    let kind = error.kind();
+    if matches!(
+        kind,
+        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe
+    ) {
+        CloseReason::PeerReset
+    } else if matches!(
+        kind,
+        ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
+    ) {
+        CloseReason::TransportTimeout
+    } else {
+        CloseReason::SocketFailed
     }
 }

@@ -37,7 +37,7 @@ pub(super) fn circles(sources: &[Source]) -> Vec<String> {
 }
 
 /// `config::row` for `src/config/row.rs`, `config` for `src/config/mod.rs`.
-fn module(path: &str) -> String {
+pub(super) fn module(path: &str) -> String {
     let path = path.trim_start_matches("src/").trim_end_matches(".rs");
     path.trim_end_matches("/mod").replace('/', "::")
 }
@@ -57,7 +57,7 @@ fn imports(own: &str, source: &Source, files: &BTreeMap<String, &Source>) -> Imp
 }
 
 /// The path from the crate's root, if `path` in the module `within` may lead into the crate.
-fn absolute(within: &str, path: &str) -> Option<String> {
+pub(super) fn absolute(within: &str, path: &str) -> Option<String> {
     if let Some(rest) = path.strip_prefix("crate::") {
         return Some(rest.to_owned());
     }
@@ -71,7 +71,7 @@ fn absolute(within: &str, path: &str) -> Option<String> {
 }
 
 /// The file that the longest beginning of `path` names.
-fn file_of(mut path: String, files: &BTreeMap<String, &Source>) -> Option<String> {
+pub(super) fn file_of(mut path: String, files: &BTreeMap<String, &Source>) -> Option<String> {
     loop {
         if files.contains_key(&path) {
             return Some(path);

@@ -15,7 +15,7 @@
 //! The surprise: pages are kept out also where there is no token and only this machine can connect.
 //! A browser runs on this machine, and takes any page's request to a loopback address.
 
-use super::probe::Probe;
+use super::Probe;
 use super::respond::{Answer, Field, NO_STORE};
 use super::watch::View;
 use crate::hub::is_channel_name;

@@ -8,7 +8,6 @@
 //! `*`. Browsers take the star from no server to which they have sent cookies, and clients of
 //! Socket.IO 2.x send them whenever they poll.
 
-use super::respond::Fields;
 use crate::server::{Denial, Server, Socket};
 use crate::wire::http::{Request, is_list_of_tokens};
 use crate::wire::origin::{self, ORIGIN_BYTES_MAX, Origin};
@@ -83,21 +82,21 @@ impl<'a> Grant<'a> {
         Some(Grant { origin: Some(origin), credentials: true, sends: None })
     }
 
-    /// Adds what tells the browser.
-    pub(super) fn add_to(self, fields: &mut Fields<'a>) {
+    /// Hands the fields that tell the browser to `add`, each by its name and its value.
+    pub(super) fn tell(self, mut add: impl FnMut(&'static str, &'a str)) {
         if let Some(origin) = self.origin {
-            fields.push("Access-Control-Allow-Origin", origin);
+            add("Access-Control-Allow-Origin", origin);
         }
         if self.credentials {
-            fields.push("Access-Control-Allow-Credentials", "true");
+            add("Access-Control-Allow-Credentials", "true");
         }
-        fields.push("Vary", "Origin");
+        add("Vary", "Origin");
         if let Some(sends) = self.sends {
-            fields.push("Access-Control-Allow-Methods", sends.methods);
+            add("Access-Control-Allow-Methods", sends.methods);
             if let Some(names) = sends.fields {
-                fields.push("Access-Control-Allow-Headers", names);
+                add("Access-Control-Allow-Headers", names);
             }
-            fields.push("Access-Control-Max-Age", "600");
+            add("Access-Control-Max-Age", "600");
         }
     }
 }

@@ -3,37 +3,15 @@
 //! The surprise: while draining, `/healthz` stays at 200. To an NLB a failing health check means
 //! that it may reset what still lives, so it is `/readyz` that says no.
 
+use super::Probe;
 use super::respond::{Answer, NO_STORE, RETRY_AFTER};
 use crate::metrics::ProbeShape;
 use crate::server::{Server, Socket};
 use crate::time::Now;
-use crate::wire::base_path::BasePath;
 use crate::wire::http::Request;
 
 /// What the name begins with that the health checker of an AWS load balancer gives itself.
 const BALANCER_AGENT: &[u8] = b"ELB-HealthChecker/";
-
-/// What a probe asks.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Probe {
-    /// `/healthz`: is the process alive?
-    Alive,
-    /// `/readyz`: should it get new connections?
-    Ready,
-}
-
-impl Probe {
-    /// What a request for `path`, as it was sent, asks, below `base` or without it; `None` if that
-    /// is no probe's.
-    pub(super) fn at(base: &BasePath, path: &str) -> Option<Probe> {
-        let named = |path: &str| match path {
-            "/healthz" => Some(Probe::Alive),
-            "/readyz" => Some(Probe::Ready),
-            _ => None,
-        };
-        base.below(path).and_then(named).or_else(|| named(path))
-    }
-}
 
 impl<S: Socket> Server<S> {
     pub(super) fn answer_probe(

@@ -13,8 +13,8 @@
 //! The surprise: nothing is said to somebody who had to send a PROXY header and did not, unless it
 //! is a probe. Every byte of ours would belong to the balancer's client.
 
+use super::Probe;
 use super::cors::{Grant, Lets};
-use super::probe::Probe;
 use crate::conn::{Cx, KnownPath, Next, Remembered, Requester, Role};
 use crate::id::SessionId;
 use crate::limits;
@@ -247,7 +247,7 @@ impl Responder {
             Some(grant) => {
                 with_grant = Fields::default();
                 answer.fields.iter().for_each(|(name, value)| with_grant.push(name, value));
-                grant.add_to(&mut with_grant);
+                grant.tell(|name, value| with_grant.push(name, value));
                 with_grant.list()
             }
         };
@@ -279,7 +279,7 @@ const FIELDS_MAX: usize = 7;
 
 /// Fields of an answer, without a heap.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Fields<'a> {
+struct Fields<'a> {
     list: [Field<'a>; FIELDS_MAX],
     count: usize,
 }

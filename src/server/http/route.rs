@@ -7,8 +7,8 @@
 //! The surprise: a trusted peer that began without the PROXY header it should have sent gets an
 //! answer to a probe, and nothing else.
 
+use super::Probe;
 use super::files::ALLOW_READ;
-use super::probe::Probe;
 use super::respond::{Answer, RETRY_AFTER};
 use super::{stream, upgrade};
 use crate::conn::Requester;

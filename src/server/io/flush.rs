@@ -22,7 +22,7 @@ use crate::id::{ChannelId, ConnId, Member, Reader};
 use crate::outbound::Source;
 use crate::reason::CloseReason;
 use crate::server::connections::ToSend;
-use crate::server::io::read::reason_of;
+use crate::server::ending::reason_of;
 use crate::server::io::turns::Wait;
 use crate::server::session::polling::Answered;
 use crate::server::{Batch, Outgoing, Server, Socket};

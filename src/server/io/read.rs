@@ -17,6 +17,7 @@ use crate::id::{ChannelId, ConnId};
 use crate::outbound::CloseFrame;
 use crate::reason::CloseReason;
 use crate::server::connections::Marks;
+use crate::server::ending::reason_of;
 use crate::server::io::budget::ReadBudget;
 use crate::server::io::turns::Wait;
 use crate::server::publish::{Outcome, Speaker};
@@ -491,23 +492,5 @@ fn read_socket<S: Socket>(
         }
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(0),
         Err(error) => Err(error),
-    }
-}
-
-pub(in crate::server) fn reason_of(error: &io::Error) -> CloseReason {
-    use io::ErrorKind;
-    let kind = error.kind();
-    if matches!(
-        kind,
-        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe
-    ) {
-        CloseReason::PeerReset
-    } else if matches!(
-        kind,
-        ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
-    ) {
-        CloseReason::TransportTimeout
-    } else {
-        CloseReason::SocketFailed
     }
 }
