@@ -4,8 +4,9 @@
 //! All of it is private, because it has to agree: whoever may have a new deadline is in the wheel
 //! with it, whoever waits for a turn stands in the list for that, once. So a connection is only
 //! changed through [`Connections::change`], which arms its deadline and reviews its place among
-//! those that may give way; no caller can forget that. [`Connections::check`] asserts that all of
-//! it agrees.
+//! those that may give way, so nobody has to remember that. There is one exception: a connection
+//! whose deadline was reached is out of the wheel until `deadline` changes it.
+//! [`Connections::check`] asserts that all of it agrees.
 //!
 //! Lists link slots, so nobody is in one of them twice, and whoever ends leaves all of them at
 //! once. The surprise: a connection that has ended keeps its slot until [`Connections::reap`],
@@ -17,7 +18,7 @@ use crate::time::Now;
 use core::net::SocketAddr;
 use slab::Slab;
 
-use super::Socket;
+use super::{Readiness, Socket};
 use crate::conn::{Conn, Listener, Waiting};
 use crate::id::{ChannelId, ConnId};
 use crate::lifetime::Lifetime;
@@ -287,12 +288,55 @@ impl<S: Socket> Connections<S> {
         self.entries[slot as usize].marks
     }
 
-    /// What is remembered of a connection's socket, to be changed.
-    pub(super) fn marks_mut(&mut self, slot: u32) -> &mut Marks {
-        &mut self.entries[slot as usize].marks
+    /// Notes what the kernel says about a socket. Who was blocked and can be written to again is to
+    /// send.
+    pub(super) fn note_readiness(&mut self, slot: u32, readiness: Readiness) {
+        let marks = &mut self.entries[slot as usize].marks;
+        marks.readable |= readiness.readable;
+        marks.more_behind |= readiness.more_behind;
+        if readiness.writable && marks.blocked {
+            marks.blocked = false;
+            self.send_again(slot);
+        }
     }
 
-    /// A connection's socket together with what is remembered of it.
+    /// Notes that a socket may have bytes that were not read, since nobody has looked.
+    pub(super) fn set_readable(&mut self, slot: u32) {
+        self.entries[slot as usize].marks.readable = true;
+    }
+
+    /// Notes whether the last write to a socket was short.
+    pub(super) fn set_blocked(&mut self, slot: u32, is_blocked: bool) {
+        self.entries[slot as usize].marks.blocked = is_blocked;
+    }
+
+    /// Notes whether what was read last was left, in part, because it had to wait.
+    pub(super) fn set_left_off(&mut self, slot: u32, is_left_off: bool) {
+        self.entries[slot as usize].marks.left_off = is_left_off;
+    }
+
+    /// Marks a member as one of its channel's choked, as which the caller counts it.
+    pub(super) fn set_choked(&mut self, slot: u32) {
+        self.entries[slot as usize].marks.choked = true;
+    }
+
+    /// Takes the mark of the choked away. Returns whether the member had it, and is to be taken off
+    /// its channel's count.
+    pub(super) fn take_choked(&mut self, slot: u32) -> bool {
+        core::mem::take(&mut self.entries[slot as usize].marks.choked)
+    }
+
+    /// Notes that the end of a session was told.
+    pub(super) fn set_told(&mut self, slot: u32) {
+        self.entries[slot as usize].marks.told = true;
+    }
+
+    /// Notes why a connection ends, unless that was decided before.
+    pub(super) fn decide_end(&mut self, slot: u32, reason: CloseReason) {
+        self.entries[slot as usize].marks.ends_for.get_or_insert(reason);
+    }
+
+    /// A connection's socket together with what is remembered of it, for whoever reads.
     pub(super) fn socket_and_marks(&mut self, slot: u32) -> (&S, &mut Marks) {
         let entry = &mut self.entries[slot as usize];
         (&entry.socket, &mut entry.marks)
@@ -531,8 +575,10 @@ impl<S: Socket> Connections<S> {
         self.wheel.next()
     }
 
-    /// A connection whose deadline was reached. It is not in the wheel until it is changed, which
-    /// whoever acts on the deadline has to do, be it by changing nothing.
+    /// A connection whose deadline was reached, taken out of the wheel: put back at once, a
+    /// deadline that still holds would be reached again before anybody has acted on it. So the
+    /// caller has to change the connection on each of its ways, be it by changing nothing, or to
+    /// end it. [`Connections::check`] finds whoever was forgotten.
     pub(super) fn expire(&mut self, now: Instant) -> Option<ConnId> {
         self.now = now;
         let slot = self.wheel.expire(now)?;

@@ -180,12 +180,12 @@ impl<S: Socket> Server<S> {
             Wait::ForTheChannel(_) => return false,
             Wait::ForItself | Wait::ToEnter => {}
             Wait::Not => {
-                self.connections.marks_mut(id.slot).readable = true;
+                self.connections.set_readable(id.slot);
                 self.read_first(now, id);
             }
             Wait::ForItsRate(_) => {
                 // There may be something to read, and then it is heard.
-                self.connections.marks_mut(id.slot).readable = true;
+                self.connections.set_readable(id.slot);
                 self.read_later(now, id, false);
                 return false;
             }

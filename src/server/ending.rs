@@ -65,7 +65,7 @@ impl<S: Socket> Server<S> {
 
     /// Shuts down writing, because the last word was said, and discards what still comes.
     pub(in crate::server) fn linger(&mut self, now: Now, slot: u32, reason: CloseReason) {
-        self.connections.marks_mut(slot).ends_for.get_or_insert(reason);
+        self.connections.decide_end(slot, reason);
         self.connections.socket(slot).shutdown_write();
         self.change(now, slot, |conn, cx| conn.linger(cx, reason));
     }

@@ -96,6 +96,7 @@ impl<S: Socket> Server<S> {
         (membership, dialect): (Membership, Dialect),
         reason: CloseReason,
     ) {
+        let is_choked = self.connections.take_choked(slot);
         let conn = self.connections.conn(slot);
         let ending = Ending {
             membership,
@@ -103,11 +104,10 @@ impl<S: Socket> Server<S> {
             client: conn.client().address(),
             since: conn.opened_at(),
             cursor: conn.out.cursor(),
-            is_choked: self.connections.marks(slot).choked,
+            is_choked,
             publishers: [Some(self.connections.id(slot)), None],
         };
-        let marks = self.connections.marks_mut(slot);
-        (marks.told, marks.choked) = (true, false);
+        self.connections.set_told(slot);
         self.end_membership(now, &ending, reason);
         // The role ends with the membership, so that nobody takes it for a member any more.
         self.connections.change(slot, Conn::orphan);
@@ -117,7 +117,7 @@ impl<S: Socket> Server<S> {
     /// Counts a connection that is a member by itself, and has caught up, as reading again.
     pub(super) fn uncount_choked(&mut self, slot: u32) {
         if let Some(membership) = self.connections.conn(slot).membership()
-            && core::mem::take(&mut self.connections.marks_mut(slot).choked)
+            && self.connections.take_choked(slot)
         {
             self.uncount_choked_in(membership.channel);
         }

@@ -323,7 +323,7 @@ impl<S: Socket> Server<S> {
         match hub::visit(self.hub.feed(channel, dialect), self.socket_state(slot)) {
             Visit::Send => return Some(self.connections.id(slot)),
             Visit::Choke => {
-                self.connections.marks_mut(slot).choked = true;
+                self.connections.set_choked(slot);
                 self.hub.channel_mut(channel).count_choked();
             }
             Visit::Lapped => {
@@ -378,7 +378,7 @@ impl<S: Socket> Server<S> {
         }
         match result {
             Ok(taken) => {
-                self.connections.marks_mut(id.slot).blocked = taken < length;
+                self.connections.set_blocked(id.slot, taken < length);
                 let out = self.connections.out_mut(id.slot);
                 let (feed, _) = sources(&self.hub, &self.site, out.source());
                 let before = out.cursor();
@@ -389,7 +389,7 @@ impl<S: Socket> Server<S> {
                 return self.progressed(now, id);
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.connections.marks_mut(id.slot).blocked = true;
+                self.connections.set_blocked(id.slot, true);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => {

@@ -67,13 +67,7 @@ impl<S: Socket> Server<S> {
         if !self.connections.lives(id) {
             return;
         }
-        let marks = self.connections.marks_mut(id.slot);
-        marks.readable |= readiness.readable;
-        marks.more_behind |= readiness.more_behind;
-        if readiness.writable && marks.blocked {
-            marks.blocked = false;
-            self.connections.send_again(id.slot);
-        }
+        self.connections.note_readiness(id.slot, readiness);
         if readiness.readable || readiness.more_behind {
             let waits = self.reading.budget.is_spent() || self.connections.count_to_read() > 0;
             if waits && self.connections.conn(id.slot).is_publishing() {
@@ -198,7 +192,7 @@ impl<S: Socket> Server<S> {
             // has something left for that.
             if publishing && self.has_said_enough(id.slot) {
                 if self.keep(id, &bytes[at..]) {
-                    self.connections.marks_mut(id.slot).left_off = true;
+                    self.connections.set_left_off(id.slot, true);
                     return;
                 }
                 if !is_free && !self.reading.budget.may_force() {
@@ -242,7 +236,7 @@ impl<S: Socket> Server<S> {
                 break;
             }
         }
-        self.connections.marks_mut(id.slot).left_off = held;
+        self.connections.set_left_off(id.slot, held);
         if !self.keep(id, &bytes[at..]) {
             let reason = CloseReason::NoMemory;
             if !self.connections.conn(id.slot).is_open() {
