@@ -535,7 +535,7 @@ mutant "told: dialects out of order" \
 found='--test metrics'
 # Event streams are not among the connections that are told.
 mutant "survey: a kind that is another" \
-  's/sse: count(Kind::Stream),/sse: count(Kind::Carrier),/' "$found"
+  's/sse: count(Kind::Stream),/sse: count(Kind::SocketIo),/' "$found"
 # How far readers were behind at the last look is counted again.
 mutant "survey: lags of the look before" \
   's/^        snapshot.lags = Lags::default();$//' "$found"

@@ -10,15 +10,15 @@ pub enum Kind {
     Http,
     /// A WebSocket that is a member of a channel by itself.
     WebSocket,
-    /// A WebSocket that carries a Socket.IO session, or wants to take one over.
-    Carrier,
+    /// A WebSocket that a Socket.IO session is on, or that wants to take one over.
+    SocketIo,
     /// An event stream.
     Stream,
 }
 
 impl Kind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Kind; 4] = [Kind::Http, Kind::WebSocket, Kind::Carrier, Kind::Stream];
+    pub const ALL: [Kind; 4] = [Kind::Http, Kind::WebSocket, Kind::SocketIo, Kind::Stream];
 }
 
 /// By which way a message came in.

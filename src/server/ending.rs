@@ -78,7 +78,7 @@ impl<S: Socket> Server<S> {
             self.end_member(now, slot, member, reason);
         } else if let Some(session) = conn.session() {
             let id = self.connections.id(slot);
-            self.carrier_gone(now, session, id, reason);
+            self.lose_connection(now, session, id, reason);
         }
     }
 
@@ -136,7 +136,7 @@ impl<S: Socket> Server<S> {
     }
 
     /// A connection that carried a session, or wanted to, is gone.
-    pub(in crate::server) fn carrier_gone(
+    pub(in crate::server) fn lose_connection(
         &mut self,
         now: Now,
         session: SessionId,

@@ -146,15 +146,15 @@ impl Oracle {
         let Later::Left { channel, reason, duration_ms, counts, .. } = end else { return };
         self.left += 1;
         self.counted += counts.1;
-        let carriers = || person.carriers.iter().map(|number| &clients[*number]);
+        let connections = || person.connections.iter().map(|number| &clients[*number]);
         let answers = |client: &Client| {
             let purposes = client.expected.iter().map(|expected| expected.purpose);
             purposes.clone().any(|purpose| matches!(purpose, Purpose::Poll | Purpose::Shake))
         };
-        let exact = !carriers().any(answers);
-        let over = carriers().any(|client| client.link.state.borrow().is_over());
-        let gave_up = carriers().any(|client| client.link.state.borrow().gave_up);
-        let closed = carriers().any(|client| client.sent_code.is_some());
+        let exact = !connections().any(answers);
+        let over = connections().any(|client| client.link.state.borrow().is_over());
+        let gave_up = connections().any(|client| client.link.state.borrow().gave_up);
+        let closed = connections().any(|client| client.sent_code.is_some());
         let hearing = &mut person.hearing;
         let legitimate = match reason {
             // Of who does not wait it is not known which request is taken in.
@@ -170,7 +170,7 @@ impl Oracle {
             // Held against who else is there when it was told.
             R::GaveWay => channel.is_empty(),
             R::GoingAway => {
-                let began_ms = carriers().next().and_then(|client| client.accepted_at_ms);
+                let began_ms = connections().next().and_then(|client| client.accepted_at_ms);
                 let age_ms = now_ms - began_ms.unwrap_or(now_ms);
                 self.drain_began_ms.is_some() || has_stayed(&climate.settings.limits, age_ms)
             }
@@ -221,9 +221,9 @@ impl Oracle {
             Unit::Response(response) => self.engine_response(now_ms, client, person, at, &response),
             Unit::Message { is_text, payload } => {
                 let packet = packet::of_frame(person.version, is_text, &payload);
-                let is_carrier = person.socket == Some(client.number);
+                let is_socket = person.socket == Some(client.number);
                 let is_probe = packet == Packet::Text("3probe".to_owned());
-                assert!(is_carrier || is_probe, "{packet:?} before the upgrade");
+                assert!(is_socket || is_probe, "{packet:?} before the upgrade");
                 person.hearing.on_socket |= !is_probe;
                 self.engine_packet(now_ms, client, person, at, &packet);
             }

@@ -27,11 +27,11 @@ impl World {
 
     /// Whether nothing of what a session wanted to say is under way.
     fn is_still(&self, person: &Person) -> bool {
-        let is_quiet = |carrier: &usize| {
-            let client = &self.clients[*carrier];
+        let is_quiet = |connection: &usize| {
+            let client = &self.clients[*connection];
             client.outbox.is_empty() && client.link.state.borrow().is_quiet()
         };
-        person.carriers.iter().all(is_quiet) && person.outgoing.is_empty()
+        person.connections.iter().all(is_quiet) && person.outgoing.is_empty()
     }
 
     /// A session that reads has been heard and answered.

@@ -156,7 +156,7 @@ enum Role {
     /// The header of the client ends everything: it only waits.
     Doomed,
     /// The client does what a person has it do.
-    Carrier,
+    Person,
     /// The client asks the admin listener.
     Backend,
 }
@@ -595,7 +595,7 @@ impl Client {
         match self.role {
             Role::Socket => self.ask_upgrade(scene),
             Role::Stream => self.ask_stream(scene),
-            Role::Silent | Role::Web | Role::Doomed | Role::Carrier | Role::Backend => {}
+            Role::Silent | Role::Web | Role::Doomed | Role::Person | Role::Backend => {}
         }
     }
 
@@ -612,7 +612,7 @@ impl Client {
         if self.link.is_ended() && !self.over {
             self.hang_up();
         }
-        let speaks = !self.over && !scene.quiet && self.role != Role::Carrier;
+        let speaks = !self.over && !scene.quiet && self.role != Role::Person;
         if speaks && scene.now_ms >= self.speak_again_ms {
             self.speak_again_ms = match self.attack {
                 Some(attack) => {
@@ -645,7 +645,7 @@ impl Client {
 
     /// Leaves, one way or another.
     pub(crate) fn leave(&mut self, scene: &mut Scene<'_>) {
-        if self.gone || self.over || self.role == Role::Carrier {
+        if self.gone || self.over || self.role == Role::Person {
             return;
         }
         self.end = match scene.dice.below(6) {
@@ -700,7 +700,7 @@ impl Client {
                 self.end = End::Fin;
                 self.life = if self.lenient { 0 } else { self.life.min(1) };
             }
-            Notice::LastAnswer if self.role == Role::Carrier => self.end = End::Fin,
+            Notice::LastAnswer if self.role == Role::Person => self.end = End::Fin,
             Notice::LastAnswer => {}
             Notice::Began { at, recovered } => {
                 let before = self.trail.replace(at).filter(|_| recovered && self.wish.is_own);
@@ -717,7 +717,7 @@ impl Client {
                 }
             }
             Notice::Carried(heard) => self.heard.push(heard),
-            Notice::Close(code) if self.role == Role::Carrier => {
+            Notice::Close(code) if self.role == Role::Person => {
                 if self.sent_code.is_none() && !self.over {
                     self.put_close(code);
                     self.over = true;
@@ -775,7 +775,7 @@ impl Client {
 
     fn speak(&mut self, scene: &mut Scene<'_>) {
         match self.role {
-            Role::Doomed | Role::Carrier => {}
+            Role::Doomed | Role::Person => {}
             Role::Socket | Role::Stream if !self.open => {}
             Role::Silent | Role::Web | Role::Socket | Role::Stream | Role::Backend
                 if self.life == 0 =>
@@ -893,7 +893,7 @@ impl Client {
 
 /// What a person has its connections do.
 impl Client {
-    pub(crate) fn carrier(
+    pub(crate) fn of_person(
         number: usize,
         link: Rc<Link>,
         scene: &mut Scene<'_>,
@@ -901,7 +901,7 @@ impl Client {
     ) -> Client {
         let (reads, attack) = (person.reads, person.attack);
         let mut client = Client {
-            role: Role::Carrier,
+            role: Role::Person,
             listener: Listener::Public,
             reads,
             end: End::Stays,
@@ -945,7 +945,7 @@ impl Client {
         self.link.state.borrow().sent_bytes + self.outbox.len() as u64
     }
 
-    pub(crate) fn ask_carrier(
+    pub(crate) fn ask_for_person(
         &mut self,
         scene: &Scene<'_>,
         request: &[u8],
@@ -972,7 +972,7 @@ impl Client {
              {habit}Sec-WebSocket-Version: 13\r\n\
              Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         );
-        self.ask_carrier(scene, head.as_bytes(), statuses, purpose);
+        self.ask_for_person(scene, head.as_bytes(), statuses, purpose);
     }
 
     pub(crate) fn close_politely(&mut self, scene: &mut Scene<'_>) {
@@ -983,7 +983,7 @@ impl Client {
     }
 
     /// Ends in the middle of whatever it carries, with a reset or in order.
-    pub(crate) fn drop_carrier(&mut self, reset: bool) {
+    pub(crate) fn break_off(&mut self, reset: bool) {
         if self.gone {
             return;
         }

@@ -125,7 +125,7 @@ struct Owed {
 /// Where in which connection's bytes there is a sign of life.
 #[derive(Debug)]
 pub(crate) struct Sign {
-    pub(crate) carrier: usize,
+    pub(crate) connection: usize,
     pub(crate) upto: u64,
     /// Events that were said before it.
     pub(crate) words: u64,
@@ -455,8 +455,8 @@ impl Hearing {
     }
 
     /// What came in a POST on this connection was refused.
-    pub(crate) fn refuse(&mut self, carrier: usize) {
-        self.signs.retain(|sign| sign.carrier != carrier);
+    pub(crate) fn refuse(&mut self, connection: usize) {
+        self.signs.retain(|sign| sign.connection != connection);
     }
 
     /// How many records of a channel it has not been given.

@@ -327,7 +327,7 @@ impl Oracle {
         if let Some(person) = self.session_of(clients, event) {
             self.gives_way(now_ms, climate, &people[person], (&*clients, people), event);
             // It is on the account of the address from which it shook hands.
-            let account = people[person].carriers.first();
+            let account = people[person].connections.first();
             let account = account.and_then(|number| clients[*number].account(climate));
             return self.session_event(now_ms, climate, &mut people[person], account, event);
         }
@@ -998,9 +998,9 @@ impl Oracle {
             Later::Ended { reason, .. } => {
                 assert!(client.ended.is_none(), "ended twice");
                 client.ended = Some(reason);
-                let is_carrier =
+                let is_its =
                     |person: &Person| carried_until(now_ms, climate, client, person, reason);
-                if reason == CloseReason::GaveWay && !person.is_some_and(is_carrier) {
+                if reason == CloseReason::GaveWay && !person.is_some_and(is_its) {
                     let wanted = &mut self.wanted[client.listener as usize];
                     assert!(*wanted > 0, "#{} gave way to nobody", client.number);
                     *wanted -= 1;
@@ -1246,7 +1246,7 @@ fn carried_until(
 fn answered(now_ms: u64, client: &mut Client, people: &[Person], address: SocketAddr) {
     assert!(client.is_named(address), "{address} is not its address");
     client.answered_at_ms = Some(now_ms);
-    // A carrier asks for one thing at a time.
+    // A connection asks for one thing at a time.
     if let (Some(person), Some(asked)) = (client.person, client.expected.front_mut()) {
         asked.in_time |= people[person].hearing.end.is_none();
     }
@@ -1284,7 +1284,7 @@ fn sessions_max(clients: &[Client], people: &[Person], is_of: impl Fn(&Client) -
     let open = |session: &Session| !session.is_closed;
     let plain = |client: &&Client| client.session.as_ref().is_some_and(open) && is_of(client);
     // It is on the account of the address from which it shook hands.
-    let shook = |person: &Person| person.carriers.first().map(|number| &clients[*number]);
+    let shook = |person: &Person| person.connections.first().map(|number| &clients[*number]);
     let has_begun = |hearing: &Hearing| hearing.end.is_none() && !hearing.entries.is_refused;
     let lives = |person: &&Person| has_begun(&person.hearing) && shook(person).is_some_and(&is_of);
     let strays = clients.iter().filter(|client| is_of(client)).map(Client::strays_max);

@@ -55,17 +55,18 @@ impl World {
 
     /// How long what a person has ever said may have waited for its rate.
     pub(super) fn person_held_ms(&self, person: usize) -> u64 {
-        let carriers = self.people[person].carriers.iter();
-        self.wait_ms(carriers.map(|carrier| self.clients[*carrier].frames).sum())
+        let connections = self.people[person].connections.iter();
+        self.wait_ms(connections.map(|connection| self.clients[*connection].frames).sum())
     }
 
     /// Whether what a person has said lately may still wait for its rate: of what came long ago
     /// everything has had its turn by then, but pings go on.
     pub(super) fn is_paced(&self, person: usize) -> bool {
         let Some(rate) = self.climate.settings.limits.message_rate else { return false };
-        let carriers = self.people[person].carriers.iter();
-        let read_at_ms =
-            carriers.map(|carrier| self.clients[*carrier].link.state.borrow().read_at_ms).max();
+        let connections = self.people[person].connections.iter();
+        let read_at_ms = connections
+            .map(|connection| self.clients[*connection].link.state.borrow().read_at_ms)
+            .max();
         let wait_ms = self.wait_ms(u64::from(rate.burst()) + 1);
         read_at_ms.is_some_and(|at_ms| !Due::after([at_ms], wait_ms).is_over(self.now_ms()))
     }

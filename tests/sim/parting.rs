@@ -77,10 +77,10 @@ impl Person {
             | End::TwoPosts => End::Fin,
         };
         self.parting = true;
-        for number in &self.carriers {
+        for number in &self.connections {
             let client = &mut clients[*number];
             match end {
-                End::Reset => client.drop_carrier(true),
+                End::Reset => client.break_off(true),
                 End::Vanishes => client.vanish(),
                 End::Politely
                 | End::Stays
@@ -90,7 +90,7 @@ impl Person {
                 | End::Breaks
                 | End::TooBig
                 | End::TwoPolls
-                | End::TwoPosts => client.drop_carrier(false),
+                | End::TwoPosts => client.break_off(false),
             }
         }
         self.hearing.reasons.allow(CloseReason::PeerGone);
@@ -127,7 +127,7 @@ impl Person {
                 "POST {} HTTP/1.1\r\nHost: sim\r\nContent-Length: 9\r\n\r\n42[",
                 self.path("polling")
             );
-            clients[number].ask_carrier(scene, head.as_bytes(), &[200, 400, 500], Purpose::Post);
+            clients[number].ask_for_person(scene, head.as_bytes(), &[200, 400, 500], Purpose::Post);
         }
         self.over = true;
         self.parting = true;

@@ -1,7 +1,7 @@
 //! Socket.IO clients as tiny models: Engine.IO 4 and 3, over polls, a WebSocket, or first the one
 //! and then the other.
 //!
-//! A person has connections (`Client`s of the role `Carrier`), on which it asks, posts and sends
+//! A person has connections (`Client`s of the role `Person`), on which it asks, posts and sends
 //! frames, and of which it learns what has arrived there and was taken. It does what clients of
 //! Socket.IO do, one request of a kind at a time and no `5` before its poll is back, until it
 //! decides to end in one of many ways, some of which break the protocol. What it says it also notes
@@ -30,7 +30,7 @@ use super::packet::{self, Packet, json, json_escaped, prefix};
 use super::pass::{Kind, Pass, Tokens};
 use super::returning::{self, Known};
 
-/// What a request of a carrier is for.
+/// What a request of a person is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Purpose {
     /// A backend's request.
@@ -114,7 +114,7 @@ pub(crate) struct Person {
     /// How the query of its handshake begins, and how that of each later request does.
     names: (&'static str, &'static str),
     pub(crate) reads: Reads,
-    pub(crate) carriers: Vec<usize>,
+    pub(crate) connections: Vec<usize>,
     pub(crate) hearing: Hearing,
     /// The token that it shows in its handshake.
     pub(crate) pass: Pass,
@@ -200,7 +200,7 @@ impl Person {
             version,
             names,
             reads: super::client::draw_reads(dice, &people),
-            carriers: Vec::new(),
+            connections: Vec::new(),
             hearing: Hearing::new(version, scene.climate),
             pass: Pass::NONE,
             listens: false,
@@ -248,7 +248,7 @@ impl Person {
         scene: &mut Scene<'_>,
         clients: &[Client],
     ) -> Person {
-        let before = self.carriers.first().map(|number| &clients[*number]);
+        let before = self.connections.first().map(|number| &clients[*number]);
         let own = before.map(|client| [client.peer.ip(), client.claimed.ip()]);
         Person {
             version: 4,
@@ -347,11 +347,11 @@ impl Person {
 
     /// For the journal.
     pub(crate) fn stand(&self) -> String {
-        let Person { carriers, shake, poll, post, socket, probe, outgoing, .. } = self;
+        let Person { connections, shake, poll, post, socket, probe, outgoing, .. } = self;
         // Somebody who waits for the order may have much to say.
         let next: Vec<_> = outgoing.iter().take(4).collect();
         format!(
-            "on {carriers:?}, shake {shake:?}, poll {poll:?}, post {post:?}, socket {socket:?}, \
+            "on {connections:?}, shake {shake:?}, poll {poll:?}, post {post:?}, socket {socket:?}, \
              probe {probe:?}, {} to say: {next:?}",
             outgoing.len()
         )
@@ -360,8 +360,8 @@ impl Person {
     // What it hears.
 
     fn listen(&mut self, scene: &mut Scene<'_>, clients: &mut [Client]) {
-        for place in 0..self.carriers.len() {
-            let number = self.carriers[place];
+        for place in 0..self.connections.len() {
+            let number = self.connections[place];
             let heard = std::mem::take(&mut clients[number].heard);
             for heard in heard {
                 self.hear(scene, number, heard);
@@ -485,7 +485,7 @@ impl Person {
         let busy = [self.shake, self.poll, self.post, self.socket, self.probe];
         let is_free =
             |number: &&usize| !busy.contains(&Some(**number)) && clients[**number].is_free();
-        self.carriers.iter().find(is_free).copied()
+        self.connections.iter().find(is_free).copied()
     }
 
     fn shake_hands(&mut self, scene: &mut Scene<'_>, clients: &mut [Client]) -> bool {
@@ -512,7 +512,7 @@ impl Person {
             let head =
                 format!("GET /socket.io/?{named}transport=polling HTTP/1.1\r\nHost: sim\r\n\r\n");
             let statuses = statuses(&[200, 503]);
-            clients[number].ask_carrier(scene, head.as_bytes(), statuses, Purpose::Shake);
+            clients[number].ask_for_person(scene, head.as_bytes(), statuses, Purpose::Shake);
         }
         false
     }
@@ -552,7 +552,7 @@ impl Person {
         client.piped |= has_body;
         let body = if has_body { "Content-Length: 2\r\n\r\nhi" } else { "\r\n" };
         let head = format!("GET {} HTTP/1.1\r\nHost: sim\r\n{body}", self.path("polling"));
-        client.ask_carrier(scene, head.as_bytes(), &[200, 400, 500], Purpose::Poll);
+        client.ask_for_person(scene, head.as_bytes(), &[200, 400, 500], Purpose::Poll);
     }
 
     /// The next step from polls to a WebSocket.
@@ -852,7 +852,8 @@ impl Person {
         let path = if head == "own" { format!("GET {own}") } else { head.to_owned() };
         let tail = if head.starts_with("POST") { body } else { "\r\n" };
         let request = format!("{path} HTTP/1.1\r\nHost: sim\r\n{tail}");
-        clients[number].ask_carrier(scene, request.as_bytes(), &[400], Purpose::Wrong).text = text;
+        clients[number].ask_for_person(scene, request.as_bytes(), &[400], Purpose::Wrong).text =
+            text;
     }
 
     // How it gets there.
@@ -902,9 +903,9 @@ impl Person {
     /// The server will know from this that it lives.
     fn note_sign(&mut self, client: &Client, packet: &Packet) {
         if self.is_sign(packet) {
-            let (carrier, upto) = (client.number, client.said_bytes());
+            let (connection, upto) = (client.number, client.said_bytes());
             let words = self.hearing.said;
-            self.hearing.signs.push(Sign { carrier, upto, words, read_ms: None });
+            self.hearing.signs.push(Sign { connection, upto, words, read_ms: None });
         }
     }
 
@@ -949,7 +950,7 @@ impl Person {
             self.path("polling")
         );
         let request = [head.as_bytes(), &body].concat();
-        client.ask_carrier(scene, &request, &[200, 400, 413, 500], Purpose::Post);
+        client.ask_for_person(scene, &request, &[200, 400, 413, 500], Purpose::Post);
         // All of them are read together, so one sign is as good as many.
         if let Some(packet) = packets.iter().find(|packet| self.is_sign(packet)) {
             self.note_sign(client, packet);

@@ -137,11 +137,11 @@ impl World {
             let may_be_cut = hearing.proved_on.filter(|_| is_draining && !hearing.on_socket);
             let mut signs = std::mem::take(&mut hearing.signs);
             signs.retain_mut(|sign| {
-                let client = &self.clients[sign.carrier];
+                let client = &self.clients[sign.connection];
                 let state = client.link.state.borrow();
                 let is_read = state.read_bytes >= sign.upto;
                 // What comes too late, or behind a close, was discarded.
-                let is_cut = may_be_cut == Some(sign.carrier);
+                let is_cut = may_be_cut == Some(sign.connection);
                 let counts = is_read && !client.late && client.close_code.is_none() && !is_cut;
                 if counts && sign.read_ms.is_none() {
                     sign.read_ms = Some(now_ms);
@@ -215,8 +215,8 @@ impl World {
     /// Whether one of a session's connections has something that the server has not read, or does
     /// not take what it writes.
     fn is_busy(&self, person: &Person) -> bool {
-        person.carriers.iter().any(|carrier| {
-            let state = self.clients[*carrier].link.state.borrow();
+        person.connections.iter().any(|connection| {
+            let state = self.clients[*connection].link.state.borrow();
             !state.dropped && (state.blocked || state.seems_unread())
         })
     }
@@ -226,11 +226,11 @@ impl World {
     fn is_saying(&self, person: &Person) -> bool {
         let hearing = &person.hearing;
         let pends = !hearing.sent.is_empty() || !hearing.asked.is_empty() || person.post.is_some();
-        let is_cut_off = |carrier: &usize| {
-            let client = &self.clients[*carrier];
+        let is_cut_off = |connection: &usize| {
+            let client = &self.clients[*connection];
             client.gone && !client.outbox.is_empty()
         };
-        pends && !person.carriers.iter().any(is_cut_off)
+        pends && !person.connections.iter().any(is_cut_off)
     }
 
     /// A session that can be told something has been told, and was given its acknowledgements.
@@ -258,9 +258,12 @@ impl World {
     fn judge_upgrade(&self, number: usize) {
         let person = &self.people[number];
         if person.hearing.on_socket && !self.pending {
-            for carrier in &person.carriers {
-                let is_held = self.holds_poll(&self.clients[*carrier]);
-                assert!(!is_held, "@{number} has moved, and #{carrier} still waits for its poll");
+            for connection in &person.connections {
+                let is_held = self.holds_poll(&self.clients[*connection]);
+                assert!(
+                    !is_held,
+                    "@{number} has moved, and #{connection} still waits for its poll"
+                );
             }
         }
         let is_polling = person.hearing.receptive_ms.is_some() && person.socket.is_none();

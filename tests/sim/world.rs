@@ -1054,8 +1054,8 @@ impl World {
         let number = self.clients.len();
         let link = Link::new(number, &self.net);
         let (people, _, mut scene) = self.stage();
-        let client = Client::carrier(number, link, &mut scene, (person, &people[person]));
-        self.people[person].carriers.push(number);
+        let client = Client::of_person(number, link, &mut scene, (person, &people[person]));
+        self.people[person].connections.push(number);
         self.introduce(client);
     }
 
@@ -1116,11 +1116,11 @@ impl World {
 
     /// Lets a person's connections send, and the person act again when it wants to.
     fn plan_as(&mut self, number: usize) {
-        for place in 0..self.people[number].carriers.len() {
-            let carrier = self.people[number].carriers[place];
-            if self.clients[carrier].wants_to_act() {
-                self.plan_act(carrier, self.now_ms());
-                self.breathe(carrier);
+        for place in 0..self.people[number].connections.len() {
+            let connection = self.people[number].connections[place];
+            if self.clients[connection].wants_to_act() {
+                self.plan_act(connection, self.now_ms());
+                self.breathe(connection);
             }
         }
         let wakes_ms = self.people[number].wakes_ms(self.quiet);

@@ -575,7 +575,7 @@ impl<S: Socket> Server<S> {
             slot,
             match opening.role {
                 Role::Member { .. } => Kind::WebSocket,
-                Role::Session(_) | Role::Orphan => Kind::Carrier,
+                Role::Session(_) | Role::Orphan => Kind::SocketIo,
             },
         );
         self.send_opening(slot, opening);

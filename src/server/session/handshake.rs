@@ -49,11 +49,11 @@ impl<S: Socket> Server<S> {
         let welcome = self.welcome(now, slot, request, holder, offer.is_some());
         let Some((visa, pass)) = welcome else { return };
         let id = self.connections.id(slot);
-        let carrier = match offer {
+        let transport = match offer {
             Some(_) => Transport::WebSocket(id),
             None => Transport::Polling { held: None, posting: None },
         };
-        let session = self.open_session(now, slot, holder, version, carrier);
+        let session = self.open_session(now, slot, holder, version, transport);
         self.sessions.edit(session).show(visa, pass);
         match offer {
             Some(offer) => {
