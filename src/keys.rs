@@ -139,7 +139,7 @@ pub type Loaded = (Keys, Vec<usize>);
 pub enum Verdict {
     /// One of the keys has made the signature.
     Good,
-    /// None of them has.
+    /// No key has made the signature; what is wrong with it.
     Bad(Fault),
     /// There may be no other try with a public key now. The next is with the key of this number.
     Later(u8),

@@ -47,8 +47,8 @@ pub fn shown_text(text: &str) -> impl Display + '_ {
     cut(text).escape_debug()
 }
 
-/// All of `text`, with every character escaped that moves the cursor, ends the line or turns the
-/// direction of writing.
+/// The whole of `text`, with every character escaped that moves the cursor, ends the line or turns
+/// the direction of writing.
 pub fn visible(text: &str) -> impl Display + '_ {
     Visible(text)
 }

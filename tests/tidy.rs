@@ -109,8 +109,25 @@ const CLIENT: [&str; 4] = ["socket2", "std::fs", "std::net", "std::time"];
 const KEY_READER: [&str; 2] = ["std::fs", "std::time"];
 
 /// How a doc comment may not begin: a hover shows it without whatever such words lean on.
-const LEANING: [&str; 11] =
-    ["It", "Its", "They", "Their", "The same", "That of", "Those", "…", "And", "But", "Or"];
+const LEANING: [&str; 17] = [
+    "It",
+    "Its",
+    "They",
+    "Their",
+    "The same",
+    "That of",
+    "When that",
+    "Those",
+    "All of",
+    "None of",
+    "The other",
+    "The others",
+    "Both",
+    "…",
+    "And",
+    "But",
+    "Or",
+];
 
 /// How the name of a function begins that asks and changes nothing.
 const ASKING: [&str; 4] = ["is_", "has_", "may_", "can_"];
@@ -845,7 +862,13 @@ fn doc_comments_that_lean_on_a_neighbour_are_found() {
         "Its name.",
         "The same, to change.",
         "That of the channel.",
+        "When that of the key was.",
         "Those that wait.",
+        "All of them.",
+        "None of them has.",
+        "The other half.",
+        "The others wait.",
+        "Both lines.",
         "And of all of them.",
         "… and closed when nothing came back.",
         "Lines that were lost …",

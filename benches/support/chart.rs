@@ -17,7 +17,7 @@ const COLOURS: [&str; 8] =
 pub(crate) struct Series {
     /// As the legend says.
     pub(crate) name: String,
-    /// Both above zero.
+    /// The points of the line; both coordinates are above zero.
     pub(crate) points: Vec<(f64, f64)>,
     /// A second line of the same colour stands beside the first.
     pub(crate) dashed: bool,

@@ -41,7 +41,7 @@ impl Openings {
 /// Which readers of a channel lack what is lost.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lacking {
-    /// All of them.
+    /// Every reader of the channel lacks it.
     Everybody,
     /// Readers who have come back from where they had been, perhaps to another instance: the others
     /// have heard what is lost, or came after it was said. All readers of a dialect are told if one

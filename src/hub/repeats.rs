@@ -50,7 +50,7 @@ const TABLE_BYTES: u64 = ((size_of::<(u64, Table)>() + 1) * 24).div_ceil(7) as u
 pub struct RepeatId {
     /// The channel that it is for.
     channel: u64,
-    /// The channel and the key.
+    /// A hash of channel and key together.
     request: [u64; 2],
     /// The key alone, by a hash that is the same in every process: instances that share an order
     /// know a request by it. Only backends choose keys, so nobody gains by two that collide.
@@ -69,7 +69,7 @@ pub enum Said {
 /// A request that is remembered.
 #[derive(Clone, Copy, Debug)]
 struct Entry {
-    /// The other half of the hash.
+    /// The half of the request's hash that is not among the tags of its table.
     request: u64,
     at: Instant,
     said: Said,

@@ -159,7 +159,7 @@ mod tests {
 
     use super::*;
 
-    /// Both ends of some connections: ours, which never block, and the peers'.
+    /// The two ends of some connections: ours, which never block, and the peers'.
     fn connections(count: usize) -> (Vec<Stream>, Vec<TcpStream>) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();

@@ -76,7 +76,7 @@ pub enum Claim {
     Unknown,
 }
 
-/// Both ends of the connection to the balancer; IPv4-mapped IPv6 addresses are given as IPv4.
+/// The two ends of the connection to the balancer; IPv4-mapped IPv6 addresses are given as IPv4.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Addresses {
     /// The client's end.

@@ -108,7 +108,7 @@ pub struct Decoder {
 /// A bulk string that is passed over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Passing {
-    /// All of its bytes.
+    /// How many bytes the string has.
     bytes: u64,
     /// How many of them are still to come.
     left: u64,

@@ -27,7 +27,7 @@ thread_local! {
     static WIRES: RefCell<Vec<Option<Rc<RefCell<Wire>>>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Both directions of a connection, as its client sees them.
+/// The two directions of a connection, as its client sees them.
 #[derive(Debug)]
 pub(crate) struct Wire {
     /// What has arrived and the server has not read.

@@ -99,7 +99,7 @@ pub(crate) struct Attacks {
     pub(crate) first_turn: u64,
     /// The most bytes that one of them has said and that were not read.
     pub(crate) flight_bytes: u64,
-    /// All of them have one address.
+    /// Whether the attackers share one address.
     pub(crate) one_address: bool,
 }
 

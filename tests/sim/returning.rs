@@ -16,7 +16,7 @@ pub(crate) struct At {
     pub(crate) life: usize,
     /// The number of the last message that it has taken, or [`UNKNOWN`].
     pub(crate) number: u64,
-    /// Both, as it was told.
+    /// The position of that message, as the client was told it.
     pub(crate) offset: String,
 }
 

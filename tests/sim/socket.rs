@@ -69,7 +69,7 @@ enum Packet {
     Reset(io::ErrorKind),
 }
 
-/// Both ways between a client and the server.
+/// The two ways between a client and the server.
 #[derive(Debug)]
 pub(crate) struct Link {
     pub(crate) number: usize,
@@ -113,7 +113,7 @@ pub(crate) struct State {
 
     /// The server knows that it cannot write.
     pub(crate) blocked: bool,
-    /// When that was last so.
+    /// When the server last knew that it could not write.
     pub(crate) blocked_at_ms: Option<u64>,
     /// What the client has handed to the net.
     pub(crate) sent_bytes: u64,

@@ -19,7 +19,7 @@ pub(crate) struct Wish {
     pub(crate) is_own: bool,
     /// What it says cannot be understood.
     pub(crate) is_malformed: bool,
-    /// All of that as a query, with its question mark.
+    /// The wish as a query, with its question mark.
     pub(crate) query: String,
     /// The lines of the head that are a part of it: an event stream's `Last-Event-ID`.
     pub(crate) fields: String,

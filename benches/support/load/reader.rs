@@ -26,7 +26,7 @@ pub(crate) struct Reader {
 
 /// What a channel said: records of one length each, back to back.
 pub(crate) struct Log {
-    /// All of it.
+    /// The records.
     pub(crate) bytes: Vec<u8>,
     /// The length of each.
     pub(crate) record_bytes: usize,

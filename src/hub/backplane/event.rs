@@ -19,7 +19,7 @@ pub enum Line {
 }
 
 impl Line {
-    /// Both lines.
+    /// Every line that there is.
     pub const ALL: [Line; 2] = [Line::Writer, Line::Reader];
 }
 

@@ -813,7 +813,7 @@ impl Backplane {
         self.list(slot);
     }
 
-    /// All of a round is answered.
+    /// A round is answered as a whole.
     fn finish_round(&mut self, now: Instant) {
         if self.reader.own_last < self.reader.expected {
             let deaf = (Trouble::Deaf, Words::new(b""));

@@ -74,7 +74,7 @@ pub(super) struct Writer {
     greetings_count: u16,
     /// When the time to live of the key of pulses was last set on this connection, if it was.
     own_expiry_at: Option<Instant>,
-    /// When that of the key of greetings was.
+    /// When the time to live of the key of greetings was last set on this connection, if it was.
     greetings_expiry_at: Option<Instant>,
     /// Whether it was told that keys cannot be given a time to live.
     told_expiry: bool,
