@@ -12,7 +12,9 @@
 //!
 //! The surprise: a connection or a session that ends stays in its table until the end of the public
 //! call, inert, so nobody has to ask whether it still exists. Ids that come from outside of a call,
-//! or wait for longer than one, have a generation and are looked up again.
+//! or wait for longer than one, have a generation and are looked up again. Two things hold bare
+//! slots for longer: lists of slots ([`Order`](crate::order::Order)), and the members of a channel
+//! ([`Reader`]). Whoever ends leaves these at once, before anybody else can have the slot.
 
 mod admission;
 mod awaiting;
