@@ -46,8 +46,8 @@ pub struct Metrics {
     pub probes_of_balancers: u64,
     /// PROXY headers that were believed, by version (1, 2) and command.
     pub proxy_headers: [[u64; Command::ALL.len()]; 2],
-    /// Messages that were said in a channel, by the way they came in. One that nobody reads here, or
-    /// for which there was no room in a ring although others have heard it, is among them.
+    /// Messages that were said in a channel, by the way they came in. One that nobody reads here,
+    /// or for which there was no room in a ring although others have heard it, is among them.
     published: [u64; By::ALL.len()],
     /// Messages that were said to nobody, by the reason.
     unsaid: [u64; Unsaid::ALL.len()],
