@@ -35,7 +35,7 @@ pub use session::{
 };
 pub use shares::{Address, Holder, Shares};
 pub use spaces::{
-    MORE_SPACES_BYTES, SPACES_MAX, SocketState, Space, Spaces, Turn, Visit, chokes,
+    MORE_SPACES_BYTES, Rotation, SPACES_MAX, SocketState, Space, Spaces, Visit, chokes,
     must_read_first, visit,
 };
 

@@ -358,7 +358,7 @@ impl Session {
     pub fn take_over(&mut self, conn: ConnId) -> Option<BufferId> {
         self.upgrade = None;
         self.transport = Transport::WebSocket(conn);
-        self.spaces.begin_turns();
+        self.spaces.begin_rotation();
         self.own.take()
     }
 

@@ -1,16 +1,16 @@
-//! A session's places in channels: its *spaces*, the turns that they take, and which of them lag.
+//! A session's places in channels: its *spaces*, their rotation, and which of them lag.
 //!
 //! A session is a member of up to eight channels, and has a cursor in each of their feeds. A
 //! session that polls keeps all cursors itself. A session on a WebSocket has lent the cursor of one
 //! space, the *current*, to that connection's outbound half; the cursors that it keeps stand
 //! between two records. When the WebSocket has sent everything of the current space, the next that
-//! has something gets its turn.
+//! has something is sent.
 //!
 //! What a sweep finds is judged here, for plain WebSockets too ([`Visit`]); whoever drives the
 //! sweep acts on it.
 //!
 //! The surprise: a reader is *choked* only while its socket is full, or while it is between two
-//! polls. One that lags because its turn has not come is not waited for.
+//! polls. One that lags because another space is sent is not waited for.
 
 use core::ops::{Deref, DerefMut};
 
@@ -150,7 +150,7 @@ impl Spaces {
     }
 
     /// Begins with the first space: a WebSocket takes over, with the cursor of that.
-    pub fn begin_turns(&mut self) {
+    pub fn begin_rotation(&mut self) {
         self.current = 0;
     }
 
@@ -202,7 +202,7 @@ impl DerefMut for Spaces {
 
 /// Where a WebSocket goes on sending for its session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Turn {
+pub struct Rotation {
     /// The channel whose feed is next.
     pub channel: ChannelId,
     /// The dialect of the feed.
@@ -332,18 +332,18 @@ impl Session {
     /// When the WebSocket has sent everything of the current space, up to `cursor`: gives that back
     /// and turns to the next space with something to send, going round. `None`, with nothing
     /// changed, if no other has anything.
-    pub fn turn(&mut self, hub: &Hub, cursor: Mark) -> Option<Turn> {
+    pub fn rotate(&mut self, hub: &Hub, cursor: Mark) -> Option<Rotation> {
         let (count, current) = (self.spaces.len(), self.spaces.current);
-        let mut others = (1..count).map(|turn| (current + turn) % count);
+        let mut others = (1..count).map(|ahead| (current + ahead) % count);
         let next = others.find(|number| self.has_something(hub, *number))?;
         self.spaces[current].cursor = cursor;
-        Some(self.turn_to(hub, next))
+        Some(self.rotate_to(hub, next))
     }
 
     /// When everything of the current space was sent, up to `cursor`, and a close frame waits for
     /// the other spaces: turns to one that was not finished. `None` if all are, so that the frame
     /// can go.
-    pub fn turn_before_close(&mut self, hub: &Hub, cursor: Option<Mark>) -> Option<Turn> {
+    pub fn rotate_before_close(&mut self, hub: &Hub, cursor: Option<Mark>) -> Option<Rotation> {
         let current = self.spaces.current;
         if let (Some(space), Some(cursor)) = (self.spaces.get_mut(current), cursor) {
             (space.cursor, space.finished) = (cursor, true);
@@ -356,7 +356,7 @@ impl Session {
         };
         let next = (0..self.spaces.len()).find(is_next)?;
         let closes_at = self.spaces[next].closes_at;
-        Some(Turn { head: closes_at, ..self.turn_to(hub, next) })
+        Some(Rotation { head: closes_at, ..self.rotate_to(hub, next) })
     }
 
     /// Notes that the session's WebSocket was told to close: of each space, what is there to be
@@ -377,12 +377,12 @@ impl Session {
         feed.owed_bytes(space.cursor.offset).is_some_and(|owed| owed > 0)
     }
 
-    fn turn_to(&mut self, hub: &Hub, next: usize) -> Turn {
+    fn rotate_to(&mut self, hub: &Hub, next: usize) -> Rotation {
         self.spaces.current = next;
         let (channel, cursor) = (self.spaces[next].channel(), self.spaces[next].cursor);
         let dialect = self.dialect();
         let head = hub.feed(channel, dialect).reach(cursor.offset).offset;
-        Turn { channel, dialect, cursor, head }
+        Rotation { channel, dialect, cursor, head }
     }
 
     /// The number of a space that the client has left, and that can be given up: not the one whose
@@ -518,35 +518,35 @@ mod tests {
     }
 
     #[test]
-    fn spaces_with_something_to_send_take_turns() {
+    fn spaces_with_something_to_send_are_sent_in_rotation() {
         let mut world = World::new(SOCKET, 3);
         let begin = world.head(0);
-        assert_eq!(world.session.turn(&world.hub, begin), None, "nobody has anything");
+        assert_eq!(world.session.rotate(&world.hub, begin), None, "nobody has anything");
         world.say(1);
         world.say(2);
         world.say(0);
-        let mut turns = Vec::new();
+        let mut sent = Vec::new();
         let mut cursor = world.head(0);
-        while let Some(turn) = world.session.turn(&world.hub, cursor) {
+        while let Some(next) = world.session.rotate(&world.hub, cursor) {
             let number = world.session.spaces.current();
             assert_eq!(
-                (turn.channel, turn.head),
+                (next.channel, next.head),
                 (world.channel(number), world.head(number).offset)
             );
             cursor = world.head(number);
-            turns.push(number);
+            sent.push(number);
         }
-        assert_eq!(turns, [1, 2]);
+        assert_eq!(sent, [1, 2]);
         assert_eq!(world.session.spaces[0].cursor, world.head(0), "what was lent was given back");
-        // Before a close each has one more turn, with what it had when that was decided.
+        // Before a close each is sent once more, with what it had when that was decided.
         world.say(0);
         world.say(2);
         world.session.begin_close(&world.hub);
         world.say(1);
-        let next = world.session.turn_before_close(&world.hub, Some(cursor));
-        assert_eq!(next.map(|turn| turn.channel), Some(world.channel(0)));
+        let next = world.session.rotate_before_close(&world.hub, Some(cursor));
+        assert_eq!(next.map(|next| next.channel), Some(world.channel(0)));
         world.say(2);
-        assert_eq!(world.session.turn_before_close(&world.hub, Some(world.head(0))), None);
+        assert_eq!(world.session.rotate_before_close(&world.hub, Some(world.head(0))), None);
     }
 
     #[test]
@@ -555,7 +555,7 @@ mod tests {
             let mut world = World::new(SOCKET, 3);
             let begin = world.head(0);
             world.say(1);
-            world.session.turn(&world.hub, begin).unwrap();
+            world.session.rotate(&world.hub, begin).unwrap();
             let lent = world.channel(1);
             world.session.spaces.swap_remove(&mut world.pool, gone);
             assert_eq!(world.session.spaces.current(), current, "without {gone}");
@@ -567,7 +567,7 @@ mod tests {
         let mut world = World::new(SOCKET, 3);
         let begin = world.head(0);
         world.say(2);
-        world.session.turn(&world.hub, begin).unwrap();
+        world.session.rotate(&world.hub, begin).unwrap();
         world.session.spaces.swap_remove(&mut world.pool, 0);
         assert_eq!(world.session.spaces.current(), 0);
     }

@@ -364,7 +364,7 @@ impl<S: Socket> Server<S> {
             let out = &self.connections.conn(id.slot).out;
             let (feed, body) = sources(&self.hub, &self.site, out.source());
             let length = out.transmit(feed, body, &self.pool).len();
-            if length > 0 || !self.turn_to_next_space(id) {
+            if length > 0 || !self.rotate_spaces(id) {
                 return length;
             }
         }

@@ -5,9 +5,9 @@
 //!
 //! The surprise: a session on a WebSocket sends from one feed at a time. When the connection has
 //! nothing left to send of its current space, it turns to the next that has; a close frame is kept
-//! back until each has had its turn.
+//! back until each was sent.
 
-use crate::hub::{SocketState, Transport, Turn, Visit};
+use crate::hub::{Rotation, SocketState, Transport, Visit};
 use crate::id::{ChannelId, ConnId, SessionId};
 use crate::position::Position;
 use crate::reason::CloseReason;
@@ -74,10 +74,10 @@ impl<S: Socket> Server<S> {
 
     /// When a session's connection has sent everything of its current space: turns to another one
     /// that has something. Whether there was one.
-    pub(in crate::server) fn turn_to_next_space(&mut self, id: ConnId) -> bool {
+    pub(in crate::server) fn rotate_spaces(&mut self, id: ConnId) -> bool {
         let conn = self.connections.conn(id.slot);
         if conn.out.keeps_close_back() {
-            self.turn_before_close(id);
+            self.rotate_before_close(id);
             return true;
         }
         if !conn.is_open() || conn.out.is_inside_record() {
@@ -89,8 +89,8 @@ impl<S: Socket> Server<S> {
         if self.sessions.get(session).transport != Transport::WebSocket(id) {
             return false;
         }
-        let turn = self.sessions.edit(session).turn(&self.hub, cursor);
-        let Some(Turn { channel, dialect, cursor, .. }) = turn else { return false };
+        let next = self.sessions.edit(session).rotate(&self.hub, cursor);
+        let Some(Rotation { channel, dialect, cursor, .. }) = next else { return false };
         self.connections.change(id.slot, |conn| conn.follow(channel, dialect, cursor));
         true
     }
@@ -121,14 +121,14 @@ impl<S: Socket> Server<S> {
 
     /// Turns to another space before a close frame that is kept back: what each space had when that
     /// was decided is sent, and then the frame goes.
-    pub(in crate::server) fn turn_before_close(&mut self, id: ConnId) {
+    pub(in crate::server) fn rotate_before_close(&mut self, id: ConnId) {
         let conn = self.connections.conn(id.slot);
         let (session, cursor) = (conn.session(), conn.out.cursor());
-        let turn = session
-            .and_then(|session| self.sessions.edit(session).turn_before_close(&self.hub, cursor));
+        let next = session
+            .and_then(|session| self.sessions.edit(session).rotate_before_close(&self.hub, cursor));
         let out = self.connections.out_mut(id.slot);
-        match turn {
-            Some(Turn { channel, dialect, cursor, head }) => {
+        match next {
+            Some(Rotation { channel, dialect, cursor, head }) => {
                 out.turn_closing(channel, dialect, cursor, head);
             }
             None => out.keep_close_back(false),
