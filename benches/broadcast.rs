@@ -117,8 +117,8 @@ fn watched(readers: &str, bytes: &str, window: &str, path: &str) {
 }
 
 /// A server that keeps what is said, lets in who shows a token, and is asked for `/metrics` once a
-/// turn, beside one that does nothing of that. Both are started twice, in either order, since of two
-/// that do the same the one that was started first may take more CPU time.
+/// turn, beside one that does nothing of that. Both are started twice, in either order: of two that
+/// do the same, the one that was started first may take more CPU time.
 fn services(readers: &str, bytes: &str, window: &str) {
     let case = case_of(readers, bytes, window);
     let key = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("bench-key-broadcast");

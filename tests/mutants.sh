@@ -482,7 +482,7 @@ mutant "elsewhere: publishers are refused for ever" \
   "--test regression elsewhere::"
 # A channel that does not read holds all others up, however small it is.
 mutant "elsewhere: a slow channel holds all others up" \
-  's/channel.gives_grace() \&\& channel.choked() \* 2 > members()/channel.gives_grace()/' \
+  's/channel.gives_grace() \&\& channel.choked() as usize \* 2 > members()/channel.gives_grace()/' \
   "--test regression elsewhere::"
 # A reader that is told that it was too slow is waited for.
 mutant "elsewhere: who was told is waited for" \

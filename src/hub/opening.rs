@@ -162,7 +162,7 @@ impl Hub {
     pub fn holds_order(&self, id: ChannelId) -> bool {
         let channel = self.channel(id);
         let members = || self.channels.iter().map(|(_, channel)| channel.len()).sum::<usize>();
-        channel.is_lapping() || channel.gives_grace() && channel.choked() * 2 > members()
+        channel.is_lapping() || channel.gives_grace() && channel.choked() as usize * 2 > members()
     }
 
     /// Notes that messages of a channel are lost, which were said before `position`: those readers

@@ -55,6 +55,49 @@ pub(super) struct Marks {
     pub(super) ends_for: Option<CloseReason>,
 }
 
+/// Marks as the table keeps them, a bit for each: so an entry has room for its account.
+#[derive(Clone, Copy, Debug, Default)]
+struct Packed {
+    bits: u8,
+    ends_for: Option<CloseReason>,
+}
+
+impl Packed {
+    #[inline]
+    fn get(self) -> Marks {
+        let is_set = |bit: u8| self.bits & 1 << bit != 0;
+        Marks {
+            readable: is_set(0),
+            more_behind: is_set(1),
+            ended: is_set(2),
+            blocked: is_set(3),
+            left_off: is_set(4),
+            choked: is_set(5),
+            told: is_set(6),
+            ends_for: self.ends_for,
+        }
+    }
+
+    #[inline]
+    fn put(&mut self, marks: Marks) {
+        let Marks { readable, more_behind, ended, blocked, left_off, choked, told, ends_for } =
+            marks;
+        let all = [readable, more_behind, ended, blocked, left_off, choked, told];
+        let bits = all.into_iter().zip(0..).map(|(is_set, bit)| u8::from(is_set) << bit);
+        self.bits = bits.fold(0, |bits, bit| bits | bit);
+        self.ends_for = ends_for;
+    }
+
+    /// Changes the marks; what `edit` returns.
+    #[inline]
+    fn edit<R>(&mut self, edit: impl FnOnce(&mut Marks) -> R) -> R {
+        let mut marks = self.get();
+        let result = edit(&mut marks);
+        self.put(marks);
+        result
+    }
+}
+
 impl Marks {
     /// Whether there is something of the peer that was not taken in: bytes in the socket, bytes
     /// that were read, or the end.
@@ -99,7 +142,10 @@ struct Entry<S> {
     conn: Conn,
     socket: S,
     generation: u32,
-    marks: Marks,
+    marks: Packed,
+    /// What the connection has said lately by itself, where that is limited. For one that carries a
+    /// session and is held back, a copy of the session's account.
+    paid: Paid,
     /// The list of those that are to send in which the connection stands.
     to_send: Option<ToSend>,
     to_read: ToRead,
@@ -115,14 +161,13 @@ struct Entry<S> {
 }
 
 // Everything that an idle session takes: its entry in the table, its timer, its links in the three
-// lists, its place in its channel's list, and what it has said lately where that is limited. (The
-// slab's tag fits into the entry.)
+// lists, and its place in its channel's list, which is up to twice as long as needed. (The slab's
+// tag fits into the entry.)
 const _: () = assert!(
     size_of::<Entry<core::ffi::c_int>>()
         + wheel::ENTRY_BYTES
         + 3 * order::LINK_BYTES
-        + size_of::<crate::id::Member>()
-        + size_of::<Paid>()
+        + 2 * size_of::<crate::id::Member>()
         <= limits::CONNECTION_BYTES
 );
 
@@ -172,9 +217,6 @@ pub(super) struct Connections<S> {
     turn: u16,
     /// How often each may say something, if that is limited.
     rate: Option<Rate>,
-    /// How much each has said lately, by its slot; nothing if that is not limited. For a connection
-    /// that carries a session and is held back, a copy of the session's account.
-    accounts: Vec<Paid>,
     /// How long each member may stay, if that is limited.
     lifetime: Option<Lifetime>,
     /// The latest time that was told.
@@ -185,7 +227,6 @@ impl<S: Socket> Connections<S> {
     /// No connections, with the memory set aside for as many as the limits allow.
     pub(super) fn new(now: Instant, limits: &Limits, lifetime: Option<Lifetime>) -> Connections<S> {
         let slots = limits.slots();
-        let accounts = if limits.message_rate.is_some() { slots } else { 0 };
         Connections {
             entries: Slab::with_capacity(slots),
             generation: 0,
@@ -198,7 +239,6 @@ impl<S: Socket> Connections<S> {
             to_read: Order::new(slots),
             turn: 0,
             rate: limits.message_rate,
-            accounts: Vec::with_capacity(accounts),
             lifetime,
             now,
         }
@@ -216,16 +256,12 @@ impl<S: Socket> Connections<S> {
         self.generation = id.generation;
         self.taken[conn.listener() as usize] += 1;
         self.kinds[Kind::Http as usize] += 1;
-        if self.rate.is_some() {
-            let accounts = self.accounts.len().max(id.slot as usize + 1);
-            self.accounts.resize(accounts, Paid::default());
-            self.accounts[id.slot as usize] = Paid::new(self.now);
-        }
         self.entries.insert(Entry {
             conn,
             socket,
             generation: id.generation,
-            marks: Marks::default(),
+            marks: Packed::default(),
+            paid: Paid::new(self.now),
             to_send: None,
             to_read: ToRead::Nowhere,
             waits: None,
@@ -285,61 +321,62 @@ impl<S: Socket> Connections<S> {
 
     /// What is remembered of a connection's socket.
     pub(super) fn marks(&self, slot: u32) -> Marks {
-        self.entries[slot as usize].marks
+        self.entries[slot as usize].marks.get()
     }
 
     /// Notes what the kernel says about a socket. Who was blocked and can be written to again is to
     /// send.
     pub(super) fn note_readiness(&mut self, slot: u32, readiness: Readiness) {
-        let marks = &mut self.entries[slot as usize].marks;
-        marks.readable |= readiness.readable;
-        marks.more_behind |= readiness.more_behind;
-        if readiness.writable && marks.blocked {
-            marks.blocked = false;
+        let is_unblocked = self.entries[slot as usize].marks.edit(|marks| {
+            marks.readable |= readiness.readable;
+            marks.more_behind |= readiness.more_behind;
+            readiness.writable && core::mem::take(&mut marks.blocked)
+        });
+        if is_unblocked {
             self.send_again(slot);
         }
     }
 
     /// Notes that a socket may have bytes that were not read, since nobody has looked.
     pub(super) fn set_readable(&mut self, slot: u32) {
-        self.entries[slot as usize].marks.readable = true;
+        self.entries[slot as usize].marks.edit(|marks| marks.readable = true);
     }
 
     /// Notes whether the last write to a socket was short.
     pub(super) fn set_blocked(&mut self, slot: u32, is_blocked: bool) {
-        self.entries[slot as usize].marks.blocked = is_blocked;
+        self.entries[slot as usize].marks.edit(|marks| marks.blocked = is_blocked);
     }
 
     /// Notes whether what was read last was left, in part, because it had to wait.
     pub(super) fn set_left_off(&mut self, slot: u32, is_left_off: bool) {
-        self.entries[slot as usize].marks.left_off = is_left_off;
+        self.entries[slot as usize].marks.edit(|marks| marks.left_off = is_left_off);
     }
 
     /// Marks a member as one of its channel's choked, as which the caller counts it.
     pub(super) fn set_choked(&mut self, slot: u32) {
-        self.entries[slot as usize].marks.choked = true;
+        self.entries[slot as usize].marks.edit(|marks| marks.choked = true);
     }
 
     /// Takes the mark of the choked away. Returns whether the member had it, and is to be taken off
     /// its channel's count.
     pub(super) fn take_choked(&mut self, slot: u32) -> bool {
-        core::mem::take(&mut self.entries[slot as usize].marks.choked)
+        self.entries[slot as usize].marks.edit(|marks| core::mem::take(&mut marks.choked))
     }
 
     /// Notes that the end of a session was told.
     pub(super) fn set_told(&mut self, slot: u32) {
-        self.entries[slot as usize].marks.told = true;
+        self.entries[slot as usize].marks.edit(|marks| marks.told = true);
     }
 
     /// Notes why a connection ends, unless that was decided before.
     pub(super) fn decide_end(&mut self, slot: u32, reason: CloseReason) {
-        self.entries[slot as usize].marks.ends_for.get_or_insert(reason);
+        self.entries[slot as usize].marks.edit(|marks| _ = marks.ends_for.get_or_insert(reason));
     }
 
-    /// A connection's socket together with what is remembered of it, for whoever reads.
-    pub(super) fn socket_and_marks(&mut self, slot: u32) -> (&S, &mut Marks) {
+    /// Hands a connection's socket to `read`, with what is remembered of it.
+    pub(super) fn read<R>(&mut self, slot: u32, read: impl FnOnce(&S, &mut Marks) -> R) -> R {
         let entry = &mut self.entries[slot as usize];
-        (&entry.socket, &mut entry.marks)
+        entry.marks.edit(|marks| read(&entry.socket, marks))
     }
 
     /// The outbound half of a connection, to be changed: no deadline depends on it.
@@ -390,7 +427,7 @@ impl<S: Socket> Connections<S> {
     /// Until when a connection is held back; [`Instant::NEVER`] if it is not.
     fn held_until(&self, slot: u32) -> Instant {
         match (self.entries[slot as usize].to_read, self.rate) {
-            (ToRead::HeldBack, Some(rate)) => rate.due(self.now, self.accounts[slot as usize]),
+            (ToRead::HeldBack, Some(rate)) => rate.due(self.now, self.entries[slot as usize].paid),
             (
                 ToRead::Nowhere
                 | ToRead::Soon
@@ -464,7 +501,7 @@ impl<S: Socket> Connections<S> {
             self.to_read.remove(AWAITING, slot);
             self.set_to_read(slot, ToRead::Nowhere);
             self.change(slot, |conn| conn.answer_anew(now));
-            self.entries[slot as usize].marks.left_off = true;
+            self.set_left_off(slot, true);
             self.read_soon(slot);
         }
     }
@@ -508,7 +545,7 @@ impl<S: Socket> Connections<S> {
         self.taken[from as usize] -= 1;
         self.kinds[entry.kind as usize] -= 1;
         entry.conn.end(pool);
-        entry.marks.readable = false;
+        entry.marks.edit(|marks| marks.readable = false);
     }
 
     /// Takes connections away that have ended. Nobody may be working on a connection.
@@ -592,7 +629,7 @@ impl<S: Socket> Connections<S> {
 
     /// Lets a connection send soon.
     pub(super) fn send_soon(&mut self, slot: u32) {
-        if !self.entries[slot as usize].marks.blocked {
+        if !self.marks(slot).blocked {
             self.queue_to_send(slot, ToSend::Own);
         }
     }
@@ -719,32 +756,23 @@ impl<S: Socket> Connections<S> {
         }
     }
 
-    /// How much a connection has said lately by itself.
-    ///
-    /// # Panics
-    /// If that is not limited.
+    /// How much a connection has said lately by itself, where that is limited.
     pub(super) fn account(&self, slot: u32) -> Paid {
-        self.accounts[slot as usize]
+        self.entries[slot as usize].paid
     }
 
     /// Notes how much a connection has said lately by itself.
-    ///
-    /// # Panics
-    /// If that is not limited.
     pub(super) fn set_account(&mut self, slot: u32, paid: Paid) {
-        self.accounts[slot as usize] = paid;
+        self.entries[slot as usize].paid = paid;
     }
 
     /// Does not have a connection read until the account `paid` allows it, unless it waits for a
     /// turn already. Whether it did not.
-    ///
-    /// # Panics
-    /// If it is not limited how much is said.
     pub(super) fn hold_back(&mut self, slot: u32, paid: Paid) -> bool {
         let entry = &self.entries[slot as usize];
         let is_new = entry.to_read == ToRead::Nowhere && !entry.conn.is_over();
         if is_new {
-            self.accounts[slot as usize] = paid;
+            self.entries[slot as usize].paid = paid;
             self.set_to_read(slot, ToRead::HeldBack);
             self.settle(slot);
         }

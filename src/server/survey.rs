@@ -142,8 +142,8 @@ impl<S: Socket> Server<S> {
     /// that is over: then the next call begins another. Whoever asks adds what the system says of
     /// the process.
     ///
-    /// Bounded work: [`LOOKS_PER_TURN`] looks; when it is over, also a look at each channel. What is
-    /// kept in a channel and too old by now is dropped, which somebody has to do once.
+    /// Bounded work: [`LOOKS_PER_TURN`] looks; when it is over, also a look at each channel. What
+    /// is kept in a channel and too old by now is dropped, which somebody has to do once.
     /// Allocates for the first look alone.
     pub fn survey(&mut self, now: Now) -> Option<&mut Snapshot> {
         let mut made = self.survey.made.take().unwrap_or_else(|| Made::new(&self.settings.limits));

@@ -8,6 +8,7 @@
 
 use elbow::keys::{self, KeyKind, Keys};
 use elbow::limits::{CONNECTION_BYTES, History, Limits, REPLAY_BUCKETS};
+use elbow::rate::Rate;
 use elbow::settings::Settings;
 use elbow::time::{Duration, Instant};
 
@@ -120,9 +121,9 @@ impl Crowd {
 }
 
 /// What one of many idle members takes, who came back to three messages and then heard one.
-fn idle_bytes(way: Way) -> i64 {
+fn idle_bytes(way: Way, empty: fn(usize) -> Crowd) -> i64 {
     let server_bytes = |members: usize| {
-        let mut crowd = switched_on(1 + members);
+        let mut crowd = empty(1 + members);
         let token = token(&crowd);
         let (speaker, _) = crowd.comes(Way::Plain, "default", "", &token);
         (0..3).for_each(|_| crowd.speaks(speaker, &frame(b"before")));
@@ -150,11 +151,26 @@ fn an_idle_member_takes_no_more_than_without() {
         (Way::ElbowV1, "WebSocket of elbow.v1"),
         (Way::Stream, "event stream"),
     ] {
-        let bytes = idle_bytes(way);
+        let bytes = idle_bytes(way, switched_on);
         println!("{bytes} bytes per idle {words}, with history on");
         assert!(bytes <= CONNECTION_BYTES as i64, "{bytes} bytes per idle {words}");
         assert!(bytes >= 64, "{bytes} bytes: something was not counted");
     }
+}
+
+#[test]
+fn an_idle_websocket_fits_its_budget_also_where_messages_are_limited() {
+    let bytes = idle_bytes(Way::Plain, |connections| {
+        let mut crowd = Crowd::with(connections, |settings| {
+            keeping(settings);
+            settings.limits.message_rate = Some(Rate::new(1000, 1000));
+        });
+        let mut keys = Keys::default();
+        keys.add_file(KeyKind::Hs256, SECRET).expect("a secret");
+        crowd.world.server.set_keys(keys);
+        crowd
+    });
+    assert!(bytes <= CONNECTION_BYTES as i64, "{bytes} bytes per idle WebSocket");
 }
 
 #[test]

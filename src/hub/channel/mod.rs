@@ -431,11 +431,6 @@ impl Channel {
         self.grace_until.is_some() && self.is_choked()
     }
 
-    /// How many members are blocked with more than half a ring of lag, as sweeps found them.
-    pub(super) fn choked(&self) -> usize {
-        self.choked as usize
-    }
-
     /// Holds publishers back for a reason that is not the channel's, or does so no longer; those
     /// that need not wait any more go to `resume`.
     pub(super) fn close(&mut self, closed: bool, resume: &mut impl FnMut(ConnId)) {

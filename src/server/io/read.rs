@@ -141,11 +141,13 @@ impl<S: Socket> Server<S> {
         };
         let may_say = self.may_say(now, id.slot);
         let asked = read_bytes(self.connections.conn(id.slot), number, may_say);
-        let (socket, marks) = self.connections.socket_and_marks(id.slot);
-        // What was read and not taken in comes first: more behind it would only be kept as well.
-        let left_off = core::mem::take(&mut marks.left_off) && kept > 0;
-        let asked = if left_off { 0 } else { asked };
-        let arrived = match read_socket(socket, marks, &mut buffer[kept..], asked) {
+        let arrived = self.connections.read(id.slot, |socket, marks| {
+            // What was read and not taken in comes first: more behind it would only be kept, too.
+            let left_off = core::mem::take(&mut marks.left_off) && kept > 0;
+            let asked = if left_off { 0 } else { asked };
+            read_socket(socket, marks, &mut buffer[kept..], asked)
+        });
+        let arrived = match arrived {
             Ok(arrived) => arrived,
             Err(error) => {
                 let reason = reason_of(&error);
