@@ -667,8 +667,9 @@ impl<S: Socket> Server<S> {
         }
     }
 
-    /// A message is said, be anybody there who is sent it or not: it is counted, reported and acknowledged. `None` for a channel
-    /// means that nobody is there, and for a speaker that somebody speaks elsewhere.
+    /// A message is said, be anybody there who is sent it or not: it is counted, reported and
+    /// acknowledged. `None` for a channel means that nobody is there, and for a speaker that
+    /// somebody speaks elsewhere.
     fn said(
         &mut self,
         now: Now,
