@@ -63,38 +63,47 @@ struct Packed {
 }
 
 impl Packed {
-    #[inline]
+    const READABLE: u8 = 1 << 0;
+    const MORE_BEHIND: u8 = 1 << 1;
+    const ENDED: u8 = 1 << 2;
+    const BLOCKED: u8 = 1 << 3;
+    const LEFT_OFF: u8 = 1 << 4;
+    const CHOKED: u8 = 1 << 5;
+    const TOLD: u8 = 1 << 6;
+
     fn get(self) -> Marks {
-        let is_set = |bit: u8| self.bits & 1 << bit != 0;
         Marks {
-            readable: is_set(0),
-            more_behind: is_set(1),
-            ended: is_set(2),
-            blocked: is_set(3),
-            left_off: is_set(4),
-            choked: is_set(5),
-            told: is_set(6),
+            readable: self.has(Packed::READABLE),
+            more_behind: self.has(Packed::MORE_BEHIND),
+            ended: self.has(Packed::ENDED),
+            blocked: self.has(Packed::BLOCKED),
+            left_off: self.has(Packed::LEFT_OFF),
+            choked: self.has(Packed::CHOKED),
+            told: self.has(Packed::TOLD),
             ends_for: self.ends_for,
         }
     }
 
-    #[inline]
-    fn put(&mut self, marks: Marks) {
-        let Marks { readable, more_behind, ended, blocked, left_off, choked, told, ends_for } =
-            marks;
-        let all = [readable, more_behind, ended, blocked, left_off, choked, told];
-        let bits = all.into_iter().zip(0..).map(|(is_set, bit)| u8::from(is_set) << bit);
-        self.bits = bits.fold(0, |bits, bit| bits | bit);
-        self.ends_for = ends_for;
+    fn has(self, mark: u8) -> bool {
+        self.bits & mark != 0
     }
 
-    /// Changes the marks; what `edit` returns.
-    #[inline]
-    fn edit<R>(&mut self, edit: impl FnOnce(&mut Marks) -> R) -> R {
-        let mut marks = self.get();
-        let result = edit(&mut marks);
-        self.put(marks);
-        result
+    fn set(&mut self, mark: u8, is_set: bool) {
+        self.bits = if is_set { self.bits | mark } else { self.bits & !mark };
+    }
+
+    /// Takes a mark away. Whether it was set.
+    fn take(&mut self, mark: u8) -> bool {
+        let was_set = self.has(mark);
+        self.set(mark, false);
+        was_set
+    }
+
+    /// Notes what was found by reading.
+    fn note_read(&mut self, marks: Marks) {
+        self.set(Packed::READABLE, marks.readable);
+        self.set(Packed::ENDED, marks.ended);
+        self.set(Packed::LEFT_OFF, marks.left_off);
     }
 }
 
@@ -327,56 +336,58 @@ impl<S: Socket> Connections<S> {
     /// Notes what the kernel says about a socket. Who was blocked and can be written to again is to
     /// send.
     pub(super) fn note_readiness(&mut self, slot: u32, readiness: Readiness) {
-        let is_unblocked = self.entries[slot as usize].marks.edit(|marks| {
-            marks.readable |= readiness.readable;
-            marks.more_behind |= readiness.more_behind;
-            readiness.writable && core::mem::take(&mut marks.blocked)
-        });
-        if is_unblocked {
+        let marks = &mut self.entries[slot as usize].marks;
+        marks.set(Packed::READABLE, readiness.readable || marks.has(Packed::READABLE));
+        marks.set(Packed::MORE_BEHIND, readiness.more_behind || marks.has(Packed::MORE_BEHIND));
+        if readiness.writable && marks.take(Packed::BLOCKED) {
             self.send_again(slot);
         }
     }
 
     /// Notes that a socket may have bytes that were not read, since nobody has looked.
     pub(super) fn set_readable(&mut self, slot: u32) {
-        self.entries[slot as usize].marks.edit(|marks| marks.readable = true);
+        self.entries[slot as usize].marks.set(Packed::READABLE, true);
     }
 
     /// Notes whether the last write to a socket was short.
     pub(super) fn set_blocked(&mut self, slot: u32, is_blocked: bool) {
-        self.entries[slot as usize].marks.edit(|marks| marks.blocked = is_blocked);
+        self.entries[slot as usize].marks.set(Packed::BLOCKED, is_blocked);
     }
 
     /// Notes whether what was read last was left, in part, because it had to wait.
     pub(super) fn set_left_off(&mut self, slot: u32, is_left_off: bool) {
-        self.entries[slot as usize].marks.edit(|marks| marks.left_off = is_left_off);
+        self.entries[slot as usize].marks.set(Packed::LEFT_OFF, is_left_off);
     }
 
     /// Marks a member as one of its channel's choked, as which the caller counts it.
     pub(super) fn set_choked(&mut self, slot: u32) {
-        self.entries[slot as usize].marks.edit(|marks| marks.choked = true);
+        self.entries[slot as usize].marks.set(Packed::CHOKED, true);
     }
 
     /// Takes the mark of the choked away. Returns whether the member had it, and is to be taken off
     /// its channel's count.
     pub(super) fn take_choked(&mut self, slot: u32) -> bool {
-        self.entries[slot as usize].marks.edit(|marks| core::mem::take(&mut marks.choked))
+        self.entries[slot as usize].marks.take(Packed::CHOKED)
     }
 
     /// Notes that the end of a session was told.
     pub(super) fn set_told(&mut self, slot: u32) {
-        self.entries[slot as usize].marks.edit(|marks| marks.told = true);
+        self.entries[slot as usize].marks.set(Packed::TOLD, true);
     }
 
     /// Notes why a connection ends, unless that was decided before.
     pub(super) fn decide_end(&mut self, slot: u32, reason: CloseReason) {
-        self.entries[slot as usize].marks.edit(|marks| _ = marks.ends_for.get_or_insert(reason));
+        self.entries[slot as usize].marks.ends_for.get_or_insert(reason);
     }
 
-    /// Hands a connection's socket to `read`, with what is remembered of it.
+    /// Hands a connection's socket to `read`, with what is remembered of it: whether there may be
+    /// more, whether the end was read, and whether something was left are noted.
     pub(super) fn read<R>(&mut self, slot: u32, read: impl FnOnce(&S, &mut Marks) -> R) -> R {
         let entry = &mut self.entries[slot as usize];
-        entry.marks.edit(|marks| read(&entry.socket, marks))
+        let mut marks = entry.marks.get();
+        let result = read(&entry.socket, &mut marks);
+        entry.marks.note_read(marks);
+        result
     }
 
     /// The outbound half of a connection, to be changed: no deadline depends on it.
@@ -545,7 +556,7 @@ impl<S: Socket> Connections<S> {
         self.taken[from as usize] -= 1;
         self.kinds[entry.kind as usize] -= 1;
         entry.conn.end(pool);
-        entry.marks.edit(|marks| marks.readable = false);
+        entry.marks.set(Packed::READABLE, false);
     }
 
     /// Takes connections away that have ended. Nobody may be working on a connection.
