@@ -179,7 +179,7 @@ mutant "session: a greeting that is said once" \
   's/self.settings.greeting = greeting;/let _ = greeting;/'
 # A session that moves to its WebSocket goes on from the head.
 mutant "session: an upgrade that drops records" \
-  's/\(let first = entry.spaces.first().map(|space| (space.channel()\), space.cursor));/\1, self.hub.feed(space.channel(), dialect).mark()));/'
+  's/\(let first = session.spaces.first().map(|space| (space.channel()\), space.cursor));/\1, self.hub.feed(space.channel(), dialect).mark()));/'
 # What a poll was answered with is told again by the next.
 mutant "session: a poll answered twice" \
   's/space.cursor = until;/let _ = until;/'
@@ -191,16 +191,16 @@ mutant "session: the ended wait for an answer" \
   's/self.answers.remove(ANSWERS, id.slot);//'
 # A session that says nothing any more is kept.
 mutant "session: never timed out" \
-  's/self.close_session(now, session, CloseReason::PingTimeout, Farewell::Cut);/self.sessions.edit(session).heard(now.mono, true);/'
+  's/self.close_session(now, session_id, CloseReason::PingTimeout, Farewell::Cut);/self.sessions.edit(session_id).heard(now.mono, true);/'
 # While a WebSocket proves itself its poll waits for data.
 mutant "session: an upgrade that is waited for" \
-  's/} else if entry.upgrade.is_some_and(|upgrade| upgrade.probed) {/} else if entry.upgrade.is_some_and(|upgrade| !upgrade.probed) {/'
+  's/} else if session.upgrade.is_some_and(|upgrade| upgrade.probed) {/} else if session.upgrade.is_some_and(|upgrade| !upgrade.probed) {/'
 # Who upgrades without a probe never gets its poll back.
 mutant "session: an upgrade that loses the poll" \
-  's/^        self.stop_polling(session);//'
+  's/^        self.stop_polling(session_id);//'
 # Who leaves a namespace is told all the same.
 mutant "session: leaving ignored" \
-  's/self.leave_space(now, session, space);/let _ = space;/'
+  's/self.leave_space(now, session_id, space);/let _ = space;/'
 # A session in several namespaces hears of one.
 mutant "session: one namespace only" \
   's/let mut others = (1..count).map(/let mut others = (count..count).map(/'
@@ -353,7 +353,7 @@ mutant "recovery: who never left is greeted" \
   's/ \&\& start.recovery != Some(Recovery::Whole) {/ {/'
 # Who has left a namespace goes on there, with what was on its way.
 mutant "recovery: who has left goes on" \
-  's/Version::V4 => self.settings.recovers() \&\& !entry.has_left,/Version::V4 => self.settings.recovers(),/'
+  's/Version::V4 => self.settings.recovers() \&\& !session.has_left,/Version::V4 => self.settings.recovers(),/'
 # Who is told nothing of what it missed is said to go on.
 mutant "recovery: what is gone counts as recovered" \
   's/Ok(Some(Recovery::Gone | Recovery::Unknown) | None) => {}/Ok(_) => recovered = returning.map(|it| it.pid),/'
@@ -362,7 +362,7 @@ mutant "recovery: beyond its share nothing is gone" \
   's/start.recovery = wish.since.map(|_| Recovery::Gone);/start.recovery = wish.since.map(|_| Recovery::Whole);/'
 # Another id than the one that was named is told to who goes on.
 mutant "recovery: another id" \
-  's/self.confirm(now, session, namespace, \&pid, true);/self.confirm(now, session, namespace, \&Sid::new([0; SID_RANDOM_BYTES]), pid.as_str().len() > 0);/'
+  's/self.confirm(now, session_id, namespace, \&pid, true);/self.confirm(now, session_id, namespace, \&Sid::new([0; SID_RANDOM_BYTES]), pid.as_str().len() > 0);/'
 # Nobody is held back, whatever --message-rate says.
 mutant "limits: nobody is held back" \
   's/Some(paid) if rate.left(now.mono, paid) == 0 =>/Some(paid) if false \&\& rate.left(now.mono, paid) == 0 =>/'
@@ -469,7 +469,7 @@ mutant "elsewhere: read on behind a gap" \
   's/Some(gap) if at <= gap.offset => gap,/Some(gap) if at < gap.offset => gap,/'
 # Nobody whom a gap has parted is told.
 mutant "elsewhere: a gap that is never told" \
-  's/if is_open \&\& self.is_session_parted(session) {/if false \&\& is_open \&\& self.is_session_parted(session) {/'
+  's/if is_open \&\& self.is_session_parted(id) {/if false \&\& is_open \&\& self.is_session_parted(id) {/'
 # Who is closed in several channels is sent what comes behind a gap in one of them.
 mutant "elsewhere: a close that reads on behind a gap" \
   's/\&\& space.cursor.offset < space.closes_at/\&\& true/'
@@ -500,7 +500,7 @@ mutant "elsewhere: a newcomer forgotten" \
   's/Http::Awaiting(_) => Step::AnswerAnew,/Http::Awaiting(_) => Step::Continue,/'
 # So is a session that waits for a namespace.
 mutant "elsewhere: a session forgotten" \
-  's/Due::Entering => self.enter_at_last(now, session),/Due::Entering => drop(self.sessions.edit(session).spaces.len()),/'
+  's/Due::Entering => self.enter_at_last(now, session_id),/Due::Entering => drop(self.sessions.edit(session_id).spaces.len()),/'
 # What has waited for the order to come back is said to nobody.
 mutant "elsewhere: what was taken is dropped" \
   's/let published = place.channel.map(|channel| {/let published = place.channel.filter(|_| !self.hub.is_closed()).map(|channel| {/'

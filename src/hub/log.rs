@@ -582,8 +582,8 @@ mod tests {
     fn a_message_is_kept_with_few_bytes_more() {
         let history = History { messages_max: 10_000, age: AGE };
         let (local, stream) = (Log::new(history, 4096), Log::of_stream(history, 4096));
-        let entry = Position::Stream { ms: 1, seq: 0, index: 0 };
-        for (mut log, position, more) in [(local, LOCAL, 13), (stream, entry, 33)] {
+        let in_stream = Position::Stream { ms: 1, seq: 0, index: 0 };
+        for (mut log, position, more) in [(local, LOCAL, 13), (stream, in_stream, 33)] {
             log.append(1, position, at(1), &Message::Text(&[b'x'; 100]));
             assert_eq!(log.feed.head().0, 100 + more);
         }

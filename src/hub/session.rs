@@ -702,12 +702,12 @@ impl Sessions {
         for _ in 0..self.entering.len(AWAITING) {
             let slot = self.entering.pop(AWAITING).expect("the list was counted");
             let id = self.id(slot);
-            let mut entry = self.edit(id);
-            let list = entry.entering.as_mut().map_or(AWAITING, |entering| {
+            let mut session = self.edit(id);
+            let list = session.entering.as_mut().map_or(AWAITING, |entering| {
                 entering.is_due = entering.channel == channel;
                 list_of(entering)
             });
-            drop(entry);
+            drop(session);
             self.entering.push(list, slot);
         }
     }

@@ -91,16 +91,16 @@ impl<S: Socket> Server<S> {
     /// When more sessions have entered no namespace than may, the one that came first gives way.
     pub(super) fn bound_unentered(&mut self, now: Now) {
         while self.sessions.unentered() > self.settings.limits.unentered_max()
-            && let Some(session) = self.sessions.first_unentered()
+            && let Some(session_id) = self.sessions.first_unentered()
         {
-            self.sessions.dismiss(session);
+            self.sessions.dismiss(session_id);
             // One whose socket is full cannot be told before its time is over.
-            let is_deaf = match self.sessions.get(session).transport {
+            let is_deaf = match self.sessions.get(session_id).transport {
                 Transport::WebSocket(id) => self.connections.marks(id.slot).blocked,
                 Transport::Polling { .. } => false,
             };
             let farewell = if is_deaf { Farewell::Cut } else { Farewell::Close };
-            self.close_session(now, session, CloseReason::GaveWay, farewell);
+            self.close_session(now, session_id, CloseReason::GaveWay, farewell);
         }
     }
 

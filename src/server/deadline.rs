@@ -33,8 +33,8 @@ impl<S: Socket> Server<S> {
             }
         }
         for _ in 0..limits::SENDS_PER_TURN {
-            let Some((session, due)) = self.sessions.expire(now.mono) else { break };
-            self.session_timeout(now, session, due);
+            let Some((session_id, due)) = self.sessions.expire(now.mono) else { break };
+            self.session_timeout(now, session_id, due);
         }
     }
 
@@ -81,41 +81,41 @@ impl<S: Socket> Server<S> {
     }
 
     /// A session's time has come.
-    fn session_timeout(&mut self, now: Now, session: SessionId, due: Due) {
+    fn session_timeout(&mut self, now: Now, session_id: SessionId, due: Due) {
         match due {
             Due::Nothing => {}
             Due::Ping => {
                 self.metrics.pings += 1;
-                self.say(now, session, [b"2", b""]);
+                self.say(now, session_id, [b"2", b""]);
             }
-            Due::Gone if self.hear_session_once_more(now, session) => {}
+            Due::Gone if self.hear_session_once_more(now, session_id) => {}
             Due::Gone => {
-                self.close_session(now, session, CloseReason::PingTimeout, Farewell::Cut);
+                self.close_session(now, session_id, CloseReason::PingTimeout, Farewell::Cut);
             }
             Due::Unconnected => {
-                self.close_session(now, session, CloseReason::Silent, Farewell::Close);
+                self.close_session(now, session_id, CloseReason::Silent, Farewell::Close);
             }
             Due::Expired => {
-                self.close_session(now, session, CloseReason::TokenExpired, Farewell::Close);
+                self.close_session(now, session_id, CloseReason::TokenExpired, Farewell::Close);
             }
-            Due::Upgrade => self.give_up_upgrade(now, session),
-            Due::Entering => self.enter_at_last(now, session),
-            Due::Stayed => self.part_with(now, session),
+            Due::Upgrade => self.give_up_upgrade(now, session_id),
+            Due::Entering => self.enter_at_last(now, session_id),
+            Due::Stayed => self.part_with(now, session_id),
             Due::Overstayed => {
-                self.close_session(now, session, CloseReason::GoingAway, Farewell::Close);
+                self.close_session(now, session_id, CloseReason::GoingAway, Farewell::Close);
             }
         }
     }
 
     /// A session has lasted for as long as it may. What carries it is closed, behind what was said
     /// until now; never a namespace, from which clients would stay away.
-    fn part_with(&mut self, now: Now, session: SessionId) {
-        match self.sessions.get(session).transport {
+    fn part_with(&mut self, now: Now, session_id: SessionId) {
+        match self.sessions.get(session_id).transport {
             Transport::WebSocket(_) => {
-                self.close_session(now, session, CloseReason::GoingAway, Farewell::Close);
+                self.close_session(now, session_id, CloseReason::GoingAway, Farewell::Close);
             }
             // The poll that is held is told so, or the next.
-            Transport::Polling { .. } => self.sessions.answer_soon(session),
+            Transport::Polling { .. } => self.sessions.answer_soon(session_id),
         }
     }
 
@@ -123,32 +123,32 @@ impl<S: Socket> Server<S> {
     /// client may answer by a connection that is still to be accepted: after a sleep of the machine
     /// it has a little more time. Returns whether the session was heard, has more time, or has
     /// ended by what it said; else its silence is proven.
-    fn hear_session_once_more(&mut self, now: Now, session: SessionId) -> bool {
-        if !self.hear_out(now, session) {
+    fn hear_session_once_more(&mut self, now: Now, session_id: SessionId) -> bool {
+        if !self.hear_out(now, session_id) {
             return true;
         }
         let pings = self.sessions.pings();
-        let mut entry = self.sessions.edit(session);
-        let polls = matches!(entry.transport, Transport::Polling { .. });
-        !entry.is_gone(now.mono, pings) || polls && entry.put_off(now.mono, pings)
+        let mut session = self.sessions.edit(session_id);
+        let polls = matches!(session.transport, Transport::Polling { .. });
+        !session.is_gone(now.mono, pings) || polls && session.put_off(now.mono, pings)
     }
 
     /// Reads what a session has to say by what carries it: its WebSocket, or its POST and the
     /// WebSocket that is about to take over. Returns whether it lives and that was all: otherwise
     /// its silence proves nothing. Whatever was read may have ended connections.
-    fn hear_out(&mut self, now: Now, session: SessionId) -> bool {
-        let publishers = self.sessions.get(session).publishers();
+    fn hear_out(&mut self, now: Now, session_id: SessionId) -> bool {
+        let publishers = self.sessions.get(session_id).publishers();
         for id in publishers.into_iter().flatten() {
             if !self.listen_to(now, id) {
                 return false;
             }
             // What it said may have been its end, or a reason for it.
-            if !self.sessions.contains(session) || self.sessions.get(session).is_closing() {
+            if !self.sessions.contains(session_id) || self.sessions.get(session_id).is_closing() {
                 return false;
             }
             // The answer may stand behind what cannot be taken in at once.
             if self.is_read_later(now, id.slot) {
-                self.sessions.edit(session).heard(now.mono, true);
+                self.sessions.edit(session_id).heard(now.mono, true);
                 return false;
             }
         }
@@ -156,14 +156,14 @@ impl<S: Socket> Server<S> {
     }
 
     /// The time for an upgrade is over. Its last word may wait to be taken in.
-    fn give_up_upgrade(&mut self, now: Now, session: SessionId) {
-        let Some(upgrade) = self.sessions.get(session).upgrade else { return };
+    fn give_up_upgrade(&mut self, now: Now, session_id: SessionId) {
+        let Some(upgrade) = self.sessions.get(session_id).upgrade else { return };
         let id = upgrade.conn;
         self.listen_to(now, id);
         if self.is_read_later(now, id.slot) {
-            return self.sessions.edit(session).put_off_upgrade(now.mono);
+            return self.sessions.edit(session_id).put_off_upgrade(now.mono);
         }
-        let upgrade = self.sessions.edit(session).upgrade.take();
+        let upgrade = self.sessions.edit(session_id).upgrade.take();
         if let Some(upgrade) = upgrade {
             self.let_go(now, upgrade.conn, CloseReason::CloseTimeout);
         }

@@ -138,16 +138,16 @@ impl<S: Socket> Server<S> {
             self.close(now, slot, CloseFrame::Reason(reason), reason);
         } else if conn.is_idle() {
             self.remove(now, slot, reason, false);
-        } else if let Some(session) = conn.session().filter(|_| conn.is_held()) {
-            self.close_session(now, session, reason, Farewell::Close);
+        } else if let Some(id) = conn.session().filter(|_| conn.is_held()) {
+            self.close_session(now, id, reason, Farewell::Close);
         }
     }
 
     /// Ends the sessions that no connection carries at the moment: nobody is left to be told.
     fn end_sessions(&mut self, now: Now) {
-        let left: Vec<SessionId> = self.sessions.iter().map(|(session, _)| session).collect();
-        for session in left {
-            self.close_session(now, session, CloseReason::GoingAway, Farewell::None);
+        let left: Vec<SessionId> = self.sessions.iter().map(|(id, _)| id).collect();
+        for id in left {
+            self.close_session(now, id, CloseReason::GoingAway, Farewell::None);
         }
     }
 }

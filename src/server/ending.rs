@@ -76,9 +76,9 @@ impl<S: Socket> Server<S> {
         let conn = self.connections.conn(slot);
         if let Some(member) = conn.membership().zip(conn.dialect()) {
             self.end_member(now, slot, member, reason);
-        } else if let Some(session) = conn.session() {
+        } else if let Some(session_id) = conn.session() {
             let id = self.connections.id(slot);
-            self.lose_connection(now, session, id, reason);
+            self.lose_connection(now, session_id, id, reason);
         }
     }
 
@@ -139,12 +139,12 @@ impl<S: Socket> Server<S> {
     pub(in crate::server) fn lose_connection(
         &mut self,
         now: Now,
-        session: SessionId,
+        session_id: SessionId,
         id: ConnId,
         reason: CloseReason,
     ) {
-        if !self.sessions.edit(session).lose(id) {
-            self.close_session(now, session, reason, Farewell::None);
+        if !self.sessions.edit(session_id).lose(id) {
+            self.close_session(now, session_id, reason, Farewell::None);
         }
         self.connections.change(id.slot, Conn::orphan);
     }
@@ -152,12 +152,12 @@ impl<S: Socket> Server<S> {
     /// A WebSocket was told to close: if a session is carried by it, that waits for nothing else.
     pub(in crate::server) fn begin_close_of_session(&mut self, slot: u32) {
         let id = self.connections.id(slot);
-        let Some(session) = self.connections.conn(slot).session() else { return };
-        let entry = self.sessions.get(session);
+        let Some(session_id) = self.connections.conn(slot).session() else { return };
+        let session = self.sessions.get(session_id);
         // What was published in the other namespaces comes before the frame, too.
-        let several = entry.spaces.len() > 1;
-        if entry.transport == Transport::WebSocket(id)
-            && self.sessions.begin_close(&self.hub, session)
+        let several = session.spaces.len() > 1;
+        if session.transport == Transport::WebSocket(id)
+            && self.sessions.begin_close(&self.hub, session_id)
         {
             self.connections.out_mut(slot).keep_close_back(several);
         }
@@ -169,24 +169,24 @@ impl<S: Socket> Server<S> {
     pub(in crate::server) fn close_session(
         &mut self,
         now: Now,
-        session: SessionId,
+        session_id: SessionId,
         reason: CloseReason,
         farewell: Farewell,
     ) {
-        if !self.sessions.contains(session) {
+        if !self.sessions.contains(session_id) {
             return;
         }
         if let (Transport::WebSocket(id), Farewell::Close) =
-            (self.sessions.get(session).transport, farewell)
+            (self.sessions.get(session_id).transport, farewell)
         {
             return self.close(now, id.slot, farewell_frame(reason), reason);
         }
-        while !self.sessions.get(session).spaces.is_empty() {
-            self.end_space(now, session, 0, reason);
+        while !self.sessions.get(session_id).spaces.is_empty() {
+            self.end_space(now, session_id, 0, reason);
         }
-        let entry = self.sessions.get(session);
-        let (transport, upgrade, client) = (entry.transport, entry.upgrade, entry.client);
-        let holder = entry.holder;
+        let session = self.sessions.get(session_id);
+        let (transport, upgrade, client) = (session.transport, session.upgrade, session.client);
+        let holder = session.holder;
         match transport {
             Transport::WebSocket(id) if farewell == Farewell::Cut => {
                 self.connections.change(id.slot, Conn::orphan);
@@ -197,11 +197,11 @@ impl<S: Socket> Server<S> {
                 if let Some(id) = held {
                     // A client that has closed the session itself is answered with nothing.
                     let body = if reason == CloseReason::ClosedByClient {
-                        engine::noop_body(entry.version)
+                        engine::noop_body(session.version)
                     } else {
-                        engine::close_body(entry.version)
+                        engine::close_body(session.version)
                     };
-                    self.send_poll(now, session, id, body);
+                    self.send_poll(now, session_id, id, body);
                 }
                 // Whoever takes in what this request brought answers it.
                 let taken_in = |id: &ConnId| self.connections.conn(id.slot).is_taken_in();
@@ -213,11 +213,11 @@ impl<S: Socket> Server<S> {
         if let Some(upgrade) = upgrade {
             self.let_go(now, upgrade.conn, reason);
         }
-        if let Some(duration) = self.sessions.get(session).unconnected_for(now.mono) {
+        if let Some(duration) = self.sessions.get(session_id).unconnected_for(now.mono) {
             let client = client.address();
             self.events.push(&mut self.pool, Event::Unentered { client, reason, duration });
         }
-        self.sessions.end(&mut self.pool, session);
+        self.sessions.end(&mut self.pool, session_id);
         self.uncount_session(holder);
     }
 
@@ -231,19 +231,19 @@ impl<S: Socket> Server<S> {
     pub(in crate::server) fn end_space(
         &mut self,
         now: Now,
-        session: SessionId,
+        session_id: SessionId,
         number: usize,
         reason: CloseReason,
     ) {
-        let was_current = self.sessions.get(session).spaces.current() == number;
-        let mut space = self.sessions.edit(session).spaces.swap_remove(&mut self.pool, number);
-        let entry = self.sessions.get(session);
-        let (dialect, client) = (entry.dialect(), entry.client.address());
-        let publishers = entry.publishers();
-        if let Transport::WebSocket(id) = entry.transport
+        let was_current = self.sessions.get(session_id).spaces.current() == number;
+        let mut space = self.sessions.edit(session_id).spaces.swap_remove(&mut self.pool, number);
+        let session = self.sessions.get(session_id);
+        let (dialect, client) = (session.dialect(), session.client.address());
+        let publishers = session.publishers();
+        if let Transport::WebSocket(id) = session.transport
             && was_current
         {
-            let next = entry.spaces.first().copied();
+            let next = session.spaces.first().copied();
             let out = self.connections.out_mut(id.slot);
             if let Source::Feed { cursor, .. } = out.source() {
                 space.cursor = cursor;
@@ -272,29 +272,29 @@ impl<S: Socket> Server<S> {
     pub(in crate::server) fn close_lapped(
         &mut self,
         now: Now,
-        session: SessionId,
+        session_id: SessionId,
         channel: ChannelId,
     ) {
         self.metrics.readers_lapped += 1;
-        let entry = self.sessions.get(session);
-        let feed = self.hub.feed(channel, entry.dialect());
-        let space = entry.spaces.find(channel).map(|number| entry.spaces[number]);
+        let session = self.sessions.get(session_id);
+        let feed = self.hub.feed(channel, session.dialect());
+        let space = session.spaces.find(channel).map(|number| session.spaces[number]);
         self.events.push(
             &mut self.pool,
             Event::Lapped {
-                client: entry.client.address(),
+                client: session.client.address(),
                 channel: self.hub.channel(channel).name().into(),
                 lag_bytes: space.map_or(0, |space| feed.head().since(space.cursor.offset)),
             },
         );
-        match entry.transport {
+        match session.transport {
             Transport::WebSocket(id) => {
                 let reason = CloseReason::TooSlow;
                 self.close(now, id.slot, CloseFrame::Reason(reason), reason);
                 self.stop_waiting_for(id.slot);
             }
             Transport::Polling { .. } => {
-                self.close_session(now, session, CloseReason::TooSlow, Farewell::Close);
+                self.close_session(now, session_id, CloseReason::TooSlow, Farewell::Close);
             }
         }
     }
@@ -336,9 +336,9 @@ impl<S: Socket> Server<S> {
     /// its socket takes for that.
     fn stop_waiting_for(&mut self, slot: u32) {
         self.uncount_choked(slot);
-        if let Some(session) = self.connections.conn(slot).session() {
+        if let Some(session_id) = self.connections.conn(slot).session() {
             let connections = &mut self.connections;
-            let mut session = self.sessions.edit(session);
+            let mut session = self.sessions.edit(session_id);
             self.hub.stop_waiting_for(&mut session, |id| connections.resume(id));
         }
     }

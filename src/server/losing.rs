@@ -154,11 +154,11 @@ impl<S: Socket> Server<S> {
                 self.close(now, slot, CloseFrame::Reason(reason), reason);
             }
         }
-        if let Some(session) = self.sessions.at(slot) {
+        if let Some(id) = self.sessions.at(slot) {
             looked_at += 1;
-            let is_open = !self.sessions.get(session).is_closing();
-            if is_open && self.is_session_parted(session) {
-                self.close_session(now, session, reason, Farewell::Close);
+            let is_open = !self.sessions.get(id).is_closing();
+            if is_open && self.is_session_parted(id) {
+                self.close_session(now, id, reason, Farewell::Close);
             }
         }
         looked_at
@@ -175,15 +175,15 @@ impl<S: Socket> Server<S> {
     }
 
     /// Whether a session is sent nothing of what is said now in one of its channels.
-    fn is_session_parted(&self, session: SessionId) -> bool {
-        let entry = self.sessions.get(session);
-        let lent = match entry.transport {
+    fn is_session_parted(&self, id: SessionId) -> bool {
+        let session = self.sessions.get(id);
+        let lent = match session.transport {
             Transport::WebSocket(ConnId { slot, .. }) => self.connections.conn(slot).out.cursor(),
             Transport::Polling { .. } => None,
         };
-        (0..entry.spaces.len()).any(|space| {
-            let feed = self.hub.feed(entry.spaces[space].channel(), entry.dialect());
-            entry.cursor(space, lent).is_some_and(|cursor| feed.is_parted_at(cursor.offset))
+        (0..session.spaces.len()).any(|space| {
+            let feed = self.hub.feed(session.spaces[space].channel(), session.dialect());
+            session.cursor(space, lent).is_some_and(|cursor| feed.is_parted_at(cursor.offset))
         })
     }
 }

@@ -343,8 +343,8 @@ impl<S: Socket> Server<S> {
                 sessions += 1;
                 self.check_member(membership, Reader::Conn(slot));
             }
-            if let Some(session) = conn.session() {
-                assert!(self.sessions.contains(session), "slot {slot} has a dead session");
+            if let Some(id) = conn.session() {
+                assert!(self.sessions.contains(id), "slot {slot} has a dead session");
             }
         }
         for (id, session) in self.sessions.iter() {

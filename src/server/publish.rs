@@ -473,7 +473,7 @@ impl<S: Socket> Server<S> {
     ) -> Outcome {
         let client = match speaker {
             Speaker::Conn(id) => self.client(id.slot),
-            Speaker::Session(session, _) => self.sessions.get(session).client.address(),
+            Speaker::Session(session_id, _) => self.sessions.get(session_id).client.address(),
             Speaker::Backend(id, _) => self.client(id.slot),
             Speaker::Server => return self.greet_all(now, channel, message),
         };
@@ -512,7 +512,7 @@ impl<S: Socket> Server<S> {
     fn may_speak(&self, speaker: Speaker, channel: ChannelId) -> bool {
         match speaker {
             Speaker::Conn(id) => self.connections.conn(id.slot).may_speak(),
-            Speaker::Session(session, _) => self.sessions.get(session).may_speak(channel),
+            Speaker::Session(session_id, _) => self.sessions.get(session_id).may_speak(channel),
             Speaker::Backend(..) | Speaker::Server => true,
         }
     }
@@ -695,10 +695,10 @@ impl<S: Socket> Server<S> {
             Speaker::Conn(id) if self.connections.lives(id) => {
                 self.connections.change(id.slot, Conn::count_published);
             }
-            Speaker::Session(session, ack) if self.sessions.contains(session) => {
-                let is_member = self.sessions.edit(session).count_published(channel);
+            Speaker::Session(session_id, ack) if self.sessions.contains(session_id) => {
+                let is_member = self.sessions.edit(session_id).count_published(channel);
                 if let Some(number) = ack.filter(|_| is_member) {
-                    self.acknowledge(now, session, channel, number);
+                    self.acknowledge(now, session_id, channel, number);
                 }
             }
             // Who has gone meanwhile is told nothing; a backend gets an answer.

@@ -124,9 +124,9 @@ pub(in crate::server) struct Opening<'a> {
 }
 
 impl Opening<'_> {
-    /// The beginning of a WebSocket that carries `session`.
-    pub(in crate::server) fn of_session(session: SessionId) -> Opening<'static> {
-        let (role, visa) = (Role::Session(session), Visa::UNLIMITED);
+    /// The beginning of a WebSocket that carries the session `id`.
+    pub(in crate::server) fn of_session(id: SessionId) -> Opening<'static> {
+        let (role, visa) = (Role::Session(id), Visa::UNLIMITED);
         Opening { role, visa, first_ping: None, own: &[], lags: false }
     }
 }

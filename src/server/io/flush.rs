@@ -153,9 +153,9 @@ impl<S: Socket> Server<S> {
             }
             Part::Polls => {
                 while !budget.is_spent()
-                    && let Some(session) = self.sessions.next_answer()
+                    && let Some(session_id) = self.sessions.next_answer()
                 {
-                    budget.spend_on_poll(self.answer_poll(now, session));
+                    budget.spend_on_poll(self.answer_poll(now, session_id));
                     self.relieve(now);
                 }
             }
@@ -301,7 +301,7 @@ impl<S: Socket> Server<S> {
     fn catch_up(&mut self, id: ConnId) -> bool {
         let (conn, marks) = (self.connections.conn(id.slot), self.connections.marks(id.slot));
         let alone = match conn.session() {
-            Some(session) => self.sessions.get(session).sole_socket() == Some(id),
+            Some(session_id) => self.sessions.get(session_id).sole_socket() == Some(id),
             None => true,
         };
         if marks.choked || marks.unread() || !alone {

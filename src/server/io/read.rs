@@ -365,8 +365,8 @@ impl<S: Socket> Server<S> {
         let conn = self.connections.conn(id.slot);
         if let Some(membership) = conn.membership() {
             self.publish_plain(now, id, membership.channel, kind, bytes);
-        } else if let Some(session) = conn.session() {
-            self.take_frame(now, id, session, kind, bytes);
+        } else if let Some(session_id) = conn.session() {
+            self.take_frame(now, id, session_id, kind, bytes);
         }
     }
 

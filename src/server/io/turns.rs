@@ -129,11 +129,11 @@ impl<S: Socket> Server<S> {
         let held = |channel| self.hub.channel(channel).holds_publishers();
         let channel = if let Some(Membership { channel, .. }) = conn.membership() {
             Some(channel).filter(|channel| held(*channel))
-        } else if let Some(session) = conn.session() {
-            if self.sessions.get(session).is_entering() {
+        } else if let Some(session_id) = conn.session() {
+            if self.sessions.get(session_id).is_entering() {
                 return Wait::ToEnter;
             }
-            let mut channels = self.sessions.get(session).spaces.iter().map(Space::channel);
+            let mut channels = self.sessions.get(session_id).spaces.iter().map(Space::channel);
             channels.find(|channel| held(*channel))
         } else {
             return Wait::Not;
@@ -153,7 +153,7 @@ impl<S: Socket> Server<S> {
     fn account(&self, slot: u32) -> Option<Paid> {
         let conn = self.connections.conn(slot);
         match conn.session() {
-            Some(session) => Some(self.sessions.get(session).paid),
+            Some(session_id) => Some(self.sessions.get(session_id).paid),
             None => conn.membership().map(|_| self.connections.account(slot)),
         }
     }
@@ -164,7 +164,7 @@ impl<S: Socket> Server<S> {
         let Some(mut paid) = self.account(slot) else { return };
         rate.take(now.mono, &mut paid);
         match self.connections.conn(slot).session() {
-            Some(session) => self.sessions.edit(session).paid = paid,
+            Some(session_id) => self.sessions.edit(session_id).paid = paid,
             None => self.connections.set_account(slot, paid),
         }
     }

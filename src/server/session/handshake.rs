@@ -53,29 +53,29 @@ impl<S: Socket> Server<S> {
             Some(_) => Transport::WebSocket(id),
             None => Transport::Polling { held: None, posting: None },
         };
-        let session = self.open_session(now, slot, holder, version, transport);
-        self.sessions.edit(session).show(visa, pass);
+        let session_id = self.open_session(now, slot, holder, version, transport);
+        self.sessions.edit(session_id).show(visa, pass);
         match offer {
             Some(offer) => {
-                if !self.switch_protocols(now, slot, offer, Opening::of_session(session)) {
+                if !self.switch_protocols(now, slot, offer, Opening::of_session(session_id)) {
                     self.remove(now, slot, CloseReason::NoMemory, false);
                 }
             }
-            None => self.hold(slot, request, session),
+            None => self.hold(slot, request, session_id),
         }
         let limits = &self.settings.limits;
         let open = Open {
-            sid: self.sessions.get(session).sid,
+            sid: self.sessions.get(session_id).sid,
             upgrade: offer.is_none(),
             ping_interval_ms: limits.ping_interval.as_millis(),
             ping_timeout_ms: limits.ping_timeout.as_millis(),
             body_bytes_max: limits.message_bytes_max,
         };
         let write = |packet: &mut Vec<u8>| open.append_to(version, packet);
-        self.say_written(now, session, engine::OPEN_BYTES_MAX, write);
+        self.say_written(now, session_id, engine::OPEN_BYTES_MAX, write);
         if version == Version::V3 {
             // Protocol 3 puts everybody into `/` unasked.
-            self.enter(now, session, "/", Said::default());
+            self.enter(now, session_id, "/", Said::default());
         }
         // Not before it is known whether the newcomer is one of them.
         self.bound_unentered(now);
@@ -132,9 +132,9 @@ impl<S: Socket> Server<S> {
         let client = self.connections.conn(slot).client();
         let sid = Sid::new(random);
         let session = Session::new(now.mono, sid, version, (client, holder), transport, first_ping);
-        let id = self.sessions.open(&mut self.pool, session);
-        let id = id.expect("can_open has seen that there is room");
+        let session_id = self.sessions.open(&mut self.pool, session);
+        let session_id = session_id.expect("can_open has seen that there is room");
         self.count_session(holder);
-        id
+        session_id
     }
 }

@@ -106,16 +106,20 @@ fn wish_of(returning: Option<socketio::Returning<'_>>) -> Wish {
 
 impl<S: Socket> Server<S> {
     /// The number of the session's space in a namespace that it is in.
-    pub(in crate::server) fn space_of(&self, session: SessionId, namespace: &str) -> Option<usize> {
-        let space = self.space_left_or_not(session, namespace)?;
-        (!self.sessions.get(session).spaces[space].leaving).then_some(space)
+    pub(in crate::server) fn space_of(
+        &self,
+        session_id: SessionId,
+        namespace: &str,
+    ) -> Option<usize> {
+        let space = self.space_left_or_not(session_id, namespace)?;
+        (!self.sessions.get(session_id).spaces[space].leaving).then_some(space)
     }
 
     /// The number of the session's space in a namespace, also of one that the client has left while
     /// the connection is in the middle of one of its records.
-    fn space_left_or_not(&self, session: SessionId, namespace: &str) -> Option<usize> {
+    fn space_left_or_not(&self, session_id: SessionId, namespace: &str) -> Option<usize> {
         let channel = self.hub.find(channel_of(namespace)?)?;
-        self.sessions.get(session).spaces.find(channel)
+        self.sessions.get(session_id).spaces.find(channel)
     }
 
     /// Enters a namespace, or says why not. A client that comes back, by what its CONNECT carries,
@@ -123,52 +127,57 @@ impl<S: Socket> Server<S> {
     pub(in crate::server) fn enter(
         &mut self,
         now: Now,
-        session: SessionId,
+        session_id: SessionId,
         namespace: &str,
         said: Said<'_>,
     ) {
-        if !self.sessions.contains(session) {
+        if !self.sessions.contains(session_id) {
             return;
         }
         match channel_of(namespace).filter(|name| !self.hub.is_open(name)) {
-            None => self.enter_open(now, session, namespace, said),
+            None => self.enter_open(now, session_id, namespace, said),
             Some(name) => {
                 // Nobody has a channel opened who may not enter it.
-                if let Err(why) = self.admit_to(now, session, namespace, said) {
-                    return self.refuse_namespace(now, session, namespace, why);
+                if let Err(why) = self.admit_to(now, session_id, namespace, said) {
+                    return self.refuse_namespace(now, session_id, namespace, why);
                 }
                 let by = now.mono.plus(limits::OPENING_LIMIT);
-                self.await_namespace(now, session, (namespace, name), said, by);
+                self.await_namespace(now, session_id, (namespace, name), said, by);
             }
         }
     }
 
     /// The wait of a session for a channel is over: it enters, or is told why not. What its client
     /// has said meanwhile is taken in from now on.
-    pub(in crate::server) fn enter_at_last(&mut self, now: Now, session: SessionId) {
-        let Some(entering) = self.sessions.stop_awaiting(session) else { return };
+    pub(in crate::server) fn enter_at_last(&mut self, now: Now, session_id: SessionId) {
+        let Some(entering) = self.sessions.stop_awaiting(session_id) else { return };
         let bytes = self.pool.borrow_out(entering.asked);
-        if !self.sessions.get(session).is_closing()
+        if !self.sessions.get(session_id).is_closing()
             && let Some((namespace, said)) = asked(&bytes)
         {
             work::count(|work| work.entered_late += 1);
             match channel_of(namespace).filter(|name| !self.hub.is_open(name)) {
-                None => self.enter_open(now, session, namespace, said),
+                None => self.enter_open(now, session_id, namespace, said),
                 Some(_) if entering.by <= now.mono => {
-                    let client = self.sessions.get(session).client.address();
+                    let client = self.sessions.get(session_id).client.address();
                     self.report_refusal(client, Refusal::NotOpened);
-                    self.refuse_namespace(now, session, namespace, "The channel is not open yet");
+                    self.refuse_namespace(
+                        now,
+                        session_id,
+                        namespace,
+                        "The channel is not open yet",
+                    );
                 }
                 Some(name) => {
                     let by = entering.by;
-                    self.await_namespace(now, session, (namespace, name), said, by);
+                    self.await_namespace(now, session_id, (namespace, name), said, by);
                 }
             }
         }
         self.pool.put_back(entering.asked, bytes);
         self.pool.give(entering.asked);
-        if self.sessions.contains(session) {
-            for id in self.sessions.get(session).publishers().into_iter().flatten() {
+        if self.sessions.contains(session_id) {
+            for id in self.sessions.get(session_id).publishers().into_iter().flatten() {
                 self.connections.read_soon(id.slot);
             }
         }
@@ -178,11 +187,11 @@ impl<S: Socket> Server<S> {
     pub(in crate::server) fn run_entering(&mut self, now: Now) {
         let mut sure = ENTER_MIN;
         while (sure > 0 || !self.reading.budget.is_spent())
-            && let Some(session) = self.sessions.next_to_enter()
+            && let Some(session_id) = self.sessions.next_to_enter()
         {
             sure = sure.saturating_sub(1);
             self.reading.budget.spend_units(1);
-            self.enter_at_last(now, session);
+            self.enter_at_last(now, session_id);
         }
     }
 
@@ -191,13 +200,14 @@ impl<S: Socket> Server<S> {
     fn await_namespace(
         &mut self,
         now: Now,
-        session: SessionId,
+        session_id: SessionId,
         (namespace, name): (&str, &str),
         said: Said<'_>,
         by: Instant,
     ) {
-        let entry = self.sessions.get(session);
-        let (dialect, holder, client) = (entry.dialect(), entry.holder, entry.client.address());
+        let session = self.sessions.get(session_id);
+        let (dialect, holder, client) =
+            (session.dialect(), session.holder, session.client.address());
         let opened = self.hub.begin_opening(&mut self.pool, name, (dialect, holder), by);
         let asked = opened.and_then(|channel| {
             let asked = self.pool.take(asked_bytes(namespace, said));
@@ -210,44 +220,44 @@ impl<S: Socket> Server<S> {
                 let written = self.pool.write(&mut asked, bytes_max, write);
                 assert!(written.is_some(), "a buffer has the room that was asked for");
                 let entering = Entering { asked, channel, by, is_due: false };
-                self.sessions.await_channel(session, entering);
+                self.sessions.await_channel(session_id, entering);
             }
             Err(error) => {
                 self.report_refusal(client, why(error));
-                self.refuse_namespace(now, session, namespace, refusal(error));
+                self.refuse_namespace(now, session_id, namespace, refusal(error));
             }
         }
     }
 
     /// Enters a namespace whose channel is open, or says why not.
-    fn enter_open(&mut self, now: Now, session: SessionId, namespace: &str, said: Said<'_>) {
+    fn enter_open(&mut self, now: Now, session_id: SessionId, namespace: &str, said: Said<'_>) {
         let mut recovered = None;
-        if let Some(space) = self.space_left_or_not(session, namespace) {
+        if let Some(space) = self.space_left_or_not(session_id, namespace) {
             // Twice is once; the client that asks again is told again, and stays if it was leaving.
-            self.sessions.edit(session).spaces[space].leaving = false;
+            self.sessions.edit(session_id).spaces[space].leaving = false;
         } else {
-            let admission = match self.admit_to(now, session, namespace, said) {
+            let admission = match self.admit_to(now, session_id, namespace, said) {
                 Ok(admission) => admission,
-                Err(why) => return self.refuse_namespace(now, session, namespace, why),
+                Err(why) => return self.refuse_namespace(now, session_id, namespace, why),
             };
-            let returning = self.returning(session, said.payload);
-            match self.join_space(now, session, namespace, wish_of(returning), admission) {
+            let returning = self.returning(session_id, said.payload);
+            match self.join_space(now, session_id, namespace, wish_of(returning), admission) {
                 Ok(Some(Recovery::Whole)) => recovered = returning.map(|it| it.pid),
                 Ok(Some(Recovery::Gone | Recovery::Unknown) | None) => {}
-                Err(why) => return self.refuse_namespace(now, session, namespace, why),
+                Err(why) => return self.refuse_namespace(now, session_id, namespace, why),
             }
         }
         self.reading.budget.spend_units(limits::JOIN_UNITS);
         work::count(|work| work.joins += 1);
         match recovered {
             Some(pid) => {
-                self.confirm(now, session, namespace, &pid, true);
-                self.send_among_returning(session);
+                self.confirm(now, session_id, namespace, &pid, true);
+                self.send_among_returning(session_id);
             }
             None => {
                 let mut random = [0; SID_RANDOM_BYTES];
                 self.random.fill_bytes(&mut random);
-                self.confirm(now, session, namespace, &Sid::new(random), false);
+                self.confirm(now, session_id, namespace, &Sid::new(random), false);
             }
         }
     }
@@ -256,13 +266,13 @@ impl<S: Socket> Server<S> {
     fn admit_to(
         &mut self,
         now: Now,
-        session: SessionId,
+        session_id: SessionId,
         namespace: &str,
         said: Said<'_>,
     ) -> Result<Admission, &'static str> {
         let channel = channel_of(namespace).ok_or("Invalid namespace")?;
-        let entry = self.sessions.get(session);
-        let (client, shown) = (entry.client.address(), entry.shown());
+        let session = self.sessions.get(session_id);
+        let (client, shown) = (session.client.address(), session.shown());
         self.admit_to_namespace(now, said, shown, channel).map_err(|fault| {
             // Saying no to many costs as much as letting them in.
             self.reading.budget.spend_units(limits::JOIN_UNITS);
@@ -277,31 +287,31 @@ impl<S: Socket> Server<S> {
     /// What a client says of the session that it had, if it may go on with that.
     fn returning<'b>(
         &self,
-        session: SessionId,
+        session_id: SessionId,
         payload: Option<&'b str>,
     ) -> Option<socketio::Returning<'b>> {
-        let entry = self.sessions.get(session);
+        let session = self.sessions.get(session_id);
         // What was on its way to a client when it left would come twice: as what it was, and again.
-        let may_return = match entry.version {
-            Version::V4 => self.settings.recovers() && !entry.has_left,
+        let may_return = match session.version {
+            Version::V4 => self.settings.recovers() && !session.has_left,
             Version::V3 => false,
         };
         payload.filter(|_| may_return).and_then(|payload| socketio::recovery_of(Some(payload)))
     }
 
     /// A crowd that comes back has a share of the pass, and keeps nobody else waiting.
-    fn send_among_returning(&mut self, session: SessionId) {
-        if self.sessions.contains(session)
-            && let Transport::WebSocket(id) = self.sessions.get(session).transport
+    fn send_among_returning(&mut self, session_id: SessionId) {
+        if self.sessions.contains(session_id)
+            && let Transport::WebSocket(id) = self.sessions.get(session_id).transport
         {
             self.connections.send_returning(id.slot);
         }
     }
 
-    fn refuse_namespace(&mut self, now: Now, session: SessionId, namespace: &str, why: &str) {
-        let version = self.sessions.get(session).version;
+    fn refuse_namespace(&mut self, now: Now, session_id: SessionId, namespace: &str, why: &str) {
+        let version = self.sessions.get(session_id).version;
         let bytes_max = 1 + namespace.len() + socketio::ANSWER_BYTES_MAX;
-        self.say_written(now, session, bytes_max, |packet| {
+        self.say_written(now, session_id, bytes_max, |packet| {
             packet.push(PacketType::Message.digit());
             socketio::refused(version, namespace, why, packet);
         });
@@ -316,26 +326,26 @@ impl<S: Socket> Server<S> {
     fn confirm(
         &mut self,
         now: Now,
-        session: SessionId,
+        session_id: SessionId,
         namespace: &str,
         id: &Sid,
         is_recovered: bool,
     ) {
-        let Some(space) = self.space_left_or_not(session, namespace) else { return };
-        let version = self.sessions.get(session).version;
-        let channel = self.hub.channel(self.sessions.get(session).spaces[space].channel());
+        let Some(space) = self.space_left_or_not(session_id, namespace) else { return };
+        let version = self.sessions.get(session_id).version;
+        let channel = self.hub.channel(self.sessions.get(session_id).spaces[space].channel());
         let tells_offsets = version == Version::V4 && channel.tells_offsets();
         let pid = tells_offsets.then(|| id.as_str());
-        let begin = pid.filter(|_| !is_recovered).and_then(|_| self.has_read_to(session, space));
+        let begin = pid.filter(|_| !is_recovered).and_then(|_| self.has_read_to(session_id, space));
         let bytes_max = 1 + namespace.len() + socketio::ANSWER_BYTES_MAX;
-        self.say_written(now, session, bytes_max, |packet| {
+        self.say_written(now, session_id, bytes_max, |packet| {
             packet.push(PacketType::Message.digit());
             socketio::connected(version, namespace, id.as_str(), pid, packet);
         });
-        let Some(begin) = begin.filter(|_| self.sessions.contains(session)) else { return };
+        let Some(begin) = begin.filter(|_| self.sessions.contains(session_id)) else { return };
         let offset = begin.text();
         let bytes_max = 1 + socketio::position_event_bytes(namespace, offset.as_str());
-        self.say_written(now, session, bytes_max, |packet| {
+        self.say_written(now, session_id, bytes_max, |packet| {
             packet.push(PacketType::Message.digit());
             socketio::position_event(namespace, offset.as_str(), packet);
         });
@@ -346,32 +356,33 @@ impl<S: Socket> Server<S> {
     fn join_space(
         &mut self,
         now: Now,
-        session: SessionId,
+        session_id: SessionId,
         namespace: &str,
         wish: Wish,
         admission: Admission,
     ) -> Result<Option<Recovery>, &'static str> {
         let name = channel_of(namespace).ok_or("Invalid namespace")?;
-        if self.sessions.get(session).spaces.len() >= SPACES_MAX {
+        if self.sessions.get(session_id).spaces.len() >= SPACES_MAX {
             return Err("Too many namespaces");
         }
-        if !self.sessions.edit(session).spaces.make_room(&mut self.pool) {
+        if !self.sessions.edit(session_id).spaces.make_room(&mut self.pool) {
             return Err("Out of memory");
         }
-        let entry = self.sessions.get(session);
-        let (dialect, holder, client) = (entry.dialect(), entry.holder, entry.client.address());
-        let member = Member::new(Reader::Session(session.slot));
+        let session = self.sessions.get(session_id);
+        let (dialect, holder, client) =
+            (session.dialect(), session.holder, session.client.address());
+        let member = Member::new(Reader::Session(session_id.slot));
         let newcomer = Newcomer { member, dialect, holder, wish };
         let (membership, start) = self.begin_membership(now, name, newcomer).map_err(|error| {
-            self.sessions.edit(session).spaces.settle(&mut self.pool);
+            self.sessions.edit(session_id).spaces.settle(&mut self.pool);
             self.report_refusal(client, why(error));
             refusal(error)
         })?;
-        self.sessions.entered(session);
-        let mut entry = self.sessions.edit(session);
+        self.sessions.entered(session_id);
+        let mut session = self.sessions.edit(session_id);
         let Admission { may_speak, visa, subject } = admission;
-        entry.limit_stay(visa);
-        entry.spaces.push(Space {
+        session.limit_stay(visa);
+        session.spaces.push(Space {
             membership,
             cursor: start.mark,
             opened_at: now.mono,
@@ -382,7 +393,7 @@ impl<S: Socket> Server<S> {
             finished: false,
             closes_at: Offset::default(),
         });
-        if let (Transport::WebSocket(id), 1) = (entry.transport, entry.spaces.len()) {
+        if let (Transport::WebSocket(id), 1) = (session.transport, session.spaces.len()) {
             self.connections
                 .change(id.slot, |conn| conn.follow(membership.channel, dialect, start.mark));
         }
@@ -391,19 +402,19 @@ impl<S: Socket> Server<S> {
     }
 
     /// The client leaves a namespace. What its connection is in the middle of is finished first.
-    pub(in crate::server) fn leave_space(&mut self, now: Now, session: SessionId, space: usize) {
-        self.sessions.edit(session).has_left = true;
-        let entry = self.sessions.get(session);
-        if let Transport::WebSocket(id) = entry.transport
-            && entry.spaces.current() == space
+    pub(in crate::server) fn leave_space(&mut self, now: Now, session_id: SessionId, space: usize) {
+        self.sessions.edit(session_id).has_left = true;
+        let session = self.sessions.get(session_id);
+        if let Transport::WebSocket(id) = session.transport
+            && session.spaces.current() == space
         {
             let conn = self.connections.conn(id.slot);
             if conn.out.is_inside_record() {
-                self.sessions.edit(session).spaces[space].leaving = true;
+                self.sessions.edit(session_id).spaces[space].leaving = true;
                 return;
             }
         }
-        self.end_space(now, session, space, CloseReason::ClosedByClient);
+        self.end_space(now, session_id, space, CloseReason::ClosedByClient);
     }
 }
 

@@ -34,9 +34,9 @@ impl<S: Socket> Server<S> {
     /// counts.
     pub(in crate::server) fn take_posted(&mut self, now: Now, id: ConnId) {
         let Some(mut body) = self.connections.change(id.slot, Conn::take_body) else { return };
-        let Purpose::Packets { session, is_binary } = body.purpose else { return };
+        let Purpose::Packets { session: session_id, is_binary } = body.purpose else { return };
         let bytes = self.pool.borrow_out(body.buffer);
-        let finished = self.take_packets(now, id, (session, is_binary), &mut body, &bytes);
+        let finished = self.take_packets(now, id, (session_id, is_binary), &mut body, &bytes);
         self.pool.put_back(body.buffer, bytes);
         if !finished && self.connections.change(id.slot, |conn| conn.put_back_body(&body)) {
             // It waits for its turn, perhaps in memory that was there for a moment only.
@@ -46,7 +46,7 @@ impl<S: Socket> Server<S> {
             return;
         }
         self.pool.give(body.buffer);
-        self.forget_post(session);
+        self.forget_post(session_id);
         let answer = Answer::plain(200).with(&[NO_STORE]).of_type(HTML).saying(b"ok");
         self.respond_later(now, id.slot, answer);
     }
@@ -57,14 +57,14 @@ impl<S: Socket> Server<S> {
         &mut self,
         now: Now,
         id: ConnId,
-        (session, is_binary): (SessionId, bool),
+        (session_id, is_binary): (SessionId, bool),
         body: &mut TakenBody,
         bytes: &[u8],
     ) -> bool {
-        let version = self.sessions.get(session).version;
+        let version = self.sessions.get(session_id).version;
         let Some(form) = engine::Form::new(version, is_binary) else { return true };
         loop {
-            if !self.sessions.contains(session) {
+            if !self.sessions.contains(session_id) {
                 return true;
             }
             // What waits while the reserve is in use is lost, so it is taken in now instead, as far
@@ -75,7 +75,7 @@ impl<S: Socket> Server<S> {
             }
             let is_beyond = self.reading.budget.is_read_over();
             if body.at == 0 && engine::check(form, bytes).is_err() {
-                self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
+                self.close_session(now, session_id, CloseReason::ProtocolError, Farewell::Close);
                 return true;
             }
             self.reading.budget.spend_units(1);
@@ -87,9 +87,14 @@ impl<S: Socket> Server<S> {
             let mut packets = engine::packets_left(form, &bytes[body.at..]);
             match packets.next() {
                 None => return true,
-                Some(Ok(packet)) => self.take_packet(now, session, packet),
+                Some(Ok(packet)) => self.take_packet(now, session_id, packet),
                 Some(Err(_)) => {
-                    self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
+                    self.close_session(
+                        now,
+                        session_id,
+                        CloseReason::ProtocolError,
+                        Farewell::Close,
+                    );
                 }
             }
             let Some(left) = packets.left_bytes() else { return true };
@@ -101,67 +106,69 @@ impl<S: Socket> Server<S> {
     pub(in crate::server) fn take_packet(
         &mut self,
         now: Now,
-        session: SessionId,
+        session_id: SessionId,
         packet: engine::Packet<'_>,
     ) {
-        let version = self.sessions.get(session).version;
+        let version = self.sessions.get(session_id).version;
         let is_pong = packet.kind == PacketType::Pong;
-        let answered = self.sessions.edit(session).heard(now.mono, is_pong);
+        let answered = self.sessions.edit(session_id).heard(now.mono, is_pong);
         self.metrics.count_pong(answered);
         match (packet.kind, version) {
-            (PacketType::Message, _) => self.take_engine_message(now, session, packet.data),
-            (PacketType::Ping, Version::V3) => self.answer_ping(now, session, packet.data),
+            (PacketType::Message, _) => self.take_engine_message(now, session_id, packet.data),
+            (PacketType::Ping, Version::V3) => self.answer_ping(now, session_id, packet.data),
             (PacketType::Close, _) => {
                 let reason = CloseReason::ClosedByClient;
-                self.close_session(now, session, reason, Farewell::Close);
+                self.close_session(now, session_id, reason, Farewell::Close);
             }
             (PacketType::Pong | PacketType::Noop, _) => {}
             // In protocol 4 it is the server that pings.
             (PacketType::Ping | PacketType::Open | PacketType::Upgrade, _) => {
-                self.fail(now, session);
+                self.fail(now, session_id);
             }
         }
     }
 
     /// The client broke the protocol: "parse error".
-    fn fail(&mut self, now: Now, session: SessionId) {
-        self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
+    fn fail(&mut self, now: Now, session_id: SessionId) {
+        self.close_session(now, session_id, CloseReason::ProtocolError, Farewell::Close);
     }
 
-    fn answer_ping(&mut self, now: Now, session: SessionId, data: Data<'_>) {
+    fn answer_ping(&mut self, now: Now, session_id: SessionId, data: Data<'_>) {
         let text = if let Data::Text(text) = data { text } else { "" };
-        self.say(now, session, [&[PacketType::Pong.digit()], text.as_bytes()]);
+        self.say(now, session_id, [&[PacketType::Pong.digit()], text.as_bytes()]);
     }
 
-    fn take_engine_message(&mut self, now: Now, session: SessionId, data: Data<'_>) {
+    fn take_engine_message(&mut self, now: Now, session_id: SessionId, data: Data<'_>) {
         match data {
             Data::Text(text) => {
-                let version = self.sessions.get(session).version;
-                let packet = self.sessions.edit(session).decoder.text(version, text);
+                let version = self.sessions.get(session_id).version;
+                let packet = self.sessions.edit(session_id).decoder.text(version, text);
                 match packet {
                     Ok(packet) if packet.attachments > 0 => {
-                        self.keep_unfinished(now, session, text);
+                        self.keep_unfinished(now, session_id, text);
                     }
-                    Ok(packet) => self.take_socketio(now, session, &packet, &[]),
-                    Err(_) => self.fail(now, session),
+                    Ok(packet) => self.take_socketio(now, session_id, &packet, &[]),
+                    Err(_) => self.fail(now, session_id),
                 }
             }
-            Data::Binary(bytes) => self.take_attachment(now, session, bytes.len(), |out| {
+            Data::Binary(bytes) => self.take_attachment(now, session_id, bytes.len(), |out| {
                 out.extend_from_slice(bytes);
                 Ok(())
             }),
             Data::Base64(coded) => {
-                self.take_attachment(now, session, coded.bytes_max(), |out| coded.append_to(out));
+                self.take_attachment(now, session_id, coded.bytes_max(), |out| {
+                    coded.append_to(out)
+                });
             }
         }
     }
 
     /// Keeps the text of a packet until its attachments have come.
-    fn keep_unfinished(&mut self, now: Now, session: SessionId, text: &str) {
+    fn keep_unfinished(&mut self, now: Now, session_id: SessionId, text: &str) {
         let Some(unfinished) = Unfinished::new(&mut self.pool, text) else {
-            return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
+            return self.close_session(now, session_id, CloseReason::NoMemory, Farewell::Close);
         };
-        let owed = self.sessions.edit(session).unfinished.replace(unfinished);
+        let owed = self.sessions.edit(session_id).unfinished.replace(unfinished);
         assert!(owed.is_none(), "the decoder refuses a text while attachments are owed");
     }
 
@@ -169,27 +176,27 @@ impl<S: Socket> Server<S> {
     fn take_attachment(
         &mut self,
         now: Now,
-        session: SessionId,
+        session_id: SessionId,
         bytes_max: usize,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), engine::Error>,
     ) {
-        match self.add_attachment(session, bytes_max, write) {
-            Ok(true) => self.finish_unfinished(now, session),
+        match self.add_attachment(session_id, bytes_max, write) {
+            Ok(true) => self.finish_unfinished(now, session_id),
             Ok(false) => {}
-            Err(reason) => self.close_session(now, session, reason, Farewell::Close),
+            Err(reason) => self.close_session(now, session_id, reason, Farewell::Close),
         }
     }
 
     /// Puts an attachment to the event that it belongs to. Returns whether it was the last.
     fn add_attachment(
         &mut self,
-        session: SessionId,
+        session_id: SessionId,
         bytes_max: usize,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), engine::Error>,
     ) -> Result<bool, CloseReason> {
-        let entry = &mut *self.sessions.edit(session);
-        let last = entry.decoder.binary().map_err(|_| CloseReason::ProtocolError)?;
-        let unfinished = entry.unfinished.as_mut().ok_or(CloseReason::ProtocolError)?;
+        let session = &mut *self.sessions.edit(session_id);
+        let last = session.decoder.binary().map_err(|_| CloseReason::ProtocolError)?;
+        let unfinished = session.unfinished.as_mut().ok_or(CloseReason::ProtocolError)?;
         let added = unfinished.add(&mut self.pool, bytes_max, write);
         added.ok_or(CloseReason::NoMemory)?.map_err(|_| CloseReason::ProtocolError)?;
         let held = pieces(self.pool.bytes(unfinished.buffer()));
@@ -201,9 +208,9 @@ impl<S: Socket> Server<S> {
     }
 
     /// The last attachment has come.
-    fn finish_unfinished(&mut self, now: Now, session: SessionId) {
-        let version = self.sessions.get(session).version;
-        let unfinished = self.sessions.edit(session).unfinished.take();
+    fn finish_unfinished(&mut self, now: Now, session_id: SessionId) {
+        let version = self.sessions.get(session_id).version;
+        let unfinished = self.sessions.edit(session_id).unfinished.take();
         let Some(buffer) = unfinished.map(Unfinished::buffer) else { return };
         let bytes = self.pool.borrow_out(buffer);
         let mut held = pieces(&bytes);
@@ -211,7 +218,7 @@ impl<S: Socket> Server<S> {
         let mut attachments: [&[u8]; ATTACHMENTS_MAX] = [&[]; ATTACHMENTS_MAX];
         let count = attachments.iter_mut().zip(held).map(|(place, piece)| *place = piece).count();
         if let Some(packet) = text.and_then(|text| socketio::decode(version, text).ok()) {
-            self.take_socketio(now, session, &packet, &attachments[..count]);
+            self.take_socketio(now, session_id, &packet, &attachments[..count]);
         }
         self.pool.put_back(buffer, bytes);
         self.pool.give(buffer);
@@ -221,28 +228,28 @@ impl<S: Socket> Server<S> {
     fn take_socketio(
         &mut self,
         now: Now,
-        session: SessionId,
+        session_id: SessionId,
         packet: &Packet<'_>,
         attachments: &[&[u8]],
     ) {
         match packet.kind {
             socketio::PacketType::Connect => {
                 let said = Said { payload: packet.payload, query: packet.query };
-                self.enter(now, session, packet.namespace, said);
+                self.enter(now, session_id, packet.namespace, said);
             }
             socketio::PacketType::Disconnect => {
                 self.reading.budget.spend_units(limits::JOIN_UNITS);
                 work::count(|work| work.joins += 1);
-                if let Some(space) = self.space_of(session, packet.namespace) {
-                    self.leave_space(now, session, space);
+                if let Some(space) = self.space_of(session_id, packet.namespace) {
+                    self.leave_space(now, session_id, space);
                 }
             }
             socketio::PacketType::Event | socketio::PacketType::BinaryEvent => {
-                match self.space_of(session, packet.namespace) {
-                    Some(space) => self.take_event(now, session, space, packet, attachments),
+                match self.space_of(session_id, packet.namespace) {
+                    Some(space) => self.take_event(now, session_id, space, packet, attachments),
                     // The reference of protocol 5 closes the connection, that of 4 shrugs.
-                    None if self.sessions.get(session).version == Version::V4 => {
-                        self.fail(now, session);
+                    None if self.sessions.get(session_id).version == Version::V4 => {
+                        self.fail(now, session_id);
                     }
                     None => {}
                 }
@@ -257,7 +264,7 @@ impl<S: Socket> Server<S> {
     fn take_event(
         &mut self,
         now: Now,
-        session: SessionId,
+        session_id: SessionId,
         space: usize,
         packet: &Packet<'_>,
         attachments: &[&[u8]],
@@ -273,14 +280,14 @@ impl<S: Socket> Server<S> {
             self.metrics.count_unsaid(Unsaid::NotRelayed);
             return;
         }
-        let channel = self.sessions.get(session).spaces[space].channel();
-        let speaker = Speaker::Session(session, packet.id);
+        let channel = self.sessions.get(session_id).spaces[space].channel();
+        let speaker = Speaker::Session(session_id, packet.id);
         match self.publish_event(now, speaker, channel, &event, attachments) {
             // Who may only listen is not acknowledged either.
             Outcome::Published { .. } | Outcome::Deferred(_) | Outcome::MayNotSpeak => {}
             Outcome::Refused(error) => {
                 let reason = error.reason();
-                self.close_session(now, session, reason, Farewell::Close);
+                self.close_session(now, session_id, reason, Farewell::Close);
             }
         }
     }

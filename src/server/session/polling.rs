@@ -25,62 +25,63 @@ const POLL_BYTES_MAX: usize = 64 * 1024;
 impl<S: Socket> Server<S> {
     /// Answers the held poll of a session, if there is one and something to say. What went into the
     /// answer.
-    pub(in crate::server) fn answer_poll(&mut self, now: Now, session: SessionId) -> Answered {
+    pub(in crate::server) fn answer_poll(&mut self, now: Now, session_id: SessionId) -> Answered {
         let mut answered = Answered::default();
-        let Transport::Polling { held: Some(id), .. } = self.sessions.get(session).transport else {
+        let Transport::Polling { held: Some(id), .. } = self.sessions.get(session_id).transport
+        else {
             return answered;
         };
-        let plan = match self.plan_poll(session) {
+        let plan = match self.plan_poll(session_id) {
             Ok(plan) => plan,
             Err(overtaken) => {
-                self.recover_session(session);
-                self.close_lapped(now, session, overtaken);
+                self.recover_session(session_id);
+                self.close_lapped(now, session_id, overtaken);
                 return answered;
             }
         };
-        let entry = self.sessions.get(session);
+        let session = self.sessions.get(session_id);
         if plan.bytes > 0 {
             answered = Answered { bytes: plan.bytes, records: plan.records };
             work::count(|work| {
                 work.answered_bytes += plan.bytes as u64;
                 work.records += plan.records as u64;
             });
-            self.answer_with_plan(now, session, id, &plan);
-        } else if entry.upgrade.is_some_and(|upgrade| upgrade.probed) {
-            let noop = engine::noop_body(entry.version);
-            self.send_poll(now, session, id, noop);
+            self.answer_with_plan(now, session_id, id, &plan);
+        } else if session.upgrade.is_some_and(|upgrade| upgrade.probed) {
+            let noop = engine::noop_body(session.version);
+            self.send_poll(now, session_id, id, noop);
         } else if self.drain.as_ref().is_some_and(|drain| drain.has_passed(id.slot)) {
             // It was between two polls when its turn came.
-            self.close_session(now, session, CloseReason::GoingAway, Farewell::Close);
+            self.close_session(now, session_id, CloseReason::GoingAway, Farewell::Close);
         }
         answered
     }
 
     /// Answers the held request with what was planned.
-    fn answer_with_plan(&mut self, now: Now, session: SessionId, id: ConnId, plan: &Plan) {
+    fn answer_with_plan(&mut self, now: Now, session_id: SessionId, id: ConnId, plan: &Plan) {
         let Some(buffer) = self.pool.take_briefly(plan.bytes) else {
-            return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
+            return self.close_session(now, session_id, CloseReason::NoMemory, Farewell::Close);
         };
         let mut body = self.pool.borrow_out(buffer);
-        self.write_poll(session, plan, &mut body);
+        self.write_poll(session_id, plan, &mut body);
         debug_assert_eq!(body.len(), plan.bytes, "a plan is kept");
-        self.recover_session(session);
-        let is_sent = self.send_poll(now, session, id, &body);
+        self.recover_session(session_id);
+        let is_sent = self.send_poll(now, session_id, id, &body);
         self.pool.put_back(buffer, body);
         self.pool.give(buffer);
         if is_sent && plan.is_last {
-            self.close_session(now, session, CloseReason::GoingAway, Farewell::None);
+            self.close_session(now, session_id, CloseReason::GoingAway, Farewell::None);
         } else if !is_sent {
             // No memory for the answer, and what was in it is not kept.
-            self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
+            self.close_session(now, session_id, CloseReason::NoMemory, Farewell::Close);
         }
     }
 
     /// What a poll is answered with: own packets and then as many records as fit. Behind the last
     /// record stands the end of a session that has lasted for as long as it may. An error is the
     /// channel whose ring has overtaken the session.
-    fn plan_poll(&self, session: SessionId) -> Result<Plan, ChannelId> {
-        let session = self.sessions.get(session);
+    fn plan_poll(&self, session_id: SessionId) -> Result<Plan, ChannelId> {
+        let session = self.sessions.get(session_id);
         let mut length = BodyLength::new(session.version);
         if let Some(own) = session.own {
             engine::frames(self.pool.bytes(own), &[]).for_each(|frame| length.add(frame));
@@ -114,8 +115,8 @@ impl<S: Socket> Server<S> {
     }
 
     /// Writes what was planned, gives own packets back and advances the cursors.
-    fn write_poll(&mut self, session: SessionId, plan: &Plan, out: &mut Vec<u8>) {
-        let mut session = self.sessions.edit(session);
+    fn write_poll(&mut self, session_id: SessionId, plan: &Plan, out: &mut Vec<u8>) {
+        let mut session = self.sessions.edit(session_id);
         let dialect = session.dialect();
         let mut body = Body::new(session.version, out);
         if let Some(own) = session.own {

@@ -25,32 +25,32 @@ impl<S: Socket> Server<S> {
         &mut self,
         slot: u32,
         request: &Request<'_, '_>,
-        session: SessionId,
+        session_id: SessionId,
     ) {
         let remembered = self.remember(slot, request);
         let id = self.connections.id(slot);
-        if let Transport::Polling { held, .. } = &mut self.sessions.edit(session).transport {
+        if let Transport::Polling { held, .. } = &mut self.sessions.edit(session_id).transport {
             *held = Some(id);
         }
-        self.connections.change(slot, |conn| conn.hold(session, remembered));
+        self.connections.change(slot, |conn| conn.hold(session_id, remembered));
     }
 
     /// Answers the held request with `body`. Whether there was memory for the answer.
     pub(in crate::server) fn send_poll(
         &mut self,
         now: Now,
-        session: SessionId,
+        session_id: SessionId,
         id: ConnId,
         body: &[u8],
     ) -> bool {
-        if let Transport::Polling { held, .. } = &mut self.sessions.edit(session).transport {
+        if let Transport::Polling { held, .. } = &mut self.sessions.edit(session_id).transport {
             *held = None;
         }
-        let entry = self.sessions.get(session);
+        let session = self.sessions.get(session_id);
         let mut cookie = [0; COOKIE_BYTES_MAX];
-        let cookie = cookie_of(&entry.sid, &self.settings.base_path, &mut cookie);
+        let cookie = cookie_of(&session.sid, &self.settings.base_path, &mut cookie);
         let fields = [NO_STORE, ("Set-Cookie", cookie)];
-        let fields = match entry.version {
+        let fields = match session.version {
             Version::V3 => &fields[..],
             Version::V4 => &fields[..1],
         };
@@ -65,8 +65,8 @@ impl<S: Socket> Server<S> {
     }
 
     /// Notes that a session has no POST under way any more.
-    pub(in crate::server) fn forget_post(&mut self, session: SessionId) {
-        if let Transport::Polling { posting, .. } = &mut self.sessions.edit(session).transport {
+    pub(in crate::server) fn forget_post(&mut self, session_id: SessionId) {
+        if let Transport::Polling { posting, .. } = &mut self.sessions.edit(session_id).transport {
             *posting = None;
         }
     }

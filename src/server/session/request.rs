@@ -65,10 +65,10 @@ impl<S: Socket> Server<S> {
             Asked::Unknown => self.refuse_engine(now, slot, request, Refusal::SidUnknown),
             Asked::Sid(sid) => match self.sessions.find(&sid) {
                 None => self.refuse_engine(now, slot, request, Refusal::SidUnknown),
-                Some(session) if query.denies(self.sessions.get(session).version) => {
+                Some(session_id) if query.denies(self.sessions.get(session_id).version) => {
                     self.refuse_engine(now, slot, request, Refusal::BadRequest);
                 }
-                Some(session) => self.answer_session(now, slot, request, session, transport),
+                Some(session_id) => self.answer_session(now, slot, request, session_id, transport),
             },
         }
     }
@@ -78,19 +78,19 @@ impl<S: Socket> Server<S> {
         now: Now,
         slot: u32,
         request: &Request<'_, '_>,
-        session: SessionId,
+        session_id: SessionId,
         transport: engine::TransportName,
     ) {
-        let polls = matches!(self.sessions.get(session).transport, Transport::Polling { .. });
+        let polls = matches!(self.sessions.get(session_id).transport, Transport::Polling { .. });
         match (transport, request.method) {
             (engine::TransportName::Polling, Method::Get) if polls => {
-                self.poll(now, slot, request, session);
+                self.poll(now, slot, request, session_id);
             }
             (engine::TransportName::Polling, Method::Post) if polls => {
-                self.post(now, slot, request, session);
+                self.post(now, slot, request, session_id);
             }
             (engine::TransportName::WebSocket, Method::Get)
-                if polls && self.sessions.get(session).upgrade.is_none() =>
+                if polls && self.sessions.get(session_id).upgrade.is_none() =>
             {
                 let offer = match upgrade::demand(request) {
                     Ok(offer) => offer,
@@ -99,8 +99,8 @@ impl<S: Socket> Server<S> {
                     }
                 };
                 let id = self.connections.id(slot);
-                self.sessions.edit(session).begin_upgrade(now.mono, id);
-                if !self.switch_protocols(now, slot, offer, Opening::of_session(session)) {
+                self.sessions.edit(session_id).begin_upgrade(now.mono, id);
+                if !self.switch_protocols(now, slot, offer, Opening::of_session(session_id)) {
                     self.remove(now, slot, CloseReason::NoMemory, false);
                 }
             }
@@ -109,23 +109,25 @@ impl<S: Socket> Server<S> {
     }
 
     /// Answers a poll as soon as there is something to say.
-    fn poll(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, session: SessionId) {
-        let Transport::Polling { held, .. } = self.sessions.get(session).transport else { return };
+    fn poll(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, session_id: SessionId) {
+        let Transport::Polling { held, .. } = self.sessions.get(session_id).transport else {
+            return;
+        };
         if held.is_some() {
-            let version = self.sessions.get(session).version;
-            self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
+            let version = self.sessions.get(session_id).version;
+            self.close_session(now, session_id, CloseReason::ProtocolError, Farewell::Close);
             return self.respond(now, slot, request, overlap(version));
         }
         if let Some(drain) = &mut self.drain {
             drain.polled(now.mono);
         }
-        self.hold(slot, request, session);
-        self.sessions.answer_soon(session);
+        self.hold(slot, request, session_id);
+        self.sessions.answer_soon(session_id);
     }
 
     /// Begins to collect the packets of a POST.
-    fn post(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, session: SessionId) {
-        let version = self.sessions.get(session).version;
+    fn post(&mut self, now: Now, slot: u32, request: &Request<'_, '_>, session_id: SessionId) {
+        let version = self.sessions.get(session_id).version;
         let id = self.connections.id(slot);
         let media = request.field("content-type").unwrap_or_default();
         let is_binary = media
@@ -134,20 +136,20 @@ impl<S: Socket> Server<S> {
         if is_binary && version == Version::V4 {
             return self.refuse_engine(now, slot, request, Refusal::BadRequest);
         }
-        let Transport::Polling { posting, .. } = self.sessions.get(session).transport else {
+        let Transport::Polling { posting, .. } = self.sessions.get(session_id).transport else {
             return;
         };
         if posting.is_some() {
-            self.close_session(now, session, CloseReason::ProtocolError, Farewell::Close);
+            self.close_session(now, session_id, CloseReason::ProtocolError, Farewell::Close);
             return self.respond(now, slot, request, overlap(version));
         }
-        if let Transport::Polling { posting, .. } = &mut self.sessions.edit(session).transport {
+        if let Transport::Polling { posting, .. } = &mut self.sessions.edit(session_id).transport {
             *posting = Some(id);
         }
         // The body is taken in first, and what follows it is the next request.
         let is_persistent = request.persistent;
         let remembered = Remembered { is_persistent, ..self.remember(slot, request) };
-        let purpose = Purpose::Packets { session, is_binary };
+        let purpose = Purpose::Packets { session: session_id, is_binary };
         let framing = request.framing;
         let begun =
             self.change(now, slot, |conn, cx| conn.collect(cx, purpose, framing, remembered));
@@ -180,10 +182,10 @@ impl<S: Socket> Server<S> {
                 return self.remove(now, id.slot, CloseReason::BodyTimeout, false);
             }
         };
-        let Some(session) = self.connections.conn(id.slot).session() else { return };
-        self.forget_post(session);
+        let Some(session_id) = self.connections.conn(id.slot).session() else { return };
+        self.forget_post(session_id);
         self.answer_last(now, id, status);
-        self.close_session(now, session, reason, Farewell::Close);
+        self.close_session(now, session_id, reason, Farewell::Close);
     }
 
     /// Answers the question of a browser whether a page of a listed origin may send a request

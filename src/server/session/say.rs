@@ -23,33 +23,33 @@ impl<S: Socket> Server<S> {
     pub(in crate::server) fn say(
         &mut self,
         now: Now,
-        session: SessionId,
+        session_id: SessionId,
         [first, rest]: [&[u8]; 2],
     ) {
-        if !self.sessions.contains(session) {
+        if !self.sessions.contains(session_id) {
             return;
         }
         let packet_bytes = first.len() + rest.len();
         let mut header = [0; ws::HEADER_BYTES_MAX];
         let header_bytes = ws::header(Kind::Text, packet_bytes, &mut header);
         let frame = [&header[..header_bytes], first, rest];
-        let entry = self.sessions.get(session);
-        if let Transport::WebSocket(id) = entry.transport {
+        let session = self.sessions.get(session_id);
+        if let Transport::WebSocket(id) = session.transport {
             return self.say_on(now, id, &frame);
         }
-        let waits = entry.own.map_or(0, |own| self.pool.bytes(own).len());
+        let waits = session.own.map_or(0, |own| self.pool.bytes(own).len());
         let reason = if waits + packet_bytes > OWN_BYTES_MAX {
             CloseReason::TooSlow
         } else {
-            let own = entry.own.or_else(|| self.pool.take(header_bytes + packet_bytes));
+            let own = session.own.or_else(|| self.pool.take(header_bytes + packet_bytes));
             let told = own.map(|mut own| (self.pool.append_all(&mut own, &frame), own));
-            self.sessions.edit(session).own = told.map(|(_, own)| own);
+            self.sessions.edit(session_id).own = told.map(|(_, own)| own);
             if let Some((true, _)) = told {
-                return self.sessions.answer_soon(session);
+                return self.sessions.answer_soon(session_id);
             }
             CloseReason::NoMemory
         };
-        self.close_session(now, session, reason, Farewell::Close);
+        self.close_session(now, session_id, reason, Farewell::Close);
     }
 
     /// Tells the client a text packet of Engine.IO that `write` appends to an empty buffer, at most
@@ -57,17 +57,17 @@ impl<S: Socket> Server<S> {
     pub(in crate::server) fn say_written(
         &mut self,
         now: Now,
-        session: SessionId,
+        session_id: SessionId,
         bytes_max: usize,
         write: impl FnOnce(&mut Vec<u8>),
     ) {
         let Some(buffer) = self.pool.take_briefly(bytes_max) else {
-            return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
+            return self.close_session(now, session_id, CloseReason::NoMemory, Farewell::Close);
         };
         let mut packet = self.pool.borrow_out(buffer);
         write(&mut packet);
         debug_assert!(packet.len() <= bytes_max, "what is written is bounded");
-        self.say(now, session, [&packet, &[]]);
+        self.say(now, session_id, [&packet, &[]]);
         self.pool.put_back(buffer, packet);
         self.pool.give(buffer);
     }
@@ -105,7 +105,7 @@ impl<S: Socket> Server<S> {
     pub(in crate::server) fn acknowledge(
         &mut self,
         now: Now,
-        session: SessionId,
+        session_id: SessionId,
         channel: ChannelId,
         number: u64,
     ) {
@@ -113,12 +113,12 @@ impl<S: Socket> Server<S> {
         let namespace_bytes = self.hub.channel(channel).namespace().len();
         let bytes_max = 1 + namespace_bytes + socketio::ANSWER_BYTES_MAX;
         let Some(buffer) = self.pool.take_briefly(bytes_max) else {
-            return self.close_session(now, session, CloseReason::NoMemory, Farewell::Close);
+            return self.close_session(now, session_id, CloseReason::NoMemory, Farewell::Close);
         };
         let mut ack = self.pool.borrow_out(buffer);
         ack.push(PacketType::Message.digit());
         socketio::acknowledgement(self.hub.channel(channel).namespace(), number, &mut ack);
-        self.say(now, session, [&ack, &[]]);
+        self.say(now, session_id, [&ack, &[]]);
         self.pool.put_back(buffer, ack);
         self.pool.give(buffer);
     }

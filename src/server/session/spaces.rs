@@ -20,25 +20,25 @@ impl<S: Socket> Server<S> {
     pub(in crate::server) fn visit_session(
         &mut self,
         now: Now,
-        session: SessionId,
+        session_id: SessionId,
         channel: ChannelId,
     ) -> Option<ConnId> {
-        let entry = self.sessions.get(session);
-        let (id, socket) = match entry.transport {
+        let session = self.sessions.get(session_id);
+        let (id, socket) = match session.transport {
             Transport::WebSocket(id) => (Some(id), Some(self.socket_state(id.slot))),
             Transport::Polling { .. } => (None, None),
         };
-        match entry.visit(&self.hub, channel, socket) {
+        match session.visit(&self.hub, channel, socket) {
             Visit::Nothing => {}
             Visit::Send => return id,
-            Visit::Answer => self.sessions.answer_soon(session),
-            Visit::Choke => self.hub.choke(&mut self.sessions.edit(session), channel),
+            Visit::Answer => self.sessions.answer_soon(session_id),
+            Visit::Choke => self.hub.choke(&mut self.sessions.edit(session_id), channel),
             Visit::Lapped => {
                 if let Some(id) = id {
                     self.lapped(now, id.slot);
                 }
             }
-            Visit::Overtaken => self.close_lapped(now, session, channel),
+            Visit::Overtaken => self.close_lapped(now, session_id, channel),
         }
         None
     }
@@ -46,30 +46,30 @@ impl<S: Socket> Server<S> {
     /// After sending: the spaces of a session that has caught up count as reading again, and those
     /// that its client has left are left.
     pub(in crate::server) fn recover_spaces(&mut self, now: Now, id: ConnId) {
-        let Some(session) = self.connections.conn(id.slot).session() else { return };
-        if self.sessions.get(session).transport != Transport::WebSocket(id) {
+        let Some(session_id) = self.connections.conn(id.slot).session() else { return };
+        if self.sessions.get(session_id).transport != Transport::WebSocket(id) {
             return;
         }
-        self.recover_session(session);
+        self.recover_session(session_id);
         let inside = self.connections.conn(id.slot).out.is_inside_record();
         // It may have turned to another space meanwhile.
-        while let Some(number) = self.sessions.get(session).next_left(inside) {
-            self.end_space(now, session, number, CloseReason::ClosedByClient);
+        while let Some(number) = self.sessions.get(session_id).next_left(inside) {
+            self.end_space(now, session_id, number, CloseReason::ClosedByClient);
         }
     }
 
     /// Counts the spaces that do not lag any more as reading.
-    pub(in crate::server) fn recover_session(&mut self, session: SessionId) {
-        if !self.sessions.get(session).spaces.iter().any(|space| space.choked) {
+    pub(in crate::server) fn recover_session(&mut self, session_id: SessionId) {
+        if !self.sessions.get(session_id).spaces.iter().any(|space| space.choked) {
             return;
         }
-        let mut entry = self.sessions.edit(session);
+        let mut session = self.sessions.edit(session_id);
         let connections = &mut self.connections;
-        let lent = match entry.transport {
+        let lent = match session.transport {
             Transport::WebSocket(id) => connections.conn(id.slot).out.cursor(),
             Transport::Polling { .. } => None,
         };
-        self.hub.recover(&mut entry, lent, |id| connections.resume(id));
+        self.hub.recover(&mut session, lent, |id| connections.resume(id));
     }
 
     /// When a session's connection has sent everything of its current space: turns to another one
@@ -83,13 +83,13 @@ impl<S: Socket> Server<S> {
         if !conn.is_open() || conn.out.is_inside_record() {
             return false;
         }
-        let (Some(session), Some(cursor)) = (conn.session(), conn.out.cursor()) else {
+        let (Some(session_id), Some(cursor)) = (conn.session(), conn.out.cursor()) else {
             return false;
         };
-        if self.sessions.get(session).transport != Transport::WebSocket(id) {
+        if self.sessions.get(session_id).transport != Transport::WebSocket(id) {
             return false;
         }
-        let next = self.sessions.edit(session).rotate(&self.hub, cursor);
+        let next = self.sessions.edit(session_id).rotate(&self.hub, cursor);
         let Some(Rotation { channel, dialect, cursor, .. }) = next else { return false };
         self.connections.change(id.slot, |conn| conn.follow(channel, dialect, cursor));
         true
@@ -100,17 +100,17 @@ impl<S: Socket> Server<S> {
     /// there, or if nobody knows any more where in its stream that message stands.
     pub(in crate::server) fn has_read_to(
         &self,
-        session: SessionId,
+        session_id: SessionId,
         space: usize,
     ) -> Option<Position> {
-        let entry = self.sessions.get(session);
-        let channel = entry.spaces[space].channel();
-        let lent = match entry.transport {
+        let session = self.sessions.get(session_id);
+        let channel = session.spaces[space].channel();
+        let lent = match session.transport {
             Transport::WebSocket(id) => self.connections.conn(id.slot).out.cursor(),
             Transport::Polling { .. } => None,
         };
-        let cursor = entry.cursor(space, lent)?;
-        let feed = self.hub.feed(channel, entry.dialect());
+        let cursor = session.cursor(space, lent)?;
+        let feed = self.hub.feed(channel, session.dialect());
         let channel = self.hub.channel(channel);
         if cursor == feed.mark() {
             // What was appended for other dialects since then is nothing that this one lacks.
@@ -123,9 +123,10 @@ impl<S: Socket> Server<S> {
     /// was decided is sent, and then the frame goes.
     pub(in crate::server) fn rotate_before_close(&mut self, id: ConnId) {
         let conn = self.connections.conn(id.slot);
-        let (session, cursor) = (conn.session(), conn.out.cursor());
-        let next = session
-            .and_then(|session| self.sessions.edit(session).rotate_before_close(&self.hub, cursor));
+        let (session_id, cursor) = (conn.session(), conn.out.cursor());
+        let next = session_id.and_then(|session_id| {
+            self.sessions.edit(session_id).rotate_before_close(&self.hub, cursor)
+        });
         let out = self.connections.out_mut(id.slot);
         match next {
             Some(Rotation { channel, dialect, cursor, head }) => {

@@ -28,19 +28,19 @@ impl<S: Socket> Server<S> {
         &mut self,
         now: Now,
         id: ConnId,
-        session: SessionId,
+        session_id: SessionId,
         kind: Kind,
         bytes: &[u8],
     ) {
-        let entry = self.sessions.get(session);
-        let Ok(packet) = engine::Packet::from_frame(entry.version, kind, bytes) else {
+        let session = self.sessions.get(session_id);
+        let Ok(packet) = engine::Packet::from_frame(session.version, kind, bytes) else {
             let reason = CloseReason::ProtocolError;
             return self.close(now, id.slot, CloseFrame::Reason(reason), reason);
         };
-        if entry.upgrade.is_some_and(|upgrade| upgrade.conn == id) {
-            self.take_upgrade_packet(now, id, session, packet);
+        if session.upgrade.is_some_and(|upgrade| upgrade.conn == id) {
+            self.take_upgrade_packet(now, id, session_id, packet);
         } else {
-            self.take_packet(now, session, packet);
+            self.take_packet(now, session_id, packet);
         }
     }
 
@@ -48,17 +48,17 @@ impl<S: Socket> Server<S> {
         &mut self,
         now: Now,
         id: ConnId,
-        session: SessionId,
+        session_id: SessionId,
         packet: engine::Packet<'_>,
     ) {
         match (packet.kind, packet.data) {
             (engine::PacketType::Ping, engine::Data::Text("probe")) => {
-                self.stop_polling(session);
+                self.stop_polling(session_id);
                 self.say_on(now, id, &[b"\x81\x063probe"]);
                 // The client finishes only when its poll has come back.
-                self.sessions.answer_soon(session);
+                self.sessions.answer_soon(session_id);
             }
-            (engine::PacketType::Upgrade, _) => self.finish_upgrade(now, id, session),
+            (engine::PacketType::Upgrade, _) => self.finish_upgrade(now, id, session_id),
             _ => {
                 let reason = CloseReason::ProtocolError;
                 self.close(now, id.slot, CloseFrame::Reason(reason), reason);
@@ -67,27 +67,28 @@ impl<S: Socket> Server<S> {
     }
 
     /// From now on a poll is answered at once, if need be with a packet that says nothing.
-    fn stop_polling(&mut self, session: SessionId) {
-        if let Some(upgrade) = &mut self.sessions.edit(session).upgrade {
+    fn stop_polling(&mut self, session_id: SessionId) {
+        if let Some(upgrade) = &mut self.sessions.edit(session_id).upgrade {
             upgrade.probed = true;
         }
     }
 
-    fn finish_upgrade(&mut self, now: Now, id: ConnId, session: SessionId) {
+    fn finish_upgrade(&mut self, now: Now, id: ConnId, session_id: SessionId) {
         // A client that does not wait for its poll gets it back all the same, and so does one that
         // has sent no probe.
-        self.stop_polling(session);
-        self.answer_poll(now, session);
-        if let Transport::Polling { posting: Some(post), .. } = self.sessions.get(session).transport
+        self.stop_polling(session_id);
+        self.answer_poll(now, session_id);
+        if let Transport::Polling { posting: Some(post), .. } =
+            self.sessions.get(session_id).transport
         {
             // Nor does it wait for what it posts: that is told not to have come.
-            self.forget_post(session);
+            self.forget_post(session_id);
             self.answer_last(now, post, 400);
         }
-        let own = self.sessions.edit(session).take_over(id);
-        let entry = self.sessions.get(session);
-        let dialect = entry.dialect();
-        let first = entry.spaces.first().map(|space| (space.channel(), space.cursor));
+        let own = self.sessions.edit(session_id).take_over(id);
+        let session = self.sessions.get(session_id);
+        let dialect = session.dialect();
+        let first = session.spaces.first().map(|space| (space.channel(), space.cursor));
         if let Some((channel, cursor)) = first {
             self.connections.change(id.slot, |conn| conn.follow(channel, dialect, cursor));
         }
