@@ -99,7 +99,7 @@ mutant "a sweep without a second one" \
   's/sweep.again = Some(Again { stop: sweep.index, since_us });/let _ = since_us;/'
 # A socket that was full is never written to again.
 mutant "writable ignored" \
-  's/if readiness.writable && marks.blocked {/if readiness.writable \&\& !marks.blocked {/'
+  's/if readiness.writable \&\& marks.take(Packed::BLOCKED) {/if readiness.writable \&\& !marks.has(Packed::BLOCKED) {/'
 # A short read counts as the end of what there is, although the peer's end stands behind it.
 mutant "the end behind the bytes forgotten" \
   's/arrived == asked || marks.more_behind;/arrived == asked;/'
@@ -126,7 +126,7 @@ mutant "door: a place is somebody else's" \
   's/let index = elsewhere.index(ticket);/let index = (elsewhere.index(ticket) + 1) % elsewhere.handed_out;/'
 # A message that comes back with its place does not wait for readers of those before it.
 mutant "door: nobody is waited for" \
-  '/pub fn place(/,/^    }/s/self.hub.channel(channel).holds_messages()/false/'
+  '/pub fn place(/,/^    }/s/self.hub.holds_order(channel)/false/'
 # Publishers go on while no further message may wait for its place.
 mutant "door: never closed" \
   's/        self.closed || self.holds_messages()/        self.holds_messages()/'
