@@ -154,7 +154,8 @@ mutant "attack: no share for sweeps" \
   's/(Part::Sweeps, limits::SWEEP_SENDS_MIN),/(Part::Sweeps, 0),/'
 # Held polls have what the others leave.
 mutant "attack: no share for polls" \
-  's/(Part::Polls, limits::POLL_SENDS_MIN),/(Part::Polls, 0),/'
+  's/(Part::Polls, limits::POLL_SENDS_MIN),/(Part::Polls, 0),/' \
+  "--test regression shares::"
 # Rooms, and sessions that poll, may keep answers from being sent.
 mutant "attack: a part is never given up" \
   's/self.sends <= self.kept || self.visits == 0/self.sends == 0 || self.visits == 0/'
@@ -166,7 +167,8 @@ mutant "attack: packets for nothing" \
   's/if self.has_said_enough(id.slot) \&\& !is_forced || self.hold_back(now, id) {/if self.hold_back(now, id) {/'
 # Who enters and leaves pays what a ping costs.
 mutant "attack: entering for nothing" \
-  's/^        self.reading.budget.spend_units(limits::JOIN_UNITS);/        self.reading.budget.spend_units(0);/'
+  's/^        self.reading.budget.spend_units(limits::JOIN_UNITS);/        self.reading.budget.spend_units(0);/' \
+  "--test regression shares::"
 
 # Some events are not acknowledged.
 mutant "session: an acknowledgement skipped" \
@@ -472,7 +474,8 @@ mutant "elsewhere: a gap that is never told" \
   's/if is_open \&\& self.is_session_parted(id) {/if false \&\& is_open \&\& self.is_session_parted(id) {/'
 # Who is closed in several channels is sent what comes behind a gap in one of them.
 mutant "elsewhere: a close that reads on behind a gap" \
-  's/\&\& space.cursor.offset < space.closes_at/\&\& true/'
+  's/\&\& space.cursor.offset < space.closes_at/\&\& true/' \
+  "--lib hub::spaces"
 # Who publishes is held for as long as nobody decides the order.
 mutant "elsewhere: publishers are held for ever" \
   's/^            elsewhere.is_refusing = true;/            elsewhere.is_refusing = false;/'
@@ -482,7 +485,7 @@ mutant "elsewhere: publishers are refused for ever" \
   "--test regression elsewhere::"
 # A channel that does not read holds all others up, however small it is.
 mutant "elsewhere: a slow channel holds all others up" \
-  's/channel.gives_grace() \&\& channel.choked() as usize \* 2 > members()/channel.gives_grace()/' \
+  's/channel.gives_grace() \&\& channel.choked() as usize \* 2 >= readers/channel.gives_grace()/' \
   "--test regression elsewhere::"
 # A reader that is told that it was too slow is waited for.
 mutant "elsewhere: who was told is waited for" \

@@ -540,12 +540,16 @@ impl Hub {
         channel.into_name()
     }
 
-    /// Drops what a channel keeps and is too old at `now`. Nothing happens if the channel is over.
-    pub fn expire_log(&mut self, id: ChannelId, now: Instant) {
+    /// Drops what a channel keeps and is too old at `now`, and returns how many messages that were.
+    /// Nothing happens if the channel is over.
+    pub fn expire_log(&mut self, id: ChannelId, now: Instant) -> u64 {
         let channel = &mut self.channels[id.0 as usize];
+        let kept = |channel: &Channel| channel.log().map_or(0, Log::len);
+        let before = kept(channel);
         if !channel.is_over(now) {
             channel.expire_log(now);
         }
+        before - kept(channel)
     }
 
     /// Ends the channels without members whose last message is too old at `now`.

@@ -157,12 +157,11 @@ impl Hub {
 
     /// Whether nothing may be said now in a channel whose order is decided elsewhere. As the
     /// messages of all channels come in one order, all wait for those that cannot be said. So
-    /// members that do not read have time to catch up only if they are more than half of all who
-    /// wait, which are the members of all channels.
-    pub fn holds_order(&self, id: ChannelId) -> bool {
+    /// members that do not read have time to catch up only if they are at least half of all who
+    /// wait: of the `readers` of the server, each of whom may be a member of many channels.
+    pub fn holds_order(&self, id: ChannelId, readers: usize) -> bool {
         let channel = self.channel(id);
-        let members = || self.channels.iter().map(|(_, channel)| channel.len()).sum::<usize>();
-        channel.is_lapping() || channel.gives_grace() && channel.choked() as usize * 2 > members()
+        channel.is_lapping() || channel.gives_grace() && channel.choked() as usize * 2 >= readers
     }
 
     /// Notes that messages of a channel are lost, which were said before `position`: those readers

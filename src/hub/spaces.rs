@@ -414,13 +414,18 @@ impl Hub {
         }
     }
 
-    /// Counts no space of a session as choked any more: it is sent nothing that is said from now
-    /// on. Publishers that need not wait any more go to `resume`.
-    pub fn stop_waiting_for(&mut self, session: &mut Session, mut resume: impl FnMut(ConnId)) {
-        for number in 0..session.spaces.len() {
-            if core::mem::take(&mut session.spaces[number].choked) {
-                self.channel_mut(session.spaces[number].channel()).uncount_choked(&mut resume);
-            }
+    /// Does not count a session among the choked members of `channel` any more, of which it is sent
+    /// nothing. Publishers that need not wait any more go to `resume`.
+    pub fn stop_waiting_for(
+        &mut self,
+        session: &mut Session,
+        channel: ChannelId,
+        resume: impl FnMut(ConnId),
+    ) {
+        if let Some(number) = session.spaces.find(channel)
+            && core::mem::take(&mut session.spaces[number].choked)
+        {
+            self.channel_mut(channel).uncount_choked(resume);
         }
     }
 

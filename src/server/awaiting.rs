@@ -120,7 +120,7 @@ impl<S: Socket> Server<S> {
         }
         let is_open = self.hub.is_open(name);
         let Some(channel) = self.hub.find(name).filter(|_| is_open) else { return Ok(()) };
-        if self.hub.holds_order(channel) {
+        if self.holds_order(channel) {
             return Err(Unplaced::Held);
         }
         self.tell_time(now);

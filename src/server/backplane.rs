@@ -124,13 +124,27 @@ impl<S: Socket> Server<S> {
         is_left
     }
 
+    /// Whether what was held, since its channel took nothing, can be taken in now: nothing else
+    /// wakes the loop up for readers that have caught up in this turn, or were given up.
+    pub(super) fn is_order_released(&self) -> bool {
+        let Some((name, is_loss)) = self.backplane.as_ref().and_then(|it| it.held()) else {
+            return false;
+        };
+        self.hub.find(name).is_none_or(|channel| {
+            let is_parted = is_loss && self.hub.channel(channel).is_parted();
+            !self.holds_order(channel) && !is_parted
+        })
+    }
+
     /// Hands over what was said in this turn, which channels are wanted, and which are not any
     /// more; then the backplane writes its requests.
     ///
     /// Work: what waits, which is bounded.
     pub(super) fn hand_to_backplane(&mut self, now: Now) {
         let Some(mut backplane) = self.backplane.take() else { return };
-        while backplane.may_open()
+        // While nothing can be asked, nobody is: a channel that was asked for stays for long.
+        while !backplane.is_away()
+            && backplane.may_open()
             && let Some(name) = self.poll_opening()
         {
             let is_opened = backplane.open(now.mono, name);

@@ -589,6 +589,11 @@ impl<S: Socket> Connections<S> {
         self.kinds[kind as usize]
     }
 
+    /// How many connections are members of a channel by themselves, or were until they closed.
+    pub(super) fn readers(&self) -> usize {
+        self.count(Kind::WebSocket) + self.count(Kind::Stream)
+    }
+
     /// What a connection is used for.
     pub(super) fn kind(&self, slot: u32) -> Kind {
         self.entries[slot as usize].kind

@@ -291,7 +291,7 @@ impl<S: Socket> Server<S> {
             Transport::WebSocket(id) => {
                 let reason = CloseReason::TooSlow;
                 self.close(now, id.slot, CloseFrame::Reason(reason), reason);
-                self.stop_waiting_for(id.slot);
+                self.stop_waiting_for(id.slot, channel);
             }
             Transport::Polling { .. } => {
                 self.close_session(now, session_id, CloseReason::TooSlow, Farewell::Close);
@@ -311,7 +311,7 @@ impl<S: Socket> Server<S> {
             return false;
         }
         self.metrics.readers_lapped += 1;
-        let feed = self.hub.feed(channel, dialect);
+        let (feed, id) = (self.hub.feed(channel, dialect), channel);
         let channel = self.hub.channel(channel);
         self.events.push(
             &mut self.pool,
@@ -327,19 +327,19 @@ impl<S: Socket> Server<S> {
         } else {
             self.close(now, slot, CloseFrame::Reason(reason), reason);
             self.connections.out_mut(slot).skip_to_close();
-            self.stop_waiting_for(slot);
+            self.stop_waiting_for(slot, id);
         }
         true
     }
 
-    /// Nobody waits any more for a reader that is sent nothing but why it is closed, however long
-    /// its socket takes for that.
-    fn stop_waiting_for(&mut self, slot: u32) {
+    /// Nobody waits any more, in a channel that has overtaken it, for a reader that is sent nothing
+    /// of that but why it is closed, however long its socket takes for that.
+    fn stop_waiting_for(&mut self, slot: u32, channel: ChannelId) {
         self.uncount_choked(slot);
         if let Some(session_id) = self.connections.conn(slot).session() {
             let connections = &mut self.connections;
             let mut session = self.sessions.edit(session_id);
-            self.hub.stop_waiting_for(&mut session, |id| connections.resume(id));
+            self.hub.stop_waiting_for(&mut session, channel, |id| connections.resume(id));
         }
     }
 

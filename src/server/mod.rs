@@ -233,6 +233,7 @@ impl<S: Socket> Server<S> {
         let is_told = self.disconnects.is_telling() || self.watchers.are_there();
         let is_entered = self.sessions.next_to_enter().is_some();
         let is_busy = self.connections.is_busy() || self.sessions.has_answers();
+        let is_left = is_left || self.is_order_released();
         is_told || is_entered || is_busy || is_left || self.hub.is_active()
     }
 

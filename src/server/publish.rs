@@ -294,6 +294,11 @@ impl<S: Socket> Server<S> {
         Ok(())
     }
 
+    /// Whether nothing may be said now in a channel whose order is decided elsewhere.
+    pub(super) fn holds_order(&self, channel: ChannelId) -> bool {
+        self.hub.holds_order(channel, self.connections.readers() + self.sessions.len())
+    }
+
     /// A message has its place in the order, at `position`: behind everything that was said so far.
     /// `ticket` is the message's own if it was said here; those of one channel come back in their
     /// order. What stands where something was said already is not said again. A message for which
@@ -316,7 +321,7 @@ impl<S: Socket> Server<S> {
         let (name, content) = envelope::decode(envelope).ok_or(Unplaced::Unreadable)?;
         let is_open = self.hub.is_open(name);
         let channel = self.hub.find(name).filter(|_| is_open);
-        if channel.is_some_and(|channel| self.hub.holds_order(channel)) {
+        if channel.is_some_and(|channel| self.holds_order(channel)) {
             return Err(Unplaced::Held);
         }
         self.tell_time(now);
@@ -518,7 +523,7 @@ impl<S: Socket> Server<S> {
     }
 
     /// Counts a message that is said to nobody.
-    fn refuse_word(&mut self, error: PublishError) -> Outcome {
+    pub(super) fn refuse_word(&mut self, error: PublishError) -> Outcome {
         self.metrics.count_unsaid(match error {
             PublishError::TooBig => Unsaid::TooBig,
             PublishError::NoMemory => Unsaid::NoMemory,

@@ -176,7 +176,7 @@ impl<S: Socket> Server<S> {
                     made.member += 1;
                     self.look_at(*member, id, made);
                 }
-                self.hub.expire_log(id, now.mono);
+                left = left.saturating_sub(self.hub.expire_log(id, now.mono) as usize);
                 made.finish_channel(self.hub.channel(id));
             }
             (made.place, made.member, made.lags) = (made.place + 1, 0, Lags::default());

@@ -581,7 +581,8 @@ fn a_stream_keeps_what_ten_seconds_had() {
 
 #[test]
 fn nobody_is_busy_while_redis_takes_nothing() {
-    let mut desk = Desk::open(Settings { channels_max: 9, ..settings() });
+    let settings = || Settings { channels_max: 9, message_bytes_max: 60_000, ..settings() };
+    let mut desk = Desk::open(settings());
     let large = vec![b'x'; settings().message_bytes_max];
     for number in 0..8 {
         let name = format!("c{number}");

@@ -469,6 +469,19 @@ impl Backplane {
         self.again = self.pending.is_some();
     }
 
+    /// The channel of the event that is held, and whether that is a loss; `None` if none is held.
+    pub fn held(&self) -> Option<(&str, bool)> {
+        let pending = self.pending.as_ref().filter(|_| self.again)?;
+        let is_loss = match pending {
+            Pending::Lost(..) => true,
+            Pending::Message(found) => found.is_passed(),
+            Pending::Greeting(..) | Pending::Opened(_) | Pending::Away(_) | Pending::Report(_) => {
+                false
+            }
+        };
+        Some((&self.channels[pending.slot()?].name, is_loss))
+    }
+
     /// Writes what is to be asked for and added, and does what is due. To be called at the end of
     /// each turn, when [`Backplane::poll_event`] has nothing more, and when the time of
     /// [`Backplane::poll_timeout`] is reached.

@@ -154,6 +154,11 @@ impl Found {
         }
     }
 
+    /// Whether the message is not said again, and its place is all that is told.
+    pub(super) fn is_passed(&self) -> bool {
+        self.fate == Fate::Passed
+    }
+
     /// Whether whoever said the message waits for it here.
     pub(super) fn is_answer(&self) -> bool {
         self.ticket.is_some()

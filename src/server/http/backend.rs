@@ -237,7 +237,7 @@ impl<S: Socket> Server<S> {
     ) -> Result<Outcome, &'static str> {
         let bytes = socketio::named_args_bytes(name, arguments);
         let Some(mut buffer) = self.pool.take_briefly(bytes) else {
-            return Ok(Outcome::Refused(PublishError::NoMemory));
+            return Ok(self.refuse_word(PublishError::NoMemory));
         };
         let is_array = self
             .pool
