@@ -126,7 +126,7 @@ mutant "door: a place is somebody else's" \
   's/let index = elsewhere.index(ticket);/let index = (elsewhere.index(ticket) + 1) % elsewhere.handed_out;/'
 # A message that comes back with its place does not wait for readers of those before it.
 mutant "door: nobody is waited for" \
-  '/pub fn place(/,/^    }/s/self.hub.holds_order(channel)/false/'
+  '/pub fn place(/,/^    }/s/self.holds_order(channel)/false/'
 # Publishers go on while no further message may wait for its place.
 mutant "door: never closed" \
   's/        self.closed || self.holds_messages()/        self.holds_messages()/'
@@ -489,7 +489,7 @@ mutant "elsewhere: a slow channel holds all others up" \
   "--test regression elsewhere::"
 # A reader that is told that it was too slow is waited for.
 mutant "elsewhere: who was told is waited for" \
-  's/^            self.stop_waiting_for(slot);/            let _ = slot;/' \
+  's/^            self.stop_waiting_for(slot, id);/            let _ = id;/' \
   "--test regression elsewhere::"
 # A channel that is not opened in time is given up.
 mutant "elsewhere: given up with the last who waited" \
@@ -584,6 +584,9 @@ mutant "room: a gap that plain readers are not told of" \
 mutant "room: a deaf reader kept" \
   's/if self.reader.own_last < self.reader.expected {/if false {/' room
 
+# What was held goes on with the next pulse only.
+mutant "room: a held order sleeps" \
+  's/let is_left = is_left || self.is_order_released();/let is_left = is_left || false;/' room
 # Who has come back from another instance is not told of what is not said again.
 mutant "room: passed over without a word" \
   's/self.returned\[dialect as usize\] |= goes_on;/let _ = goes_on;/' \
