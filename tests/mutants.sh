@@ -599,6 +599,10 @@ mutant "room: a row that is passed over ends early" \
 mutant "turns: who may speak again is in front" \
   's/if self.rate.is_some() \&\& !self.entries\[slot as usize\].conn.is_publishing() {/if self.rate.is_some() \&\& self.held_until(slot) <= self.now {/' \
   "--test regression turns::"
+# An upgrade is put off for as long as its session says what it may.
+mutant "turns: an upgrade that is put off for ever" \
+  's/filter(|upgrade| upgrade.put_offs < PUT_OFFS_MAX)/filter(|upgrade| upgrade.put_offs < PUT_OFFS_MAX || true)/' \
+  "--test regression public_places::"
 # What a POST has brought is cut where no memory lets it wait for its turn.
 mutant "memory: a body that cannot wait is cut" \
   's/let is_forced = self.pool.is_strained() \&\& self.reading.budget.may_force();/let is_forced = false;/' \

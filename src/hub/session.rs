@@ -70,6 +70,8 @@ pub struct Upgrade {
     /// Whether the WebSocket has sent its probe, or the packet that may stand for it: polls are
     /// answered at once.
     pub probed: bool,
+    /// How often the end of the upgrade was put off.
+    pub put_offs: u8,
     /// When the upgrade is given up.
     pub by: Instant,
 }
@@ -225,6 +227,9 @@ pub struct Pings {
 
 /// An upgrade must be finished this long after it began.
 const UPGRADE_LIMIT: Duration = Duration::from_secs(10);
+/// How often an upgrade is given [`limits::WAITED_LIMIT`] more. A client that says elsewhere as much
+/// as it may would otherwise never have the connection of the WebSocket read, nor given up.
+const PUT_OFFS_MAX: u8 = 5;
 /// A client whose silence is found this late, or later, is given as much time again.
 const LATE_LIMIT: Duration = Duration::from_secs(2);
 
@@ -330,11 +335,13 @@ impl Session {
     }
 
     /// Gives an upgrade [`limits::WAITED_LIMIT`] more, since its last packet may wait to be taken
-    /// in.
-    pub fn put_off_upgrade(&mut self, now: Instant) {
-        if let Some(upgrade) = &mut self.upgrade {
-            upgrade.by = upgrade.by.max(now.plus(limits::WAITED_LIMIT));
-        }
+    /// in. `false` if it has had that often enough.
+    pub fn put_off_upgrade(&mut self, now: Instant) -> bool {
+        let upgrade = self.upgrade.as_mut().filter(|upgrade| upgrade.put_offs < PUT_OFFS_MAX);
+        let Some(upgrade) = upgrade else { return false };
+        upgrade.put_offs += 1;
+        upgrade.by = upgrade.by.max(now.plus(limits::WAITED_LIMIT));
+        true
     }
 
     /// How long the session has been there, if it has never entered a namespace.
@@ -350,7 +357,8 @@ impl Session {
 
     /// Notes that the WebSocket on `conn` is about to take over.
     pub fn begin_upgrade(&mut self, now: Instant, conn: ConnId) {
-        self.upgrade = Some(Upgrade { conn, probed: false, by: now.plus(UPGRADE_LIMIT) });
+        let by = now.plus(UPGRADE_LIMIT);
+        self.upgrade = Some(Upgrade { conn, probed: false, put_offs: 0, by });
     }
 
     /// Lets the WebSocket on `conn` take over, beginning with the first space. Returns the buffer

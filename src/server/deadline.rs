@@ -160,8 +160,10 @@ impl<S: Socket> Server<S> {
         let Some(upgrade) = self.sessions.get(session_id).upgrade else { return };
         let id = upgrade.conn;
         self.listen_to(now, id);
-        if self.is_read_later(now, id.slot) {
-            return self.sessions.edit(session_id).put_off_upgrade(now.mono);
+        if self.is_read_later(now, id.slot)
+            && self.sessions.edit(session_id).put_off_upgrade(now.mono)
+        {
+            return;
         }
         let upgrade = self.sessions.edit(session_id).upgrade.take();
         if let Some(upgrade) = upgrade {

@@ -251,6 +251,38 @@ fn an_upgrade_is_finished_at_one_word_a_second() {
 }
 
 #[test]
+fn an_upgrade_that_is_not_finished_is_given_up_however_much_is_said_meanwhile() {
+    let mut world = rated(1, 1);
+    let (_, _, target) = world.polling();
+    assert!(post(&mut world, &target, "40").0.heard().ends_with(b"ok"));
+    let (client, id) = world.upgrade(&target.replace("transport=polling", "transport=websocket"));
+    world.say(&client, id, &frame(1, b"2probe"));
+    world.pass(ms(1050));
+    assert_eq!(client.heard(), b"\x81\x063probe");
+    let mut words = 0;
+    while !client.0.borrow().dropped {
+        // As soon as something may be said, it is said by a POST.
+        let (poster, poster_id) = post(&mut world, &target, "42[\"chat message\",\"a\"]");
+        let mut passes = 0;
+        while !poster.heard().ends_with(b"ok") {
+            world.pass(ms(1));
+            passes += 1;
+            assert!(passes < 3000, "what is said is said in its time");
+        }
+        poster.0.borrow_mut().ended = true;
+        world.say(&poster, poster_id, b"");
+        let poll = world.connect();
+        world.request(&poll.0, poll.1, "GET", &target, "");
+        poll.0.0.borrow_mut().ended = true;
+        world.say(&poll.0, poll.1, b"");
+        words += 1;
+        assert!(words < 30, "the upgrade is never given up");
+    }
+    assert_eq!(world.server.sessions(), 1, "the session goes on by polls");
+    assert!(words > 10, "the client has its time: {words}");
+}
+
+#[test]
 fn the_answer_to_a_ping_counts_although_it_stands_behind_much_else() {
     let mut world = rated(1, 1);
     let (client, id) = world.socket(&[""]);
