@@ -227,8 +227,8 @@ pub struct Pings {
 
 /// An upgrade must be finished this long after it began.
 const UPGRADE_LIMIT: Duration = Duration::from_secs(10);
-/// How often an upgrade is given [`limits::WAITED_LIMIT`] more. A client that says elsewhere as much
-/// as it may would otherwise never have the connection of the WebSocket read, nor given up.
+/// How often an upgrade is given [`limits::WAITED_LIMIT`] more. If a client says elsewhere as much
+/// as it may, the connection of the WebSocket would otherwise be neither read nor given up.
 const PUT_OFFS_MAX: u8 = 5;
 /// A client whose silence is found this late, or later, is given as much time again.
 const LATE_LIMIT: Duration = Duration::from_secs(2);
