@@ -489,7 +489,7 @@ mutant "elsewhere: a slow channel holds all others up" \
   "--test regression elsewhere::"
 # A reader that is told that it was too slow is waited for.
 mutant "elsewhere: who was told is waited for" \
-  's/^            self.stop_waiting_for(slot, id);/            let _ = id;/' \
+  's/^            self.stop_waiting_for(slot, channel);/            let _ = channel;/' \
   "--test regression elsewhere::"
 # A channel that is not opened in time is given up.
 mutant "elsewhere: given up with the last who waited" \

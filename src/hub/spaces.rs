@@ -560,7 +560,7 @@ mod tests {
             let mut world = World::new(SOCKET, 3);
             let begin = world.head(0);
             world.say(1);
-            world.session.rotate(&world.hub, begin).unwrap();
+            world.session.rotate(&world.hub, begin).expect("the second has something");
             let lent = world.channel(1);
             world.session.spaces.swap_remove(&mut world.pool, gone);
             assert_eq!(world.session.spaces.current(), current, "without {gone}");
@@ -572,7 +572,7 @@ mod tests {
         let mut world = World::new(SOCKET, 3);
         let begin = world.head(0);
         world.say(2);
-        world.session.rotate(&world.hub, begin).unwrap();
+        world.session.rotate(&world.hub, begin).expect("the second has something");
         world.session.spaces.swap_remove(&mut world.pool, 0);
         assert_eq!(world.session.spaces.current(), 0);
     }

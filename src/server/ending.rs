@@ -311,13 +311,12 @@ impl<S: Socket> Server<S> {
             return false;
         }
         self.metrics.readers_lapped += 1;
-        let (feed, id) = (self.hub.feed(channel, dialect), channel);
-        let channel = self.hub.channel(channel);
+        let feed = self.hub.feed(channel, dialect);
         self.events.push(
             &mut self.pool,
             Event::Lapped {
                 client: conn.client().address(),
-                channel: channel.name().into(),
+                channel: self.hub.channel(channel).name().into(),
                 lag_bytes: feed.head().since(cursor.offset),
             },
         );
@@ -327,7 +326,7 @@ impl<S: Socket> Server<S> {
         } else {
             self.close(now, slot, CloseFrame::Reason(reason), reason);
             self.connections.out_mut(slot).skip_to_close();
-            self.stop_waiting_for(slot, id);
+            self.stop_waiting_for(slot, channel);
         }
         true
     }

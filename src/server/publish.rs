@@ -68,7 +68,7 @@ pub(super) enum Speaker {
 /// What has become of a message at the door.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Outcome {
-    /// The message is in the feed.
+    /// The message is said.
     Published {
         /// Where the message stands in its channel; `None` for a greeting.
         position: Option<Position>,
@@ -392,6 +392,7 @@ impl<S: Socket> Server<S> {
         outcome
     }
 
+    /// Does what [`Server::publish_to`] does, but for counting what is refused.
     fn take_from_backend(
         &mut self,
         now: Now,
