@@ -1,6 +1,7 @@
 """A Debian of its own in a folder, made once by debootstrap and copied for each test: as folder in
 which commands run, or as machine whose first process is systemd."""
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -29,7 +30,15 @@ def mirror():
 
 
 def make_base():
-    """Makes the folder unless it is there. Skips where that cannot be, and says why."""
+    """Makes the folder unless it is there. Skips where that cannot be, and says why. Several
+    processes may ask for it: one makes it, the others wait."""
+    os.makedirs(TARGET, exist_ok=True)
+    with open(f"{BASE}.lock", "w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        make_base_alone()
+
+
+def make_base_alone():
     made_of = os.path.join(BASE, "made")
     if os.path.exists(made_of):
         with open(made_of, encoding="utf-8") as file:
