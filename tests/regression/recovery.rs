@@ -14,10 +14,10 @@ use elbow::settings::{Events, Settings, Trust};
 use elbow::time::Duration;
 
 /// How a session of Engine.IO 4 is carried.
-const WAYS: [Way; 2] = [Way::Socket, Way::Polls];
+pub(super) const WAYS: [Way; 2] = [Way::Socket, Way::Polls];
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Way {
+pub(super) enum Way {
     Socket,
     Polls,
 }
@@ -34,7 +34,7 @@ fn recovering(messages_max: u64) -> Settings {
     settings
 }
 
-fn world() -> World {
+pub(super) fn world() -> World {
     world_with(|_| {})
 }
 
@@ -46,11 +46,11 @@ fn world_with(change: impl FnOnce(&mut Settings)) -> World {
 }
 
 /// A client of Socket.IO, as far as recovery concerns it.
-struct Io {
-    client: Client,
-    id: ConnId,
+pub(super) struct Io {
+    pub(super) client: Client,
+    pub(super) id: ConnId,
     /// The target of its polls; `None` on a WebSocket.
-    polls: Option<String>,
+    pub(super) polls: Option<String>,
     /// Whether a poll waits for its answer.
     is_held: Cell<bool>,
     /// Bytes of frames that have come in part.
@@ -59,7 +59,7 @@ struct Io {
 
 impl Io {
     /// A session of Engine.IO 4 in no namespace.
-    fn open(world: &mut World, way: Way) -> Io {
+    pub(super) fn open(world: &mut World, way: Way) -> Io {
         Io::open_from(world, way, "192.0.2.1")
     }
 
@@ -85,7 +85,7 @@ impl Io {
     }
 
     /// Says packets of Engine.IO.
-    fn say(&self, world: &mut World, packets: &[&str]) {
+    pub(super) fn say(&self, world: &mut World, packets: &[&str]) {
         match &self.polls {
             None => {
                 let frames = packets.iter().map(|packet| frame(1, packet.as_bytes()));
@@ -102,7 +102,7 @@ impl Io {
     }
 
     /// The packets that have come since the last call; attachments as the base64 that polls have.
-    fn hear(&self, world: &mut World) -> Vec<String> {
+    pub(super) fn hear(&self, world: &mut World) -> Vec<String> {
         let Some(target) = &self.polls else {
             self.rest.borrow_mut().extend(self.client.heard());
             return frames(&mut self.rest.borrow_mut());
@@ -132,7 +132,7 @@ impl Io {
 }
 
 /// Takes whole frames out of `bytes`.
-fn frames(bytes: &mut Vec<u8>) -> Vec<String> {
+pub(super) fn frames(bytes: &mut Vec<u8>) -> Vec<String> {
     let (mut packets, mut at) = (Vec::new(), 0);
     while let [first, length, behind @ ..] = &bytes[at..] {
         let (length, head) = match length {
@@ -154,8 +154,8 @@ fn frames(bytes: &mut Vec<u8>) -> Vec<String> {
 
 /// What a client knows that was told it begins anew.
 #[derive(Clone, Debug)]
-struct Begun {
-    pid: String,
+pub(super) struct Begun {
+    pub(super) pid: String,
     epoch: String,
     seq: u64,
 }
@@ -178,23 +178,23 @@ impl Begun {
     }
 
     /// The CONNECT of a client that comes back with an offset.
-    fn connect(&self, namespace: &str, seq: u64) -> String {
+    pub(super) fn connect(&self, namespace: &str, seq: u64) -> String {
         format!(r#"40{namespace}{{"pid":"{}","offset":"{}"}}"#, self.pid, self.offset(seq))
     }
 
     /// A chat message as it is heard.
-    fn chat(&self, namespace: &str, text: &str, seq: u64) -> String {
+    pub(super) fn chat(&self, namespace: &str, text: &str, seq: u64) -> String {
         format!(r#"42{namespace}["chat message","{text}","{}"]"#, self.offset(seq))
     }
 }
 
 /// The answer to a CONNECT.
-fn confirmed(namespace: &str, pid: &str) -> String {
+pub(super) fn confirmed(namespace: &str, pid: &str) -> String {
     format!(r#"40{namespace}{{"sid":"{pid}","pid":"{pid}"}}"#)
 }
 
 /// Enters a namespace, without a past.
-fn begin(world: &mut World, way: Way, namespace: &str) -> (Io, Begun) {
+pub(super) fn begin(world: &mut World, way: Way, namespace: &str) -> (Io, Begun) {
     let io = Io::open(world, way);
     io.say(world, &[&format!("40{namespace}")]);
     let begun = Begun::read(namespace, &io.hear(world));
@@ -209,7 +209,7 @@ fn come(world: &mut World, way: Way, connect: &str) -> (Io, Vec<String>) {
     (io, heard)
 }
 
-fn say_chat(world: &mut World, speaker: &Io, namespace: &str, text: &str) {
+pub(super) fn say_chat(world: &mut World, speaker: &Io, namespace: &str, text: &str) {
     speaker.say(world, &[&format!(r#"42{namespace}["chat message","{text}"]"#)]);
 }
 

@@ -5,6 +5,7 @@ use core::cell::RefCell;
 
 use super::harness::settings;
 use super::history::{epoch_of, keeping, payloads, texts};
+use super::recovery::{self, Io, begin, confirmed, frames, say_chat};
 use super::requests::UPGRADE;
 use super::sessions::request;
 use super::streams::Stream;
@@ -167,6 +168,93 @@ fn whoever_takes_no_more_of_a_replay_is_cut_and_has_heard_a_beginning_of_it() {
             assert!(reader.0.borrow().dropped, "{way:?} {room}");
             assert!(whole.starts_with(&reader.heard()), "{way:?} {room}");
             assert_eq!(world.server.connections(), 0);
+        }
+    }
+}
+
+/// A session of Socket.IO that comes back to five messages with a socket that takes so many bytes;
+/// then the server begins to drain, tells this session first, and something more is said. Returns
+/// the session, and what it must hear of what it missed.
+fn interrupted_session(
+    world: &mut World,
+    carrier: recovery::Way,
+    room: usize,
+) -> (Io, Vec<String>) {
+    let reader = Io::open(world, carrier);
+    let (witness, begun) = begin(world, recovery::Way::Socket, "");
+    for number in 1..=6 {
+        say_chat(world, &witness, "", &format!("m{number}"));
+    }
+    witness.hear(world);
+    match &reader.polls {
+        None => {
+            reader.client.0.borrow_mut().room = room;
+            reader.say(world, &[&begun.connect("", 1)]);
+        }
+        Some(target) => {
+            reader.say(world, &[&begun.connect("", 1)]);
+            reader.client.0.borrow_mut().room = room;
+            world.request(&reader.client, reader.id, "GET", target, "");
+        }
+    }
+    world.server.drain(world.now, world.now.mono.plus(Duration::from_secs(5)));
+    world.settle();
+    say_chat(world, &witness, "", "late");
+    assert_eq!(witness.hear(world), [begun.chat("", "late", 7)]);
+    let missed = (2..=6).map(|number| begun.chat("", &format!("m{number}"), number));
+    let whole = [confirmed("", &begun.pid)].into_iter().chain(missed).collect();
+    (reader, whole)
+}
+
+/// Asserts that what a session heard is its whole recovery, and then that the server goes; and
+/// nothing else, but that whoever polls also gets what is said until it is told that.
+fn assert_recovered(world: &mut World, reader: &Io, heard: Vec<u8>, whole: &[String], words: &str) {
+    let Some(target) = &reader.polls else {
+        let mut heard = heard;
+        let mut packets = frames(&mut heard);
+        assert_eq!(packets.pop().as_deref(), Some("close going away"), "{words}");
+        assert_eq!((&packets[..], heard.len()), (whole, 0), "{words}");
+        return;
+    };
+    let packets = |heard: Vec<u8>| -> Vec<String> {
+        let heard = String::from_utf8(heard).expect("text");
+        let (_, body) = heard.split_once("\r\n\r\n").expect("an answer");
+        body.split('\x1e').map(str::to_owned).collect()
+    };
+    assert_eq!(packets(heard), whole, "{words}");
+    let (_, behind) = whole[1].rsplit_once(",\"").expect("a position");
+    let (epoch, _) = behind.split_once('.').expect("an epoch");
+    let late = format!("42[\"chat message\",\"late\",\"{epoch}.7\"]");
+    for expected in [&late[..], "1"] {
+        let (client, id) = world.connect();
+        world.request(&client, id, "GET", target, "");
+        if client.0.borrow().to_client.is_empty() {
+            world.pass(Duration::from_secs(5));
+        }
+        assert_eq!(packets(client.heard()), [expected], "{words}");
+    }
+}
+
+#[test]
+fn a_drain_in_the_middle_of_a_recovery_says_goodbye_behind_all_of_it() {
+    for carrier in recovery::WAYS {
+        let mut world = recovery::world();
+        let (reader, whole) = interrupted_session(&mut world, carrier, usize::MAX);
+        let heard = reader.client.heard();
+        let length = heard.len();
+        assert_recovered(&mut world, &reader, heard, &whole, "all at once");
+        for room in 0..length {
+            let words = format!("{carrier:?}, {room} of {length}");
+            let mut world = recovery::world();
+            let (reader, whole) = interrupted_session(&mut world, carrier, room);
+            assert_eq!(reader.client.0.borrow().to_client.len(), room, "{words}");
+            assert!(!reader.client.0.borrow().shut_down, "{words}: it was not told yet");
+            // And once more in the middle of what follows.
+            reader.client.0.borrow_mut().room = (length - room) / 2;
+            world.ready(reader.id, super::WRITABLE);
+            world.settle();
+            world.makes_room(&reader.client, reader.id);
+            assert_recovered(&mut world, &reader, reader.client.heard(), &whole, &words);
         }
     }
 }
