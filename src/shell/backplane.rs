@@ -787,6 +787,27 @@ mod tests {
     }
 
     #[test]
+    fn a_late_answer_is_not_taken_for_the_address_of_another_name() {
+        let (_left, left_port) = listener();
+        let (meant, meant_port) = listener();
+        let mut world = World::new(&format!("redis://localhost:{left_port}"));
+        let action = world.backplane.poll_action(NOW.mono);
+        assert_eq!(action, Some(Action::Connect(Line::Writer)));
+        // The line was resolving a name, was closed, and is to lead to where a reply has said.
+        let target = world.lines.configured.moved(&format!("localhost:{meant_port}")).unwrap();
+        world.lines.links[0].state = State::Resolving(target);
+        world.lines.links[0].asked = Some(("localhost".into(), left_port));
+        let addresses = Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, left_port))]);
+        let registry = world.poll.registry();
+        let answer = Answer { asker: 0, addresses };
+        world.lines.resolved(NOW, registry, &mut world.backplane, answer);
+        assert!(matches!(world.lines.links[0].state, State::Resolving(_)));
+        assert_eq!(world.lines.links[0].asked, Some(("localhost".into(), meant_port)));
+        world.until(|world| world.is_up(0).then_some(()));
+        meant.accept().expect("the line's connection");
+    }
+
+    #[test]
     fn who_does_not_answer_has_had_its_time() {
         let mut world = World::new("redis://localhost:1");
         let target = world.lines.configured.clone();
