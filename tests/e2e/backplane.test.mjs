@@ -8,172 +8,14 @@ import http from 'node:http';
 import path from 'node:path';
 import { describe } from 'node:test';
 import { WebSocket } from 'ws';
-import { accepting, BINARY, freePort, ROOT, run, test } from './elbow.mjs';
-import { BadWay, Redis } from './redis.mjs';
+import { accepting, BINARY, freePort, run, test } from './elbow.mjs';
+import { BadWay, Redis, SERVER } from './redis.mjs';
+import {
+  agree, client, everyKind, HISTORY, instance, socket, status, stream, talk, works,
+} from './room.mjs';
 import { peer } from './socketio.mjs';
 import { eventually, sleep } from './wait.mjs';
 import { proxyV1 } from './wire.mjs';
-
-/** elbow with the feature `tls`. */
-const TLS_BINARY = process.env.ELBOW_TLS_BIN ?? path.join(ROOT, 'target/tls/release/elbow');
-
-const HISTORY = ['--history', '10000', '--history-age', '10m'];
-
-// --- Readers and speakers -----------------------------------------------------------------------
-
-/** elbow, with a connection to Redis that works. */
-async function instance(context, url, args = [], options = {}) {
-  const { greeting = 'off' } = options;
-  const all = ['--redis', url, '--greeting', greeting, '--drain', '500ms', ...args];
-  const server = await context.elbow(all, options);
-  if (!options.unready && !options.away) await works(server);
-  return server;
-}
-
-const works = (server, from = 0) => server.logged(/Redis: everything works/, { from });
-
-/** A reader that notes what it hears: texts, and what it was told of gaps. */
-class Reader {
-  texts = [];
-  /** Positions of the texts, where they are told. */
-  positions = [];
-  /** What it was told of gaps. */
-  gaps = [];
-  /** How often its connection has ended. */
-  ends = 0;
-}
-
-/** A WebSocket that speaks `elbow.v1`, or a plain one. */
-async function socket(context, port, { target = '/ws', isV1 = true } = {}) {
-  const reader = new Reader();
-  const url = `ws://127.0.0.1:${port}${target}`;
-  const made = new WebSocket(url, isV1 ? ['elbow.v1'] : []);
-  context.defer(() => made.terminate());
-  made.on('message', (bytes) => {
-    const text = bytes.toString();
-    if (!isV1) {
-      reader.texts.push(text);
-    } else if (text.startsWith('\n')) {
-      const told = JSON.parse(text);
-      if (told.lost) reader.gaps.push(told.position);
-      else reader.began = told;
-    } else {
-      const end = text.indexOf('\n');
-      reader.positions.push(text.slice(0, end));
-      reader.texts.push(text.slice(end + 1));
-    }
-  });
-  made.on('close', (code, reason) => {
-    reader.ends += 1;
-    reader.end = [code, reason.toString()];
-  });
-  await new Promise((resolve, reject) => {
-    made.once('open', resolve);
-    made.on('error', reject);
-  });
-  if (isV1) await eventually('it is greeted', () => reader.began);
-  reader.say = (text) => made.send(text);
-  return reader;
-}
-
-/** An event stream. */
-async function stream(context, port, target = '/sse') {
-  const reader = new Reader();
-  const request = http.get({ host: '127.0.0.1', port, path: target });
-  context.defer(() => request.destroy());
-  request.on('error', () => {});
-  const response = await new Promise((resolve, reject) => {
-    request.once('response', resolve);
-    request.once('error', reject);
-  });
-  reader.status = response.statusCode;
-  let rest = '';
-  response.on('close', () => {
-    reader.ends += 1;
-  });
-  response.on('data', (bytes) => {
-    const events = (rest + bytes).split('\n\n');
-    rest = events.pop();
-    for (const event of events) {
-      const field = (name) => event.match(new RegExp(`^${name}: ?(.*)$`, 'm'))?.[1];
-      if (field('event') === 'reset') reader.gaps.push(field('id'));
-      else if (field('data') !== undefined) {
-        reader.texts.push(field('data'));
-        reader.positions.push(field('id'));
-      }
-    }
-  });
-  return reader;
-}
-
-/** A real Socket.IO client. */
-async function client(context, port, options = {}) {
-  const reader = new Reader();
-  const made = await peer(context, port, '4.8', options);
-  made.socket.on('chat message', (text) => reader.texts.push(text));
-  made.socket.on('disconnect', (why) => {
-    reader.ends += 1;
-    reader.end = why;
-  });
-  reader.say = (text) => made.emit('chat message', text);
-  reader.ask = (text) => made.ask('chat message', text);
-  reader.peer = made;
-  return reader;
-}
-
-/** One reader of every dialect. */
-async function everyKind(context, { port }) {
-  const readers = {
-    v1: await socket(context, port),
-    plain: await socket(context, port, { isV1: false }),
-    sse: await stream(context, port),
-    websocket: await client(context, port, { way: 'websocket only' }),
-    polling: await client(context, port, { way: 'polling only' }),
-  };
-  for (const [kind, reader] of Object.entries(readers)) reader.name = `${kind} at ${port}`;
-  return Object.values(readers);
-}
-
-/** Waits until every reader has heard as many texts as were said, and compares what they heard. */
-async function agree(readers, said, ms = 30_000) {
-  const counts = () => readers.map(({ name, texts }) => `${name}: ${texts.length}`).join(', ');
-  try {
-    const isWhole = () => readers.every(({ texts }) => texts.length >= said.length);
-    await eventually('everybody has heard everything', isWhole, ms);
-  } catch (error) {
-    error.message += ` (of ${said.length}: ${counts()})`;
-    throw error;
-  }
-  const [first, ...others] = readers;
-  assert.deepEqual([...first.texts].sort(), [...said].sort(), 'each message once');
-  for (const { name, texts } of others) {
-    assert.deepEqual(texts, first.texts, `${name} has heard another order than ${first.name}`);
-  }
-}
-
-/** How often somebody has talked, so that no text is said twice. */
-let rounds = 0;
-
-/** Has each of `speakers` say texts for so long; returns what was said. */
-async function talk(speakers, { ms, pauseMs = 5 }) {
-  const said = [];
-  rounds += 1;
-  const end = Date.now() + ms;
-  for (let number = 0; Date.now() < end; number += 1) {
-    for (const [index, speaker] of speakers.entries()) {
-      const text = `${rounds}.${index}.${number}`;
-      said.push(text);
-      speaker.say(text);
-    }
-    await sleep(pauseMs);
-  }
-  return said;
-}
-
-const status = async (server, target) => {
-  const response = await fetch(server.url(target));
-  return [response.status, (await response.text()).trim()];
-};
 
 // --- One order ----------------------------------------------------------------------------------
 
@@ -671,7 +513,7 @@ describe('connecting to Redis', { concurrency: 2 }, () => {
     const response = await tcp.response();
     assert.equal(response.status, 503, response.text);
     assert.ok(response.headers['retry-after']);
-    const redis = context.program('redis-server', ['--port', `${port}`, '--save', '']);
+    const redis = context.program(SERVER, ['--port', `${port}`, '--save', '']);
     await accepting(redis, port);
     await works(server);
     const reader = await socket(context, server.port);
@@ -689,94 +531,6 @@ describe('connecting to Redis', { concurrency: 2 }, () => {
     const server = await instance(context, 'redis://127.0.0.1:1', [], { away: true });
     server.signal('SIGTERM');
     assert.deepEqual(await server.gone(), { code: 0, signal: null });
-  });
-});
-
-// --- Encrypted ----------------------------------------------------------------------------------
-
-describe('TLS', { concurrency: 2, skip: !fs.existsSync(TLS_BINARY) && 'there is no build with it' }, () => {
-  /** A certificate of `name` for these names or addresses, by somebody whom nobody knows. */
-  async function certificate(folder, name, names) {
-    const at = (end) => path.join(folder, `${name}.${end}`);
-    const openssl = async (...args) => {
-      const { status: code, stderr } = await run('openssl', args);
-      assert.equal(code, 0, stderr);
-    };
-    const key = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes'];
-    const subject = ['-subj', `/CN=${name}`];
-    await openssl(
-      ...['req', '-x509', ...key, '-keyout', at('ca.key'), '-out', at('ca.pem'), '-days', '2'],
-      ...['-subj', `/CN=${name} authority`],
-    );
-    await openssl('req', ...key, '-keyout', at('key'), '-out', at('csr'), ...subject);
-    fs.writeFileSync(at('ext'), `subjectAltName=${names}\n`);
-    await openssl(
-      ...['x509', '-req', '-in', at('csr'), '-CA', at('ca.pem'), '-CAkey', at('ca.key')],
-      ...['-CAcreateserial', '-days', '2', '-extfile', at('ext'), '-out', at('pem')],
-    );
-    return { ca: at('ca.pem'), key: at('key'), certificate: at('pem') };
-  }
-
-  const options = ({ ca, key, certificate: own }) => [
-    ...['--tls-cert-file', own, '--tls-key-file', key, '--tls-ca-cert-file', ca],
-    ...['--tls-auth-clients', 'no'],
-  ];
-  const encrypted = (context, url, args, more = {}) =>
-    instance(context, url, args, { ...more, binary: TLS_BINARY });
-
-  test('an encrypted connection by name and by address, with large messages', async (context) => {
-    const files = await certificate(context.folder(), 'redis', 'DNS:localhost,IP:127.0.0.1');
-    const redis = await Redis.start(context, { tls: options(files) });
-    const ca = ['--redis-ca', files.ca, '--max-message', '1MiB'];
-    const a = await encrypted(context, `rediss://localhost:${redis.port}`, ca);
-    const b = await encrypted(context, `rediss://127.0.0.1:${redis.port}`, ca);
-    const readers = [...(await everyKind(context, a)), ...(await everyKind(context, b))];
-    const speakers = readers.filter((reader) => reader.say);
-    const said = await talk(speakers, { ms: 500 });
-    for (const [index, speaker] of speakers.entries()) {
-      const text = `${index}`.repeat(200_000);
-      said.push(text);
-      speaker.say(text);
-    }
-    await agree(readers, said);
-    // Killed connections are made again.
-    await redis.tell('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
-    said.push(...(await talk(speakers, { ms: 300 })));
-    await agree(readers, said);
-  });
-
-  test('who shows no certificate for the name is not spoken to', async (context) => {
-    const folder = context.folder();
-    const files = await certificate(folder, 'redis', 'DNS:other.example');
-    const redis = await Redis.start(context, { tls: options(files) });
-    const url = `rediss://localhost:${redis.port}`;
-    const misnamed = await encrypted(context, url, ['--redis-ca', files.ca], { away: true });
-    await misnamed.logged(/cannot be reached: localhost:\d+ .*certificate.*/i);
-    const foreign = await encrypted(context, url, [], { away: true });
-    await foreign.logged(/cannot be reached: localhost:\d+ .*(certificate|UnknownIssuer).*/i);
-    await sleep(300);
-    for (const server of [misnamed, foreign]) {
-      assert.ok(!server.lines.some((line) => /Redis: everything works/.test(line)));
-    }
-  });
-
-  test('a server that speaks in the clear is none', async (context) => {
-    const redis = await Redis.start(context);
-    const url = `rediss://localhost:${redis.port}`;
-    const server = await encrypted(context, url, [], { away: true });
-    await server.logged(/Redis: the writer's server cannot be reached/);
-  });
-
-  test('certificates that cannot be read are said at start', async (context) => {
-    const file = path.join(context.folder(), 'ca.pem');
-    const args = ['--listen', '127.0.0.1:0', '--redis', 'rediss://localhost', '--redis-ca', file];
-    const missing = await run(TLS_BINARY, args);
-    assert.equal(missing.status, 78);
-    assert.match(missing.stderr, /--redis-ca .*: No such file/);
-    fs.writeFileSync(file, 'nothing');
-    const empty = await run(TLS_BINARY, args);
-    assert.equal(empty.status, 78);
-    assert.match(empty.stderr, /no certificate in it that can be used/);
   });
 });
 

@@ -6,7 +6,10 @@ import path from 'node:path';
 import { accepting, freePort } from './elbow.mjs';
 import { eventually, sleep } from './wait.mjs';
 
-/** A redis-server on a port of its own, which can be stopped and started again with its data. */
+/** What serves: Redis, or what takes its place. */
+export const SERVER = process.env.ELBOW_REDIS ?? 'redis-server';
+
+/** A server on a port of its own, which can be stopped and started again with its data. */
 export class Redis {
   static async start(context, { args = [], isKept = false, tls = null } = {}) {
     const redis = new Redis();
@@ -27,7 +30,7 @@ export class Redis {
 
   /** Starts it, after it was stopped. */
   async again() {
-    this.child = this.context.program('redis-server', this.args);
+    this.child = this.context.program(SERVER, this.args);
     this.child.stdout.resume();
     await accepting(this.child, this.port);
     await eventually('it has read its data', async () => {
@@ -70,6 +73,87 @@ export class Redis {
     const answer = await this.ask(...parts);
     assert.doesNotMatch(answer, /^-/, parts.join(' '));
     return answer;
+  }
+}
+
+/** Servers of one cluster, each with an id and its own share of the slots. */
+export class Cluster {
+  /** Masters that have all slots among them, and agree about that. */
+  static async start(context, count) {
+    const cluster = new Cluster();
+    cluster.context = context;
+    cluster.nodes = [];
+    for (let number = 0; number < count; number += 1) await cluster.#add();
+    cluster.share = Math.ceil(16_384 / count);
+    for (const [index, node] of cluster.nodes.entries()) {
+      const first = index * cluster.share;
+      const last = Math.min(16_384, first + cluster.share) - 1;
+      await node.tell('CLUSTER', 'ADDSLOTSRANGE', `${first}`, `${last}`);
+    }
+    await cluster.#agreed();
+    return cluster;
+  }
+
+  async #add() {
+    const bus = await freePort();
+    const args = ['--cluster-enabled', 'yes', '--cluster-port', `${bus}`];
+    const node = await Redis.start(this.context, { args: [...args, '--cluster-node-timeout', '2000'] });
+    node.bus = bus;
+    [, node.id] = (await node.tell('CLUSTER', 'MYID')).split('\r\n');
+    for (const other of this.nodes) {
+      await node.tell('CLUSTER', 'MEET', '127.0.0.1', `${other.port}`, `${other.bus}`);
+    }
+    this.nodes.push(node);
+    return node;
+  }
+
+  async #agreed() {
+    for (const node of this.nodes) {
+      await eventually('the cluster is whole', async () => {
+        const info = await node.ask('CLUSTER', 'INFO');
+        return (
+          info.includes('cluster_state:ok') &&
+          info.includes(`cluster_known_nodes:${this.nodes.length}\r\n`)
+        );
+      });
+    }
+  }
+
+  /** A new server that has all that `master` has. */
+  async replica(master) {
+    const node = await this.#add();
+    await this.#agreed();
+    await node.tell('CLUSTER', 'REPLICATE', master.id);
+    await eventually('it has everything', async () => {
+      return (await node.ask('INFO', 'replication')).includes('master_link_status:up');
+    });
+    return node;
+  }
+
+  /** The slot of a room's keys. */
+  async slot(prefix) {
+    return Number((await this.nodes[0].tell('CLUSTER', 'KEYSLOT', prefix)).slice(1));
+  }
+
+  /** The one that was given a slot at the start. */
+  owner(slot) {
+    return this.nodes[Math.floor(slot / this.share)];
+  }
+
+  /** Moves a slot with its keys while it is in use, step by step as `redis-cli --cluster reshard`. */
+  async move(slot, from, to) {
+    await to.tell('CLUSTER', 'SETSLOT', `${slot}`, 'IMPORTING', from.id);
+    await from.tell('CLUSTER', 'SETSLOT', `${slot}`, 'MIGRATING', to.id);
+    await sleep(100);
+    for (;;) {
+      const listed = await from.tell('CLUSTER', 'GETKEYSINSLOT', `${slot}`, '100');
+      const keys = listed.split('\r\n').filter((line) => line.startsWith('{'));
+      if (!keys.length) break;
+      for (const key of keys) await from.tell('MIGRATE', '127.0.0.1', `${to.port}`, key, '0', '5000');
+    }
+    await sleep(100);
+    await to.tell('CLUSTER', 'SETSLOT', `${slot}`, 'NODE', to.id);
+    await from.tell('CLUSTER', 'SETSLOT', `${slot}`, 'NODE', to.id);
   }
 }
 
