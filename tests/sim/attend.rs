@@ -339,7 +339,9 @@ impl Oracle {
                     // stay in the first may be over by now.
                     "Out of memory" => {
                         let hearing = &person.hearing;
-                        let is_second = hearing.is_unjudged_in_any() || hearing.end.is_some();
+                        let is_second = hearing.is_unjudged_in_any()
+                            || hearing.was_beside
+                            || hearing.end.is_some();
                         // Whoever waits until it is open is noted in a buffer.
                         let may_wait = self.may_not_be_open(now_ms, &channel);
                         self.scarce && (&*channel != "default" || is_second || may_wait)

@@ -153,6 +153,10 @@ pub(crate) struct Hearing {
     owed: Option<Owed>,
     /// Channels that it wants to enter, in the order of the answers to come.
     pub(crate) asked: VecDeque<Box<str>>,
+    /// For each of those whether it was in another channel, or about to be, when it asked.
+    asked_beside: VecDeque<bool>,
+    /// What that was for the newest answer.
+    pub(crate) was_beside: bool,
     /// What it shows to enter them.
     pub(crate) entries: Entries,
     /// What it has said and what is not published yet.
@@ -377,6 +381,8 @@ impl Hearing {
             owed: None,
             // Protocol 3 puts everybody into the default channel unasked.
             asked: (version == 3).then(|| "default".into()).into_iter().collect(),
+            asked_beside: (version == 3).then_some(false).into_iter().collect(),
+            was_beside: false,
             entries,
             sent: VecDeque::new(),
             acks: VecDeque::new(),
@@ -527,6 +533,19 @@ impl Hearing {
         saying
     }
 
+    /// It asks to enter a channel.
+    pub(crate) fn ask(&mut self, channel: Box<str>) {
+        let is_in_any = self.stints.values().flatten().any(|stint| !stint.ended);
+        self.asked_beside.push_back(is_in_any || !self.asked.is_empty());
+        self.asked.push_back(channel);
+    }
+
+    /// A channel that it asked for has let it in, or has not.
+    fn answer_asked(&mut self, channel: &Box<str>) {
+        let place = answer(&mut self.asked, channel, self.unchecked);
+        self.was_beside = self.asked_beside.remove(place).expect("one for each");
+    }
+
     /// The session's end in a channel is reported.
     pub(crate) fn ended(&mut self, channel: &str, reason: CloseReason) {
         let stints = self.stints.get_mut(channel).expect("it was there");
@@ -596,12 +615,12 @@ impl Hearing {
                 return (None, self.hear_event(logs, turn, channel, *attachments, text));
             }
             Said::Connected(channel, pid) => {
-                answer(&mut self.asked, channel, self.unchecked);
+                self.answer_asked(channel);
                 self.entries.answered(channel, None, self.unchecked);
                 self.hear_entry(channel, pid.as_deref());
             }
             Said::Refused(channel, why) => {
-                answer(&mut self.asked, channel, self.unchecked);
+                self.answer_asked(channel);
                 self.entries.answered(channel, Some(why), self.unchecked);
             }
             Said::Ack(channel, id) => {
@@ -779,10 +798,15 @@ impl Hearing {
 }
 
 /// What was asked for and is answered now is what was asked for first, unless an answer before it
-/// may have been lost.
-fn answer<T: PartialEq + std::fmt::Debug>(owed: &mut VecDeque<T>, answered: &T, lossy: bool) {
+/// may have been lost. Returns its place among what is owed.
+fn answer<T: PartialEq + std::fmt::Debug>(
+    owed: &mut VecDeque<T>,
+    answered: &T,
+    lossy: bool,
+) -> usize {
     let place = owed.iter().position(|owed| owed == answered);
     let place = place.expect("an answer to what nobody asked");
     assert!(place == 0 || lossy, "{answered:?} is answered, and not {owed:?}");
     owed.remove(place);
+    place
 }

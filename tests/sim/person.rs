@@ -656,7 +656,7 @@ impl Person {
         self.home.get_or_insert_with(|| channel.clone());
         self.asking.push(channel.clone());
         self.hearing.entries.ask(channel.clone(), own);
-        self.hearing.asked.push_back(channel);
+        self.hearing.ask(channel);
     }
 
     /// Whether it can show a token in each CONNECT.

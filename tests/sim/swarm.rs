@@ -128,7 +128,7 @@ impl Person {
         self.outgoing.push_back(Packet::Text(format!("40{}", prefix(&channel))));
         self.spaces.insert(channel.clone());
         self.hearing.entries.ask(channel.clone(), None);
-        self.hearing.asked.push_back(channel);
+        self.hearing.ask(channel);
     }
 
     fn put_exit(&mut self, channel: Box<str>) {

@@ -562,6 +562,7 @@ impl World {
 
     /// Brings back what is still on its way when nobody is left to hear it.
     fn place_the_rest(&mut self) {
+        let is_losing = self.losing.is_some();
         self.tell_loss();
         self.send_for_order();
         while let Some((_, ticket, envelope)) = self.underway.pop_front() {
@@ -569,7 +570,12 @@ impl World {
             assert_eq!(placed, Ok(()), "what nobody hears waits for nobody");
         }
         while let Some(event) = self.server.poll_event() {
-            assert!(matches!(event, Event::Message { .. }), "{event:?} after the end");
+            let is_of_the_rest = match event {
+                Event::Message { .. } => true,
+                Event::Lost { .. } => is_losing,
+                _ => false,
+            };
+            assert!(is_of_the_rest, "{event:?} after the end");
             let (now_ms, climate) = (self.net.now_ms.get(), &self.climate);
             self.oracle.event(now_ms, climate, &mut self.clients, &mut self.people, &event);
         }
