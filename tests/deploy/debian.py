@@ -129,7 +129,7 @@ class Machine(Copy):
     def wait(self):
         """Until all has started. Skips where there can be no such machine, and says why."""
         state = ""
-        for _ in range(600):
+        for _ in range(1800):
             if self.process.poll() is not None:
                 raise unittest.SkipTest(f"SKIPPED: no machine can be started here: {self.said()}")
             if self.first is None:

@@ -123,6 +123,43 @@ describe('several instances', { concurrency: 2 }, () => {
     assert.equal(back.began.recovered, true);
   });
 
+  test('instances that are killed, or leave, and come back while everybody talks', async (context) => {
+    const redis = await Redis.start(context);
+    const servers = [];
+    for (let number = 0; number < 2; number += 1) {
+      servers.push(await instance(context, redis.url, HISTORY));
+    }
+    const readers = [];
+    for (const server of servers) readers.push(...(await everyKind(context, server)));
+    const speakers = readers.filter((reader) => reader.say);
+    // Whoever was at the third comes back to the next third, from where it was.
+    const traveller = { name: 'the traveller', texts: [], positions: [] };
+    let third = await instance(context, redis.url, HISTORY);
+    let stay = await socket(context, third.port);
+    const leave = () => {
+      traveller.texts.push(...stay.texts);
+      traveller.positions.push(...stay.positions);
+    };
+    const talking = talk(speakers, { ms: 4_000 });
+    for (const signal of ['SIGKILL', 'SIGTERM', 'SIGKILL']) {
+      await sleep(700);
+      third.signal(signal);
+      await eventually('it is gone', () => stay.ends);
+      leave();
+      third = await instance(context, redis.url, HISTORY);
+      const target = `/ws?strict&since=${traveller.positions.at(-1)}`;
+      stay = await socket(context, third.port, { target });
+    }
+    const said = await talking;
+    await agree(readers, said);
+    await eventually('it has everything', () => {
+      return traveller.texts.length + stay.texts.length >= said.length;
+    });
+    leave();
+    assert.deepEqual(traveller.texts, readers[0].texts, 'no seam');
+    assert.ok(readers.every(({ ends, gaps }) => ends === 0 && gaps.length === 0));
+  });
+
   test('a Socket.IO client recovers on another instance', async (context) => {
     const redis = await Redis.start(context);
     const args = [...HISTORY, '--recovery', 'on'];
@@ -519,6 +556,35 @@ describe('connecting to Redis', { concurrency: 2 }, () => {
     const reader = await socket(context, server.port);
     reader.say('at last');
     await eventually('it is heard', () => reader.texts.length);
+  });
+
+  const isRoot = process.geteuid() === 0;
+  const moving = { skip: !isRoot && 'only root may show a process another /etc/hosts' };
+
+  test('a name that leads elsewhere by now is followed', moving, async (context) => {
+    const hosts = path.join(context.folder(), 'hosts');
+    const port = await freePort();
+    const relays = [];
+    for (const address of ['127.0.0.2', '127.0.0.3']) {
+      const redis = await Redis.start(context);
+      relays.push(await BadWay.to(context, redis.port, { host: address, port }));
+    }
+    fs.writeFileSync(hosts, '127.0.0.2 redis.test\n');
+    const mount = `mount --bind '${hosts}' /etc/hosts && exec "$@"`;
+    const prefix = ['unshare', '--mount', 'sh', '-c', mount, 'sh'];
+    const server = await instance(context, `redis://redis.test:${port}`, [], { prefix });
+    await server.logged(/writer connected to redis\.test:\d+ \(127\.0\.0\.2:\d+\)/);
+    const reader = await socket(context, server.port);
+    reader.say('here');
+    await eventually('it is heard', () => reader.texts.length === 1);
+    fs.writeFileSync(hosts, '127.0.0.3 redis.test\n');
+    relays[0].close();
+    await server.logged(/writer connected to redis\.test:\d+ \(127\.0\.0\.3:\d+\)/);
+    // Nobody there knows what was said here.
+    await server.logged(/messages of channel default were lost; readers are told/);
+    await eventually('it is told', () => reader.gaps.length === 1);
+    reader.say('there');
+    await eventually('it is heard', () => reader.texts.at(-1) === 'there');
   });
 
   test('a name that means nothing is said in words, and nobody waits for it', async (context) => {

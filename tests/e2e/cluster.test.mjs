@@ -7,7 +7,9 @@ import { Cluster } from './redis.mjs';
 import { agree, everyKind, HISTORY, instance, talk } from './room.mjs';
 import { eventually, sleep } from './wait.mjs';
 
-test('a cluster: whichever server is named, and wherever the slot goes', async (context) => {
+const name = 'a cluster: whichever server is named, and wherever the slot goes';
+
+test(name, { timeout: 180_000 }, async (context) => {
   const cluster = await Cluster.start(context, 2);
   const [one, two] = cluster.nodes;
   const slot = await cluster.slot('elbow');

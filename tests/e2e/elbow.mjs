@@ -148,7 +148,8 @@ class Context {
       const ended = server.ended ? ` (ended: ${JSON.stringify(server.ended)})` : '';
       const command = `elbow ${server.args.join(' ')}${ended}`;
       console.error(`--- ${command}: the log's tail:\n${tail}${errors}\n---`);
-      const file = `${this.name.replace(/[^A-Za-z0-9]+/g, '-').slice(0, 80)}-${index}.log`;
+      const name = `${path.basename(process.argv[1], '.test.mjs')} ${this.name}`;
+      const file = `${name.replace(/[^A-Za-z0-9]+/g, '-').slice(0, 80)}-${index}.log`;
       const whole = `${command}\n${server.lines.join('\n')}${errors}\n`;
       fs.writeFileSync(path.join(OUTPUT, file), whole);
     }

@@ -97,7 +97,7 @@ export class Cluster {
   async #add() {
     const bus = await freePort();
     const args = ['--cluster-enabled', 'yes', '--cluster-port', `${bus}`];
-    const node = await Redis.start(this.context, { args: [...args, '--cluster-node-timeout', '2000'] });
+    const node = await Redis.start(this.context, { args: [...args, '--cluster-node-timeout', '15000'] });
     node.bus = bus;
     [, node.id] = (await node.tell('CLUSTER', 'MYID')).split('\r\n');
     for (const other of this.nodes) {
@@ -168,18 +168,23 @@ export class BadWay {
   /** How many milliseconds the way takes in each direction. */
   delayMs = 0;
 
-  static async to(context, port) {
+  /** A way to a port, from an address that is free unless it is named. */
+  static async to(context, port, from = { host: '127.0.0.1', port: 0 }) {
     const way = new BadWay();
-    const listener = net.createServer((near) => way.#join(near, port));
-    await new Promise((resolve) => {
-      listener.listen(0, '127.0.0.1', resolve);
+    way.listener = net.createServer((near) => way.#join(near, port));
+    await new Promise((resolve, reject) => {
+      way.listener.once('error', reject);
+      way.listener.listen(from, resolve);
     });
-    context.defer(() => {
-      listener.close();
-      for (const { near, far } of way.#pairs) [near, far].forEach((socket) => socket.destroy());
-    });
-    way.url = `redis://127.0.0.1:${listener.address().port}`;
+    context.defer(() => way.close());
+    way.url = `redis://${from.host}:${way.listener.address().port}`;
     return way;
+  }
+
+  /** Ends everything, for good. */
+  close() {
+    this.listener.close();
+    this.cut();
   }
 
   #join(near, port) {

@@ -6,8 +6,8 @@ import path from 'node:path';
 import { describe } from 'node:test';
 import { ROOT, run, test } from './elbow.mjs';
 import { Redis } from './redis.mjs';
-import { agree, everyKind, instance, talk } from './room.mjs';
-import { sleep } from './wait.mjs';
+import { agree, everyKind, instance, socket, talk } from './room.mjs';
+import { eventually, sleep } from './wait.mjs';
 
 /** elbow with the feature `tls`. */
 const TLS_BINARY = process.env.ELBOW_TLS_BIN ?? path.join(ROOT, 'target/tls/release/elbow');
@@ -61,6 +61,16 @@ describe('TLS', { concurrency: 2, skip: !fs.existsSync(TLS_BINARY) && 'there is 
     await redis.tell('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
     said.push(...(await talk(speakers, { ms: 300 })));
     await agree(readers, said);
+  });
+
+  test('whoever the system trusts may vouch for it', async (context) => {
+    const files = await certificate(context.folder(), 'redis', 'DNS:localhost');
+    const redis = await Redis.start(context, { tls: options(files) });
+    const env = { SSL_CERT_FILE: files.ca };
+    const server = await encrypted(context, `rediss://localhost:${redis.port}`, [], { env });
+    const reader = await socket(context, server.port);
+    reader.say('trusted');
+    await eventually('it is heard', () => reader.texts.length);
   });
 
   test('who shows no certificate for the name is not spoken to', async (context) => {
