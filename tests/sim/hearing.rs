@@ -533,7 +533,7 @@ impl Hearing {
         saying
     }
 
-    /// It asks to enter a channel.
+    /// The session asks to enter a channel.
     pub(crate) fn ask(&mut self, channel: Box<str>) {
         let is_in_any = self.stints.values().flatten().any(|stint| !stint.ended);
         self.asked_beside.push_back(is_in_any || !self.asked.is_empty());
