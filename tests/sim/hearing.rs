@@ -541,8 +541,8 @@ impl Hearing {
     }
 
     /// A channel that it asked for has let it in, or has not.
-    fn answer_asked(&mut self, channel: &Box<str>) {
-        let place = answer(&mut self.asked, channel, self.unchecked);
+    fn answer_asked(&mut self, channel: &str) {
+        let place = answer(&mut self.asked, &channel.into(), self.unchecked);
         self.was_beside = self.asked_beside.remove(place).expect("one for each");
     }
 

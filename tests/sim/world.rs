@@ -570,12 +570,8 @@ impl World {
             assert_eq!(placed, Ok(()), "what nobody hears waits for nobody");
         }
         while let Some(event) = self.server.poll_event() {
-            let is_of_the_rest = match event {
-                Event::Message { .. } => true,
-                Event::Lost { .. } => is_losing,
-                _ => false,
-            };
-            assert!(is_of_the_rest, "{event:?} after the end");
+            let is_loss = is_losing && matches!(event, Event::Lost { .. });
+            assert!(is_loss || matches!(event, Event::Message { .. }), "{event:?} after the end");
             let (now_ms, climate) = (self.net.now_ms.get(), &self.climate);
             self.oracle.event(now_ms, climate, &mut self.clients, &mut self.people, &event);
         }
