@@ -433,6 +433,11 @@ impl Hearing {
         self.stints.values().flatten().any(|stint| !stint.judged)
     }
 
+    /// When it last entered a channel.
+    pub(crate) fn entered_ms(&self) -> u64 {
+        self.stints.values().flatten().map(|stint| stint.opened_at_ms).max().unwrap_or(0)
+    }
+
     /// Whether its WebSocket may end for this reason.
     pub(crate) fn explains(&self, reason: CloseReason) -> bool {
         let is_lost = reason == CloseReason::MessagesLost && self.left_parted;

@@ -304,9 +304,13 @@ impl World {
         }
         let Some(receptive_ms) = hearing.receptive_ms else { return };
         let pinged_ms = hearing.pinged_at_ms.unwrap_or(0);
+        // What came together with the wish to enter waits for the room that it has entered.
+        let came_with_entry = hearing.entered_ms() >= heard_ms;
+        let room_ms = if came_with_entry { self.oracle.unplaced_ms } else { 0 };
         let ping = Due::after(moments_ms, ping_ms + held_ms)
             .and_after(receptive_ms)
             .and_after(pinged_ms)
+            .and_after(room_ms)
             .and_after(self.turn_before_answer_ms(person, heard_ms));
         // Heard late, it may be asked again in the same moment.
         let is_asked = pinged_ms >= hearing.heard_ms();
