@@ -211,7 +211,8 @@ mutant "session: binary for sessions alone" \
   's/attachments.get(number).map(|bytes| (Kind::Binary, \*bytes))/attachments.get(number + 1).map(|bytes| (Kind::Binary, *bytes))/'
 # Somebody who talks is not pinged, although its client counts pings alone.
 mutant "session: talkers not pinged" \
-  's/Version::V4 => {}$/Version::V4 => self.heard_at = now,/'
+  's/Version::V4 => {}$/Version::V4 => self.heard_at = now,/' \
+  '--test regression a_session_that_talks_is_pinged_all_the_same'
 
 # Probes stand in line with everybody else.
 mutant "places: probes have none of their own" \

@@ -125,6 +125,20 @@ fn a_close_waits_for_what_was_published_in_every_namespace() {
 }
 
 #[test]
+fn a_session_that_talks_is_pinged_all_the_same() {
+    let mut world = World::new();
+    let (client, id) = world.socket(&[""]);
+    client.heard();
+    let mut pings = 0;
+    for _ in 0..30 {
+        world.say(&client, id, &frame(1, br#"42["chat message","x"]"#));
+        world.pass(Duration::from_secs(1));
+        pings += client.heard().windows(3).filter(|bytes| bytes == b"\x81\x012").count();
+    }
+    assert_eq!(pings, 1, "its client takes silence for the server's end");
+}
+
+#[test]
 fn a_session_whose_answer_waits_in_its_socket_has_not_vanished() {
     let mut world = World::new();
     let (client, id) = world.socket(&[""]);
