@@ -587,7 +587,11 @@ mutant "room: a deaf reader kept" \
 
 # What was held goes on with the next pulse only.
 mutant "room: a held order sleeps" \
-  's/let is_left = is_left || self.is_order_released();/let is_left = is_left || false;/' room
+  's/let is_left = is_left || is_let_go || self.is_order_released();/let is_left = is_left || is_let_go;/' room
+# What stands behind a message whose channel was closed goes on with the next pulse only.
+mutant "room: what is let go sleeps" \
+  's/let is_let_go = was_held \&\& backplane.held().is_none();/let is_let_go = false;/' \
+  '--test room nobody_sleeps_over_what_a_closed_channel_has_let_go'
 # Who has come back from another instance is not told of what is not said again.
 mutant "room: passed over without a word" \
   's/self.returned\[dialect as usize\] |= goes_on;/let _ = goes_on;/' \

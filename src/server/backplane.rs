@@ -137,11 +137,13 @@ impl<S: Socket> Server<S> {
     }
 
     /// Hands over what was said in this turn, which channels are wanted, and which are not any
-    /// more; then the backplane writes its requests.
+    /// more; then the backplane writes its requests. Whether that has let go of what was held, so
+    /// that what stands behind it can be taken in.
     ///
     /// Work: what waits, which is bounded.
-    pub(super) fn hand_to_backplane(&mut self, now: Now) {
-        let Some(mut backplane) = self.backplane.take() else { return };
+    pub(super) fn hand_to_backplane(&mut self, now: Now) -> bool {
+        let Some(mut backplane) = self.backplane.take() else { return false };
+        let was_held = backplane.held().is_some();
         // While nothing can be asked, nobody is: a channel that was asked for stays for long.
         while !backplane.is_away()
             && backplane.may_open()
@@ -169,7 +171,9 @@ impl<S: Socket> Server<S> {
             backplane.close(&name);
         }
         backplane.end_turn(now.mono);
+        let is_let_go = was_held && backplane.held().is_none();
         self.backplane = Some(backplane);
+        is_let_go
     }
 
     /// Does what an event of the backplane asks for.

@@ -229,11 +229,11 @@ impl<S: Socket> Server<S> {
         self.connections.next_turn();
         self.survey.keep_past(now.mono, &self.metrics);
         self.gate.judge(&self.settings.limits);
-        self.hand_to_backplane(now);
+        let is_let_go = self.hand_to_backplane(now);
         let is_told = self.disconnects.is_telling() || self.watchers.are_there();
         let is_entered = self.sessions.next_to_enter().is_some();
         let is_busy = self.connections.is_busy() || self.sessions.has_answers();
-        let is_left = is_left || self.is_order_released();
+        let is_left = is_left || is_let_go || self.is_order_released();
         is_told || is_entered || is_busy || is_left || self.hub.is_active()
     }
 
