@@ -794,7 +794,8 @@ mod tests {
         let action = world.backplane.poll_action(NOW.mono);
         assert_eq!(action, Some(Action::Connect(Line::Writer)));
         // The line was resolving a name, was closed, and is to lead to where a reply has said.
-        let target = world.lines.configured.moved(&format!("localhost:{meant_port}")).unwrap();
+        let target = world.lines.configured.moved(&format!("localhost:{meant_port}"));
+        let target = target.expect("a name and a port");
         world.lines.links[0].state = State::Resolving(target);
         world.lines.links[0].asked = Some(("localhost".into(), left_port));
         let addresses = Ok(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, left_port))]);

@@ -39,6 +39,7 @@ def make_base():
 
 
 def make_base_alone():
+    """Makes the folder; nobody else does so meanwhile."""
     made_of = os.path.join(BASE, "made")
     if os.path.exists(made_of):
         with open(made_of, encoding="utf-8") as file:
