@@ -1,5 +1,6 @@
 """A server that was started in a folder of its own, without rights, on a port of loopback."""
 
+import itertools
 import os
 import signal
 import socket
@@ -8,12 +9,20 @@ import time
 import urllib.request
 
 NOBODY = 65534
+# Below what the system gives to whoever asks for any port; each process begins elsewhere.
+PORTS = (20_000 + (os.getpid() * 131 + count) % 10_000 for count in itertools.count())
 
 
 def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+    """A port that nobody listens on, and that the system gives to nobody else meanwhile."""
+    for port in itertools.islice(PORTS, 10_000):
+        with socket.socket() as listener:
+            try:
+                listener.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise AssertionError("none of ten thousand ports is free")
 
 
 class Served:

@@ -229,17 +229,34 @@ export async function accepting(child, port) {
   });
 }
 
-/** A port that was free a moment ago, for programs that cannot choose one themselves. */
+/**
+ * A port that nobody listens on, for programs that cannot choose one themselves. It is below those
+ * that the system gives to whoever asks for any: one of these could be another test's a moment
+ * later, and a test would talk to a stranger's server. Each process begins elsewhere.
+ */
 export async function freePort() {
-  const listener = net.createServer().listen(0, '127.0.0.1');
-  await new Promise((resolve) => {
-    listener.on('listening', resolve);
+  for (let tried = 0; tried < 10_000; tried += 1) {
+    const port = 20_000 + ((process.pid * 131 + portsAskedFor) % 10_000);
+    portsAskedFor += 1;
+    if (await isFree(port)) return port;
+  }
+  return assert.fail('none of ten thousand ports is free');
+}
+
+let portsAskedFor = 0;
+
+async function isFree(port) {
+  const listener = net.createServer().listen(port, '127.0.0.1');
+  const listens = await new Promise((resolve) => {
+    listener.on('listening', () => resolve(true));
+    listener.on('error', () => resolve(false));
   });
-  const { port } = listener.address();
-  await new Promise((resolve) => {
-    listener.close(resolve);
-  });
-  return port;
+  if (listens) {
+    await new Promise((resolve) => {
+      listener.close(resolve);
+    });
+  }
+  return listens;
 }
 
 // --- The server ---------------------------------------------------------------------------------

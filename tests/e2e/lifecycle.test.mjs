@@ -131,7 +131,8 @@ describe('the log', { concurrency: 4 }, () => {
     const listen = `127.0.0.1:${await freePort()}`;
     const args = ['--drain', '500ms', ...(options.args ?? [])];
     const server = await context.elbow(args, { ...options, listen, unready: true });
-    await eventually('it listens', () => status(server, '/healthz').catch(() => 0));
+    await server.answering();
+    assert.equal(await status(server, '/healthz'), 200);
     return server;
   }
 
