@@ -596,6 +596,14 @@ mutant "room: what is let go sleeps" \
 mutant "room: passed over without a word" \
   's/self.returned\[dialect as usize\] |= goes_on;/let _ = goes_on;/' \
   "--test regression elsewhere::"
+# What stood in front of a channel's start is said to those who have heard it elsewhere.
+mutant "room: in front of the start is as in a gap" \
+  's/Use::Past(slot, false) \&\& channel.gap.is_some();/Use::Past(slot, false);/' \
+  "--test backplane single::"
+# What stood in a gap, and nobody has heard, is passed over.
+mutant "room: in a gap is as if said" \
+  's/Use::Past(slot, false) \&\& channel.gap.is_some();/Use::Past(slot, false) \&\& false;/' \
+  "--test backplane single::"
 # The first of a row that is passed over is told, and not the last.
 mutant "room: a row that is passed over ends early" \
   's/(number == last.min(current.head.last())).then_some(Fate::Passed)/(number == current.head.first).then_some(Fate::Passed)/' \

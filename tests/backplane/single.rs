@@ -519,6 +519,48 @@ fn what_was_said_out_of_a_history_that_is_gone_is_passed_over_once_a_row() {
     assert_eq!(add(&mut desk, 5, &["e"]), ["news 0: e None"]);
 }
 
+/// Who comes with a position has heard what stands in front of it, though never from this instance.
+#[test]
+fn what_stood_in_front_of_the_start_is_not_said_out_of_another_history() {
+    let mut desk = Desk::new(settings());
+    let add = |desk: &mut Desk, first, texts: &[&str]| {
+        desk.redis.feed_late(&entry_of_another(first, texts));
+        desk.pass(2500);
+        desk.events()
+    };
+    assert!(!add(&mut desk, 1, &["a"]).iter().any(|event| event.contains("news")));
+    assert!(desk.backplane.open(desk.now, "news"));
+    desk.pass(2500);
+    assert_eq!(desk.events(), ["news is open"]);
+    desk.redis.flush_all();
+    desk.pass(2500);
+    assert_eq!(desk.events(), ["news lost Vanished"]);
+    // Sent again by who was not answered, with one more.
+    assert_eq!(add(&mut desk, 1, &["a", "b"]), ["news passed 0", "news 1: b None"]);
+}
+
+/// Of a gap everybody is told; what stood in it nobody here has heard.
+#[test]
+fn what_stood_in_a_gap_is_said_out_of_another_history() {
+    let mut desk = Desk::open(settings());
+    let add = |desk: &mut Desk, first, texts: &[&str]| {
+        desk.redis.feed_late(&entry_of_another(first, texts));
+        desk.pass(2500);
+        desk.events()
+    };
+    desk.say(1, b"x");
+    desk.pass(100);
+    desk.events();
+    desk.break_line(Line::Reader);
+    desk.redis.flush_all();
+    let events = add(&mut desk, 1, &["a"]);
+    assert_eq!(events, ["away", "Reader Closed", "news lost Vanished", "back"]);
+    desk.redis.flush_all();
+    desk.pass(2500);
+    assert_eq!(desk.events(), ["news lost Vanished"]);
+    assert_eq!(add(&mut desk, 1, &["a", "b"]), ["news 0: a None", "news 1: b None"]);
+}
+
 #[test]
 fn history_is_replayed_up_to_the_start() {
     let history = Some(History { messages_max: 5, age: Duration::from_secs(60) });

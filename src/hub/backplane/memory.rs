@@ -34,9 +34,10 @@ pub const KEYS_MAX: usize = 256;
 #[derive(Clone, Copy, Debug)]
 struct Producer {
     id: u64,
-    /// The highest number that was seen in this history, or said here in any, or 0.
+    /// The highest number that was seen in this history, or is `said`, or 0.
     seen: u64,
-    /// The highest number that was said here, or 0: `said <= seen`.
+    /// The highest number that was said here in any history, or stood in front of the channel's
+    /// start, or 0: `said <= seen`.
     said: u64,
     /// The highest number that was seen in this history, or 0: `read <= seen`.
     read: u64,
@@ -63,9 +64,9 @@ pub(super) enum Verdict {
     New,
     /// The message was seen before, for its producer has sent it twice.
     Seen,
-    /// The message was said here out of a history that is gone, and stands in this one for the
-    /// first time: whoever was not here then has not heard it. The producer's messages up to this
-    /// number are like that.
+    /// The message was said here out of a history that is gone, or stood there in front of the
+    /// channel's start, and stands in this one for the first time: whoever was not here then has
+    /// not heard it. The producer's messages up to this number are like that.
     SaidBefore(u64),
     /// Another message has the same key; the first of them stands here.
     Repeat(Place),
@@ -101,8 +102,9 @@ impl Memory {
     }
 
     /// Something may be missing: the stream is read from another place on. Which messages were
-    /// said here already is still known, and nothing else. What was only seen, in a gap or before
-    /// the channel's start, may stand in the other history behind the gap, and is new then.
+    /// said here already is still known, and which stood in front of the channel's start: whoever
+    /// is here has heard those elsewhere, or came after them. What was only seen in a gap may stand
+    /// in the other history behind the gap, and is new then.
     pub(super) fn restart(&mut self) {
         self.keys.clear();
         self.entries = 0;

@@ -871,6 +871,9 @@ impl Backplane {
             }
             (Verdict::Repeat(first), _) => ticket.map(|_| Fate::Repeated(first)),
         };
+        // In front of the channel's start is what its readers have heard elsewhere or came after,
+        // which is as good as said here. Nobody has heard what is in a gap.
+        let is_in_gap = current.use_of == Use::Past(slot, false) && channel.gap.is_some();
         match verdict {
             Verdict::New => {}
             Verdict::Seen | Verdict::SaidBefore(_) => self.counts.messages_seen += 1,
@@ -884,7 +887,7 @@ impl Backplane {
             key,
             ticket,
             fate: fate.unwrap_or(Fate::Placed),
-            is_said: verdict == Verdict::New && current.use_of != Use::Past(slot, false),
+            is_said: verdict == Verdict::New && !is_in_gap,
             bytes,
             next_at,
         };
