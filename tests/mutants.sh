@@ -106,9 +106,10 @@ mutant "the end behind the bytes forgotten" \
 # Whether a message is too big depends on who is there.
 mutant "too big for some" \
   's/Dialect::ALL.into_iter().all(fits)/fits(Dialect::Plain)/'
-# Who left the room is still waited for.
+# Who left the room is still waited for. 500 seeds do not show it, two named tests do.
 mutant "publishers never resumed" \
-  's/self.grace_until = None;/self.grace_until = Some(Instant::NEVER);/'
+  's/self.grace_until = None;/self.grace_until = Some(Instant::NEVER);/' \
+  "--test regression after_the_grace"
 # A channel forgets to count what is said in it.
 mutant "a message without a number" \
   's/(self.number, self.position) = (number, newest);/self.position = newest;/'
@@ -267,8 +268,8 @@ mutant "history: missed is wrong" \
 # A ring that is filled for its first reader lacks the oldest message that is kept.
 mutant "history: a filled ring loses its first record" \
   's/let mut place = self.fill_start();/let mut place = self.feed.next(self.fill_start()).unwrap_or(self.fill_start());/'
-# A ring that was not filled counts as having everything. The few readers of a simulation seldom use
-# up what an address may have filled.
+# A ring that was not filled counts as having everything. 500 seeds do not show it, since their few
+# readers seldom use up what an address may have filled.
 mutant "history: what is not filled in counts as there" \
   's/Some(_) => (Feed::numbered(feed_bytes, self.number), 0),/Some(_) => (Feed::numbered(feed_bytes, 0), 0),/' \
   "--lib a_ring_is_filled_for_its_first_reader_if_the_address_has_not_had_its_share"
