@@ -179,6 +179,14 @@ impl Desk {
         requests
     }
 
+    /// Another instance adds an entry with these messages, the first of which has this number; what
+    /// is told within the time in which everything is found.
+    fn hear_of_another(&mut self, first: u64, texts: &[&str]) -> Vec<String> {
+        self.redis.feed_late(&entry_of_another(first, texts));
+        self.pass(2500);
+        self.events()
+    }
+
     /// How often a channel's key was given its time to live since the last look.
     fn expiries(&mut self) -> usize {
         let requests = self.requests(Line::Writer);
@@ -503,32 +511,26 @@ fn entry_of_another(first: u64, texts: &[&str]) -> Vec<u8> {
 #[test]
 fn what_was_said_out_of_a_history_that_is_gone_is_passed_over_once_a_row() {
     let mut desk = Desk::open(settings());
-    let add = |desk: &mut Desk, first, texts: &[&str]| {
-        desk.redis.feed_late(&entry_of_another(first, texts));
-        desk.pass(2500);
-        desk.events()
-    };
-    assert_eq!(add(&mut desk, 1, &["a", "b", "c"]).len(), 3);
+    assert_eq!(desk.hear_of_another(1, &["a", "b", "c"]).len(), 3);
     desk.redis.flush_all();
     desk.pass(2500);
     assert_eq!(desk.events(), ["news lost Vanished"]);
     // Sent again by who was not answered: the last row goes on to what nobody has heard.
-    assert_eq!(add(&mut desk, 1, &["a", "b"]), ["news passed 1"]);
-    assert_eq!(add(&mut desk, 1, &["a", "b"]), [""; 0], "a repeat in one history is no matter");
-    assert_eq!(add(&mut desk, 3, &["c", "d"]), ["news passed 0", "news 1: d None"]);
-    assert_eq!(add(&mut desk, 5, &["e"]), ["news 0: e None"]);
+    assert_eq!(desk.hear_of_another(1, &["a", "b"]), ["news passed 1"]);
+    assert_eq!(
+        desk.hear_of_another(1, &["a", "b"]),
+        [""; 0],
+        "a repeat in one history is no matter"
+    );
+    assert_eq!(desk.hear_of_another(3, &["c", "d"]), ["news passed 0", "news 1: d None"]);
+    assert_eq!(desk.hear_of_another(5, &["e"]), ["news 0: e None"]);
 }
 
 /// Who comes with a position has heard what stands in front of it, though never from this instance.
 #[test]
 fn what_stood_in_front_of_the_start_is_not_said_out_of_another_history() {
     let mut desk = Desk::new(settings());
-    let add = |desk: &mut Desk, first, texts: &[&str]| {
-        desk.redis.feed_late(&entry_of_another(first, texts));
-        desk.pass(2500);
-        desk.events()
-    };
-    assert!(!add(&mut desk, 1, &["a"]).iter().any(|event| event.contains("news")));
+    assert!(!desk.hear_of_another(1, &["a"]).iter().any(|event| event.contains("news")));
     assert!(desk.backplane.open(desk.now, "news"));
     desk.pass(2500);
     assert_eq!(desk.events(), ["news is open"]);
@@ -536,29 +538,25 @@ fn what_stood_in_front_of_the_start_is_not_said_out_of_another_history() {
     desk.pass(2500);
     assert_eq!(desk.events(), ["news lost Vanished"]);
     // Sent again by who was not answered, with one more.
-    assert_eq!(add(&mut desk, 1, &["a", "b"]), ["news passed 0", "news 1: b None"]);
+    assert_eq!(desk.hear_of_another(1, &["a", "b"]), ["news passed 0", "news 1: b None"]);
 }
 
 /// Of a gap everybody is told; what stood in it nobody here has heard.
 #[test]
 fn what_stood_in_a_gap_is_said_out_of_another_history() {
     let mut desk = Desk::open(settings());
-    let add = |desk: &mut Desk, first, texts: &[&str]| {
-        desk.redis.feed_late(&entry_of_another(first, texts));
-        desk.pass(2500);
-        desk.events()
-    };
     desk.say(1, b"x");
+    // Later, so that no entry of the next history has the id of this one.
     desk.pass(100);
     desk.events();
     desk.break_line(Line::Reader);
     desk.redis.flush_all();
-    let events = add(&mut desk, 1, &["a"]);
+    let events = desk.hear_of_another(1, &["a"]);
     assert_eq!(events, ["away", "Reader Closed", "news lost Vanished", "back"]);
     desk.redis.flush_all();
     desk.pass(2500);
     assert_eq!(desk.events(), ["news lost Vanished"]);
-    assert_eq!(add(&mut desk, 1, &["a", "b"]), ["news 0: a None", "news 1: b None"]);
+    assert_eq!(desk.hear_of_another(1, &["a", "b"]), ["news 0: a None", "news 1: b None"]);
 }
 
 #[test]
