@@ -621,6 +621,7 @@ global
 defaults
   mode tcp
   timeout connect 2s
+  timeout check 2s
   timeout client 60s
   timeout server 60s
 listen balancer

@@ -38,6 +38,7 @@ global
 defaults
   mode tcp
   timeout connect 2s
+  timeout check 2s
   timeout client ${idleTimeout}
   timeout server ${idleTimeout}
 listen balancer

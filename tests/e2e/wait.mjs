@@ -10,13 +10,19 @@ export const sleep = (ms) =>
     setTimeout(resolve, ms);
   });
 
-/** Polls `probe` until it returns something truthy, and returns that. */
+/** The longest pause between two looks, in milliseconds. */
+const PAUSE_MS_MAX = 20;
+
+/**
+ * Polls `probe` until it returns something truthy, and returns that. It looks often at first, since
+ * a server on the same machine answers within a millisecond, and tests ask for thousands of answers.
+ */
 export async function eventually(what, probe, ms = SOON_MS) {
   const end = Date.now() + ms;
-  for (;;) {
+  for (let pause = 1; ; pause = Math.min(2 * pause, PAUSE_MS_MAX)) {
     const value = await probe();
     if (value) return value;
     if (Date.now() > end) assert.fail(`not within ${ms} ms: ${what}`);
-    await sleep(20);
+    await sleep(pause);
   }
 }

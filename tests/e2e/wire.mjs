@@ -266,6 +266,19 @@ export class Client {
   }
 }
 
+/** Asserts that two clients still talk at ease: a hundred messages, each back within its time. */
+export async function othersTalk(...clients) {
+  for (let count = 0; count < 100; count += 1) {
+    const message = `ease ${count}`;
+    clients[count % clients.length].say(message);
+    for (const client of clients) {
+      let heard = await client.next();
+      while (!String(heard).startsWith('ease')) heard = await client.next();
+      assert.equal(heard, message);
+    }
+  }
+}
+
 /** The status with which an upgrade is refused, with its fields: `{ status, headers }`. */
 export async function refused(port, options = {}) {
   const client = new Client(port, options);
