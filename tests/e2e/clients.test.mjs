@@ -202,7 +202,6 @@ global
 defaults
   mode http
   timeout connect 2s
-  timeout check 2s
   timeout client 10s
   timeout server 10s
 listen balancer

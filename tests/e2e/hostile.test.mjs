@@ -17,7 +17,7 @@ import {
   upgradeHead,
 } from './wire.mjs';
 
-describe('half-open peers', { concurrency: 5 }, () => {
+describe('peers that do not read, or not all', { concurrency: 6 }, () => {
   test('a reader that stops reading is too slow; the others get all', async (context) => {
     const server = await context.elbow();
     const publisher = await context.client(server.port);

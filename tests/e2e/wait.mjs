@@ -14,8 +14,9 @@ export const sleep = (ms) =>
 const PAUSE_MS_MAX = 20;
 
 /**
- * Polls `probe` until it returns something truthy, and returns that. It looks often at first, since
- * a server on the same machine answers within a millisecond, and tests ask for thousands of answers.
+ * Polls `probe` until it returns something truthy, and returns that. The first looks follow each
+ * other soon: a server on the same machine answers within a millisecond, and tests ask for
+ * thousands of answers.
  */
 export async function eventually(what, probe, ms = SOON_MS) {
   const end = Date.now() + ms;

@@ -445,20 +445,37 @@ pub(crate) fn draw_limits(seed: u64, climate: &mut Climate) {
     }
 }
 
-/// A room of which most never read, so that publishers are held back for them over and over, drawn
-/// apart for the same reason. Nobody is closed for silence before it shows that a room waits for
-/// too long, and those who speak live for so long.
-pub(crate) fn draw_deaf_room(seed: u64, climate: &mut Climate) {
-    let mut dice = Dice::new(seed ^ 0x6465_6166_726f_6f6d);
-    let limits = &mut climate.settings.limits;
+/// Whether the seed is about what comes up too seldom by itself, drawn apart for the same reason.
+/// Nobody attacks then, the order is decided here, and there is memory.
+pub(crate) fn draw_rare(seed: u64, climate: &mut Climate) {
+    let mut dice = Dice::new(seed ^ 0x7261_7265);
     let is_calm = climate.attacks.mobs.is_empty() && climate.order_ms_max.is_none();
-    if !is_calm || climate.tiny_memory || limits.feed_bytes > 4096 || !dice.chance(80) {
+    if !is_calm || climate.tiny_memory {
         return;
     }
+    match dice.below(100) {
+        0..6 => make_room_deaf(climate),
+        6..26 => have_people_return(climate),
+        _ => return,
+    }
+    let limits = &mut climate.settings.limits;
     limits.connections_max = limits.connections_max.max(40);
-    (limits.message_rate, limits.lifetime, climate.accept_rate) = (None, None, None);
+    (limits.connections_per_ip_max, limits.message_rate, limits.lifetime) = (None, None, None);
+    (climate.accept_rate, climate.drain_at_ms, climate.exhausted) = (None, None, 0);
+    climate.length_ms = climate.length_ms.max(30_000);
+    (climate.turns_max, climate.turn_ms_max) = (4000, 20);
+}
+
+/// A room of which most never read, so that publishers are held back for them over and over. Pings
+/// are so far apart that nobody is closed for silence before it shows that a room waits for too
+/// long, and most people live for seconds.
+fn make_room_deaf(climate: &mut Climate) {
+    let limits = &mut climate.settings.limits;
+    limits.feed_bytes = limits.feed_bytes.min(4096);
+    limits.message_bytes_max = limits.message_bytes_max.min(limits.feed_bytes / 4);
     limits.ping_interval = Duration::from_secs(25);
     limits.ping_timeout = Duration::from_secs(20);
+    climate.temper.send_bytes = limits.feed_bytes as usize / 16;
     let people = &mut climate.people;
     people.clients_max = people.clients_max.clamp(8, 20);
     (people.slow_readers, people.sleepers, people.never_readers) = (0, 0, 800);
@@ -466,33 +483,26 @@ pub(crate) fn draw_deaf_room(seed: u64, climate: &mut Climate) {
     people.rude = people.rude.min(100);
     (people.think_ms, people.arrival_ms, people.burst) = (500, 20, 20);
     people.channels = 1;
-    climate.temper.send_bytes = limits.feed_bytes as usize / 16;
-    (climate.drain_at_ms, climate.exhausted) = (None, 0);
-    climate.length_ms = climate.length_ms.max(30_000);
-    (climate.turns_max, climate.turn_ms_max) = (4000, 20);
 }
 
-/// A few people of one address who go and come back to channels that keep much, drawn apart for the
-/// same reason: one of them is the first of its dialect in a channel when the address has just used
-/// up what it may be sent again. What is missed is less than what is kept, and a ring is soon full,
-/// since what an address may be sent is measured in rings.
-pub(crate) fn draw_returners(seed: u64, climate: &mut Climate) {
-    let mut dice = Dice::new(seed ^ 0x7265_7475_726e_6572);
+/// A few people of one address who go and come back to channels that keep much: one of them is the
+/// first of its dialect in a channel when the address has just used up what it may be sent again.
+/// What is missed is less than what is kept, and a ring is soon full, since what an address may be
+/// sent is measured in rings. No balancer says where they come from, since one that did not say it
+/// would have no share.
+fn have_people_return(climate: &mut Climate) {
     let limits = &mut climate.settings.limits;
     let (Some(returns), Some(history)) = (&mut climate.returns, &mut limits.history) else {
         return;
     };
-    let is_calm = climate.attacks.mobs.is_empty() && !climate.tiny_memory;
-    if !is_calm || !dice.chance(150) {
-        return;
-    }
     history.messages_max = history.messages_max.max(50);
     history.age = history.age.max(Duration::from_secs(10));
     (limits.feed_bytes, limits.message_bytes_max) = (4096, 1024);
     let default_channel = Limits::default_channel_bytes(limits.feed_bytes, limits.history);
     limits.memory_bytes = limits.memory_bytes.max(default_channel + (16 << 20));
-    (limits.connections_per_ip_max, limits.message_rate, climate.hosts) = (None, None, 1);
+    (climate.settings.proxy, climate.hosts) = (ProxyMode::Off, 1);
     (returns.positioned, returns.wishes, returns.again, returns.hasty) = (400, 900, 1000, 950);
+    climate.streams = climate.streams.max(200);
     let people = &mut climate.people;
     people.clients_max = people.clients_max.clamp(4, 12);
     (people.newcomers, people.arrival_ms) = (1000, 20);
@@ -500,10 +510,6 @@ pub(crate) fn draw_returners(seed: u64, climate: &mut Climate) {
     people.socket_io = people.socket_io.min(200);
     people.channels = people.channels.min(2);
     (people.think_ms, people.burst) = (50, 4);
-    climate.streams = climate.streams.max(200);
-    climate.drain_at_ms = None;
-    climate.length_ms = climate.length_ms.max(30_000);
-    (climate.turns_max, climate.turn_ms_max) = (4000, 20);
 }
 
 fn draw_temper(dice: &mut Dice) -> Temper {

@@ -1236,8 +1236,7 @@ fn draw_apart(seed: u64, climate: &mut Climate) {
     climate::draw_recovery(seed, climate);
     climate::draw_limits(seed, climate);
     climate::draw_backends(seed, climate);
-    climate::draw_deaf_room(seed, climate);
-    climate::draw_returners(seed, climate);
+    climate::draw_rare(seed, climate);
     pass::draw(seed, climate);
 }
 
