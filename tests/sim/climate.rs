@@ -455,7 +455,7 @@ pub(crate) fn draw_rare(seed: u64, climate: &mut Climate) {
     }
     match dice.below(100) {
         0..6 => make_room_deaf(climate),
-        6..26 => have_people_return(climate),
+        6..26 if climate.settings.limits.history.is_some() => have_people_return(climate),
         _ => return,
     }
     let limits = &mut climate.settings.limits;
