@@ -23,18 +23,20 @@
 //!   3   conn                            one connection: phases, bytes in, steps out
 //!          ▼
 //!   2   feed outbound pool wheel        mechanisms without policy
-//!       order site metrics settings
+//!       order membership site keys
+//!       visa metrics settings
 //!          ▼
 //!   1   wire                            bytes ⇄ values: PROXY, HTTP, origins, WebSocket,
 //!                                       Engine.IO, Socket.IO
 //!          ▼
 //!   0   time rate lifetime limits id    words that everybody shares
-//!       reason text work
+//!       position reason text work
 //! ```
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`cli`] | carries out the command that was given: run, `check`, `health`, help |
+//! | [`cli`] | carries out the command that was given: run, `check`, `health`, `token`, `top` |
+//! | [`client`], [`doctor`] | HTTP that blocks, for commands; what is wrong with a server |
 //! | [`config`] | flags, variables, presets and defaults, until they agree with each other |
 //! | [`shell`] | the turn of the loop, listeners, the log's pipe, `--www`, signals |
 //! | [`server`] | admission, reading and sending, answers, Engine.IO, Socket.IO, drain, events |
@@ -45,6 +47,7 @@
 //! | [`pool`] | the budget of everything that varies with load |
 //! | [`wheel`] | one deadline per connection, and one per session |
 //! | [`order`] | who has waited for longest |
+//! | [`membership`] | whoever is in a channel |
 //! | [`site`] | the files that are served, in memory, in two generations |
 //! | [`metrics`] | counters, and histograms of how long things took |
 //! | [`settings`] | what the operator decided, as plain data |
@@ -52,6 +55,7 @@
 //! | [`wire`] | the codecs |
 //! | [`rate`], [`lifetime`] | how often something may be done, how long somebody may stay |
 //! | [`time`], [`limits`], [`id`], [`reason`] | instants, bounds, names, and every way to end |
+//! | [`position`] | where a message stands in its channel |
 //! | [`work`] | what things cost, counted in test builds |
 //! | [`text`] | text from outside in a line of ours: cut, escaped, bounded |
 //!

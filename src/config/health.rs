@@ -28,7 +28,7 @@ pub struct HealthUrl {
     pub address: Endpoint,
     /// What is asked for: begins with `/`, visible ASCII only.
     pub path: String,
-    /// Time for all of it.
+    /// How long connecting, asking and the answer may take together.
     pub limit: Duration,
 }
 

@@ -310,7 +310,7 @@ impl PasswordSource {
 /// The Redis that decides the order of messages, as the operator has named it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Redis {
-    /// Where it is, and who we are to it.
+    /// Where Redis is, as which user it is asked, and for which database.
     pub url: RedisUrl,
     /// Where the password comes from, if there is one.
     pub password: Option<PasswordSource>,

@@ -29,11 +29,12 @@ pub struct Remembered {
     /// How many bytes of what is noted are the origin of the page that sent the request. 0 if no
     /// page of another origin may read the answer.
     pub origin_bytes: u16,
-    /// How many bytes behind those are the `User-Agent`.
+    /// How many bytes behind the origin's are the `User-Agent`.
     pub agent_bytes: u16,
-    /// How many bytes behind those are the path, for the log; 0 if the path is a known one.
+    /// How many bytes behind the `User-Agent` are the path, for the log; 0 if the path is a known
+    /// one.
     pub path_bytes: u16,
-    /// Which path it was, if none is noted.
+    /// Which path the request had, if none is noted.
     pub known_path: KnownPath,
     /// Whether the request had a query.
     pub has_query: bool,
@@ -71,8 +72,8 @@ impl KnownPath {
 pub struct Draft {
     /// How many bytes of the words are the name of the channel.
     pub channel_bytes: u8,
-    /// How many bytes behind those are the name of an event, of which the body has the arguments;
-    /// 0 if the body is a message by itself.
+    /// How many bytes behind the channel's name are the name of an event, of which the body has the
+    /// arguments; 0 if the body is a message by itself.
     pub event_bytes: u16,
     /// Whether the body is bytes; otherwise it is text.
     pub is_binary: bool,

@@ -142,7 +142,7 @@ pub struct Connections {
     pub socketio: u64,
     /// Event streams.
     pub sse: u64,
-    /// All others.
+    /// All other connections: those with requests or PROXY headers, and polls of Socket.IO.
     pub http: u64,
 }
 

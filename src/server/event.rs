@@ -62,7 +62,7 @@ pub enum Event {
         client: SocketAddr,
         /// The channel it was in.
         channel: Box<str>,
-        /// How far behind it was.
+        /// How far behind the newest message the reader was.
         lag_bytes: u64,
     },
     /// Messages of a channel were lost, whose order is decided elsewhere; its readers are told.
@@ -104,7 +104,7 @@ pub enum Event {
     Denied {
         /// The client's real address.
         client: SocketAddr,
-        /// Which rule.
+        /// The rule that keeps the client out.
         denial: Denial,
     },
     /// Redis, which decides the order of messages, cannot be used from now on.
@@ -337,7 +337,7 @@ impl Queue {
         core::mem::take(&mut self.drained).then_some(Event::Drained)
     }
 
-    /// What it has of the pool.
+    /// What the queue of events has of the pool.
     pub(super) fn reserved_bytes(&self) -> u64 {
         self.reserved_bytes
     }

@@ -134,7 +134,8 @@ pub(super) struct Elsewhere {
     pub(super) away_since: Option<Instant>,
     /// Whether whoever decides the order has ever been within reach.
     pub(super) was_reached: bool,
-    /// Whether that has been so for too long, so that nothing more is taken.
+    /// Whether whoever decides the order has been out of reach for too long, so that nothing more
+    /// is taken.
     pub(super) is_refusing: bool,
     /// How long it was from saying a message to its place.
     round_trips: Box<Histogram>,
@@ -392,7 +393,8 @@ impl<S: Socket> Server<S> {
         outcome
     }
 
-    /// Does what [`Server::publish_to`] does, but for counting what is refused.
+    /// Publishes a backend's message, as [`Server::publish_to`] says, which counts what is refused
+    /// itself.
     fn take_from_backend(
         &mut self,
         now: Now,

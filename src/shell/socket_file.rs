@@ -125,7 +125,7 @@ mod tests {
 
     use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 
-    /// Room for one connection more than that, which a probe may be.
+    /// Connections that may wait to be accepted. Linux lets one more wait, which a probe may be.
     const BACKLOG: i32 = 1;
 
     /// A folder of the test's own, removed at its end.

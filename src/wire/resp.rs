@@ -110,7 +110,7 @@ pub struct Decoder {
 struct Passing {
     /// How many bytes the string has.
     bytes: u64,
-    /// How many of them are still to come.
+    /// How many of the string's bytes are still to come.
     left: u64,
 }
 

@@ -37,16 +37,17 @@ const CRATES: usize = 64;
 /// much time has had.
 const RATE_SPAN_MS: u64 = 10_000;
 
-/// From so many entries on it is judged by them how many a longer time has.
+/// From so many counted entries on, their number and time say how many a longer time will have.
 const RATE_ENTRIES_MIN: u64 = WINDOW_ENTRIES / 2;
 
-/// A channel is asked whether its last entry is still there when it was not for so long.
+/// How long a channel is not asked whether its last entry is still there, once it was asked.
 const TEST_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A channel is asked whether its last entry is still there when so many more were read.
 const MARK_ENTRIES: u64 = 512;
 
-/// A stream may have fewer entries than it is to keep by so many, before others know of the last.
+/// By how many entries a stream may be shorter than it is to be, before the place of the last is
+/// told to other instances.
 const MARK_ENTRIES_SPARE: u64 = 128;
 
 /// Where the reading of a channel's stream stands.

@@ -15,12 +15,12 @@ use crate::limits;
 pub(in crate::server) struct ReadBudget {
     bytes: usize,
     units: u32,
-    /// Of the connection that is being read; at most `units`.
+    /// What the connection that is being read may still do of `units`.
     units_of_read: u32,
     /// What may be done beside `units`, for those whose share is over and whose bytes nobody can
     /// keep.
     forced_units: u32,
-    /// Of the connection that is being read; at most `forced_units`.
+    /// What the connection that is being read may still do of `forced_units`.
     forced_units_of_read: u32,
 }
 
