@@ -1,15 +1,16 @@
 //! Floor 6: the only floor that knows mio, the clock, files, signals and standard output.
 //!
-//! There is one thread and one poll. A turn is always the same (after Redis: gather first, write
-//! before sleeping):
+//! There is one thread and one poll. A turn is always the same: first everything is gathered, and
+//! what came of it is written before the loop sleeps again.
 //!
 //! 1. poll until the server's next deadline, or not at all while work is waiting; read the clock;
-//! 2. accept, hand readiness to the server, and read what Redis has said;
+//! 2. hand readiness to the server, accept, and read what Redis has said;
 //! 3. [`Server::run`]: deadlines, reads that were put off, one portion of sends; then what Redis is
 //!    asked for is sent;
-//! 4. a portion of `--www`, while a reload is under way;
-//! 5. events become log lines, and the log is carried to standard output;
-//! 6. systemd is told that the loop turns, if it wants to know.
+//! 4. act on signals;
+//! 5. read a portion of `--www`, while a reload is under way;
+//! 6. events become log lines, and the log is carried to standard output;
+//! 7. systemd is told that the loop turns, if it wants to know.
 //!
 //! No step waits, and each is bounded, so a stranger's request waits for at most one portion of
 //! sends.

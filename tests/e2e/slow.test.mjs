@@ -1,5 +1,5 @@
 // Peers that send too slowly, or nothing at all: each is ended at its deadline, while others must
-// not notice. Most of it is waiting, and none of it depends on how the server sends.
+// not notice. Most of this is waiting, which takes nothing from other files.
 
 import assert from 'node:assert/strict';
 import { describe } from 'node:test';

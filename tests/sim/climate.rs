@@ -410,8 +410,7 @@ pub(crate) fn draw_recovery(seed: u64, climate: &mut Climate) {
 fn keep_much(dice: &mut Dice, climate: &mut Climate) {
     let limits = &mut climate.settings.limits;
     let Some(history) = &mut limits.history else { return };
-    history.messages_max = history.messages_max.max(50);
-    history.age = history.age.max(Duration::from_secs(10));
+    keep_for_long(history);
     let before = Limits::default_channel_bytes(limits.feed_bytes, limits.history);
     if dice.chance(700) {
         limits.feed_bytes = limits.feed_bytes.max(16_384);
@@ -419,6 +418,12 @@ fn keep_much(dice: &mut Dice, climate: &mut Climate) {
     limits.memory_bytes +=
         Limits::default_channel_bytes(limits.feed_bytes, limits.history) - before;
     climate.temper.send_bytes = climate.temper.send_bytes.max(limits.feed_bytes as usize / 64);
+}
+
+/// So many messages are kept, and for so long, that who soon comes back finds them.
+fn keep_for_long(history: &mut History) {
+    history.messages_max = history.messages_max.max(50);
+    history.age = history.age.max(Duration::from_secs(10));
 }
 
 /// Limits for public places, drawn apart for the same reason. Where a mob attacks, what it says
@@ -492,11 +497,9 @@ fn make_room_deaf(climate: &mut Climate) {
 /// would have no share.
 fn have_people_return(climate: &mut Climate) {
     let limits = &mut climate.settings.limits;
-    let (Some(returns), Some(history)) = (&mut climate.returns, &mut limits.history) else {
-        return;
-    };
-    history.messages_max = history.messages_max.max(50);
-    history.age = history.age.max(Duration::from_secs(10));
+    let history = limits.history.as_mut().expect("channels keep something");
+    let returns = climate.returns.as_mut().expect("and so people come back");
+    keep_for_long(history);
     (limits.feed_bytes, limits.message_bytes_max) = (4096, 1024);
     let default_channel = Limits::default_channel_bytes(limits.feed_bytes, limits.history);
     limits.memory_bytes = limits.memory_bytes.max(default_channel + (16 << 20));
