@@ -14,7 +14,8 @@
 //! ```
 //!
 //! Leaves to others: which channels are open (`awaiting`), what was lost of an order (`losing`),
-//! that whoever decides it is out of reach (`away`).
+//! that whoever decides it is out of reach (`away`). A message that is larger than may be read is
+//! refused by whoever reads it, and never comes here.
 //!
 //! The surprise: by the time a message comes back, whoever said it may be gone, and the channel
 //! too. The message is said all the same, to whoever is there. Greetings stand outside of the
